@@ -1,0 +1,59 @@
+VENV ?= .venv
+BIN := $(VENV)/bin
+# the first Python that is new enough and can make a virtual environment
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+.PHONY: demo test test-slow test-stock lint bench help
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## install, and draw digits with the model in the package
+	@$(BIN)/difftool sample --count 50 --output-dir outputs/demo --overwrite
+	@echo
+	@echo 'look at   outputs/demo/grid.png: a column for each digit, drawn by a network that never saw these before'
+	@echo 'then try  $(BIN)/difftool sample --label 3,8 --count 8 --seed 100'
+	@echo '          $(BIN)/difftool sample --sampler ddpm --count 50      # 1,000 steps of DDPM instead of 25 of DDIM'
+	@echo '          $(BIN)/difftool train                                 # train such a model yourself, in two minutes'
+	@echo '          $(BIN)/difftool --help'
+
+test: $(VENV)/.installed-test ## install, and run the tests
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-test ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+test-stock: ## the tests in the environment of the original tortoise-tts (Python 3.11)
+	$(MAKE) test VENV=.venv-stock PYTHON=python3.11 CONSTRAINTS=constraints-stock.txt EXTRAS=stock,test
+
+lint: $(VENV)/.installed-dev ## ruff, pyright and the import rules
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test ## side by side with others, as ratios
+	$(BIN)/python bench/solve.py
+
+CONSTRAINTS ?= constraints.txt
+EXTRAS ?= test
+INSTALL = @echo 'installing into $(VENV): PyTorch is large, this takes some minutes'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'error: no Python 3.11 or newer with venv was found'; \
+		echo 'hint: install one (Debian: apt install python3-venv), or name it with make PYTHON=...'; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(INSTALL) ".[$(EXTRAS)]"
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) ".[dev]"
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-test

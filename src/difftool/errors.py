@@ -1,0 +1,75 @@
+"""What ends a command: the table of exit codes, and the one exception that carries a code to the shell."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Exit(IntEnum):
+    """Exit codes of every command; `MEANING` is what `difftool --help` prints of them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    MACHINE = 3
+    FILE = 4
+    PARTIAL = 5
+    MEMORY = 6
+    REFUSED = 7
+    LATER = 75
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+MEANING = {
+    Exit.DONE: "done, or nothing was left to do",
+    Exit.FAILED: "failed while running",
+    Exit.USAGE: "wrong command line or configuration",
+    Exit.MACHINE: "this machine does not carry it",
+    Exit.FILE: "a file or model is missing, corrupt, of no use, or would be overwritten",
+    Exit.PARTIAL: "part of the items failed; the manifest names them",
+    Exit.MEMORY: "out of memory after every fallback",
+    Exit.REFUSED: "refused: no consent is recorded for the voice",
+    Exit.LATER: "try again later: locked by another run, or out of time with the state saved",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C), state saved",
+    Exit.TERMINATED: "terminated, state saved",
+}
+
+
+class DifftoolError(Exception):
+    """Ends a command with `code` and two lines: what is wrong, and the command or change that helps."""
+
+    def __init__(self, code: Exit, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was probably meant to be."""
+    return next(iter(difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)), None)
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> DifftoolError:
+    """The error for a name that is in no table: it names the nearest one, and the table."""
+    known = sorted(known)
+    near = nearest(word, known)
+    meant = f"; did you mean {near!r}?" if near else ""
+    return DifftoolError(Exit.USAGE, f"unknown {kind} {word!r}{meant}", f"known: {', '.join(known)}")
+
+
+def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """The row of that name. Raises DifftoolError 2, naming the nearest, where there is none."""
+    if name not in table:
+        raise unknown(kind, name, table)
+    return table[name]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that something found no room, on a GPU or in RAM."""
+    by_name = type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported to say so
+    return by_name or isinstance(error, MemoryError) or "can't allocate memory" in str(error)

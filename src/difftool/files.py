@@ -1,0 +1,214 @@
+"""Files as every command writes them: whole or not at all, with a note of how they came to be."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import secrets
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import DifftoolError, Exit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+TEMPORARY = ".*.tmp-" + "[0-9a-f]" * 8
+"""What the names of temporary files look like, for those that a killed process left behind."""
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` for something that is to become it."""
+    return path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path` to write to. Left normally, its bytes reach the disk and it becomes `path`
+    in one move; left by an exception, it is gone and `path` is as it was."""
+    written = temporary(path)
+    try:
+        yield written
+        with written.open("rb+") as file:
+            os.fsync(file.fileno())
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY)  # the new name itself must reach the disk too
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as written:
+        written.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises DifftoolError 4 where there is none."""
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DifftoolError(
+            Exit.FILE, f"cannot read {path}: {error.strerror}", f"see that {path.parent} is complete"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DifftoolError(
+            Exit.FILE, f"{path} is not JSON: {error}", "restore the file or take another folder"
+        ) from error
+    if not isinstance(value, dict):
+        raise DifftoolError(Exit.FILE, f"{path} holds no JSON object", "restore the file or take another folder")
+    return value
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """A safetensors file that carries the SHA-256 of its data, written all or nothing."""
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    payload = _payload(save(contiguous))
+    with replacing(path) as written:
+        written.write_bytes(save(contiguous, {**(metadata or {}), "sha256": hashlib.sha256(payload).hexdigest()}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file. Raises DifftoolError 4 where it is missing, cut off, or not what was
+    written; files of other tools carry no hash and are believed."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DifftoolError(
+            Exit.FILE, f"cannot read {path}: {error.strerror}", "name a folder that holds a model"
+        ) from error
+    try:
+        tensors = load(data)
+        metadata = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]]).get("__metadata__", {})
+    except (SafetensorError, ValueError) as error:
+        raise DifftoolError(
+            Exit.FILE, f"{path} is no intact safetensors file: {error}", "copy or train it again"
+        ) from error
+    if "sha256" in metadata and metadata["sha256"] != hashlib.sha256(_payload(data)).hexdigest():
+        raise DifftoolError(
+            Exit.FILE, f"{path} is damaged: its data do not match its own checksum", "copy or train it again"
+        )
+    return tensors, metadata
+
+
+def _payload(data: bytes) -> memoryview:
+    return memoryview(data)[8 + struct.unpack("<Q", data[:8])[0] :]
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
+    """Raises DifftoolError 4 where a target exists already (without `overwrite`) or is a folder."""
+    for path in targets:
+        if path.is_dir():
+            raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file with -o, or a folder with --output-dir")
+        if path.exists() and not overwrite:
+            raise DifftoolError(Exit.FILE, f"{path} exists already", "choose another name, or add --overwrite")
+
+
+@contextmanager
+def writable(*folders: Path) -> Iterator[None]:
+    """Makes folders and tries each with a small file; left by an exception, those it made and that are still empty are
+    gone.
+
+    Raises DifftoolError 4 where that fails (rights, a full disk), so before the work and not after it.
+    """
+    missing = {parent for folder in folders for parent in (folder, *folder.parents) if not parent.exists()}
+    try:
+        for folder in folders:
+            probe = temporary(folder / "difftool")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    probe.write_bytes(bytes(65536))
+                finally:
+                    probe.unlink(missing_ok=True)
+            except OSError as error:
+                message = f"cannot write to {folder}: {error.strerror}"
+                raise DifftoolError(
+                    Exit.FILE, message, "make room, or choose another folder with --output-dir"
+                ) from error
+        yield
+    except BaseException:
+        for folder in sorted(missing, key=lambda path: len(path.parts), reverse=True):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keeps a folder for this process, however it ends. Raises DifftoolError 75 while another process has it."""
+    import fcntl
+
+    path = folder / ".lock"
+    while True:
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"{folder} is in use by another run"
+                raise DifftoolError(Exit.LATER, message, "wait for it to end, or choose another folder") from error
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # the one before took its file away between our opening and our locking it
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def run_id() -> str:
+    """UTC time and six hexadecimal digits: sorts by time, and no two are alike."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def default_dir(command: str, run: str) -> Path:
+    """Where results go when nobody says where."""
+    return Path("outputs") / command.replace(" ", "-") / run
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of installed packages, without importing them."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("difftool", *packages)},
+    }
+
+
+def manifest(
+    command: str, run: str, settings: Mapping[str, Any], packages: Iterable[str] = ("torch",)
+) -> dict[str, Any]:
+    """How a result came to be: enough to make it again."""
+    return {
+        "schema": "difftool/manifest/1",
+        "command": command,
+        "run_id": run,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(*packages),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "settings": dict(settings),
+    }

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("difftool", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("difftool")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Any]:
+    """Reference results of diffusers, k-diffusion and others; `meta` in the file says how they were made."""
+    return json.loads((GOLDEN / "samplers.json").read_text())
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def difftool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Runs a command line in this process, in an empty folder and with an empty home."""
+    from difftool.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+    def run(*args: object) -> Ended:
+        capfd.readouterr()
+        code = main([str(arg) for arg in args])
+        return Ended(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(difftool: Callable[..., Ended], tmp_path: Path) -> Callable[..., Ended]:
+    """Runs a command line that must fail: checks the exit code, the two lines, and that no file was made or changed."""
+
+    def files() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def run(code: int, *args: object, says: str = "") -> Ended:
+        before = files()
+        ended = difftool(*args)
+        lines = [line for line in ended.err.splitlines() if line.startswith(("error: ", "hint: "))]
+        assert ended.code == code, ended
+        assert [line.split(":")[0] for line in lines] == ["error", "hint"], ended.err
+        assert "Traceback" not in ended.err
+        assert says in lines[0] + lines[1], ended.err
+        if "--json" in args:
+            told = ended.json
+            assert told["ok"] is False
+            assert told["error"]["code"] == code
+            assert told["data"] is None
+        else:
+            assert ended.out == ""
+        assert files() == before
+        return ended
+
+    return run
+
+
+def tiny_config(channels: int = 1, classes: tuple[str, ...] = ("a", "b"), target: str = "v") -> dict[str, Any]:
+    """The config of a small model of 6x10 pictures (height 6)."""
+    flow = {"type": "flow", "shift": 1.0, "clock": 1000}
+    return {
+        "net": {"type": "unet", "channels": channels, "width": 8, "mults": [1, 2], "classes": len(classes)},
+        "path": flow if target == "flow" else {"type": "discrete_vp", "betas": "cosine", "T": 1000},
+        "target": target,
+        "size": [6, 10],
+        "classes": list(classes),
+    }
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Callable[..., Path]:
+    """Makes folders of small models with random weights."""
+    import torch
+
+    from difftool.models import build_net, save_model
+
+    def make(name: str = "tiny", **settings: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        config = tiny_config(**settings)
+        torch.manual_seed(0)
+        net = build_net(config["net"])
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        save_model(folder, config, net.state_dict())
+        return folder
+
+    return make
