@@ -1,0 +1,29 @@
+"""difftool: diffusion models at home, on one sampling engine.
+
+    drawn = difftool.sample(label="3", count=4)      # uint8 pictures (4, 8, 8, 1), and how they came to be
+    difftool.train.train("~/pictures", minutes=10)
+
+What a command does, a function does; it is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import core, train
+    from .image.pixels import sample
+    from .models import open_model
+
+__all__ = ["core", "open_model", "sample", "train"]
+
+_HOMES = {"open_model": "models", "sample": "image.pixels"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return import_module(f".{name}", __name__)

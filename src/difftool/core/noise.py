@@ -1,0 +1,74 @@
+"""Noise by address: a draw depends only on (seed, step, stage) and the place in the item.
+
+There is no generator and no state. Every number is computed from its address by the counter-based generator
+Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), so batch size, order, device and
+number of processes cannot change it, and a run goes on anywhere. The integers are equal everywhere; the Gaussians to
+float rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+START = -1
+"""The step number of a run's starting noise."""
+
+_MASK = 0xFFFFFFFF
+
+
+class Noise:
+    """Unit Gaussian noise for a batch of items with a seed each: ``noise(i, j)`` is (B, *shape), for step i and stage
+    j."""
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        shape: Sequence[int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`seeds`: an integer per item, taken modulo 2^64; `shape`: of one item."""
+        self.seeds = keys(seeds, device)
+        self.shape, self.dtype = tuple(shape), dtype
+
+    def __call__(self, i: int, j: int = 0) -> Tensor:
+        return normal(self.seeds, i, j, self.shape).to(self.dtype)
+
+
+def keys(seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Integers of any size as int64 (B,), modulo 2^64: the seeds that `normal` and `uniform` take."""
+    return torch.tensor([(seed + 2**63) % 2**64 - 2**63 for seed in seeds], dtype=torch.int64, device=device)
+
+
+def normal(seeds: Tensor, i: int | Tensor, j: int, shape: Sequence[int]) -> Tensor:
+    """Unit Gaussians (B, *shape), float32, of seeds (B,) int64 at step `i` (one, or (B,) int64) and stage `j`."""
+    u, v = uniform(seeds, i, j, math.prod(shape), even=True).unflatten(1, (-1, 2)).unbind(2)
+    radius, angle = torch.sqrt(-2 * torch.log(u)), v * (2 * math.pi)
+    pairs = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=2).flatten(1)  # Box & Muller 1958
+    return pairs[:, : math.prod(shape)].reshape(-1, *shape)
+
+
+def uniform(seeds: Tensor, i: int | Tensor, j: int, n: int, *, even: bool = False) -> Tensor:
+    """Numbers in (0, 1], float32, (B, n), or (B, n + 1) where an `even` number is asked for and n is odd."""
+    step = torch.as_tensor(i, dtype=torch.int64, device=seeds.device).expand_as(seeds)[:, None]
+    block = torch.arange(-(-n // 4), device=seeds.device)[None, :]
+    counter = (block, torch.full_like(block, j), step & _MASK, (step >> 32) & _MASK)
+    words = philox(counter, (seeds[:, None] & _MASK, (seeds[:, None] >> 32) & _MASK))
+    bits = torch.stack(torch.broadcast_tensors(*words), dim=2).flatten(1)[:, : n + (n % 2 if even else 0)]
+    return (bits.to(torch.float32) + 0.5) * 2.0**-32
+
+
+def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four random 32-bit words from a counter of four and a key of two, all int64 tensors that broadcast."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # the product of two 32-bit words wraps around in int64, its bits are right
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (p1 >> 32) & _MASK ^ c1 ^ k0, p1 & _MASK, (p0 >> 32) & _MASK ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
+    return c0, c1, c2, c3
