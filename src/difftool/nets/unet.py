@@ -1,0 +1,149 @@
+"""The U-Net: residual blocks that are told the time and the label, a way down, a way up, and skips between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GROUPS = 8
+
+
+def time_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
+    """Sinusoidal embedding (Vaswani et al. 2017) of times t (B,): (B, dim), cosines first; `dim` must be even."""
+    freqs = torch.exp(
+        torch.arange(dim // 2, device=t.device, dtype=torch.float32) * (-math.log(max_period) / (dim // 2))
+    )
+    angles = t.float()[:, None] * freqs[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions around a residual; the embedding scales and shifts the second norm (AdaGN)."""
+
+    def __init__(self, inp: int, out: int, emb: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(GROUPS, inp)
+        self.conv1 = nn.Conv2d(inp, out, 3, padding=1)
+        self.emb = nn.Linear(emb, 2 * out)
+        self.norm2 = nn.GroupNorm(GROUPS, out, affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = _zero(nn.Conv2d(out, out, 3, padding=1))
+        self.skip = nn.Conv2d(inp, out, 1) if inp != out else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.emb(emb)[:, :, None, None].chunk(2, dim=1)
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return self.skip(x) + self.conv2(self.dropout(F.silu(h)))
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels, as a residual."""
+
+    def __init__(self, channels: int, head_dim: int = 32) -> None:
+        super().__init__()
+        self.heads = max(channels // head_dim, 1)
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, h, w)
+        return x + self.out(y)
+
+
+class Stage(nn.ModuleList):
+    """Modules in a row, of which the residual blocks are told the embedding."""
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        for module in self:
+            x = module(x, emb) if isinstance(module, ResBlock) else module(x)
+        return x
+
+
+class UNet(nn.Module):
+    """Noisy pictures (B, channels, H, W) and times (B,) in, the prediction of the same shape out, for any H and W.
+
+    `width` times each of `mults` are the channels of the levels, from the full size down; `blocks` residual blocks
+    stand on each level, and `attention` names the levels (0 is the full size) that also attend. With `classes`, a
+    label (B,) in 0 .. classes steers the picture, `classes` itself (and no label at all) meaning "any": the condition
+    of classifier-free guidance (Ho & Salimans 2022), learned by replacing some labels by it in training.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        mults: Sequence[int] = (1, 2, 2),
+        blocks: int = 1,
+        attention: Sequence[int] = (),
+        classes: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        """Raises ValueError where a size does not fit: 1 to 4 channels, a width that is a multiple of 8."""
+        super().__init__()
+        if not 1 <= channels <= 4:
+            raise ValueError(f"a picture has 1 to 4 channels, not {channels}")
+        if width < GROUPS or width % GROUPS:
+            raise ValueError(f"the width must be a multiple of {GROUPS}, not {width}")
+        self.width, self.classes, self.multiple = width, classes, 2 ** (len(mults) - 1)
+        emb = 4 * width
+        self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
+        self.label = nn.Embedding(classes + 1, emb) if classes else None
+        self.stem = nn.Conv2d(channels, width, 3, padding=1)
+
+        def stage(level: int, inp: int, out: int) -> Stage:
+            extra = [Attention(out)] if level in attention else []
+            return Stage([ResBlock(inp, out, emb, dropout), *extra])
+
+        widths = [width * m for m in mults]
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, now = [width], width
+        for level, out in enumerate(widths):
+            if level:
+                self.down.append(Stage([nn.Conv2d(now, now, 3, stride=2, padding=1)]))
+                skips.append(now)
+            for _ in range(blocks):
+                self.down.append(stage(level, now, out))
+                now = out
+                skips.append(now)
+        self.middle = Stage([*stage(len(mults) - 1, now, now), ResBlock(now, now, emb, dropout)])
+        self.joins: list[bool] = []  # which stages of the way up take a skip
+        for level, out in reversed(list(enumerate(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(stage(level, now + skips.pop(), out))
+                now = out
+            if level:
+                self.up.append(Stage([nn.Upsample(scale_factor=2), nn.Conv2d(now, now, 3, padding=1)]))
+            self.joins += [True] * (blocks + 1) + [False] * (level > 0)
+        self.head = nn.Sequential(nn.GroupNorm(GROUPS, now), nn.SiLU(), _zero(nn.Conv2d(now, channels, 3, padding=1)))
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        h, w = x.shape[-2:]
+        x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
+        emb = self.time(time_embedding(t, self.width).to(x.dtype))
+        if self.label is not None:
+            emb = emb + self.label(label if label is not None else torch.full_like(t, self.classes, dtype=torch.int64))
+        emb = F.silu(emb)
+        x = self.stem(x)
+        skips = [x]
+        for stage in self.down:
+            x = stage(x, emb)
+            skips.append(x)
+        x = self.middle(x, emb)
+        for stage, joins in zip(self.up, self.joins, strict=True):
+            x = stage(torch.cat([x, skips.pop()], dim=1) if joins else x, emb)
+        return self.head(x)[..., :h, :w]
+
+
+def _zero(conv: nn.Conv2d) -> nn.Conv2d:
+    """A convolution that begins as nothing, so that a residual begins as the identity."""
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
+    return conv
