@@ -1,0 +1,267 @@
+"""Model folders: what stands in one, how it is opened and how it is written.
+
+A folder holds ``config.json`` (the network, its path and target, the pictures' size and classes) and
+``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type pipeline, open just as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .core.level import DiscreteVP, Flow, Path, betas
+from .core.predict import TARGETS, Target
+from .errors import DifftoolError, Exit, is_out_of_memory, nearest
+from .files import load_tensors, read_json, save_tensors, sha256, write_json
+from .nets.unet import UNet
+
+ASSETS = FilePath(__file__).parent / "assets"
+BUNDLED = ("digits",)
+SCHEMA = "difftool/model/1"
+
+
+class Model(NamedTuple):
+    """An opened model of pictures."""
+
+    name: str
+    source: str
+    """What opens it again: the name of a bundled model or the absolute path of a folder."""
+    sha256: str
+    """Of the file of weights."""
+    net: nn.Module
+    """Called as net(x, t) or, with classes, net(x, t, label=...)."""
+    path: Path
+    target: Target
+    shape: tuple[int, int, int]
+    """(channels, height, width)"""
+    classes: tuple[str, ...]
+    """Names of the labels; empty where the model knows none."""
+    any_label: bool
+    """Whether the label len(classes) means any of them, which guidance needs."""
+    clip: bool
+    """Whether the data lie within [-1, 1], so that estimates are kept there."""
+
+
+def open_model(
+    ref: str | FilePath | None = None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Model:
+    """Opens a run folder, a model folder, a diffusers folder, or a bundled model by name (None: the first one;
+    ./digits is a folder of that name).
+
+    Raises DifftoolError 4 where there is no such model or its files are incomplete, damaged, or do not fit each other.
+    """
+    ref = BUNDLED[0] if ref is None else str(ref)
+    if not ref:
+        raise DifftoolError(Exit.USAGE, "the model has an empty name", "name a folder, or leave it out for the digits")
+    folder = FilePath(ref).expanduser()
+    source = str(folder.absolute())
+    if ref in BUNDLED:
+        folder, source = ASSETS / ref, ref
+    if folder.is_file():
+        raise DifftoolError(Exit.FILE, f"{ref} is a file; a model is a folder", f"try its folder: {folder.parent}")
+    if not folder.is_dir():
+        near = nearest(ref, BUNDLED)
+        raise DifftoolError(
+            Exit.FILE,
+            f"{ref} is no folder, and no model of that name is in the store of this machine",
+            f"did you mean {near}?" if near else f"name a folder that holds a model, or {', '.join(BUNDLED)}",
+        )
+    load = _open_diffusers if _diffusers_config(folder) else _open_own
+    try:
+        model = load(folder, source)
+        if min(model.shape) < 1:
+            raise ValueError(f"its pictures have the size {model.shape}")
+        model.path.level(model.path.hi)
+    except MISFITS as error:
+        if is_out_of_memory(error):
+            raise
+        what = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
+        raise DifftoolError(
+            Exit.FILE, f"the config.json in {folder} {what}", "restore the folder or name another one"
+        ) from error
+    model.net.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    return model
+
+
+MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+"""What building a network or a path from wrong numbers raises."""
+
+
+def build_net(config: Mapping[str, Any]) -> nn.Module:
+    """The network of a config: ``{"type": "unet", ...}`` with the arguments of `UNet`."""
+    if config["type"] != "unet":
+        raise ValueError(f"unknown type of network {config['type']!r}")
+    return UNet(**{key: value for key, value in config.items() if key != "type"})
+
+
+def build_path(config: Mapping[str, Any]) -> Path:
+    """The path of a config: ``{"type": "discrete_vp", "betas": "cosine", "T": 1000}`` or ``{"type": "flow", "shift":
+    1.0, "clock": 1000}``, where clock is the network's time at pure noise."""
+    if config["type"] == "discrete_vp":
+        return DiscreteVP(betas(config["betas"], config["T"], config.get("start"), config.get("end")))
+    if config["type"] == "flow":
+        clock = config["clock"]
+        return Flow(config["shift"], clock=lambda s: clock * s)
+    raise ValueError(f"unknown type of path {config['type']!r}")
+
+
+def save_model(folder: FilePath, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Writes a model folder. `config`: net, path, target, size ([height, width]), classes; other keys are kept as they
+    are."""
+    save_tensors(folder / "model.safetensors", weights)
+    write_json(folder / "config.json", {"schema": SCHEMA, **config})
+
+
+def _open_own(folder: FilePath, source: str) -> Model:
+    config = read_json(folder / "config.json")
+    if config.get("schema") != SCHEMA:
+        raise DifftoolError(
+            Exit.FILE, f"{folder} holds no model of difftool or diffusers", "name the folder of a model"
+        )
+    weights = folder / "model.safetensors"
+    if not weights.exists():
+        raise DifftoolError(
+            Exit.FILE, f"{folder} holds no model.safetensors (yet)", "let its training end, or name another folder"
+        )
+    if config["target"] not in TARGETS:
+        raise ValueError(f"unknown target {config['target']!r}")
+    net = build_net(config["net"])
+    if len(config["classes"]) != config["net"].get("classes", 0):
+        raise ValueError(f"it names {len(config['classes'])} classes, and its network knows another number")
+    tensors, _ = load_tensors(weights)
+    fill(net, tensors, weights)
+    height, width = map(int, config["size"])
+    return Model(
+        name=FilePath(source).name,
+        source=source,
+        sha256=sha256(weights),
+        net=net,
+        path=build_path(config["path"]),
+        target=TARGETS[config["target"]],
+        shape=(int(config["net"]["channels"]), height, width),
+        classes=tuple(map(str, config["classes"])),
+        any_label=bool(config["classes"]),
+        clip=True,
+    )
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
+    """Gives a network its weights. Raises DifftoolError 4, naming the first difference, unless names and shapes are
+    exactly its own."""
+    own = net.state_dict()
+    differences = [
+        *(f"it lacks {name}" for name in own if name not in tensors),
+        *(f"it has {name}, which the network has not" for name in tensors if name not in own),
+        *(
+            f"{name} has the shape {list(tensors[name].shape)}, not {list(own[name].shape)}"
+            for name in own
+            if name in tensors and tensors[name].shape != own[name].shape
+        ),
+    ]
+    if differences:
+        more = f" (and {len(differences) - 1} more)" if differences[1:] else ""
+        raise DifftoolError(
+            Exit.FILE,
+            f"{origin} is of another architecture: {differences[0]}{more}",
+            "take the config.json it was saved with",
+        )
+    net.load_state_dict(dict(tensors))
+
+
+def _diffusers_config(folder: FilePath) -> FilePath | None:
+    """Where a diffusers folder describes its UNet2DModel; None where it is none."""
+    if (folder / "model_index.json").exists():
+        return folder / "unet" / "config.json"
+    config = folder / "config.json"
+    return config if config.exists() and "_class_name" in read_json(config) else None
+
+
+def _open_diffusers(folder: FilePath, source: str) -> Model:
+    unet = _diffusers_config(folder)
+    assert unet is not None
+    config = read_json(unet)
+    if config["_class_name"] != "UNet2DModel":
+        raise DifftoolError(
+            Exit.FILE,
+            f"{folder} holds a {config['_class_name']}; sample knows UNet2DModel",
+            "name a folder of such a model",
+        )
+    index = read_json(folder / "model_index.json") if unet.parent != folder else {}
+    if others := [name for name in index if not name.startswith("_") and name not in ("unet", "scheduler")]:
+        raise DifftoolError(
+            Exit.FILE, f"{folder} is a pipeline with a {others[0]}", "sample draws from pixel models only"
+        )
+    scheduler_file = folder / "scheduler" / "scheduler_config.json"
+    plain: dict[str, Any] = {"_class_name": "DDPMScheduler"}
+    scheduler = read_json(scheduler_file) if scheduler_file.exists() else plain
+    if scheduler["_class_name"] not in _SCHEDULERS:
+        raise ValueError(f"its scheduler is a {scheduler['_class_name']}, which this version cannot use")
+    if config["out_channels"] != config["in_channels"]:
+        raise DifftoolError(
+            Exit.FILE, f"{folder} also predicts a variance, which this version cannot use", "name another model"
+        )
+    weights = unet.parent / "diffusion_pytorch_model.safetensors"
+    if not weights.exists():
+        raise DifftoolError(
+            Exit.FILE, f"{unet.parent} holds no {weights.name}", "save the model with safe_serialization=True"
+        )
+    tensors, _ = load_tensors(weights)
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
+    net = UNet2DModel.from_config(config)
+    assert isinstance(net, nn.Module)
+    fill(net, tensors, weights)
+    for key, usable in (
+        ("trained_betas", None),
+        ("rescale_betas_zero_snr", False),
+        ("thresholding", False),
+        ("clip_sample_range", 1.0),
+    ):
+        if scheduler.get(key, usable) != usable:
+            raise ValueError(f"its scheduler sets {key}, which this version cannot use")
+    sizes = config["sample_size"]
+    height, width = sizes if isinstance(sizes, (list, tuple)) else (sizes, sizes)
+    kind = _known(_BETAS, scheduler.get("beta_schedule", "linear"))
+    ends = () if kind == "cosine" else (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
+    return Model(
+        name=folder.name,
+        source=source,
+        sha256=sha256(weights),
+        net=_Diffusers(net),
+        path=DiscreteVP(betas(kind, scheduler.get("num_train_timesteps", 1000), *ends)),
+        target=TARGETS[_known(_PREDICTIONS, scheduler.get("prediction_type", "epsilon"))],
+        shape=(int(config["in_channels"]), int(height), int(width)),
+        classes=tuple(map(str, range(config.get("num_class_embeds") or 0))),
+        any_label=False,
+        clip=bool(scheduler.get("clip_sample", scheduler["_class_name"] in ("DDPMScheduler", "DDIMScheduler"))),
+    )
+
+
+_SCHEDULERS = {
+    *("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"),
+    *("HeunDiscreteScheduler", "LMSDiscreteScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler"),
+}
+"""Those whose config says what a network was trained on in the same words."""
+_BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
+_PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+
+
+def _known(table: Mapping[str, str], name: str) -> str:
+    if name not in table:
+        raise ValueError(f"{name!r} is unknown (known: {', '.join(table)})")
+    return table[name]
+
+
+class _Diffusers(nn.Module):
+    """Calls a diffusers network the way ours are called."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.net(x, t, class_labels=label, return_dict=False)[0]

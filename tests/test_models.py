@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from difftool.core import EPS, TARGETS, DiscreteVP, Flow
+from difftool.errors import DifftoolError, Exit
+from difftool.files import save_tensors
+from difftool.models import build_path, open_model
+
+
+def fails(says: str) -> pytest.RaisesExc[DifftoolError]:
+    return pytest.RaisesExc(DifftoolError, match=says, check=lambda error: error.code == Exit.FILE)
+
+
+def test_a_folder_opens_as_it_was_saved(tiny_model: Callable[..., Path]) -> None:
+    model = open_model(tiny_model(channels=3, target="flow"))
+    assert model.shape == (3, 6, 10)
+    assert model.classes == ("a", "b")
+    assert model.target is TARGETS["flow"]
+    assert isinstance(model.path, Flow)
+    assert model.path.level(1.0).t == 1000
+    assert model.any_label
+    assert not any(p.requires_grad for p in model.net.parameters())
+    assert not model.net.training
+    assert model.net(torch.zeros(2, 3, 6, 10), torch.ones(2)).any()
+
+
+def test_the_digits_are_in_the_package() -> None:
+    model = open_model()
+    assert (model.name, model.source, model.shape) == ("digits", "digits", (1, 8, 8))
+    assert model.classes == tuple("0123456789")
+
+
+def test_half_precision(tiny_model: Callable[..., Path]) -> None:
+    model = open_model(tiny_model(), dtype=torch.bfloat16)
+    assert {p.dtype for p in model.net.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("ref", "says"),
+    [
+        ("no/such/folder", "no folder"),
+        ("digit", "no folder"),
+        ("owner/name", "in the store"),
+        ("a.bin", "is a file"),
+    ],
+)
+def test_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str, says: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.bin").write_bytes(b"x")
+    with fails(says):
+        open_model(ref)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c.pop("net"), "lacks 'net'"),
+        (lambda c: c.update(schema="other/1"), "holds no model"),
+        (lambda c: c.update(target="noise"), "unknown target"),
+        (lambda c: c["net"].update(type="dit"), "unknown type of network"),
+        (lambda c: c["net"].update(width=12), "multiple of 8"),
+        (lambda c: c["net"].update(depth=3), "depth"),
+        (lambda c: c["net"].update(width=16), "of another architecture"),
+        (lambda c: c["net"].update(mults=[1, 2, 2]), "of another architecture"),
+        (lambda c: c["path"].update(betas="cosin"), "unknown schedule"),
+        (lambda c: c["path"].update(type="ve"), "unknown type of path"),
+        (lambda c: c.update(size=[8]), "does not fit"),
+        (lambda c: c.update(classes=None), "does not fit"),
+    ],
+)
+def test_a_config_that_does_not_fit(tiny_model: Callable[..., Path], change: Callable, says: str) -> None:
+    folder = tiny_model()
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    with fails(says):
+        open_model(folder)
+
+
+def test_weights_that_are_not_there_or_of_another_network(tiny_model: Callable[..., Path]) -> None:
+    folder = tiny_model()
+    save_tensors(folder / "model.safetensors", {"stem.weight": torch.zeros(8, 1, 3, 3)})
+    with fails("of another architecture: it lacks"):
+        open_model(folder)
+    (folder / "model.safetensors").unlink()
+    with fails("holds no model.safetensors"):
+        open_model(folder)
+    (folder / "config.json").unlink()
+    with fails("cannot read"):
+        open_model(folder)
+
+
+def test_paths_of_configs() -> None:
+    assert isinstance(
+        build_path({"type": "discrete_vp", "betas": "linear", "T": 10, "start": 0.1, "end": 0.2}), DiscreteVP
+    )
+
+
+class TestDiffusers:
+    """Folders that diffusers saved."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+        torch.manual_seed(0)
+        net = UNet2DModel(
+            sample_size=(8, 12),
+            in_channels=3,
+            out_channels=3,
+            block_out_channels=(32, 32),
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            norm_num_groups=8,
+            num_class_embeds=4,
+        )
+        DDPMPipeline(net, DDPMScheduler(beta_schedule="linear", clip_sample=True)).save_pretrained(tmp_path / "ddpm")
+        return tmp_path / "ddpm"
+
+    def test_it_draws_what_diffusers_draws(self, folder: Path) -> None:
+        from diffusers import DDIMScheduler, UNet2DModel
+
+        from difftool.core.noise import START, Noise
+        from difftool.image.pixels import draw, grid
+
+        model = open_model(folder)
+        assert model.shape == (3, 8, 12)
+        assert model.target is EPS
+        assert model.clip
+        levels = grid(model.path, 10, "leading")
+        *_, state = draw(model, levels, [4, 5], ["1", "3"])
+
+        net = UNet2DModel.from_pretrained(folder / "unet")
+        # clipped estimates take their noise with them here, as they do in ours
+        scheduler = DDIMScheduler(beta_schedule="linear", timestep_spacing="leading", clip_sample=True)
+        scheduler.set_timesteps(10)
+        x = Noise([4, 5], (3, 8, 12))(START) * levels[0].sigma
+        with torch.no_grad():
+            for t in scheduler.timesteps:
+                out = net(x, t, class_labels=torch.tensor([1, 3])).sample
+                x = scheduler.step(out, t, x, use_clipped_model_output=True).prev_sample
+        assert (state.x - x).norm() / x.norm() < 1e-4
+
+    def test_the_network_alone(self, folder: Path) -> None:
+        model = open_model(folder / "unet")
+        assert isinstance(model.path, DiscreteVP)
+        assert not model.any_label
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"prediction_type": "flow"}, "'flow' is unknown"),
+            ({"beta_schedule": "sigmoid"}, "'sigmoid' is unknown"),
+            ({"thresholding": True}, "thresholding"),
+            ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
+        ],
+    )
+    def test_what_it_cannot_use_it_refuses(self, folder: Path, change: dict, says: str) -> None:
+        file = folder / "scheduler" / "scheduler_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+        with fails(says):
+            open_model(folder)
+
+    def test_other_models(self, folder: Path) -> None:
+        file = folder / "unet" / "config.json"
+        config = json.loads(file.read_text())
+        file.write_text(json.dumps({**config, "out_channels": 6}))
+        with fails("predicts a variance"):
+            open_model(folder)
+        file.write_text(json.dumps({**config, "_class_name": "Transformer2DModel"}))
+        with fails("Transformer2DModel"):
+            open_model(folder)
