@@ -1,0 +1,58 @@
+"""Which device, number format and threads a run uses. A GPU that was asked for is never silently replaced by the
+CPU."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .errors import DifftoolError, Exit, pick
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Names on the command line, and torch's."""
+
+
+def spelled(device: str) -> str:
+    """`device` itself, if it is auto, cpu, cuda or cuda:N. Raises DifftoolError 2 otherwise."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
+        raise DifftoolError(Exit.USAGE, f"unknown device {device!r}", "known: auto, cpu, cuda, cuda:0, cuda:1, ...")
+    return device
+
+
+def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None) -> tuple[torch.device, torch.dtype]:
+    """Sets the number of CPU threads and resolves ``auto|cpu|cuda[:i]`` and ``auto|fp32|bf16|fp16``.
+
+    auto is the first GPU where there is one, else the CPU; and bf16 on a GPU that computes in it (compute capability
+    8.0), else fp32. Raises DifftoolError 3 for a GPU that is not there, 2 for a name that is none or threads below 1.
+    """
+    spelled(device)
+    pick("dtype", dtype, {"auto": "", **DTYPES})
+    if threads is not None and threads < 1:
+        raise DifftoolError(Exit.USAGE, f"threads must be at least 1, not {threads}", "leave out --threads")
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not torch.cuda.is_available():
+        cpu_build = torch.version.cuda is None
+        why = "this PyTorch is built for the CPU only" if cpu_build else "PyTorch finds no usable NVIDIA GPU"
+        raise DifftoolError(Exit.MACHINE, f"{device}: {why}", "run on the CPU with --device cpu")
+    found = torch.device(device)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise DifftoolError(
+            Exit.MACHINE, f"{device}: there are {torch.cuda.device_count()} GPUs", "they count from cuda:0"
+        )
+    if dtype == "auto":
+        good = found.type == "cuda" and torch.cuda.get_device_capability(found)[0] >= 8
+        dtype = "bf16" if good else "fp32"
+    return found, getattr(torch, DTYPES[dtype])
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The name of a number format on the command line."""
+    return next(name for name, known in DTYPES.items() if str(dtype) == f"torch.{known}")

@@ -1,0 +1,1 @@
+"""Pictures from models: the clients of the engine that draw."""

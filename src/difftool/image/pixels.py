@@ -1,0 +1,254 @@
+"""Pictures straight from a model of pixels: what `difftool sample` does, and what training shows of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+
+from ..core.grid import SPACINGS, grid
+from ..core.guide import cfg, clip
+from ..core.level import Level
+from ..core.noise import START, Noise
+from ..core.predict import denoiser
+from ..core.solve import SAMPLERS, State
+from ..device import choose, name_of
+from ..errors import DifftoolError, Exit, is_out_of_memory, pick, unknown
+from ..files import manifest, run_id
+from ..models import Model, open_model
+from ..pictures import to_pixels
+
+if TYPE_CHECKING:
+    from ..pictures import Pixels
+
+Track: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Wraps an iterable of a known length to show how far it is."""
+
+BATCH_VALUES, BATCH_ITEMS = 2**20, 256
+"""Numbers and pictures in a batch where nobody says how large: 21 pictures of 128x128 RGB, 256 small ones."""
+ALL_LEVELS = 1000
+"""Steps of "all levels" on a path that has no whole ones."""
+WIDEST = 16
+"""Columns of a grid at most."""
+ANY = "any"
+"""The label that means all of them."""
+
+
+class Plan(NamedTuple):
+    """A run with every default filled in."""
+
+    model: Model
+    levels: list[Level]
+    labels: list[str | None]
+    settings: dict[str, Any]
+    """The arguments of `plan` that give this plan again."""
+
+
+class Sampled(NamedTuple):
+    """Pictures and how they came to be."""
+
+    pixels: Pixels
+    """uint8 (N, H, W, C)"""
+    items: list[dict[str, Any]]
+    """{"index", "seed", "label"} of each"""
+    manifest: dict[str, Any]
+
+
+def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
+    """A `Track` that shows nothing."""
+    return items
+
+
+def plan(
+    model: str | Path | None = None,
+    *,
+    sampler: str = "ddim",
+    steps: int | None = None,
+    schedule: str = "trailing",
+    eta: float | None = None,
+    guidance: float = 1.0,
+    label: str | None = None,
+    count: int = 16,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+) -> Plan:
+    """Opens the model and checks the settings of `sample`, without drawing."""
+    row = pick("sampler", sampler, SAMPLERS)
+    pick("schedule", schedule, dict.fromkeys(SPACINGS))
+    if eta is not None and "eta" not in row.defaults:
+        raise DifftoolError(Exit.USAGE, f"{sampler} has no eta", "leave out --eta")
+    if eta is not None and not 0 <= eta <= 1:
+        raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "see difftool sample --help")
+    if not math.isfinite(guidance):
+        raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance for 1")
+    for name, value in (("count", count), ("batch size", batch_size), ("steps", steps)):
+        if value is not None and value < 1:
+            raise DifftoolError(Exit.USAGE, f"{name} must be at least 1, not {value}", "see difftool sample --help")
+    where, number = choose(device, dtype, threads)
+    opened = open_model(model, where, number)
+    labels = read_labels(label, opened, count)
+    if guidance != 1 and not (opened.any_label and None not in labels):
+        raise DifftoolError(Exit.USAGE, f"{opened.name} has no label to be guided by here", "leave out --guidance")
+    if steps is None:
+        steps = row.steps or (round(opened.path.hi - opened.path.clean) if opened.path.discrete else ALL_LEVELS)
+    try:
+        levels = grid(opened.path, steps, schedule)
+    except ValueError as error:
+        raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
+    fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS))
+    settings = {
+        "model": opened.source,
+        "sampler": sampler,
+        "steps": steps,
+        "schedule": schedule,
+        "eta": row.defaults.get("eta") if eta is None else eta,
+        "guidance": guidance,
+        "label": label,
+        "count": count,
+        "seed": seed,
+        "batch_size": min(fitting if batch_size is None else batch_size, count),
+        "device": str(where),
+        "dtype": name_of(number),
+        "threads": torch.get_num_threads(),
+    }
+    return Plan(opened, levels, labels, settings)
+
+
+def sample(model: str | Path | None = None, *, track: Track = untracked, **settings: Any) -> Sampled:
+    """Draws pictures from a model: a run folder, a model folder, a diffusers folder, or (None) the digits in the
+    package.
+
+    `settings` are the arguments of `plan`: `sampler` (a row of `core.SAMPLERS`), `steps` (None: 25, and all levels for
+    ddpm), `schedule` (a spacing of `core.grid`), `eta`, `guidance` (scale of classifier-free guidance, 1 = off),
+    `label` (a class, several with commas, or "any"; None goes through all classes in turn), `count`, `seed` (picture k
+    has seed + k and depends on nothing else of the batch), `batch_size` (halved where memory ends), `device`, `dtype`,
+    `threads`.
+
+    Raises DifftoolError: 1 where the network returns NaN, 2 for settings that do not fit, 3 for a device that is not
+    there, 4 for a model that cannot be opened, 6 where not even one picture finds room.
+    """
+    return run(plan(model, **settings), track=track)
+
+
+def run(
+    plan: Plan, *, only: Collection[int] | None = None, track: Track = untracked, name: str | None = None
+) -> Sampled:
+    """Draws what was planned, or `only` the pictures with these indices, in the batches the whole run has: then every
+    matrix product has its size again, and the pixels are the same to the last bit. `name` is the run's in the
+    manifest."""
+    size = plan.settings["batch_size"]
+    while True:
+        try:
+            pixels, items = _drawn(plan, size, only, track)
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise DifftoolError(
+                    Exit.MEMORY, "one picture does not fit in memory", "try --dtype bf16, or take a machine with more"
+                ) from error
+            size //= 2
+    model = plan.model
+    note = manifest("sample", name or run_id(), {**plan.settings, "batch_size": size})
+    note["model"] = {
+        "name": model.name,
+        "sha256": model.sha256,
+        "size": list(model.shape[1:]),
+        "classes": list(model.classes),
+    }
+    return Sampled(pixels, items, note)
+
+
+def columns(drawn: Sampled) -> int | None:
+    """Columns of a grid that put each class below itself; None where the pictures do not fill them."""
+    classes = len(drawn.manifest["model"]["classes"])
+    fits = classes > 1 and drawn.manifest["settings"]["label"] is None and len(drawn.items) % classes == 0
+    return classes if fits and classes <= WIDEST else None
+
+
+def draw(
+    model: Model,
+    levels: Sequence[Level],
+    seeds: Sequence[int],
+    labels: Sequence[str | None],
+    *,
+    sampler: str = "ddim",
+    eta: float | None = None,
+    guidance: float = 1.0,
+) -> Iterator[State]:
+    """The engine's run for one batch: the states (B, *model.shape) after each step; `labels` name classes, None is
+    any."""
+    weight = next(model.net.parameters())
+    noise = Noise(seeds, model.shape, weight.device)
+    cond, anything = {}, {}
+    if model.classes:
+        numbers = [len(model.classes) if label is None else model.classes.index(label) for label in labels]
+        cond = {"label": torch.tensor(numbers, device=weight.device)}
+        anything = {"label": torch.full_like(cond["label"], len(model.classes))}
+    predict = denoiser(model.net, model.target, dtype=weight.dtype, cond=cond)
+    if guidance != 1:
+        predict = cfg(predict, denoiser(model.net, model.target, dtype=weight.dtype, cond=anything), guidance)
+    if model.clip:
+        predict = clip(predict)
+    row = SAMPLERS[sampler]
+    options = dict(row.defaults)
+    if "eta" in options:
+        options |= {"noise": noise, "eta": options["eta"] if eta is None else eta}
+    return row.solver(predict, levels[0].sigma * noise(START), levels, **options)
+
+
+def read_labels(label: str | None, model: Model, count: int) -> list[str | None]:
+    """The class of each of `count` pictures: `label` is one, several with commas, "any", or None for all in turn."""
+    if not model.classes:
+        if label not in (None, ANY):
+            raise DifftoolError(Exit.USAGE, f"{model.name} was trained without labels", "leave out --label")
+        return [None] * count
+    known = [*model.classes, *([ANY] if model.any_label else [])]
+    if label is None:
+        names = list(model.classes)
+    else:
+        names = [label] if label in known else [name.strip() for name in label.split(",")]  # "cats, black" may be one
+    for name in names:
+        if name not in known:
+            raise unknown("label", name, known)
+    return [name if name in model.classes else None for name in (names[k % len(names)] for k in range(count))]
+
+
+def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[range]:
+    """The batches of a run in which a picture (or one of `only`) stands."""
+    count = plan.settings["count"]
+    every = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    return [batch for batch in every if only is None or not set(batch).isdisjoint(only)]
+
+
+def _drawn(plan: Plan, size: int, only: Collection[int] | None, track: Track) -> tuple[Pixels, list[dict[str, Any]]]:
+    settings, wanted = plan.settings, batches(plan, size, only)
+
+    def states() -> Iterator[tuple[range, State]]:
+        for batch in wanted:
+            seeds, labels = [settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
+            options = {key: settings[key] for key in ("sampler", "eta", "guidance")}
+            for state in draw(plan.model, plan.levels, seeds, labels, **options):
+                yield batch, state
+
+    done, items = [], []
+    last = len(plan.levels) - 1
+    for batch, state in track(states(), len(wanted) * last):
+        if state.i < last:
+            continue
+        if not state.x.isfinite().all():
+            raise DifftoolError(
+                Exit.FAILED, "the network returned numbers that are not finite", "try --dtype fp32, or train it again"
+            )
+        kept = [k for k in batch if only is None or k in only]
+        done.append(to_pixels(state.x)[[k - batch.start for k in kept]])
+        items += [{"index": k, "seed": settings["seed"] + k, "label": plan.labels[k]} for k in kept]
+    return np.concatenate(done), items

@@ -1,0 +1,136 @@
+"""Pictures as files: grids, and PNGs that say how they were made."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from .core.solve import SAMPLERS
+from .errors import DifftoolError, Exit
+from .files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+GAP = 2
+GRID_PIXELS = 512
+
+
+def to_pixels(x: Tensor) -> Pixels:
+    """Pictures (N, C, H, W) with values in [-1, 1] as uint8 (N, H, W, C); what lies outside is cut off."""
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def grid(pixels: Pixels, columns: int | None = None) -> Pixels:
+    """Pictures (N, H, W, C) side by side, row by row, each enlarged by the same whole factor until the grid is 512 px
+    wide."""
+    n, height, width, channels = pixels.shape
+    columns = min(columns or math.ceil(math.sqrt(n)), n)
+    rows = math.ceil(n / columns)
+    factor = max(1, math.ceil((GRID_PIXELS - GAP * (columns - 1)) / (columns * width)))
+    large = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+    height, width = height * factor, width * factor
+    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 128, dtype=np.uint8)
+    for k, picture in enumerate(large):
+        top, left = (k // columns) * (height + GAP), (k % columns) * (width + GAP)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = None) -> None:
+    """Writes one picture (H, W, C), with its manifest in a `difftool` chunk and in the `parameters` form other tools
+    read."""
+    info = PngImagePlugin.PngInfo()
+    if manifest is not None:
+        info.add_text("parameters", parameters(manifest).encode(errors="replace").decode())
+        info.add_itxt("difftool", json.dumps(manifest))  # in ASCII, which also holds names that are no UTF-8
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels, MODES[pixels.shape[2]])
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=info)
+
+
+def read_png(path: Path) -> tuple[Pixels, str | None, dict[str, Any] | None]:
+    """(pixels (H, W, C), the `parameters` text, the manifest) of a PNG. Raises DifftoolError 4 for a file that is no
+    picture or whose manifest is damaged."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            pixels = np.asarray(image)
+            texts = dict(getattr(image, "text", {}))
+    except FileNotFoundError as error:
+        raise DifftoolError(Exit.FILE, f"{path} does not exist", "name a picture that difftool made") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no intact picture"
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {reason}", "name a picture that difftool made") from error
+    manifest = None
+    if "difftool" in texts:
+        try:
+            manifest = json.loads(texts["difftool"], parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            raise DifftoolError(
+                Exit.FILE, f"the settings in {path} are damaged: {error}", "take another copy of the file"
+            ) from error
+        if not isinstance(manifest, dict):
+            raise DifftoolError(Exit.FILE, f"the settings in {path} are damaged", "take another copy of the file")
+    return pixels[..., None] if pixels.ndim == 2 else pixels, texts.get("parameters"), manifest
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def parameters(manifest: Mapping[str, Any]) -> str:
+    """A manifest in the form of the AUTOMATIC1111 web UI: a line of prompt, then ``Name: value, ...``; values that
+    hold a comma, a colon or a line break are quoted as JSON."""
+    settings, model, item = manifest["settings"], manifest["model"], manifest.get("item", {})
+    height, width = model["size"]
+    fields = {
+        "Steps": settings["steps"],
+        "Sampler": SAMPLERS[settings["sampler"]].title,
+        "Schedule type": settings["schedule"].capitalize(),
+        "CFG scale": settings["guidance"],
+        "Seed": item.get("seed", settings["seed"]),
+        "Size": f"{width}x{height}",
+        "Model hash": model["sha256"][:10],
+        "Model": model["name"],
+        "RNG": "Philox",
+        "Version": f"difftool {manifest['versions']['difftool']}",
+    }
+    label = item.get("label")
+    return f"{label or ''}\n" + ", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items())
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if any(mark in value for mark in ',:\n"') else value
+
+
+def plot_loss(path: Path, images: Sequence[float], losses: Sequence[float], title: str) -> None:
+    """A PNG of the training loss against the pictures seen, with the raw values behind their running mean."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if losses:
+        window = max(len(losses) // 20, 1)
+        padded = np.concatenate([np.full(window - 1, losses[0]), losses])
+        mean = np.convolve(padded, np.full(window, 1 / window), mode="valid")
+        axes.plot(images, losses, color="0.8", linewidth=1, label="each log line")
+        axes.plot(images, mean, color="tab:blue", label=f"mean of {window}")
+        axes.legend()
+    axes.set(xlabel="pictures seen", ylabel="loss")
+    axes.set_title(title, parse_math=False)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
