@@ -1,0 +1,163 @@
+"""The folder of a run: whose it is, its checkpoints, its log, and what it tells when it is done."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import files
+from ..errors import DifftoolError, Exit
+from ..models import save_model
+from .data import Pictures
+from .loop import Trainee
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+LOG, PLOT, SAMPLES = "log.jsonl", "loss.png", "samples"
+OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, "model.safetensors", "config.json")
+
+
+class Trained(NamedTuple):
+    """What a run left."""
+
+    folder: Path
+    images: int
+    """Pictures seen in all."""
+    loss: float | None
+    """Mean over the last tenth of the log; None where no update was finite."""
+    grid: Path
+    """The last pictures drawn."""
+    plot: Path
+    """The loss curve."""
+    quality: dict[str, float] | None
+    """The figures of `judge` against held-out pictures; None where the data set holds none back."""
+    skipped: tuple[str, ...]
+    """Files that could not be read."""
+    finished_before: bool
+    """Whether nothing was left to do."""
+
+
+def grid_path(folder: Path, images: int) -> Path:
+    """Where the pictures stand that were drawn after `images` pictures."""
+    return folder / SAMPLES / f"{images:09d}.png"
+
+
+def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dict[str, Any], bool]:
+    """(the config to train by, whether that run is finished already): the folder's own config where the same run stands
+    there. Changes nothing. Raises DifftoolError 4 where the folder holds something else."""
+    if overwrite or not folder.exists():
+        return config, False
+    if not (folder / "config.json").exists():
+        foreign = [path.name for path in folder.iterdir() if path.name != ".lock" and not path.match(files.TEMPORARY)]
+        if foreign:
+            raise DifftoolError(
+                Exit.FILE,
+                f"{folder} holds no run but other files ({foreign[0]})",
+                "choose a new folder with --output-dir, or add --overwrite",
+            )
+        return config, False
+    there = files.read_json(folder / "config.json")
+    if differences := _differences(there, config):
+        raise DifftoolError(
+            Exit.FILE,
+            f"{folder} holds another run: {'; '.join(differences)}",
+            "choose a new folder with --output-dir, or add --overwrite",
+        )
+    drawn = (folder / "model.safetensors").exists() and grid_path(folder, there["train"]["images"]).exists()
+    finished = drawn and any(line.get("finished") for line in read_log(folder))
+    resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
+    if (folder / "model.safetensors").exists() and not finished and not resumable:
+        raise DifftoolError(
+            Exit.FILE,
+            f"{folder} holds a model but no checkpoint to go on from",
+            "choose a new folder, or add --overwrite",
+        )
+    return there, finished
+
+
+def clear(folder: Path, overwrite: bool) -> None:
+    """Removes what a killed process left half written, and with `overwrite` the run that stood here, its config
+    last."""
+    leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
+    drawn = (folder / SAMPLES).glob("[0-9]" * 9 + ".png")
+    for path in [*leftovers, *((*drawn, *(folder / name for name in OWN_FILES)) if overwrite else ())]:
+        path.unlink(missing_ok=True)
+
+
+def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
+    """What differs between two configs, as "name: there -> here"; a number of pictures that was measured is no
+    difference."""
+    if not (isinstance(standing, dict) and isinstance(wanted, dict)):
+        return [] if standing == wanted else [f"{where}: {standing} there, {wanted} here"]
+    same_length = where == "train" and standing.get("length") == wanted.get("length")
+    measured = {"images"} if same_length and "images" not in wanted else set()
+    return [
+        line
+        for key in {**standing, **wanted}
+        if key not in measured
+        for line in _differences(standing.get(key), wanted.get(key), f"{where}.{key}".strip("."))
+    ]
+
+
+def save(folder: Path, config: dict[str, Any], trainee: Trainee) -> None:
+    """The checkpoint, the one before it, and the model as it would be now. At each moment one checkpoint is whole."""
+    tensors, numbers = trainee.state()
+    fresh = files.temporary(folder / LAST)
+    files.save_tensors(fresh, tensors, numbers)
+    if (folder / LAST).exists():
+        (folder / LAST).replace(folder / PREVIOUS)
+    fresh.replace(folder / LAST)
+    save_model(folder, config, trainee.averaged())
+
+
+def resume(folder: Path, trainee: Trainee) -> None:
+    """Goes back to the last checkpoint that is intact, if there is one; takes later lines out of the log, and a
+    damaged checkpoint out of the folder, lest it replace the good one."""
+    for name in (LAST, PREVIOUS):
+        if not (folder / name).exists():
+            continue
+        try:
+            trainee.restore(*files.load_tensors(folder / name))
+            break
+        except (DifftoolError, KeyError, ValueError) as error:
+            before = "the checkpoint before" if name == LAST else "the beginning"
+            log.warning(f"{folder / name} cannot be used ({error}); going back to {before}")
+            (folder / name).unlink()
+    lines = [line for line in read_log(folder) if "step" in line and line["step"] <= trainee.step]
+    files.write_text(folder / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def append(folder: Path, line: dict[str, Any]) -> None:
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the log; one that a crash cut off is left out."""
+    lines = []
+    if (folder / LOG).exists():
+        for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                log.debug("a line of %s was cut off: %s", folder / LOG, line)
+    return lines
+
+
+def report(folder: Path, config: dict[str, Any], pictures: Pictures, *, finished_before: bool) -> Trained:
+    lines = read_log(folder)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    tail = losses[-max(len(losses) // 10, 1) :]
+    return Trained(
+        folder=folder,
+        images=config["train"]["images"],
+        loss=sum(tail) / len(tail) if tail else None,
+        grid=grid_path(folder, config["train"]["images"]),
+        plot=folder / PLOT,
+        quality=next((line["quality"] for line in lines if line.get("finished")), None),
+        skipped=pictures.skipped,
+        finished_before=finished_before,
+    )

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from difftool.errors import DifftoolError, Exit
+from difftool.train.data import digits, folder, load
+
+RNG = np.random.default_rng(0)
+
+
+def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (12, 10), **save: object) -> Image.Image:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = RNG.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    image = Image.fromarray(values)
+    image = image.convert("RGB").convert("P") if mode == "P" else image.convert(mode)
+    image.save(path, **save)  # type: ignore[arg-type]
+    return image
+
+
+def test_digits_are_split_as_they_always_were() -> None:
+    from sklearn.datasets import load_digits
+
+    data = digits()
+    order = np.random.RandomState(0).permutation(1797)
+    whole = load_digits()
+    assert data.pixels.shape == (1297, 8, 8, 1)
+    assert np.array_equal(np.round(data.pixels[:, :, :, 0] * (16 / 255)), whole.images[order[500:]])
+    assert data.held_out is not None
+    assert np.array_equal(np.round(data.held_out[:, :, :, 0] * (16 / 255)), whole.images[order[:500]])
+    assert data.labels is not None
+    assert np.array_equal(data.labels, whole.target[order[500:]])
+
+
+@pytest.mark.parametrize(
+    ("modes", "channels"),
+    [
+        (["L"], 1),
+        (["1", "L"], 1),
+        (["RGB"], 3),
+        (["L", "RGB"], 3),
+        (["RGBA", "RGB"], 4),
+        (["LA"], 2),
+        (["P"], 3),
+        (["CMYK"], 3),
+    ],
+)
+def test_channels_are_what_the_pictures_need(tmp_path: Path, modes: list[str], channels: int) -> None:
+    for k, mode in enumerate(modes):
+        picture(tmp_path / f"{k}.{'tif' if mode == 'CMYK' else 'png'}", mode)
+    assert folder(tmp_path).pixels.shape == (len(modes), 10, 12, channels)
+
+
+def test_pixels_are_unchanged_where_nothing_is_to_do(tmp_path: Path) -> None:
+    for mode in ("L", "RGB", "RGBA", "LA"):
+        image = picture(tmp_path / mode / "a.png", mode)
+        expected = np.asarray(image)
+        found = folder(tmp_path / mode).pixels[0]
+        assert np.array_equal(found, expected if expected.ndim == 3 else expected[..., None])
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 100, dtype=np.uint16).reshape(10, 10)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    found = folder(tmp_path).pixels[0, :, :, 0]
+    assert np.abs(found - values / 257).max() <= 0.5
+
+
+def test_palette_with_transparency(tmp_path: Path) -> None:
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.save(tmp_path / "a.gif", transparency=1)
+    assert folder(tmp_path).pixels.shape == (1, 4, 4, 4)
+
+
+def test_sizes(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", size=(20, 36))
+    assert load(str(tmp_path)).pixels.shape == (1, 36, 20, 3)
+    picture(tmp_path / "b.png", size=(100, 30))
+    assert load(str(tmp_path)).pixels.shape == (2, 64, 64, 3)
+    assert load(str(tmp_path), (16, 8)).pixels.shape == (2, 8, 16, 3)
+    large = tmp_path / "large"
+    picture(large / "a.png", size=(640, 480))
+    assert folder(large).pixels.shape == (1, 64, 64, 3)
+
+
+def test_names_and_formats(tmp_path: Path) -> None:
+    for name in ("A.PNG", "b.JPG", "c.jpeg", "d.webp", "e.bmp", "f.TIFF", "sub/deep/g.gif"):
+        picture(tmp_path / name)
+    picture(tmp_path / ".hidden" / "x.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert len(folder(tmp_path).pixels) == 7
+
+
+def test_sub_folders_are_labels(tmp_path: Path) -> None:
+    for k, name in enumerate(("cat", "cat", "Dog", "ant")):
+        picture(tmp_path / name / f"{k}.png")
+    data = folder(tmp_path)
+    assert data.classes == ["Dog", "ant", "cat"]
+    assert data.labels is not None
+    assert sorted(data.labels.tolist()) == [0, 1, 2, 2]
+    picture(tmp_path / "loose.png")
+    assert folder(tmp_path).labels is None
+    assert folder(tmp_path / "cat").classes == []
+
+
+def test_broken_pictures_are_named_and_left_out(tmp_path: Path) -> None:
+    picture(tmp_path / "good.png", size=(40, 40))
+    good = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "cut.png").write_bytes(good[: len(good) // 2])
+    (tmp_path / "page.jpg").write_bytes(b"<html></html>")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    data = folder(tmp_path)
+    assert len(data.pixels) == 1
+    assert sorted(line.split(":")[0] for line in data.skipped) == ["cut.png", "empty.png", "page.jpg"]
+    assert all(len(line) < 120 and str(tmp_path) not in line for line in data.skipped)
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "b.png")
+    before = folder(tmp_path).fingerprint
+    assert folder(tmp_path).fingerprint == before
+    (tmp_path / "b.png").unlink()
+    assert folder(tmp_path).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("nothing", Exit.FILE, "no folder"),
+        ("digit", Exit.FILE, "did you mean digits"),
+        ("file.png", Exit.FILE, "is a file"),
+        ("empty", Exit.FILE, "no pictures"),
+        ("broken", Exit.FILE, "none of the 1 pictures"),
+    ],
+)
+def test_nothing_to_learn_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: Exit, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"")
+    (tmp_path / "file.png").write_bytes(b"")
+    with pytest.raises(DifftoolError) as caught:
+        load(name)
+    assert caught.value.code == code
+    assert says in caught.value.message + caught.value.hint
+
+
+def test_digits_have_one_size() -> None:
+    with pytest.raises(DifftoolError) as caught:
+        load("digits", (16, 16))
+    assert caught.value.code == Exit.USAGE

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from difftool.errors import DifftoolError, Exit
+from difftool.files import load_tensors, lock
+from difftool.models import open_model
+from difftool.pictures import read_png
+from difftool.train import folder as folder_module
+from difftool.train import recipe, train
+from difftool.train import run as module
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset small enough to test with."""
+    row = {
+        "minutes": 1,
+        "batch_size": 4,
+        "lr": 1e-3,
+        "target": "v",
+        "warmup": 0.1,
+        "ema": 0.1,
+        "label_dropout": 0.1,
+        "weight_decay": 0.01,
+        "net": {"type": "unet", "width": 8, "mults": [1, 2], "blocks": 1, "attention": [], "dropout": 0.0},
+    }
+    monkeypatch.setattr(recipe, "read_preset", lambda family, name: row)
+    monkeypatch.setattr(module, "PREVIEW_PICTURES", 4)
+    monkeypatch.setattr(module, "DRAWING_STEPS", 2)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for k in range(10):
+        path = tmp_path / "data" / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "data"
+
+
+def fails(code: Exit, says: str) -> pytest.RaisesExc[DifftoolError]:
+    return pytest.RaisesExc(DifftoolError, match=says, check=lambda error: error.code == code)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_tensors(folder / "model.safetensors")[0]
+
+
+def same(a: Path, b: Path) -> bool:
+    one, two = weights(a), weights(b)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_what_a_run_leaves(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "run"
+    done = train(data, output_dir=folder, steps=10)
+    assert done.images == 40
+    assert not done.finished_before
+    assert math.isfinite(done.loss)
+    assert done.quality is None
+    model = open_model(folder)
+    assert model.shape == (3, 6, 9)
+    assert model.classes == ("a", "b")
+    names = {
+        "config.json",
+        "model.safetensors",
+        "last.safetensors",
+        "previous.safetensors",
+        "log.jsonl",
+        "loss.png",
+        "samples",
+    }
+    assert {path.name for path in folder.iterdir()} == names
+    assert [path.name for path in sorted((folder / "samples").iterdir())] == [
+        f"{n:09d}.png" for n in (8, 16, 24, 32, 40)
+    ]
+    assert done.grid == folder / "samples" / "000000040.png"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["train"]["images"] == 40
+    assert config["train"]["data"]["pictures"] == 10
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines[:-1]] == list(range(4, 41, 4))
+    assert lines[-1]["finished"]
+    # the last grid is drawn from the model that stands there
+    assert read_png(done.grid)[2]["model"]["sha256"] == model.sha256  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("length", "images"), [({"steps": 7}, 28), ({"images": 30}, 32), ({"epochs": 2}, 20), ({"epochs": 0.5}, 8)]
+)
+def test_lengths(tmp_path: Path, data: Path, length: dict[str, Any], images: int) -> None:
+    assert train(data, output_dir=tmp_path / "run", **length).images == images
+
+
+def test_minutes_become_a_number_of_pictures(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "seconds_per_update", lambda *_: 1.0)
+    done = train(data, output_dir=tmp_path / "run", minutes=0.5)
+    assert 4 <= done.images <= 30 * 4
+    # measured once: the same command finds it done, however fast the machine is now
+    monkeypatch.setattr(module, "seconds_per_update", lambda *_: 0.1)
+    again = train(data, output_dir=tmp_path / "run", minutes=0.5)
+    assert again.finished_before
+    assert again.images == done.images
+
+
+def test_a_finished_run_has_nothing_to_do(tmp_path: Path, data: Path) -> None:
+    first = train(data, output_dir=tmp_path / "run", steps=5)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    again = train(data, output_dir=tmp_path / "run", steps=5)
+    assert again == first._replace(finished_before=True)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_another_run_in_the_folder_is_refused_and_told_apart(tmp_path: Path, data: Path) -> None:
+    train(data, output_dir=tmp_path / "run", steps=3)
+    with fails(Exit.FILE, r"train\.lr: 0.001 there, 0.5 here"):
+        train(data, output_dir=tmp_path / "run", steps=3, lr=0.5)
+    with fails(Exit.FILE, r"train\.length\.steps: 3 there, 4 here"):
+        train(data, output_dir=tmp_path / "run", steps=4)
+    (data / "a" / "0.png").unlink()
+    with fails(Exit.FILE, r"train\.data\.pictures: 10 there, 9 here"):
+        train(data, output_dir=tmp_path / "run", steps=3)
+    assert train(data, output_dir=tmp_path / "run", steps=2, overwrite=True).images == 8
+    assert len(list((tmp_path / "run" / "samples").iterdir())) == 2
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("important")
+    with fails(Exit.FILE, "notes.txt"):
+        train(data, output_dir=folder, steps=2)
+    train(data, output_dir=folder, steps=2, overwrite=True)
+    assert (folder / "notes.txt").read_text() == "important"
+
+
+def test_a_model_alone_is_not_trained_over(tmp_path: Path, data: Path) -> None:
+    train(data, output_dir=tmp_path / "run", steps=2)
+    for name in ("last.safetensors", "previous.safetensors", "log.jsonl"):
+        (tmp_path / "run" / name).unlink()
+    with fails(Exit.FILE, "no checkpoint"):
+        train(data, output_dir=tmp_path / "run", steps=2)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without another word."""
+
+
+def dies_after(step: int) -> Any:
+    def track(items: Any, total: int) -> Iterator[Any]:
+        for item in items:
+            yield item
+            if item.step == step:
+                raise Killed
+
+    return track
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, data: Path) -> None:
+    settings: dict[str, Any] = {"steps": 12, "save_every": 8, "preview_every": 20}
+    train(data, output_dir=tmp_path / "whole", steps=12)
+    for step in (1, 5, 9):
+        with pytest.raises(Killed):
+            train(data, output_dir=tmp_path / "run", track=dies_after(step), **settings)
+    done = train(data, output_dir=tmp_path / "run", **settings)
+    assert done.images == 48
+    assert same(tmp_path / "whole", tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines[:-1]] == list(range(1, 13))
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(data, output_dir=tmp_path / "whole", steps=12)
+    with pytest.raises(Killed):
+        train(data, output_dir=tmp_path / "run", steps=12, save_every=8, track=dies_after(9))
+    last = tmp_path / "run" / "last.safetensors"
+    data_of_last = bytearray(last.read_bytes())
+    data_of_last[-9] ^= 1
+    last.write_bytes(bytes(data_of_last))
+    with caplog.at_level(logging.WARNING):
+        train(data, output_dir=tmp_path / "run", steps=12, save_every=8)
+    assert len([record for record in caplog.records if "checkpoint before" in record.message]) == 1
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])
+def test_a_signal_saves_and_ends(tmp_path: Path, data: Path, number: signal.Signals, code: Exit) -> None:
+    def track(items: Any, total: int) -> Iterator[Any]:
+        for item in items:
+            if item.step == 4:
+                signal.raise_signal(number)
+            yield item
+
+    with fails(code, "stopped after 16 of 48 pictures"):
+        train(data, output_dir=tmp_path / "run", steps=12, track=track)
+    assert open_model(tmp_path / "run").shape == (3, 6, 9)
+    train(data, output_dir=tmp_path / "run", steps=12)
+    train(data, output_dir=tmp_path / "whole", steps=12)
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_locked_folder(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with lock(tmp_path / "run"), fails(Exit.LATER, "in use"):
+        train(data, output_dir=tmp_path / "run", steps=2)
+
+
+def test_a_loss_that_stays_infinite_ends_the_run(tmp_path: Path, data: Path) -> None:
+    with fails(Exit.FAILED, "10 times in a row"):
+        train(data, output_dir=tmp_path / "run", steps=50, lr=1e30)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"steps": 0}, "steps must be"),
+        ({"images": -1}, "images must be"),
+        ({"minutes": 0}, "minutes must be"),
+        ({"minutes": math.nan}, "minutes must be"),
+        ({"epochs": math.inf}, "epochs must be"),
+        ({"steps": 5, "minutes": 1}, "one length, not steps and minutes"),
+        ({"lr": 0}, "lr must be"),
+        ({"lr": math.nan}, "lr must be"),
+        ({"batch_size": 0}, "batch-size must be"),
+        ({"label_dropout": 1.5}, "share"),
+        ({"target": "vv"}, "unknown target"),
+        ({"dtype": "fp16"}, "fp16"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path: Path, data: Path, settings: dict[str, Any], says: str) -> None:
+    with fails(Exit.USAGE, says):
+        train(data, output_dir=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "flow"])
+def test_every_target_trains_and_draws(tmp_path: Path, data: Path, target: str) -> None:
+    done = train(data, output_dir=tmp_path / "run", steps=3, target=target)
+    assert read_png(done.grid)[0].std() > 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["path"]["type"] == ("flow" if target == "flow" else "discrete_vp")
+
+
+def test_killed_between_the_last_update_and_the_end(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "_preview", dies)
+        with pytest.raises(Killed):
+            train(data, output_dir=tmp_path / "run", steps=3, preview_every=1000)
+    done = train(data, output_dir=tmp_path / "run", steps=3, preview_every=1000)
+    assert done.grid.name == "000000012.png"
+    assert not done.finished_before
+
+
+def test_killed_while_the_last_model_is_written(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint is the last, the model the one before: the finished run must not keep the older."""
+    inner = folder_module.save_model
+
+    def dies(folder: Path, config: dict[str, Any], weights: Any) -> None:
+        if len(saved) == 2:
+            raise Killed
+        saved.append(folder)
+        inner(folder, config, weights)
+
+    saved: list[Path] = []
+    settings: dict[str, Any] = {"steps": 6, "save_every": 8}
+    train(data, output_dir=tmp_path / "whole", **settings)
+    with monkeypatch.context() as broken:
+        broken.setattr(folder_module, "save_model", dies)
+        with pytest.raises(Killed):
+            train(data, output_dir=tmp_path / "run", **settings)
+    train(data, output_dir=tmp_path / "run", **settings)
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_overwritten_by_a_run_that_dies_at_once(tmp_path: Path, data: Path) -> None:
+    """What the old run left must never be taken for the new one's."""
+    train(data, output_dir=tmp_path / "run", steps=5)
+    with pytest.raises(Killed):
+        train(data, output_dir=tmp_path / "run", steps=7, overwrite=True, track=dies_after(1))
+    assert not train(data, output_dir=tmp_path / "run", steps=7).finished_before
+    train(data, output_dir=tmp_path / "whole", steps=7)
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_log_that_was_cut_off(tmp_path: Path, data: Path) -> None:
+    train(data, output_dir=tmp_path / "whole", steps=6)
+    with pytest.raises(Killed):
+        train(data, output_dir=tmp_path / "run", steps=6, save_every=4, track=dies_after(4))
+    with (tmp_path / "run" / "log.jsonl").open("a") as file:
+        file.write('{"finished": true, "quality": {"c2st": 0.5}')
+    assert not train(data, output_dir=tmp_path / "run", steps=6, save_every=4).finished_before
+    assert same(tmp_path / "whole", tmp_path / "run")
