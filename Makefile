@@ -33,8 +33,10 @@ lint: $(VENV)/.installed-dev ## ruff, pyright and the import rules
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-test ## side by side with others, as ratios
+bench: $(VENV)/.installed-test ## every figure of the README but that of training
 	$(BIN)/python bench/solve.py
+	$(BIN)/python bench/shell.py
+	$(BIN)/python bench/digits.py
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test

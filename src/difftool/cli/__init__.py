@@ -1,0 +1,14 @@
+"""What a user types. One file a command; each is imported only when it is called."""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "train": ("difftool.cli.train:train", "Train a model on your pictures, or on the digits in the package."),
+    "sample": (
+        "difftool.cli.sample:sample",
+        "Draw pictures from a model; without one, from the digits in the package.",
+    ),
+    "meta": ("difftool.cli.meta:meta", "Print how a picture was made."),
+    "rerun": ("difftool.cli.rerun:rerun", "Make a picture again from the settings it carries."),
+}
+"""The name of a command, as typed after `difftool`, to ("module:function", a line of help). Two words make a group."""

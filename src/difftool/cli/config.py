@@ -1,0 +1,129 @@
+"""Settings from files: --config, ./difftool.toml and the user's own, below the command line and the environment."""
+
+from __future__ import annotations
+
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DifftoolError, Exit, nearest
+from . import COMMANDS
+
+PROJECT = Path("difftool.toml")
+EXCLUSIVE = (
+    ("output", "output_dir"),
+    ("folder", "data"),
+    ("steps", "images", "epochs", "minutes"),
+    ("dtype", "half"),
+    ("batch_size", "low_vram"),
+)
+"""Options of which a command takes one."""
+RANKS = {"COMMANDLINE": 3, "ENVIRONMENT": 2, "DEFAULT_MAP": 1}
+"""Where an option was said, by Typer's names of the sources; the default is nowhere."""
+
+
+def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, Any]) -> None:
+    """Makes the files' tables for `command` the defaults of its options. `annotations` are its parameters' types.
+
+    Raises DifftoolError: 4 for a file that was named and is not there, 2 for one that is no TOML or holds an unknown
+    table or key, or a value of the wrong type.
+    """
+    by_key = {_plain(opt): param.name for param in ctx.command.params for opt in (param.name, *param.opts)}
+    by_key = {key: name for key, name in by_key.items() if name in annotations}
+    merged: dict[str, Any] = {}
+    own = None if named is None else Path(named).expanduser()
+    for path in (_user(), PROJECT, own):
+        if path is None or not (path.exists() or path == own):
+            continue
+        found: dict[str, Any] = {}
+        for key, value in _table(path, command).items():
+            name = by_key.get(_plain(key))
+            if name is None:
+                near = nearest(_plain(key), by_key)
+                what = f"{path}: [{'.'.join(command.split())}] has no key {key!r}" + (
+                    f"; did you mean {near!r}?" if near else ""
+                )
+                raise DifftoolError(Exit.USAGE, what, f"see difftool {command} --help")
+            found[name] = _checked(path, key, value, annotations[name])
+        overruled = {name for group in EXCLUSIVE if found.keys() & set(group) for name in group}
+        merged = {name: value for name, value in merged.items() if name not in overruled} | found
+    ctx.default_map = merged
+
+
+def settle(ctx: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` in which, of those that exclude each other, only the one said nearest is left: on the command line,
+    else in the environment, else in a file. Raises DifftoolError 2 where two were said in one place."""
+    settled = dict(options)
+    names = {param.name: param for param in ctx.command.params}
+    for group in EXCLUSIVE:
+        given = {name: settled[name] for name in group if settled.get(name) not in (None, False)}
+        ranks = {name: RANKS.get(ctx.get_parameter_source(name).name, 0) for name in given}
+        said = [name for name, rank in ranks.items() if rank and rank == max(ranks.values())]
+        if len(said) > 1:
+            what = " and ".join(names[name].get_error_hint() for name in said)
+            raise DifftoolError(Exit.USAGE, f"{what} exclude each other", "give one of them")
+        for name in given if said else ():
+            if name not in said:
+                settled[name] = names[name].default
+    return settled
+
+
+def _user() -> Path:
+    from platformdirs import user_config_dir
+
+    return Path(user_config_dir("difftool")) / "config.toml"
+
+
+def _table(path: Path, command: str) -> dict[str, Any]:
+    """The table of one command, after a look at the names of all tables."""
+    try:
+        found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DifftoolError(
+            Exit.FILE, f"cannot read {path}: {error.strerror}", "name a file with --config that exists"
+        ) from error
+    except ValueError as error:
+        raise DifftoolError(Exit.USAGE, f"{path} is not TOML: {error}", "mend that line") from error
+    here = ""
+    for word in command.split():
+        known = {name.removeprefix(here).split()[0] for name in COMMANDS if name.startswith(here)}
+        for key, value in found.items():
+            if key not in known or not isinstance(value, dict):
+                near = nearest(key, known)
+                what = f"{path} has no table for a command named {here}{key!r}" + (
+                    f"; did you mean [{near}]?" if near else ""
+                )
+                raise DifftoolError(
+                    Exit.USAGE, what, f"write the settings of a command below [{command.replace(' ', '.')}]"
+                )
+        found, here = found.get(word, {}), f"{here}{word} "
+    return found
+
+
+def _checked(path: Path, key: str, value: Any, annotation: Any) -> Any:
+    """A TOML value if it is of the kind the option takes: TOML has types of its own, so nothing is guessed from
+    text, except by an option that reads text of its own, such as 500k."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation, *options = typing.get_args(annotation)
+        if isinstance(value, str) and any(getattr(option, "parser", None) for option in options):
+            return value
+    kinds = set(typing.get_args(annotation)) if isinstance(annotation, types.UnionType) else {annotation}
+    allowed: dict[Any, tuple[str, tuple[type, ...]]] = {
+        bool: ("true or false", (bool,)),
+        int: ("a whole number", (int,)),
+        float: ("a number", (int, float)),
+        str: ("text", (str, int, float)),
+        Path: ("text", (str,)),
+    }
+    for kind in kinds & allowed.keys():
+        if type(value) in allowed[kind][1]:
+            return str(value) if kind is str else value
+    wanted = " or ".join(allowed[kind][0] for kind in allowed if kind in kinds)
+    raise DifftoolError(Exit.USAGE, f"{path}: {key} must be {wanted}, not {value!r}", "mend that line")
+
+
+def _plain(word: str) -> str:
+    return word.lstrip("-").replace("-", "_")

@@ -1,0 +1,221 @@
+"""Where words go: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from ..errors import DifftoolError
+from ..files import run_id
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.progress import Progress
+
+SCHEMA = "difftool/result/1"
+LINE_SHARE, LINE_SECONDS, LINE_LEAST = 0.1, 30.0, 1.0
+"""Off a terminal a line comes after this share or this many seconds, and never sooner than the last."""
+
+
+class Result(NamedTuple):
+    """What a command gives back to be printed."""
+
+    data: dict[str, Any]
+    """For --json."""
+    summary: list[str]
+    """Lines for a person."""
+    paths: list[Path]
+    """For --quiet."""
+
+
+class Console:
+    """The streams of one command."""
+
+    def __init__(self, json: bool = False, debug: bool = False) -> None:
+        self.json, self.debug, self.quiet = json, debug, False
+        self.command = ""
+        self.run_id = run_id()
+        self.began = time.monotonic()
+        self.warnings: list[str] = []
+        self.terminal = sys.stderr.isatty()
+        self._rich: RichConsole | None = None
+        self._progress: Progress | None = None
+
+    def configure(self, command: str, *, json: bool, quiet: bool, verbose: bool, debug: bool) -> None:
+        """Takes the options that every command has, and the log of the library; silences what other libraries say."""
+        self.command, self.json, self.quiet, self.debug = command, json, quiet, debug
+        log = logging.getLogger("difftool")
+        log.handlers = [_Handler(self)]
+        log.propagate = False
+        log.setLevel(logging.DEBUG if verbose or debug else logging.WARNING if quiet else logging.INFO)
+        if not debug:
+            warnings.simplefilter("ignore")
+            for name, value in _SILENCE.items():
+                os.environ.setdefault(name, value)
+
+    def release(self) -> None:
+        """Gives the library's log back to whoever called the command from Python."""
+        log = logging.getLogger("difftool")
+        log.handlers, log.propagate = [], True
+
+    def say(self, line: str) -> None:
+        """A line to stderr; off a terminal with the time."""
+        if self.terminal:
+            self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
+        else:
+            _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
+
+    def track(self, items: Iterable[Any], total: int, what: str = "") -> Iterable[Any]:
+        """Passes `items` on and shows how far they are: a bar on a terminal, a line now and then elsewhere."""
+        if self.quiet:
+            return items
+        return self._bar(items, total, what) if self.terminal else self._lines(items, total, what)
+
+    def result(self, result: Result) -> None:
+        if self.json:
+            self._print_json(result.data, None)
+            return
+        for line in map(str, result.paths) if self.quiet else map(_visible, result.summary):
+            _write(sys.stdout, line)
+
+    def error(self, error: DifftoolError) -> int:
+        """Two lines on stderr (and the object on stdout with --json); returns the exit code."""
+        if self._progress is not None:
+            self._progress.stop()
+        if self.debug:
+            traceback.print_exception(error, file=sys.stderr)
+        _write(sys.stderr, f"error: {_line(error.message)}\nhint: {_line(error.hint)}")
+        if self.json:
+            told = {"code": int(error.code), "message": error.message, "hint": error.hint}
+            with suppress(OSError):  # the exit code and stderr tell it too
+                self._print_json(None, told)
+        return int(error.code)
+
+    def _print_json(self, data: dict[str, Any] | None, error: dict[str, Any] | None) -> None:
+        from importlib.metadata import version
+
+        head = {
+            "schema": SCHEMA,
+            "ok": error is None,
+            "command": self.command,
+            "version": version("difftool"),
+            "run_id": self.run_id,
+        }
+        _write(sys.stdout, json.dumps({**head, "data": data, "warnings": self.warnings, "error": error}))
+
+    def _terminal(self) -> RichConsole:
+        if self._rich is None:
+            from rich.console import Console as RichConsole
+
+            self._rich = RichConsole(stderr=True)
+        return self._rich
+
+    def _bar(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        rate = TextColumn("{task.fields[rate]}")
+        shown = (
+            TextColumn(what or self.command),
+            BarColumn(),
+            MofNCompleteColumn(),
+            rate,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*shown, console=self._terminal(), transient=True) as self._progress:
+            task = self._progress.add_task("", total=total, rate="")
+            for item in items:
+                yield item
+                speed = self._progress.tasks[task].speed
+                self._progress.update(task, advance=1, rate=f"{speed:.1f} it/s" if speed else "")
+        self._progress = None
+
+    def _lines(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+        what = what or self.command
+        began = told = time.monotonic()
+        share = 0.0
+        self.say(f"{what}: 0 of {total}")
+        for done, item in enumerate(items, 1):
+            yield item
+            now = time.monotonic()
+            passed = now - told
+            if done < total and (
+                passed >= LINE_SECONDS or (passed >= LINE_LEAST and done / total - share >= LINE_SHARE)
+            ):
+                told, share = now, done / total
+                rate = done / (now - began)
+                self.say(
+                    f"{what}: {done} of {total} ({share:.0%}), {rate:.1f} it/s, {(total - done) / rate:.0f} s left"
+                )
+        self.say(f"{what}: done in {time.monotonic() - began:.1f} s")
+
+
+def discard(stream: TextIO) -> None:
+    """Sends what still comes to a stream nowhere, for one whose reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """A line at once. A reader who has gone is no reason to stop, nor is a stderr that takes no more; a result that
+    cannot be written is (OSError)."""
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except OSError as error:
+        discard(stream)  # or Python tries once more at its end
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _visible(text: str) -> str:
+    """`text` with control characters, which a foreign file may bring along to steer the terminal, spelled out."""
+    return re.sub("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def _line(text: str) -> str:
+    """`_visible` text in one line."""
+    return _visible(" ".join(text.split("\n")))
+
+
+_SILENCE = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "KINETO_LOG_LEVEL": "5",
+}
+"""What keeps other libraries from writing between our lines, and from the network."""
+
+
+class _Handler(logging.Handler):
+    """The library's log, on stderr; warnings also stand in the JSON result."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            self.console.warnings.append(message)
+            message = f"warning: {message}"
+        self.console.say(message)

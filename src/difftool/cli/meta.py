@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import DifftoolError, Exit
+from .console import Console, Result
+
+
+def meta(
+    console: Console, file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture that difftool made.")]
+) -> Result:
+    """Print how a picture was made.
+
+    Examples:
+
+    difftool meta digits.png
+
+    difftool meta --json digits.png
+    """
+    from ..pictures import read_png
+
+    _, parameters, manifest = read_png(file)
+    if parameters is None and manifest is None:
+        raise DifftoolError(
+            Exit.FILE, f"{file} carries no settings", "name a picture that difftool or a tool like it made"
+        )
+    summary = [] if parameters is None else [parameters.strip()]
+    if manifest is not None:
+        summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))
+    return Result({"path": str(file), "parameters": parameters, "manifest": manifest}, summary, [file])

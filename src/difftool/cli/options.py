@@ -1,0 +1,113 @@
+"""Options that several commands have, spelled the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..device import DTYPES, spelled
+from ..errors import DifftoolError, Exit, pick
+
+SAMPLING, OUTPUT, MACHINE = "Sampling", "Output", "Machine"
+
+
+def count_of(value: str | int) -> int:
+    """A whole number above 0 that may end in k or M: 500k is 500,000."""
+    text = str(value).strip()
+    factor = {"k": 1_000, "K": 1_000, "m": 1_000_000, "M": 1_000_000}.get(text[-1:], 1)
+    try:
+        number = float(text[:-1] if factor > 1 else text) * factor
+        if number == int(number) and number > 0:
+            return int(number)
+    except (ValueError, OverflowError):
+        pass
+    raise typer.BadParameter(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
+
+
+def size_of(value: str | None) -> tuple[int, int] | None:
+    """(width, height) of WxH. Raises DifftoolError 2 where it is none."""
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise DifftoolError(
+            Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {value!r}", "give whole numbers above 0"
+        )
+    return int(parts[0]), int(parts[1])
+
+
+def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
+    """A callback for an option that takes a name from a table: hyphens and underscores, small and large letters are
+    the same."""
+    known = {_plain(name): name for name in table}
+
+    def read(value: str | None) -> str | None:
+        return None if value is None else pick(kind, _plain(value), known)
+
+    return read
+
+
+def dtype_of(dtype: str, half: bool) -> str:
+    """The number format that --dtype or --half asks for."""
+    return "fp16" if half else dtype
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The result: a PNG; of several pictures their grid.", rich_help_panel=OUTPUT),
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option("--output-dir", help="Folder for every single result and the grid.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite/--no-overwrite", help="Replace files that exist.", show_default=False, rich_help_panel=OUTPUT
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run/--no-dry-run", help="Say what would be done, and end.", show_default=False, rich_help_panel=OUTPUT
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Result k has seed + k.", rich_help_panel=SAMPLING)]
+Count = Annotated[int, typer.Option("--count", help="How many results.", min=1, rich_help_panel=SAMPLING)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", help="How many at once; results agree to rounding.", min=1, rich_help_panel=MACHINE),
+]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.", callback=spelled, rich_help_panel=MACHINE)
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="auto, fp32, bf16 or fp16.",
+        callback=one_of("dtype", ("auto", *DTYPES)),
+        rich_help_panel=MACHINE,
+    ),
+]
+Half = Annotated[
+    bool,
+    typer.Option("--half/--no-half", help="The same as --dtype fp16.", show_default=False, rich_help_panel=MACHINE),
+]
+LowVram = Annotated[
+    bool,
+    typer.Option(
+        "--low-vram/--no-low-vram",
+        help="One at a time, for little memory.",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
+]
+Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads.", min=1, rich_help_panel=MACHINE)]

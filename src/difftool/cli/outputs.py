@@ -1,0 +1,125 @@
+"""Where pictures go, and what is said of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import DifftoolError, Exit
+from ..files import default_dir, unused, writable
+from .console import Console, Result
+
+if TYPE_CHECKING:
+    from ..image.pixels import Plan, Sampled
+
+
+class Places(NamedTuple):
+    """The files of a run."""
+
+    singles: list[Path]
+    grid: Path | None
+
+    @property
+    def all(self) -> list[Path]:
+        return [*self.singles, *([self.grid] if self.grid else [])]
+
+
+def places(
+    command: str,
+    run: str,
+    items: Sequence[tuple[int, int]],
+    output: Path | None,
+    folder: Path | None,
+    *,
+    overwrite: bool,
+) -> Places:
+    """The files for pictures of these (index, seed).
+
+    Raises DifftoolError 2 for a file that is no PNG, 4 for a file that exists (without `overwrite`).
+    """
+    if output is not None:
+        if not output.is_dir() and output.suffix.lower() != ".png":
+            raise DifftoolError(
+                Exit.USAGE,
+                f"pictures are written as PNG, and {output} ends otherwise",
+                f"try -o {output.with_suffix('.png')}",
+            )
+        unused([output], overwrite=overwrite)
+    if output is None:
+        folder = folder or default_dir(command, run)
+        found = Places(
+            [folder / f"{index:05d}-{seed}.png" for index, seed in items],
+            folder / "grid.png" if len(items) > 1 else None,
+        )
+    elif len(items) == 1:
+        found = Places([output], None)
+    else:
+        found = Places([output.with_name(f"{output.stem}-{index:05d}-{seed}.png") for index, seed in items], output)
+    unused(found.all, overwrite=overwrite)
+    return found
+
+
+def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | None = None) -> tuple[Sampled, Result]:
+    """Draws what was planned (or `only` these pictures of it), writes the files, and tells what it did."""
+    from ..image.pixels import columns, run
+    from ..pictures import grid, write_png
+
+    loaded = time.monotonic()
+    with writable(to.singles[0].parent):
+        drawn = run(plan, only=only, track=console.track, name=console.run_id)
+        sampled = time.monotonic()
+        outputs = []
+        for pixels, item, path in zip(drawn.pixels, drawn.items, to.singles, strict=True):
+            write_png(path, pixels, {**drawn.manifest, "item": item})
+            height, width, _ = pixels.shape
+            outputs.append({"path": str(path), **item, "width": width, "height": height})
+        if to.grid is not None:
+            write_png(to.grid, grid(drawn.pixels, columns(drawn)), drawn.manifest)
+    ended = time.monotonic()
+    spans = {"load": (console.began, loaded), "sample": (loaded, sampled), "save": (sampled, ended)}
+    timing = {name: round(end - begin, 3) for name, (begin, end) in {**spans, "total": (console.began, ended)}.items()}
+    settings, model = drawn.manifest["settings"], drawn.manifest["model"]
+    grid_path = str(to.grid) if to.grid else None
+    data = {"outputs": outputs, "grid": grid_path, "settings": settings, "model": model, "timing": timing}
+    seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
+    how = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}, seed {seeds}"
+    summary = [f"{_pictures(outputs)} of {model['name']} in {timing['total']:.1f} s ({how})", str(to.all[-1])]
+    if to.grid:
+        summary.append(f"singles: {to.singles[0]} ...")
+    return drawn, Result(data, summary, to.all)
+
+
+def dry(plan: Plan, to: Places, only: Collection[int] | None = None) -> Result:
+    """What `carry_out` would do and need."""
+    from ..image.pixels import batches
+
+    settings = plan.settings
+    parameters = sum(p.numel() for p in plan.model.net.parameters())
+    weights = sum(p.numel() * p.element_size() for p in plan.model.net.parameters())
+    calls = (
+        (len(plan.levels) - 1)
+        * len(batches(plan, settings["batch_size"], only))
+        * (1 if settings["guidance"] == 1 else 2)
+    )
+    needs = {
+        "parameters": parameters,
+        "weights_bytes": weights,
+        "network_calls": calls,
+        "batch_size": settings["batch_size"],
+    }
+    how = f"{settings['sampler']}, {settings['steps']} steps, {settings['schedule']}, guidance {settings['guidance']:g}"
+    where = f"{settings['device']} in {settings['dtype']}"
+    summary = [
+        f"would draw {_pictures(to.singles)} of {plan.model.name} on {where}: {how}, seed {settings['seed']}",
+        f"needs {weights / 1e6:.1f} MB of weights and {calls:,} calls of the network, {settings['batch_size']} at once",
+        f"would write {len(to.all)} files, the last {to.all[-1]}",
+    ]
+    return Result(
+        {"dry_run": True, "settings": settings, "needs": needs, "would_write": [*map(str, to.all)]}, summary, []
+    )
+
+
+def _pictures(of: Sequence[object]) -> str:
+    return f"{len(of)} picture{'s' if len(of) > 1 else ''}"

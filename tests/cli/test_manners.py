@@ -1,0 +1,418 @@
+"""What every command does alike: help, speed, errors, configuration, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from difftool.cli import COMMANDS
+from difftool.cli.app import LazyGroup, main
+from difftool.errors import MEANING, DifftoolError, Exit
+
+HEAVY = {"torch", "torchaudio", "diffusers", "transformers", "matplotlib", "numpy", "PIL", "sklearn", "scipy"}
+
+
+def run(*args: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "difftool", *args], capture_output=True, text=True, **settings)  # type: ignore[call-overload]
+
+
+def imports(*args: str, table: str = "COMMANDS") -> tuple[int, set[str]]:
+    """(exit code, heavy modules imported) of a command line in a fresh process."""
+    code = f"""
+        import sys
+        from difftool.cli.app import main
+        from difftool.cli import COMMANDS
+        code = main({list(args)!r}, {table})
+        print(code, *({HEAVY!r} & set(sys.modules)), file=sys.stderr)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1].split()
+    return int(last[0]), set(last[1:])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--help"],
+        ["--version"],
+        *[[*name.split(), "--help"] for name in COMMANDS],
+        ["sample", "--list-samplers"],
+        ["trian"],
+        ["sample", "--stpes", "3"],
+        ["sample", "--steps", "three"],
+        ["sample", "--sampler", "ddmi"],
+        ["sample", "--schedule", "karas"],
+        ["sample", "--device", "tpu"],
+        ["sample", "--half", "--dtype", "bf16"],
+        ["sample", "-o", "a.jpg"],
+        ["train", "--steps", "5", "--minutes", "2"],
+        ["train", "--minutes", "nan"],
+        ["train", "--size", "64"],
+        ["train", "--dtype", "fp16"],
+        ["train", "--preset", "pictures"],
+        ["train", "--preset", "digit"],
+        ["train", "--images", "many"],
+        ["rerun"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_model_imports_nothing_heavy(args: list[str]) -> None:
+    assert imports(*args)[1] == set()
+
+
+class TestManyCommands:
+    """The group with 20 commands of 30 options, as the package may once have."""
+
+    TABLE = (
+        "{f'c{i}': ('many:command', f'{i}') for i in range(16)} | {f'g d{i}': ('many:command', '') for i in range(4)}"
+    )
+
+    @pytest.fixture(autouse=True)
+    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = ", ".join(f"o{i}: Annotated[int | None, typer.Option(help='Option {i}.')] = None" for i in range(30))
+        (tmp_path / "many.py").write_text(
+            "from typing import Annotated\nimport typer\nfrom difftool.cli.console import Result\n"
+            f"def command(console, {options}):\n    return Result({{'o3': o3}}, ['done'], [])\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def test_light(self) -> None:
+        for args in (
+            ["--help"],
+            ["c3", "--help"],
+            ["g", "--help"],
+            ["g", "d1", "--help"],
+            ["c3", "--o31"],
+            ["g"],
+            ["c3", "--o3", "x"],
+        ):
+            code, heavy = imports(*args, table=self.TABLE)
+            assert heavy == set()
+            assert code == (0 if "--help" in args else 2)
+        assert imports("c3", "--o3", "4", table=self.TABLE) == (0, set())
+        assert imports("g", "d2", table=self.TABLE) == (0, set())
+
+
+def test_help_lists_commands_and_exit_codes() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+    for code, meaning in MEANING.items():
+        assert f"\n  {int(code)} " in done.stdout
+        assert meaning.split(",")[0].split(";")[0] in " ".join(done.stdout.split())
+
+
+def test_the_first_words_are_the_names() -> None:
+    group = type("G", (LazyGroup,), {"table": {"a": ("", ""), "voice prep": ("", ""), "voice clone": ("", "")}})()
+    assert group.list_commands(None) == ["a", "voice"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "difftool needs a command: train, sample"),
+        (["smaple"], "did you mean sample"),
+        (["--bogus"], "--bogus"),
+        (["sample", "--stpes", "3"], "--steps"),
+        (["sample", "--steps"], "--steps"),
+        (["sample", "--steps", "x"], "--steps"),
+        (["sample", "--steps", "0"], "--steps"),
+        (["sample", "--steps", "-1"], "--steps"),
+        (["sample", "a", "b"], "b"),
+        (["sample", "--sampler", "dpm"], "did you mean"),
+        (["sample", "--count", "1.5"], "--count"),
+        (["meta"], "FILE"),
+        (["train", "--images", "5x"], "5x"),
+        (["train", "--images", "1.5"], "1.5"),
+    ],
+)
+def test_usage_errors(refused: Callable, args: list[str], says: str) -> None:
+    refused(2, *args, says=says)
+    if args and args != ["--bogus"]:
+        refused(2, *args, "--json", says=says)
+
+
+def test_hyphens_and_underscores_are_one(difftool: Callable) -> None:
+    for args in (
+        ["--output_dir", "a"],
+        ["--output-dir", "b", "--sampler", "Euler-A"],
+        ["--output-dir", "c", "--sampler", "euler_a"],
+    ):
+        assert difftool("sample", "--count", 1, "--steps", 1, *args).code == 0
+
+
+def test_quiet_prints_paths_and_nothing_else(difftool: Callable, tmp_path: Path) -> None:
+    ended = difftool("sample", "--count", 2, "--steps", 1, "-q", "-o", "a.png")
+    assert ended.err == ""
+    assert ended.out.splitlines() == ["a-00000-0.png", "a-00001-1.png", "a.png"]
+    assert all((tmp_path / name).exists() for name in ended.out.splitlines())
+
+
+def test_json_is_one_object(difftool: Callable) -> None:
+    ended = difftool("sample", "--count", 2, "--steps", 1, "--json", "-o", "a.png")
+    told = ended.json
+    assert len(ended.out.splitlines()) == 1
+    assert {key: told[key] for key in ("schema", "ok", "command", "warnings", "error")} == {
+        "schema": "difftool/result/1",
+        "ok": True,
+        "command": "sample",
+        "warnings": [],
+        "error": None,
+    }
+    assert set(told) == {"schema", "ok", "command", "version", "run_id", "data", "warnings", "error"}
+    assert [output["seed"] for output in told["data"]["outputs"]] == [0, 1]
+    assert told["data"]["timing"]["total"] > 0
+
+
+def test_lines_off_a_terminal_bear_the_time(difftool: Callable) -> None:
+    ended = difftool("sample", "--count", 1, "--steps", 1, "-o", "a.png")
+    lines = ended.err.splitlines()
+    assert [line.split(" ", 1)[1].split(" in ")[0] for line in lines] == ["sample: 0 of 1", "sample: done"]
+    assert all(time.strptime(line.split()[0], "%Y-%m-%dT%H:%M:%SZ") for line in lines)
+    assert "\x1b" not in ended.err + ended.out
+
+
+class TestConfiguration:
+    """Command line > environment > --config > ./difftool.toml > the user's > built-in."""
+
+    def steps(self, difftool: Callable, *args: object) -> int:
+        ended = difftool("sample", "--dry-run", "--json", *args)
+        assert ended.code == 0, ended.err
+        return ended.json["data"]["settings"]["steps"]
+
+    def test_precedence(self, difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.steps(difftool) == 25
+        user = tmp_path / "home" / ".config" / "difftool" / "config.toml"
+        user.parent.mkdir(parents=True)
+        user.write_text("[sample]\nsteps = 6\ncount = 3\n")
+        assert self.steps(difftool) == 6
+        (tmp_path / "difftool.toml").write_text("[sample]\nsteps = 5\n[train]\nminutes = 1\n")
+        assert self.steps(difftool) == 5
+        (tmp_path / "mine.toml").write_text("[sample]\nsteps = 4\n")
+        assert self.steps(difftool, "--config", "mine.toml") == 4
+        monkeypatch.setenv("DIFFTOOL_STEPS", "3")
+        assert self.steps(difftool, "--config", "mine.toml") == 3
+        monkeypatch.setenv("DIFFTOOL_SAMPLE_STEPS", "2")
+        assert self.steps(difftool, "--config", "mine.toml") == 2
+        assert self.steps(difftool, "--config", "mine.toml", "--steps", 1) == 1
+        # what a nearer file does not name still holds
+        ended = difftool("sample", "--dry-run", "--json")
+        assert ended.json["data"]["settings"]["count"] == 3
+
+    def test_falsy_values_count(self, difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "difftool.toml").write_text("[sample]\nguidance = 0\nseed = 7\neta = 0.0\nsampler = 'ddpm'\n")
+        told = difftool("sample", "--dry-run", "--json", "--seed", 0).json["data"]["settings"]
+        assert (told["guidance"], told["seed"], told["eta"]) == (0, 0, 0.0)
+        monkeypatch.setenv("DIFFTOOL_GUIDANCE", "0")
+        (tmp_path / "difftool.toml").write_text("[sample]\nguidance = 3\noverwrite = true\n")
+        assert difftool("sample", "--dry-run", "--json").json["data"]["settings"]["guidance"] == 0
+        (tmp_path / "a.png").write_text("")
+        assert difftool("sample", "--dry-run", "--count", 1, "-o", "a.png").code == 0
+        assert difftool("sample", "--dry-run", "--count", 1, "-o", "a.png", "--no-overwrite").code == 4
+
+    def length(self, difftool: Callable, *args: object) -> dict[str, float]:
+        ended = difftool("train", "--dry-run", "--json", *args)
+        assert ended.code == 0, ended.err
+        return ended.json["data"]["config"]["train"]["length"]
+
+    def test_what_excludes_each_other_is_settled_by_rank(
+        self, difftool: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert self.length(difftool) == {"minutes": 2}
+        user = tmp_path / "home" / ".config" / "difftool" / "config.toml"
+        user.parent.mkdir(parents=True)
+        user.write_text("[train]\nepochs = 3\n")
+        assert self.length(difftool) == {"epochs": 3}
+        (tmp_path / "difftool.toml").write_text("[train]\nimages = '5k'\n")
+        assert self.length(difftool) == {"images": 5000}
+        monkeypatch.setenv("DIFFTOOL_MINUTES", "7")
+        assert self.length(difftool) == {"minutes": 7}
+        assert self.length(difftool, "--steps", 9) == {"steps": 9}
+        monkeypatch.setenv("DIFFTOOL_TRAIN_EPOCHS", "7")
+        refused(2, "train", "--dry-run", says="exclude each other")
+        monkeypatch.delenv("DIFFTOOL_TRAIN_EPOCHS")
+        monkeypatch.delenv("DIFFTOOL_MINUTES")
+        (tmp_path / "difftool.toml").write_text("[train]\nimages = 5000\nsteps = 4\n")
+        refused(2, "train", "--dry-run", says="exclude each other")
+
+    def test_flags_of_every_command(self, difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "difftool.toml").write_text("[sample]\njson = true\n")
+        assert difftool("sample", "--dry-run").json["ok"]
+        assert "would draw" in difftool("sample", "--dry-run", "--no-json").out
+        (tmp_path / "difftool.toml").unlink()
+        monkeypatch.setenv("DIFFTOOL_JSON", "1")
+        assert difftool("sample", "--dry-run").json["ok"]
+        told = difftool("sample", "--stpes", 3).json  # before the flags are read
+        assert (told["ok"], told["command"], told["error"]["code"]) == (False, "sample", 2)
+        assert difftool("sample", "--stpes", 3, "--no-json").out == ""
+
+    def test_home_is_found(self, difftool: Callable, tmp_path: Path) -> None:
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "mine.toml").write_text("[sample]\nsteps = 2\noutput-dir = '~/drawn'\ncount = 1\n")
+        assert difftool("sample", "--config", "~/mine.toml").code == 0
+        assert (tmp_path / "home" / "drawn" / "00000-0.png").exists()
+
+    def test_aliases_hyphens_and_arguments(self, difftool: Callable, tmp_path: Path) -> None:
+        (tmp_path / "difftool.toml").write_text("[sample]\ncfg = 2\nbatch-size = 3\nmodel = 'digits'\nlabel = 3\n")
+        told = difftool("sample", "--dry-run", "--json").json["data"]["settings"]
+        assert (told["guidance"], told["batch_size"], told["label"]) == (2, 3, "3")
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("[sample]\nstep = 3\n", "did you mean 'steps'"),
+            ("[sampel]\nsteps = 3\n", "did you mean [sample]"),
+            ("steps = 3\n", "no table for a command named 'steps'"),
+            ("[sample]\nsteps = 'many'\n", "steps must be a whole number"),
+            ("[sample]\nsteps = 2.5\n", "steps must be a whole number"),
+            ("[sample]\nsteps = true\n", "steps must be a whole number"),
+            ("[sample]\nsteps = [3]\n", "steps must be a whole number"),
+            ("[sample]\nguidance = '2'\n", "guidance must be a number"),
+            ("[sample]\noverwrite = 1\n", "overwrite must be true or false"),
+            ("[sample]\nsampler = true\n", "sampler must be text"),
+            ("[sample]\nsampler = 'dimm'\n", "did you mean 'ddim'"),
+            ("[sample]\nsteps = 0\n", "--steps"),
+            ("[sample\nsteps = 0\n", "is not TOML"),
+            ("sample = 3\n", "no table"),
+            ("[sample]\nconfig = 'x'\n", "no key 'config'"),
+        ],
+    )
+    def test_wrong_files(self, refused: Callable, tmp_path: Path, text: str, says: str) -> None:
+        (tmp_path / "difftool.toml").write_text(text)
+        refused(2, "sample", "--dry-run", says=says)
+        (tmp_path / "difftool.toml").rename(tmp_path / "other.toml")
+        refused(2, "sample", "--dry-run", "--config", "other.toml", says=says)
+
+    def test_a_file_that_is_not_there(self, refused: Callable, tmp_path: Path) -> None:
+        refused(4, "sample", "--config", "none.toml", says="none.toml")
+        refused(4, "sample", "--config", str(tmp_path), says=str(tmp_path))
+
+    def test_a_wrong_environment(self, refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DIFFTOOL_STEPS", "x")
+        refused(2, "sample", says="--steps")
+
+
+def test_a_traceback_only_with_debug(difftool: Callable) -> None:
+    assert "Traceback" not in difftool("meta", "nothing.png").err
+    assert "Traceback" in difftool("meta", "nothing.png", "--debug").err
+
+
+def test_what_nobody_foresaw_is_two_lines(refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    import difftool.pictures
+
+    for error, code in (
+        (RuntimeError("odd\nmore"), 1),
+        (OSError(28, "No space left on device", "x.png"), 1),
+        (PermissionError(13, "Permission denied", "x.png"), 4),
+        (MemoryError(), 6),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 TB"), 6),
+    ):
+
+        def broken(path: Path, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(difftool.pictures, "read_png", broken)
+        refused(code, "meta", "a.png")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    for args in ("--help", "sample --list-samplers"):
+        command = f"{sys.executable} -m difftool {args} | true; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.returncode == 0
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}", 4),  # whoever read the errors has gone; the code stays
+        ("2>/dev/null | true; exit ${PIPESTATUS[0]}", 4),
+        (">&- 2>&-", 4),
+        ("--json >/dev/full", 4),
+        ("--json >/dev/full 2>/dev/full", 4),
+    ],
+)
+def test_streams_that_take_nothing(tmp_path: Path, ending: str, code: int) -> None:
+    command = f"{sys.executable} -m difftool meta nothing.png {ending}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_a_run_survives_whoever_watched_it(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m difftool sample --count 2 --steps 2 -o a.png 2>&1 >/dev/null | true"
+    done = subprocess.run(["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """In the middle of a long run: two lines, the code, no file and no folder left."""
+    command = [sys.executable, "-m", "difftool", "sample", "--sampler", "ddpm", "--count", "400", "--output-dir", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "sample: 0 of" in process.stderr.readline()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()[-2:]] == ["error", "hint"]
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cron_has_no_home_and_no_terminal(tmp_path: Path) -> None:
+    env = {"PATH": "/usr/bin:/bin", "NO_COLOR": "1"}
+    done = run(
+        "sample",
+        "--count",
+        "1",
+        "--steps",
+        "1",
+        "-o",
+        str(tmp_path / "a.png"),
+        env=env,
+        stdin=subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.png").exists()
+
+
+def test_main_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "--list-samplers", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["data"]["samplers"]) >= {"ddpm", "ddim", "euler", "euler_a"}
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def fail(console: object, code: int) -> None:
+    """A command that ends as it is told to."""
+    raise DifftoolError(Exit(code), "it was told to", "tell it otherwise")
+
+
+@pytest.mark.parametrize("code", [code for code in Exit if code])
+def test_every_code_ends_a_command(capsys: pytest.CaptureFixture[str], code: Exit) -> None:
+    assert main(["fail", str(int(code))], {"fail": ("test_manners:fail", "")}) == code
+    assert capsys.readouterr().err == "error: it was told to\nhint: tell it otherwise\n"
+
+
+def test_a_result_that_cannot_be_told_is_a_failure() -> None:
+    command = f"{sys.executable} -m difftool sample --list-samplers > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("error: the disk is full")

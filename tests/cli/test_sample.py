@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from difftool.pictures import read_png
+
+
+def test_the_grid_and_its_singles(difftool: Callable, tmp_path: Path) -> None:
+    ended = difftool("sample", "--count", 20, "--steps", 2, "-o", "out/digits.png")
+    assert ended.code == 0
+    assert "20 pictures of digits" in ended.out
+    assert "seed 0 to 19" in ended.out
+    singles = [tmp_path / "out" / f"digits-{k:05d}-{k}.png" for k in range(20)]
+    assert sorted((tmp_path / "out").iterdir()) == sorted([*singles, tmp_path / "out" / "digits.png"])
+    with Image.open(singles[0]) as image:
+        assert (image.size, image.mode) == ((8, 8), "L")
+    with Image.open(tmp_path / "out" / "digits.png") as image:
+        assert image.width >= 512
+        assert image.width // 10 == pytest.approx(image.height // 2, abs=2)  # a column for each digit
+
+
+def test_the_default_folder(difftool: Callable, tmp_path: Path) -> None:
+    ended = difftool("sample", "--steps", 1, "--seed", 7, "-q")
+    paths = [Path(line) for line in ended.out.splitlines()]
+    assert [path.name for path in paths] == [*(f"{k:05d}-{k + 7}.png" for k in range(16)), "grid.png"]
+    assert paths[0].parts[:2] == ("outputs", "sample")
+    assert all(path.exists() for path in paths)
+
+
+def test_one_picture_has_no_grid(difftool: Callable, tmp_path: Path) -> None:
+    told = difftool("sample", "--count", 1, "--steps", 1, "--output-dir", "d", "--json").json["data"]
+    assert told["grid"] is None
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["00000-0.png"]
+    difftool("sample", "--count", 1, "--steps", 1, "-o", "one.png")
+    assert read_png(tmp_path / "one.png")[0].shape == (8, 8, 1)
+
+
+def test_nothing_is_overwritten_unasked(difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+    assert difftool("sample", "--count", 2, "--steps", 1, "-o", "a.png").code == 0
+    refused(4, "sample", "--count", 2, "--steps", 1, "-o", "a.png", says="exists already")
+    (tmp_path / "a.png").unlink()
+    refused(4, "sample", "--count", 2, "--steps", 1, "-o", "a.png", says="a-00000-0.png exists")
+    before = (tmp_path / "a-00001-1.png").read_bytes()
+    assert difftool("sample", "--count", 2, "--steps", 3, "-o", "a.png", "--overwrite").code == 0
+    assert (tmp_path / "a-00001-1.png").read_bytes() != before
+
+
+def test_dry_run_writes_nothing(difftool: Callable, tmp_path: Path) -> None:
+    ended = difftool("sample", "--dry-run", "--sampler", "ddpm", "--count", 300, "--guidance", 2)
+    assert ended.code == 0
+    assert "would draw 300 pictures of digits" in ended.out
+    assert f"{1000 * 2 * 2:,} calls" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_and_low_vram(difftool: Callable) -> None:
+    told = difftool("sample", "--dry-run", "--half", "--low-vram", "--json").json["data"]["settings"]
+    assert (told["dtype"], told["batch_size"]) == ("fp16", 1)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_half_precision_draws_the_same_picture(difftool: Callable, tmp_path: Path, dtype: str) -> None:
+    assert difftool("sample", "--count", 4, "--dtype", dtype, "--output-dir", "half").code == 0
+    assert difftool("sample", "--count", 4, "--output-dir", "full").code == 0
+    for path in (tmp_path / "full").glob("0*.png"):
+        half, full = (read_png(tmp_path / folder / path.name)[0].astype(float) for folder in ("half", "full"))
+        assert np.sqrt(((half - full) ** 2).mean()) < 12
+
+
+def test_a_model_folder(difftool: Callable, tiny_model: Callable[..., Path]) -> None:
+    told = difftool("sample", tiny_model(channels=4), "--steps", 1, "--count", 2, "--label", "b", "--json").json["data"]
+    assert told["model"]["name"] == "tiny"
+    assert [(output["label"], output["width"], output["height"]) for output in told["outputs"]] == [("b", 10, 6)] * 2
+
+
+class TestWrongInput:
+    """What ../bad-input.md of the design lists, for sample."""
+
+    @pytest.mark.parametrize(
+        ("args", "code", "says"),
+        [
+            (["--label", "12"], 2, "unknown label '12'"),
+            (["--guidance", "2", "--label", "any"], 2, "guided"),
+            (["--half", "--dtype", "bf16"], 2, "exclude each other"),
+            (["--device", "tpu"], 2, "unknown device"),
+            (["--dtype", "fp8"], 2, "unknown dtype 'fp8'; did you mean"),
+            (["-o", "a.jpg"], 2, "PNG"),
+            (["-o", "a"], 2, "PNG"),
+            (["-o", "a.png", "--output-dir", "b"], 2, "exclude each other"),
+            (["--low-vram", "--batch-size", "4"], 2, "exclude each other"),
+            (["--guidance", "nan"], 2, "guidance"),
+            (["--guidance", "inf"], 2, "guidance"),
+            (["--eta", "nan"], 2, "eta"),
+            (["--eta", "2"], 2, "eta"),
+            ([""], 2, "empty name"),
+            (["-o", "."], 4, "is a folder"),
+            (["-o", ""], 4, "is a folder"),
+            (["--threads", "0"], 2, "--threads"),
+            (["nothing/here"], 4, "nothing/here"),
+            (["runwayml/stable-diffusion"], 4, "in the store"),
+            (["digitz"], 4, "did you mean digits"),
+        ],
+    )
+    def test_command_lines(self, refused: Callable, args: list[str], code: int, says: str) -> None:
+        refused(code, "sample", *args, says=says)
+        refused(code, "sample", *args, "--json", says=says)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_no_gpu(self, refused: Callable) -> None:
+        refused(3, "sample", "--device", "cuda", says="cuda")
+        refused(3, "sample", "--device", "cuda:1", says="cuda:1")
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("model.safetensors", None),
+            ("model.safetensors", b""),
+            ("model.safetensors", b"<!DOCTYPE html><html><body>404</body></html>"),
+            ("model.safetensors", b"\x80\x04\x95pickle"),
+            ("model.safetensors", "cut"),
+            ("model.safetensors", "flip"),
+            ("config.json", None),
+            ("config.json", b""),
+            ("config.json", b"{"),
+            ("config.json", b"[]"),
+            ("config.json", b"{}"),
+        ],
+    )
+    def test_damaged_models(
+        self, refused: Callable, tiny_model: Callable[..., Path], name: str, content: bytes | str | None
+    ) -> None:
+        file = tiny_model() / name
+        good = file.read_bytes()
+        if content is None:
+            file.unlink()
+        else:
+            flipped = good[:-40] + bytes([good[-40] ^ 4]) + good[-39:]
+            file.write_bytes({"cut": good[:-100], "flip": flipped}.get(content, content))  # type: ignore[call-overload]
+        refused(4, "sample", "tiny", "--steps", 1)
+
+    def test_a_model_of_another_architecture(self, refused: Callable, tiny_model: Callable[..., Path]) -> None:
+        folder, other = tiny_model(), tiny_model("other", channels=3)
+        shutil.copy(other / "model.safetensors", folder)
+        refused(4, "sample", folder, says="of another architecture")
+
+    def test_files_for_folders(self, refused: Callable, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "grid.png").mkdir()
+        refused(4, "sample", "file", says="is a file")
+        refused(4, "sample", "--output-dir", "file", says="cannot write")
+        refused(4, "sample", "-o", "grid.png", says="is a folder")
+        (tmp_path / "empty").mkdir()
+        refused(4, "sample", "empty", says="config.json")
+
+    def test_a_pickle_is_not_opened(self, refused: Callable, tmp_path: Path) -> None:
+        folder = tmp_path / "old"
+        folder.mkdir()
+        (folder / "config.json").write_text(
+            json.dumps({"_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1})
+        )
+        torch.save({"a": torch.zeros(1)}, folder / "diffusion_pytorch_model.bin")
+        refused(4, "sample", "old", says="safetensors")

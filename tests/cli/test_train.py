@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from difftool.cli.options import count_of, size_of
+from difftool.errors import DifftoolError
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        path = tmp_path / "data" / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "data"
+
+
+def test_from_pictures_to_pictures(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "a" / "broken.png").write_bytes(b"no")
+    ended = difftool("train", "data", "--steps", 2, "--batch-size", 2, "--output-dir", "run", "--json")
+    told = ended.json
+    assert ended.code == 0
+    assert told["data"]["images"] == 4
+    assert told["data"]["config"]["classes"] == ["a", "b"]
+    assert told["warnings"] == ["skipped a/broken.png: cannot identify image file"]
+    assert (tmp_path / told["data"]["outputs"][0]["path"]).exists()
+    drawn = difftool("sample", "run", "--count", 2, "--steps", 1, "--label", "b", "--json").json["data"]
+    assert [(output["width"], output["height"]) for output in drawn["outputs"]] == [(12, 8)] * 2
+    ended = difftool("train", "--data", "data", "--steps", 2, "--batch-size", 2, "--out", "run")
+    assert "nothing was left to do" in ended.out
+    assert "difftool sample run" in ended.out
+
+
+def test_the_digits_are_judged(difftool: Callable) -> None:
+    told = difftool("train", "--images", "0.1k", "--batch-size", "50", "--json").json["data"]
+    assert told["images"] == 100
+    assert set(told["quality"]) == {"c2st", "fd", "nearest", "legible"}
+    assert told["folder"].startswith("outputs/train/")
+
+
+def test_dry_run(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
+    ended = difftool("train", "data", "--dry-run", "--epochs", 2, "--size", "16x24")
+    assert ended.code == 0, ended.err
+    assert "6 pictures of 16x24x3: data in 2 classes" in ended.out
+    assert "for 2 epochs" in ended.out
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["data", "--data", "data"], 2, "exclude each other"),
+        (["data", "--steps", "5", "--minutes", "2"], 2, "exclude each other"),
+        (["data", "--minutes", "0"], 2, "minutes"),
+        (["data", "--minutes", "nan"], 2, "minutes"),
+        (["data", "--steps", "0"], 2, "--steps"),
+        (["data", "--steps", "-1"], 2, "--steps"),
+        (["data", "--lr", "0"], 2, "lr"),
+        (["data", "--batch-size", "0"], 2, "--batch-size"),
+        (["data", "--label-dropout", "2"], 2, "--label-dropout"),
+        (["data", "--target", "w"], 2, "unknown target"),
+        (["data", "--preset", "digit"], 2, "did you mean 'digits'"),
+        (["data", "--size", "64"], 2, "WIDTHxHEIGHT"),
+        (["data", "--size", "0x4"], 2, "WIDTHxHEIGHT"),
+        (["data", "--dtype", "fp16"], 2, "fp16"),
+        (["data", "--save-every", "0"], 2, "--save-every"),
+        (["--preset", "pictures"], 2, "no data of its own"),
+        (["--size", "9x9"], 2, "8x8"),
+        (["nothing"], 4, "no folder"),
+        (["data/a/0.png"], 4, "is a file"),
+        (["empty"], 4, "no pictures"),
+        ([""], 2, "empty name"),
+        (["--data", ""], 2, "empty name"),
+        (["data", "--output-dir", "data"], 2, "among its own pictures"),
+        (["data", "--output-dir", "data/a/run"], 2, "among its own pictures"),
+        (["data", "--output-dir", "other"], 4, "other files"),
+        (["data", "--output-dir", "empty/file"], 4, "empty/file"),
+    ],
+)
+def test_wrong_input(refused: Callable, pictures: Path, tmp_path: Path, args: list[str], code: int, says: str) -> None:
+    for name in ("empty", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    refused(code, "train", *args, says=says)
+    refused(code, "train", *args, "--dry-run", says=says)
+    refused(code, "train", *args, "--json", says=says)
+
+
+def test_counts() -> None:
+    assert [count_of(text) for text in ("7", "5k", "0.5k", "2M", " 3m ", 12)] == [
+        7,
+        5000,
+        500,
+        2_000_000,
+        3_000_000,
+        12,
+    ]
+    for text in ("", "0", "-1", "k", "x", "1.5", "1e400", "nan", "5kk"):
+        with pytest.raises(Exception, match="whole number"):
+            count_of(text)
+
+
+def test_sizes() -> None:
+    assert size_of("64x48") == (64, 48)
+    assert size_of(None) is None
+    for text in ("", "64", "x", "ax4", "-1x4", "4x0", "1x2x3"):
+        with pytest.raises(DifftoolError):
+            size_of(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_is_ended_goes_on(pictures: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """By a signal from outside, in its own process; and a killed process leaves no lock and no rubbish behind."""
+    command = [
+        sys.executable,
+        "-m",
+        "difftool",
+        "train",
+        "data",
+        "--steps",
+        "32",
+        "--batch-size",
+        "4",
+        "--save-every",
+        "16",
+    ]
+    command += ["--size", "8x8", "--output-dir", "run", "--threads", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waited = time.monotonic()
+    while not (tmp_path / "run" / "previous.safetensors").exists():
+        time.sleep(0.01)
+        assert time.monotonic() - waited < 60
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    if number != signal.SIGKILL:
+        assert "stopped after" in err
+        assert "--output-dir run" in err
+        assert err.count("Traceback") == 0
+    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["data"]["images"] == 128
+    assert not [path for path in (tmp_path / "run").rglob("*") if "tmp" in path.name]
+
+
+def test_a_second_run_in_a_folder_waits_its_turn(pictures: Path, tmp_path: Path, refused: Callable) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "difftool",
+        "train",
+        "data",
+        "--steps",
+        "100k",
+        "--size",
+        "8x8",
+        "--output-dir",
+        "run",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert process.stderr is not None
+    try:
+        while line := process.stderr.readline():
+            if "train: 0 of" in line:
+                break
+        assert process.poll() is None
+        refused(
+            75, "train", "data", "--steps", "100k", "--size", "8x8", "--output-dir", "run", says="in use by another run"
+        )
+    finally:
+        process.kill()
+        process.wait()
