@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,9 @@ def test_tensors_come_back(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     tensors = {"a": torch.randn(3, 4), "b": torch.arange(5), "c": torch.randn(2, 2).T, "d": torch.zeros(0)}
     files.save_tensors(path, tensors, {"step": "7"})
-    found, metadata = files.load_tensors(path)
+    found, metadata, digest = files.load_tensors(path)
     assert metadata["step"] == "7"
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
@@ -64,11 +66,23 @@ def test_every_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
         bad[place // 8] ^= 1 << place % 8
         path.write_bytes(bytes(bad))
         try:
-            found, _ = files.load_tensors(path)
+            found = files.load_tensors(path).tensors
         except DifftoolError as error:
             assert error.code == Exit.FILE
         else:  # a letter of the header that means nothing, or the name, which a network then misses
             assert all(value.tolist() == [1.0, 2.0] for value in found.values())
+
+
+def test_a_name_that_leads_nowhere_is_in_use_too(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("nothing")
+    with fails(Exit.FILE):
+        files.unused([tmp_path / "a.png"], overwrite=False)
+
+
+def test_homes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert files.expanded("~/a") == Path("/home/me/a")
+    assert files.expanded("~no-such-user/a") == Path("~no-such-user/a")
 
 
 def test_json_that_is_none(tmp_path: Path) -> None:

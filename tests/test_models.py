@@ -10,7 +10,7 @@ import torch
 from difftool.core import EPS, TARGETS, DiscreteVP, Flow
 from difftool.errors import DifftoolError, Exit
 from difftool.files import save_tensors
-from difftool.models import build_path, open_model
+from difftool.models import build_path, open_model, typed
 
 
 def fails(says: str) -> pytest.RaisesExc[DifftoolError]:
@@ -34,6 +34,25 @@ def test_the_digits_are_in_the_package() -> None:
     model = open_model()
     assert (model.name, model.source, model.shape) == ("digits", "digits", (1, 8, 8))
     assert model.classes == tuple("0123456789")
+
+
+def test_a_folder_with_the_name_of_a_model_in_the_package(
+    tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_model("digits", channels=3)
+    monkeypatch.chdir(tmp_path)
+    assert open_model("digits").shape == (1, 8, 8)
+    for ref in (Path("digits"), "./digits", typed(Path("digits"))):
+        model = open_model(ref)
+        assert (model.shape, model.source) == ((3, 6, 10), str(folder))
+
+
+def test_a_network_that_always_saw_its_label_cannot_do_without(tiny_model: Callable[..., Path]) -> None:
+    folder = tiny_model()
+    assert open_model(folder).any_label
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "train": {"label_dropout": 0.0}}))
+    assert not open_model(folder).any_label
 
 
 def test_half_precision(tiny_model: Callable[..., Path]) -> None:
@@ -128,14 +147,14 @@ class TestDiffusers:
         from diffusers import DDIMScheduler, UNet2DModel
 
         from difftool.core.noise import START, Noise
-        from difftool.image.pixels import draw, grid
+        from difftool.image.pixels import grid, states
 
         model = open_model(folder)
         assert model.shape == (3, 8, 12)
         assert model.target is EPS
         assert model.clip
         levels = grid(model.path, 10, "leading")
-        *_, state = draw(model, levels, [4, 5], ["1", "3"])
+        *_, state = states(model, levels, [4, 5], ["1", "3"])
 
         net = UNet2DModel.from_pretrained(folder / "unet")
         # clipped estimates take their noise with them here, as they do in ours
@@ -152,6 +171,7 @@ class TestDiffusers:
         model = open_model(folder / "unet")
         assert isinstance(model.path, DiscreteVP)
         assert not model.any_label
+        assert "diffusers" in model.packages
 
     @pytest.mark.parametrize(
         ("change", "says"),

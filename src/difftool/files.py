@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import DifftoolError, Exit
 
@@ -47,6 +47,14 @@ def replacing(path: Path) -> Iterator[Path]:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with a leading ~ or ~user as that home; where there is none such, it is the name of a file."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,9 +93,18 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         written.write_bytes(save(contiguous, {**(metadata or {}), "sha256": hashlib.sha256(payload).hexdigest()}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file. Raises DifftoolError 4 where it is missing, cut off, or not what was
-    written; files of other tools carry no hash and are believed."""
+class Loaded(NamedTuple):
+    """What stood in a safetensors file."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    sha256: str
+    """Of the whole file, as it was read."""
+
+
+def load_tensors(path: Path) -> Loaded:
+    """Reads a safetensors file. Raises DifftoolError 4 where it is missing, cut off, or not what was written; files of
+    other tools carry no hash and are believed."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -108,16 +125,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DifftoolError(
             Exit.FILE, f"{path} is damaged: its data do not match its own checksum", "copy or train it again"
         )
-    return tensors, metadata
+    return Loaded(tensors, metadata, hashlib.sha256(data).hexdigest())
 
 
 def _payload(data: bytes) -> memoryview:
     return memoryview(data)[8 + struct.unpack("<Q", data[:8])[0] :]
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
@@ -125,7 +137,7 @@ def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
     for path in targets:
         if path.is_dir():
             raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file with -o, or a folder with --output-dir")
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise DifftoolError(Exit.FILE, f"{path} exists already", "choose another name, or add --overwrite")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .core.level import DiscreteVP, Flow, Path, betas
 from .core.predict import TARGETS, Target
 from .errors import DifftoolError, Exit, is_out_of_memory, nearest
-from .files import load_tensors, read_json, save_tensors, sha256, write_json
+from .files import expanded, load_tensors, read_json, save_tensors, write_json
 from .nets.unet import UNet
 
 ASSETS = FilePath(__file__).parent / "assets"
@@ -44,27 +44,29 @@ class Model(NamedTuple):
     """Whether the label len(classes) means any of them, which guidance needs."""
     clip: bool
     """Whether the data lie within [-1, 1], so that estimates are kept there."""
+    packages: tuple[str, ...] = ("torch",)
+    """Those whose versions decide what it draws."""
 
 
 def open_model(
     ref: str | FilePath | None = None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Model:
-    """Opens a run folder, a model folder, a diffusers folder, or a bundled model by name (None: the first one;
-    ./digits is a folder of that name).
+    """Opens a run folder, a model folder, a diffusers folder, or a bundled model by name (None: the first one). A
+    `pathlib.Path` and a name with a slash in it, as `typed` gives, are always folders.
 
     Raises DifftoolError 4 where there is no such model or its files are incomplete, damaged, or do not fit each other.
     """
-    ref = BUNDLED[0] if ref is None else str(ref)
-    if not ref:
+    ref = BUNDLED[0] if ref is None else ref
+    if ref == "":
         raise DifftoolError(Exit.USAGE, "the model has an empty name", "name a folder, or leave it out for the digits")
-    folder = FilePath(ref).expanduser()
+    folder = expanded(ref)
     source = str(folder.absolute())
-    if ref in BUNDLED:
+    if isinstance(ref, str) and ref in BUNDLED:
         folder, source = ASSETS / ref, ref
     if folder.is_file():
         raise DifftoolError(Exit.FILE, f"{ref} is a file; a model is a folder", f"try its folder: {folder.parent}")
     if not folder.is_dir():
-        near = nearest(ref, BUNDLED)
+        near = nearest(str(ref), BUNDLED)
         raise DifftoolError(
             Exit.FILE,
             f"{ref} is no folder, and no model of that name is in the store of this machine",
@@ -85,6 +87,11 @@ def open_model(
         ) from error
     model.net.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return model
+
+
+def typed(folder: FilePath) -> str:
+    """What to type to open the model in a folder, and not the bundled one of that name."""
+    return f"./{folder}" if str(folder) in BUNDLED else str(folder)
 
 
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
@@ -132,19 +139,20 @@ def _open_own(folder: FilePath, source: str) -> Model:
     net = build_net(config["net"])
     if len(config["classes"]) != config["net"].get("classes", 0):
         raise ValueError(f"it names {len(config['classes'])} classes, and its network knows another number")
-    tensors, _ = load_tensors(weights)
-    fill(net, tensors, weights)
+    loaded = load_tensors(weights)
+    fill(net, loaded.tensors, weights)
     height, width = map(int, config["size"])
     return Model(
         name=FilePath(source).name,
         source=source,
-        sha256=sha256(weights),
+        sha256=loaded.sha256,
         net=net,
         path=build_path(config["path"]),
         target=TARGETS[config["target"]],
         shape=(int(config["net"]["channels"]), height, width),
         classes=tuple(map(str, config["classes"])),
-        any_label=bool(config["classes"]),
+        # a network that always saw its label knows nothing of "any"
+        any_label=bool(config["classes"]) and config.get("train", {}).get("label_dropout", 1) > 0,
         clip=True,
     )
 
@@ -209,12 +217,12 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
         raise DifftoolError(
             Exit.FILE, f"{unet.parent} holds no {weights.name}", "save the model with safe_serialization=True"
         )
-    tensors, _ = load_tensors(weights)
+    loaded = load_tensors(weights)
     from diffusers.models.unets.unet_2d import UNet2DModel
 
     net = UNet2DModel.from_config(config)
     assert isinstance(net, nn.Module)
-    fill(net, tensors, weights)
+    fill(net, loaded.tensors, weights)
     for key, usable in (
         ("trained_betas", None),
         ("rescale_betas_zero_snr", False),
@@ -228,9 +236,9 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     kind = _known(_BETAS, scheduler.get("beta_schedule", "linear"))
     ends = () if kind == "cosine" else (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
     return Model(
-        name=folder.name,
+        name=FilePath(source).name,
         source=source,
-        sha256=sha256(weights),
+        sha256=loaded.sha256,
         net=_Diffusers(net),
         path=DiscreteVP(betas(kind, scheduler.get("num_train_timesteps", 1000), *ends)),
         target=TARGETS[_known(_PREDICTIONS, scheduler.get("prediction_type", "epsilon"))],
@@ -238,6 +246,7 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
         classes=tuple(map(str, range(config.get("num_class_embeds") or 0))),
         any_label=False,
         clip=bool(scheduler.get("clip_sample", scheduler["_class_name"] in ("DDPMScheduler", "DDIMScheduler"))),
+        packages=("torch", "diffusers"),
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +155,16 @@ def test_hyphens_and_underscores_are_one(difftool: Callable) -> None:
         assert difftool("sample", "--count", 1, "--steps", 1, *args).code == 0
 
 
+def test_quiet_prints_the_names_that_were_asked_for(difftool: Callable) -> None:
+    assert difftool("sample", "--list-samplers", "-q").out.split() == ["ddpm", "ddim", "euler", "euler_a"]
+
+
+def test_a_path_that_begins_with_a_tilde(difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+    assert difftool("sample", "--count", 1, "--steps", 1, "-o", "~nobody-at-all.png").code == 0
+    assert (tmp_path / "~nobody-at-all.png").exists()
+    refused(4, "sample", "~nobody-at-all", says="~nobody-at-all")
+
+
 def test_quiet_prints_paths_and_nothing_else(difftool: Callable, tmp_path: Path) -> None:
     ended = difftool("sample", "--count", 2, "--steps", 1, "-q", "-o", "a.png")
     assert ended.err == ""
@@ -181,6 +194,31 @@ def test_lines_off_a_terminal_bear_the_time(difftool: Callable) -> None:
     assert [line.split(" ", 1)[1].split(" in ")[0] for line in lines] == ["sample: 0 of 1", "sample: done"]
     assert all(time.strptime(line.split()[0], "%Y-%m-%dT%H:%M:%SZ") for line in lines)
     assert "\x1b" not in ended.err + ended.out
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_on_a_terminal(tmp_path: Path, colour: bool) -> None:
+    """A bar that goes away, colours unless NO_COLOR says otherwise, and boxes around the help."""
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **({} if colour else {"NO_COLOR": "1"})}
+    seen = on_terminal("sample", "--count", "2", "--steps", "40", "-o", "a.png", cwd=tmp_path, env=env)
+    assert "it/s" in seen
+    assert "a.png" in seen.splitlines()[-2]
+    assert ("\x1b[38;5" in seen or "\x1b[3" in seen) == colour
+    assert "Traceback" not in seen
+    assert "╭" in on_terminal("sample", "--help", cwd=tmp_path, env=env)
+
+
+def on_terminal(*args: str, **settings: Any) -> str:
+    """What a command writes to the terminal it runs in."""
+    ours, its = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "difftool", *args], stdout=its, stderr=its, **settings):
+        os.close(its)
+        seen = b""
+        with suppress(OSError):  # that is how the end of a terminal is told
+            while part := os.read(ours, 4096):
+                seen += part
+    os.close(ours)
+    return seen.decode()
 
 
 class TestConfiguration:
@@ -293,6 +331,21 @@ class TestConfiguration:
         refused(2, "sample", "--dry-run", says=says)
         (tmp_path / "difftool.toml").rename(tmp_path / "other.toml")
         refused(2, "sample", "--dry-run", "--config", "other.toml", says=says)
+
+    def test_a_home_that_belongs_to_somebody_else(
+        self, difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inner = Path.stat
+
+        def stat(path: Path, **options: Any) -> os.stat_result:
+            if path.name == "config.toml":
+                raise PermissionError(13, "Permission denied", str(path))
+            return inner(path, **options)
+
+        monkeypatch.setattr(Path, "stat", stat)
+        told = difftool("sample", "--dry-run", "--json")
+        assert told.code == 0
+        assert "config.toml cannot be read" in told.json["warnings"][0]
 
     def test_a_file_that_is_not_there(self, refused: Callable, tmp_path: Path) -> None:
         refused(4, "sample", "--config", "none.toml", says="none.toml")

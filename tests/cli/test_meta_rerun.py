@@ -50,6 +50,15 @@ def test_meta_leaves_the_terminal_alone(difftool: Callable, tmp_path: Path) -> N
     assert difftool("meta", "other.png", "--json").json["data"]["parameters"] == "a \x1b]0;title\x07 cat\r"
 
 
+def test_half_a_surrogate_pair_can_be_printed(difftool: Callable, refused: Callable, picture: Path) -> None:
+    pixels, _, manifest = read_png(picture.with_name("a-00001-1.png"))
+    assert manifest is not None
+    manifest["settings"]["model"] = "\ud800x"
+    write_png(picture.with_name("odd.png"), pixels, manifest)
+    assert "\\ud800x" in difftool("meta", "odd.png").out
+    refused(4, "rerun", "odd.png", says="\\ud800x")
+
+
 @pytest.mark.parametrize("name", ["a.png", "a-00000-0.png", "a-00004-4.png"])
 def test_rerun_gives_the_same_pixels(difftool: Callable, picture: Path, name: str) -> None:
     told = difftool("rerun", picture.with_name(name), "--output-dir", "again", "--json").json
@@ -89,7 +98,7 @@ def test_rerun_needs_the_same_model(difftool: Callable, refused: Callable, tiny_
     assert weights == (folder / "kept").read_bytes()
     from difftool.files import load_tensors, save_tensors
 
-    tensors, _ = load_tensors(folder / "kept")
+    tensors = load_tensors(folder / "kept").tensors
     save_tensors(folder / "model.safetensors", {name: tensor + 1 for name, tensor in tensors.items()})
     refused(4, "rerun", "a.png", says="its weights differ")
 

@@ -41,6 +41,7 @@ def test_from_pictures_to_pictures(difftool: Callable, pictures: Path, tmp_path:
     ended = difftool("train", "--data", "data", "--steps", 2, "--batch-size", 2, "--out", "run")
     assert "nothing was left to do" in ended.out
     assert "difftool sample run" in ended.out
+    assert "would go on" not in difftool("train", "data", "--steps", 3, "--out", "run", "--overwrite", "--dry-run").out
 
 
 def test_the_digits_are_judged(difftool: Callable) -> None:
@@ -155,7 +156,7 @@ def test_a_run_that_is_ended_goes_on(pictures: Path, tmp_path: Path, number: sig
     assert out == ""
     if number != signal.SIGKILL:
         assert "stopped after" in err
-        assert "--output-dir run" in err
+        assert "--output-dir run and without --overwrite" in err
         assert err.count("Traceback") == 0
     done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

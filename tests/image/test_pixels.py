@@ -11,7 +11,7 @@ import torch
 import difftool
 from difftool.errors import DifftoolError, Exit
 from difftool.image import pixels
-from difftool.image.pixels import plan, run
+from difftool.image.pixels import draw, plan
 
 Make = Callable[..., Path]
 
@@ -48,8 +48,8 @@ def test_the_same_run_gives_the_same_bits(tiny_model: Make) -> None:
 
 def test_part_of_a_run_is_that_part_of_the_run(tiny_model: Make) -> None:
     planned = plan(tiny_model(), count=10, batch_size=4, steps=3, sampler="ddpm")
-    whole = run(planned)
-    part = run(planned, only=[2, 9])
+    whole = draw(planned)
+    part = draw(planned, only=[2, 9])
     assert [item["index"] for item in part.items] == [2, 9]
     assert np.array_equal(part.pixels, whole.pixels[[2, 9]])
 
@@ -134,15 +134,15 @@ def test_no_gpu_is_said(tiny_model: Make) -> None:
 
 def test_a_batch_without_room_is_halved(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, sizes = tiny_model(), []
-    inner = pixels.draw
+    inner = pixels.states
 
-    def draw(model: Any, levels: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
+    def states(model: Any, levels: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(seeds))
         if len(seeds) > limit:
             raise torch.OutOfMemoryError
         return inner(model, levels, seeds, *rest, **options)
 
-    monkeypatch.setattr(pixels, "draw", draw)
+    monkeypatch.setattr(pixels, "states", states)
     limit = 3
     drawn = difftool.sample(folder, count=10, batch_size=10, steps=2)
     assert sizes == [10, 5, 2, 2, 2, 2, 2]
@@ -158,13 +158,13 @@ def test_nan_is_an_error(tiny_model: Make) -> None:
     with torch.no_grad():
         next(planned.model.net.parameters()).fill_(float("nan"))
     with fails(Exit.FAILED, "not finite"):
-        run(planned)
+        draw(planned)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw(*_: Any, **__: Any) -> None:
+    def states(*_: Any, **__: Any) -> None:
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(pixels, "draw", draw)
+    monkeypatch.setattr(pixels, "states", states)
     with pytest.raises(RuntimeError, match="something else"):
         difftool.sample(tiny_model(), steps=2)

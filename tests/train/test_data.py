@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,28 @@ def test_broken_pictures_are_named_and_left_out(tmp_path: Path) -> None:
     assert len(data.pixels) == 1
     assert sorted(line.split(":")[0] for line in data.skipped) == ["cut.png", "empty.png", "page.jpg"]
     assert all(len(line) < 120 and str(tmp_path) not in line for line in data.skipped)
+
+
+def test_a_broken_note_of_the_camera_is_a_broken_picture(tmp_path: Path) -> None:
+    """Its width is a word: Pillow reads the picture and fails to turn it upright."""
+    picture(tmp_path / "good.jpg")
+    tags = struct.pack(">HHI4sHHIHH", 0x0100, 2, 4, b"abc", 0x0112, 3, 1, 6, 0)
+    picture(tmp_path / "bad.jpg", exif=b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + tags + bytes(4))
+    data = folder(tmp_path)
+    assert [line.split(":")[0] for line in data.skipped] == ["bad.jpg"]
+    assert len(data.pixels) == 1
+
+
+def test_pictures_stand_upright_before_they_are_measured(tmp_path: Path) -> None:
+    values = np.zeros((20, 40), dtype=np.uint8)
+    values[:, :8] = 255  # on the left: turned by a quarter it is at the top
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(values).save(tmp_path / "a.png", exif=turned)
+    found = folder(tmp_path).pixels
+    assert found.shape == (1, 40, 20, 1)
+    assert found[0, :8].min() == 255
+    assert found[0, 8:].max() == 0
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:

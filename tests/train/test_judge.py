@@ -27,10 +27,12 @@ def test_anchors() -> None:
     assert real.c2st == pytest.approx(0.5, abs=0.05)
     assert real.fd == pytest.approx(32, abs=2)
     assert real.nearest == 0
+    assert real.exploded == 0
     noise = judge(rng.randint(0, 256, (500, 8, 8, 1)).astype(np.uint8), data.held_out, data.pixels, data.tones)
     assert noise.c2st > 0.99
     assert noise.fd > 2000
     assert noise.nearest > 1.5
+    assert noise.exploded == 500
 
 
 def test_fractions_do_not_give_drawn_pictures_away() -> None:

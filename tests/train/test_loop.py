@@ -132,3 +132,6 @@ def test_bf16(config: dict[str, Any]) -> None:
     made = list(updates(trainee, config, PIXELS, LABELS, torch.bfloat16))
     assert all(update.finite for update in made)
     assert {p.dtype for p in trainee.params} == {torch.float32}
+    plain = [update.loss for update in updates(Trainee(config, CPU), config, PIXELS, LABELS, torch.float32)]
+    assert made[1].loss == pytest.approx(plain[1], rel=0.02)  # the first is of a network that returns zeros
+    assert made[1].loss != plain[1]

@@ -108,12 +108,21 @@ def test_lengths(tmp_path: Path, data: Path, length: dict[str, Any], images: int
 def test_minutes_become_a_number_of_pictures(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "seconds_per_update", lambda *_: 1.0)
     done = train(data, output_dir=tmp_path / "run", minutes=0.5)
-    assert 4 <= done.images <= 30 * 4
+    # 30 s less 4 for judging, 5 grids of 4 pictures in 2 steps (a third of a second for each batch of 4) and half a
+    # second beside, and a 25th in reserve: 20 updates of a second; what reading the data took comes off
+    assert 18 * 4 <= done.images <= 20 * 4
     # measured once: the same command finds it done, however fast the machine is now
     monkeypatch.setattr(module, "seconds_per_update", lambda *_: 0.1)
     again = train(data, output_dir=tmp_path / "run", minutes=0.5)
     assert again.finished_before
     assert again.images == done.images
+
+
+def test_grids_that_were_asked_for_are_counted(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "seconds_per_update", lambda *_: 1.0)
+    done = train(data, output_dir=tmp_path / "run", minutes=0.5, preview_every=4)
+    # 1.17 s for a grid after each update of a second
+    assert 9 * 4 <= done.images <= 11 * 4
 
 
 def test_a_finished_run_has_nothing_to_do(tmp_path: Path, data: Path) -> None:
@@ -196,6 +205,65 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         train(data, output_dir=tmp_path / "run", steps=12, save_every=8)
     assert len([record for record in caplog.records if "checkpoint before" in record.message]) == 1
     assert same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_without_a_checkpoint_that_serves_nothing_is_trained_over(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(Killed):
+        train(data, output_dir=tmp_path / "run", steps=12, save_every=8, track=dies_after(9))
+    files = [tmp_path / "run" / name for name in ("last.safetensors", "previous.safetensors", "model.safetensors")]
+    for path in files[:2]:
+        path.write_bytes(path.read_bytes()[:-1])
+    before = [path.read_bytes() for path in files]
+    with fails(Exit.FILE, "no checkpoint"):
+        train(data, output_dir=tmp_path / "run", steps=12, save_every=8)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_kept(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails for a moment must not cost the last state."""
+    with pytest.raises(Killed):
+        train(data, output_dir=tmp_path / "run", steps=12, save_every=8, track=dies_after(9))
+    inner = Path.read_bytes
+
+    def fails_once(path: Path) -> bytes:
+        if path.name == "last.safetensors":
+            raise OSError(5, "Input/output error")
+        return inner(path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", fails_once)
+        with fails(Exit.FILE, "Input/output error"):
+            train(data, output_dir=tmp_path / "run", steps=12, save_every=8)
+    train(data, output_dir=tmp_path / "run", steps=12, save_every=8)
+    train(data, output_dir=tmp_path / "whole", steps=12)
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_run_that_saved_nothing_keeps_no_place(tmp_path: Path, data: Path) -> None:
+    """Its own hint says to train again with other settings."""
+    with fails(Exit.FAILED, "10 times in a row"):
+        train(data, output_dir=tmp_path / "run", steps=50, lr=1e30, save_every=8)
+    assert train(data, output_dir=tmp_path / "run", steps=3, lr=1e-3).images == 12
+
+
+def test_a_config_of_another_tool_is_left_alone(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    with fails(Exit.FILE, "another run"):
+        train(data, output_dir=tmp_path / "run", steps=3)
+
+
+def test_a_run_with_the_name_of_the_model_in_the_package(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = train(data, output_dir="digits", steps=2)
+    pixels, _, manifest = read_png(done.grid)
+    assert pixels.shape[2] == 3
+    assert manifest is not None
+    assert manifest["settings"]["model"] == str(tmp_path / "digits")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 COMMANDS = {
-    "train": ("difftool.cli.train:train", "Train a model on your pictures, or on the digits in the package."),
+    "train": ("difftool.cli.train:train", "Train a model on your pictures, or on handwritten digits."),
     "sample": ("difftool.cli.sample:sample", "Draw pictures from a model, or from the digits in the package."),
     "meta": ("difftool.cli.meta:meta", "Print how a picture was made."),
     "rerun": ("difftool.cli.rerun:rerun", "Make a picture again from the settings it carries."),

@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 from ..errors import MEANING, DifftoolError, Exit, is_out_of_memory, nearest
+from ..files import expanded
 from ..signals import Terminated, sigterm_raises
 from . import COMMANDS
 from .config import apply, settle
@@ -159,7 +160,7 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
         console: Console = ctx.obj
         console.configure(name, **{key: options.pop(key) for key in SHARED})
         options.pop("config")
-        options = {key: value.expanduser() if isinstance(value, Path) else value for key, value in options.items()}
+        options = {key: expanded(value) if isinstance(value, Path) else value for key, value in options.items()}
         try:
             result = function(console, **settle(ctx, options))
         except KeyboardInterrupt as error:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DifftoolError, Exit, nearest
+from ..files import expanded
 from . import COMMANDS
+from .console import Console
 
 PROJECT = Path("difftool.toml")
 EXCLUSIVE = (
@@ -34,8 +36,8 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, A
     by_key = {_plain(opt): param.name for param in ctx.command.params for opt in (param.name, *param.opts)}
     by_key = {key: name for key, name in by_key.items() if name in annotations}
     merged: dict[str, Any] = {}
-    own = None if named is None else Path(named).expanduser()
-    for path in (_user(), PROJECT, own):
+    own = None if named is None else expanded(named)
+    for path in (_user(ctx.obj), PROJECT, own):
         if path is None or not (path.exists() or path == own):
             continue
         found: dict[str, Any] = {}
@@ -71,10 +73,19 @@ def settle(ctx: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return settled
 
 
-def _user() -> Path:
+def _user(console: Console) -> Path | None:
+    """The user's own file; None where its folder belongs to somebody else, as under sudo with the HOME of another."""
     from platformdirs import user_config_dir
 
-    return Path(user_config_dir("difftool")) / "config.toml"
+    path = Path(user_config_dir("difftool")) / "config.toml"
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        console.warn(f"{path} cannot be read and does not count")
+        return None
+    return path
 
 
 def _table(path: Path, command: str) -> dict[str, Any]:

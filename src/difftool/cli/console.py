@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,8 +35,8 @@ class Result(NamedTuple):
     """For --json."""
     summary: list[str]
     """Lines for a person."""
-    paths: list[Path]
-    """For --quiet."""
+    paths: Sequence[Path | str]
+    """For --quiet: paths, or the names that were asked for."""
 
 
 class Console:
@@ -75,6 +75,11 @@ class Console:
             self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
         else:
             _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
+
+    def warn(self, message: str) -> None:
+        """A warning: on stderr, and in the JSON result."""
+        self.warnings.append(message)
+        self.say(f"warning: {message}")
 
     def track(self, items: Iterable[Any], total: int, what: str = "") -> Iterable[Any]:
         """Passes `items` on and shows how far they are: a bar on a terminal, a line now and then elsewhere."""
@@ -186,8 +191,11 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def _visible(text: str) -> str:
-    """`text` with control characters, which a foreign file may bring along to steer the terminal, spelled out."""
-    return re.sub("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]", lambda found: repr(found[0])[1:-1], text)
+    """`text` with what a foreign file may bring along spelled out: control characters that steer the terminal, and
+    halves of surrogate pairs but for those that stand for the bytes of a path."""
+    return re.sub(
+        "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]", lambda found: repr(found[0])[1:-1], text
+    )
 
 
 def _line(text: str) -> str:
@@ -207,15 +215,12 @@ _SILENCE = {
 
 
 class _Handler(logging.Handler):
-    """The library's log, on stderr; warnings also stand in the JSON result."""
+    """The library's log."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            self.console.warnings.append(message)
-            message = f"warning: {message}"
-        self.console.say(message)
+        tell = self.console.warn if record.levelno >= logging.WARNING else self.console.say
+        tell(record.getMessage())

@@ -63,12 +63,12 @@ def places(
 
 def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | None = None) -> tuple[Sampled, Result]:
     """Draws what was planned (or `only` these pictures of it), writes the files, and tells what it did."""
-    from ..image.pixels import columns, run
+    from ..image.pixels import columns, draw
     from ..pictures import grid, write_png
 
     loaded = time.monotonic()
     with writable(to.singles[0].parent):
-        drawn = run(plan, only=only, track=console.track, name=console.run_id)
+        drawn = draw(plan, only=only, track=console.track, name=console.run_id)
         sampled = time.monotonic()
         outputs = []
         for pixels, item, path in zip(drawn.pixels, drawn.items, to.singles, strict=True):

@@ -66,7 +66,7 @@ def rerun(
         return dry(planned, to, wanted)
     drawn, told = carry_out(console, planned, to, only=wanted)
     identical = bool(np.array_equal(before, grid(drawn.pixels, columns(drawn)) if item is None else drawn.pixels[0]))
-    now = versions("torch")
+    now = versions(*planned.model.packages)
     changed = {name: [then, now.get(name)] for name, then in manifest["versions"].items() if now.get(name) != then}
     if changed:
         log.warning(
@@ -107,5 +107,7 @@ def _read(file: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], str, in
             and all(isinstance(version, str) for version in manifest["versions"].values())
         )
     if not fits:
-        raise DifftoolError(Exit.FILE, f"the settings in {file} are damaged", "take another copy of the file")
+        raise DifftoolError(
+            Exit.FILE, f"the settings in {file} are damaged or of another version", "take another copy of it"
+        )
     return settings, digest, index

@@ -73,7 +73,13 @@ def sample(
     count: Count = 16,
     seed: Seed = 0,
     list_samplers: Annotated[
-        bool, typer.Option("--list-samplers", help="Print the samplers, and end.", rich_help_panel=SAMPLING)
+        bool,
+        typer.Option(
+            "--list-samplers/--no-list-samplers",
+            help="Print the samplers, and end.",
+            show_default=False,
+            rich_help_panel=SAMPLING,
+        ),
     ] = False,
     output: Output = None,
     output_dir: OutputDir = None,
@@ -96,7 +102,7 @@ def sample(
     """
     if list_samplers:
         rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
-        return Result({"samplers": rows}, [f"{name:10} {row.title}" for name, row in SAMPLERS.items()], [])
+        return Result({"samplers": rows}, [f"{name:10} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
     items = [(k, seed + k) for k in range(count)]
     to = places("sample", console.run_id, items, output, output_dir, overwrite=overwrite)
     from ..image.pixels import plan

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -142,7 +143,7 @@ def train(
     from ..train.run import check, run
 
     if dry_run:
-        return _dry(*check(job, to, overwrite), to)
+        return _dry(*check(job, to, overwrite), to, overwrite)
     done = run(
         job,
         to,
@@ -157,6 +158,8 @@ def train(
 
 def _told(done: Trained, seconds: float) -> Result:
     """What a run left, for people and for programs."""
+    from ..models import typed
+
     told = {
         "outputs": [{"path": str(done.grid), "seed": 0}],
         **{key: str(getattr(done, key)) for key in ("folder", "plot")},
@@ -172,12 +175,18 @@ def _told(done: Trained, seconds: float) -> Result:
     if done.quality is not None:
         line = "C2ST {c2st:.3f} (0.5: as if real, 1: told apart), FD {fd:.1f}, nearest {nearest:.2f}"
         line += ", {legible:.0%} read as their label" if "legible" in done.quality else ""
+        line += ", {exploded} exploded" if done.quality["exploded"] else ""
         summary.append(line.format(**done.quality))
-    where = {"run": done.folder, "pictures": done.grid, "loss": done.plot, "next": f"difftool sample {done.folder}"}
+    where = {
+        "run": done.folder,
+        "pictures": done.grid,
+        "loss": done.plot,
+        "next": f"difftool sample {shlex.quote(typed(done.folder))}",
+    }
     return Result(told, summary + [f"{what:9} {path}" for what, path in where.items()], [done.folder])
 
 
-def _dry(config: dict[str, Any], finished: bool, to: Path) -> Result:
+def _dry(config: dict[str, Any], finished: bool, to: Path, overwrite: bool) -> Result:
     if finished:
         return Result({"dry_run": True, "finished_before": True, "folder": str(to)}, [f"{to} is finished already"], [])
     from ..models import build_net
@@ -193,6 +202,6 @@ def _dry(config: dict[str, Any], finished: bool, to: Path) -> Result:
         f"for {value:g} {unit}, {how}",
         # weights, their average, gradients and the two moments of AdamW, in fp32
         f"needs {parameters * 20 / 1e6:.0f} MB for weights and optimiser, and what a batch takes",
-        f"would {'go on in' if (to / 'config.json').exists() else 'write'} {to}",
+        f"would {'write' if overwrite or not (to / 'config.json').exists() else 'go on in'} {to}",
     ]
     return Result({"dry_run": True, "config": config, "parameters": parameters, "folder": str(to)}, summary, [])

@@ -95,7 +95,9 @@ def plan(
     opened = open_model(model, where, number)
     labels = read_labels(label, opened, count)
     if guidance != 1 and not (opened.any_label and None not in labels):
-        raise DifftoolError(Exit.USAGE, f"{opened.name} has no label to be guided by here", "leave out --guidance")
+        unknown_any = bool(opened.classes) and not opened.any_label
+        why = "never learned without labels" if unknown_any else "has no label to be guided by here"
+        raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
     if steps is None:
         steps = row.steps or (round(opened.path.hi - opened.path.clean) if opened.path.discrete else ALL_LEVELS)
     try:
@@ -134,10 +136,10 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
     Raises DifftoolError: 1 where the network returns NaN, 2 for settings that do not fit, 3 for a device that is not
     there, 4 for a model that cannot be opened, 6 where not even one picture finds room.
     """
-    return run(plan(model, **settings), track=track)
+    return draw(plan(model, **settings), track=track)
 
 
-def run(
+def draw(
     plan: Plan, *, only: Collection[int] | None = None, track: Track = untracked, name: str | None = None
 ) -> Sampled:
     """Draws what was planned, or `only` the pictures with these indices, in the batches the whole run has: then every
@@ -157,7 +159,7 @@ def run(
                 ) from error
             size //= 2
     model = plan.model
-    note = manifest("sample", name or run_id(), {**plan.settings, "batch_size": size})
+    note = manifest("sample", name or run_id(), {**plan.settings, "batch_size": size}, plan.model.packages)
     note["model"] = {
         "name": model.name,
         "sha256": model.sha256,
@@ -174,7 +176,7 @@ def columns(drawn: Sampled) -> int | None:
     return classes if fits and classes <= WIDEST else None
 
 
-def draw(
+def states(
     model: Model,
     levels: Sequence[Level],
     seeds: Sequence[int],
@@ -232,16 +234,16 @@ def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[
 def _drawn(plan: Plan, size: int, only: Collection[int] | None, track: Track) -> tuple[Pixels, list[dict[str, Any]]]:
     settings, wanted = plan.settings, batches(plan, size, only)
 
-    def states() -> Iterator[tuple[range, State]]:
+    def run() -> Iterator[tuple[range, State]]:
         for batch in wanted:
             seeds, labels = [settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
             options = {key: settings[key] for key in ("sampler", "eta", "guidance")}
-            for state in draw(plan.model, plan.levels, seeds, labels, **options):
+            for state in states(plan.model, plan.levels, seeds, labels, **options):
                 yield batch, state
 
     done, items = [], []
     last = len(plan.levels) - 1
-    for batch, state in track(states(), len(wanted) * last):
+    for batch, state in track(run(), len(wanted) * last):
         if state.i < last:
             continue
         if not state.x.isfinite().all():

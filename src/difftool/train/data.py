@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import DifftoolError, Exit, nearest
+from ..files import expanded
 
 BUILT_IN = ("digits",)
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
@@ -50,7 +51,7 @@ def load(source: str, size: tuple[int, int] | None = None) -> Pictures:
     DifftoolError 4 where nothing can be learned from it."""
     if not source:
         raise DifftoolError(Exit.USAGE, "the data have an empty name", "name a folder of pictures, or digits")
-    path = Path(source).expanduser()
+    path = expanded(source)
     if source in BUILT_IN:
         if size not in (None, (8, 8)):
             raise DifftoolError(Exit.USAGE, "the digits are 8x8 pictures", "leave out --size")
@@ -93,28 +94,27 @@ def folder(path: Path, size: tuple[int, int] | None = None) -> Pictures:
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
-    heads: dict[Path, tuple[tuple[int, int], str]] = {}
+    kept: dict[Path, Image.Image] = {}
+    sizes: Counter[tuple[int, int]] = Counter()
     skipped: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of oddities in pictures that it can read
         for file in files:
             try:
-                with Image.open(file) as image:
-                    image.load()  # a picture that is broken further in must not decide for the others
-                    heads[file] = (image.size, _mode(image))
+                image = _decoded(file)
+                found = image.size
+                large = max(found) > LARGEST  # and then no size of its own can be that of all
+                kept[file] = _fit(image, size or USUAL) if size or large else image
+                sizes[found] += 1
             except MemoryError:
                 raise
             except Exception as error:  # Pillow's readers raise whatever a broken file provokes
                 skipped.append(f"{file.relative_to(path)}: {_reason(error)}")
-        mode = _common({mode for _, mode in heads.values()})
-        sizes = Counter(found for found, _ in heads.values())
-        if size is None:
-            only = next(iter(sizes)) if len(sizes) == 1 else USUAL
-            size = only if max(only) <= LARGEST else USUAL
-        arrays = []
-        for file in heads:
-            with Image.open(file) as image:
-                arrays.append(_fit(image, mode, size))
+    if size is None:
+        only = next(iter(sizes)) if len(sizes) == 1 else USUAL
+        size = only if max(only) <= LARGEST else USUAL
+    mode = _common({image.mode for image in kept.values()})
+    arrays = [_pixels(_fit(image, size).convert(mode)) for image in kept.values()]
     if not arrays:
         what = (
             f"none of the {len(skipped)} pictures in {path} can be read"
@@ -122,18 +122,26 @@ def folder(path: Path, size: tuple[int, int] | None = None) -> Pictures:
             else f"there are no pictures in {path}"
         )
         raise DifftoolError(Exit.FILE, what, f"name a folder with files such as {', '.join(sorted(SUFFIXES)[:4])}")
-    tops = [file.relative_to(path).parts for file in heads]
+    tops = [file.relative_to(path).parts for file in kept]
     classes = sorted({parts[0] for parts in tops}) if all(len(parts) > 1 for parts in tops) else []
     labels = np.array([classes.index(parts[0]) for parts in tops], dtype=np.int64) if len(classes) > 1 else None
     names = [] if labels is None else classes
     return Pictures(path.name or str(path), np.stack(arrays), labels, names, skipped=tuple(skipped), folder=path)
 
 
-def _mode(image: Image.Image) -> str:
-    """L, LA, RGB or RGBA: the smallest of the four that holds what the picture's own mode can."""
-    alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-    return ("L" if grey else "RGB") + ("A" if alpha else "")
+def _decoded(file: Path) -> Image.Image:
+    """The picture in a file, upright, in the smallest of the modes L, LA, RGB and RGBA that holds it."""
+    with Image.open(file) as image:
+        alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+        upright: Image.Image = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits or more a pixel: Pillow would cut them off at 255
+        values = np.asarray(upright, dtype=np.float64)
+        top = 65535 if values.max(initial=0) > 255 else 255
+        upright = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    if alpha:
+        upright = upright.convert("RGBA")  # from which LA can be had; from others not always
+    return upright.convert(("L" if grey else "RGB") + ("A" if alpha else ""))
 
 
 def _common(modes: set[str]) -> str:
@@ -142,14 +150,14 @@ def _common(modes: set[str]) -> str:
     )
 
 
-def _fit(image: Image.Image, mode: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits or more a pixel: Pillow would cut them off at 255
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535 if values.max(initial=0) > 255 else 255
-        image = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    image = ImageOps.fit(image.convert("RGBA" if mode == "LA" else mode), size, Image.Resampling.LANCZOS)
-    pixels = np.asarray(image.convert(mode))
+def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cut to the middle and scaled to (width, height)."""
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+def _pixels(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(H, W, C)"""
+    pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

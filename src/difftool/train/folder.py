@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .. import files
 from ..errors import DifftoolError, Exit
-from ..models import save_model
+from ..models import SCHEMA, save_model
 from .data import Pictures
 from .loop import Trainee
 
@@ -60,16 +60,19 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
             )
         return config, False
     there = files.read_json(folder / "config.json")
+    resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
+    modelled = (folder / "model.safetensors").exists()
+    if there.get("schema") == SCHEMA and not (resumable or modelled):
+        return config, False  # that run ended before it had saved anything
     if differences := _differences(there, config):
         raise DifftoolError(
             Exit.FILE,
             f"{folder} holds another run: {'; '.join(differences)}",
             "choose a new folder with --output-dir, or add --overwrite",
         )
-    drawn = (folder / "model.safetensors").exists() and grid_path(folder, there["train"]["images"]).exists()
+    drawn = modelled and grid_path(folder, there["train"]["images"]).exists()
     finished = drawn and any(line.get("finished") for line in read_log(folder))
-    resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
-    if (folder / "model.safetensors").exists() and not finished and not resumable:
+    if modelled and not finished and not resumable:
         raise DifftoolError(
             Exit.FILE,
             f"{folder} holds a model but no checkpoint to go on from",
@@ -114,18 +117,24 @@ def save(folder: Path, config: dict[str, Any], trainee: Trainee) -> None:
 
 
 def resume(folder: Path, trainee: Trainee) -> None:
-    """Goes back to the last checkpoint that is intact, if there is one; takes later lines out of the log, and a
-    damaged checkpoint out of the folder, lest it replace the good one."""
-    for name in (LAST, PREVIOUS):
-        if not (folder / name).exists():
-            continue
+    """Goes back to the last checkpoint that is intact, and takes later lines out of the log. A damaged one gives way to
+    the one before. Raises DifftoolError 4, with the checkpoints as they were, where none can be used."""
+    kept = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    for path in kept:
         try:
-            trainee.restore(*files.load_tensors(folder / name))
+            loaded = files.load_tensors(path)
+            trainee.restore(loaded.tensors, loaded.metadata)
+            if path.name == PREVIOUS:
+                path.replace(folder / LAST)  # lest the damaged one become the previous
             break
         except (DifftoolError, KeyError, ValueError) as error:
-            before = "the checkpoint before" if name == LAST else "the beginning"
-            log.warning(f"{folder / name} cannot be used ({error}); going back to {before}")
-            (folder / name).unlink()
+            if path == kept[-1] or isinstance(error.__cause__, OSError):
+                raise DifftoolError(
+                    Exit.FILE,
+                    f"no checkpoint in {folder} can be used: {error}",
+                    "put back a copy, choose a new folder with --output-dir, or add --overwrite",
+                ) from error
+            log.warning(f"{path} cannot be used ({error}); going back to the checkpoint before")
     lines = [line for line in read_log(folder) if "step" in line and line["step"] <= trainee.step]
     files.write_text(folder / LOG, "".join(json.dumps(line) + "\n" for line in lines))
 

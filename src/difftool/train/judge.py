@@ -20,6 +20,12 @@ class Quality(NamedTuple):
     """Frechet distance of the pixels, in grey levels squared."""
     nearest: float
     """Median distance to the nearest training picture over the same for held-out ones: far below 1 is memorised."""
+    exploded: int
+    """Drawn pictures that look like none of the data: `FAR` times as far from every training picture as the farthest
+    held-out one."""
+
+
+FAR = 1.25
 
 
 def judge(
@@ -28,7 +34,9 @@ def judge(
     """Compares uint8 pictures (N, H, W, C). All are first brought to the data's own `tones` grey levels, 0 .. tones -
     1: else a classifier wins by asking for fractions."""
     a, b, c = (np.round(p.reshape(len(p), -1) * ((tones - 1) / 255)) for p in (drawn, held_out, trained))
-    return Quality(c2st(a, b), frechet(a, b), float(np.median(_nearest(a, c)) / np.median(_nearest(b, c))))
+    near, usual = _nearest(a, c), _nearest(b, c)
+    exploded = int((near > FAR * usual.max()).sum())
+    return Quality(c2st(a, b), frechet(a, b), float(np.median(near) / np.median(usual)), exploded)
 
 
 def legible(

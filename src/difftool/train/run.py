@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,8 +15,7 @@ import torch
 from .. import files
 from ..device import name_of
 from ..errors import DifftoolError, Exit
-from ..image.pixels import Track, columns, plan, untracked
-from ..image.pixels import run as draw
+from ..image.pixels import Track, columns, draw, plan, untracked
 from ..models import save_model
 from ..pictures import grid, plot_loss, write_png
 from ..signals import Stop, deferred
@@ -34,9 +34,9 @@ LOG_LINES, PREVIEWS = 200, 5
 PREVIEW_PICTURES, JUDGED, DRAWING_STEPS = 40, 500, 25
 JUDGE_SEED = 1000
 """Judged pictures share no noise with the previews."""
-MARGIN, CLOSING = 0.04, 4.0
-"""Of a time budget: the share kept back for updates slower than the probe's, and the seconds that judging and plotting
-take."""
+MARGIN, CLOSING, PLOTTING = 0.04, 4.0, 0.5
+"""Of a time budget: the share kept back for updates slower than the probe's, the seconds that judging takes, and those
+that a checkpoint, a grid and its plot take beside the drawing."""
 
 
 def train(
@@ -61,7 +61,7 @@ def train(
     with the state saved.
     """
     began = time.monotonic()
-    folder = files.default_dir("train", files.run_id()) if output_dir is None else Path(output_dir).expanduser()
+    folder = files.default_dir("train", files.run_id()) if output_dir is None else files.expanded(output_dir)
     job = prepare(data, **settings)
     return run(job, folder, began, save_every=save_every, preview_every=preview_every, overwrite=overwrite, track=track)
 
@@ -88,7 +88,7 @@ def run(
         labels = None if pictures.labels is None else torch.from_numpy(pictures.labels).to(where)
         if "images" not in config["train"]:
             per_update = seconds_per_update(config, pixels, labels, number)
-            config["train"]["images"] = _fitting(config, pictures, per_update, began)
+            config["train"]["images"] = _fitting(config, pictures, per_update, preview_every, began)
         trainee = Trainee(config, where)
         clear(folder, overwrite)
         files.write_json(folder / "config.json", config)
@@ -125,14 +125,20 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool
     return standing(folder, job.config, overwrite)
 
 
-def _fitting(config: dict[str, Any], pictures: Pictures, per_update: float, began: float) -> int:
+def _fitting(
+    config: dict[str, Any], pictures: Pictures, per_update: float, preview_every: int | None, began: float
+) -> int:
     """How many pictures can be seen in the minutes that were asked for, drawing and judging included."""
-    train = config["train"]
-    drawn = PREVIEWS * PREVIEW_PICTURES + (0 if pictures.held_out is None else JUDGED)
+    size, judged = config["train"]["batch_size"], 0 if pictures.held_out is None else JUDGED
     # an update is a forward and a backward pass, and the latter is two of the former
-    drawing = drawn * DRAWING_STEPS * per_update / train["batch_size"] / 3
-    left = train["length"]["minutes"] * 60 - (time.monotonic() - began) - drawing - CLOSING
-    return max(int(left * (1 - MARGIN) / per_update), 1) * train["batch_size"]
+    drawn = per_update / 3 / size * DRAWING_STEPS
+    preview = PREVIEW_PICTURES * drawn + PLOTTING
+    left = config["train"]["length"]["minutes"] * 60 - (time.monotonic() - began) - judged * drawn - CLOSING - preview
+    if preview_every is None:
+        left -= (PREVIEWS - 1) * preview
+    else:
+        per_update += preview / max(preview_every / size, 1)  # at most one after each update
+    return max(int(left * (1 - MARGIN) / per_update), 1) * size
 
 
 def _loop(
@@ -159,23 +165,24 @@ def _loop(
             raise DifftoolError(
                 Exit.FAILED,
                 f"the loss was not finite {bad} times in a row, at picture {seen:,}; what was saved is intact",
-                f"train again with a smaller learning rate than --lr {config['train']['lr']:g}",
+                f"train in a new folder, with a smaller learning rate than --lr {config['train']['lr']:g}",
             )
         if losses and (last or _due(log_every, seen, size)):
             line = {"images": seen, "step": update.step, "loss": sum(losses) / len(losses), "lr": update.lr}
             norm = update.norm if math.isfinite(update.norm) else None
             append(folder, {**line, "norm": norm, "skipped": update.step - trainee.taken})
             losses = []
-        drawing_now = _due(preview_every, seen, size) and not last
+        drawing_now = _due(preview_every, seen, size) and not last and not bad
         aged = save_every is None and time.monotonic() - saved > SAVE_SECONDS
-        if last or drawing_now or aged or _due(save_every, seen, size) or stop.code is not None:
+        due = (drawing_now or aged or _due(save_every, seen, size)) and not bad  # what is saved did well
+        if last or due or stop.code is not None:
             save(folder, config, trainee)
             saved = time.monotonic()
         if stop.code is not None:
             raise DifftoolError(
                 stop.code,
                 f"stopped after {seen:,} of {total:,} pictures; the state is saved",
-                f"go on with the same command and --output-dir {folder}",
+                f"go on with the same command, with --output-dir {shlex.quote(str(folder))} and without --overwrite",
             )
         if drawing_now:
             try:
