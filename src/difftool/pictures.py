@@ -117,18 +117,19 @@ def plot_loss(path: Path, images: Sequence[float], losses: Sequence[float], titl
     """A PNG of the training loss against the pictures seen, with the raw values behind their running mean."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if losses:
-        window = max(len(losses) // 20, 1)
-        padded = np.concatenate([np.full(window - 1, losses[0]), losses])
-        mean = np.convolve(padded, np.full(window, 1 / window), mode="valid")
+        window = np.ones(max(len(losses) // 20, 1))
+        mean = np.convolve(losses, window, "same") / np.convolve(np.ones(len(losses)), window, "same")
         axes.plot(images, losses, color="0.8", linewidth=1, label="each log line")
-        axes.plot(images, mean, color="tab:blue", label=f"mean of {window}")
+        axes.plot(images, mean, color="tab:blue", label=f"mean of {len(window)}")
         axes.legend()
     axes.set(xlabel="pictures seen", ylabel="loss")
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_title(title, parse_math=False)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
