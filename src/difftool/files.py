@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -205,10 +204,9 @@ def default_dir(command: str, run: str) -> Path:
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python and of installed packages, without importing them."""
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("difftool", *packages)},
-    }
+    from importlib.metadata import version  # which takes as long to import as all the rest of this file
+
+    return {"python": platform.python_version(), **{name: version(name) for name in ("difftool", *packages)}}
 
 
 def manifest(

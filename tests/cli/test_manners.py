@@ -458,6 +458,20 @@ def fail(console: object, code: int) -> None:
     raise DifftoolError(Exit(code), "it was told to", "tell it otherwise")
 
 
+def breaks(console: object) -> None:
+    """A command with a fault."""
+    raise ZeroDivisionError("by nought")
+
+
+def test_a_fault_shows_where_it_is_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    table = {"breaks": ("test_manners:breaks", "")}
+    assert main(["breaks"], table) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert (len(lines), lines[0]) == (2, "error: ZeroDivisionError: by nought")
+    assert main(["breaks", "--debug"], table) == 1
+    assert 'raise ZeroDivisionError("by nought")' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("code", [code for code in Exit if code])
 def test_every_code_ends_a_command(capsys: pytest.CaptureFixture[str], code: Exit) -> None:
     assert main(["fail", str(int(code))], {"fail": ("test_manners:fail", "")}) == code

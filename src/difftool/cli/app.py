@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
         discard(sys.stdout)  # Typer's 1: whoever read the help has gone
         return Exit.DONE
     except Exception as error:
-        return console.error(_unexpected(error))
+        told = _unexpected(error)
+        told.__cause__ = error
+        return console.error(told)
     finally:
         console.release()
 

@@ -65,12 +65,17 @@ def settle(ctx: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         ranks = {name: RANKS.get(ctx.get_parameter_source(name).name, 0) for name in given}
         said = [name for name, rank in ranks.items() if rank and rank == max(ranks.values())]
         if len(said) > 1:
-            what = " and ".join(names[name].get_error_hint() for name in said)
+            what = " and ".join(_name(names[name]) for name in said)
             raise DifftoolError(Exit.USAGE, f"{what} exclude each other", "give one of them")
         for name in given if said else ():
             if name not in said:
                 settled[name] = names[name].default
     return settled
+
+
+def _name(param: Any) -> str:
+    """A parameter as the help shows it."""
+    return param.metavar if param.param_type_name == "argument" else param.opts[0]
 
 
 def _user(console: Console) -> Path | None:
