@@ -47,7 +47,7 @@ def test_from_pictures_to_pictures(difftool: Callable, pictures: Path, tmp_path:
 def test_the_digits_are_judged(difftool: Callable) -> None:
     told = difftool("train", "--images", "0.1k", "--batch-size", "50", "--json").json["data"]
     assert told["images"] == 100
-    assert set(told["quality"]) == {"c2st", "fd", "nearest", "legible"}
+    assert set(told["quality"]) == {"c2st", "fd", "nearest", "legible", "exploded"}
     assert told["folder"].startswith("outputs/train/")
 
 

@@ -1,0 +1,24 @@
+"""The digits model in the package, judged as the design asks: against pictures it never saw, over three seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import difftool
+from difftool.models import ASSETS
+from difftool.train.data import digits
+from difftool.train.judge import measure
+
+
+def test_quality() -> None:
+    found = [measure(difftool.sample(count=500, seed=seed), digits()) for seed in (0, 10_000, 20_000)]
+    figures = {name: np.mean([one[name] for one in found]) for name in found[0]}
+    assert figures["c2st"] <= 0.60
+    assert figures["fd"] <= 42
+    assert figures["nearest"] >= 0.8
+    assert figures["legible"] >= 0.97
+    assert figures["exploded"] == 0
+
+
+def test_it_is_small() -> None:
+    assert sum(path.stat().st_size for path in (ASSETS / "digits").iterdir()) <= 3_000_000
