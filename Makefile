@@ -12,7 +12,7 @@ help: ## what can be made
 demo: $(VENV)/.installed ## install, and draw digits with the model in the package
 	@$(BIN)/difftool sample --count 50 --output-dir outputs/demo --overwrite
 	@echo
-	@echo 'look at   outputs/demo/grid.png: a column for each digit, drawn by a network that never saw these before'
+	@echo 'look at   outputs/demo/grid.png: a column for each digit, all drawn from noise'
 	@echo 'then try  $(BIN)/difftool sample --label 3,8 --count 8 --seed 100'
 	@echo '          $(BIN)/difftool sample --sampler ddpm --count 50      # 1,000 steps of DDPM instead of 25 of DDIM'
 	@echo '          $(BIN)/difftool train                                 # train such a model yourself, in two minutes'
