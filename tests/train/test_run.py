@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from difftool.pictures import read_png
 from difftool.train import folder as folder_module
 from difftool.train import recipe, train
 from difftool.train import run as module
+from difftool.train.loop import learning_rate
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +118,43 @@ def test_minutes_become_a_number_of_pictures(tmp_path: Path, data: Path, monkeyp
     again = train(data, output_dir=tmp_path / "run", minutes=0.5)
     assert again.finished_before
     assert again.images == done.images
+
+
+def test_a_machine_that_becomes_slower_ends_in_time(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "seconds_per_update", lambda *_: 1e-6)
+    monkeypatch.setattr(module, "CLOSING", 57)
+    began = time.monotonic()
+    done = train(data, output_dir=tmp_path / "run", minutes=1)
+    assert time.monotonic() - began < 15
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["train"]
+    assert recipe["images"] == done.images < recipe["planned"]
+    assert done.grid.exists()
+    assert train(data, output_dir=tmp_path / "run", minutes=1).finished_before
+    # the rates that were planned, of which the last is far from 0
+    lines = [line for line in folder_module.read_log(tmp_path / "run") if "lr" in line]
+    assert lines[-1]["images"] == done.images
+    assert lines[-1]["lr"] == learning_rate({"train": {**recipe, "images": recipe["planned"]}}, lines[-1]["step"] - 1)
+
+
+def test_killed_when_time_had_ended(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "seconds_per_update", lambda *_: 1e-6)
+    monkeypatch.setattr(module, "CLOSING", 57)
+
+    def dies(folder: Path, config: dict[str, Any], trainee: Any) -> None:
+        if "planned" in config["train"]:
+            raise Killed
+        folder_module.save(folder, config, trainee)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "save", dies)
+        with pytest.raises(Killed):
+            train(data, output_dir=tmp_path / "run", minutes=1, save_every=80)
+    before = json.loads((tmp_path / "run" / "config.json").read_text())
+    done = train(data, output_dir=tmp_path / "run", minutes=1, save_every=80)
+    assert done.images == before["train"]["images"]
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == before
 
 
 def test_grids_that_were_asked_for_are_counted(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
     if not (isinstance(standing, dict) and isinstance(wanted, dict)):
         return [] if standing == wanted else [f"{where}: {standing} there, {wanted} here"]
     same_length = where == "train" and standing.get("length") == wanted.get("length")
-    measured = {"images"} if same_length and "images" not in wanted else set()
+    measured = {"images", "planned"} if same_length and "images" not in wanted else set()
     return [
         line
         for key in {**standing, **wanted}

@@ -95,10 +95,12 @@ class Update(NamedTuple):
 
 
 def learning_rate(config: dict[str, Any], step: int) -> float:
-    """Rises over the warm-up share of the run, then falls along half a cosine to 0. `step` counts from 0."""
+    """Rises over the warm-up share of the run, then falls along half a cosine to 0. `step` counts from 0. A run that
+    was out of time keeps the rates that were planned."""
     train = config["train"]
-    done = step * train["batch_size"] / train["images"]
-    warm = min(1.0, (done + train["batch_size"] / train["images"]) / train["warmup"]) if train["warmup"] else 1.0
+    share = train["batch_size"] / train.get("planned", train["images"])
+    done = step * share
+    warm = min(1.0, (done + share) / train["warmup"]) if train["warmup"] else 1.0
     return train["lr"] * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 

@@ -86,9 +86,11 @@ def run(
             return report(folder, config, pictures, finished_before=True)
         pixels = torch.from_numpy(pictures.pixels).permute(0, 3, 1, 2).to(where)
         labels = None if pictures.labels is None else torch.from_numpy(pictures.labels).to(where)
-        if "images" not in config["train"]:
-            per_update = seconds_per_update(config, pixels, labels, number)
-            config["train"]["images"] = _fitting(config, pictures, per_update, preview_every, began)
+        fresh = "images" not in config["train"]
+        per_update = seconds_per_update(config, pixels, labels, number) if fresh else 0.0
+        end = began + config["train"]["length"].get("minutes", math.inf) * 60 - _closing(config, pictures, per_update)
+        if fresh:
+            config["train"]["images"] = _fitting(config, per_update, preview_every, end - time.monotonic())
         trainee = Trainee(config, where)
         clear(folder, overwrite)
         files.write_json(folder / "config.json", config)
@@ -102,8 +104,8 @@ def run(
         preview_every = preview_every or math.ceil(total / PREVIEWS)
         left = math.ceil((total - done) / config["train"]["batch_size"])
         made = track(updates(trainee, config, pixels, labels, number), left)
-        _loop(folder, config, trainee, made, stop, save_every, preview_every, drawing)
-        _preview(folder, total, drawing)
+        _loop(folder, config, trainee, made, stop, save_every, preview_every, drawing, end)
+        _preview(folder, config["train"]["images"], drawing)
         quality = None
         if pictures.held_out is not None:
             log.info(f"judging {JUDGED} pictures")
@@ -125,20 +127,25 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool
     return standing(folder, job.config, overwrite)
 
 
-def _fitting(
-    config: dict[str, Any], pictures: Pictures, per_update: float, preview_every: int | None, began: float
-) -> int:
-    """How many pictures can be seen in the minutes that were asked for, drawing and judging included."""
-    size, judged = config["train"]["batch_size"], 0 if pictures.held_out is None else JUDGED
-    # an update is a forward and a backward pass, and the latter is two of the former
-    drawn = per_update / 3 / size * DRAWING_STEPS
-    preview = PREVIEW_PICTURES * drawn + PLOTTING
-    left = config["train"]["length"]["minutes"] * 60 - (time.monotonic() - began) - judged * drawn - CLOSING - preview
+def _drawing(config: dict[str, Any], pictures: int, per_update: float) -> float:
+    """Seconds that drawing takes: an update is a forward and a backward pass, and the latter is two of the former."""
+    return pictures * DRAWING_STEPS * per_update / 3 / config["train"]["batch_size"]
+
+
+def _closing(config: dict[str, Any], pictures: Pictures, per_update: float) -> float:
+    """Seconds from the last update to the end of the command."""
+    judged = 0 if pictures.held_out is None else JUDGED
+    return _drawing(config, PREVIEW_PICTURES + judged, per_update) + PLOTTING + CLOSING
+
+
+def _fitting(config: dict[str, Any], per_update: float, preview_every: int | None, seconds: float) -> int:
+    """How many pictures can be seen in so many seconds, with grids drawn on the way."""
+    size, preview = config["train"]["batch_size"], _drawing(config, PREVIEW_PICTURES, per_update) + PLOTTING
     if preview_every is None:
-        left -= (PREVIEWS - 1) * preview
+        seconds -= (PREVIEWS - 1) * preview
     else:
         per_update += preview / max(preview_every / size, 1)  # at most one after each update
-    return max(int(left * (1 - MARGIN) / per_update), 1) * size
+    return max(int(seconds * (1 - MARGIN) / per_update), 1) * size
 
 
 def _loop(
@@ -150,8 +157,10 @@ def _loop(
     save_every: int | None,
     preview_every: int,
     drawing: dict[str, Any],
+    end: float,
 ) -> None:
-    """Makes the updates that are left, and on the way writes the log, saves, draws, and stops where it is asked to."""
+    """Makes the updates that are left, and on the way writes the log, saves, draws, and stops where it is asked to, or
+    where time ends on a machine that became slower (`end`, by `time.monotonic`)."""
     size, total = config["train"]["batch_size"], config["train"]["images"]
     log_every = max(total // size // LOG_LINES, 1) * size
     losses: list[float] = []
@@ -159,6 +168,11 @@ def _loop(
     for update in made:
         seen = update.step * size
         last = seen >= total
+        if not last and time.monotonic() > end:
+            log.info(f"out of time: ending after {seen:,} of {total:,} pictures")
+            config["train"] |= {"images": seen, "planned": total}  # which also ends the updates
+            files.write_json(folder / "config.json", config)
+            last = True
         losses += [update.loss] if update.finite else []
         bad = 0 if update.finite else bad + 1
         if bad == BAD_IN_A_ROW:
