@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from difftool.core import EMA
+from difftool.core import EMA, posthoc
 from difftool.core.ema import gamma
 
 
@@ -41,3 +42,39 @@ def test_the_first_update_takes_the_weights_over() -> None:
     assert ema.params[0].tolist() == [1, 1, 1]
     ema.update([weight], 1)
     assert ema.params[0].tolist() == [5, 5, 5]
+
+
+def test_against_edm2(golden: dict[str, Any]) -> None:
+    """Exponents, betas and post-hoc coefficients of its authors' code."""
+    stored = golden["edm2_posthoc_ema"]
+    for std, exponent in stored["std_to_exp"].items():
+        assert gamma(float(std)) == pytest.approx(exponent, rel=1e-9)
+    for exponent, std in stored["exp_to_std"].items():
+        assert gamma(std) == pytest.approx(float(exponent), rel=1e-9)
+    for case in stored["beta"]:
+        ema = EMA([torch.zeros(1, dtype=torch.float64)], case["std"])
+        ema.update([torch.ones(1, dtype=torch.float64)], case["t_next"] / case["t_delta"])
+        assert 1 - float(ema.params[0]) == pytest.approx(case["beta"], rel=1e-9, abs=1e-12)
+    solve = stored["solve"]
+    found = [posthoc(solve["in_ofs"], solve["in_std"], solve["out_ofs"], std) for std in solve["out_std"]]
+    for row, expected in zip(zip(*found, strict=True), solve["coeffs"], strict=True):
+        assert row == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_width_that_was_not_kept() -> None:
+    """From snapshots of two averages along the run, the one of another width to 1 %; of the same width, exactly."""
+    n, weight = 1000, torch.zeros(1, dtype=torch.float64)
+    kept, wanted = [EMA([weight], 0.05), EMA([weight], 0.1)], EMA([weight], 0.075)
+    steps, stds, snapshots = [], [], []
+    for step in range(1, n + 1):
+        weight.fill_(math.sin(step / 90) + step / 500)
+        for ema in (*kept, wanted):
+            ema.update([weight], step)
+        if step % 125 == 0:
+            steps += [step, step]
+            stds += [0.05, 0.1]
+            snapshots += [float(ema.params[0]) for ema in kept]
+    made = sum(c * value for c, value in zip(posthoc(steps, stds, n, 0.075), snapshots, strict=True))
+    assert made == pytest.approx(float(wanted.params[0]), rel=0.01)
+    same = sum(c * value for c, value in zip(posthoc(steps, stds, n, 0.1), snapshots, strict=True))
+    assert same == pytest.approx(float(kept[1].params[0]), rel=1e-9)

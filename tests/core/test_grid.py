@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from difftool.core import CLEAN, SPACINGS, DiscreteVP, Flow, betas, grid
+from difftool.core import CLEAN, SPACINGS, DiscreteVP, Flow, Karras, Path, betas, grid
 
 SD = DiscreteVP(betas("scaled_linear"))
 
@@ -22,6 +22,11 @@ SD = DiscreteVP(betas("scaled_linear"))
         ("linspace", 1, [999]),
         ("karras", 2, [999, 0]),
         ("karras", 1, [999]),
+        ("openai", 4, [999, 666, 333, 0]),
+        ("openai", 1, [0]),
+        ("ddim", 3, [668, 334, 0]),
+        ("sway", 4, [999, 922.87953, 706.10678, 381.68343]),
+        ("epss", 5, [999, 936.5, 874, 749, 499]),
     ],
 )
 def test_clocks(spacing: str, n: int, clocks: list[float]) -> None:
@@ -53,13 +58,110 @@ def test_a_step_of_no_length_is_left_out() -> None:
     assert [level.t for level in levels] == [800, 600, 400, 200, 0]
 
 
-@given(st.integers(1, 1000), st.sampled_from(SPACINGS), st.sampled_from(["linear", "cosine", "flow"]))
-def test_noise_only_falls(n: int, spacing: str, kind: str) -> None:
+STEPS = {"epss": [5, 6, 7, 10, 12, 16], "all": [1000], "ddim": [1, 2, 10, 25, 100, 1000]}
+
+
+def has(path: Path, kind: str, spacing: str) -> bool:
+    """Whether there is such a grid on this path."""
+    if spacing.startswith("ays"):
+        return kind == "scaled_linear" and spacing != "ays_svd"
+    if spacing in ("openai", "ddim", "all"):
+        return path.discrete
+    return not (spacing in ("lu", "loglinear") and isinstance(path, Flow))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("kind", ["linear", "scaled_linear", "cosine", "flow", "shifted", "karras"])
+def test_noise_only_falls(spacing: str, kind: str) -> None:
+    """Every rule that a path has visits n levels from the top (or a step below it) down, and ends clean."""
+    path: Path = {"flow": Flow(), "shifted": Flow(3.0), "karras": Karras()}.get(kind) or DiscreteVP(betas(kind))
+    for n in STEPS.get(spacing, [1, 2, 3, 10, 25, 333]) if has(path, kind, spacing) else []:
+        levels = grid(path, n, spacing)
+        assert len(levels) == n + 1, n
+        assert levels[-1] == CLEAN
+        assert all(a.lam < b.lam for a, b in itertools.pairwise(levels))
+        if spacing not in ("leading", "ddim") and not (spacing == "openai" and n == 1):
+            assert levels[0] == path.level(path.hi)
+
+
+@given(
+    st.integers(1, 1000),
+    st.sampled_from(["trailing", "leading", "linspace", "karras"]),
+    st.sampled_from(["linear", "cosine", "flow"]),
+)
+def test_noise_only_falls_for_any_n(n: int, spacing: str, kind: str) -> None:
     path = Flow(3.0) if kind == "flow" else DiscreteVP(betas(kind))
     levels = grid(path, n, spacing)
     assert len(levels) == n + 1
     assert levels[-1] == CLEAN
     assert all(a.lam < b.lam for a, b in itertools.pairwise(levels))
+
+
+def test_equal_steps_of_lam() -> None:
+    for path in (SD, Karras(0.03, 15)):
+        for spacing in ("lu", "loglinear"):
+            lams = [level.lam for level in grid(path, 12, spacing)[:-1]]
+            steps = [b - a for a, b in itertools.pairwise(lams)]
+            assert steps == pytest.approx([steps[0]] * 11)
+            assert lams[0] == path.level(path.hi).lam
+            end = lams[-1] if spacing == "lu" else lams[-1] + steps[0]
+            assert end == pytest.approx(path.level(path.lo).lam)
+        for other in (grid(path, 12, "exponential"), grid(path, 12, "polyexponential", rho=1)):
+            assert [p.lam for p in other[:-1]] == pytest.approx([p.lam for p in grid(path, 12, "lu")[:-1]])
+
+
+def test_polyexponential_bends() -> None:
+    logs = [-level.lam for level in grid(SD, 11, "polyexponential", rho=2)[:-1]]
+    shares = [(log - logs[-1]) / (logs[0] - logs[-1]) for log in logs]
+    assert shares == pytest.approx([(1 - i / 10) ** 2 for i in range(11)])
+
+
+def test_beta_against_scipy() -> None:
+    from scipy.stats import beta
+
+    path = Karras(0.03, 15)
+    quantiles = beta.ppf([1 - i / 19 for i in range(20)], 0.6, 0.6)
+    expected = [0.03 + (15 - 0.03) * share for share in quantiles]
+    assert [level.sigma for level in grid(path, 20, "beta")[:-1]] == pytest.approx(expected, rel=1e-10)
+
+
+def test_align_your_steps_in_between() -> None:
+    """Twice the steps visit the same levels and, log-linear, one between each two."""
+    few, many = grid(SD, 10, "ays"), grid(SD, 20, "ays")
+    assert [level.lam for level in many[2:-1:2]] == pytest.approx([level.lam for level in few[1:-1]], abs=1e-4)
+    for before, middle, after in zip(many[2:-3:2], many[3:-2:2], many[4:-1:2], strict=True):
+        assert middle.lam == pytest.approx((before.lam + after.lam) / 2, abs=1e-4)
+
+
+def test_align_your_steps_for_video() -> None:
+    sigmas = [level.sigma for level in grid(Karras(0.002, 700), 10, "ays_svd")]
+    assert sigmas == pytest.approx([700, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0])
+
+
+@pytest.mark.parametrize("spacing", [spacing for spacing in SPACINGS if spacing != "ays_svd"])
+def test_strength_is_a_noise_level(spacing: str) -> None:
+    """A run from a share of the noise takes all its steps below it."""
+    n = 600 if spacing == "all" else STEPS.get(spacing, [10])[0]
+    levels = grid(SD, n, spacing, start=0.6)
+    assert len(levels) == n + 1
+    assert levels[-1] == CLEAN
+    if spacing in ("leading", "ddim"):
+        assert levels[0].t <= 599
+    else:
+        assert levels[0] == SD.level(599)
+
+
+def test_strength_on_a_flow() -> None:
+    assert [level.sigma for level in grid(Flow(), 3, start=0.3)] == pytest.approx([0.3, 0.2, 0.1, 0])
+
+
+def test_each_path_has_its_own_grid() -> None:
+    for path, spacing in ((SD, "trailing"), (Flow(3.0), "trailing"), (Karras(), "karras")):
+        assert grid(path, 10) == grid(path, 10, spacing)
+
+
+def test_sections() -> None:
+    assert [level.t for level in grid(SD, [2, 1, 3], "openai")[:-1]] == [999, 833, 667, 334, 333, 0]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +172,28 @@ def test_noise_only_falls(n: int, spacing: str, kind: str) -> None:
         ((SD, 1001), "1000 levels"),
         ((SD, 10, "trailling"), "unknown spacing"),
         ((DiscreteVP([*betas("linear")[:-1], 1.0]), 10, "karras"), "signal at its start"),
+        ((Flow(), 10, "lu"), "signal at its start"),
+        ((Flow(), 10, "openai"), "whole levels"),
+        ((Flow(), 10, "ddim"), "whole levels"),
+        ((Karras(), 10, "all"), "all levels"),
+        ((SD, 10, "all"), "all levels are 1000"),
+        ((SD, 400, "ddim"), "no whole stride"),
+        ((SD, 11, "epss"), "tables for 5, 6, 7, 10, 12, 16"),
+        ((DiscreteVP(betas("cosine")), 10, "ays"), "Stable Diffusion"),
+        ((SD, [10, 10], "karras"), "sections"),
+        ((SD, [500, 501], "openai"), "1000 levels"),
+        ((SD, [600, 10], "openai"), "section of 500"),
+        ((SD, []), "at least 1"),
     ],
 )
 def test_wrong_numbers(arguments: tuple, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         grid(*arguments)
+
+
+@pytest.mark.parametrize("start", [0.0, -0.5, 1.5, float("nan")])
+def test_wrong_strengths(start: float) -> None:
+    with pytest.raises(ValueError, match="share of the noise"):
+        grid(SD, 10, start=start)
+    with pytest.raises(ValueError, match="a path of 100 levels"):
+        grid(SD, 101, start=0.1)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from difftool.core import CLEAN, DiscreteVP, Flow, Level, betas
+from difftool.core import CLEAN, DiscreteVP, Flow, Karras, Level, betas, dynamic_shift
 
-KINDS = ["linear", "scaled_linear", "cosine"]
+KINDS = ["linear", "scaled_linear", "cosine", "sigmoid"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,6 +70,33 @@ def test_zero_terminal_snr_ends_in_pure_noise() -> None:
     assert path.at(path.level(600).lam).t == pytest.approx(600)
 
 
+def test_zero_snr_keeps_the_first_level() -> None:
+    """Algorithm 1 of Lin et al. 2023: sqrt(alpha_bar) is shifted and stretched."""
+    plain = DiscreteVP(betas("scaled_linear"))
+    path = plain.zero_snr()
+    first, last = plain.level(0).alpha, plain.level(999).alpha
+    assert path.level(999) == Level(999.0, 0.0, 1.0)
+    for i in (0, 1, 400, 998):
+        expected = (plain.level(i).alpha - last) * first / (first - last)
+        assert path.level(i).alpha == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.floats(1e-3, 1e3))
+def test_karras(sigma: float) -> None:
+    level = Karras().level(sigma)
+    assert level == Level(math.log(sigma) / 4, 1.0, sigma)
+    assert Karras().at(level.lam).sigma == pytest.approx(sigma)
+    assert Karras(clock=lambda s: 1000 * s).level(sigma).t == 1000 * sigma
+    assert Karras().level(0.0) == Karras().at(math.inf) == CLEAN
+
+
+def test_dynamic_shift() -> None:
+    """FLUX.1 at 256x256 has 256 tokens and mu 0.5, at 1024x1024 4,096 and 1.15; its last of 28 levels is 0.1047."""
+    assert dynamic_shift(256) == pytest.approx(math.exp(0.5))
+    assert dynamic_shift(4096) == pytest.approx(math.exp(1.15))
+    assert Flow(dynamic_shift(4096)).level(1 / 28).sigma == pytest.approx(0.1047, abs=5e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -80,7 +107,12 @@ def test_zero_terminal_snr_ends_in_pure_noise() -> None:
         (lambda: DiscreteVP([]), "non-empty"),
         (lambda: DiscreteVP([0.5, 1.5]), "between 0 and 1"),
         (lambda: DiscreteVP([0.1] * 10).level(10), "outside 0 to 9"),
+        (lambda: betas("sigmoid", 10, None, 0.1), "no start"),
         (lambda: Flow(0.0), "above 0"),
+        (lambda: Karras(0.0, 80), "some noise to more"),
+        (lambda: Karras(80, 0.002), "some noise to more"),
+        (lambda: Karras().level(-1.0), "below 0"),
+        (lambda: Karras().level(math.nan), "below 0"),
         (lambda: Flow().level(1.01), "outside 0 to 1"),
     ],
 )

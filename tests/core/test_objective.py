@@ -1,9 +1,24 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
-from difftool.core import TARGETS, DiscreteVP, Flow, betas, loss, times, training_level
+from difftool.core import (
+    DENSITIES,
+    TARGETS,
+    WEIGHTS,
+    DiscreteVP,
+    Flow,
+    Karras,
+    Level,
+    betas,
+    loss,
+    times,
+    training_level,
+)
 
 
 def test_times_cover_the_unit_interval() -> None:
@@ -45,3 +60,67 @@ def test_loss(name: str) -> None:
     assert seen["t"].tolist() == level.t.flatten().tolist()
     assert seen["label"] == 5
     torch.testing.assert_close(seen["x"], level.alpha * x0 + level.sigma * eps)
+
+
+def column(values: list[float]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)[:, None]
+
+
+def weighed(name: str, target: str, snrs: list[float], **options: Any) -> list[float]:
+    """What the error of the network counts at these SNR of a variance-preserving path."""
+    alpha = (column(snrs) / (1 + column(snrs))).sqrt()
+    level = Level(torch.zeros_like(alpha), alpha, (1 - alpha**2).sqrt())
+    x0, eps = torch.randn(len(snrs), 4, dtype=torch.float64), torch.randn(len(snrs), 4, dtype=torch.float64)
+    weight = WEIGHTS[name](**options)
+    ratio = [loss(lambda x, t: x * 0.3, TARGETS[target], x0, level, eps, weight=w) for w in (weight, None)]
+    return (ratio[0] / ratio[1]).tolist()
+
+
+@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+def test_min_snr(golden: dict[str, Any], target: str) -> None:
+    stored = golden["loss_weights"]
+    assert weighed("min_snr", target, stored["snr"]) == pytest.approx(stored["min_snr5"][target])
+
+
+def test_p2() -> None:
+    """lambda / (k + SNR)^gamma, lambda the plain weight of the noise (Choi et al. 2022, eq. 8)."""
+    snrs = [0.01, 1.0, 30.0]
+    assert weighed("p2", "eps", snrs) == pytest.approx([1 / (1 + snr) for snr in snrs])
+    assert weighed("p2", "eps", snrs, gamma=0.5, k=2.0) == pytest.approx([(2 + snr) ** -0.5 for snr in snrs])
+
+
+def test_the_weight_of_edm_is_plain_for_its_network() -> None:
+    sigma = column([0.01, 0.5, 20.0])
+    level = Level(sigma.log() / 4, torch.ones_like(sigma), sigma)
+    x0, eps = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
+    plain, edm = (
+        loss(lambda x, t: x * 0.3, TARGETS["edm"], x0, level, eps, weight=weight) for weight in (None, WEIGHTS["edm"]())
+    )
+    torch.testing.assert_close(plain, edm)
+    on_x0 = loss(lambda x, t: x * 0.3, TARGETS["x0"], x0, level, eps, weight=WEIGHTS["edm"]())
+    bare = loss(lambda x, t: x * 0.3, TARGETS["x0"], x0, level, eps)
+    torch.testing.assert_close(on_x0 / bare, ((sigma**2 + 0.25) / (sigma * 0.5) ** 2).flatten())
+
+
+def test_independent_times() -> None:
+    found = times(3, 0, 4000, stratified=False)
+    assert sorted(found) != found
+    assert found == times(3, 0, 4000, stratified=False)
+    assert sum(found) / 4000 == pytest.approx(0.5, abs=0.02)
+
+
+def test_densities() -> None:
+    """Quantiles of each: the median of log(sigma) is P_mean, a standard deviation above lies 84 % of the way."""
+    path, one = Karras(), 0.8413447460685429
+    normal = DENSITIES["log_normal"]()
+    assert math.log(normal(path, 0.5).sigma) == pytest.approx(-1.2)
+    assert math.log(normal(path, one).sigma) == pytest.approx(0.0, abs=1e-9)
+    logit = DENSITIES["logit_normal"](mean=0.5, std=2.0)
+    assert math.log(logit(Flow(), one).sigma / logit(Flow(), one).alpha) == pytest.approx(2.5)
+    assert logit(DiscreteVP(betas("cosine")), 0.5).t == math.ceil(1000 / (1 + math.exp(-0.5)) - 1)
+    for name, density in DENSITIES.items():
+        for time in (1e-9, 1.0):
+            level = density()(Flow(), time)
+            assert 0 <= level.sigma <= 1, name
+    level = training_level(path, [0.5, one], ndim=4, density=normal)
+    assert level.sigma.flatten().tolist() == pytest.approx([math.exp(-1.2), 1.0])

@@ -4,71 +4,32 @@
     predict = clip(denoiser(net, V))                         # what the network says about the clean data there
     for state in first_order(predict, x, levels): ...        # the run
 
-Pure mathematics on tensors: nothing here knows a file, a picture or a voice. Levels, grids and solvers do not even
-import torch, so a command line can name every sampler at once; what does (`noise`, `objective`, `ema`) is imported on
-first use.
+Pure mathematics on tensors: nothing here knows a file, a picture or a voice. Levels, grids and solvers do not import
+torch, so a command line can name every sampler at once; `noise`, `objective` and `ema` do, and come on first use.
 """
+
+# ruff: noqa: F401
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from .grid import SPACINGS, grid
-from .guide import cfg, clip
-from .level import CLEAN, DiscreteVP, Flow, Level, Path, betas
-from .predict import EPS, FLOW, TARGETS, X0, Denoised, Predict, Target, V, denoiser
-from .solve import SAMPLERS, Sampler, State, first_order
+from .guide import autoguide, cfg, clip, dynamic_threshold, inpaint
+from .level import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift
+from .predict import EDM, EPS, FLOW, FLOW_REV, TARGETS, X0, Denoised, Predict, Target, V, denoiser, edm_scale
+from .solve import SAMPLERS, Churn, Sampler, State, first_order, multistep, ode, singlestep, unipc
 
 if TYPE_CHECKING:
-    from .ema import EMA
+    from .ema import EMA, posthoc
     from .noise import START, Noise
-    from .objective import loss, times, training_level
-
-__all__ = [
-    "CLEAN",
-    "EMA",
-    "EPS",
-    "FLOW",
-    "SAMPLERS",
-    "SPACINGS",
-    "START",
-    "TARGETS",
-    "X0",
-    "Denoised",
-    "DiscreteVP",
-    "Flow",
-    "Level",
-    "Noise",
-    "Path",
-    "Predict",
-    "Sampler",
-    "State",
-    "Target",
-    "V",
-    "betas",
-    "cfg",
-    "clip",
-    "denoiser",
-    "first_order",
-    "grid",
-    "loss",
-    "times",
-    "training_level",
-]
-
-_WITH_TORCH = {
-    "EMA": "ema",
-    "START": "noise",
-    "Noise": "noise",
-    "loss": "objective",
-    "times": "objective",
-    "training_level": "objective",
-}
+    from .objective import DENSITIES, WEIGHTS, loss, times, training_level
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WITH_TORCH:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)
+    for module in () if name.startswith("_") else ("noise", "objective", "ema"):
+        if hasattr(found := import_module(f".{module}", __name__), name):
+            return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -29,8 +29,21 @@ def gamma(std: float) -> float:
     if not 0 < std <= 0.28:
         raise ValueError(f"the width of an average must lie above 0 and up to 0.28 of the run, not {std}")
     lo, hi = 0.0, 1e6
-    for _ in range(100):
-        mid = (lo + hi) / 2
-        width = (mid + 1) ** 0.5 / (mid + 2) / (mid + 3) ** 0.5
-        lo, hi = (mid, hi) if width > std else (lo, mid)
-    return (lo + hi) / 2
+    while lo < (mid := (lo + hi) / 2) < hi:
+        lo, hi = (mid, hi) if (mid + 1) ** 0.5 / (mid + 2) / (mid + 3) ** 0.5 > std else (lo, mid)
+    return mid
+
+
+def posthoc(steps: Sequence[float], stds: Sequence[float], step: float, std: float) -> list[float]:
+    """What averages of these widths, stored after these steps, count for in one of any width `std` after `step`: the
+    least-squares fit of its weights over time by theirs, with the sum 1 (arXiv:2312.02696, section 3.2)."""
+    have, want = list(zip(steps, map(gamma, stds), strict=True)), (step, gamma(std))
+    normal, right = ([[_overlap(a, b) for b in row] for a in have] for row in (have, [want]))
+    found = torch.linalg.solve(*(torch.tensor(rows, dtype=torch.float64) for rows in (normal, right)))[:, 0]
+    return (found / found.sum()).tolist()
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """The integral of the product of two averages' weights (g + 1) / t * (tau / t)^g over the time tau they share."""
+    (t, g), (s, h) = sorted((one, other))
+    return (g + 1) * (h + 1) / (g + h + 1) * (t / s) ** h / s

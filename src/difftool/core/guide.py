@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .level import Level
 from .predict import Denoised, Predict
@@ -11,30 +12,64 @@ from .predict import Denoised, Predict
 if TYPE_CHECKING:
     from torch import Tensor
 
+Scale: TypeAlias = float | Callable[[Level], float]
 
-def cfg(cond: Predict, uncond: Predict, scale: float | Callable[[Level], float]) -> Predict:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): x0 = uncond + scale * (cond - uncond).
 
-    `scale` 1 is off (and saves the second call), 0 ignores the condition; a function gives the scale at each level.
-    The result is the same on x0, eps, v or flow, since guidance is affine with weights that sum to 1.
-    """
+def cfg(
+    cond: Predict, uncond: Predict, scale: Scale, *, rescale: float = 0.0, interval: tuple[float, float] = (0.0, 1.0)
+) -> Predict:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): x0 = uncond + scale * (cond - uncond), the same
+    on x0, eps, v or flow. `scale` 1 is off (and saves the second call), 0 ignores the condition; a function gives it at
+    each level. `rescale` is the share at which each item's standard deviation is brought back to that of cond (Lin et
+    al. 2023, arXiv:2305.08891, eq. 15, 16). Guidance acts where sigma / (alpha + sigma) lies in `interval`
+    (Kynkaanniemi et al. 2024, arXiv:2404.07724)."""
 
     def predict(x: Tensor, level: Level) -> Denoised:
         s = scale(level) if callable(scale) else scale
         towards = cond(x, level)
-        if s == 1:
+        if s == 1 or not interval[0] <= level.sigma / (level.alpha + level.sigma) <= interval[1]:
             return towards
         away = uncond(x, level)
-        return towards._replace(x0=away.x0 + s * (towards.x0 - away.x0))
+        x0 = away.x0 + s * (towards.x0 - away.x0)
+        if rescale:
+            before, after = (out.std(tuple(range(1, out.ndim)), keepdim=True) for out in (towards.x0, x0))
+            x0 = x0 * (1 - rescale + rescale * before / after)
+        return towards._replace(x0=x0)
 
     return predict
 
 
+autoguide = cfg
+"""Guidance of a good model by a worse version of itself (Karras et al. 2024, arXiv:2406.02507) is the same formula."""
+
+
 def clip(predict: Predict, lo: float = -1.0, hi: float = 1.0) -> Predict:
     """Keeps x0 within [lo, hi], for data that lies there (pixels). The solver takes its noise from the clipped x0."""
+    return lambda x, level: (out := predict(x, level))._replace(x0=out.x0.clamp(lo, hi))
 
-    def clipped(x: Tensor, level: Level) -> Denoised:
+
+def dynamic_threshold(predict: Predict, q: float = 0.995, cap: float = math.inf) -> Predict:
+    """Divides x0 by the quantile `q` of its absolute values in each item, kept within [1, cap], and clips it to [-1, 1]
+    (Saharia et al. 2022, arXiv:2205.11487, section 2.3)."""
+
+    def thresholded(x: Tensor, level: Level) -> Denoised:
         out = predict(x, level)
-        return out._replace(x0=out.x0.clamp(lo, hi))
+        s = out.x0.abs().flatten(1).quantile(q, dim=1).clamp(1.0, cap).reshape(-1, *[1] * (x.ndim - 1))
+        return out._replace(x0=out.x0.clamp(-s, s) / s)
 
-    return clipped
+    return thresholded
+
+
+def inpaint(predict: Predict, known: Tensor, mask: Tensor, noise: Tensor | None = None) -> Predict:
+    """Draws where `mask` is 1 and keeps the `known` clean data where it is 0; both broadcast to x. A solver that hears
+    of the known data carries the state there along, with whatever noise it draws; with unit `noise` of x's shape the
+    network sees exactly alpha * known + sigma * noise there, from the first step on."""
+
+    def predicted(x: Tensor, level: Level) -> Denoised:
+        if noise is not None:
+            given = level.alpha * known + level.sigma * noise
+            x = given + mask * (x - given)
+        out = predict(x, level)
+        return out._replace(x0=known + mask * (out.x0 - known))
+
+    return predicted

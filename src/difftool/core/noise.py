@@ -1,35 +1,30 @@
 """Noise by address: a draw depends only on (seed, step, stage) and the place in the item.
 
-There is no generator and no state. Every number is computed from its address by the counter-based generator
-Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), so batch size, order, device and
-number of processes cannot change it, and a run goes on anywhere. The integers are equal everywhere; the Gaussians to
-float rounding.
+Every number is computed from its address by the counter-based generator Philox4x32-10 (Salmon et al. 2011, "Parallel
+random numbers: as easy as 1, 2, 3"): batch size, order, device and number of processes cannot change it, and a run goes
+on anywhere. The integers are equal everywhere; the Gaussians to float rounding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+Device: TypeAlias = torch.device | str
 START = -1
 """The step number of a run's starting noise."""
-
 _MASK = 0xFFFFFFFF
 
 
 class Noise:
-    """Unit Gaussian noise for a batch of items with a seed each: ``noise(i, j)`` is (B, *shape), for step i and stage
-    j."""
+    """Unit Gaussian noise for items with a seed each: ``noise(i, j)`` is (B, *shape), for step i and stage j."""
 
     def __init__(
-        self,
-        seeds: Sequence[int],
-        shape: Sequence[int],
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        self, seeds: Sequence[int], shape: Sequence[int], device: Device = "cpu", dtype: torch.dtype = torch.float32
     ) -> None:
         """`seeds`: an integer per item, taken modulo 2^64; `shape`: of one item."""
         self.seeds = keys(seeds, device)
@@ -39,7 +34,7 @@ class Noise:
         return normal(self.seeds, i, j, self.shape).to(self.dtype)
 
 
-def keys(seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+def keys(seeds: Sequence[int], device: Device = "cpu") -> Tensor:
     """Integers of any size as int64 (B,), modulo 2^64: the seeds that `normal` and `uniform` take."""
     return torch.tensor([(seed + 2**63) % 2**64 - 2**63 for seed in seeds], dtype=torch.int64, device=device)
 

@@ -2,52 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from .level import Level, Path
-from .noise import keys, uniform
-from .predict import Target
+from .noise import Device, keys, uniform
+from .predict import Cond, Net, Target
 
-
-def times(seed: int, start: int, n: int) -> list[float]:
-    """`n` times in (0, 1] for the pictures numbered from `start`: one in each of n equal strata, in rising order.
-
-    Stratified sampling (Kingma et al. 2021, arXiv:2107.00630, appendix I.1) makes the loss of a batch less noisy than n
-    independent draws; the order is harmless because the data come in random order.
-    """
-    jitter = uniform(keys([seed] * n), torch.arange(start, start + n), TIMES, 1)[:, 0].tolist()
-    return [(k + u) / n for k, u in enumerate(jitter)]
-
+Weight: TypeAlias = Callable[[Level], Tensor]
+Density: TypeAlias = Callable[[Path, float], Level]
 
 NOISE, TIMES, DROP = 0, 1, 2
 """Stages of a training step's draws, so that no two of them share numbers."""
 
 
-def training_level(path: Path, times: Sequence[float], ndim: int, device: torch.device | str = "cpu") -> Level:
-    """One `Level` of tensors (B, 1, ..., 1), float32, for states of `ndim` dimensions: the path at `times` in (0,
-    1]."""
-    span = path.hi - path.clean
-    clocks = (path.clean + t * span for t in times)
-    levels = [path.level(min(max(float(-(-u // 1)), path.lo), path.hi) if path.discrete else u) for u in clocks]
-    table = torch.tensor(levels, dtype=torch.float32).to(device)  # (B, 3)
+def times(seed: int, start: int, n: int, *, stratified: bool = True) -> list[float]:
+    """`n` times in (0, 1] for the pictures numbered from `start`: one in each of n equal strata, in rising order
+    (Kingma et al. 2021, arXiv:2107.00630, appendix I.1; data come in random order), or independent ones."""
+    jitter = uniform(keys([seed] * n), torch.arange(start, start + n), TIMES, 1)[:, 0].tolist()
+    return [(k + u) / n for k, u in enumerate(jitter)] if stratified else jitter
+
+
+def even(path: Path, time: float) -> Level:
+    """Every share of the path's clock, or every level of a discrete path, alike."""
+    u = path.clean + time * (path.hi - path.clean)
+    return path.level(min(max(float(math.ceil(u)), path.lo), path.hi) if path.discrete else u)
+
+
+def _normal(time: float) -> float:
+    return NormalDist().inv_cdf(min(max(time, 1e-10), 1 - 1e-10))
+
+
+DENSITIES: dict[str, Callable[..., Density]] = {
+    "even": lambda: even,
+    # log(sigma / alpha) is normal (Karras et al. 2022, arXiv:2206.00364, table 1, for data of deviation 0.5)
+    "log_normal": lambda mean=-1.2, std=1.2: lambda path, time: path.at(-mean - std * _normal(time)),
+    # log(u / (1 - u)) is normal, u the share of the path's clock (Esser et al. 2024, arXiv:2403.03206, eq. 19)
+    "logit_normal": lambda mean=0.0, std=1.0: (
+        lambda path, time: even(path, 1 / (1 + math.exp(-mean - std * _normal(time))))
+    ),
+}
+"""Where a time in (0, 1] lies on a path; `DENSITIES[name](...)` is one for `training_level`."""
+
+
+def training_level(
+    path: Path, times: Sequence[float], ndim: int, device: Device = "cpu", density: Density = even
+) -> Level:
+    """The levels to which `density` sends `times`, as one of tensors (B, 1, ..., 1), float32, for states of `ndim`
+    dimensions."""
+    table = torch.tensor([density(path, time) for time in times], dtype=torch.float32).to(device)  # (B, 3)
     return Level(*(column.reshape(-1, *[1] * (ndim - 1)) for column in table.unbind(1)))
 
 
+WEIGHTS: dict[str, Callable[..., Weight]] = {
+    # min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556)
+    "min_snr": lambda gamma=5.0: lambda level: level.snr.clamp(max=gamma),
+    # SNR / (k + SNR)^gamma (Choi et al. 2022, arXiv:2204.00227, eq. 8)
+    "p2": lambda gamma=1.0, k=1.0: lambda level: level.snr / (k + level.snr) ** gamma,
+    # 1 / c_out^2, which is 1 for the error of EDM's network (Karras et al. 2022, table 1)
+    "edm": lambda sigma_data=0.5: lambda level: level.snr + 1 / sigma_data**2,
+}
+"""What the error of x0 counts at a level; `WEIGHTS[name](...)` is one for `loss`."""
+
+
 def loss(
-    net: Callable[..., Tensor],
-    target: Target,
-    x0: Tensor,
-    level: Level,
-    eps: Tensor,
-    *,
-    cond: Mapping[str, Any] | None = None,
+    net: Net, target: Target, x0: Tensor, level: Level, eps: Tensor, *, weight: Weight | None = None, cond: Cond = None
 ) -> Tensor:
-    """Mean squared error of the network's output for each item, (B,): |net(alpha x0 + sigma eps) - (a eps + b
-    x0)|^2."""
+    """The mean square error of each item's net(alpha x0 + sigma eps) against a eps + b x0, (B,). `weight` says what the
+    error of x0 counts, whatever the network predicts, which errs by (a alpha - b sigma) / sigma as much; None is plain,
+    1 for the error of the network itself."""
     a, b = target(level)
     out = net(level.alpha * x0 + level.sigma * eps, level.t.flatten(), **(cond or {}))
-    return (out - (a * eps + b * x0)).square().flatten(1).mean(1)
+    error = (out - (a * eps + b * x0)).square().flatten(1).mean(1)
+    if weight is None:
+        return error
+    return error * (weight(level) * (level.sigma / (a * level.alpha - b * level.sigma)) ** 2).flatten()

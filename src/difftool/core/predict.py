@@ -1,7 +1,7 @@
 """From what a network returns to what a solver needs: the clean data.
 
 A prediction target is two numbers (a, b): the network returns ``F = a * eps + b * x0``. With ``delta = a * alpha - b *
-sigma`` follows ``x0 = (a * x - sigma * F) / delta``; eps, x0, v and flow differ in nothing else.
+sigma`` follows ``x0 = (a * x - sigma * F) / delta``; eps, x0, v, the flows and EDM's differ in nothing else.
 """
 
 from __future__ import annotations
@@ -17,22 +17,16 @@ if TYPE_CHECKING:
 
 Target: TypeAlias = "Callable[[Level], tuple[Scalar, Scalar]]"
 Predict: TypeAlias = "Callable[[Tensor, Level], Denoised]"
+Net: TypeAlias = "Callable[..., Tensor]"
+Cond: TypeAlias = "Mapping[str, Any] | None"
 
 
 class Denoised(NamedTuple):
-    """What a solver is told about a state: the estimate `x0` of the clean data, of the state's shape."""
+    """What a solver is told about a state: the estimate `x0` of the clean data, of the state's shape, and from networks
+    that learned it the `spread` f in [0, 1] of DDPM's variance (see `first_order`)."""
 
     x0: Tensor
-
-
-def EPS(level: Level) -> tuple[Scalar, Scalar]:
-    """The noise (Ho et al. 2020)."""
-    return 1.0, 0.0
-
-
-def X0(level: Level) -> tuple[Scalar, Scalar]:
-    """The clean data."""
-    return 0.0, 1.0
+    spread: Tensor | None = None
 
 
 def V(level: Level) -> tuple[Scalar, Scalar]:
@@ -40,27 +34,45 @@ def V(level: Level) -> tuple[Scalar, Scalar]:
     return level.alpha, -level.sigma
 
 
-def FLOW(level: Level) -> tuple[Scalar, Scalar]:
-    """The velocity eps - x0 of a straight path (Lipman et al. 2022)."""
-    return 1.0, -1.0
+def _always(a: float, b: float) -> Target:
+    return lambda level: (a, b)
 
 
-TARGETS: dict[str, Target] = {"eps": EPS, "x0": X0, "v": V, "flow": FLOW}
+EPS, X0 = _always(1.0, 0.0), _always(0.0, 1.0)
+"""The noise (Ho et al. 2020); the clean data."""
+FLOW, FLOW_REV = _always(1.0, -1.0), _always(-1.0, 1.0)
+"""The velocity eps - x0 of a straight path (Lipman et al. 2022); x0 - eps, where time runs to the data (F5-TTS)."""
+
+
+def edm_scale(sigma_data: float = 0.5) -> Callable[[Level], Scalar]:
+    """EDM's c_in: what x is multiplied by for the network, so that its input has unit variance."""
+    return lambda level: (level.sigma**2 + (level.alpha * sigma_data) ** 2) ** -0.5
+
+
+def EDM(sigma_data: float = 0.5) -> Target:
+    """(x0 - c_skip * x) / c_out (Karras et al. 2022, arXiv:2206.00364, table 1), on a path of any alpha. The network is
+    fed x times `edm_scale`."""
+    scale = edm_scale(sigma_data)
+    return lambda level: (-sigma_data * level.alpha * scale(level), level.sigma / sigma_data * scale(level))
+
+
+TARGETS: dict[str, Target] = {"eps": EPS, "x0": X0, "v": V, "flow": FLOW, "flow_rev": FLOW_REV, "edm": EDM()}
 
 
 def denoiser(
-    net: Callable[..., Tensor],
+    net: Net,
     target: Target,
     *,
+    learned_range: bool = False,
+    scale: Callable[[Level], Scalar] | None = None,
     dtype: torch.dtype | None = None,
-    cond: Mapping[str, Any] | None = None,
+    cond: Cond = None,
 ) -> Predict:
-    """A `Predict` from a network that is called as ``net(x, t, **cond)`` with x (B, ...) and t (B,).
-
-    `dtype` is what the network is fed as x; t and the result have the dtype of the state. The predict function raises
-    ValueError where the target does not determine x0: a noise prediction at pure noise (alpha = 0).
-    """
-    cond = cond or {}
+    """A `Predict` from a network that is called as ``net(x, t, **cond)`` with x (B, ...), multiplied by `scale`
+    (`edm_scale`) and of `dtype`, and t (B,); t and the result have the dtype of the state. With `learned_range` the
+    network returns twice the channels (dimension 1), the second half in [-1, 1] for the spread (Nichol & Dhariwal 2021,
+    arXiv:2102.09672, eq. 15). The predict function raises ValueError where the target says nothing about x0: a noise
+    prediction at pure noise (alpha = 0)."""
 
     def predict(x: Tensor, level: Level) -> Denoised:
         a, b = target(level)
@@ -69,7 +81,11 @@ def denoiser(
             name = next((name for name, known in TARGETS.items() if known is target), "target")
             raise ValueError(f"a prediction of {name} says nothing about the data at alpha = {level.alpha:g}")
         t = x.new_full((x.shape[0],), level.t)  # half precision does not know 999
-        out = net(x if dtype is None else x.to(dtype), t, **cond)
-        return Denoised((x * (a / delta)).add_(out, alpha=-level.sigma / delta))
+        fed = x if scale is None else x * scale(level)
+        out, spread = net(fed if dtype is None else fed.to(dtype), t, **(cond or {})), None
+        if learned_range:
+            out, spread = out.chunk(2, dim=1)
+            spread = (spread.to(x.dtype) + 1) / 2
+        return Denoised((x * (a / delta)).add_(out, alpha=-level.sigma / delta), spread)
 
     return predict

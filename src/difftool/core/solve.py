@@ -1,86 +1,309 @@
 """Solvers: from noise to data along a grid of levels.
 
-A solver is a generator: ``for state in solver(predict, x, levels, ...)``. It calls nothing back and hides nothing;
-what it needs of the past travels in the `State` it yields, so a run goes on from any state. No solver knows what it
-samples. A named sampler is a row of `SAMPLERS`, not a class.
+A solver is a generator: ``for state in solver(predict, x, levels, ...)``. It calls nothing back; what it needs of the
+past travels in the `State` it yields, so a run goes on from any state. `x` is the start, of any shape, at levels[0], or
+a `State`; `noise(i, j)` gives unit noise of x's shape for stage j of step i, `path` makes levels between two of the
+grid: ValueError is raised where one of them is needed and missing. Every run to clean data ends with the estimate.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .level import Level
+from .level import Level, Path
 from .predict import Predict
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NoiseFn: TypeAlias = "Callable[[int, int], Tensor]"
+Levels: TypeAlias = Sequence[Level]
+Tensors: TypeAlias = "Sequence[Tensor]"
+Start: TypeAlias = "Tensor | State"
+Noise: TypeAlias = "Callable[[int, int], Tensor] | None"
+Chart: TypeAlias = Callable[[Level], tuple[float, float, float, float]]
+Solver: TypeAlias = "Callable[..., Iterator[State]]"
 
 
 class State(NamedTuple):
-    """Where a run stands after `i` steps: the state `x` at `level`, and what the next steps need to know."""
+    """Where a run stands after `i` steps: the state `x` at `level`, the estimate `x0` of the clean data that the step
+    came from, and, newest first, what a multistep method still needs of the `past`."""
 
     i: int
     level: Level
     x: Tensor
     x0: Tensor | None = None
-    """The estimate of the clean data that the step came from; None before the first."""
     past: tuple[Tensor, ...] = ()
-    """Earlier estimates that a multistep method still needs, newest first."""
-
-
-Solver: TypeAlias = Callable[..., Iterator[State]]
 
 
 def first_order(
     predict: Predict,
-    x: Tensor | State,
-    levels: Sequence[Level],
+    x: Start,
+    levels: Levels,
     *,
     eta: float = 0.0,
-    noise: NoiseFn | None = None,
-    variance: Literal["small", "large"] = "small",
+    variance: str = "small",
+    renoise: bool = False,
+    noise: Noise = None,
+    path: Path | None = None,
 ) -> Iterator[State]:
-    """One call of the network a step. Yields the state after each of the ``len(levels) - 1`` steps.
+    """One call of the network a step: ``x <- r x + (alpha_q - alpha_p r) x0 + std z`` from p to q with r = s / sigma_p,
+    s^2 = sigma_q^2 - std^2, std = eta sigma_q sqrt(1 - rho^2), rho = (alpha_p sigma_q) / (alpha_q sigma_p).
 
-    From p to q: ``x <- r * x + (alpha_q - alpha_p * r) * x0 + std * z`` with r = s / sigma_p, s^2 = sigma_q^2 - std^2
-    and std = eta * sigma_q * sqrt(1 - rho^2), rho = alpha_p * sigma_q / (alpha_q * sigma_p).
-
-    eta = 0 is DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), which equals Euler's method in the coordinate sigma /
-    alpha (k-diffusion) and on a flow's straight path; eta = 1 is DDPM with the smaller variance and equals Euler
-    ancestral. `variance` "large" keeps that mean and takes DDPM's larger one, std * sigma_p / sigma_q. `x` is the
-    start, of any shape, at levels[0], or a `State` to go on from. `noise(i, 0)` gives the unit noise of step i, of x's
-    shape; without it a run with eta > 0 raises ValueError. No noise is added on the step to clean data.
-    """
-    if eta and noise is None:
-        raise ValueError("a sampler with eta above 0 needs a source of noise")
-    start = x if isinstance(x, State) else State(0, levels[0], x)
-    now = start.x
-    for i in range(start.i, len(levels) - 1):
+    eta = 0 is DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), which equals Euler's method in sigma / alpha and on a
+    flow's path; eta = 1 is DDPM with the smaller variance and equals Euler ancestral. `variance` keeps that mean and
+    multiplies std by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for
+    learned. `renoise` draws all noise anew, std = sigma_q (consistency models)."""
+    now, first = (x.x, x.i) if isinstance(x, State) else (x, 0)
+    for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0 = predict(now, p).x0
-        rho = p.alpha * q.sigma / (q.alpha * p.sigma)
-        std = eta * q.sigma * math.sqrt(max(1 - rho * rho, 0.0))
-        r = math.sqrt(max(q.sigma**2 - std**2, 0.0)) / p.sigma
-        now = (now * r).add_(x0, alpha=q.alpha - p.alpha * r)
-        if std and noise is not None:
-            now.add_(noise(i, 0), alpha=std if variance == "small" else std * p.sigma / q.sigma)
+        x0, spread = predict(now, p)
+        to, std = (q._replace(sigma=0.0), q.sigma) if renoise else _split(p, q, eta)
+        now = _step(now, x0, p, to)
+        if std:
+            f = {"small": 0.0, "large": 1.0}[variance] if variance != "learned" else _need(spread, "learned variance")
+            now.add_(_need(noise, "noise")(i, 0) * (p.sigma / q.sigma) ** f, alpha=std)
         yield State(i + 1, q, now, x0)
 
 
+class Churn(NamedTuple):
+    """Noise added before a step, and removed by it with what was there (Karras et al. 2022, algorithm 2): `amount` over
+    the whole run, where lo <= sigma / alpha <= hi, of standard deviation `noise`."""
+
+    amount: float
+    lo: float = 0.0
+    hi: float = math.inf
+    noise: float = 1.0
+
+
+def ode(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    method: str = "heun",
+    chart: float | Chart | None = None,
+    churn: Churn | None = None,
+    eta: float = 0.0,
+    noise: Noise = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Classical methods for the probability flow in a `chart`: a function from a level to the scale c that divides the
+    state, the coordinate k, and the derivatives by k of alpha / c and sigma / c. A number w is the chart c = alpha + w
+    * sigma, k = sigma / c: k-diffusion's for 0; for 1 the time of a flow, finite from pure noise on. None is 1 where
+    alpha + sigma = 1 at the start (flows, pure noise) and 0 elsewhere.
+
+    euler (order 1); heun (2, two calls a step; Karras et al. 2022, algorithm 1); dpm2 (2, two calls, the second midway
+    in log(sigma / alpha); k-diffusion); lms (up to 4, Adams-Bashforth for uneven steps; k-diffusion); pndm (2; three
+    Runge-Kutta steps of four calls, midway in the clock of a discrete path, then Adams-Bashforth for even steps; Liu et
+    al. 2022, arXiv:2202.09778). `eta` adds noise as in `first_order`, for euler and dpm2 only."""
+    if method not in ("euler", "heun", "dpm2", "lms", "pndm") or (eta and method not in ("euler", "dpm2")):
+        raise ValueError(f"there is no method {method!r} with eta {eta}")
+    w = chart if chart is not None else 1.0 if abs(levels[0].alpha + levels[0].sigma - 1) < 1e-3 else 0.0
+    at = w if callable(w) else lambda level: (c := level.alpha + w * level.sigma, level.sigma / c, -w, 1.0)
+
+    def slope(x: Tensor, p: Level, x0: Tensor | None = None) -> Tensor:
+        _, _, data, fog = at(p)
+        x0 = predict(x, p).x0 if x0 is None else x0
+        return (x * (fog / p.sigma)).add_(x0, alpha=data - fog * p.alpha / p.sigma)
+
+    def along(d: Tensor, q: Level) -> Tensor:
+        (a, k, *_), (b, m, *_) = at(p), at(q)
+        return (now * (b / a)).add_(d, alpha=b * (m - k))
+
+    now, first, past = (x.x, x.i, x.past) if isinstance(x, State) else (x, 0, ())
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        if churn and churn.amount and p.alpha and churn.lo <= p.sigma / p.alpha <= churn.hi:
+            lift = min(churn.amount / (len(levels) - 1), math.sqrt(2) - 1)
+            up = _need(path, "path").at(p.lam - math.log1p(lift))
+            added = math.sqrt(up.sigma**2 - (up.alpha * p.sigma / p.alpha) ** 2) * churn.noise
+            now, p = (now * (up.alpha / p.alpha)).add_(_need(noise, "noise")(i, 1), alpha=added), up
+        x0 = predict(now, p).x0
+        to, std = _split(p, q, eta)
+        d = slope(now, p, x0)
+        past = (d, *past)[: 4 if method in ("lms", "pndm") else 0]
+        if method == "lms":
+            ks = [at(levels[i - j])[1] - at(p)[1] for j in range(len(past))]
+            d = _weighted(past, _quadrature([k / (at(q)[1] - at(p)[1]) for k in ks], [1, 1 / 2, 1 / 3, 1 / 4]))
+        elif method == "pndm" and len(past) == 4:
+            d = _weighted(past, [55 / 24, -59 / 24, 37 / 24, -9 / 24])
+        elif method == "pndm" and to.sigma:
+            second = slope(along(d, mid := _between(p, to, path, clock=True)), mid)
+            third = slope(along(second, mid), mid)
+            d = _weighted((d, second, third, slope(along(third, to), to)), [1 / 6, 1 / 3, 1 / 3, 1 / 6])
+        elif method == "heun" and to.sigma:
+            d = _weighted((d, slope(along(d, to), to)), [1 / 2, 1 / 2])
+        elif method == "dpm2" and to.sigma:
+            d = slope(along(d, mid := _between(p, to, path)), mid)
+        now = along(d, to)
+        if std:
+            now.add_(_need(noise, "noise")(i, 0), alpha=std)
+        yield State(i + 1, q, now, x0, past[:3])
+
+
+def multistep(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    order: int = 2,
+    sde: float = 0.0,
+    kind: str = "midpoint",
+    lower_end: bool = True,
+    corrects: bool = False,
+    noise: Noise = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """DPM-Solver++ with one call a step (Lu et al. 2022, arXiv:2211.01095): 2M, 3M and, with `sde` = 1, their SDEs.
+
+    It integrates exactly over ``lam = log(alpha / sigma)`` an estimate that bends as the earlier ones say, and draws
+    noise of variance (1 - e^(-2 sde h)) sigma_q^2 in a step of h. `kind` is the rule of order 2: midpoint or heun. The
+    order is 1 at first and on the step to clean data; with `lower_end` it falls one by one towards the end of a run of
+    fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
+    now, first, past = (x.x, x.i, x.past) if isinstance(x, State) else (x, 0, ())
+    n, known = len(levels) - 1, levels[0].alpha > 0  # only estimates at a finite lam tell of a bend
+    lowers = lower_end and (corrects or n < 15)
+    orders = [min(order, n - i if lowers or not levels[i + 1].sigma else order, max(i + known, 1)) for i in range(n)]
+    for i in range(first, n):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        if corrects and past:
+            now = _exponential(past[0], (*past[1 : 1 + orders[i - 1]], x0), levels, i - 1, p, ahead=True)
+        past = (now, x0, *past[1:order])
+        to = q._replace(sigma=q.sigma * math.exp(-sde * (q.lam - p.lam))) if sde and q.sigma else q
+        outs = past[1 : 1 + orders[i]]
+        now = _exponential(now, outs, levels, i, to, mean=kind == "midpoint", bend=1.0 if corrects else 0.5)
+        if to.sigma != q.sigma:
+            now.add_(_need(noise, "noise")(i, 0), alpha=math.sqrt(q.sigma**2 - to.sigma**2))
+        yield State(i + 1, q, now, x0, past)
+
+
+def unipc(
+    predict: Predict, x: Start, levels: Levels, *, order: int = 2, noise: Noise = None, path: Path | None = None
+) -> Iterator[State]:
+    """UniPC-p with B2(h) on x0, one call a step (Zhao et al. 2023, arXiv:2302.04867): `multistep`, where the estimate
+    that a step begins with first corrects the step before. The order falls to 1 at the end of every run."""
+    return multistep(predict, x, levels, order=order, corrects=True)
+
+
+def singlestep(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    eta: float = 0.0,
+    noisy_midpoint: bool = False,
+    noise: Noise = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """DPM-Solver++(2S) with two calls a step, the second midway in lam (Lu et al. 2022), and the ancestral noise of
+    k-diffusion; with `noisy_midpoint` it comes to the midpoint too (DPM++ SDE). The step to clean data has one call."""
+    now, first = (x.x, x.i) if isinstance(x, State) else (x, 0)
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        to, std = _split(p, q, eta)
+        if q.sigma:
+            mid = _between(p, q if noisy_midpoint else to, path)
+            near, fog = _split(p, mid, eta) if noisy_midpoint else (mid, 0.0)
+            half = _step(now, x0, p, near)
+            if fog:
+                half.add_(_need(noise, "noise")(i, 1), alpha=fog)
+            x0 = predict(half, mid).x0
+        now = _step(now, x0, p, to)
+        if std:
+            now.add_(_need(noise, "noise")(i, 0), alpha=std)
+        yield State(i + 1, q, now, x0)
+
+
+def _need(what: Any, name: str) -> Any:
+    if what is None:
+        raise ValueError(f"this sampler needs a {name}")
+    return what
+
+
+def _split(p: Level, q: Level, eta: float) -> tuple[Level, float]:
+    """(the level to solve to, the standard deviation of the fresh noise that leads from there to q)."""
+    if not eta:
+        return q, 0.0
+    rho = p.alpha * q.sigma / (q.alpha * p.sigma)
+    std = min(eta * q.sigma * math.sqrt(max(1 - rho * rho, 0.0)), q.sigma)
+    return q._replace(sigma=math.sqrt(q.sigma**2 - std**2)), std
+
+
+def _step(x: Tensor, x0: Tensor, p: Level, q: Level) -> Tensor:
+    """The exact solution from p to q if the estimate stayed `x0`, finite also for alpha_p = 0 and sigma_q = 0."""
+    r = q.sigma / p.sigma
+    return (x * r).add_(x0, alpha=q.alpha - p.alpha * r)
+
+
+def _exponential(
+    x: Tensor,
+    outs: Tensors,
+    levels: Levels,
+    i: int,
+    q: Level,
+    ahead: bool = False,
+    mean: bool = True,
+    bend: float = 1.0,
+) -> Tensor:
+    """The exact solution from levels[i] to q if the estimate is the polynomial in lam through `outs`, which stand at
+    levels[i], levels[i - 1], ... and, with `ahead`, the last at levels[i + 1]: eq. 5 of UniPC. Of two estimates
+    `mean` takes the midpoint rule; `bend` weighs the second moment, which counts half in DPM-Solver++(3M)."""
+    p, h = levels[i], levels[i + 1].lam - levels[i].lam
+    nodes = [0.0, *((levels[i - j].lam - p.lam) / h for j in range(1, len(outs) - ahead)), *[1.0] * ahead]
+    r, moments = q.sigma / p.sigma, [1.0, 0.5]
+    base = q.alpha - p.alpha * r
+    if len(outs) > 2 or not mean:
+        moments = [1.0]
+        for j in range(1, len(outs)):  # by parts; the step is q.lam - p.lam wide, and more in an SDE
+            moments.append(q.alpha / base - j * moments[-1] / math.log(q.alpha / (p.alpha * r)))
+        moments[2:] = [bend * moment for moment in moments[2:]]
+    return _weighted((x, *outs), [r, *(base * weight for weight in _quadrature(nodes, moments))])
+
+
+def _quadrature(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
+    """Weights that integrate the polynomial through values at `nodes`, from the integrals of 1, t, t^2, ...: Lagrange's
+    polynomials, multiplied out."""
+    weights = []
+    for node in nodes:
+        others, poly = [other for other in nodes if other != node], [1.0]
+        for other in others:
+            poly = [a - other * b for a, b in zip([0.0, *poly], [*poly, 0.0], strict=True)]
+        integral = sum(a * moment for a, moment in zip(poly, moments, strict=False))
+        weights.append(integral / math.prod(node - other for other in others))
+    return weights
+
+
+def _weighted(tensors: Tensors, weights: Sequence[float]) -> Tensor:
+    out = tensors[0] * weights[0]
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=False):
+        out.add_(tensor, alpha=weight)
+    return out
+
+
+def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Level:
+    """The level midway in log(sigma / alpha); with `clock`, or from pure noise on, midway in the index of a discrete
+    path or in sigma / (alpha + sigma)."""
+    way: Path = _need(path, "path")
+    if p.alpha and not clock:
+        return way.at((p.lam + q.lam) / 2)
+    if clock and way.discrete:
+        return way.level((p.t + q.t) / 2)
+    share = sum(level.sigma / (level.alpha + level.sigma) for level in (p, q)) / 2
+    return way.at(math.log(1 / share - 1))
+
+
 class Sampler(NamedTuple):
-    """A row of `SAMPLERS`."""
+    """A row of `SAMPLERS`: a solver with keyword arguments, the name that other tools show, and the steps of a run that
+    says nothing else (None: every level). `eta` or `sde` among the `defaults` is the strength of fresh noise."""
 
     solver: Solver
     defaults: dict[str, Any]
-    """Keyword arguments of the solver; a sampler with `eta` here takes `eta=` and `noise=`."""
     title: str
-    """The name other tools show."""
     steps: int | None = 25
-    """Steps of a run that says nothing else; None visits every level of the path."""
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -88,4 +311,17 @@ SAMPLERS: dict[str, Sampler] = {
     "ddim": Sampler(first_order, {"eta": 0.0}, "DDIM"),
     "euler": Sampler(first_order, {"eta": 0.0}, "Euler"),
     "euler_a": Sampler(first_order, {"eta": 1.0}, "Euler a"),
+    "heun": Sampler(ode, {"method": "heun"}, "Heun"),
+    "dpm2": Sampler(ode, {"method": "dpm2"}, "DPM2"),
+    "dpm2_a": Sampler(ode, {"method": "dpm2", "eta": 1.0}, "DPM2 a"),
+    "lms": Sampler(ode, {"method": "lms"}, "LMS"),
+    "pndm": Sampler(ode, {"method": "pndm"}, "PLMS"),
+    "dpmpp_2s_a": Sampler(singlestep, {"eta": 1.0}, "DPM++ 2S a"),
+    "dpmpp_2m": Sampler(multistep, {"order": 2}, "DPM++ 2M"),
+    "dpmpp_3m": Sampler(multistep, {"order": 3}, "DPM++ 3M"),
+    "dpmpp_sde": Sampler(singlestep, {"eta": 1.0, "noisy_midpoint": True}, "DPM++ SDE"),
+    "dpmpp_2m_sde": Sampler(multistep, {"order": 2, "sde": 1.0}, "DPM++ 2M SDE"),
+    "dpmpp_3m_sde": Sampler(multistep, {"order": 3, "sde": 1.0, "kind": "heun", "lower_end": False}, "DPM++ 3M SDE"),
+    "unipc": Sampler(unipc, {"order": 2}, "UniPC"),
+    "lcm": Sampler(first_order, {"renoise": True}, "LCM", steps=4),
 }
