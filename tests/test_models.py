@@ -167,6 +167,50 @@ class TestDiffusers:
                 x = scheduler.step(out, t, x, use_clipped_model_output=True).prev_sample
         assert (state.x - x).norm() / x.norm() < 1e-4
 
+    @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
+    def test_it_draws_with_the_variance_that_diffusers_draws_with(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variance: str
+    ) -> None:
+        from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+        from diffusers.schedulers import scheduling_ddpm
+
+        from difftool.core.noise import START, Noise
+        from difftool.image.pixels import grid, states
+
+        torch.manual_seed(0)
+        net = UNet2DModel(
+            sample_size=8,
+            in_channels=3,
+            out_channels=6 if variance == "learned_range" else 3,
+            block_out_channels=(32,),
+            down_block_types=("DownBlock2D",),
+            up_block_types=("UpBlock2D",),
+            layers_per_block=1,
+            norm_num_groups=8,
+        )
+        scheduler = DDPMScheduler(beta_schedule="linear", variance_type=variance, timestep_spacing="leading")
+        DDPMPipeline(net, scheduler).save_pretrained(tmp_path / "ddpm")
+        model = open_model(tmp_path / "ddpm")
+        assert model.variance == {"fixed_small": "small", "fixed_large": "large", "learned_range": "learned"}[variance]
+        levels = grid(model.path, 10, "leading")
+        *_, state = states(model, levels, [4, 5], [None, None], sampler="ddpm")
+
+        noise = Noise([4, 5], (3, 8, 8))
+        draws = iter([noise(i) for i in range(10)])
+        monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: next(draws))
+        scheduler.set_timesteps(10)
+        x = noise(START) * levels[0].sigma
+        with torch.no_grad():
+            for t in scheduler.timesteps:
+                x = scheduler.step(net(x, t).sample, t, x).prev_sample
+        assert (state.x - x).norm() / x.norm() < 1e-4
+
+    def test_zero_terminal_snr(self, folder: Path) -> None:
+        file = folder / "scheduler" / "scheduler_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "rescale_betas_zero_snr": True}))
+        path = open_model(folder).path
+        assert path.level(path.hi).alpha == 0
+
     def test_the_network_alone(self, folder: Path) -> None:
         model = open_model(folder / "unet")
         assert isinstance(model.path, DiscreteVP)
@@ -179,7 +223,8 @@ class TestDiffusers:
             ({"prediction_type": "flow"}, "'flow' is unknown"),
             ({"beta_schedule": "sigmoid"}, "'sigmoid' is unknown"),
             ({"thresholding": True}, "thresholding"),
-            ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
+            ({"variance_type": "learned"}, "'learned' is unknown"),
+            ({"variance_type": "learned_range"}, "3 channels of 3"),
         ],
     )
     def test_what_it_cannot_use_it_refuses(self, folder: Path, change: dict, says: str) -> None:
@@ -192,7 +237,7 @@ class TestDiffusers:
         file = folder / "unet" / "config.json"
         config = json.loads(file.read_text())
         file.write_text(json.dumps({**config, "out_channels": 6}))
-        with fails("predicts a variance"):
+        with fails("6 channels of 3"):
             open_model(folder)
         file.write_text(json.dumps({**config, "_class_name": "Transformer2DModel"}))
         with fails("Transformer2DModel"):

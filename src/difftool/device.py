@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names on the command line, and torch's."""
+MOST_THREADS = 1024
 
 
 def spelled(device: str) -> str:
@@ -26,12 +27,14 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None
     """Sets the number of CPU threads and resolves ``auto|cpu|cuda[:i]`` and ``auto|fp32|bf16|fp16``.
 
     auto is the first GPU where there is one, else the CPU; and bf16 on a GPU that computes in it (compute capability
-    8.0), else fp32. Raises DifftoolError 3 for a GPU that is not there, 2 for a name that is none or threads below 1.
+    8.0), else fp32. Raises DifftoolError 3 for a GPU that is not there, 2 for a name that is none or threads outside 1
+    to MOST_THREADS.
     """
     spelled(device)
     pick("dtype", dtype, {"auto": "", **DTYPES})
-    if threads is not None and threads < 1:
-        raise DifftoolError(Exit.USAGE, f"threads must be at least 1, not {threads}", "leave out --threads")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        what = f"threads must be at least 1 and at most {MOST_THREADS:,}, not {threads}"
+        raise DifftoolError(Exit.USAGE, what, "leave out --threads")
     import torch
 
     if threads is not None:

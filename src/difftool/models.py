@@ -6,15 +6,15 @@ A folder holds ``config.json`` (the network, its path and target, the pictures' 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .core.level import DiscreteVP, Flow, Path, betas
-from .core.predict import TARGETS, Target
+from .core.level import DiscreteVP, Flow, Karras, Level, Path, betas
+from .core.predict import TARGETS, Target, edm_scale
 from .errors import DifftoolError, Exit, is_out_of_memory, nearest
 from .files import expanded, load_tensors, read_json, save_tensors, write_json
 from .nets.unet import UNet
@@ -44,6 +44,10 @@ class Model(NamedTuple):
     """Whether the label len(classes) means any of them, which guidance needs."""
     clip: bool
     """Whether the data lie within [-1, 1], so that estimates are kept there."""
+    variance: str = "small"
+    """Of DDPM: small, large, or learned, where the network returns twice the channels."""
+    scale: Callable[[Level], Any] | None = None
+    """What the network wants its input multiplied by."""
     packages: tuple[str, ...] = ("torch",)
     """Those whose versions decide what it draws."""
 
@@ -106,10 +110,14 @@ def build_net(config: Mapping[str, Any]) -> nn.Module:
 
 
 def build_path(config: Mapping[str, Any]) -> Path:
-    """The path of a config: ``{"type": "discrete_vp", "betas": "cosine", "T": 1000}`` or ``{"type": "flow", "shift":
-    1.0, "clock": 1000}``, where clock is the network's time at pure noise."""
+    """The path of a config: ``{"type": "discrete_vp", "betas": "cosine", "T": 1000}``, with ``"zero_snr": true`` ending
+    in pure noise; ``{"type": "flow", "shift": 1.0, "clock": 1000}``, where clock is the network's time at pure noise;
+    ``{"type": "karras", "lo": 0.002, "hi": 80}``."""
     if config["type"] == "discrete_vp":
-        return DiscreteVP(betas(config["betas"], config["T"], config.get("start"), config.get("end")))
+        path = DiscreteVP(betas(config["betas"], config["T"], config.get("start"), config.get("end")))
+        return path.zero_snr() if config.get("zero_snr", False) else path
+    if config["type"] == "karras":
+        return Karras(config["lo"], config["hi"])
     if config["type"] == "flow":
         clock = config["clock"]
         return Flow(config["shift"], clock=lambda s: clock * s)
@@ -154,6 +162,7 @@ def _open_own(folder: FilePath, source: str) -> Model:
         # a network that always saw its label knows nothing of "any"
         any_label=bool(config["classes"]) and config.get("train", {}).get("label_dropout", 1) > 0,
         clip=True,
+        scale=edm_scale() if config["target"] == "edm" else None,
     )
 
 
@@ -208,10 +217,11 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     scheduler = read_json(scheduler_file) if scheduler_file.exists() else plain
     if scheduler["_class_name"] not in _SCHEDULERS:
         raise ValueError(f"its scheduler is a {scheduler['_class_name']}, which this version cannot use")
-    if config["out_channels"] != config["in_channels"]:
-        raise DifftoolError(
-            Exit.FILE, f"{folder} also predicts a variance, which this version cannot use", "name another model"
-        )
+    learned = config["out_channels"] == 2 * config["in_channels"]
+    variance = _known(_VARIANCES, scheduler.get("variance_type", "learned_range" if learned else "fixed_small"))
+    if learned != (variance == "learned") or not (learned or config["out_channels"] == config["in_channels"]):
+        outs = f"{config['out_channels']} channels of {config['in_channels']}"
+        raise ValueError(f"its network makes {outs}, and its scheduler asks for a variance that is {variance}")
     weights = unet.parent / "diffusion_pytorch_model.safetensors"
     if not weights.exists():
         raise DifftoolError(
@@ -225,7 +235,6 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     fill(net, loaded.tensors, weights)
     for key, usable in (
         ("trained_betas", None),
-        ("rescale_betas_zero_snr", False),
         ("thresholding", False),
         ("clip_sample_range", 1.0),
     ):
@@ -235,17 +244,19 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     height, width = sizes if isinstance(sizes, (list, tuple)) else (sizes, sizes)
     kind = _known(_BETAS, scheduler.get("beta_schedule", "linear"))
     ends = () if kind == "cosine" else (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
+    path = DiscreteVP(betas(kind, scheduler.get("num_train_timesteps", 1000), *ends))
     return Model(
         name=FilePath(source).name,
         source=source,
         sha256=loaded.sha256,
         net=_Diffusers(net),
-        path=DiscreteVP(betas(kind, scheduler.get("num_train_timesteps", 1000), *ends)),
+        path=path.zero_snr() if scheduler.get("rescale_betas_zero_snr", False) else path,
         target=TARGETS[_known(_PREDICTIONS, scheduler.get("prediction_type", "epsilon"))],
         shape=(int(config["in_channels"]), int(height), int(width)),
         classes=tuple(map(str, range(config.get("num_class_embeds") or 0))),
         any_label=False,
         clip=bool(scheduler.get("clip_sample", scheduler["_class_name"] in ("DDPMScheduler", "DDIMScheduler"))),
+        variance=variance,
         packages=("torch", "diffusers"),
     )
 
@@ -256,6 +267,11 @@ _SCHEDULERS = {
 }
 """Those whose config says what a network was trained on in the same words."""
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
+_VARIANCES = {
+    **dict.fromkeys(("fixed_small", "fixed_small_log"), "small"),
+    **dict.fromkeys(("fixed_large", "fixed_large_log"), "large"),
+    "learned_range": "learned",
+}
 _PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 
 

@@ -113,6 +113,48 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if any(mark in value for mark in ',:\n"') else value
 
 
+def strip(columns: Sequence[Pixels]) -> Pixels:
+    """A sheet with a column for each of these moments (N, H, W, C) and a row for each picture."""
+    rows = np.stack(columns, axis=1)
+    return grid(rows.reshape(-1, *rows.shape[2:]), len(columns))
+
+
+def write_gif(path: Path, frames: Sequence[Pixels], first: int = 500, each: int = 80, last: int = 2000) -> None:
+    """Writes pictures (H, W, C) as an animation that repeats; milliseconds of the first, of each and of the last."""
+    images = [
+        Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame, MODES[frame.shape[2]]) for frame in frames
+    ]
+    images = [image if image.mode in ("L", "RGB") else image.convert("RGB") for image in images]
+    times = [each] * len(images)
+    times[0], times[-1] = first, last
+    with replacing(path) as temporary:
+        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=times, loop=0)
+
+
+def plot_compared(
+    path: Path, blocks: Sequence[tuple[str, Pixels]], title: str, manifest: Mapping[str, Any] | None = None
+) -> None:
+    """A PNG of blocks side by side, each a caption and pictures (rows, columns, H, W, C)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = min(len(blocks), 4)
+    down = math.ceil(len(blocks) / across)
+    rows, columns = blocks[0][1].shape[:2]
+    figure = Figure(figsize=(3.2 * across, (3.0 * rows / columns + 0.6) * down + 0.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (caption, pixels) in enumerate(blocks, 1):
+        axes = figure.add_subplot(down, across, place)
+        sheet = grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
+        axes.imshow(sheet.squeeze(2) if sheet.shape[2] == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=9, parse_math=False)
+        axes.set_axis_off()
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    with replacing(path) as temporary:
+        metadata = {} if manifest is None else {"difftool": json.dumps(manifest)}
+        figure.savefig(temporary, format="png", metadata=metadata)
+
+
 def plot_loss(path: Path, images: Sequence[float], losses: Sequence[float], title: str) -> None:
     """A PNG of the training loss against the pictures seen, with the raw values behind their running mean."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from ..device import DTYPES, spelled
+from ..device import DTYPES, MOST_THREADS, spelled
 from ..errors import DifftoolError, Exit, pick
 
+MOST = 10**6
+"""Of anything that is counted."""
 SAMPLING, OUTPUT, MACHINE = "Sampling", "Output", "Machine"
 
 
@@ -80,10 +82,11 @@ DryRun = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Result k has seed + k.", rich_help_panel=SAMPLING)]
-Count = Annotated[int, typer.Option("--count", help="How many results.", min=1, rich_help_panel=SAMPLING)]
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", help="How many at once; results agree to rounding.", min=1, rich_help_panel=MACHINE),
+    typer.Option(
+        "--batch-size", help="How many at once; results agree to rounding.", min=1, max=MOST, rich_help_panel=MACHINE
+    ),
 ]
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.", callback=spelled, rich_help_panel=MACHINE)
@@ -110,4 +113,6 @@ LowVram = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads.", min=1, rich_help_panel=MACHINE)]
+Threads = Annotated[
+    int | None, typer.Option("--threads", help="CPU threads.", min=1, max=MOST_THREADS, rich_help_panel=MACHINE)
+]

@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     from ..image.pixels import Plan, Sampled
 
 
+FRAMES, COLUMNS, ROWS = 51, 11, 4
+"""Of the way there: frames of the animation, columns of the strip, and pictures shown in it."""
+
+
 class Places(NamedTuple):
     """The files of a run."""
 
     singles: list[Path]
     grid: Path | None
+    way: list[Path]
+    """A strip and an animation of the way there, or nothing."""
 
     @property
     def all(self) -> list[Path]:
-        return [*self.singles, *([self.grid] if self.grid else [])]
+        return [*self.singles, *self.way, *([self.grid] if self.grid else [])]
 
 
 def places(
@@ -34,47 +40,64 @@ def places(
     folder: Path | None,
     *,
     overwrite: bool,
+    trajectory: bool = False,
 ) -> Places:
-    """The files for pictures of these (index, seed).
+    """The files for pictures of these (index, seed), and with `trajectory` those of the way there.
 
     Raises DifftoolError 2 for a file that is no PNG, 4 for a file that exists (without `overwrite`).
     """
     if output is not None:
-        if not output.is_dir() and output.suffix.lower() != ".png":
-            raise DifftoolError(
-                Exit.USAGE,
-                f"pictures are written as PNG, and {output} ends otherwise",
-                f"try -o {output.with_suffix('.png')}",
-            )
+        is_png(output)
         unused([output], overwrite=overwrite)
-    if output is None:
-        folder = folder or default_dir(command, run)
-        found = Places(
-            [folder / f"{index:05d}-{seed}.png" for index, seed in items],
-            folder / "grid.png" if len(items) > 1 else None,
-        )
-    elif len(items) == 1:
-        found = Places([output], None)
+    folder = folder or default_dir(command, run)
+
+    def beside(name: str) -> Path:
+        return folder / name if output is None else output.with_name(f"{output.stem}-{name}")
+
+    singles = [beside(f"{index:05d}-{seed}.png") for index, seed in items]
+    way = [beside(f"trajectory.{kind}") for kind in ("png", "gif")] if trajectory else []
+    if len(items) > 1:
+        found = Places(singles, output or folder / "grid.png", way)
     else:
-        found = Places([output.with_name(f"{output.stem}-{index:05d}-{seed}.png") for index, seed in items], output)
+        found = Places([output] if output else singles, None, way)
     unused(found.all, overwrite=overwrite)
     return found
 
 
+def is_png(output: Path) -> None:
+    """Raises DifftoolError 2 for a file that does not end in .png."""
+    if not output.is_dir() and output.suffix.lower() != ".png":
+        raise DifftoolError(
+            Exit.USAGE,
+            f"pictures are written as PNG, and {output} ends otherwise",
+            f"try -o {output.with_suffix('.png')}",
+        )
+
+
 def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | None = None) -> tuple[Sampled, Result]:
     """Draws what was planned (or `only` these pictures of it), writes the files, and tells what it did."""
+    import numpy as np
+
     from ..image.pixels import columns, draw
-    from ..pictures import grid, write_png
+    from ..pictures import grid, strip, write_gif, write_png
 
     loaded = time.monotonic()
     with writable(to.singles[0].parent):
-        drawn = draw(plan, only=only, track=console.track, name=console.run_id)
+        frames = FRAMES if to.way else 0
+        drawn = draw(plan, only=only, track=console.track, name=console.run_id, frames=frames)
         sampled = time.monotonic()
         outputs = []
         for pixels, item, path in zip(drawn.pixels, drawn.items, to.singles, strict=True):
             write_png(path, pixels, {**drawn.manifest, "item": item})
             height, width, _ = pixels.shape
             outputs.append({"path": str(path), **item, "width": width, "height": height})
+        if to.way:
+            last = len(drawn.way) - 1
+            few = [drawn.way[k] for k in sorted({round(k * last / (COLUMNS - 1)) for k in range(COLUMNS)})]
+            shown = range(min(ROWS, len(few[0].state)))
+            moments = [np.stack([part[k] for k in shown for part in (at.state, at.estimate)]) for at in few]
+            write_png(to.way[0], strip(moments), drawn.manifest)
+            write_gif(to.way[1], [grid(at.state, columns(drawn)) for at in drawn.way])
         if to.grid is not None:
             write_png(to.grid, grid(drawn.pixels, columns(drawn)), drawn.manifest)
     ended = time.monotonic()
@@ -82,12 +105,21 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
     timing = {name: round(end - begin, 3) for name, (begin, end) in {**spans, "total": (console.began, ended)}.items()}
     settings, model = drawn.manifest["settings"], drawn.manifest["model"]
     grid_path = str(to.grid) if to.grid else None
-    data = {"outputs": outputs, "grid": grid_path, "settings": settings, "model": model, "timing": timing}
+    data = {
+        "outputs": outputs,
+        "grid": grid_path,
+        "trajectory": [*map(str, to.way)],
+        "settings": settings,
+        "model": model,
+        "timing": timing,
+    }
     seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
     how = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}, seed {seeds}"
     summary = [f"{_pictures(outputs)} of {model['name']} in {timing['total']:.1f} s ({how})", str(to.all[-1])]
     if to.grid:
         summary.append(f"singles: {to.singles[0]} ...")
+    if to.way:
+        summary.append(f"the way there, each state above what the network sees in it: {to.way[0]}, {to.way[1]}")
     return drawn, Result(data, summary, to.all)
 
 
@@ -98,11 +130,7 @@ def dry(plan: Plan, to: Places, only: Collection[int] | None = None) -> Result:
     settings = plan.settings
     parameters = sum(p.numel() for p in plan.model.net.parameters())
     weights = sum(p.numel() * p.element_size() for p in plan.model.net.parameters())
-    calls = (
-        (len(plan.levels) - 1)
-        * len(batches(plan, settings["batch_size"], only))
-        * (1 if settings["guidance"] == 1 else 2)
-    )
+    calls = plan.calls * len(batches(plan, settings["batch_size"], only))
     needs = {
         "parameters": parameters,
         "weights_bytes": weights,

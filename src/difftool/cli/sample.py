@@ -1,16 +1,21 @@
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import names
 from ..core.grid import SPACINGS
 from ..core.solve import SAMPLERS
+from ..errors import DifftoolError, Exit
+from ..files import default_dir, manifest, unused, writable
 from .console import Console, Result
 from .options import (
+    MOST,
+    OUTPUT,
     SAMPLING,
     BatchSize,
-    Count,
     Device,
     DryRun,
     Dtype,
@@ -22,9 +27,31 @@ from .options import (
     Seed,
     Threads,
     dtype_of,
-    one_of,
 )
-from .outputs import carry_out, dry, places
+from .outputs import carry_out, dry, is_png, places
+
+if TYPE_CHECKING:
+    from ..image.compare import Compared
+
+COUNT, STARTS, SHOWN = 16, 4, 6
+"""Pictures unless told otherwise, starts of a comparison, and those of them that its figure shows."""
+
+
+def _sampler(value: str | None) -> str | None:
+    return None if value is None else names.sampler(value) and value
+
+
+def _schedule(value: str | None) -> str | None:
+    if value is not None:
+        names.schedule(value)
+    return value
+
+
+def _samplers(value: str | None) -> str | None:
+    found = [] if value is None else [names.sampler(name).row for name in value.split(",")]
+    if doubled := next((row for row in found if found.count(row) > 1), None):
+        raise DifftoolError(Exit.USAGE, f"{doubled} is to be compared with itself", "name each sampler once")
+    return value
 
 
 def sample(
@@ -34,32 +61,36 @@ def sample(
         typer.Argument(metavar="MODEL", help="A run, model or diffusers folder; none: the digits in the package."),
     ] = None,
     sampler: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--sampler",
-            help=f"One of {', '.join(SAMPLERS)}.",
-            callback=one_of("sampler", SAMPLERS),
+            help="ddim unless told otherwise; --list-samplers names all, by any name they have.",
+            callback=_sampler,
             rich_help_panel=SAMPLING,
         ),
-    ] = "ddim",
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps", help="Calls of the network: 25, and every level for ddpm.", min=1, rich_help_panel=SAMPLING
+            "--steps",
+            help="Steps from noise: 25, every level for ddpm, 4 for lcm.",
+            min=1,
+            max=MOST,
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     schedule: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--schedule",
-            help=f"Levels to visit: {', '.join(SPACINGS)}.",
-            callback=one_of("schedule", SPACINGS),
+            help=f"Levels to visit: {', '.join(SPACINGS)}; the model's own unless told otherwise.",
+            callback=_schedule,
             rich_help_panel=SAMPLING,
         ),
-    ] = "trailing",
+    ] = None,
     eta: Annotated[
         float | None,
-        typer.Option("--eta", help="Fresh noise: 0 none, 1 that of DDPM.", min=0, max=1, rich_help_panel=SAMPLING),
+        typer.Option("--eta", help="Fresh noise: 0 none, 1 all of it.", min=0, max=1, rich_help_panel=SAMPLING),
     ] = None,
     label: Annotated[
         str | None, typer.Option("--label", help="A class, several with commas, or any.", rich_help_panel=SAMPLING)
@@ -70,7 +101,12 @@ def sample(
             "--guidance", "--cfg", help="Scale of classifier-free guidance; 1 is off.", rich_help_panel=SAMPLING
         ),
     ] = 1.0,
-    count: Count = 16,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", help="How many pictures: 16, or 4 to compare.", min=1, max=MOST, rich_help_panel=SAMPLING
+        ),
+    ] = None,
     seed: Seed = 0,
     list_samplers: Annotated[
         bool,
@@ -79,6 +115,25 @@ def sample(
             help="Print the samplers, and end.",
             show_default=False,
             rich_help_panel=SAMPLING,
+        ),
+    ] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="A,B,...",
+            help="Draw each start several times with each of these samplers: a table and a figure.",
+            callback=_samplers,
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None,
+    trajectory: Annotated[
+        bool,
+        typer.Option(
+            "--trajectory/--no-trajectory",
+            help="Also a strip and a GIF of the way from noise.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     output: Output = None,
@@ -98,30 +153,80 @@ def sample(
 
     difftool sample --count 100 -o digits.png
 
-    difftool sample outputs/train/RUN --sampler ddpm --label 3 --guidance 2
+    difftool sample outputs/train/RUN --sampler "DPM++ 2M Karras" --label 3 --guidance 2
+
+    difftool sample --compare ddpm,ddim
     """
     if list_samplers:
         rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
-        return Result({"samplers": rows}, [f"{name:10} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
-    items = [(k, seed + k) for k in range(count)]
-    to = places("sample", console.run_id, items, output, output_dir, overwrite=overwrite)
+        return Result({"samplers": rows}, [f"{name:13} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "schedule": schedule,
+        "eta": eta,
+        "guidance": guidance,
+        "label": label,
+        "count": count or (STARTS if compare else COUNT),
+        "seed": seed,
+        "batch_size": 1 if low_vram else batch_size,
+        "device": device,
+        "dtype": dtype_of(dtype, half),
+        "threads": threads,
+    }
+    if compare:
+        to = output or (output_dir or default_dir("sample", console.run_id)) / "compare.png"
+        is_png(to)
+        unused([to], overwrite=overwrite)
+        return _compared(console, compare.split(","), model, settings, to, dry_run)
+    items = [(k, seed + k) for k in range(settings["count"])]
+    to = places("sample", console.run_id, items, output, output_dir, overwrite=overwrite, trajectory=trajectory)
     from ..image.pixels import plan
 
-    planned = plan(
-        model,
-        sampler=sampler,
-        steps=steps,
-        schedule=schedule,
-        eta=eta,
-        guidance=guidance,
-        label=label,
-        count=count,
-        seed=seed,
-        batch_size=1 if low_vram else batch_size,
-        device=device,
-        dtype=dtype_of(dtype, half),
-        threads=threads,
-    )
+    planned = plan(model, sampler=sampler or "ddim", **settings)
     if dry_run:
         return dry(planned, to)
     return carry_out(console, planned, to)[1]
+
+
+def _compared(
+    console: Console, samplers: list[str], model: str | None, settings: dict[str, Any], to: Path, dry_run: bool
+) -> Result:
+    from ..image.compare import DRAWS, compare
+    from ..image.pixels import plan
+    from ..pictures import plot_compared
+
+    if dry_run:
+        plans = [plan(model, sampler=sampler, **settings) for sampler in samplers]
+        calls = {one.settings["sampler"]: one.calls for one in plans}
+        told = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
+        summary = [f"would compare {told}: {settings['count']} starts, {DRAWS} draws of each", f"would write {to}"]
+        return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])
+    with writable(to.parent):
+        found = compare(samplers, model=model, track=console.track, **settings)
+        note = manifest("compare", console.run_id, {**found[0].plan.settings, "sampler": samplers})
+        blocks = [(_caption(one), one.pixels[:SHOWN]) for one in found]
+        plot_compared(to, blocks, "a row: one start; a column: fresh noise in the steps", note)
+    rows = [
+        {
+            "sampler": one.sampler,
+            "steps": one.steps,
+            "network_calls": one.network_calls,
+            "seconds": round(one.seconds, 5),
+            "diversity": round(one.diversity, 4),
+            "reproduced": one.reproduced,
+        }
+        for one in found
+    ]
+    head = f"{'sampler':13} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"
+    lines = [
+        f"{one.sampler:13} {one.steps:5} {one.network_calls:5} {one.seconds * 1000:12.1f} {one.diversity:9.0%}  "
+        + ("every bit" if one.reproduced else "differs")
+        for one in found
+    ]
+    outputs = [{"path": str(to)}]
+    data = {"compared": rows, "draws": DRAWS, "outputs": outputs, "settings": note["settings"]}
+    return Result(data, [head, *lines, str(to)], [to])
+
+
+def _caption(one: Compared) -> str:
+    return f"{one.sampler}: {one.network_calls} calls\ndiversity {one.diversity:.0%}, {one.seconds * 1000:.1f} ms"

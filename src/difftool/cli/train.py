@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.predict import TARGETS
 from ..files import default_dir
 from ..presets import family
+from ..train.recipe import AIMS
 from .console import Console, Result
 from .options import OUTPUT, Device, DryRun, Dtype, Overwrite, Threads, count_of, one_of, size_of
 
@@ -63,8 +63,8 @@ def train(
         str | None,
         typer.Option(
             "--target",
-            help=f"What the network predicts: {', '.join(TARGETS)}; flow also makes the path straight.",
-            callback=one_of("target", TARGETS),
+            help=f"What the network predicts: {', '.join(AIMS)}; flow also makes the path straight.",
+            callback=one_of("target", AIMS),
             rich_help_panel=LEARNING,
         ),
     ] = None,

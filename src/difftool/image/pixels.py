@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from ..core.grid import SPACINGS, grid
+from .. import names
+from ..core.grid import grid
 from ..core.guide import cfg, clip
 from ..core.level import Level
 from ..core.noise import START, Noise
-from ..core.predict import denoiser
-from ..core.solve import SAMPLERS, State
+from ..core.predict import Denoised, Predict, denoiser
+from ..core.solve import SAMPLERS, Sampler, State
 from ..device import choose, name_of
-from ..errors import DifftoolError, Exit, is_out_of_memory, pick, unknown
+from ..errors import DifftoolError, Exit, is_out_of_memory, unknown
 from ..files import manifest, run_id
 from ..models import Model, open_model
 from ..pictures import to_pixels
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..core.solve import Noise as NoiseFn
     from ..pictures import Pixels
 
 Track: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -30,6 +34,8 @@ Track: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
 """Numbers and pictures in a batch where nobody says how large: 21 pictures of 128x128 RGB, 256 small ones."""
+MOST = 10**6
+"""Pictures, steps and pictures at once at most."""
 ALL_LEVELS = 1000
 """Steps of "all levels" on a path that has no whole ones."""
 WIDEST = 16
@@ -47,6 +53,28 @@ class Plan(NamedTuple):
     settings: dict[str, Any]
     """The arguments of `plan` that give this plan again."""
 
+    @property
+    def calls(self) -> int:
+        """Calls of the network for one batch, as the sampler makes them."""
+        row, made = SAMPLERS[self.settings["sampler"]], []
+
+        def predict(x: Tensor, level: Level) -> Denoised:
+            made.append(level)
+            return Denoised(x)
+
+        for _ in run(row, predict, torch.zeros(1), self.levels, self.model, lambda i, j: torch.zeros(1)):
+            pass
+        return len(made) * (1 if self.settings["guidance"] == 1 else 2)
+
+
+class Frame(NamedTuple):
+    """Where the first pictures of a run stand: uint8 (N, H, W, C)."""
+
+    step: int
+    state: Pixels
+    estimate: Pixels
+    """The clean pictures that the network sees in it."""
+
 
 class Sampled(NamedTuple):
     """Pictures and how they came to be."""
@@ -56,6 +84,8 @@ class Sampled(NamedTuple):
     items: list[dict[str, Any]]
     """{"index", "seed", "label"} of each"""
     manifest: dict[str, Any]
+    way: list[Frame]
+    """Frames of the way there, where they were asked for."""
 
 
 def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
@@ -68,7 +98,7 @@ def plan(
     *,
     sampler: str = "ddim",
     steps: int | None = None,
-    schedule: str = "trailing",
+    schedule: str | None = None,
     eta: float | None = None,
     guidance: float = 1.0,
     label: str | None = None,
@@ -80,17 +110,19 @@ def plan(
     threads: int | None = None,
 ) -> Plan:
     """Opens the model and checks the settings of `sample`, without drawing."""
-    row = pick("sampler", sampler, SAMPLERS)
-    pick("schedule", schedule, dict.fromkeys(SPACINGS))
-    if eta is not None and "eta" not in row.defaults:
-        raise DifftoolError(Exit.USAGE, f"{sampler} has no eta", "leave out --eta")
+    named = names.sampler(sampler)
+    spacing = named.schedule if schedule is None else names.schedule(schedule)
+    row, strength = SAMPLERS[named.row], strength_of(SAMPLERS[named.row])
+    if eta is not None and strength is None:
+        raise DifftoolError(Exit.USAGE, f"{named.row} has no eta", "leave out --eta")
     if eta is not None and not 0 <= eta <= 1:
         raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "see difftool sample --help")
     if not math.isfinite(guidance):
         raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance for 1")
     for name, value in (("count", count), ("batch size", batch_size), ("steps", steps)):
-        if value is not None and value < 1:
-            raise DifftoolError(Exit.USAGE, f"{name} must be at least 1, not {value}", "see difftool sample --help")
+        if value is not None and not 1 <= value <= MOST:
+            what = f"{name} must be at least 1 and at most {MOST:,}, not {value}"
+            raise DifftoolError(Exit.USAGE, what, "see difftool sample --help")
     where, number = choose(device, dtype, threads)
     opened = open_model(model, where, number)
     labels = read_labels(label, opened, count)
@@ -98,19 +130,21 @@ def plan(
         unknown_any = bool(opened.classes) and not opened.any_label
         why = "never learned without labels" if unknown_any else "has no label to be guided by here"
         raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
+    spacing = spacing or opened.path.spacing
     if steps is None:
-        steps = row.steps or (round(opened.path.hi - opened.path.clean) if opened.path.discrete else ALL_LEVELS)
+        every = round(opened.path.hi - opened.path.clean) if opened.path.discrete else ALL_LEVELS
+        steps = every if spacing == "all" else row.steps or every
     try:
-        levels = grid(opened.path, steps, schedule)
+        levels = grid(opened.path, steps, spacing)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
     fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS))
     settings = {
         "model": opened.source,
-        "sampler": sampler,
+        "sampler": named.row,
         "steps": steps,
-        "schedule": schedule,
-        "eta": row.defaults.get("eta") if eta is None else eta,
+        "schedule": spacing,
+        "eta": next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or "")),
         "guidance": guidance,
         "label": label,
         "count": count,
@@ -127,11 +161,11 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
     """Draws pictures from a model: a run folder, a model folder, a diffusers folder, or (None) the digits in the
     package.
 
-    `settings` are the arguments of `plan`: `sampler` (a row of `core.SAMPLERS`), `steps` (None: 25, and all levels for
-    ddpm), `schedule` (a spacing of `core.grid`), `eta`, `guidance` (scale of classifier-free guidance, 1 = off),
-    `label` (a class, several with commas, or "any"; None goes through all classes in turn), `count`, `seed` (picture k
-    has seed + k and depends on nothing else of the batch), `batch_size` (halved where memory ends), `device`, `dtype`,
-    `threads`.
+    `settings` are the arguments of `plan`: `sampler` (a row of `core.SAMPLERS`, or what others call it: `names`),
+    `steps` (None: 25, all levels for ddpm, 4 for lcm), `schedule` (a spacing of `core.grid`; None: the model's own),
+    `eta` (strength of fresh noise), `guidance` (scale of classifier-free guidance, 1 = off), `label` (a class, several
+    with commas, or "any"; None goes through all classes in turn), `count`, `seed` (picture k has seed + k and depends
+    on nothing else of the batch), `batch_size` (halved where memory ends), `device`, `dtype`, `threads`.
 
     Raises DifftoolError: 1 where the network returns NaN, 2 for settings that do not fit, 3 for a device that is not
     there, 4 for a model that cannot be opened, 6 where not even one picture finds room.
@@ -140,15 +174,20 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
 
 
 def draw(
-    plan: Plan, *, only: Collection[int] | None = None, track: Track = untracked, name: str | None = None
+    plan: Plan,
+    *,
+    only: Collection[int] | None = None,
+    track: Track = untracked,
+    name: str | None = None,
+    frames: int = 0,
 ) -> Sampled:
     """Draws what was planned, or `only` the pictures with these indices, in the batches the whole run has: then every
     matrix product has its size again, and the pixels are the same to the last bit. `name` is the run's in the
-    manifest."""
+    manifest; `frames` (at least 2) asks for so many, evenly spread, of the way of the first batch."""
     size = plan.settings["batch_size"]
     while True:
         try:
-            pixels, items = _drawn(plan, size, only, track)
+            pixels, items, way = _drawn(plan, size, only, track, frames)
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -166,7 +205,8 @@ def draw(
         "size": list(model.shape[1:]),
         "classes": list(model.classes),
     }
-    return Sampled(pixels, items, note)
+    note["network_calls"] = plan.calls
+    return Sampled(pixels, items, note, way)
 
 
 def columns(drawn: Sampled) -> int | None:
@@ -185,26 +225,53 @@ def states(
     sampler: str = "ddim",
     eta: float | None = None,
     guidance: float = 1.0,
+    fresh: Sequence[int] | None = None,
 ) -> Iterator[State]:
-    """The engine's run for one batch: the states (B, *model.shape) after each step; `labels` name classes, None is
-    any."""
+    """The engine's run for one batch: the states (B, *model.shape) at the start and after each step. `labels` name
+    classes, None is any; `fresh` are other seeds for the noise of the steps than for that of the start."""
     weight = next(model.net.parameters())
-    noise = Noise(seeds, model.shape, weight.device)
+    start = levels[0].sigma * Noise(seeds, model.shape, weight.device)(START)
     cond, anything = {}, {}
     if model.classes:
         numbers = [len(model.classes) if label is None else model.classes.index(label) for label in labels]
         cond = {"label": torch.tensor(numbers, device=weight.device)}
         anything = {"label": torch.full_like(cond["label"], len(model.classes))}
-    predict = denoiser(model.net, model.target, dtype=weight.dtype, cond=cond)
+    own: dict[str, Any] = {
+        "learned_range": model.variance == "learned",
+        "scale": model.scale,
+        "dtype": weight.dtype,
+    }
+    predict = denoiser(model.net, model.target, cond=cond, **own)
     if guidance != 1:
-        predict = cfg(predict, denoiser(model.net, model.target, dtype=weight.dtype, cond=anything), guidance)
+        predict = cfg(predict, denoiser(model.net, model.target, cond=anything, **own), guidance)
     if model.clip:
         predict = clip(predict)
-    row = SAMPLERS[sampler]
-    options = dict(row.defaults)
-    if "eta" in options:
-        options |= {"noise": noise, "eta": options["eta"] if eta is None else eta}
-    return row.solver(predict, levels[0].sigma * noise(START), levels, **options)
+    noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
+    yield State(0, levels[0], start)
+    yield from run(SAMPLERS[sampler], predict, start, levels, model, noise, eta)
+
+
+def run(
+    row: Sampler,
+    predict: Predict,
+    x: Tensor,
+    levels: Sequence[Level],
+    model: Model,
+    noise: NoiseFn,
+    eta: float | None = None,
+) -> Iterator[State]:
+    """A sampler on a model's levels, with the strength of noise that was asked for."""
+    options, strength = dict(row.defaults), strength_of(row)
+    if strength and eta is not None:
+        options[strength] = eta
+    if row is SAMPLERS["ddpm"]:
+        options["variance"] = model.variance
+    return row.solver(predict, x, levels, **options, noise=noise, path=model.path)
+
+
+def strength_of(row: Sampler) -> str | None:
+    """The option of a sampler that says how much fresh noise it draws; None where it has none."""
+    return next((key for key in ("eta", "sde") if key in row.defaults), None)
 
 
 def read_labels(label: str | None, model: Model, count: int) -> list[str | None]:
@@ -231,19 +298,26 @@ def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[
     return [batch for batch in every if only is None or not set(batch).isdisjoint(only)]
 
 
-def _drawn(plan: Plan, size: int, only: Collection[int] | None, track: Track) -> tuple[Pixels, list[dict[str, Any]]]:
+def _drawn(
+    plan: Plan, size: int, only: Collection[int] | None, track: Track, frames: int
+) -> tuple[Pixels, list[dict[str, Any]], list[Frame]]:
     settings, wanted = plan.settings, batches(plan, size, only)
 
-    def run() -> Iterator[tuple[range, State]]:
+    done, items, way = [], [], []
+    last = len(plan.levels) - 1
+    shown = {round(k * last / (frames - 1)) for k in range(frames)} if frames else set()
+
+    def steps() -> Iterator[tuple[range, State]]:
         for batch in wanted:
             seeds, labels = [settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
             options = {key: settings[key] for key in ("sampler", "eta", "guidance")}
             for state in states(plan.model, plan.levels, seeds, labels, **options):
-                yield batch, state
+                if state.i in shown and batch is wanted[0]:
+                    way.append(_frame(state))
+                if state.i:
+                    yield batch, state
 
-    done, items = [], []
-    last = len(plan.levels) - 1
-    for batch, state in track(run(), len(wanted) * last):
+    for batch, state in track(steps(), len(wanted) * last):
         if state.i < last:
             continue
         if not state.x.isfinite().all():
@@ -253,4 +327,10 @@ def _drawn(plan: Plan, size: int, only: Collection[int] | None, track: Track) ->
         kept = [k for k in batch if only is None or k in only]
         done.append(to_pixels(state.x)[[k - batch.start for k in kept]])
         items += [{"index": k, "seed": settings["seed"] + k, "label": plan.labels[k]} for k in kept]
-    return np.concatenate(done), items
+    return np.concatenate(done), items, way
+
+
+def _frame(state: State) -> Frame:
+    # a state of more than unit variance is shown with it
+    seen = state.x / max(1.0, math.hypot(state.level.alpha, state.level.sigma))
+    return Frame(state.i, to_pixels(seen), to_pixels(torch.zeros_like(seen) if state.x0 is None else state.x0))

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.predict import TARGETS
 from ..device import choose, name_of, spelled
 from ..errors import DifftoolError, Exit, pick
 from ..presets import preset as read_preset
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
     from .data import Pictures
 
 log = logging.getLogger(__name__)
+
+
+AIMS = ("v", "flow", "eps", "x0")
+"""What a network can be trained to predict here, of `core.TARGETS`."""
 
 
 class Job(NamedTuple):
@@ -98,7 +101,7 @@ def _numbers(
             Exit.USAGE, f"label-dropout must be a share from 0 to 1, not {numbers['label_dropout']}", "try 0.1"
         )
     aim = str(row["target"] if target is None else target)
-    pick("target", aim, TARGETS)
+    pick("target", aim, dict.fromkeys(AIMS))
     return given, numbers, aim
 
 
