@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from difftool.core import SAMPLERS
 from difftool.pictures import read_png
 
 
@@ -81,6 +82,97 @@ def test_a_model_folder(difftool: Callable, tiny_model: Callable[..., Path]) -> 
     assert [(output["label"], output["width"], output["height"]) for output in told["outputs"]] == [("b", 10, 6)] * 2
 
 
+def test_a_sampler_by_the_name_others_give_it(difftool: Callable, tiny_model: Callable[..., Path]) -> None:
+    def settings(*args: str) -> dict:
+        told = difftool("sample", "--dry-run", "--json", *args).json["data"]
+        return {key: told["settings"][key] for key in ("sampler", "schedule", "steps", "eta")}
+
+    assert settings("--sampler", "DPM++ 2M Karras", "--steps", "7") == {
+        "sampler": "dpmpp_2m",
+        "schedule": "karras",
+        "steps": 7,
+        "eta": None,
+    }
+    assert settings("--sampler", "EulerAncestralDiscreteScheduler")["sampler"] == "euler_a"
+    assert settings("--sampler", "dpmpp-2m", "--schedule", "SGM Uniform")["schedule"] == "trailing"
+    assert settings("--sampler", "DPM++ 2M Karras", "--schedule", "exponential")["schedule"] == "exponential"
+    assert settings("--sampler", "dpmpp_2s")["eta"] == 0
+    assert settings("--sampler", "lcm")["steps"] == 4
+    assert settings("--sampler", "dpmpp_2m_sde")["eta"] == 1
+    folder = str(tiny_model())
+    assert settings(folder, "--schedule", "all")["steps"] == settings(folder, "--sampler", "ddpm")["steps"] == 1000
+
+
+@pytest.mark.parametrize(("sampler", "calls"), [("heun", 13), ("dpm2", 13), ("pndm", 16), ("unipc", 7), ("ddim", 7)])
+def test_calls_of_the_network_are_counted(difftool: Callable, sampler: str, calls: int) -> None:
+    args = ("sample", "--sampler", sampler, "--steps", 7, "--count", 2)
+    assert difftool(*args, "--dry-run", "--json").json["data"]["needs"]["network_calls"] == calls
+    told = difftool(*args, "-o", "a.png", "--json").json
+    assert read_png(Path(told["data"]["grid"]))[2]["network_calls"] == calls  # type: ignore[index]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_draws_and_draws_again(difftool: Callable, tiny_model: Callable[..., Path], sampler: str) -> None:
+    folder = tiny_model()
+    assert difftool("sample", folder, "--sampler", sampler, "--steps", 6, "--count", 2, "-o", "a.png").code == 0
+    assert difftool("rerun", "a-00001-1.png", "-o", "b.png", "--json").json["data"]["identical"] is True
+    assert f"Sampler: {SAMPLERS[sampler].title}" in difftool("meta", "a.png").out
+
+
+def test_the_way_there(difftool: Callable, tmp_path: Path) -> None:
+    ended = difftool("sample", "--count", 6, "--steps", 30, "--trajectory", "-o", "a.png")
+    assert "the way there" in ended.out
+    strip, _, manifest = read_png(tmp_path / "a-trajectory.png")
+    assert manifest is not None
+    rows, columns = 4 * 2, 11
+    factor = (strip.shape[1] + 2) // columns // 8
+    assert strip.shape[0] == rows * (8 * factor + 2) - 2
+    last = strip[: 8 * factor : factor, -8 * factor :: factor]
+    assert np.array_equal(last, read_png(tmp_path / "a-00000-0.png")[0])  # the state ends in the picture
+    with Image.open(tmp_path / "a-trajectory.gif") as animation:
+        assert animation.n_frames == 31  # type: ignore[attr-defined]
+        animation.seek(30)
+        assert np.array_equal(np.asarray(animation.convert("L")), read_png(tmp_path / "a.png")[0].squeeze(2))
+    told = difftool("sample", "--count", 1, "--steps", 2, "--trajectory", "--output-dir", "d", "--json").json["data"]
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [
+        "00000-0.png",
+        "trajectory.gif",
+        "trajectory.png",
+    ]
+    assert [Path(path).name for path in told["trajectory"]] == ["trajectory.png", "trajectory.gif"]
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_the_way_there_in_colour(difftool: Callable, tiny_model: Callable[..., Path], channels: int) -> None:
+    folder = tiny_model(channels=channels)
+    assert difftool("sample", folder, "--steps", 3, "--count", 2, "--trajectory", "-o", "a.png").code == 0
+
+
+def test_compare(difftool: Callable, tmp_path: Path) -> None:
+    ended = difftool("sample", "--compare", "DDPM,ddim,heun", "--steps", 5, "-o", "c.png")
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert [line.split()[:3] for line in lines[1:4]] == [["ddpm", "5", "5"], ["ddim", "5", "5"], ["heun", "5", "9"]]
+    assert lines[4] == "c.png"
+    assert read_png(tmp_path / "c.png")[0].shape[1] > 700
+    manifest = difftool("meta", "c.png", "--json").json["data"]["manifest"]
+    assert manifest["settings"]["sampler"] == ["DDPM", "ddim", "heun"]
+    told = difftool("sample", "--compare", "ddpm,ddim", "--steps", 5, "--output-dir", "d", "--json").json["data"]
+    assert told["outputs"] == [{"path": "d/compare.png"}]
+    ddpm, ddim = told["compared"]
+    assert ddpm["diversity"] > 0.1
+    assert ddim["diversity"] == 0
+    assert ddpm["reproduced"]
+    assert ddim["reproduced"]
+    assert told["settings"]["count"] == 4
+
+
+def test_compare_dry(difftool: Callable, tmp_path: Path) -> None:
+    ended = difftool("sample", "--compare", "heun,ddim", "--dry-run")
+    assert "heun (49 calls of the network), ddim (25" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
 class TestWrongInput:
     """What ../bad-input.md of the design lists, for sample."""
 
@@ -100,6 +192,28 @@ class TestWrongInput:
             (["--guidance", "inf"], 2, "guidance"),
             (["--eta", "nan"], 2, "eta"),
             (["--eta", "2"], 2, "eta"),
+            (["--sampler", "DPM fast"], 2, "nearest is 'dpmpp_2s_a'"),
+            (["--sampler", "TCD"], 2, "nearest is 'lcm'"),
+            (["--sampler", "eulr"], 2, "did you mean 'euler'"),
+            (["--sampler", ""], 2, "unknown sampler"),
+            (["--schedule", "KL Optimal"], 2, "nearest is 'karras'"),
+            (["--schedule", "karas"], 2, "did you mean 'karras'"),
+            (["--schedule", "ays"], 2, "Stable Diffusion"),
+            (["--schedule", "epss"], 2, "5, 6, 7, 10, 12, 16"),
+            (["--schedule", "all", "--steps", "10"], 2, "whole levels"),
+            (["--sampler", "heun", "--eta", "0.5"], 2, "heun has no eta"),
+            (["--compare", "ddim,tcd"], 2, "nearest is 'lcm'"),
+            (["--compare", ""], 2, "unknown sampler"),
+            (["--compare", "ddim,,ddpm"], 2, "unknown sampler"),
+            (["--compare", "ddim,DDIM"], 2, "compared with itself"),
+            (["--compare", "ddim,ddpm", "--sampler", "heun"], 2, "exclude each other"),
+            (["--compare", "ddim,ddpm", "--trajectory"], 2, "exclude each other"),
+            (["--compare", "ddim,ddpm", "-o", "a.jpg"], 2, "PNG"),
+            (["--compare", "ddim,ddpm", "-o", "."], 4, "is a folder"),
+            (["--count", "1000000000"], 2, "--count"),
+            (["--steps", "1000000000"], 2, "--steps"),
+            (["--threads", "1000000"], 2, "--threads"),
+            (["--batch-size", "1" + "0" * 400], 2, "--batch-size"),
             ([""], 2, "empty name"),
             (["-o", "."], 4, "is a folder"),
             (["-o", ""], 4, "is a folder"),

@@ -175,7 +175,7 @@ def test_sections() -> None:
         ((Flow(), 10, "lu"), "signal at its start"),
         ((Flow(), 10, "openai"), "whole levels"),
         ((Flow(), 10, "ddim"), "whole levels"),
-        ((Karras(), 10, "all"), "all levels"),
+        ((Karras(), 10, "all"), "whole levels"),
         ((SD, 10, "all"), "all levels are 1000"),
         ((SD, 400, "ddim"), "no whole stride"),
         ((SD, 11, "epss"), "tables for 5, 6, 7, 10, 12, 16"),

@@ -21,6 +21,8 @@ EXCLUSIVE = (
     ("steps", "images", "epochs", "minutes"),
     ("dtype", "half"),
     ("batch_size", "low_vram"),
+    ("compare", "sampler"),
+    ("compare", "trajectory"),
 )
 """Options of which a command takes one."""
 RANKS = {"COMMANDLINE": 3, "ENVIRONMENT": 2, "DEFAULT_MAP": 1}

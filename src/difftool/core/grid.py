@@ -148,7 +148,7 @@ def grid(
     span = Span(path, sum(counts), counts, path.clean + whole, whole, rho)
     if path.discrete and span.n > whole:
         raise ValueError(f"a path of {whole:g} levels has no grid of {span.n} steps")
-    if spacing == "all" and span.n != whole:
+    if spacing == "all" and path.discrete and span.n != whole:
         raise ValueError(f"all levels are {whole:g} here, not {span.n}")
     levels = SPACINGS[spacing](span)
     # sigma / (alpha + sigma) tells noisier from cleaner and is finite everywhere

@@ -60,7 +60,7 @@ class Path(Protocol):
 
 
 RAMPS = {"linear": (1e-4, 0.02, 1), "scaled_linear": (0.00085, 0.012, 2)}
-"""First and last beta, and the root that grows evenly: Ho et al. 2020, arXiv:2006.11239, and Stable Diffusion."""
+"""First and last beta, and the root that grows evenly (Ho et al. 2020, arXiv:2006.11239; Stable Diffusion)."""
 CURVES: dict[str, Clock] = {
     "cosine": lambda u: math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2,
     "sigmoid": lambda u: 0.5 - math.tanh(3 * u - 1.5) / math.tanh(1.5) / 2,
@@ -89,8 +89,8 @@ def betas(kind: str, T: int = 1000, start: float | None = None, end: float | Non
 
 
 class DiscreteVP:
-    """A variance-preserving path of T levels, as DDPM-type networks know it: ``u`` is the index, 0 to T - 1. Between
-    two indices lam is interpolated (log-linear in sigma / alpha), so alpha^2 + sigma^2 = 1 everywhere."""
+    """A variance-preserving path of T levels, as DDPM-type networks know it: ``u`` is the index, 0 to T - 1, and lam is
+    straight between two of them."""
 
     lo, clean, discrete, chart, spacing = 0.0, -1.0, True, 0.0, "trailing"
 

@@ -78,7 +78,5 @@ def loss(
     1 for the error of the network itself."""
     a, b = target(level)
     out = net(level.alpha * x0 + level.sigma * eps, level.t.flatten(), **(cond or {}))
-    error = (out - (a * eps + b * x0)).square().flatten(1).mean(1)
-    if weight is None:
-        return error
-    return error * (weight(level) * (level.sigma / (a * level.alpha - b * level.sigma)) ** 2).flatten()
+    counts = 1.0 if weight is None else weight(level) * (level.sigma / (a * level.alpha - b * level.sigma)) ** 2
+    return (counts * (out - (a * eps + b * x0)).square()).flatten(1).mean(1)

@@ -3,7 +3,7 @@
 A solver is a generator: ``for state in solver(predict, x, levels, ...)``. It calls nothing back; what it needs of the
 past travels in the `State` it yields, so a run goes on from any state. `x` is the start, of any shape, at levels[0], or
 a `State`; `noise(i, j)` gives unit noise of x's shape for stage j of step i, `path` makes levels between two of the
-grid: ValueError is raised where one of them is needed and missing. Every run to clean data ends with the estimate.
+grid: ValueError is raised where one of them is needed and missing. The step to clean data draws no noise.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Levels: TypeAlias = Sequence[Level]
 Tensors: TypeAlias = "Sequence[Tensor]"
+Terms: TypeAlias = "list[tuple[Tensor, float]]"
 Start: TypeAlias = "Tensor | State"
 Noise: TypeAlias = "Callable[[int, int], Tensor] | None"
 Chart: TypeAlias = Callable[[Level], tuple[float, float, float, float]]
@@ -49,12 +50,11 @@ def first_order(
     path: Path | None = None,
 ) -> Iterator[State]:
     """One call of the network a step: ``x <- r x + (alpha_q - alpha_p r) x0 + std z`` from p to q with r = s / sigma_p,
-    s^2 = sigma_q^2 - std^2, std = eta sigma_q sqrt(1 - rho^2), rho = (alpha_p sigma_q) / (alpha_q sigma_p).
-
-    eta = 0 is DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), which equals Euler's method in sigma / alpha and on a
-    flow's path; eta = 1 is DDPM with the smaller variance and equals Euler ancestral. `variance` keeps that mean and
-    multiplies std by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for
-    learned. `renoise` draws all noise anew, std = sigma_q (consistency models)."""
+    s^2 = sigma_q^2 - std^2, std = eta sigma_q sqrt(1 - rho^2), rho = (alpha_p sigma_q) / (alpha_q sigma_p). eta = 0 is
+    DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), which equals Euler's method in sigma / alpha and on a flow;
+    eta = 1 is DDPM with the smaller variance and equals Euler ancestral. `variance` keeps that mean and multiplies std
+    by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for learned. `renoise`
+    draws all noise anew, std = sigma_q (consistency models)."""
     now, first = (x.x, x.i) if isinstance(x, State) else (x, 0)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
@@ -90,9 +90,8 @@ def ode(
     path: Path | None = None,
 ) -> Iterator[State]:
     """Classical methods for the probability flow in a `chart`: a function from a level to the scale c that divides the
-    state, the coordinate k, and the derivatives by k of alpha / c and sigma / c. A number w is the chart c = alpha + w
-    * sigma, k = sigma / c: k-diffusion's for 0; for 1 the time of a flow, finite from pure noise on. None is 1 where
-    alpha + sigma = 1 at the start (flows, pure noise) and 0 elsewhere.
+    state, the coordinate k, and the derivatives by k of alpha / c and sigma / c. A number w is c = alpha + w * sigma, k
+    = sigma / c: k-diffusion's for 0, a flow's time for 1, which None takes for runs from (almost) pure noise and flows.
 
     euler (order 1); heun (2, two calls a step; Karras et al. 2022, algorithm 1); dpm2 (2, two calls, the second midway
     in log(sigma / alpha); k-diffusion); lms (up to 4, Adams-Bashforth for uneven steps; k-diffusion); pndm (2; three
@@ -103,14 +102,13 @@ def ode(
     w = chart if chart is not None else 1.0 if abs(levels[0].alpha + levels[0].sigma - 1) < 1e-3 else 0.0
     at = w if callable(w) else lambda level: (c := level.alpha + w * level.sigma, level.sigma / c, -w, 1.0)
 
-    def slope(x: Tensor, p: Level, x0: Tensor | None = None) -> Tensor:
+    def slope(x: Tensor, p: Level, x0: Tensor | None = None) -> Terms:
         _, _, data, fog = at(p)
-        x0 = predict(x, p).x0 if x0 is None else x0
-        return (x * (fog / p.sigma)).add_(x0, alpha=data - fog * p.alpha / p.sigma)
+        return [(x, fog / p.sigma), (predict(x, p).x0 if x0 is None else x0, data - fog * p.alpha / p.sigma)]
 
-    def along(d: Tensor, q: Level) -> Tensor:
+    def along(d: Terms, q: Level) -> Tensor:
         (a, k, *_), (b, m, *_) = at(p), at(q)
-        return (now * (b / a)).add_(d, alpha=b * (m - k))
+        return _sum([(now, b / a), *((x, weight * b * (m - k)) for x, weight in d)])
 
     now, first, past = (x.x, x.i, x.past) if isinstance(x, State) else (x, 0, ())
     for i in range(first, len(levels) - 1):
@@ -123,18 +121,20 @@ def ode(
         x0 = predict(now, p).x0
         to, std = _split(p, q, eta)
         d = slope(now, p, x0)
-        past = (d, *past)[: 4 if method in ("lms", "pndm") else 0]
+        past = (_sum(d), *past)[:4] if method in ("lms", "pndm") else ()
         if method == "lms":
-            ks = [at(levels[i - j])[1] - at(p)[1] for j in range(len(past))]
-            d = _weighted(past, _quadrature([k / (at(q)[1] - at(p)[1]) for k in ks], [1, 1 / 2, 1 / 3, 1 / 4]))
+            ks = [at(levels[i - j])[1] for j in range(len(past))]
+            nodes = [(k - ks[0]) / (at(q)[1] - ks[0]) for k in ks]
+            d = [*zip(past, _quadrature(nodes, [1, 1 / 2, 1 / 3, 1 / 4]), strict=True)]
         elif method == "pndm" and len(past) == 4:
-            d = _weighted(past, [55 / 24, -59 / 24, 37 / 24, -9 / 24])
+            d = [*zip(past, (55 / 24, -59 / 24, 37 / 24, -9 / 24), strict=True)]
         elif method == "pndm" and to.sigma:
             second = slope(along(d, mid := _between(p, to, path, clock=True)), mid)
             third = slope(along(second, mid), mid)
-            d = _weighted((d, second, third, slope(along(third, to), to)), [1 / 6, 1 / 3, 1 / 3, 1 / 6])
+            four = zip((d, second, third, slope(along(third, to), to)), (1 / 6, 1 / 3, 1 / 3, 1 / 6), strict=True)
+            d = [(x, part * weight) for terms, part in four for x, weight in terms]
         elif method == "heun" and to.sigma:
-            d = _weighted((d, slope(along(d, to), to)), [1 / 2, 1 / 2])
+            d = [(x, weight / 2) for x, weight in (*d, *slope(along(d, to), to))]
         elif method == "dpm2" and to.sigma:
             d = slope(along(d, mid := _between(p, to, path)), mid)
         now = along(d, to)
@@ -156,12 +156,11 @@ def multistep(
     noise: Noise = None,
     path: Path | None = None,
 ) -> Iterator[State]:
-    """DPM-Solver++ with one call a step (Lu et al. 2022, arXiv:2211.01095): 2M, 3M and, with `sde` = 1, their SDEs.
-
-    It integrates exactly over ``lam = log(alpha / sigma)`` an estimate that bends as the earlier ones say, and draws
-    noise of variance (1 - e^(-2 sde h)) sigma_q^2 in a step of h. `kind` is the rule of order 2: midpoint or heun. The
-    order is 1 at first and on the step to clean data; with `lower_end` it falls one by one towards the end of a run of
-    fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
+    """DPM-Solver++ with one call a step (Lu et al. 2022, arXiv:2211.01095): 2M, 3M and, with `sde` = 1, their SDEs. It
+    integrates over ``lam = log(alpha / sigma)`` an estimate that bends as the earlier ones say, and draws noise of
+    variance (1 - e^(-2 sde h)) sigma_q^2 in a step of h. `kind` is the rule of order 2: midpoint or heun; the authors'
+    rule of order 3 has order 2 too, with a smaller error. The order is 1 at first and on the step to clean data; with
+    `lower_end` it falls towards the end of a run of fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
     now, first, past = (x.x, x.i, x.past) if isinstance(x, State) else (x, 0, ())
     n, known = len(levels) - 1, levels[0].alpha > 0  # only estimates at a finite lam tell of a bend
     lowers = lower_end and (corrects or n < 15)
@@ -261,12 +260,11 @@ def _exponential(
         for j in range(1, len(outs)):  # by parts; the step is q.lam - p.lam wide, and more in an SDE
             moments.append(q.alpha / base - j * moments[-1] / math.log(q.alpha / (p.alpha * r)))
         moments[2:] = [bend * moment for moment in moments[2:]]
-    return _weighted((x, *outs), [r, *(base * weight for weight in _quadrature(nodes, moments))])
+    return _sum([(x, r), *((out, base * w) for out, w in zip(outs, _quadrature(nodes, moments), strict=True))])
 
 
 def _quadrature(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
-    """Weights that integrate the polynomial through values at `nodes`, from the integrals of 1, t, t^2, ...: Lagrange's
-    polynomials, multiplied out."""
+    """Weights that integrate the polynomial through values at `nodes`, from the integrals of 1, t, t^2, ..."""
     weights = []
     for node in nodes:
         others, poly = [other for other in nodes if other != node], [1.0]
@@ -277,10 +275,15 @@ def _quadrature(nodes: Sequence[float], moments: Sequence[float]) -> list[float]
     return weights
 
 
-def _weighted(tensors: Tensors, weights: Sequence[float]) -> Tensor:
-    out = tensors[0] * weights[0]
-    for tensor, weight in zip(tensors[1:], weights[1:], strict=False):
-        out.add_(tensor, alpha=weight)
+def _sum(terms: Terms) -> Tensor:
+    """The weighted sum; a tensor that comes twice is read once."""
+    merged: dict[int, tuple[Tensor, float]] = {}
+    for x, weight in terms:
+        merged[id(x)] = (x, merged.get(id(x), (x, 0.0))[1] + weight)
+    (x, weight), *rest = merged.values()
+    out = x * weight
+    for x, weight in rest:
+        out.add_(x, alpha=weight)
     return out
 
 
