@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from difftool.core import EPS, TARGETS, DiscreteVP, Flow
+from difftool import sample
+from difftool.core import EPS, TARGETS, DiscreteVP, Flow, Karras
 from difftool.errors import DifftoolError, Exit
 from difftool.files import save_tensors
 from difftool.models import build_path, open_model, typed
@@ -87,6 +88,12 @@ def test_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str
         (lambda c: c["net"].update(depth=3), "depth"),
         (lambda c: c["net"].update(width=16), "of another architecture"),
         (lambda c: c["net"].update(mults=[1, 2, 2]), "of another architecture"),
+        (lambda c: c["net"].update(blocks=10**7), "1 to 1000 blocks"),
+        (lambda c: c["net"].update(classes=10**8), "of another architecture"),
+        (lambda c: c["net"].update(width=8 * 10**6), "of another architecture"),
+        (lambda c: c.update(path={"type": "flow", "shift": 1.0, "clock": 1e309}), "among the numbers"),
+        (lambda c: c.update(path={"type": "flow", "shift": float("inf"), "clock": 1000}), "does not"),
+        (lambda c: c.update(path={"type": "karras", "lo": 0.0, "hi": 80}), "some noise to more"),
         (lambda c: c["path"].update(betas="cosin"), "unknown schedule"),
         (lambda c: c["path"].update(type="ve"), "unknown type of path"),
         (lambda c: c.update(size=[8]), "does not fit"),
@@ -115,7 +122,21 @@ def test_weights_that_are_not_there_or_of_another_network(tiny_model: Callable[.
         open_model(folder)
 
 
+def test_a_model_of_edm(tiny_model: Callable[..., Path]) -> None:
+    folder = tiny_model()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"path": {"type": "karras", "lo": 0.002, "hi": 80}, "target": "edm"}
+    (folder / "config.json").write_text(json.dumps(config))
+    model = open_model(folder)
+    assert isinstance(model.path, Karras)
+    assert model.scale is not None
+    assert model.scale(model.path.level(0.5)) == pytest.approx(2**0.5)
+    assert sample(folder, steps=4, count=2).manifest["settings"]["schedule"] == "karras"
+
+
 def test_paths_of_configs() -> None:
+    ends_in_noise = build_path({"type": "discrete_vp", "betas": "cosine", "T": 10, "zero_snr": True})
+    assert ends_in_noise.level(9).alpha == 0
     assert isinstance(
         build_path({"type": "discrete_vp", "betas": "linear", "T": 10, "start": 0.1, "end": 0.2}), DiscreteVP
     )

@@ -6,6 +6,7 @@ A folder holds ``config.json`` (the network, its path and target, the pictures' 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -81,7 +82,8 @@ def open_model(
         model = load(folder, source)
         if min(model.shape) < 1:
             raise ValueError(f"its pictures have the size {model.shape}")
-        model.path.level(model.path.hi)
+        if not all(map(math.isfinite, (*model.path.level(model.path.hi), *model.path.level(model.path.lo)))):
+            raise ValueError("its path does not lie among the numbers")
     except MISFITS as error:
         if is_out_of_memory(error):
             raise
@@ -144,10 +146,12 @@ def _open_own(folder: FilePath, source: str) -> Model:
         )
     if config["target"] not in TARGETS:
         raise ValueError(f"unknown target {config['target']!r}")
+    loaded = load_tensors(weights)
+    with torch.device("meta"):  # which takes no memory, whatever the config says
+        fits(build_net(config["net"]), loaded.tensors, weights)
     net = build_net(config["net"])
     if len(config["classes"]) != config["net"].get("classes", 0):
         raise ValueError(f"it names {len(config['classes'])} classes, and its network knows another number")
-    loaded = load_tensors(weights)
     fill(net, loaded.tensors, weights)
     height, width = map(int, config["size"])
     return Model(
@@ -167,8 +171,13 @@ def _open_own(folder: FilePath, source: str) -> Model:
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
-    """Gives a network its weights. Raises DifftoolError 4, naming the first difference, unless names and shapes are
-    exactly its own."""
+    """Gives a network its weights. Raises DifftoolError 4 unless they fit."""
+    fits(net, tensors, origin)
+    net.load_state_dict(dict(tensors))
+
+
+def fits(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
+    """Raises DifftoolError 4, naming the first difference, unless names and shapes are exactly the network's own."""
     own = net.state_dict()
     differences = [
         *(f"it lacks {name}" for name in own if name not in tensors),
@@ -186,7 +195,6 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> Non
             f"{origin} is of another architecture: {differences[0]}{more}",
             "take the config.json it was saved with",
         )
-    net.load_state_dict(dict(tensors))
 
 
 def _diffusers_config(folder: FilePath) -> FilePath | None:

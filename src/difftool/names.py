@@ -24,7 +24,6 @@ class Named(NamedTuple):
 
 
 ALIASES = {
-    "plms": Named("pndm"),
     "kdpm2": Named("dpm2"),
     "kdpm2a": Named("dpm2_a"),
     "dpmpp2s": Named("dpmpp_2s_a", eta=0.0),
@@ -60,7 +59,7 @@ def sampler(name: str) -> Named:
     plain = _plain(name)
     for found in (re.sub("^sample|(discrete)?(scheduler)?$", "", plain), plain):
         found = found.replace("ancestral", "a")
-        row = _rows(SAMPLERS).get(found)
+        row = ({_plain(row.title): name for name, row in SAMPLERS.items()} | _rows(SAMPLERS)).get(found)
         if row or found in ALIASES:
             return Named(row) if row else ALIASES[found]
         if found.endswith("karras") and found != "karras":

@@ -74,7 +74,7 @@ def read_png(path: Path) -> tuple[Pixels, str | None, dict[str, Any] | None]:
     manifest = None
     if "difftool" in texts:
         try:
-            manifest = json.loads(texts["difftool"], parse_constant=_refuse)
+            manifest = json.loads(texts["difftool"], parse_constant=_refuse, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise DifftoolError(
                 Exit.FILE, f"the settings in {path} are damaged: {error}", "take another copy of the file"
@@ -86,6 +86,12 @@ def read_png(path: Path) -> tuple[Pixels, str | None, dict[str, Any] | None]:
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def parameters(manifest: Mapping[str, Any]) -> str:

@@ -325,6 +325,8 @@ class TestConfiguration:
             ("[sample]\nsampler = 'dimm'\n", "did you mean 'ddim'"),
             ("[sample]\nsteps = 0\n", "--steps"),
             ("[sample\nsteps = 0\n", "is not TOML"),
+            ("a = " + "[" * 5000, "is not TOML"),
+            ('[sample]\noutput = "a\\u0000b.png"\n', "output must be text"),
             ("sample = 3\n", "no table"),
             ("[sample]\nconfig = 'x'\n", "no key 'config'"),
         ],
@@ -334,6 +336,9 @@ class TestConfiguration:
         refused(2, "sample", "--dry-run", says=says)
         (tmp_path / "difftool.toml").rename(tmp_path / "other.toml")
         refused(2, "sample", "--dry-run", "--config", "other.toml", says=says)
+
+    def test_a_device_is_no_file_of_settings(self, refused: Callable) -> None:
+        refused(4, "sample", "--dry-run", "--config", "/dev/full", says="no file of settings")
 
     def test_a_home_that_belongs_to_somebody_else(
         self, difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

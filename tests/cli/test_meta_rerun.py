@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from PIL.PngImagePlugin import PngInfo
 
 from difftool.pictures import read_png, write_png
 
@@ -128,9 +129,19 @@ class TestWrongInput:
         refused(4, command, "x.png")
         refused(4, command, "x.png", "--json")
 
+    @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
+    def test_numbers_that_are_none(self, refused: Callable, picture: Path, number: str) -> None:
+        file = picture.with_name("x.png")
+        info = PngInfo()
+        info.add_itxt("difftool", '{"settings": {"guidance": %s}}' % number)  # noqa: UP031
+        Image.new("L", (8, 8)).save(file, pnginfo=info)
+        refused(4, "meta", "x.png", "--json", says="damaged")
+        refused(4, "rerun", "x.png", says="damaged")
+
     @pytest.mark.parametrize(
         ("change", "code"),
         [
+            (lambda m: m["settings"].update(guidance=10**31), 4),
             (lambda m: m.clear(), 4),
             (lambda m: m.pop("settings"), 4),
             (lambda m: m.pop("versions"), 4),

@@ -98,12 +98,14 @@ def _user(console: Console) -> Path | None:
 def _table(path: Path, command: str) -> dict[str, Any]:
     """The table of one command, after a look at the names of all tables."""
     try:
+        if path.exists() and not path.is_file():
+            raise DifftoolError(Exit.FILE, f"{path} is no file of settings", "name one with --config")
         found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DifftoolError(
             Exit.FILE, f"cannot read {path}: {error.strerror}", "name a file with --config that exists"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DifftoolError(Exit.USAGE, f"{path} is not TOML: {error}", "mend that line") from error
     here = ""
     for word in command.split():
@@ -137,7 +139,7 @@ def _checked(path: Path, key: str, value: Any, annotation: Any) -> Any:
         Path: ("text", (str,)),
     }
     for kind in kinds & allowed.keys():
-        if type(value) in allowed[kind][1]:
+        if type(value) in allowed[kind][1] and "\0" not in str(value):
             return str(value) if kind is str else value
     wanted = " or ".join(allowed[kind][0] for kind in allowed if kind in kinds)
     raise DifftoolError(Exit.USAGE, f"{path}: {key} must be {wanted}, not {value!r}", "mend that line")

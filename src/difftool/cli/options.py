@@ -13,6 +13,8 @@ from ..errors import DifftoolError, Exit, pick
 
 MOST = 10**6
 """Of anything that is counted."""
+LARGEST = 8192
+"""Pixels along a side of a picture."""
 SAMPLING, OUTPUT, MACHINE = "Sampling", "Output", "Machine"
 
 
@@ -34,10 +36,9 @@ def size_of(value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None
     parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise DifftoolError(
-            Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {value!r}", "give whole numbers above 0"
-        )
+    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
+        hint = f"give whole numbers from 1 to {LARGEST:,}"
+        raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {value!r}", hint)
     return int(parts[0]), int(parts[1])
 
 

@@ -117,7 +117,7 @@ def plan(
         raise DifftoolError(Exit.USAGE, f"{named.row} has no eta", "leave out --eta")
     if eta is not None and not 0 <= eta <= 1:
         raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "see difftool sample --help")
-    if not math.isfinite(guidance):
+    if not abs(guidance) <= 1e30:
         raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance for 1")
     for name, value in (("count", count), ("batch size", batch_size), ("steps", steps)):
         if value is not None and not 1 <= value <= MOST:
@@ -145,7 +145,7 @@ def plan(
         "steps": steps,
         "schedule": spacing,
         "eta": next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or "")),
-        "guidance": guidance,
+        "guidance": float(guidance),
         "label": label,
         "count": count,
         "seed": seed,

@@ -92,6 +92,8 @@ class UNet(nn.Module):
             raise ValueError(f"a picture has 1 to 4 channels, not {channels}")
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"the width must be a multiple of {GROUPS}, not {width}")
+        if not 1 <= blocks * len(mults) <= 1000:
+            raise ValueError(f"a network has 1 to 1000 blocks on its way down, not {blocks} on {len(mults)} levels")
         self.width, self.classes, self.multiple = width, classes, 2 ** (len(mults) - 1)
         emb = 4 * width
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+MOST = 10**12
+"""Of any length of a run."""
 AIMS = ("v", "flow", "eps", "x0")
 """What a network can be trained to predict here, of `core.TARGETS`."""
 
@@ -90,12 +92,10 @@ def _numbers(
     numbers = {key: row[key] for key in ("batch_size", "lr", "warmup", "ema", "label_dropout", "weight_decay")}
     numbers |= {key: value for key, value in own.items() if value is not None}
     for key, value in {**given, "batch_size": numbers["batch_size"], "lr": numbers["lr"]}.items():
-        if not (math.isfinite(value) and value > 0):
-            raise DifftoolError(
-                Exit.USAGE,
-                f"{key.replace('_', '-')} must be a number above 0, not {value}",
-                "see difftool train --help",
-            )
+        if not 0 < value < math.inf or (key != "lr" and value > MOST):
+            limit = "" if key == "lr" else f" and up to {MOST:,}"
+            what = f"{key.replace('_', '-')} must be a number above 0{limit}, not {value}"
+            raise DifftoolError(Exit.USAGE, what, "see difftool train --help")
     if not 0 <= numbers["label_dropout"] <= 1:
         raise DifftoolError(
             Exit.USAGE, f"label-dropout must be a share from 0 to 1, not {numbers['label_dropout']}", "try 0.1"
