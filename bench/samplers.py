@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from difftool.core import SAMPLERS
 from difftool.image.pixels import draw, plan
@@ -22,8 +24,8 @@ from difftool.train.judge import frechet
 COUNT, SEED = 500, 1_000_000
 STEPS = (3, 4, 5, 6, 8, 10, 12, 16, 25, 50)
 REAL = 32
-BEST = ("dpmpp_2m", "unipc", "heun", "dpmpp_2s_a", "euler_a", "ddim", "lcm")
-"""Drawn in colour; the others in grey."""
+SAME = {"ddim": "ddim = euler", "euler_a": "euler_a = ddpm"}
+"""On equal levels these draw the same pictures, and are measured once."""
 
 
 def measured(name: str) -> list[tuple[int, float]]:
@@ -43,33 +45,31 @@ def main() -> None:
     to = Path(sys.argv[1] if len(sys.argv) > 1 else "samplers.png")
     table = {}
     for name in SAMPLERS:
-        if name == "euler":  # the same pictures as ddim, and ddpm as euler_a
-            continue
-        if name == "ddpm":
-            continue
-        table[name] = measured(name)
-        print(f"{name:13}", "  ".join(f"{calls:3}: {fd:6.1f}" for calls, fd in table[name]), flush=True)
+        if name not in ("euler", "ddpm"):
+            table[name] = measured(name)
+            print(f"{name:13}", "  ".join(f"{calls:3}: {fd:6.1f}" for calls, fd in table[name]), flush=True)
     figure(table, to)
     print(to)
 
 
 def figure(table: dict[str, list[tuple[int, float]]], to: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    made = Figure(figsize=(9, 5.5), dpi=110, layout="constrained")
+    made = Figure(figsize=(11, 5), dpi=100, layout="constrained")
     FigureCanvasAgg(made)
-    axes = made.add_subplot()
+    left, right = made.subplots(1, 2, sharex=True, sharey=True)
     for name, points in table.items():
+        noisy = {"eta", "sde", "renoise"} & {key for key, value in SAMPLERS[name].defaults.items() if value}
         calls, distances = zip(*points, strict=True)
-        label = {"ddim": "ddim = euler", "euler_a": "euler_a = ddpm"}.get(name, name)
-        axes.plot(calls, distances, marker="o", markersize=3, label=label)
-    axes.axhline(REAL, color="0.6", linestyle=":", label="real pictures")
-    axes.set(xlabel="calls of the network for one picture", ylabel="Frechet distance to real digits")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.legend(fontsize=8, ncols=2)
-    axes.grid(alpha=0.3, which="both")
+        (right if noisy else left).plot(calls, distances, marker="o", markersize=3, label=SAME.get(name, name))
+    for axes, title in ((left, "deterministic"), (right, "with fresh noise")):
+        axes.axhline(REAL, color="0.5", linestyle=":", label="real digits")
+        axes.set(xlabel="calls of the network for one picture", title=title, xscale="log", yscale="log")
+        axes.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
+        axes.set_yticks([30, 40, 50, 70, 100, 200], ["30", "40", "50", "70", "100", "200"])
+        axes.minorticks_off()
+        axes.legend(fontsize=9)
+        axes.grid(alpha=0.3)
+    left.set_ylabel("Frechet distance to real digits")
+    left.set_ylim(30, 200)
     made.savefig(to)
 
 

@@ -95,6 +95,8 @@ def test_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str
         (lambda c: c.update(path={"type": "flow", "shift": float("inf"), "clock": 1000}), "does not"),
         (lambda c: c.update(path={"type": "karras", "lo": 0.0, "hi": 80}), "some noise to more"),
         (lambda c: c["path"].update(betas="cosin"), "unknown schedule"),
+        (lambda c: c["path"].update(T=10**9), "1 to 1,000,000 levels"),
+        (lambda c: c["path"].update(zero_snr="no"), "true or false"),
         (lambda c: c["path"].update(type="ve"), "unknown type of path"),
         (lambda c: c.update(size=[8]), "does not fit"),
         (lambda c: c.update(classes=None), "does not fit"),

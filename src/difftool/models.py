@@ -23,6 +23,8 @@ from .nets.unet import UNet
 ASSETS = FilePath(__file__).parent / "assets"
 BUNDLED = ("digits",)
 SCHEMA = "difftool/model/1"
+MOST_LEVELS = 10**6
+"""That a discrete path may have."""
 
 
 class Model(NamedTuple):
@@ -116,14 +118,22 @@ def build_path(config: Mapping[str, Any]) -> Path:
     in pure noise; ``{"type": "flow", "shift": 1.0, "clock": 1000}``, where clock is the network's time at pure noise;
     ``{"type": "karras", "lo": 0.002, "hi": 80}``."""
     if config["type"] == "discrete_vp":
-        path = DiscreteVP(betas(config["betas"], config["T"], config.get("start"), config.get("end")))
-        return path.zero_snr() if config.get("zero_snr", False) else path
+        return _vp(
+            config["betas"], config["T"], (config.get("start"), config.get("end")), config.get("zero_snr", False)
+        )
     if config["type"] == "karras":
         return Karras(config["lo"], config["hi"])
     if config["type"] == "flow":
         clock = config["clock"]
         return Flow(config["shift"], clock=lambda s: clock * s)
     raise ValueError(f"unknown type of path {config['type']!r}")
+
+
+def _vp(kind: str, T: int, ends: tuple[float | None, float | None], zero_snr: bool) -> DiscreteVP:
+    if not 1 <= T <= MOST_LEVELS or zero_snr not in (False, True):
+        raise ValueError(f"a path has 1 to {MOST_LEVELS:,} levels and zero_snr true or false, not {T} and {zero_snr!r}")
+    path = DiscreteVP(betas(kind, T, *ends))
+    return path.zero_snr() if zero_snr else path
 
 
 def save_model(folder: FilePath, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
@@ -251,14 +261,15 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     sizes = config["sample_size"]
     height, width = sizes if isinstance(sizes, (list, tuple)) else (sizes, sizes)
     kind = _known(_BETAS, scheduler.get("beta_schedule", "linear"))
-    ends = () if kind == "cosine" else (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
-    path = DiscreteVP(betas(kind, scheduler.get("num_train_timesteps", 1000), *ends))
+    ends = (None, None) if kind == "cosine" else (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
     return Model(
         name=FilePath(source).name,
         source=source,
         sha256=loaded.sha256,
         net=_Diffusers(net),
-        path=path.zero_snr() if scheduler.get("rescale_betas_zero_snr", False) else path,
+        path=_vp(
+            kind, scheduler.get("num_train_timesteps", 1000), ends, scheduler.get("rescale_betas_zero_snr", False)
+        ),
         target=TARGETS[_known(_PREDICTIONS, scheduler.get("prediction_type", "epsilon"))],
         shape=(int(config["in_channels"]), int(height), int(width)),
         classes=tuple(map(str, range(config.get("num_class_embeds") or 0))),

@@ -16,6 +16,7 @@ SD = DiscreteVP(betas("scaled_linear"))
     [
         ("trailing", 10, [999, 899, 799, 699, 599, 499, 399, 299, 199, 99]),
         ("trailing", 3, [999, 666, 332]),
+        ("trailing", 16, [999, 937, 874, 811, 749, 687, 624, 561, 499, 437, 374, 311, 249, 187, 124, 61]),
         ("leading", 5, [800, 600, 400, 200, 0]),
         ("leading", 3, [666, 333, 0]),
         ("linspace", 5, [999, 749.25, 499.5, 249.75, 0]),
@@ -160,6 +161,17 @@ def test_each_path_has_its_own_grid() -> None:
         assert grid(path, 10) == grid(path, 10, spacing)
 
 
+def test_a_share_of_the_levels_is_a_whole_number() -> None:
+    path = DiscreteVP(betas("linear", 100))
+    assert len(grid(path, 57, "all", start=0.57)) == 58
+    assert grid(path, 10, "openai", start=0.57)[0].t == 56
+
+
+def test_a_run_of_no_step() -> None:
+    with pytest.raises(ValueError, match="noisier than its end"):
+        grid(SD, 10, start=0.05, end=SD.level(100))
+
+
 def test_sections() -> None:
     assert [level.t for level in grid(SD, [2, 1, 3], "openai")[:-1]] == [999, 833, 667, 334, 333, 0]
 
@@ -171,8 +183,8 @@ def test_sections() -> None:
         ((SD, -3), "at least 1"),
         ((SD, 1001), "1000 levels"),
         ((SD, 10, "trailling"), "unknown spacing"),
-        ((DiscreteVP([*betas("linear")[:-1], 1.0]), 10, "karras"), "signal at its start"),
-        ((Flow(), 10, "lu"), "signal at its start"),
+        ((DiscreteVP([*betas("linear")[:-1], 1.0]), 10, "karras"), "some signal at the start"),
+        ((Flow(), 10, "lu"), "some signal at the start"),
         ((Flow(), 10, "openai"), "whole levels"),
         ((Flow(), 10, "ddim"), "whole levels"),
         ((Karras(), 10, "all"), "whole levels"),

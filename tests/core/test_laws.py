@@ -32,6 +32,7 @@ from difftool.core import (
     denoiser,
     first_order,
     grid,
+    multistep,
     ode,
     singlestep,
 )
@@ -41,6 +42,7 @@ PATHS: dict[str, Path] = {
     "linear": DiscreteVP(betas("linear")),
     "scaled_linear": DiscreteVP(betas("scaled_linear")),
     "cosine": DiscreteVP(betas("cosine")),
+    "sigmoid": DiscreteVP(betas("sigmoid")),
     "flow": Flow(),
     "flow shifted": Flow(3.0, clock=lambda s: 1000 * s),
 }
@@ -213,7 +215,7 @@ def arc_to(path: Path, n: int, stop: Level) -> list[Level]:
 def test_paths_are_charts_of_one_problem(name: str) -> None:
     """A VP run, a VE run and a flow run that visit the same sigma / alpha end in the same data, with noise or
     without."""
-    vp = grid(PATHS["cosine"], 20)[2:]
+    vp = grid(PATHS["cosine"], 20)
     noise = noise_of((3, 50))
     z = tensor((3, 50), seed=9)
     charts = {
@@ -221,15 +223,12 @@ def test_paths_are_charts_of_one_problem(name: str) -> None:
         "karras": [Level(0.0, 1.0, p.sigma / p.alpha) for p in vp],
         "flow": [Level(0.0, p.alpha / (p.alpha + p.sigma), p.sigma / (p.alpha + p.sigma)) for p in vp],
     }
-    fixed = {"chart": 0.0} if "method" in SAMPLERS[name].defaults else {}
-    if name == "pndm":  # its midpoints lie midway in the clock of a discrete path, which the others have not
-        charts["cosine"] = [level._replace(t=0.0) for level in vp]
+    if name == "pndm":  # its midpoints lie midway in the index of a discrete path, which the others have not
         paths = {kind: Flow() for kind in charts} | {"cosine": Indexless(PATHS["cosine"]), "karras": KARRAS}
     else:
         paths = {"cosine": PATHS["cosine"], "karras": KARRAS, "flow": PATHS["flow"]}
     ends = [
-        run(name, gaussian, z * chart[0].sigma, chart, paths[kind], noise=noise, **fixed)[-1].x
-        for kind, chart in charts.items()
+        run(name, gaussian, z * chart[0].sigma, chart, paths[kind], noise=noise)[-1].x for kind, chart in charts.items()
     ]
     for other in ends[1:]:
         torch.testing.assert_close(other, ends[0], rtol=1e-9, atol=1e-11)
@@ -452,7 +451,19 @@ def test_what_a_sampler_needs_is_said(name: str) -> None:
 def test_methods_that_there_are_not() -> None:
     with pytest.raises(ValueError, match="no method 'rk4'"):
         next(ode(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), method="rk4"))
-    with pytest.raises(ValueError, match="no method 'heun' with eta 1"):
+    with pytest.raises(ValueError, match="pndm has no churn"):
+        next(ode(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), method="pndm", churn=Churn(1)))
+    with pytest.raises(ValueError, match="no rule 'midpiont'"):
+        next(multistep(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), kind="midpiont"))
+    with pytest.raises(ValueError, match="no rule 'midpoint' of order 4"):
+        next(multistep(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), order=4))
+    with pytest.raises(ValueError, match="no variance 'fixed_small'"):
+        next(first_order(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), variance="fixed_small"))
+    with pytest.raises(ValueError, match="not negative"):
+        next(first_order(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), eta=-1.0))
+    with pytest.raises(ValueError, match="not negative"):
+        next(multistep(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), sde=-1.0))
+    with pytest.raises(ValueError, match="heun has no eta"):
         next(ode(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), eta=1.0))
     with pytest.raises(ValueError, match="needs a learned variance"):
         levels = grid(PATHS["cosine"], 6)

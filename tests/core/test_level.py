@@ -105,6 +105,7 @@ def test_dynamic_shift() -> None:
         (lambda: betas("linear", 10, 0.0, 0.5), "between 0 and 1"),
         (lambda: betas("cosine", 10, 0.1), "no start"),
         (lambda: DiscreteVP([]), "non-empty"),
+        (lambda: DiscreteVP([0.5]).zero_snr(), "two levels"),
         (lambda: DiscreteVP([0.5, 1.5]), "between 0 and 1"),
         (lambda: DiscreteVP([0.1] * 10).level(10), "outside 0 to 9"),
         (lambda: betas("sigmoid", 10, None, 0.1), "no start"),

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from .level import require
+
 
 class EMA:
     """The power-function average of Karras et al. 2023 (arXiv:2312.02696, section 3.1): after step t it weighs the
@@ -26,8 +28,7 @@ class EMA:
 
 def gamma(std: float) -> float:
     """The exponent of a power-function average of relative width `std` (arXiv:2312.02696, eq. 126), by bisection."""
-    if not 0 < std <= 0.28:
-        raise ValueError(f"the width of an average must lie above 0 and up to 0.28 of the run, not {std}")
+    require(0 < std <= 0.28, f"the width of an average must lie above 0 and up to 0.28 of the run, not {std}")
     lo, hi = 0.0, 1e6
     while lo < (mid := (lo + hi) / 2) < hi:
         lo, hi = (mid, hi) if (mid + 1) ** 0.5 / (mid + 2) / (mid + 3) ** 0.5 > std else (lo, mid)

@@ -6,9 +6,10 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from operator import index
 from typing import NamedTuple, TypeAlias
 
-from .level import CLEAN, Level, Path
+from .level import CLEAN, Level, Path, require
 
 Counts: TypeAlias = int | Sequence[int]
 
@@ -24,22 +25,21 @@ class Span(NamedTuple):
     rho: float
 
     def at(self, clocks: Sequence[float], rounds: bool = False) -> list[Level]:
-        return [self.path.level(max(round(u) if rounds and self.path.discrete else u, self.path.lo)) for u in clocks]
+        low, rounds = self.path.clean, rounds and self.path.discrete
+        return [self.path.level(max(low + round(u - low) if rounds else u, self.path.lo)) for u in clocks]
 
     def stride(self) -> float:
         return self.whole // self.n if self.path.discrete else self.whole / self.n
 
     def indices(self) -> range:
-        if not self.path.discrete:
-            raise ValueError("this grid needs a path of whole levels; take trailing")
+        require(self.path.discrete, "this grid needs a path of whole levels; take trailing")
         return range(int(self.whole))
 
     def between(self, curve: Callable[[float, float, float], float], chart: float | None = None) -> list[Level]:
         """The noisiest level, the least noisy one, and between them those where k = sigma / (alpha + chart * sigma), by
         default the path's own coordinate, is curve(most, least, share of the steps that are left)."""
         w, ends = self.path.chart if chart is None else chart, self.at([self.top, self.path.lo])
-        if ends[0].alpha + w * ends[0].sigma == 0:
-            raise ValueError("this grid needs a path with some signal at its start; take trailing")
+        require(ends[0].alpha + w * ends[0].sigma > 0, "this grid needs some signal at the start; take trailing")
         most, least = (level.sigma / (level.alpha + w * level.sigma) for level in ends)
         ks = [curve(most, least, left) for left in _ramp(1, 0, self.n)[1:-1]]
         return [ends[0], *(self.path.at(-math.log(k / (1 - w * k))) for k in ks), ends[1]][: self.n]
@@ -49,8 +49,7 @@ def _openai(span: Span) -> list[Level]:
     chosen, first = [], 0
     for k, count in enumerate(span.counts):
         size = len(span.indices()[k :: len(span.counts)])
-        if count > size:
-            raise ValueError(f"a section of {size} levels has no grid of {count} steps")
+        require(count <= size, f"a section of {size} levels has no grid of {count} steps")
         stride = (size - 1) / max(count - 1, 1)  # added up as OpenAI does, which decides how a half is rounded
         chosen += [first + round(step) for step in accumulate([stride] * (count - 1), initial=0.0)]
         first += size
@@ -66,15 +65,14 @@ def _ddim(span: Span) -> list[Level]:
 
 def _ays(span: Span, table: Sequence[float]) -> list[Level]:
     most, lams, places = span.path.level(span.top), [-math.log(sigma) for sigma in table], range(len(table))
-    if not lams[0] - 0.01 < most.lam < lams[-1]:
-        raise ValueError("ays is a table for the noise levels of Stable Diffusion, which this path has not")
+    within = lams[0] - 0.01 < most.lam < lams[-1]
+    require(within, "ays is a table for the noise levels of Stable Diffusion, which this path has not")
     stops = _ramp(_interpolate(most.lam, lams, places), places[-1], span.n + 1)
     return [most, *(span.path.at(_interpolate(stop, places, lams)) for stop in stops[1:-1])]
 
 
 def _epss(span: Span) -> list[Level]:
-    if span.n not in EPSS:
-        raise ValueError(f"epss has tables for {', '.join(map(str, EPSS))} steps, not for {span.n}")
+    require(span.n in EPSS, f"epss has tables for {', '.join(map(str, EPSS))} steps, not for {span.n}")
     return span.at([span.top - k / 32 * span.whole for k in EPSS[span.n]])
 
 
@@ -133,28 +131,24 @@ def grid(
     of picture-to-picture, as a noise level. For openai, `n` may be counts of steps for equal sections of the levels,
     the clean one first. Steps of no length are left out, so a grid may be shorter. Raises ValueError where a number is
     out of its range, or the path or this n has no such grid."""
-    spacing = path.spacing if spacing is None else spacing
-    counts = [n] if isinstance(n, int) else list(n)
-    if spacing not in SPACINGS:
-        raise ValueError(f"unknown spacing {spacing!r} (known: {', '.join(SPACINGS)})")
-    if not 0 < start <= 1:
-        raise ValueError(f"a run starts at a share of the noise above 0 and up to 1, not {start}")
-    if not counts or min(counts) < 1:
-        raise ValueError(f"a run needs at least 1 step, not {n}")
-    if len(counts) > 1 and spacing != "openai":
-        raise ValueError(f"only openai has sections, {spacing} takes one number of steps")
-    whole = start * (path.hi - path.clean)
+    spacing = {None: path.spacing, "polyexp": "polyexponential"}.get(spacing, spacing)
+    counts = list(n) if isinstance(n, Sequence) else [index(n)]
+    require(spacing in SPACINGS, f"unknown spacing {spacing!r} (known: {', '.join(SPACINGS)})")
+    require(0 < start <= 1, f"a run starts at a share of the noise above 0 and up to 1, not {start}")
+    require(min(counts, default=0) >= 1, f"a run needs at least 1 step, not {n}")
+    require(len(counts) == 1 or spacing == "openai", f"only openai has sections, {spacing} takes one number of steps")
+    whole = round(start * (path.hi - path.clean), 9)  # 0.57 of 100 levels are 57
     rho = (7.0 if spacing == "karras" else 1.0) if rho is None else rho
     span = Span(path, sum(counts), counts, path.clean + whole, whole, rho)
-    if path.discrete and span.n > whole:
-        raise ValueError(f"a path of {whole:g} levels has no grid of {span.n} steps")
-    if spacing == "all" and path.discrete and span.n != whole:
-        raise ValueError(f"all levels are {whole:g} here, not {span.n}")
+    require(not path.discrete or span.n <= whole, f"a path of {whole:g} levels has no grid of {span.n} steps")
+    require(spacing != "all" or not path.discrete or span.n == whole, f"all levels are {whole:g} here, not {span.n}")
     levels = SPACINGS[spacing](span)
     # sigma / (alpha + sigma) tells noisier from cleaner and is finite everywhere
     shares = [level.sigma / (level.alpha + level.sigma) for level in (*levels, end)]
-    kept = zip(levels, shares, [2.0, *shares], strict=False)
-    return [*(level for level, share, before in kept if shares[-1] < share < before), end]
+    steps = zip(levels, shares, [2.0, *shares], strict=False)
+    kept = [level for level, share, before in steps if shares[-1] < share < before]
+    require(bool(kept), "no level of this grid is noisier than its end")
+    return [*kept, end]
 
 
 def _ramp(a: float, b: float, n: int) -> list[float]:

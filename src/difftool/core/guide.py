@@ -33,14 +33,15 @@ def cfg(
         x0 = away.x0 + s * (towards.x0 - away.x0)
         if rescale:
             before, after = (out.std(tuple(range(1, out.ndim)), keepdim=True) for out in (towards.x0, x0))
-            x0 = x0 * (1 - rescale + rescale * before / after)
+            x0 = x0 * (1 - rescale + rescale * (before / after).nan_to_num(1.0, 1.0))
         return towards._replace(x0=x0)
 
     return predict
 
 
-autoguide = cfg
-"""Guidance of a good model by a worse version of itself (Karras et al. 2024, arXiv:2406.02507) is the same formula."""
+def autoguide(good: Predict, bad: Predict, scale: Scale) -> Predict:
+    """Guidance of a model by a worse version of itself, with `cfg`'s formula (Karras et al. 2024, arXiv:2406.02507)."""
+    return cfg(good, bad, scale)
 
 
 def clip(predict: Predict, lo: float = -1.0, hi: float = 1.0) -> Predict:

@@ -72,20 +72,22 @@ def betas(kind: str, T: int = 1000, start: float | None = None, end: float | Non
     """The `T` betas of a schedule: ``linear`` runs straight from `start` to `end`, by default 1e-4 to 0.02, whatever T;
     ``scaled_linear`` straight in sqrt(beta), by default 0.00085 to 0.012; ``cosine`` and ``sigmoid`` have no ends to
     choose. Raises ValueError for an unknown kind, T < 1, or ends outside 0 < beta < 1."""
-    if T < 1:
-        raise ValueError(f"a schedule needs at least 1 level, not {T}")
+    require(T >= 1, f"a schedule needs at least 1 level, not {T}")
     if kind in CURVES:
-        if start is not None or end is not None:
-            raise ValueError(f"the {kind} schedule has no start and end")
+        require(start is None and end is None, f"the {kind} schedule has no start and end")
         return [min(1 - after / before, 0.999) for before, after in pairwise(CURVES[kind](i / T) for i in range(T + 1))]
-    if kind not in RAMPS:
-        raise ValueError(f"unknown schedule of betas: {kind!r} (known: {', '.join([*RAMPS, *CURVES])})")
+    require(kind in RAMPS, f"unknown schedule of betas: {kind!r} (known: {', '.join([*RAMPS, *CURVES])})")
     first, last, power = RAMPS[kind]
     first, last = first if start is None else start, last if end is None else end
-    if not (0 < first < 1 and 0 < last < 1):
-        raise ValueError(f"betas must lie between 0 and 1, not {first} to {last}")
+    require(0 < first < 1 and 0 < last < 1, f"betas must lie between 0 and 1, not {first} to {last}")
     a, b = first ** (1 / power), last ** (1 / power)
     return [(a + (b - a) * i / max(T - 1, 1)) ** power for i in range(T)]
+
+
+def require(fine: bool, what: str) -> None:
+    """Raises ValueError, saying `what`, unless all is `fine`."""
+    if not fine:
+        raise ValueError(what)
 
 
 class DiscreteVP:
@@ -96,8 +98,8 @@ class DiscreteVP:
 
     def __init__(self, betas: Sequence[float]) -> None:
         """Raises ValueError for no betas or one outside 0 <= beta <= 1."""
-        if not betas or not all(0 <= b <= 1 for b in betas):
-            raise ValueError("betas must be a non-empty sequence of numbers between 0 and 1")
+        betas = [float(beta) for beta in betas]
+        require(bool(betas) and all(0 <= beta <= 1 for beta in betas), "betas are a non-empty row between 0 and 1")
         self.hi = len(betas) - 1.0
         abars = accumulate(betas, lambda abar, beta: abar * (1 - beta), initial=1.0)
         self._levels = [Level(float(i - 1), math.sqrt(a), math.sqrt(1 - a)) for i, a in enumerate(abars)][1:]
@@ -107,12 +109,12 @@ class DiscreteVP:
         """The path stretched so that its last level is pure noise and its first stays (Lin et al. 2023,
         arXiv:2305.08891, algorithm 1). Only targets other than eps can start there."""
         first, last = self._levels[0].alpha, self._levels[-1].alpha
+        require(first > last, "a path that ends in pure noise needs two levels")
         abar = [1.0, *(((level.alpha - last) * first / (first - last)) ** 2 for level in self._levels)]
         return DiscreteVP([1 - after / before for before, after in pairwise(abar)])
 
     def level(self, u: float) -> Level:
-        if not self.lo <= u <= self.hi:
-            raise ValueError(f"level {u} lies outside 0 to {self.hi:g}")
+        require(self.lo <= u <= self.hi, f"level {u} lies outside 0 to {self.hi:g}")
         i = int(u)
         if i == u:
             return self._levels[i]
@@ -122,7 +124,7 @@ class DiscreteVP:
     def at(self, lam: float) -> Level:
         j = min(max(bisect_left(self._falling, -lam), 1), len(self._levels) - 1)
         before, after = self._falling[j - 1], self._falling[j]
-        u = j - 1 + (-lam - before) / (after - before) if math.isfinite(after) else float(j)
+        u = j - 1 + (-lam - before) / (after - before) if 0 < after - before < math.inf else float(j)
         return Level(min(max(u, self.lo), self.hi), *_vp(lam))
 
 
@@ -135,13 +137,11 @@ class Flow:
 
     def __init__(self, shift: float = 1.0, clock: Clock = lambda s: s) -> None:
         """Raises ValueError unless shift > 0."""
-        if not shift > 0:
-            raise ValueError(f"shift must be above 0, not {shift}")
+        require(shift > 0, f"shift must be above 0, not {shift}")
         self.shift, self.clock = shift, clock
 
     def level(self, u: float) -> Level:
-        if not 0 <= u <= 1:
-            raise ValueError(f"level {u} lies outside 0 to 1")
+        require(0 <= u <= 1, f"level {u} lies outside 0 to 1")
         bend = 1 + (self.shift - 1) * u
         s = self.shift * u / bend
         return Level(self.clock(s), (1 - u) / bend, s)
@@ -166,13 +166,11 @@ class Karras:
 
     def __init__(self, lo: float = 0.002, hi: float = 80.0, clock: Clock = lambda s: math.log(s) / 4) -> None:
         """Raises ValueError unless 0 < lo < hi."""
-        if not 0 < lo < hi < math.inf:
-            raise ValueError(f"a path runs from some noise to more, not from {lo} to {hi}")
+        require(0 < lo < hi < math.inf, f"a path runs from some noise to more, not from {lo} to {hi}")
         self.lo, self.hi, self.clock = lo, hi, clock
 
     def level(self, u: float) -> Level:
-        if not u >= 0:
-            raise ValueError(f"level {u} lies below 0")
+        require(u >= 0, f"level {u} lies below 0")
         return Level(self.clock(u), 1.0, u) if u else CLEAN
 
     def at(self, lam: float) -> Level:

@@ -49,7 +49,7 @@ def normal(seeds: Tensor, i: int | Tensor, j: int, shape: Sequence[int]) -> Tens
 
 def uniform(seeds: Tensor, i: int | Tensor, j: int, n: int, *, even: bool = False) -> Tensor:
     """Numbers in (0, 1], float32, (B, n), or (B, n + 1) where an `even` number is asked for and n is odd."""
-    step = torch.as_tensor(i, dtype=torch.int64, device=seeds.device).expand_as(seeds)[:, None]
+    step = (i if isinstance(i, Tensor) else torch.full_like(seeds, i)).to(seeds.device)[:, None]
     block = torch.arange(-(-n // 4), device=seeds.device)[None, :]
     counter = (block, torch.full_like(block, j), step & _MASK, (step >> 32) & _MASK)
     words = philox(counter, (seeds[:, None] & _MASK, (seeds[:, None] >> 32) & _MASK))

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .level import Level, Path
+from .level import Level, Path, require
 from .predict import Predict
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Levels: TypeAlias = Sequence[Level]
 Tensors: TypeAlias = "Sequence[Tensor]"
 Terms: TypeAlias = "list[tuple[Tensor, float]]"
 Start: TypeAlias = "Tensor | State"
-Noise: TypeAlias = "Callable[[int, int], Tensor] | None"
+Draw: TypeAlias = "Callable[[int, int], Tensor] | None"
 Chart: TypeAlias = Callable[[Level], tuple[float, float, float, float]]
 Solver: TypeAlias = "Callable[..., Iterator[State]]"
 
@@ -46,7 +46,7 @@ def first_order(
     eta: float = 0.0,
     variance: str = "small",
     renoise: bool = False,
-    noise: Noise = None,
+    noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
     """One call of the network a step: ``x <- r x + (alpha_q - alpha_p r) x0 + std z`` from p to q with r = s / sigma_p,
@@ -55,6 +55,7 @@ def first_order(
     eta = 1 is DDPM with the smaller variance and equals Euler ancestral. `variance` keeps that mean and multiplies std
     by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for learned. `renoise`
     draws all noise anew, std = sigma_q (consistency models)."""
+    require(variance in ("small", "large", "learned"), f"there is no variance {variance!r}")
     now, first = (x.x, x.i) if isinstance(x, State) else (x, 0)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
@@ -69,9 +70,9 @@ def first_order(
 
 class Churn(NamedTuple):
     """Noise added before a step, and removed by it with what was there (Karras et al. 2022, algorithm 2): `amount` over
-    the whole run, where lo <= sigma / alpha <= hi, of standard deviation `noise`."""
+    the whole run, where lo <= sigma / alpha <= hi, of standard deviation `noise`. Without a `path` t stays."""
 
-    amount: float
+    amount: float = 0.0
     lo: float = 0.0
     hi: float = math.inf
     noise: float = 1.0
@@ -86,20 +87,21 @@ def ode(
     chart: float | Chart | None = None,
     churn: Churn | None = None,
     eta: float = 0.0,
-    noise: Noise = None,
+    noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
     """Classical methods for the probability flow in a `chart`: a function from a level to the scale c that divides the
     state, the coordinate k, and the derivatives by k of alpha / c and sigma / c. A number w is c = alpha + w * sigma, k
-    = sigma / c: k-diffusion's for 0, a flow's time for 1, which None takes for runs from (almost) pure noise and flows.
+    = sigma / c: k-diffusion's for 0, a flow's time for 1, which None takes for a run from (almost) pure noise.
 
     euler (order 1); heun (2, two calls a step; Karras et al. 2022, algorithm 1); dpm2 (2, two calls, the second midway
     in log(sigma / alpha); k-diffusion); lms (up to 4, Adams-Bashforth for uneven steps; k-diffusion); pndm (2; three
     Runge-Kutta steps of four calls, midway in the clock of a discrete path, then Adams-Bashforth for even steps; Liu et
     al. 2022, arXiv:2202.09778). `eta` adds noise as in `first_order`, for euler and dpm2 only."""
-    if method not in ("euler", "heun", "dpm2", "lms", "pndm") or (eta and method not in ("euler", "dpm2")):
-        raise ValueError(f"there is no method {method!r} with eta {eta}")
-    w = chart if chart is not None else 1.0 if abs(levels[0].alpha + levels[0].sigma - 1) < 1e-3 else 0.0
+    require(method in ("euler", "heun", "dpm2", "lms", "pndm"), f"there is no method {method!r}")
+    require(not eta or method in ("euler", "dpm2"), f"{method} has no eta")
+    require(not churn or method in ("euler", "heun", "dpm2"), f"{method} has no churn")
+    w = chart if chart is not None else 1.0 if levels[0].alpha < 1e-3 * levels[0].sigma else 0.0
     at = w if callable(w) else lambda level: (c := level.alpha + w * level.sigma, level.sigma / c, -w, 1.0)
 
     def slope(x: Tensor, p: Level, x0: Tensor | None = None) -> Terms:
@@ -115,7 +117,7 @@ def ode(
         p, q = levels[i], levels[i + 1]
         if churn and churn.amount and p.alpha and churn.lo <= p.sigma / p.alpha <= churn.hi:
             lift = min(churn.amount / (len(levels) - 1), math.sqrt(2) - 1)
-            up = _need(path, "path").at(p.lam - math.log1p(lift))
+            up = path.at(p.lam - math.log1p(lift)) if path else p._replace(sigma=p.sigma * (1 + lift))
             added = math.sqrt(up.sigma**2 - (up.alpha * p.sigma / p.alpha) ** 2) * churn.noise
             now, p = (now * (up.alpha / p.alpha)).add_(_need(noise, "noise")(i, 1), alpha=added), up
         x0 = predict(now, p).x0
@@ -153,7 +155,7 @@ def multistep(
     kind: str = "midpoint",
     lower_end: bool = True,
     corrects: bool = False,
-    noise: Noise = None,
+    noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
     """DPM-Solver++ with one call a step (Lu et al. 2022, arXiv:2211.01095): 2M, 3M and, with `sde` = 1, their SDEs. It
@@ -162,6 +164,8 @@ def multistep(
     rule of order 3 has order 2 too, with a smaller error. The order is 1 at first and on the step to clean data; with
     `lower_end` it falls towards the end of a run of fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
     now, first, past = (x.x, x.i, x.past) if isinstance(x, State) else (x, 0, ())
+    require(kind in ("midpoint", "heun") and order in (1, 2, 3), f"there is no rule {kind!r} of order {order}")
+    require(sde >= 0, f"sde is the strength of noise and not negative, as {sde} is")
     n, known = len(levels) - 1, levels[0].alpha > 0  # only estimates at a finite lam tell of a bend
     lowers = lower_end and (corrects or n < 15)
     orders = [min(order, n - i if lowers or not levels[i + 1].sigma else order, max(i + known, 1)) for i in range(n)]
@@ -180,7 +184,7 @@ def multistep(
 
 
 def unipc(
-    predict: Predict, x: Start, levels: Levels, *, order: int = 2, noise: Noise = None, path: Path | None = None
+    predict: Predict, x: Start, levels: Levels, *, order: int = 2, noise: Draw = None, path: Path | None = None
 ) -> Iterator[State]:
     """UniPC-p with B2(h) on x0, one call a step (Zhao et al. 2023, arXiv:2302.04867): `multistep`, where the estimate
     that a step begins with first corrects the step before. The order falls to 1 at the end of every run."""
@@ -194,7 +198,7 @@ def singlestep(
     *,
     eta: float = 0.0,
     noisy_midpoint: bool = False,
-    noise: Noise = None,
+    noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
     """DPM-Solver++(2S) with two calls a step, the second midway in lam (Lu et al. 2022), and the ancestral noise of
@@ -204,7 +208,7 @@ def singlestep(
         p, q = levels[i], levels[i + 1]
         x0 = predict(now, p).x0
         to, std = _split(p, q, eta)
-        if q.sigma:
+        if (q if noisy_midpoint else to).sigma:
             mid = _between(p, q if noisy_midpoint else to, path)
             near, fog = _split(p, mid, eta) if noisy_midpoint else (mid, 0.0)
             half = _step(now, x0, p, near)
@@ -218,8 +222,7 @@ def singlestep(
 
 
 def _need(what: Any, name: str) -> Any:
-    if what is None:
-        raise ValueError(f"this sampler needs a {name}")
+    require(what is not None, f"this sampler needs a {name}")
     return what
 
 
@@ -227,6 +230,7 @@ def _split(p: Level, q: Level, eta: float) -> tuple[Level, float]:
     """(the level to solve to, the standard deviation of the fresh noise that leads from there to q)."""
     if not eta:
         return q, 0.0
+    require(eta > 0, f"eta is the strength of noise and not negative, as {eta} is")
     rho = p.alpha * q.sigma / (q.alpha * p.sigma)
     std = min(eta * q.sigma * math.sqrt(max(1 - rho * rho, 0.0)), q.sigma)
     return q._replace(sigma=math.sqrt(q.sigma**2 - std**2)), std
@@ -294,7 +298,7 @@ def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Leve
     if p.alpha and not clock:
         return way.at((p.lam + q.lam) / 2)
     if clock and way.discrete:
-        return way.level((p.t + q.t) / 2)
+        return way.level((way.at(p.lam).t + way.at(q.lam).t) / 2)
     share = sum(level.sigma / (level.alpha + level.sigma) for level in (p, q)) / 2
     return way.at(math.log(1 / share - 1))
 

@@ -26,7 +26,7 @@ from ..pictures import to_pixels
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..core.solve import Noise as NoiseFn
+    from ..core.solve import Draw
     from ..pictures import Pixels
 
 Track: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
 
         def predict(x: Tensor, level: Level) -> Denoised:
             made.append(level)
-            return Denoised(x)
+            return Denoised(x, torch.zeros_like(x))
 
         for _ in run(row, predict, torch.zeros(1), self.levels, self.model, lambda i, j: torch.zeros(1)):
             pass
@@ -257,7 +257,7 @@ def run(
     x: Tensor,
     levels: Sequence[Level],
     model: Model,
-    noise: NoiseFn,
+    noise: Draw,
     eta: float | None = None,
 ) -> Iterator[State]:
     """A sampler on a model's levels, with the strength of noise that was asked for."""
