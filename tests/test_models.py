@@ -227,6 +227,8 @@ class TestDiffusers:
             for t in scheduler.timesteps:
                 x = scheduler.step(net(x, t).sample, t, x).prev_sample
         assert (state.x - x).norm() / x.norm() < 1e-4
+        drawn = sample(tmp_path / "ddpm", sampler="ddpm", steps=10, count=2)
+        assert drawn.manifest["network_calls"] == 10
 
     def test_zero_terminal_snr(self, folder: Path) -> None:
         file = folder / "scheduler" / "scheduler_config.json"

@@ -41,6 +41,12 @@ def test_each_row_has_its_title() -> None:
 
 
 def test_names_that_say_more() -> None:
+    assert names.sampler("k_euler_a") == names.Named("euler_a")
+    assert names.sampler("k_dpm_2") == names.Named("dpm2")
+    assert (
+        names.sampler("euler_k") == names.sampler("dpmpp_2m_k")._replace(row="euler") == names.Named("euler", "karras")
+    )
+    assert names.sampler("DPM++ 2M SDE Exponential") == names.Named("dpmpp_2m_sde", "exponential")
     assert names.sampler("ddim_trailing") == names.Named("ddim", "trailing")
     assert names.sampler("dpmpp_2s") == names.Named("dpmpp_2s_a", eta=0.0)
 

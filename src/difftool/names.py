@@ -44,6 +44,8 @@ NEAREST = {
     "tcd": "lcm",
 }
 """Samplers of others that have no row here, and the row that comes nearest."""
+SUFFIXES = {"karras": "karras", "exponential": "exponential", "k": "karras"}
+"""What a sampler's name may end in, and the schedule that it means; InvokeAI writes euler_k."""
 SCHEDULES = {
     **dict.fromkeys(("automatic", "uniform", "normal", "discrete", "native"), None),
     **dict.fromkeys(("sgmuniform", "simple"), "trailing"),
@@ -57,15 +59,16 @@ NEAREST_SCHEDULE = {"kloptimal": "karras"}
 def sampler(name: str) -> Named:
     """What a sampler's name says. Raises DifftoolError 2 where there is no such sampler, and names the nearest."""
     plain = _plain(name)
-    for found in (re.sub("^sample|(discrete)?(scheduler)?$", "", plain), plain):
-        found = found.replace("ancestral", "a")
-        row = ({_plain(row.title): name for name, row in SAMPLERS.items()} | _rows(SAMPLERS)).get(found)
-        if row or found in ALIASES:
-            return Named(row) if row else ALIASES[found]
-        if found.endswith("karras") and found != "karras":
-            return sampler(found.removesuffix("karras"))._replace(schedule="karras")
-        if found in NEAREST:
-            raise _missing("sampler", name, NEAREST[found], SAMPLERS)
+    rows = {_plain(row.title): name for name, row in SAMPLERS.items()} | _rows(SAMPLERS)
+    for end, spacing in (("", None), *SUFFIXES.items()):
+        bare = plain.removesuffix(end)
+        for found in (re.sub("^(sample|k)|(discrete)?(scheduler)?$", "", bare), bare):
+            found = found.replace("ancestral", "a")
+            named = Named(rows[found]) if found in rows else ALIASES.get(found)
+            if named is not None and plain.endswith(end):
+                return named._replace(schedule=spacing or named.schedule)
+            if found in NEAREST and plain.endswith(end):
+                raise _missing("sampler", name, NEAREST[found], SAMPLERS)
     raise unknown("sampler", name, SAMPLERS)
 
 

@@ -152,11 +152,12 @@ def test_compare(difftool: Callable, tmp_path: Path) -> None:
     ended = difftool("sample", "--compare", "DDPM,ddim,heun", "--steps", 5, "-o", "c.png")
     assert ended.code == 0
     lines = ended.out.splitlines()
-    assert [line.split()[:3] for line in lines[1:4]] == [["ddpm", "5", "5"], ["ddim", "5", "5"], ["heun", "5", "9"]]
+    assert [line.split()[:3] for line in lines[1:4]] == [["DDPM", "5", "5"], ["ddim", "5", "5"], ["heun", "5", "9"]]
     assert lines[4] == "c.png"
     assert read_png(tmp_path / "c.png")[0].shape[1] > 700
     manifest = difftool("meta", "c.png", "--json").json["data"]["manifest"]
-    assert manifest["settings"]["sampler"] == ["DDPM", "ddim", "heun"]
+    assert [row["sampler"] for row in manifest["compared"]] == ["ddpm", "ddim", "heun"]
+    assert "sampler" not in manifest["settings"]
     told = difftool("sample", "--compare", "ddpm,ddim", "--steps", 5, "--output-dir", "d", "--json").json["data"]
     assert told["outputs"] == [{"path": "d/compare.png"}]
     ddpm, ddim = told["compared"]
@@ -165,6 +166,29 @@ def test_compare(difftool: Callable, tmp_path: Path) -> None:
     assert ddpm["reproduced"]
     assert ddim["reproduced"]
     assert told["settings"]["count"] == 4
+
+
+def test_compare_one_sampler_on_two_schedules(difftool: Callable, tiny_model: Callable[..., Path]) -> None:
+    names = "dpmpp_2m, DPM++ 2M Karras, dpmpp_2s, DPM++ 2S a"
+    told = difftool("sample", tiny_model(), "--compare", names, "--steps", 3, "--count", 2, "--json").json["data"]
+    rows = [[row[key] for key in ("name", "sampler", "schedule", "eta")] for row in told["compared"]]
+    assert rows == [
+        ["dpmpp_2m", "dpmpp_2m", "trailing", None],
+        ["DPM++ 2M Karras", "dpmpp_2m", "karras", None],
+        ["dpmpp_2s", "dpmpp_2s_a", "trailing", 0.0],
+        ["DPM++ 2S a", "dpmpp_2s_a", "trailing", 1.0],
+    ]
+
+
+def test_a_prediction_of_the_noise_cannot_start_at_pure_noise(
+    difftool: Callable, refused: Callable, tiny_model: Callable[..., Path]
+) -> None:
+    folder = tiny_model(target="eps")
+    config = json.loads((folder / "config.json").read_text())
+    config["path"]["zero_snr"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(2, "sample", folder, says="--schedule leading")
+    assert difftool("sample", folder, "--schedule", "leading", "--steps", 3, "--count", 1).code == 0
 
 
 def test_compare_dry(difftool: Callable, tmp_path: Path) -> None:
@@ -206,6 +230,7 @@ class TestWrongInput:
             (["--compare", ""], 2, "unknown sampler"),
             (["--compare", "ddim,,ddpm"], 2, "unknown sampler"),
             (["--compare", "ddim,DDIM"], 2, "compared with itself"),
+            (["--compare", "ddim", "--count", "1"], 2, "at least 2 starts"),
             (["--compare", "ddim,ddpm", "--sampler", "heun"], 2, "exclude each other"),
             (["--compare", "ddim,ddpm", "--trajectory"], 2, "exclude each other"),
             (["--compare", "ddim,ddpm", "-o", "a.jpg"], 2, "PNG"),

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import difftool
 from difftool.errors import DifftoolError
+from difftool.image import compare as compare_module
 from difftool.image.compare import DRAWS, compare
 
 Make = Callable[..., Path]
@@ -24,7 +26,7 @@ def test_the_experiment_of_ddpm_and_ddim(tiny_model: Make) -> None:
     assert 0.2 < ddpm.diversity < 1.5
     assert ddpm.reproduced
     assert ddim.reproduced
-    assert ddpm.network_calls == ddim.network_calls == 6
+    assert ddpm.plan.calls == ddim.plan.calls == 6
 
 
 def test_the_first_draw_is_what_sample_draws(tiny_model: Make) -> None:
@@ -55,9 +57,29 @@ def test_batches_and_progress(tiny_model: Make) -> None:
     large = compare(["heun", "ddim"], model=folder, steps=3, count=5)
     for a, b in zip(small, large, strict=True):
         assert np.abs(a.pixels.astype(int) - b.pixels).max() <= 1
-    assert [one.network_calls for one in large] == [5, 3]
+    assert [one.plan.calls for one in large] == [5, 3]
 
 
 def test_wrong_settings(tiny_model: Make) -> None:
     with pytest.raises(DifftoolError, match="heun has no eta"):
         compare(["ddim", "heun"], model=tiny_model(), eta=0.5)
+
+
+def test_one_start_tells_nothing(tiny_model: Make) -> None:
+    with pytest.raises(DifftoolError, match="at least 2 starts"):
+        compare(["ddim"], model=tiny_model(), count=1)
+
+
+def test_nan_is_an_error(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model()
+    inner = compare_module.plan
+
+    def broken(*args, **options):
+        planned = inner(*args, **options)
+        with torch.no_grad():
+            next(planned.model.net.parameters()).fill_(float("nan"))
+        return planned
+
+    monkeypatch.setattr(compare_module, "plan", broken)
+    with pytest.raises(DifftoolError, match="not finite"):
+        compare(["ddim"], model=folder, steps=2, count=2)

@@ -29,7 +29,7 @@ class Places(NamedTuple):
 
     @property
     def all(self) -> list[Path]:
-        return [*self.singles, *self.way, *([self.grid] if self.grid else [])]
+        return [*self.way, *self.singles, *([self.grid] if self.grid else [])]
 
 
 def places(

@@ -48,9 +48,9 @@ def _schedule(value: str | None) -> str | None:
 
 
 def _samplers(value: str | None) -> str | None:
-    found = [] if value is None else [names.sampler(name).row for name in value.split(",")]
-    if doubled := next((row for row in found if found.count(row) > 1), None):
-        raise DifftoolError(Exit.USAGE, f"{doubled} is to be compared with itself", "name each sampler once")
+    found = [] if value is None else [names.sampler(name) for name in value.split(",")]
+    if doubled := next((named for named in found if found.count(named) > 1), None):
+        raise DifftoolError(Exit.USAGE, f"{doubled.row} is to be compared with itself", "name each sampler once")
     return value
 
 
@@ -177,7 +177,7 @@ def sample(
         to = output or (output_dir or default_dir("sample", console.run_id)) / "compare.png"
         is_png(to)
         unused([to], overwrite=overwrite)
-        return _compared(console, compare.split(","), model, settings, to, dry_run)
+        return _compared(console, [name.strip() for name in compare.split(",")], model, settings, to, dry_run)
     items = [(k, seed + k) for k in range(settings["count"])]
     to = places("sample", console.run_id, items, output, output_dir, overwrite=overwrite, trajectory=trajectory)
     from ..image.pixels import plan
@@ -203,30 +203,34 @@ def _compared(
         return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])
     with writable(to.parent):
         found = compare(samplers, model=model, track=console.track, **settings)
-        note = manifest("compare", console.run_id, {**found[0].plan.settings, "sampler": samplers})
+        rows = [_row(one) for one in found]
+        own = ("sampler", "steps", "schedule", "eta")
+        common = {key: value for key, value in found[0].plan.settings.items() if key not in own}
+        note = manifest("compare", console.run_id, {**common, "draws": DRAWS}, found[0].plan.model.packages)
         blocks = [(_caption(one), one.pixels[:SHOWN]) for one in found]
-        plot_compared(to, blocks, "a row: one start; a column: fresh noise in the steps", note)
-    rows = [
-        {
-            "sampler": one.sampler,
-            "steps": one.steps,
-            "network_calls": one.network_calls,
-            "seconds": round(one.seconds, 5),
-            "diversity": round(one.diversity, 4),
-            "reproduced": one.reproduced,
-        }
-        for one in found
-    ]
-    head = f"{'sampler':13} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"
+        title = "a row: one start; a column: fresh noise in the steps"
+        plot_compared(to, blocks, title, {**note, "compared": rows})
+    wide = max(len(one.name) for one in found)
+    head = f"{'sampler':{wide}} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"
     lines = [
-        f"{one.sampler:13} {one.steps:5} {one.network_calls:5} {one.seconds * 1000:12.1f} {one.diversity:9.0%}  "
-        + ("every bit" if one.reproduced else "differs")
-        for one in found
+        f"{row['name']:{wide}} {row['steps']:5} {row['network_calls']:5} {row['seconds'] * 1000:12.1f} "
+        f"{row['diversity']:9.0%}  {'every bit' if row['reproduced'] else 'differs'}"
+        for row in rows
     ]
-    outputs = [{"path": str(to)}]
-    data = {"compared": rows, "draws": DRAWS, "outputs": outputs, "settings": note["settings"]}
+    data = {"compared": rows, "outputs": [{"path": str(to)}], "settings": note["settings"]}
     return Result(data, [head, *lines, str(to)], [to])
 
 
+def _row(one: Compared) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        **{key: one.plan.settings[key] for key in ("sampler", "steps", "schedule", "eta")},
+        "network_calls": one.plan.calls,
+        "seconds": round(one.seconds, 5),
+        "diversity": round(one.diversity, 4),
+        "reproduced": one.reproduced,
+    }
+
+
 def _caption(one: Compared) -> str:
-    return f"{one.sampler}: {one.network_calls} calls\ndiversity {one.diversity:.0%}, {one.seconds * 1000:.1f} ms"
+    return f"{one.name}: {one.plan.calls} calls\ndiversity {one.diversity:.0%}, {one.seconds * 1000:.1f} ms"

@@ -131,7 +131,7 @@ def grid(
     of picture-to-picture, as a noise level. For openai, `n` may be counts of steps for equal sections of the levels,
     the clean one first. Steps of no length are left out, so a grid may be shorter. Raises ValueError where a number is
     out of its range, or the path or this n has no such grid."""
-    spacing = {None: path.spacing, "polyexp": "polyexponential"}.get(spacing, spacing)
+    spacing = path.spacing if spacing is None else {"polyexp": "polyexponential"}.get(spacing, spacing)
     counts = list(n) if isinstance(n, Sequence) else [index(n)]
     require(spacing in SPACINGS, f"unknown spacing {spacing!r} (known: {', '.join(SPACINGS)})")
     require(0 < start <= 1, f"a run starts at a share of the noise above 0 and up to 1, not {start}")

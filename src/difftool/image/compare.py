@@ -1,4 +1,4 @@
-"""What a sampler's noise does: pictures from the same start, drawn several times."""
+"""What a sampler's noise does: pictures from the same starts, each drawn several times."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
+from ..errors import DifftoolError, Exit
 from ..pictures import to_pixels
-from .pixels import Plan, Track, batches, plan, states, untracked
+from .pixels import Plan, Track, ended, plan, untracked, walk
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..pictures import Pixels
 
 DRAWS = 4
@@ -22,10 +24,9 @@ DRAWS = 4
 class Compared(NamedTuple):
     """One sampler's pictures and figures."""
 
-    sampler: str
-    steps: int
-    network_calls: int
-    """For one picture."""
+    name: str
+    """As it was given."""
+    plan: Plan
     seconds: float
     """For one picture, in the batches of this run."""
     diversity: float
@@ -35,51 +36,44 @@ class Compared(NamedTuple):
     """Whether the first draw, made again from the same seeds, came out the same to the last bit."""
     pixels: Pixels
     """uint8 (starts, draws, H, W, C)"""
-    plan: Plan
 
 
 def compare(samplers: Sequence[str], *, track: Track = untracked, **settings: Any) -> list[Compared]:
     """Draws pictures from the same starts with each sampler, every start `DRAWS` times with fresh noise in the steps.
 
-    `settings` are those of `pixels.plan`, but for `sampler`; `count` is the number of starts. Raises what `sample`
-    does.
+    `settings` are those of `pixels.plan`, but for `sampler`; `count` is the number of starts, at least 2. Raises what
+    `sample` does.
     """
+    if settings.get("count", 2) < 2:
+        raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starts", "leave out --count")
     plans = [plan(sampler=sampler, **settings) for sampler in samplers]
-    total = sum((DRAWS + 1) * (len(one.levels) - 1) * len(batches(one, one.settings["batch_size"])) for one in plans)
+    total = sum((DRAWS + 1) * one.steps for one in plans)
     ticks = iter(track(range(total), total))
-    return [_compared(one, ticks) for one in plans]
+    found = [_compared(name, one, ticks) for name, one in zip(samplers, plans, strict=True)]
+    next(ticks, None)  # lets the tracker see its end
+    return found
 
 
-def _compared(plan: Plan, ticks: Iterator[Any]) -> Compared:
+def _compared(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
+    first = _drawn(plan, 0, ticks)  # which also warms up
     began = time.monotonic()
     draws = [_drawn(plan, draw, ticks) for draw in range(DRAWS)]
     seconds = (time.monotonic() - began) / (DRAWS * plan.settings["count"])
-    again = _drawn(plan, 0, ticks)
     pixels = np.stack([to_pixels(x) for x in draws], axis=1)
     tones = pixels.astype(float)
     spread = tones.reshape(-1, *tones.shape[2:]).std(0).mean()
-    return Compared(
-        plan.settings["sampler"],
-        plan.settings["steps"],
-        plan.calls,
-        seconds,
-        float(tones.std(1).mean() / spread) if spread else 0.0,
-        bool((again == draws[0]).all()),
-        pixels,
-        plan,
-    )
+    diversity = float(tones.std(1).mean() / spread) if spread else 0.0
+    return Compared(name, plan, seconds, diversity, bool((first == draws[0]).all()), pixels)
 
 
-def _drawn(plan: Plan, draw: int, ticks: Iterator[Any]) -> Any:
-    settings, ends = plan.settings, []
-    for batch in batches(plan, settings["batch_size"]):
-        seeds = [settings["seed"] + k for k in batch]
-        options = {key: settings[key] for key in ("sampler", "eta", "guidance")}
-        fresh = [seed + (draw << 40) for seed in seeds]  # draw 0 is the picture that `sample` draws
-        x = None
-        for state in states(plan.model, plan.levels, seeds, [plan.labels[k] for k in batch], **options, fresh=fresh):
-            if state.i:
-                next(ticks)
-            x = state.x
-        ends.append(x)
+def _drawn(plan: Plan, draw: int, ticks: Iterator[Any]) -> Tensor:
+    """The pictures (count, C, H, W) of one draw, on the CPU; draw 0 is what `sample` draws."""
+    import torch
+
+    ends = []
+    for _, state in walk(plan, plan.settings["batch_size"], fresh=draw << 40):
+        if state.i:
+            next(ticks)
+        if ended(plan, state):
+            ends.append(state.x.cpu())
     return torch.cat(ends)

@@ -66,6 +66,11 @@ class Plan(NamedTuple):
             pass
         return len(made) * (1 if self.settings["guidance"] == 1 else 2)
 
+    @property
+    def steps(self) -> int:
+        """Steps of all batches."""
+        return (len(self.levels) - 1) * len(batches(self, self.settings["batch_size"]))
+
 
 class Frame(NamedTuple):
     """Where the first pictures of a run stand: uint8 (N, H, W, C)."""
@@ -138,6 +143,10 @@ def plan(
         levels = grid(opened.path, steps, spacing)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
+    a, b = opened.target(levels[0])
+    if a * levels[0].alpha == b * levels[0].sigma:
+        what = f"{opened.name} predicts the noise, which says nothing at pure noise, where {spacing} starts"
+        raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
     fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS))
     settings = {
         "model": opened.source,
@@ -298,35 +307,47 @@ def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[
     return [batch for batch in every if only is None or not set(batch).isdisjoint(only)]
 
 
+def walk(plan: Plan, size: int, only: Collection[int] | None = None, fresh: int = 0) -> Iterator[tuple[range, State]]:
+    """(batch, state) at the start and after each step of every batch; the noise of the steps has the pictures' seeds +
+    `fresh`."""
+    settings = plan.settings
+    options = {key: settings[key] for key in ("sampler", "eta", "guidance")}
+    for batch in batches(plan, size, only):
+        seeds, labels = [settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
+        noise = [seed + fresh for seed in seeds]
+        for state in states(plan.model, plan.levels, seeds, labels, **options, fresh=noise):
+            yield batch, state
+
+
+def ended(plan: Plan, state: State) -> bool:
+    """Whether a batch is drawn. Raises DifftoolError 1 where that left numbers that are not finite."""
+    if state.i < len(plan.levels) - 1:
+        return False
+    if not state.x.isfinite().all():
+        what = "the network returned numbers that are not finite"
+        raise DifftoolError(Exit.FAILED, what, "try --dtype fp32, or train it again")
+    return True
+
+
 def _drawn(
     plan: Plan, size: int, only: Collection[int] | None, track: Track, frames: int
 ) -> tuple[Pixels, list[dict[str, Any]], list[Frame]]:
-    settings, wanted = plan.settings, batches(plan, size, only)
-
     done, items, way = [], [], []
-    last = len(plan.levels) - 1
+    last, wanted = len(plan.levels) - 1, batches(plan, size, only)
     shown = {round(k * last / (frames - 1)) for k in range(frames)} if frames else set()
 
     def steps() -> Iterator[tuple[range, State]]:
-        for batch in wanted:
-            seeds, labels = [settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
-            options = {key: settings[key] for key in ("sampler", "eta", "guidance")}
-            for state in states(plan.model, plan.levels, seeds, labels, **options):
-                if state.i in shown and batch is wanted[0]:
-                    way.append(_frame(state))
-                if state.i:
-                    yield batch, state
+        for batch, state in walk(plan, size, only):
+            if state.i in shown and batch == wanted[0]:
+                way.append(_frame(state))
+            if state.i:
+                yield batch, state
 
     for batch, state in track(steps(), len(wanted) * last):
-        if state.i < last:
-            continue
-        if not state.x.isfinite().all():
-            raise DifftoolError(
-                Exit.FAILED, "the network returned numbers that are not finite", "try --dtype fp32, or train it again"
-            )
-        kept = [k for k in batch if only is None or k in only]
-        done.append(to_pixels(state.x)[[k - batch.start for k in kept]])
-        items += [{"index": k, "seed": settings["seed"] + k, "label": plan.labels[k]} for k in kept]
+        if ended(plan, state):
+            kept = [k for k in batch if only is None or k in only]
+            done.append(to_pixels(state.x)[[k - batch.start for k in kept]])
+            items += [{"index": k, "seed": plan.settings["seed"] + k, "label": plan.labels[k]} for k in kept]
     return np.concatenate(done), items, way
 
 
