@@ -37,6 +37,7 @@ bench: $(VENV)/.installed-test ## every figure of the README but that of trainin
 	$(BIN)/python bench/solve.py
 	$(BIN)/python bench/shell.py
 	$(BIN)/python bench/digits.py
+	$(BIN)/python bench/samplers.py outputs/samplers.png
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test
