@@ -13,6 +13,7 @@ from torch import Tensor
 
 from difftool.core import (
     CLEAN,
+    EDM,
     EPS,
     FLOW,
     SAMPLERS,
@@ -29,6 +30,7 @@ from difftool.core import (
     cfg,
     clip,
     denoiser,
+    edm_scale,
     first_order,
     grid,
     ode,
@@ -178,6 +180,14 @@ def test_figures_that_diffusers_publishes(
     options = {**SAMPLERS[name].defaults, **{key: value for key, value in options.items() if key != "clipped"}}
     states = SAMPLERS[name].solver(predict, ramp(torch.float32), levels, **options, noise=from_generator(0), path=path)
     assert float(last(states).double().abs().sum()) == pytest.approx(total, rel=1e-5)
+
+
+def test_the_figure_that_diffusers_publishes_for_edm() -> None:
+    """EDMEulerScheduler, sigma 80 to 0.002 in 10 steps: the network is fed x in units of unit variance."""
+    levels = grid(Karras(), 10)
+    predict = denoiser(lambda x, t: x * (t / (t + 1))[:, None, None, None], EDM(), scale=edm_scale())
+    end = last(first_order(predict, ramp(torch.float32) * math.sqrt(80**2 + 1), levels))
+    assert float(end.double().abs().sum()) == pytest.approx(34.1855, rel=1e-5)
 
 
 def test_grids_visit_the_stored_times(golden: dict[str, Any]) -> None:
