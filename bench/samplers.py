@@ -17,7 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from difftool.core import SAMPLERS
-from difftool.image.pixels import draw, plan
+from difftool.image.pixels import draw
+from difftool.image.plan import plan
 from difftool.train.data import load
 from difftool.train.judge import frechet
 

@@ -169,8 +169,9 @@ class TestDiffusers:
     def test_it_draws_what_diffusers_draws(self, folder: Path) -> None:
         from diffusers import DDIMScheduler, UNet2DModel
 
+        from difftool.core import grid
         from difftool.core.noise import START, Noise
-        from difftool.image.pixels import grid, states
+        from difftool.image.pixels import states
 
         model = open_model(folder)
         assert model.shape == (3, 8, 12)
@@ -197,8 +198,9 @@ class TestDiffusers:
         from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
         from diffusers.schedulers import scheduling_ddpm
 
+        from difftool.core import grid
         from difftool.core.noise import START, Noise
-        from difftool.image.pixels import grid, states
+        from difftool.image.pixels import states
 
         torch.manual_seed(0)
         net = UNet2DModel(

@@ -11,7 +11,8 @@ import torch
 import difftool
 from difftool.errors import DifftoolError, Exit
 from difftool.image import pixels
-from difftool.image.pixels import draw, plan
+from difftool.image.pixels import draw
+from difftool.image.plan import plan
 
 Make = Callable[..., Path]
 

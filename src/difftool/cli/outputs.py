@@ -12,7 +12,8 @@ from ..files import default_dir, unused, writable
 from .console import Console, Result
 
 if TYPE_CHECKING:
-    from ..image.pixels import Plan, Sampled
+    from ..image.pixels import Sampled
+    from ..image.plan import Plan
 
 
 FRAMES, COLUMNS, ROWS = 51, 11, 4
@@ -125,7 +126,7 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
 
 def dry(plan: Plan, to: Places, only: Collection[int] | None = None) -> Result:
     """What `carry_out` would do and need."""
-    from ..image.pixels import batches
+    from ..image.plan import batches
 
     settings = plan.settings
     parameters = sum(p.numel() for p in plan.model.net.parameters())

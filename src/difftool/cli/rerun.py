@@ -48,7 +48,8 @@ def rerun(
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
     to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite)
-    from ..image.pixels import columns, plan
+    from ..image.pixels import columns
+    from ..image.plan import plan
 
     try:
         planned = plan(**settings)

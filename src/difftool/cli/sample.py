@@ -180,7 +180,7 @@ def sample(
         return _compared(console, [name.strip() for name in compare.split(",")], model, settings, to, dry_run)
     items = [(k, seed + k) for k in range(settings["count"])]
     to = places("sample", console.run_id, items, output, output_dir, overwrite=overwrite, trajectory=trajectory)
-    from ..image.pixels import plan
+    from ..image.plan import plan
 
     planned = plan(model, sampler=sampler or "ddim", **settings)
     if dry_run:
@@ -192,7 +192,7 @@ def _compared(
     console: Console, samplers: list[str], model: str | None, settings: dict[str, Any], to: Path, dry_run: bool
 ) -> Result:
     from ..image.compare import DRAWS, compare
-    from ..image.pixels import plan
+    from ..image.plan import plan
     from ..pictures import plot_compared
 
     if dry_run:

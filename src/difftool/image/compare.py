@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import DifftoolError, Exit
 from ..pictures import to_pixels
-from .pixels import Plan, Track, ended, plan, untracked, walk
+from .pixels import Track, ended, untracked, walk
+from .plan import Plan, plan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,7 @@ class Compared(NamedTuple):
 def compare(samplers: Sequence[str], *, track: Track = untracked, **settings: Any) -> list[Compared]:
     """Draws pictures from the same starts with each sampler, every start `DRAWS` times with fresh noise in the steps.
 
-    `settings` are those of `pixels.plan`, but for `sampler`; `count` is the number of starts, at least 2. Raises what
+    `settings` are those of `plan`, but for `sampler`; `count` is the number of starts, at least 2. Raises what
     `sample` does.
     """
     if settings.get("count", 2) < 2:

@@ -10,66 +10,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from .. import names
-from ..core.grid import grid
 from ..core.guide import cfg, clip
 from ..core.level import Level
 from ..core.noise import START, Noise
-from ..core.predict import Denoised, Predict, denoiser
-from ..core.solve import SAMPLERS, Sampler, State
-from ..device import choose, name_of
-from ..errors import DifftoolError, Exit, is_out_of_memory, unknown
+from ..core.predict import denoiser
+from ..core.solve import SAMPLERS, State
+from ..errors import DifftoolError, Exit, is_out_of_memory
 from ..files import manifest, run_id
-from ..models import Model, open_model
+from ..models import Model
 from ..pictures import to_pixels
+from .plan import Plan, batches, plan, run
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..core.solve import Draw
     from ..pictures import Pixels
 
 Track: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
 """Wraps an iterable of a known length to show how far it is."""
 
-BATCH_VALUES, BATCH_ITEMS = 2**20, 256
-"""Numbers and pictures in a batch where nobody says how large: 21 pictures of 128x128 RGB, 256 small ones."""
-MOST = 10**6
-"""Pictures, steps and pictures at once at most."""
-ALL_LEVELS = 1000
-"""Steps of "all levels" on a path that has no whole ones."""
 WIDEST = 16
 """Columns of a grid at most."""
-ANY = "any"
-"""The label that means all of them."""
-
-
-class Plan(NamedTuple):
-    """A run with every default filled in."""
-
-    model: Model
-    levels: list[Level]
-    labels: list[str | None]
-    settings: dict[str, Any]
-    """The arguments of `plan` that give this plan again."""
-
-    @property
-    def calls(self) -> int:
-        """Calls of the network for one batch, as the sampler makes them."""
-        row, made = SAMPLERS[self.settings["sampler"]], []
-
-        def predict(x: Tensor, level: Level) -> Denoised:
-            made.append(level)
-            return Denoised(x, torch.zeros_like(x))
-
-        for _ in run(row, predict, torch.zeros(1), self.levels, self.model, lambda i, j: torch.zeros(1)):
-            pass
-        return len(made) * (1 if self.settings["guidance"] == 1 else 2)
-
-    @property
-    def steps(self) -> int:
-        """Steps of all batches."""
-        return (len(self.levels) - 1) * len(batches(self, self.settings["batch_size"]))
 
 
 class Frame(NamedTuple):
@@ -96,74 +55,6 @@ class Sampled(NamedTuple):
 def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
     """A `Track` that shows nothing."""
     return items
-
-
-def plan(
-    model: str | Path | None = None,
-    *,
-    sampler: str = "ddim",
-    steps: int | None = None,
-    schedule: str | None = None,
-    eta: float | None = None,
-    guidance: float = 1.0,
-    label: str | None = None,
-    count: int = 16,
-    seed: int = 0,
-    batch_size: int | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    threads: int | None = None,
-) -> Plan:
-    """Opens the model and checks the settings of `sample`, without drawing."""
-    named = names.sampler(sampler)
-    spacing = named.schedule if schedule is None else names.schedule(schedule)
-    row, strength = SAMPLERS[named.row], strength_of(SAMPLERS[named.row])
-    if eta is not None and strength is None:
-        raise DifftoolError(Exit.USAGE, f"{named.row} has no eta", "leave out --eta")
-    if eta is not None and not 0 <= eta <= 1:
-        raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "see difftool sample --help")
-    if not abs(guidance) <= 1e30:
-        raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance for 1")
-    for name, value in (("count", count), ("batch size", batch_size), ("steps", steps)):
-        if value is not None and not 1 <= value <= MOST:
-            what = f"{name} must be at least 1 and at most {MOST:,}, not {value}"
-            raise DifftoolError(Exit.USAGE, what, "see difftool sample --help")
-    where, number = choose(device, dtype, threads)
-    opened = open_model(model, where, number)
-    labels = read_labels(label, opened, count)
-    if guidance != 1 and not (opened.any_label and None not in labels):
-        unknown_any = bool(opened.classes) and not opened.any_label
-        why = "never learned without labels" if unknown_any else "has no label to be guided by here"
-        raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
-    spacing = spacing or opened.path.spacing
-    if steps is None:
-        every = round(opened.path.hi - opened.path.clean) if opened.path.discrete else ALL_LEVELS
-        steps = every if spacing == "all" else row.steps or every
-    try:
-        levels = grid(opened.path, steps, spacing)
-    except ValueError as error:
-        raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
-    a, b = opened.target(levels[0])
-    if a * levels[0].alpha == b * levels[0].sigma:
-        what = f"{opened.name} predicts the noise, which says nothing at pure noise, where {spacing} starts"
-        raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
-    fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS))
-    settings = {
-        "model": opened.source,
-        "sampler": named.row,
-        "steps": steps,
-        "schedule": spacing,
-        "eta": next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or "")),
-        "guidance": float(guidance),
-        "label": label,
-        "count": count,
-        "seed": seed,
-        "batch_size": min(fitting if batch_size is None else batch_size, count),
-        "device": str(where),
-        "dtype": name_of(number),
-        "threads": torch.get_num_threads(),
-    }
-    return Plan(opened, levels, labels, settings)
 
 
 def sample(model: str | Path | None = None, *, track: Track = untracked, **settings: Any) -> Sampled:
@@ -258,53 +149,6 @@ def states(
     noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
     yield State(0, levels[0], start)
     yield from run(SAMPLERS[sampler], predict, start, levels, model, noise, eta)
-
-
-def run(
-    row: Sampler,
-    predict: Predict,
-    x: Tensor,
-    levels: Sequence[Level],
-    model: Model,
-    noise: Draw,
-    eta: float | None = None,
-) -> Iterator[State]:
-    """A sampler on a model's levels, with the strength of noise that was asked for."""
-    options, strength = dict(row.defaults), strength_of(row)
-    if strength and eta is not None:
-        options[strength] = eta
-    if row is SAMPLERS["ddpm"]:
-        options["variance"] = model.variance
-    return row.solver(predict, x, levels, **options, noise=noise, path=model.path)
-
-
-def strength_of(row: Sampler) -> str | None:
-    """The option of a sampler that says how much fresh noise it draws; None where it has none."""
-    return next((key for key in ("eta", "sde") if key in row.defaults), None)
-
-
-def read_labels(label: str | None, model: Model, count: int) -> list[str | None]:
-    """The class of each of `count` pictures: `label` is one, several with commas, "any", or None for all in turn."""
-    if not model.classes:
-        if label not in (None, ANY):
-            raise DifftoolError(Exit.USAGE, f"{model.name} was trained without labels", "leave out --label")
-        return [None] * count
-    known = [*model.classes, *([ANY] if model.any_label else [])]
-    if label is None:
-        names = list(model.classes)
-    else:
-        names = [label] if label in known else [name.strip() for name in label.split(",")]  # "cats, black" may be one
-    for name in names:
-        if name not in known:
-            raise unknown("label", name, known)
-    return [name if name in model.classes else None for name in (names[k % len(names)] for k in range(count))]
-
-
-def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[range]:
-    """The batches of a run in which a picture (or one of `only`) stands."""
-    count = plan.settings["count"]
-    every = [range(first, min(first + size, count)) for first in range(0, count, size)]
-    return [batch for batch in every if only is None or not set(batch).isdisjoint(only)]
 
 
 def walk(plan: Plan, size: int, only: Collection[int] | None = None, fresh: int = 0) -> Iterator[tuple[range, State]]:

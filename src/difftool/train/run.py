@@ -15,7 +15,8 @@ import torch
 from .. import files
 from ..device import name_of
 from ..errors import DifftoolError, Exit
-from ..image.pixels import Track, columns, draw, plan, untracked
+from ..image.pixels import Track, columns, draw, untracked
+from ..image.plan import plan
 from ..models import save_model
 from ..pictures import grid, plot_loss, write_png
 from ..signals import Stop, deferred
