@@ -93,7 +93,8 @@ def test_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str
         (lambda c: c["net"].update(width=8 * 10**6), "of another architecture"),
         (lambda c: c.update(path={"type": "flow", "shift": 1.0, "clock": 1e309}), "among the numbers"),
         (lambda c: c.update(path={"type": "flow", "shift": float("inf"), "clock": 1000}), "does not"),
-        (lambda c: c.update(path={"type": "karras", "lo": 0.0, "hi": 80}), "some noise to more"),
+        (lambda c: c.update(path={"type": "karras", "lo": 0.0, "hi": 80}), "runs from 0.0 to 80"),
+        (lambda c: c.update(path={"type": "karras", "lo": 0.002, "hi": 1e308}), "runs from 0.002 to 1e"),
         (lambda c: c["path"].update(betas="cosin"), "unknown schedule"),
         (lambda c: c["path"].update(T=10**9), "1 to 1,000,000 levels"),
         (lambda c: c["path"].update(zero_snr="no"), "true or false"),
@@ -134,6 +135,16 @@ def test_a_model_of_edm(tiny_model: Callable[..., Path]) -> None:
     assert model.scale is not None
     assert model.scale(model.path.level(0.5)) == pytest.approx(2**0.5)
     assert sample(folder, steps=4, count=2).manifest["settings"]["schedule"] == "karras"
+
+
+def test_an_interrupt_is_no_misfit(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    folder = tiny_model()
+    monkeypatch.setattr("difftool.models.build_path", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_model(folder)
 
 
 def test_paths_of_configs() -> None:

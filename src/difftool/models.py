@@ -89,6 +89,8 @@ def open_model(
     except MISFITS as error:
         if is_out_of_memory(error):
             raise
+        if isinstance(error.__cause__, KeyboardInterrupt):  # which Python wraps while it makes a class
+            raise error.__cause__ from None
         what = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
         raise DifftoolError(
             Exit.FILE, f"the config.json in {folder} {what}", "restore the folder or name another one"
@@ -122,6 +124,8 @@ def build_path(config: Mapping[str, Any]) -> Path:
             config["betas"], config["T"], (config.get("start"), config.get("end")), config.get("zero_snr", False)
         )
     if config["type"] == "karras":
+        if not 1e-9 < config["lo"] < config["hi"] < 1e9:
+            raise ValueError(f"its noise runs from {config['lo']} to {config['hi']}")
         return Karras(config["lo"], config["hi"])
     if config["type"] == "flow":
         clock = config["clock"]

@@ -13,7 +13,7 @@ from .errors import DifftoolError, Exit, unknown
 
 
 class Named(NamedTuple):
-    """What a sampler's name says."""
+    """What a sampler's name says; as text in words of ours."""
 
     row: str
     """Of SAMPLERS."""
@@ -21,6 +21,10 @@ class Named(NamedTuple):
     """Of SPACINGS, where the name has one in it."""
     eta: float | None = None
     """Strength of the noise, where the name means another than the row's."""
+
+    def __str__(self) -> str:
+        eta = None if self.eta is None else f"eta {self.eta:g}"
+        return " ".join(part for part in (self.row, self.schedule, eta) if part)
 
 
 ALIASES = {
@@ -40,6 +44,13 @@ NEAREST = {
     "dpmadaptive": "dpm2",
     "dpmsolversinglestep": "dpmpp_2s_a",
     "deis": "dpmpp_2m",
+    "dpmpp2mv2": "dpmpp_2m",
+    "ipndm": "pndm",
+    "restart": "heun",
+    "sasolver": "dpmpp_2m_sde",
+    "ddiminverse": "ddim",
+    "resmultistep": "dpmpp_2m",
+    "res2s": "dpmpp_2s_a",
     "deismultistep": "dpmpp_2m",
     "tcd": "lcm",
 }
@@ -50,6 +61,7 @@ SCHEDULES = {
     **dict.fromkeys(("automatic", "uniform", "normal", "discrete", "native"), None),
     **dict.fromkeys(("sgmuniform", "simple"), "trailing"),
     "alignyoursteps": "ays",
+    "ddimuniform": "leading",
     "polyexp": "polyexponential",
 }
 """Names of schedules that are more than another spelling; None is the model's own grid."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .errors import DifftoolError, Exit
 from .files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -99,10 +101,12 @@ def parameters(manifest: Mapping[str, Any]) -> str:
     hold a comma, a colon or a line break are quoted as JSON."""
     settings, model, item = manifest["settings"], manifest["model"], manifest.get("item", {})
     height, width = model["size"]
+    row = SAMPLERS[settings["sampler"]]
     fields = {
         "Steps": settings["steps"],
-        "Sampler": SAMPLERS[settings["sampler"]].title,
+        "Sampler": row.title,
         "Schedule type": settings["schedule"].capitalize(),
+        **({"Eta": settings["eta"]} if settings.get("eta") not in (None, *row.defaults.values()) else {}),
         "CFG scale": settings["guidance"],
         "Seed": item.get("seed", settings["seed"]),
         "Size": f"{width}x{height}",
@@ -141,45 +145,51 @@ def plot_compared(
     path: Path, blocks: Sequence[tuple[str, Pixels]], title: str, manifest: Mapping[str, Any] | None = None
 ) -> None:
     """A PNG of blocks side by side, each a caption and pictures (rows, columns, H, W, C)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     across = min(len(blocks), 4)
     down = math.ceil(len(blocks) / across)
     rows, columns = blocks[0][1].shape[:2]
-    figure = Figure(figsize=(3.2 * across, (3.0 * rows / columns + 0.6) * down + 0.4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, (caption, pixels) in enumerate(blocks, 1):
-        axes = figure.add_subplot(down, across, place)
-        sheet = grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
-        axes.imshow(sheet.squeeze(2) if sheet.shape[2] == 1 else sheet, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(caption, fontsize=9, parse_math=False)
-        axes.set_axis_off()
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    with replacing(path) as temporary:
-        metadata = {} if manifest is None else {"difftool": json.dumps(manifest)}
-        figure.savefig(temporary, format="png", metadata=metadata)
+    metadata = {} if manifest is None else {"difftool": json.dumps(manifest)}
+    with _figure(path, 3.2 * across, (3.0 * rows / columns + 0.6) * down + 0.4, metadata) as figure:
+        for place, (caption, pixels) in enumerate(blocks, 1):
+            axes = figure.add_subplot(down, across, place)
+            sheet = grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
+            axes.imshow(sheet.squeeze(2) if sheet.shape[2] == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(caption, fontsize=9, parse_math=False)
+            axes.set_axis_off()
+        figure.suptitle(title, fontsize=10, parse_math=False)
 
 
 def plot_loss(path: Path, images: Sequence[float], losses: Sequence[float], title: str) -> None:
     """A PNG of the training loss against the pictures seen, with the raw values behind their running mean."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    if losses:
-        window = np.ones(max(len(losses) // 20, 1))
-        mean = np.convolve(losses, window, "same") / np.convolve(np.ones(len(losses)), window, "same")
-        axes.plot(images, losses, color="0.8", linewidth=1, label="each log line")
-        axes.plot(images, mean, color="tab:blue", label=f"mean of {len(window)}")
-        axes.legend()
-    axes.set(xlabel="pictures seen", ylabel="loss")
-    axes.xaxis.set_major_formatter(EngFormatter())
-    axes.set_title(title, parse_math=False)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    with _figure(path, 8, 4.5) as figure:
+        axes = figure.add_subplot()
+        if losses:
+            window = np.ones(max(len(losses) // 20, 1))
+            mean = np.convolve(losses, window, "same") / np.convolve(np.ones(len(losses)), window, "same")
+            axes.plot(images, losses, color="0.8", linewidth=1, label="each log line")
+            axes.plot(images, mean, color="tab:blue", label=f"mean of {len(window)}")
+            axes.legend()
+        axes.set(xlabel="pictures seen", ylabel="loss")
+        axes.xaxis.set_major_formatter(EngFormatter())
+        axes.set_title(title, parse_math=False)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float, metadata: Mapping[str, str] | None = None) -> Iterator[Figure]:
+    """A figure of so many inches, written as PNG in the end; whatever settings of matplotlib the caller has, it has
+    none."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", metadata=dict(metadata or {}))

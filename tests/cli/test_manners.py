@@ -337,6 +337,21 @@ class TestConfiguration:
         (tmp_path / "difftool.toml").rename(tmp_path / "other.toml")
         refused(2, "sample", "--dry-run", "--config", "other.toml", says=says)
 
+    def test_what_is_overruled_overrules_nothing(
+        self, difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """--trajectory beats the comparison in the environment, which then does not beat the sampler in the file."""
+        (tmp_path / "difftool.toml").write_text("[sample]\nsampler = 'heun'\n")
+        monkeypatch.setenv("DIFFTOOL_SAMPLE_COMPARE", "ddim,ddpm")
+        told = difftool("sample", "--trajectory", "--dry-run", "--json").json["data"]
+        assert told["settings"]["sampler"] == "heun"
+
+    def test_no_is_no_rival(self, difftool: Callable, tmp_path: Path) -> None:
+        (tmp_path / "mine.toml").write_text("[sample]\nhalf = false\n")
+        (tmp_path / "difftool.toml").write_text("[sample]\ndtype = 'bf16'\n")
+        told = difftool("sample", "--config", "mine.toml", "--dry-run", "--json").json["data"]
+        assert told["settings"]["dtype"] == "bf16"
+
     def test_a_device_is_no_file_of_settings(self, refused: Callable) -> None:
         refused(4, "sample", "--dry-run", "--config", "/dev/full", says="no file of settings")
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,11 +151,31 @@ def test_the_way_there_in_colour(difftool: Callable, tiny_model: Callable[..., P
     assert difftool("sample", folder, "--steps", 3, "--count", 2, "--trajectory", "-o", "a.png").code == 0
 
 
+def test_a_strip_is_no_picture_to_make_again(difftool: Callable, refused: Callable) -> None:
+    assert difftool("sample", "--steps", 2, "--count", 2, "--trajectory", "-o", "a.png").code == 0
+    refused(4, "rerun", "a-trajectory.png", says="that this version can repeat")
+
+
+def test_figures_heed_no_settings_of_the_caller(
+    difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("sample", "--compare", "ddim,euler_a", "--steps", 2, "--count", 2)
+    assert difftool(*args, "-o", "a.png").code == 0
+    (tmp_path / "matplotlibrc").write_text("savefig.dpi: 20\nfigure.facecolor: red\nfont.size: nonsense\n")
+    code = "from difftool.cli.app import main; import sys; sys.exit(main(sys.argv[1:]))"
+    env = {**os.environ, "HOME": "/proc/none", "MPLCONFIGDIR": "/proc/none"}
+    command = [sys.executable, "-c", code, *map(str, args), "-q", "-o", "b.png"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_png(tmp_path / "a.png")[0].shape == read_png(tmp_path / "b.png")[0].shape
+    assert (read_png(tmp_path / "b.png")[0][0, 0] == 255).all()
+
+
 def test_compare(difftool: Callable, tmp_path: Path) -> None:
     ended = difftool("sample", "--compare", "DDPM,ddim,heun", "--steps", 5, "-o", "c.png")
     assert ended.code == 0
     lines = ended.out.splitlines()
-    assert [line.split()[:3] for line in lines[1:4]] == [["DDPM", "5", "5"], ["ddim", "5", "5"], ["heun", "5", "9"]]
+    assert [line.split()[:3] for line in lines[1:4]] == [["ddpm", "5", "5"], ["ddim", "5", "5"], ["heun", "5", "9"]]
     assert lines[4] == "c.png"
     assert read_png(tmp_path / "c.png")[0].shape[1] > 700
     manifest = difftool("meta", "c.png", "--json").json["data"]["manifest"]
@@ -174,9 +197,9 @@ def test_compare_one_sampler_on_two_schedules(difftool: Callable, tiny_model: Ca
     rows = [[row[key] for key in ("name", "sampler", "schedule", "eta")] for row in told["compared"]]
     assert rows == [
         ["dpmpp_2m", "dpmpp_2m", "trailing", None],
-        ["DPM++ 2M Karras", "dpmpp_2m", "karras", None],
-        ["dpmpp_2s", "dpmpp_2s_a", "trailing", 0.0],
-        ["DPM++ 2S a", "dpmpp_2s_a", "trailing", 1.0],
+        ["dpmpp_2m karras", "dpmpp_2m", "karras", None],
+        ["dpmpp_2s_a eta 0", "dpmpp_2s_a", "trailing", 0.0],
+        ["dpmpp_2s_a", "dpmpp_2s_a", "trailing", 1.0],
     ]
 
 
@@ -231,6 +254,7 @@ class TestWrongInput:
             (["--compare", "ddim,,ddpm"], 2, "unknown sampler"),
             (["--compare", "ddim,DDIM"], 2, "compared with itself"),
             (["--compare", "ddim", "--count", "1"], 2, "at least 2 starts"),
+            (["--compare", "ddim", "--count", "1", "--dry-run"], 2, "at least 2 starts"),
             (["--compare", "ddim,ddpm", "--sampler", "heun"], 2, "exclude each other"),
             (["--compare", "ddim,ddpm", "--trajectory"], 2, "exclude each other"),
             (["--compare", "ddim,ddpm", "-o", "a.jpg"], 2, "PNG"),

@@ -52,7 +52,8 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, A
                 )
                 raise DifftoolError(Exit.USAGE, what, f"see difftool {command} --help")
             found[name] = _checked(path, key, value, annotations[name])
-        overruled = {name for group in EXCLUSIVE if found.keys() & set(group) for name in group}
+        said = {name for name, value in found.items() if value is not False}
+        overruled = {name for group in EXCLUSIVE if said & set(group) for name in group}
         merged = {name: value for name, value in merged.items() if name not in overruled} | found
     ctx.default_map = merged
 
@@ -62,16 +63,18 @@ def settle(ctx: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     else in the environment, else in a file. Raises DifftoolError 2 where two were said in one place."""
     settled = dict(options)
     names = {param.name: param for param in ctx.command.params}
-    for group in EXCLUSIVE:
-        given = {name: settled[name] for name in group if settled.get(name) not in (None, False)}
-        ranks = {name: RANKS.get(ctx.get_parameter_source(name).name, 0) for name in given}
-        said = [name for name, rank in ranks.items() if rank and rank == max(ranks.values())]
-        if len(said) > 1:
-            what = " and ".join(_name(names[name]) for name in said)
+    told = {name for group in EXCLUSIVE for name in group if settled.get(name) not in (None, False)}
+    ranks = {name: RANKS.get(ctx.get_parameter_source(name).name, 0) for name in told}
+    kept: list[str] = []
+    for name in sorted((name for name in told if ranks[name]), key=lambda name: -ranks[name]):
+        rival = next((one for one in kept if any({one, name} <= set(group) for group in EXCLUSIVE)), None)
+        if rival is None:
+            kept.append(name)
+        elif ranks[rival] > ranks[name]:
+            settled[name] = names[name].default
+        else:
+            what = " and ".join(_name(param) for param in ctx.command.params if param.name in (name, rival))
             raise DifftoolError(Exit.USAGE, f"{what} exclude each other", "give one of them")
-        for name in given if said else ():
-            if name not in said:
-                settled[name] = names[name].default
     return settled
 
 

@@ -61,6 +61,7 @@ class Console:
         log.setLevel(logging.DEBUG if verbose or debug else logging.WARNING if quiet else logging.INFO)
         if not debug:
             warnings.simplefilter("ignore")
+            logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
             for name, value in _SILENCE.items():
                 os.environ.setdefault(name, value)
 

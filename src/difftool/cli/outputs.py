@@ -97,7 +97,7 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
             few = [drawn.way[k] for k in sorted({round(k * last / (COLUMNS - 1)) for k in range(COLUMNS)})]
             shown = range(min(ROWS, len(few[0].state)))
             moments = [np.stack([part[k] for k in shown for part in (at.state, at.estimate)]) for at in few]
-            write_png(to.way[0], strip(moments), drawn.manifest)
+            write_png(to.way[0], strip(moments), {**drawn.manifest, "command": "sample --trajectory"})
             write_gif(to.way[1], [grid(at.state, columns(drawn)) for at in drawn.way])
         if to.grid is not None:
             write_png(to.grid, grid(drawn.pixels, columns(drawn)), drawn.manifest)

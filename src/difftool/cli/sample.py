@@ -50,7 +50,7 @@ def _schedule(value: str | None) -> str | None:
 def _samplers(value: str | None) -> str | None:
     found = [] if value is None else [names.sampler(name) for name in value.split(",")]
     if doubled := next((named for named in found if found.count(named) > 1), None):
-        raise DifftoolError(Exit.USAGE, f"{doubled.row} is to be compared with itself", "name each sampler once")
+        raise DifftoolError(Exit.USAGE, f"{doubled} is to be compared with itself", "name each sampler once")
     return value
 
 
@@ -177,7 +177,7 @@ def sample(
         to = output or (output_dir or default_dir("sample", console.run_id)) / "compare.png"
         is_png(to)
         unused([to], overwrite=overwrite)
-        return _compared(console, [name.strip() for name in compare.split(",")], model, settings, to, dry_run)
+        return _compared(console, compare.split(","), model, settings, to, dry_run)
     items = [(k, seed + k) for k in range(settings["count"])]
     to = places("sample", console.run_id, items, output, output_dir, overwrite=overwrite, trajectory=trajectory)
     from ..image.plan import plan
@@ -191,13 +191,11 @@ def sample(
 def _compared(
     console: Console, samplers: list[str], model: str | None, settings: dict[str, Any], to: Path, dry_run: bool
 ) -> Result:
-    from ..image.compare import DRAWS, compare
-    from ..image.plan import plan
+    from ..image.compare import DRAWS, compare, plans
     from ..pictures import plot_compared
 
     if dry_run:
-        plans = [plan(model, sampler=sampler, **settings) for sampler in samplers]
-        calls = {one.settings["sampler"]: one.calls for one in plans}
+        calls = {name: one.calls for name, one in plans(samplers, model=model, **settings).items()}
         told = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
         summary = [f"would compare {told}: {settings['count']} starts, {DRAWS} draws of each", f"would write {to}"]
         return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])

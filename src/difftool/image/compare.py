@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import names
 from ..errors import DifftoolError, Exit
 from ..pictures import to_pixels
 from .pixels import Track, ended, untracked, walk
@@ -26,7 +27,7 @@ class Compared(NamedTuple):
     """One sampler's pictures and figures."""
 
     name: str
-    """As it was given."""
+    """The sampler's, with the schedule and the eta that came with the name it was given by."""
     plan: Plan
     seconds: float
     """For one picture, in the batches of this run."""
@@ -39,18 +40,24 @@ class Compared(NamedTuple):
     """uint8 (starts, draws, H, W, C)"""
 
 
+def plans(samplers: Sequence[str], **settings: Any) -> dict[str, Plan]:
+    """The plan for each of these samplers, by its name in our words; `settings` are those of `plan`, `count` at least
+    2."""
+    if settings.get("count", 2) < 2:
+        raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starts", "leave out --count")
+    return {str(names.sampler(sampler)): plan(sampler=sampler, **settings) for sampler in samplers}
+
+
 def compare(samplers: Sequence[str], *, track: Track = untracked, **settings: Any) -> list[Compared]:
     """Draws pictures from the same starts with each sampler, every start `DRAWS` times with fresh noise in the steps.
 
-    `settings` are those of `plan`, but for `sampler`; `count` is the number of starts, at least 2. Raises what
-    `sample` does.
+    `settings` are those of `plan`, but for `sampler`; `count` is the number of starts, at least 2. Raises what `sample`
+    does.
     """
-    if settings.get("count", 2) < 2:
-        raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starts", "leave out --count")
-    plans = [plan(sampler=sampler, **settings) for sampler in samplers]
-    total = sum((DRAWS + 1) * one.steps for one in plans)
+    wanted = plans(samplers, **settings)
+    total = sum((DRAWS + 1) * one.steps for one in wanted.values())
     ticks = iter(track(range(total), total))
-    found = [_compared(name, one, ticks) for name, one in zip(samplers, plans, strict=True)]
+    found = [_compared(name, one, ticks) for name, one in wanted.items()]
     next(ticks, None)  # lets the tracker see its end
     return found
 
