@@ -261,7 +261,7 @@ def _exponential(
     base = q.alpha - p.alpha * r
     if len(outs) > 2 or not mean:
         moments = [1.0]
-        for j in range(1, len(outs)):  # by parts; the step is q.lam - p.lam wide, and more in an SDE
+        for j in range(1, len(outs)):  # alpha_q / base - j M_(j-1) / width, by parts; an SDE's step is wider than h
             moments.append(q.alpha / base - j * moments[-1] / math.log(q.alpha / (p.alpha * r)))
         moments[2:] = [bend * moment for moment in moments[2:]]
     return _sum([(x, r), *((out, base * w) for out, w in zip(outs, _quadrature(nodes, moments), strict=True))])
