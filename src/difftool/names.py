@@ -28,8 +28,6 @@ class Named(NamedTuple):
 
 
 ALIASES = {
-    "kdpm2": Named("dpm2"),
-    "kdpm2a": Named("dpm2_a"),
     "dpmpp2s": Named("dpmpp_2s_a", eta=0.0),
     "dpmsolvermultistep": Named("dpmpp_2m"),
     "dpmsolversde": Named("dpmpp_sde"),

@@ -11,7 +11,7 @@ import typer
 from ..errors import DifftoolError, Exit
 from ..files import versions
 from .console import Console, Result
-from .options import DryRun, Output, OutputDir, Overwrite
+from .options import MOST, DryRun, Output, OutputDir, Overwrite
 from .outputs import carry_out, dry, places
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,6 @@ def rerun(
     return told._replace(data={**told.data, "identical": identical, "versions_changed": changed}, summary=summary)
 
 
-MOST = 10**6
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("model", "sampler", "schedule", "device", "dtype"), (str,)),
     **dict.fromkeys(("steps", "count", "batch_size", "threads", "seed"), (int,)),

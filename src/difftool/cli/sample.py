@@ -38,7 +38,9 @@ COUNT, STARTS, SHOWN = 16, 4, 6
 
 
 def _sampler(value: str | None) -> str | None:
-    return None if value is None else names.sampler(value) and value
+    if value is not None:
+        names.sampler(value)
+    return value
 
 
 def _schedule(value: str | None) -> str | None:

@@ -34,7 +34,6 @@ WIDEST = 16
 class Frame(NamedTuple):
     """Where the first pictures of a run stand: uint8 (N, H, W, C)."""
 
-    step: int
     state: Pixels
     estimate: Pixels
     """The clean pictures that the network sees in it."""
@@ -198,4 +197,4 @@ def _drawn(
 def _frame(state: State) -> Frame:
     # a state of more than unit variance is shown with it
     seen = state.x / max(1.0, math.hypot(state.level.alpha, state.level.sigma))
-    return Frame(state.i, to_pixels(seen), to_pixels(torch.zeros_like(seen) if state.x0 is None else state.x0))
+    return Frame(to_pixels(seen), to_pixels(torch.zeros_like(seen) if state.x0 is None else state.x0))
