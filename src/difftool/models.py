@@ -192,23 +192,27 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> Non
 
 def fits(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
     """Raises DifftoolError 4, naming the first difference, unless names and shapes are exactly the network's own."""
-    own = net.state_dict()
+    own, given = ({name: tuple(t.shape) for name, t in side.items()} for side in (net.state_dict(), tensors))
+    same_shapes(own, given, origin, "take the config.json it was saved with")
+
+
+def same_shapes(
+    needed: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], origin: FilePath, hint: str
+) -> None:
+    """Raises DifftoolError 4, naming the first difference, unless the tensors `given` in a file are those `needed`, by
+    name and shape."""
     differences = [
-        *(f"it lacks {name}" for name in own if name not in tensors),
-        *(f"it has {name}, which the network has not" for name in tensors if name not in own),
+        *(f"it lacks {name}" for name in needed if name not in given),
+        *(f"it has {name}, which the network has not" for name in given if name not in needed),
         *(
-            f"{name} has the shape {list(tensors[name].shape)}, not {list(own[name].shape)}"
-            for name in own
-            if name in tensors and tensors[name].shape != own[name].shape
+            f"{name} has the shape {list(given[name])}, not {list(needed[name])}"
+            for name in needed
+            if name in given and given[name] != needed[name]
         ),
     ]
     if differences:
         more = f" (and {len(differences) - 1} more)" if differences[1:] else ""
-        raise DifftoolError(
-            Exit.FILE,
-            f"{origin} is of another architecture: {differences[0]}{more}",
-            "take the config.json it was saved with",
-        )
+        raise DifftoolError(Exit.FILE, f"{origin} is of another architecture: {differences[0]}{more}", hint)
 
 
 def _diffusers_config(folder: FilePath) -> FilePath | None:

@@ -1,0 +1,112 @@
+"""From text and a voice to codes of speech, one after the other: a GPT-2 with two tables of positions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import AttentionBlock, Linear, attention, embedding
+
+STOP_TEXT = 0
+
+
+class Block(nn.Module):
+    """A block of GPT-2: causal attention and a perceptron, each after its norm."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.ln_1 = nn.LayerNorm(dim)
+        self.attn = nn.ModuleDict({"c_attn": Linear(dim, 3 * dim), "c_proj": Linear(dim, dim)})
+        self.ln_2 = nn.LayerNorm(dim)
+        self.mlp = nn.ModuleDict({"c_fc": Linear(dim, 4 * dim), "c_proj": Linear(4 * dim, dim)})
+
+    def forward(self, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
+        t = x.shape[1]
+        q, k, v = self.attn["c_attn"](self.ln_1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        if cache is not None:
+            cache[0, :, :, start : start + t], cache[1, :, :, start : start + t] = k, v
+            k, v = cache[:, :, :, : start + t]
+        if t > 1 and start:
+            raise ValueError("several positions at once can only be the first ones")
+        h = F.scaled_dot_product_attention(q, k, v, is_causal=True) if t > 1 else attention(q, k, v)
+        x = x + self.attn["c_proj"](h.transpose(1, 2).flatten(2))
+        return x + self.mlp["c_proj"](F.gelu(self.mlp["c_fc"](self.ln_2(x)), approximate="tanh"))
+
+
+class UnifiedVoice(nn.Module):
+    """The decoder. A sequence is the voice, the text, and the codes; `codes` counts two more than there are, which
+    start and stop them."""
+
+    def __init__(
+        self,
+        layers: int = 30,
+        dim: int = 1024,
+        heads: int = 16,
+        text_tokens: int = 255,
+        codes: int = 8194,
+        text_positions: int = 404,
+        code_positions: int = 608,
+    ) -> None:
+        super().__init__()
+        self.heads, self.start_text, self.start_code, self.stop_code = heads, text_tokens, codes - 2, codes - 1
+        self.text_embedding = embedding(text_tokens + 1, dim)
+        self.text_positions = embedding(text_positions, dim)
+        self.code_embedding = embedding(codes, dim)
+        self.code_positions = embedding(code_positions, dim)
+        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
+        self.ln_f = nn.LayerNorm(dim)
+        self.final_norm = nn.LayerNorm(dim)
+        self.code_head = Linear(dim, codes)
+
+    def prefix(self, voice: Tensor, text: Tensor) -> Tensor:
+        """What stands before the codes: a voice (B, dim) from `ConditioningEncoder` and the tokens of a text (B, N) as
+        (B, N + 4, dim). The text is begun by one token and ended by two, as the network learned it."""
+        text = F.pad(F.pad(text, (1, 0), value=self.start_text), (0, 2), value=STOP_TEXT)
+        embedded = self.text_embedding(text) + self.text_positions.weight[: text.shape[1]]
+        return torch.cat([voice[:, None], embedded], dim=1)
+
+    def embed(self, codes: Tensor, first: int = 0) -> Tensor:
+        """Codes (B, M), the first of them at a position (the code that starts is at 0), as (B, M, dim)."""
+        return self.code_embedding(codes) + self.code_positions.weight[first : first + codes.shape[1]]
+
+    def new_cache(self, batch: int, room: int) -> Tensor:
+        """Keys and values of `room` positions: (layers, 2, batch, heads, room, dim / heads)."""
+        weight = self.code_head.weight
+        shape = (len(self.blocks), 2, batch, self.heads, room, self.code_head.in_features // self.heads)
+        return torch.empty(shape, dtype=weight.dtype, device=weight.device)
+
+    def forward(self, x: Tensor, cache: Tensor | None = None, start: int = 0) -> Tensor:
+        """Hidden states (B, T, dim) of embedded positions (B, T, dim), each from itself and those before it. With a
+        `cache` the positions are kept in it from `start` on, and those before `start` are taken from there; one
+        position at a time unless start is 0."""
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if cache is None else cache[i], start)
+        return self.final_norm(self.ln_f(x))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., dim) to (..., codes), float32: the next code."""
+        return self.code_head(hidden).float()
+
+    def latents(self, voice: Tensor, text: Tensor, codes: Tensor) -> Tensor:
+        """Hidden states (B, M, dim) from which each of the codes (B, M) is predicted, given those before it: what
+        `DiffusionTts` is told."""
+        before = self.embed(F.pad(codes[:, :-1], (1, 0), value=self.start_code))
+        prefix = self.prefix(voice, text)
+        return self(torch.cat([prefix, before], dim=1))[:, prefix.shape[1] :]
+
+
+class ConditioningEncoder(nn.Module):
+    """A voice for `UnifiedVoice` from the mels of reference clips: (clips, mels, T) to (1, dim)."""
+
+    def __init__(self, dim: int = 1024, heads: int = 16, mels: int = 80) -> None:
+        super().__init__()
+        self.init = Linear(mels, dim)
+        self.attn = nn.ModuleList(AttentionBlock(dim, heads) for _ in range(6))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        h = self.init(clips.transpose(1, 2)).float()
+        for block in self.attn:
+            h = block(h)
+        return h[:, 0].mean(0, keepdim=True)

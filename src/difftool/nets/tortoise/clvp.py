@@ -1,0 +1,91 @@
+"""How well codes of speech fit a text: CLIP for voices."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import Linear, attention, embedding
+
+HEAD, ROTARY = 64, 32
+"""Channels of a head, and how many of them carry the position."""
+
+
+class RMSNorm(nn.Module):
+    """x over its root mean square, times g."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.square().mean(-1, keepdim=True).clamp(min=1e-16).rsqrt() * self.g
+
+
+class Attention(nn.Module):
+    """Attention as a residual, in which queries, keys and values alike are turned by their position (Su et al. 2021,
+    arXiv:2104.09864)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = RMSNorm(dim)
+        self.to_qkv = Linear(dim, 3 * heads * HEAD, bias=False)
+        self.to_out = Linear(heads * HEAD, dim)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """`cos` and `sin` of the angles, (T, ROTARY / 2)."""
+        qkv = self.to_qkv(self.norm(x)).unflatten(2, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        a, b, rest = qkv.split((ROTARY // 2, ROTARY // 2, HEAD - ROTARY), dim=-1)
+        turned = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(qkv.dtype)
+        h = attention(*torch.cat([turned, rest], dim=-1).unbind(0))
+        return x + self.to_out(h.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """A gated perceptron (GEGLU; Shazeer 2020, arXiv:2002.05202) as a residual."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim)
+        self.gated = Linear(dim, 4 * dim)
+        self.out = Linear(2 * dim, dim)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        h, gate = self.gated(self.norm(x)).chunk(2, dim=-1)
+        return x + self.out(h * F.gelu(gate))
+
+
+class Encoder(nn.Module):
+    """Tokens (B, T) to a unit vector (B, dim) each row."""
+
+    def __init__(self, tokens: int, dim: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.emb = embedding(tokens, dim)
+        self.blocks = nn.ModuleList([Attention(dim, heads), FeedForward(dim)][i % 2] for i in range(2 * layers))
+        self.norm = nn.LayerNorm(dim)
+        self.to_latent = Linear(dim, dim, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.emb(tokens)
+        steps = torch.arange(ROTARY // 2, device=x.device) * (2 / ROTARY)
+        angles = torch.arange(tokens.shape[1], device=x.device)[:, None] / 10_000.0**steps
+        for block in self.blocks:
+            x = block(x, angles.cos(), angles.sin())
+        return F.normalize(self.to_latent(self.norm(x).mean(1)).float(), dim=-1)
+
+
+class CLVP(nn.Module):
+    """Scores (B,) of codes (B, M) for one text (1, N) or a text a row (B, N)."""
+
+    def __init__(
+        self, dim: int = 768, layers: int = 20, heads: int = 12, text_tokens: int = 256, codes: int = 8192
+    ) -> None:
+        super().__init__()
+        self.text = Encoder(text_tokens, dim, layers, heads)
+        self.speech = Encoder(codes, dim, layers, heads)
+        self.temperature = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, text: Tensor, codes: Tensor) -> Tensor:
+        return (self.text(text) * self.speech(codes)).sum(-1) * self.temperature.exp()

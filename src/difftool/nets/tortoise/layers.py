@@ -1,0 +1,212 @@
+"""What Tortoise's networks are built of. All sequences are (batch, time, channels)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def packable(weight: Tensor) -> bool:
+    """Whether oneDNN multiplies by such a matrix on this CPU."""
+    knows = {
+        torch.float32: torch.backends.mkldnn.is_available,
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    return weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and knows[weight.dtype]()
+
+
+def packed(weight: Tensor) -> Tensor:
+    """A matrix (out, inp) in the blocks in which oneDNN reads it. Laid out for many rows it is also best for few: for
+    16 in float32 more than twice as fast as the plain one, where the layout for 16 is three times slower."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 512)
+
+
+def product(x: Tensor, blocks: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., inp) times the transpose of a `packed` matrix, plus a bias."""
+    return torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
+
+
+def nothing(weight: Tensor) -> nn.Parameter:
+    """What stays of a weight that is packed: its device and number format."""
+    return nn.Parameter(weight.new_empty(0), requires_grad=False)
+
+
+class Linear(nn.Linear):
+    """A linear layer that takes its input in any number format and answers in that of its weights."""
+
+    blocks: Tensor | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = input.to(self.weight.dtype)
+        return F.linear(x, self.weight, self.bias) if self.blocks is None else product(x, self.blocks, self.bias)
+
+    def pack(self) -> None:
+        self.blocks, self.weight = packed(self.weight.detach()), nothing(self.weight)
+
+
+def embedding(tokens: int, dim: int) -> nn.Embedding:
+    """A table to be filled: drawing numbers for it on the meta device would import PyTorch's compiler, for a second."""
+    return nn.Embedding.from_pretrained(torch.empty(tokens, dim))
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation of (B, T, C) in float32, over the time and the channels of a group."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        groups = 8 if channels <= 16 else 16 if channels <= 64 else 32
+        while channels % groups:
+            groups //= 2
+        self.groups, self.eps = groups, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """With `scale` and `shift` (B, C) the result times 1 + scale, plus shift."""
+        x = x.float()
+        centred = x - self._by_group(x.mean(1))[:, None]
+        gain = (self._by_group(centred.square().mean(1)) + self.eps).rsqrt() * self.weight
+        offset = self.bias.expand_as(gain)
+        if scale is not None and shift is not None:
+            gain, offset = gain * (1 + scale.float()), offset * (1 + scale.float()) + shift.float()
+        return torch.addcmul(offset[:, None], centred, gain[:, None])
+
+    def _by_group(self, means: Tensor) -> Tensor:
+        """The means (B, C) of channels to those of their groups, (B, C) again."""
+        return (
+            means.unflatten(1, (self.groups, -1))
+            .mean(2, keepdim=True)
+            .expand(-1, -1, means.shape[1] // self.groups)
+            .flatten(1)
+        )
+
+
+class Conv3(nn.Module):
+    """A convolution over three neighbours in time, zeros beyond the ends: (B, T, inp) to (B, T, out).
+
+    `weight` is (out, 3 * inp), the taps one after the other. Packed in float32 it makes four outputs of six products
+    and not of twelve, by the minimal filtering F(4, 3) (Lavin & Gray 2016, arXiv:1509.09308, section 4.3).
+    """
+
+    blocks: Sequence[Tensor] = ()
+
+    def __init__(self, inp: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out, 3 * inp))
+        self.bias = nn.Parameter(torch.empty(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.blocks) == len(_KERNEL):
+            return self._filtered(x)
+        x = F.pad(x.to(self.weight.dtype), (0, 0, 1, 1))
+        windows = torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=2)
+        return product(windows, self.blocks[0], self.bias) if self.blocks else F.linear(windows, self.weight, self.bias)
+
+    def _filtered(self, x: Tensor) -> Tensor:
+        t = x.shape[1]
+        tiles = -(-t // 4)
+        pieces = F.pad(x, (0, 0, 1, 4 * tiles + 1 - t)).unfold(1, 6, 4).transpose(2, 3)  # (B, tiles, 6, C), overlapping
+        spread = torch.matmul(_SPREAD, pieces)
+        products = torch.stack([product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)], dim=2)
+        return torch.matmul(_GATHER, products).add_(self.bias).flatten(1, 2)[:, :t]
+
+    def pack(self) -> None:
+        taps = self.weight.detach()
+        if taps.dtype == torch.float32:
+            taps = torch.einsum("ij,ojc->ioc", _KERNEL, taps.unflatten(1, (3, -1)))
+        self.blocks, self.weight = [packed(matrix) for matrix in taps.view(-1, *taps.shape[-2:])], nothing(self.weight)
+
+
+_SPREAD = torch.tensor(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
+    dtype=torch.float32,
+)
+_KERNEL = (
+    torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float32) / 24
+)
+_GATHER = torch.tensor(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float32
+)
+"""B^T, G and A^T of F(4, 3), for the points 0, 1, -1, 2, -2 and infinity."""
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias that broadcasts to (B, H, T, T)."""
+    if q.device.type != "cpu" or q.dtype == torch.float32:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    # PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
+    b, h, t, d = q.shape
+    q, k, v = (part.reshape(b * h, -1, d) for part in (q * d**-0.5, k, v))
+    scores = torch.bmm(q, k.transpose(1, 2))
+    if bias is not None:
+        scores.view(b, h, t, -1).add_(bias)
+    return torch.bmm(scores.softmax(-1), v).view(b, h, t, d)
+
+
+class RelativePositions(nn.Module):
+    """T5's biases by distance, both ways, in 32 buckets of which half are exact (Raffel et al. 2020, arXiv:1910.10683),
+    as x-transformers had them."""
+
+    def __init__(self, heads: int, scale: float, buckets: int = 32, furthest: int = 64) -> None:
+        super().__init__()
+        self.scale, self.buckets, self.furthest = scale, buckets, furthest
+        self.weight = nn.Parameter(torch.empty(buckets, heads))
+
+    def forward(self, length: int) -> Tensor:
+        """(1, heads, length, length): what is added to the score of a query (row) for a key (column)."""
+        distance = torch.arange(1 - length, length, device=self.weight.device)  # of the key from the query
+        half, exact = self.buckets // 2, self.buckets // 4
+        far = (
+            exact
+            + (
+                torch.log(distance.abs().clamp(min=1).float() / exact)
+                / math.log(self.furthest / exact)
+                * (half - exact)
+            ).long()
+        )
+        bucket = torch.where(distance.abs() < exact, distance.abs(), far.clamp(max=half - 1)) + half * (distance > 0)
+        by_distance = self.weight[bucket].T * self.scale  # (heads, 2 * length - 1)
+        return by_distance.unfold(1, length, 1).flip(1).contiguous()[None]
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention as a residual, with or without relative positions."""
+
+    def __init__(self, channels: int, heads: int, *, relative: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = GroupNorm(channels)
+        self.qkv = Linear(channels, 3 * channels)
+        self.proj_out = Linear(channels, channels)
+        self.positions = RelativePositions(heads, (channels / heads) ** 0.5) if relative else None
+
+    def biases(self, length: int) -> Tensor | None:
+        """Its biases for sequences of `length`, in the number format it computes in: the same at every call."""
+        return None if self.positions is None else self.positions(length).to(self.qkv.weight.dtype)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`bias` saves working out the `biases` again."""
+        bias = self.biases(x.shape[1]) if bias is None else bias
+        q, k, v = self.qkv(self.norm(x)).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4).unbind(0)
+        return x + self.proj_out(attention(q, k, v, bias).transpose(1, 2).flatten(2))
+
+
+def prepare(layer: nn.Module, dtype: torch.dtype) -> None:
+    """Puts a layer that multiplies matrices, once its weights are on their device, into `dtype`, and arranges them for
+    speed where oneDNN can: equal to rounding, and no longer to be saved. Norms and embeddings stay in float32."""
+    if isinstance(layer, (Linear, Conv3)):
+        layer.to(dtype)
+        if packable(layer.weight):
+            layer.pack()

@@ -1,0 +1,103 @@
+"""English text to the tokens that Tortoise was trained on, with all its habits."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from .mel import DATA
+
+if TYPE_CHECKING:
+    import inflect
+    from tokenizers import Tokenizer
+
+UNKNOWN = 1
+"""The token of what has none: digits that are left, brackets, signs."""
+ABBREVIATIONS = {
+    "mrs": "misess",
+    "mr": "mister",
+    "dr": "doctor",
+    "st": "saint",
+    "co": "company",
+    "jr": "junior",
+    "maj": "major",
+    "gen": "general",
+    "drs": "doctors",
+    "rev": "reverend",
+    "lt": "lieutenant",
+    "hon": "honorable",
+    "sgt": "sergeant",
+    "capt": "captain",
+    "esq": "esquire",
+    "ltd": "limited",
+    "col": "colonel",
+    "ft": "fort",
+}
+
+
+def tokenize(text: str) -> list[int]:
+    """The tokens of a text, without those that begin and end it. Raises ValueError for a number that has no name."""
+    return _bpe().encode(normalise(text).replace(" ", "[SPACE]")).ids
+
+
+def normalise(text: str) -> str:
+    """The text as it is spoken: ASCII, small letters, numbers and abbreviations in words. As in the original 1,234 is
+    read as a year, `st.` is always a saint, and a pound sign is spelled."""
+    from unidecode import unidecode
+
+    text = unidecode(text).lower()
+    for pattern, spoken in (
+        (r"[0-9][0-9,]+[0-9]", lambda found: found[0].replace(",", "")),
+        (r"\$([0-9.,]*[0-9]+)", lambda found: _dollars(found[1])),
+        (r"[0-9]+\.[0-9]+", lambda found: found[0].replace(".", " point ")),
+        (r"[0-9]+(?:st|nd|rd|th)", lambda found: _words(found[0])),
+        (r"[0-9]+", lambda found: _number(int(found[0]))),
+        (rf"\b({'|'.join(ABBREVIATIONS)})\.", lambda found: ABBREVIATIONS[found[1]]),
+    ):
+        text = re.sub(pattern, spoken, text)
+    return re.sub(r"\s+", " ", text).replace('"', "")
+
+
+def _dollars(amount: str) -> str:
+    whole, *rest = amount.split(".")
+    if len(rest) > 1:
+        return f"{amount} dollars"
+    dollars, cents = (int(part.replace(",", "") or 0) for part in (whole, *(rest or "0")))
+    parts = [f"{n} {unit}{'' if n == 1 else 's'}" for n, unit in ((dollars, "dollar"), (cents, "cent")) if n]
+    return ", ".join(parts) or "zero dollars"
+
+
+def _number(n: int) -> str:
+    if not 1000 < n < 3000:
+        return _words(n, andword="")
+    if n == 2000:
+        return "two thousand"
+    if 2000 < n < 2010:
+        return f"two thousand {_words(n % 100)}"
+    if n % 100 == 0:
+        return f"{_words(n // 100)} hundred"
+    return _words(n, andword="", zero="oh", group=2).replace(", ", " ")
+
+
+def _words(number: int | str, **style: Any) -> str:
+    import inflect
+
+    try:
+        return str(_speaker().number_to_words(cast(Any, number), **style))
+    except inflect.NumOutOfRangeError as error:
+        raise ValueError(f"{number} is too large to be spoken") from error
+
+
+@cache
+def _speaker() -> inflect.engine:
+    import inflect
+
+    return inflect.engine()
+
+
+@cache
+def _bpe() -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(DATA / "tokenizer.json"))

@@ -1,0 +1,100 @@
+"""From a mel spectrogram to sound: UnivNet (Jang et al. 2021, arXiv:2106.07889), whose kernels follow the mels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+SILENCE, TAIL = -11.5129, 10
+"""The log mel of silence, and how many frames of it keep the end clean."""
+
+
+class KernelPredictor(nn.Module):
+    """Kernels (B, layers, inp, out, 3, T) and biases (B, layers, out, T), one for each frame of mels (B, mels, T)."""
+
+    def __init__(self, mels: int, inp: int, out: int, layers: int, hidden: int) -> None:
+        super().__init__()
+        self.sizes = (layers, inp, out, 3)
+        self.input_conv = nn.Conv1d(mels, hidden, 5, padding=2)
+        self.residual_convs = nn.ModuleList(
+            nn.ModuleDict({name: nn.Conv1d(hidden, hidden, 3, padding=1) for name in ("first", "second")})
+            for _ in range(3)
+        )
+        self.kernel_conv = nn.Conv1d(hidden, layers * inp * out * 3, 3, padding=1)
+        self.bias_conv = nn.Conv1d(hidden, layers * out, 3, padding=1)
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        h = F.leaky_relu(self.input_conv(mel), SLOPE)
+        for pair in self.residual_convs:
+            first, second = pair.children()
+            h = h + F.leaky_relu(second(F.leaky_relu(first(h), SLOPE)), SLOPE)
+        layers, _, out, _ = self.sizes
+        return self.kernel_conv(h).unflatten(1, self.sizes), self.bias_conv(h).unflatten(1, (layers, out))
+
+
+class LVCBlock(nn.Module):
+    """Makes the sound `stride` times longer, then convolves it with kernels of its own for each frame."""
+
+    def __init__(self, channels: int, mels: int, stride: int, dilations: Sequence[int], hidden: int) -> None:
+        super().__init__()
+        self.kernel_predictor = KernelPredictor(mels, channels, 2 * channels, len(dilations), hidden)
+        odd = stride % 2
+        self.convt_pre = nn.ConvTranspose1d(
+            channels, channels, 2 * stride, stride=stride, padding=stride // 2 + odd, output_padding=odd
+        )
+        self.conv_blocks = nn.ModuleList(
+            nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation) for dilation in dilations
+        )
+
+    def forward(self, x: Tensor, mel: Tensor) -> Tensor:
+        x = self.convt_pre(F.leaky_relu(x, SLOPE))
+        kernels, biases = self.kernel_predictor(mel)
+        for i, conv in enumerate(self.conv_blocks):
+            h = F.leaky_relu(conv(F.leaky_relu(x, SLOPE)), SLOPE)
+            gate, signal = local_convolution(h, kernels[:, i], biases[:, i]).chunk(2, dim=1)
+            x = x + torch.sigmoid(gate) * torch.tanh(signal)
+        return x
+
+
+def local_convolution(x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
+    """Convolves each of T equal pieces of x (B, inp, T * hop), and a neighbour on either side, with a kernel of its
+    own: kernels (B, inp, out, 3, T), biases (B, out, T), result (B, out, T * hop)."""
+    b, inp, out, _, t = kernels.shape
+    hop = x.shape[2] // t
+    pieces = F.pad(x, (1, 1)).unfold(2, hop + 2, hop).unfold(3, 3, 1)  # (B, inp, T, hop, 3)
+    pieces = pieces.permute(0, 2, 1, 4, 3).reshape(b * t, inp * 3, hop)
+    matrices = kernels.permute(0, 4, 2, 1, 3).reshape(b * t, out, inp * 3)
+    done = torch.baddbmm(biases.transpose(1, 2).reshape(b * t, out, 1), matrices, pieces)
+    return done.view(b, t, out, hop).transpose(1, 2).reshape(b, out, t * hop)
+
+
+class UnivNet(nn.Module):
+    """Log mels (B, mels, T) and noise (B, noise, T + TAIL) to sound (B, T * hop) within [-1, 1], hop = 256."""
+
+    def __init__(
+        self,
+        mels: int = 100,
+        noise: int = 64,
+        channels: int = 32,
+        strides: Sequence[int] = (8, 8, 4),
+        dilations: Sequence[int] = (1, 3, 9, 27),
+        hidden: int = 64,
+    ) -> None:
+        super().__init__()
+        self.noise = noise
+        self.conv_pre = nn.Conv1d(noise, channels, 7, padding=3, padding_mode="reflect")
+        self.res_stack = nn.ModuleList(LVCBlock(channels, mels, stride, dilations, hidden) for stride in strides)
+        self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, padding_mode="reflect")
+
+    def forward(self, mel: Tensor, noise: Tensor) -> Tensor:
+        length = mel.shape[2]
+        mel = F.pad(mel, (0, TAIL), value=SILENCE)
+        x = self.conv_pre(noise)
+        for block in self.res_stack:
+            x = block(x, mel)
+        x = torch.tanh(self.conv_post(F.leaky_relu(x, SLOPE)))[:, 0]
+        return x[:, : length * (x.shape[1] // mel.shape[2])]

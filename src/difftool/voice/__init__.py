@@ -1,0 +1,1 @@
+"""Speech: Tortoise's networks from their files."""

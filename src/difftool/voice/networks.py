@@ -1,0 +1,165 @@
+"""Tortoise's networks from files: official checkpoints, converted once, then read by mapping them into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DifftoolError, Exit
+from ..files import read_json, replacing
+from ..models import MISFITS, same_shapes
+from ..nets.tortoise.layers import prepare
+from ..nets.tortoise.official import CHECKPOINTS, Checkpoint, ours, shapes
+
+log = logging.getLogger(__name__)
+
+SCHEMA = "difftool/tortoise/1"
+SUFFIX = ".difftool.safetensors"
+FILES = {name: file for file, checkpoint in CHECKPOINTS.items() for name in checkpoint.parts}
+"""The networks, by name, and the official checkpoint that each is in."""
+
+
+def open_network(
+    name: str,
+    folder: Path,
+    *,
+    checkpoint: Path | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """One of FILES, ready to run, from a folder of official .pth files, or from a `checkpoint` (one that was
+    fine-tuned) in the place of its file there.
+
+    The first time a checkpoint is converted, and kept beside it as ``NAME.difftool.safetensors``; from then on only
+    what the network needs of that is read, and the checkpoint itself may go. ``config.json`` in the folder may give
+    networks other sizes than the official ones: {"clvp": {"layers": 2}}.
+
+    Raises DifftoolError 4 for a file that is missing, damaged, of another architecture, or asks to run code.
+    """
+    source = checkpoint or folder / FILES[name]
+    row = CHECKPOINTS[FILES[name]]
+    try:
+        with torch.device("meta"):
+            nets = _build(row, folder)
+    except MISFITS as error:
+        message = f"{folder / 'config.json'} does not fit: {error}"
+        raise DifftoolError(Exit.FILE, message, "restore the file, or remove it for the official sizes") from error
+    converted = source.with_name(source.stem + SUFFIX)
+    if not _fresh(converted, source):
+        _convert(row, nets, source, converted)
+    return _read(nets[name], row.parts[name][0], converted, torch.device(device), dtype)
+
+
+def hash_of(name: str, folder: Path, checkpoint: Path | None = None) -> str:
+    """SHA-256 of the official checkpoint that an opened network came from."""
+    source = checkpoint or folder / FILES[name]
+    return _metadata(source.with_name(source.stem + SUFFIX))["source_sha256"]
+
+
+def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
+    config = folder / "config.json"
+    sizes: Mapping[str, Any] = read_json(config) if config.exists() else {}
+    official = {"random_diffusion": {"dim": 2048}}
+    return {name: net(**{**official.get(name, {}), **sizes.get(name, {})}) for name, (_, net) in row.parts.items()}
+
+
+def _fresh(converted: Path, source: Path) -> bool:
+    """Whether a converted file is there that came from the checkpoint as it is now, if it is still there."""
+    if not converted.exists():
+        return False
+    metadata = _metadata(converted)
+    return metadata.get("schema") == SCHEMA and (not source.exists() or metadata["source_state"] == _state(source))
+
+
+def _state(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise DifftoolError(
+            Exit.FILE,
+            f"{path} is no intact safetensors file: {error}",
+            f"remove it: it is made again from {path.name.removesuffix(SUFFIX)}.pth",
+        ) from error
+
+
+def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, converted: Path) -> None:
+    from safetensors.torch import save_file
+
+    log.info("converting %s, once", source)
+    official = {name: tensor for name, tensor in _load(source, row).items() if not re.fullmatch(row.legacy, name)}
+    hint = f"this is not the {FILES[next(iter(nets))]} of Tortoise, nor one that was fine-tuned from it"
+    same_shapes(shapes(row, nets), {name: tuple(tensor.shape) for name, tensor in official.items()}, source, hint)
+    with source.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    metadata = {"schema": SCHEMA, "source": source.name, "source_sha256": sha256, "source_state": _state(source)}
+    tensors = {name: tensor.contiguous() for name, tensor in ours(row, nets, official).items()}
+    try:
+        with replacing(converted) as written:
+            save_file(tensors, written, metadata)
+    except PermissionError as error:
+        message = f"cannot write {converted.name} to {converted.parent}: {error.strerror}"
+        raise DifftoolError(Exit.FILE, message, "copy the checkpoints to a folder that can be written to") from error
+
+
+def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, without running any code that it brings along."""
+    try:
+        found = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
+    except FileNotFoundError as error:
+        raise DifftoolError(
+            Exit.FILE, f"there is no {source.name} in {source.parent}", "run difftool models pull tortoise"
+        ) from error
+    except pickle.UnpicklingError as error:
+        message = f"{source} is no checkpoint, or one that asks to run code"
+        raise DifftoolError(Exit.FILE, message, "run difftool models pull tortoise") from error
+    except (OSError, EOFError, *MISFITS) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise DifftoolError(
+            Exit.FILE, f"{source} is damaged: {first}", "copy it again, or run difftool models pull tortoise"
+        ) from error
+    if row.inside and isinstance(found, dict):
+        found = found.get(row.inside, found)
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise DifftoolError(Exit.FILE, f"{source} holds no table of tensors", "run difftool models pull tortoise")
+    return found
+
+
+def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Fills a network that is on the meta device, one layer after the other: what is packed or moved away of the file
+    is unmapped before the next one comes."""
+    from safetensors import SafetensorError, safe_open
+
+    for name, module in net.named_modules(prefix=prefix.rstrip(".")):
+        own = [key for key, _ in module.named_parameters(recurse=False)]
+        if not own:
+            continue
+        try:
+            with safe_open(path, "pt") as file:
+                for key in own:
+                    tensor = file.get_tensor(f"{name}.{key}".lstrip("."))
+                    # a bias that stayed in the file would keep the weight beside it mapped
+                    moved = tensor.to(device, copy=tensor.ndim == 1)
+                    setattr(module, key, nn.Parameter(moved, requires_grad=False))
+                    del tensor, moved
+        except SafetensorError as error:
+            message = f"{path} does not hold this network: {error}"
+            raise DifftoolError(Exit.FILE, message, "remove it: it is made again from the checkpoint") from error
+        prepare(module, dtype)
+    return net.eval()

@@ -1,0 +1,122 @@
+"""The original's networks with given weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from tiny_tortoise import CODES, TOKENS, integers, noise
+from torch import Tensor
+from tortoise.api import load_discrete_vocoder_diffuser
+from tortoise.models.autoregressive import UnifiedVoice
+from tortoise.models.clvp import CLVP
+from tortoise.models.diffusion_decoder import DiffusionTts
+from tortoise.models.random_latent_generator import RandomLatentConverter
+from tortoise.models.vocoder import UnivNetGenerator
+
+from difftool.core import START, Noise
+from difftool.nets.tortoise.diffusion import frames
+
+
+def original(file: str, weights: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> Any:
+    """The network of an official file as `tortoise.api` makes it, but for its sizes."""
+    classes: dict[str, tuple[Any, dict[str, Any]]] = {
+        "autoregressive.pth": (
+            UnifiedVoice,
+            {
+                "max_mel_tokens": 604,
+                "max_text_tokens": 402,
+                "max_conditioning_inputs": 2,
+                "layers": 30,
+                "model_dim": 1024,
+                "heads": 16,
+                "number_text_tokens": 255,
+                "start_text_token": 255,
+                "checkpointing": False,
+                "train_solo_embeddings": False,
+            },
+        ),
+        "diffusion_decoder.pth": (
+            DiffusionTts,
+            {
+                "model_channels": 1024,
+                "num_layers": 10,
+                "in_channels": 100,
+                "out_channels": 200,
+                "in_latent_channels": 1024,
+                "in_tokens": 8193,
+                "dropout": 0,
+                "use_fp16": False,
+                "num_heads": 16,
+                "layer_drop": 0,
+                "unconditioned_percentage": 0,
+            },
+        ),
+        "clvp2.pth": (
+            CLVP,
+            {
+                "dim_text": 768,
+                "dim_speech": 768,
+                "dim_latent": 768,
+                "num_text_tokens": 256,
+                "text_enc_depth": 20,
+                "text_seq_len": 350,
+                "text_heads": 12,
+                "num_speech_tokens": 8192,
+                "speech_enc_depth": 20,
+                "speech_heads": 12,
+                "speech_seq_len": 430,
+                "use_xformers": True,
+            },
+        ),
+        "vocoder.pth": (UnivNetGenerator, {}),
+        "rlg_auto.pth": (RandomLatentConverter, {"channels": 1024}),
+        "rlg_diffuser.pth": (RandomLatentConverter, {"channels": 2048}),
+    }
+    make, official = classes[file]
+    with warnings.catch_warnings(action="ignore"):
+        net = make(**{**official, **sizes})
+    net.load_state_dict(dict(weights), strict=file != "autoregressive.pth")
+    net.requires_grad_(False)
+    net.eval(**({"inference": True} if file == "vocoder.pth" else {}))
+    return net
+
+
+def outputs(net: Callable[[str], Any], steps: tuple[int, ...] = (30, 80)) -> Iterator[tuple[str, Tensor]]:
+    """What `tiny_tortoise.outputs` yields, made by the original's networks, by official file."""
+    decoder, diffusion = net("autoregressive.pth"), net("diffusion_decoder.pth")
+    yield "conditioning_autoregressive", (voice := decoder.get_conditioning(noise(1, 2, 80, 50)[None]))
+    yield "conditioning_diffusion", (tone := diffusion.get_conditioning(noise(2, 2, 100, 61)[None]))
+    text = F.pad(integers(3, 3, 255, 1, TOKENS), (0, 1))
+    codes = integers(4, 0, 8192, 1, CODES)
+    lengths = torch.tensor([TOKENS + 1]), codes, torch.tensor([CODES * 1024])
+    latents = decoder(voice, text, *lengths, return_latent=True, clip_inputs=False)
+    yield "latents", latents
+    yield "logits", decoder.mel_head(latents)
+    del decoder
+    yield "clvp", net("clvp2.pth")(text[:, :-1].repeat(3, 1), integers(5, 0, 8192, 3, 50))
+    length = frames(CODES)
+    x, t = noise(6, 1, 100, length), torch.tensor([777])
+    told = {"precomputed_aligned_embeddings": diffusion.timestep_independent(latents, tone, length, False)}
+    yield "diffusion", diffusion(x, t, **told)
+    yield "diffusion_unconditional", diffusion(x, t, conditioning_free=True, **told)
+    for n in steps:
+        draw = Noise([7], (100, length))
+        drawn = iter([draw(i) for i in range(n)])
+        diffuser = load_discrete_vocoder_diffuser(desired_diffusion_steps=n, cond_free=n > 30, cond_free_k=2)
+        with mock.patch("torch.randn_like", lambda x, drawn=drawn: next(drawn)):
+            made = diffuser.p_sample_loop(
+                diffusion, x.shape, noise=draw(START), model_kwargs=told, progress=False, device="cpu"
+            )
+        yield f"chain_{n}", made
+    del diffusion
+    vocoder = net("vocoder.pth")
+    yield "vocoder", vocoder.inference(noise(8, 1, 100, 30) - 5, noise(9, 1, vocoder.noise_dim, 40))[:, 0]
+    for name, file in (("random_autoregressive", "rlg_auto.pth"), ("random_diffusion", "rlg_diffuser.pth")):
+        converter = net(file)
+        with mock.patch("torch.randn", lambda n, dim, device: noise(10, n, dim)):
+            yield name, converter(torch.zeros(1))
