@@ -114,6 +114,10 @@ LowVram = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option("--models-dir", help="Where models live; your data folder unless given.", rich_help_panel=MACHINE),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", help="CPU threads.", min=1, max=MOST_THREADS, rich_help_panel=MACHINE)
 ]

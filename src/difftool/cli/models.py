@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from .. import store
+from ..errors import DifftoolError, Exit
+from ..files import lock, unused, writable
+from .console import Console, Result
+from .options import DryRun, ModelsDir, Overwrite
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Models; difftool models ls names them.")]
+
+
+def ls(console: Console, models_dir: ModelsDir = None) -> Result:
+    """List the models that can be fetched, and those that are here. It asks nobody.
+
+    Examples:
+
+    difftool models ls
+    """
+    home = store.home(models_dir)
+    rows = [_row(model, store.held(model, models_dir)) for model in store.entries().values()]
+    wide = max(len(row["name"]) for row in rows)
+    lines = [
+        f"{row['name']:{wide}}  {row['state']:9}  {store.megabytes(row['bytes']) if row['bytes'] else '':>10}  "
+        f"{row['about']} ({row['licence']})"
+        for row in rows
+    ]
+    here = [row["path"] for row in rows if row["state"] != "missing"]
+    return Result({"models_dir": str(home), "models": rows}, [*lines, f"They live in {home}"], here)
+
+
+def pull(
+    console: Console,
+    names: Names,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Copy from this folder, for a machine without a network.")
+    ] = None,
+    models_dir: ModelsDir = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> Result:
+    """Fetch models: the only command that downloads.
+
+    It says size and licence first, goes on where it was stopped, and compares what came with the hash that was
+    announced, which it keeps beside the file. Gated models want your token in the environment as HF_TOKEN.
+
+    Examples:
+
+    difftool models pull tortoise
+
+    difftool models pull tortoise --from /media/stick
+    """
+    models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
+    if source is not None and not source.is_dir():
+        raise DifftoolError(Exit.FILE, f"{source} is no folder", "name the folder that holds the files")
+    files: list[dict[str, Any]] = []
+    for model in models:
+        coming = _coming(console, model, source, models_dir, overwrite=overwrite)
+        if not dry_run and coming:
+            folder = store.home(models_dir) / model.name
+            with writable(folder), lock(folder):
+                store.room_for(sum((one.said.size or 0) - store.part_size(one.path) for one in coming), folder)
+                for one in coming:
+                    _fetch(console, one)
+        files += [{"path": str(one.path), "bytes": one.said.size} for one in coming]
+    data = {"outputs": files, "models": [_row(model, store.held(model, models_dir)) for model in models]}
+    if dry_run:
+        return Result({**data, "dry_run": True}, [f"would fetch {file['path']}" for file in files], [])
+    rows = data["models"]
+    return Result(data, [f"{row['name']} is in {row['path']}" for row in rows], [row["path"] for row in rows])
+
+
+class _Coming(NamedTuple):
+    """A file that is to be fetched, from an address or, where there is none, another file."""
+
+    path: Path
+    said: store.Announced
+    url: str
+    copied: Path | None
+
+
+def _coming(
+    console: Console, model: store.Entry, source: Path | None, models_dir: Path | None, *, overwrite: bool
+) -> list[_Coming]:
+    """What is missing of a model, after saying how much that is and under which licence."""
+    copies = [None] * len(model.files) if source is None else store.found_in(source, model)
+    coming = []
+    for file, url, copied in zip(store.held(model, models_dir), model.urls, copies, strict=True):
+        if file.state == "whole" and not overwrite:
+            continue
+        said = store.announce(url, model.sha256) if copied is None else store.announced_by(copied, model.sha256)
+        if file.state == "unchecked" and store.adopt(file.path, said):
+            continue
+        unused([file.path], overwrite=overwrite)
+        coming.append(_Coming(file.path, said, url, copied))
+    if coming:
+        size = store.megabytes(sum(one.said.size or 0 for one in coming))
+        place = source or model.urls[0].removesuffix(model.files[0])
+        console.say(f"{model.name}: {len(coming)} files, {size}, licence {model.licence}, from {place}")
+    else:
+        console.say(f"{model.name} is here already")
+    return coming
+
+
+def _fetch(console: Console, one: _Coming) -> None:
+    have = 0 if one.copied else store.part_size(one.path)
+    total = max(((one.said.size or 0) - have) // store.CHUNK, 1)
+    sizes = store.copy(one.path, one.copied, one.said) if one.copied else store.fetch(one.path, one.url, one.said)
+    for _ in console.track(_chunks(sizes, have), total, f"{one.path.name}, MiB"):
+        pass
+
+
+def _chunks(coming: Iterable[int], have: int) -> Iterator[None]:
+    """An item for each further chunk that is there, from the number of bytes that are."""
+    done = 0
+    for now in coming:
+        while (now - have) // store.CHUNK > done:
+            done += 1
+            yield None
+
+
+def verify(
+    console: Console,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; without one, all that are here.")
+    ] = None,
+    models_dir: ModelsDir = None,
+) -> Result:
+    """Read the models that are here, and compare each file with the hash that was announced for it.
+
+    Examples:
+
+    difftool models verify
+
+    difftool models verify tortoise
+    """
+    if names:
+        models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
+    else:
+        models = [model for model in store.entries().values() if _state(store.held(model, models_dir)) != "missing"]
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        checked = list(console.track(store.verify(model, models_dir), len(model.files), model.name))
+        if bad := [file for file in checked if file.state != "whole"]:
+            more = f" (and {len(bad) - 1} more)" if bad[1:] else ""
+            raise DifftoolError(
+                Exit.FILE,
+                f"{model.name}: {bad[0].path} is {bad[0].state}{more}",
+                f"run difftool models pull {model.name}{' --overwrite' if bad[0].state in ('damaged',) else ''}",
+            )
+        rows.append(_row(model, checked))
+    lines = [f"{row['name']}: {len(row['files'])} files are whole" for row in rows] or ["there is no model here"]
+    return Result({"models": rows}, lines, [row["path"] for row in rows])
+
+
+def rm(console: Console, names: Names, models_dir: ModelsDir = None, dry_run: DryRun = False) -> Result:
+    """Remove models from this machine, with what was made of their files; other files in their folders stay.
+
+    Examples:
+
+    difftool models rm tortoise
+    """
+    models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
+    for model in models:
+        if not store.removable(model, models_dir):
+            raise DifftoolError(Exit.FILE, f"{model.name} is not in {store.home(models_dir)}", "see difftool models ls")
+    gone = [path for model in models for path in store.removable(model, models_dir)]
+    if not dry_run:
+        for model in models:
+            store.remove(model, models_dir)
+    what = "would remove" if dry_run else "removed"
+    return Result({"removed": [str(path) for path in gone]}, [f"{what} {path}" for path in gone], gone)
+
+
+def _row(model: store.Entry, files: Sequence[store.Held]) -> dict[str, Any]:
+    """A model for --json."""
+    return {
+        "name": model.name,
+        "about": model.about,
+        "licence": model.licence,
+        "state": _state(files),
+        "bytes": sum(file.size for file in files),
+        "path": str(files[0].path.parents[model.files[0].count("/")]),
+        "files": [{"path": str(file.path), "bytes": file.size, "state": file.state} for file in files],
+    }
+
+
+def _state(files: Iterable[store.Held]) -> str:
+    """whole or missing where all files are, unchecked where all are here, else partial."""
+    states = {file.state for file in files}
+    if len(states) == 1:
+        return states.pop()
+    return "unchecked" if states == {"whole", "unchecked"} else "partial"
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-")

@@ -1,0 +1,338 @@
+"""`difftool models` against a hub on this machine that breaks off, starts anew, redirects, refuses and lies."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from difftool import store
+from difftool.files import lock
+
+FILES = store.entry("tortoise").files
+AUTOREGRESSIVE = "Manmay/tortoise-tts/resolve/main/autoregressive.pth"
+
+
+class Hub:
+    """What the server holds, how it behaves, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.bytes = {file: bytes([i + 65]) * (3_000_000 if i == 0 else 100 + i) for i, file in enumerate(FILES)}
+        self.breaks: list[int] = []
+        """After how many bytes the next answers break off."""
+        self.fails: list[int] = []
+        """Codes that the next requests for bytes are answered with."""
+        self.refuses = 0
+        self.ranges, self.redirects, self.git = True, True, False
+        self.size: int | None = None
+        self.digest: str | None = None
+        self.silent = False
+        """Whether it announces nothing."""
+        self.asked: list[tuple[str, str, str | None, str | None]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        hub, name = self.hub, Path(self.path).name
+        first = self.headers.get("Range")
+        hub.asked.append((self.command, self.path, first, self.headers.get("Authorization")))
+        if hub.refuses or name not in hub.bytes:
+            return self.plain(hub.refuses or 404)
+        if body and hub.fails:
+            return self.plain(hub.fails.pop(0))
+        data = hub.bytes[name]
+        headers = {}
+        if not hub.silent:
+            blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+            headers["X-Linked-Size"] = str(len(data) if hub.size is None else hub.size)
+            headers["X-Linked-Etag"] = f'"{hub.digest or (blob if hub.git else hashlib.sha256(data).hexdigest())}"'
+        if hub.redirects and not self.path.startswith("/cdn"):
+            host, port = self.server.server_address[:2]
+            elsewhere = "localhost" if host == "127.0.0.1" else host
+            return self.plain(302, {**headers, "Location": f"http://{elsewhere}:{port}/cdn/{name}"})
+        start = int(first.removeprefix("bytes=").removesuffix("-")) if first and hub.ranges else 0
+        if start and start >= len(data):
+            return self.plain(416)
+        self.send_response(206 if start else 200)
+        for key, value in {**headers, "Content-Length": str(len(data) - start)}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if body:
+            until = start + hub.breaks.pop(0) if hub.breaks else len(data)
+            self.wfile.write(data[start:until])
+            if until < len(data):
+                self.close_connection = True
+        return None
+
+    def plain(self, code: int, headers: dict[str, str] | None = None) -> None:
+        self.send_response(code)
+        for key, value in {"Content-Length": "0", **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIFFTOOL_MODELS_DIR", str(tmp_path / "models"))
+    return tmp_path / "models" / "tortoise"
+
+
+def test_pull_says_size_and_licence_and_keeps_the_hashes(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    ended = difftool("models", "pull", "tortoise", "--json")
+    assert ended.code == 0, ended
+    assert "tortoise: 6 files, 3 MB, licence Apache-2.0" in ended.err
+    assert [output["bytes"] for output in ended.json["data"]["outputs"]] == [len(data) for data in hub.bytes.values()]
+    for file, data in hub.bytes.items():
+        assert (models / file).read_bytes() == data
+        assert (models / f"{file}.sha256").read_text() == f"{hashlib.sha256(data).hexdigest()}  {file}\n"
+    assert not list(models.glob("*.part")) + list(models.glob(".*"))
+    assert difftool("models", "verify", "-q").out == f"{models}\n"
+    assert difftool("models", "ls", "-q").out == f"{models}\n"
+
+
+def test_pull_once_more_fetches_nothing(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    difftool("models", "pull", "tortoise")
+    hub.asked.clear()
+    ended = difftool("models", "pull", "tortoise", "-q")
+    assert (ended.code, ended.out) == (0, f"{models}\n")
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["goes on", "starts anew"])
+def test_a_connection_that_breaks_off(difftool: Callable[..., Any], hub: Hub, models: Path, ranges: bool) -> None:
+    hub.ranges, hub.breaks = ranges, [1_000_000, 1_500_000] if ranges else [1_000_000, 2_000_000, 1]
+    assert difftool("models", "pull", "tortoise").code == 0
+    assert (models / FILES[0]).read_bytes() == hub.bytes[FILES[0]]
+    got = [first for command, path, first, _ in hub.asked if command == "GET" and path == f"/cdn/{FILES[0]}"]
+    assert got == [None, "bytes=1000000-", "bytes=2500000-"] if ranges else len(got) == 4
+
+
+def test_what_came_is_kept_for_the_next_run(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.breaks = [1_000_000] + [0] * store.PATIENCE
+    ended = difftool("models", "pull", "tortoise")
+    assert ended.code == 4
+    assert "broke off again and again" in ended.err
+    assert "hint: run it again" in ended.err
+    assert (models / f"{FILES[0]}.part").stat().st_size == 1_000_000
+    row = difftool("models", "ls", "--json").json["data"]["models"][0]
+    assert (row["name"], row["state"], row["bytes"]) == ("tortoise", "partial", 1_000_000)
+    hub.asked.clear()
+    assert difftool("models", "pull", "tortoise").code == 0
+    assert ("GET", f"/cdn/{FILES[0]}", "bytes=1000000-", None) in hub.asked
+    assert (models / FILES[0]).read_bytes() == hub.bytes[FILES[0]]
+
+
+def test_a_server_that_starts_anew_and_never_gets_further_is_given_up(
+    difftool: Callable[..., Any], hub: Hub, models: Path
+) -> None:
+    hub.ranges, hub.breaks = False, [1_000_000] * 50
+    assert difftool("models", "pull", "tortoise").code == 4
+    assert len(hub.breaks) > 40
+
+
+def test_errors_that_pass_are_waited_for(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.fails = [503, 429, 500]
+    assert difftool("models", "pull", "tortoise").code == 0
+
+
+@pytest.mark.parametrize("size", [2_999_999, 3_000_001], ids=["smaller", "larger"])
+def test_a_size_that_is_not_so(difftool: Callable[..., Any], hub: Hub, models: Path, size: int) -> None:
+    hub.size = size
+    ended = difftool("models", "pull", "tortoise")
+    assert ended.code == 4
+    assert f"3,000,000 bytes came and {size:,} were announced" in ended.err
+    assert not list(models.rglob("*")) if models.exists() else True
+
+
+@pytest.mark.parametrize("git", [True, False], ids=["sha1 of a blob", "sha256"])
+def test_a_hash_that_is_not_so(difftool: Callable[..., Any], hub: Hub, models: Path, git: bool) -> None:
+    hub.digest = "0" * (40 if git else 64)
+    ended = difftool("models", "pull", "tortoise")
+    assert ended.code == 4
+    assert "the hash is not 0000" in ended.err
+    assert not models.exists()
+
+
+def test_small_files_have_the_hash_of_git(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.git = True
+    assert difftool("models", "pull", "tortoise").code == 0
+
+
+def test_a_server_that_announces_nothing(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.silent, hub.redirects, hub.breaks = True, False, [10]
+    assert difftool("models", "pull", "tortoise").code == 0
+    assert (models / FILES[0]).read_bytes() == hub.bytes[FILES[0]]
+
+
+def test_a_token_goes_to_the_hub_and_nowhere_else(
+    difftool: Callable[..., Any], hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    difftool("models", "pull", "tortoise")
+    told = {(path.startswith("/cdn"), secret) for _, path, _, secret in hub.asked}
+    assert told == {(True, None), (False, "Bearer hf_secret")}
+
+
+@pytest.mark.parametrize(("code", "says"), [(401, "HF_TOKEN"), (403, "accept its licence"), (404, "does not give")])
+def test_a_refusal_says_what_to_do(refused: Callable[..., Any], hub: Hub, models: Path, code: int, says: str) -> None:
+    hub.refuses = code
+    refused(4, "models", "pull", "tortoise", "--json", says=says)
+
+
+def test_without_a_network(refused: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    refused(4, "models", "pull", "tortoise", says="--from DIR")
+
+
+def test_a_dry_run_asks_and_writes_nothing(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    ended = difftool("models", "pull", "tortoise", "--dry-run")
+    assert ended.code == 0
+    assert ended.out.count("would fetch") == len(FILES)
+    assert not models.parent.exists()
+
+
+def test_a_disk_that_is_too_small_is_seen_before(
+    difftool: Callable[..., Any], hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    ended = difftool("models", "pull", "tortoise")
+    assert ended.code == 4
+    assert "has room for 1,000 bytes" in ended.err
+    assert not models.exists()
+    assert {command for command, *_ in hub.asked} == {"HEAD"}
+
+
+def test_a_model_that_another_run_fetches_is_left_to_it(refused: Callable[..., Any], hub: Hub, models: Path) -> None:
+    models.mkdir(parents=True)
+    with lock(models):
+        refused(75, "models", "pull", "tortoise", says="in use")
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_folder_can_stand_in_for_the_network(
+    difftool: Callable[..., Any], tmp_path: Path, models: Path, flat: bool
+) -> None:
+    stick = tmp_path / "stick"
+    place = stick if flat else stick / "tortoise"
+    place.mkdir(parents=True)
+    for i, file in enumerate(FILES):
+        (place / file).write_bytes(bytes(i + 1))
+    ended = difftool("models", "pull", "tortoise", "--from", stick)
+    assert ended.code == 0, ended
+    assert [(models / file).read_bytes() for file in FILES] == [bytes(i + 1) for i in range(len(FILES))]
+    assert difftool("models", "verify", "tortoise").code == 0
+
+
+def test_a_folder_that_lacks_a_file_or_has_a_wrong_one(
+    refused: Callable[..., Any], tmp_path: Path, models: Path
+) -> None:
+    stick = tmp_path / "stick"
+    refused(4, "models", "pull", "tortoise", "--from", stick, says="is no folder")
+    stick.mkdir()
+    refused(4, "models", "pull", "tortoise", "--from", stick, says="there is no autoregressive.pth")
+    for file in FILES:
+        (stick / file).write_bytes(b"x")
+    (stick / f"{FILES[0]}.sha256").write_text("0" * 64 + f"  {FILES[0]}\n")
+    refused(4, "models", "pull", "tortoise", "--from", stick, says="the hash is not 0000")
+    (stick / "base.pt").write_bytes(b"x")  # whose hash is known beforehand
+    refused(4, "models", "pull", "whisper-base", "--from", stick, says="the hash is not ed3a0b6b")
+
+
+def test_files_put_there_by_hand_are_taken_if_they_are_the_right_ones(
+    difftool: Callable[..., Any], hub: Hub, models: Path
+) -> None:
+    models.mkdir(parents=True)
+    (models / FILES[0]).write_bytes(hub.bytes[FILES[0]])
+    assert difftool("models", "verify", "tortoise").code == 4
+    assert difftool("models", "pull", "tortoise").code == 0
+    assert not any(command == "GET" and path.endswith(FILES[0]) for command, path, *_ in hub.asked)
+    assert difftool("models", "verify", "tortoise").code == 0
+
+
+def test_files_put_there_by_hand_are_not_overwritten(
+    difftool: Callable[..., Any], refused: Callable[..., Any], hub: Hub, models: Path
+) -> None:
+    models.mkdir(parents=True)
+    (models / FILES[0]).write_bytes(b"mine")
+    refused(4, "models", "pull", "tortoise", says="--overwrite")
+    assert difftool("models", "pull", "tortoise", "--overwrite").code == 0
+    assert (models / FILES[0]).read_bytes() == hub.bytes[FILES[0]]
+
+
+def test_verify_finds_a_flipped_bit(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    difftool("models", "pull", "tortoise")
+    data = bytearray((models / FILES[2]).read_bytes())
+    data[7] ^= 1
+    (models / FILES[2]).write_bytes(data)
+    ended = difftool("models", "verify")
+    assert ended.code == 4
+    assert f"{FILES[2]} is damaged" in ended.err
+    assert "pull tortoise --overwrite" in ended.err
+    assert difftool("models", "pull", "tortoise", "--overwrite").code == 0
+    assert difftool("models", "verify").code == 0
+
+
+def test_rm_removes_what_was_fetched_and_made_of_it_and_nothing_else(
+    difftool: Callable[..., Any], refused: Callable[..., Any], hub: Hub, models: Path
+) -> None:
+    difftool("models", "pull", "tortoise")
+    (models / "autoregressive.difftool.safetensors").write_bytes(b"made of it")
+    (models / "mine.pth").write_bytes(b"mine")
+    before = sorted(models.iterdir())
+    assert difftool("models", "rm", "tortoise", "--dry-run").code == 0
+    assert sorted(models.iterdir()) == before
+    assert difftool("models", "rm", "tortoise").code == 0
+    assert [path.name for path in models.iterdir()] == ["mine.pth"]
+    refused(4, "models", "rm", "tortoise", says="is not in")
+    (models / "mine.pth").unlink()
+    difftool("models", "pull", "Tortoise")
+    difftool("models", "rm", "TORTOISE")
+    assert not models.exists()
+
+
+@pytest.mark.parametrize("command", ["pull", "rm", "verify"])
+def test_an_unknown_name(refused: Callable[..., Any], command: str) -> None:
+    refused(2, "models", command, "whisper-bse", says="did you mean 'whisper-base'?")
+
+
+def test_every_row_of_the_store_says_where_it_comes_from() -> None:
+    for name, model in store.entries().items():
+        assert name == name.lower().replace("_", "-")
+        assert model.about
+        assert model.licence
+        assert len(model.files) == len(model.urls) == len(set(model.files))
+        assert all(url.startswith("https://") and " " not in url for url in model.urls)
+        assert model.sha256 is None or (len(model.sha256) == 64 and len(model.files) == 1)
+    assert {"tortoise", "whisper-base", "whisper-large-v3", "sd15", "sdxl"} <= set(store.entries())
