@@ -111,7 +111,10 @@ def test_help_lists_commands_and_exit_codes() -> None:
     done = run("--help")
     assert done.returncode == 0
     for name in COMMANDS:
-        assert f"\n  {name} " in done.stdout
+        first, *rest = name.split()
+        assert f"\n  {first} " in done.stdout
+        for word in rest:
+            assert f"\n  {word} " in run(first, "--help").stdout
     for code, meaning in MEANING.items():
         assert f"\n  {int(code)} " in done.stdout
         assert meaning.split(",")[0].split(";")[0] in " ".join(done.stdout.split())

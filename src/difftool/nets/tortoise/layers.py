@@ -87,10 +87,11 @@ class GroupNorm(nn.Module):
 
 
 class Conv3(nn.Module):
-    """A convolution over three neighbours in time, zeros beyond the ends: (B, T, inp) to (B, T, out).
+    """A convolution over three neighbours in time, zeros beyond the ends: (B, T, inp) to (B, T, out). `weight` is
+    (out, 3 * inp), the taps one after the other.
 
-    `weight` is (out, 3 * inp), the taps one after the other. Packed in float32 it makes four outputs of six products
-    and not of twelve, by the minimal filtering F(4, 3) (Lavin & Gray 2016, arXiv:1509.09308, section 4.3).
+    Packed it makes four outputs of six products and not of twelve, by the minimal filtering F(4, 3) (Lavin & Gray 2016,
+    arXiv:1509.09308, section 4.3), whose sums before and after are in float32.
     """
 
     blocks: Sequence[Tensor] = ()
@@ -101,25 +102,20 @@ class Conv3(nn.Module):
         self.bias = nn.Parameter(torch.empty(out))
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(self.blocks) == len(_KERNEL):
-            return self._filtered(x)
-        x = F.pad(x.to(self.weight.dtype), (0, 0, 1, 1))
-        windows = torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=2)
-        return product(windows, self.blocks[0], self.bias) if self.blocks else F.linear(windows, self.weight, self.bias)
-
-    def _filtered(self, x: Tensor) -> Tensor:
+        if not self.blocks:
+            x = F.pad(x.to(self.weight.dtype), (0, 0, 1, 1))
+            return F.linear(torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=2), self.weight, self.bias)
         t = x.shape[1]
         tiles = -(-t // 4)
-        pieces = F.pad(x, (0, 0, 1, 4 * tiles + 1 - t)).unfold(1, 6, 4).transpose(2, 3)  # (B, tiles, 6, C), overlapping
-        spread = torch.matmul(_SPREAD, pieces)
+        pieces = F.pad(x.float(), (0, 0, 1, 4 * tiles + 1 - t)).unfold(1, 6, 4).transpose(2, 3)  # six, overlapping
+        spread = torch.matmul(_SPREAD, pieces).to(self.weight.dtype)  # (B, tiles, 6, inp)
         products = torch.stack([product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)], dim=2)
-        return torch.matmul(_GATHER, products).add_(self.bias).flatten(1, 2)[:, :t]
+        return torch.matmul(_GATHER, products.float()).flatten(1, 2)[:, :t].add_(self.bias)
 
     def pack(self) -> None:
-        taps = self.weight.detach()
-        if taps.dtype == torch.float32:
-            taps = torch.einsum("ij,ojc->ioc", _KERNEL, taps.unflatten(1, (3, -1)))
-        self.blocks, self.weight = [packed(matrix) for matrix in taps.view(-1, *taps.shape[-2:])], nothing(self.weight)
+        taps = self.weight.detach().float().unflatten(1, (3, -1))
+        kernels = torch.einsum("ij,ojc->ioc", _KERNEL, taps).to(self.weight.dtype)
+        self.blocks, self.weight = [packed(kernel) for kernel in kernels], nothing(self.weight)
 
 
 _SPREAD = torch.tensor(
@@ -133,9 +129,7 @@ _SPREAD = torch.tensor(
     ],
     dtype=torch.float32,
 )
-_KERNEL = (
-    torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float32) / 24
-)
+_KERNEL = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _GATHER = torch.tensor(
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float32
 )

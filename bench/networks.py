@@ -1,0 +1,261 @@
+"""Tortoise's networks against tortoise-tts 3.0.0: loading, memory, speed and what half precision costs, with the same
+random weights of full size, on the CPU.
+
+    make bench-stock        # that is .venv-stock/bin/python bench/networks.py; it needs 8 GB in a temporary folder
+
+The sentence is 140 codes (6.5 s of sound) of 40 tokens, in 16 samples, with the voice's latents given. Rounds
+alternate; a figure is the median of the ratios of neighbouring rounds. The share is that of the peak of a product of
+matrices, measured in the same rounds, and of the multiplications that the original does.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STARTED = time.perf_counter()
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "stock")]
+
+import torch  # noqa: E402
+
+CODES, TOKENS, SAMPLES, ROUNDS = 140, 40, 16, 3
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def main(folder: Path) -> None:
+    from tiny_tortoise import checkpoint
+
+    from difftool.nets.tortoise.official import CHECKPOINTS
+
+    def draw(seed: int, *shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    for file, row in CHECKPOINTS.items():
+        weights = checkpoint(file, {"random_diffusion": {"dim": 2048}}, draw)
+        torch.save({row.inside: weights} if row.inside else weights, folder / file)
+    del weights
+    for what in ("load", "speed", "half"):
+        sides = ("stock", "ours fp32", "ours bf16") if what == "load" else ("",)
+        for side in sides * (2 if what == "load" else 1):  # the first time converts, and warms the cache of the disk
+            subprocess.run([sys.executable, __file__, what, side, str(folder)], check=True)
+
+
+def load(side: str, folder: Path) -> None:
+    """From the shell to the first pass of each network, one after the other, with the voice's latents given."""
+    voice, text = torch.zeros(1, 1024), torch.full((1, TOKENS), 5)
+    codes, mel = torch.full((SAMPLES, CODES), 5), torch.zeros(1, 100, 609)
+    passing = 0.0
+
+    def first(run: Callable[[], object]) -> None:
+        nonlocal passing
+        began = time.perf_counter()
+        run()
+        passing += time.perf_counter() - began
+
+    if side == "stock":
+        tts, told = stock(folder), {"precomputed_aligned_embeddings": torch.zeros(1, 1024, 609)}
+        first(lambda: stock_latents(tts.autoregressive, voice, text, codes[:1]))
+        first(lambda: tts.clvp(text.repeat(SAMPLES, 1), codes))
+        first(lambda: tts.diffusion(mel, torch.tensor([5]), **told))
+        first(lambda: tts.vocoder.inference(mel))
+    else:
+        from difftool.voice.networks import open_network
+
+        runs: dict[str, Callable[[Any], object]] = {
+            "autoregressive": lambda net: net.latents(voice, text, codes[:1]),
+            "clvp": lambda net: net(text, codes),
+            "diffusion": lambda net: net(mel, torch.tensor([5.0]), net.unconditional(1, 609)),
+            "vocoder": lambda net: net(mel, torch.zeros(1, 64, 619)),
+        }
+        for name, run in runs.items():
+            net = open_network(name, folder, dtype=DTYPES[side.split()[1]])
+            first(lambda run=run, net=net: run(net))
+            del net  # as the engine does on a CPU: the next one is mapped from the cache of the disk
+    loading = time.perf_counter() - STARTED - passing
+    memory = {
+        key: int(line.split()[1]) / 1e6
+        for line in Path("/proc/self/status").read_text().splitlines()
+        for key in ("VmHWM", "VmRSS")
+        if line.startswith(key)
+    }
+    kept = f"{memory['VmRSS']:.2f} GB at the end, {memory['VmHWM']:.2f} GB at most"
+    print(f"{side:10} {loading:5.1f} s from the shell to four networks that ran once; resident {kept}", flush=True)
+
+
+def stock(folder: Path) -> Any:
+    """`TextToSpeech` with the checkpoints of a folder, in its best form on a CPU."""
+    import tortoise.api
+
+    tortoise.api.get_model_path = lambda name, models_dir=None: folder / name
+    tts = tortoise.api.TextToSpeech(enable_redaction=False, kv_cache=True, autoregressive_batch_size=SAMPLES)
+    tts.vocoder.requires_grad_(False)
+    return tts
+
+
+def stock_latents(net: Any, voice: torch.Tensor, text: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    lengths = torch.tensor([text.shape[1]]), codes.clone(), torch.tensor([codes.shape[1] * 1024])
+    return net(voice, text, *lengths, return_latent=True, clip_inputs=False)
+
+
+def speed(folder: Path) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from difftool.nets.tortoise.layers import packed, product
+
+    tts = stock(folder)
+    theirs = stages_of_stock(tts)
+    work = {}
+    for name, stage in theirs.items():
+        with FlopCounterMode(display=False) as counter:
+            stage()
+        work[name] = counter.get_total_flops()
+    mine = {dtype: stages(folder, DTYPES[dtype]) for dtype in DTYPES}
+
+    def peak(dtype: torch.dtype) -> float:
+        a = torch.randn(2048, 2048).to(dtype)
+        blocks = packed(a)
+        return 2 * 2048**3 / min(seconds(lambda: a @ a, 5), seconds(lambda: product(a, blocks), 5))
+
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in theirs}
+    peaks: list[dict[str, float]] = []
+    for _ in range(ROUNDS):
+        peaks.append({dtype: peak(DTYPES[dtype]) for dtype in DTYPES})
+        for name in theirs:
+            round_ = {"stock": seconds(theirs[name])} | {dtype: seconds(mine[dtype][name]) for dtype in DTYPES}
+            taken[name].append(round_)
+    for dtype in DTYPES:
+        print(f"peak {dtype}: {statistics.median(p[dtype] for p in peaks) / 1e9:.0f} GFLOP/s")
+    for name, rounds in taken.items():
+        line = f"{name:28} stock {statistics.median(r['stock'] for r in rounds) * 1e3:6.0f} ms"
+        share = [work[name] / r["stock"] / p["fp32"] for r, p in zip(rounds, peaks, strict=True)]
+        line += f" ({statistics.median(share):4.0%} of the peak)"
+        for dtype in DTYPES:
+            faster = statistics.median(r["stock"] / r[dtype] for r in rounds)
+            share = [work[name] / r[dtype] / p[dtype] for r, p in zip(rounds, peaks, strict=True)]
+            line += f"   {dtype} {statistics.median(r[dtype] for r in rounds) * 1e3:5.0f} ms"
+            line += f" ({statistics.median(share):4.0%}), {faster:4.2f} times as fast"
+        print(line, flush=True)
+
+
+def seconds(stage: Callable[[], object], times: int = 3) -> float:
+    """The shortest of some runs, after one to warm up."""
+    stage()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        stage()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def given() -> dict[str, torch.Tensor]:
+    from tiny_tortoise import integers, noise
+
+    return {
+        "voice": noise(1, 1, 1024),
+        "text": integers(2, 3, 255, 1, TOKENS),
+        "codes": integers(3, 0, 8192, SAMPLES, CODES),
+        "latents": noise(4, 1, CODES, 1024),
+        "tone": noise(5, 1, 2048),
+        "x": noise(6, 1, 100, 609),
+        "mel": noise(7, 1, 100, 609) - 5,
+        "noise": noise(8, 1, 64, 619),
+        "clips": noise(9, 3, 132_300) * 0.1,
+    }
+
+
+def stages_of_stock(tts: Any) -> dict[str, Callable[[], object]]:
+    g = given()
+    told = {"precomputed_aligned_embeddings": tts.diffusion.timestep_independent(g["latents"], g["tone"], 609, False)}
+    t, text = torch.tensor([500]), g["text"].repeat(SAMPLES, 1)
+    decoder, half = tts.autoregressive.inference_model, CODES // 2
+    decoder.store_mel_emb(torch.randn(1, TOKENS + 4, 1024))
+    ids = torch.cat([torch.ones(SAMPLES, TOKENS + 4, dtype=torch.long), g["codes"][:, : half + 1]], dim=1)
+    past = decoder(ids[:, :-1], use_cache=True, return_dict=True).past_key_values
+    mask = torch.ones_like(ids)
+    return {
+        "a code of 16 samples": lambda: decoder(
+            ids[:, -1:], past_key_values=past, attention_mask=mask, use_cache=True, return_dict=True
+        ),
+        "latents of the winner": lambda: stock_latents(tts.autoregressive, g["voice"], g["text"], g["codes"][:1]),
+        "CLVP of 16 samples": lambda: tts.clvp(text, g["codes"]),
+        "a step of diffusion": lambda: tts.diffusion(g["x"], t, **told),
+        "a step, unconditional": lambda: tts.diffusion(g["x"], t, conditioning_free=True, **told),
+        "vocoder": lambda: tts.vocoder.inference(g["mel"], g["noise"]),
+        "a voice of 3 clips": lambda: tts.get_conditioning_latents([clip[None] for clip in g["clips"]]),
+    }
+
+
+def stages(folder: Path, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+    import torchaudio
+
+    from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
+    from difftool.voice.networks import FILES, open_network
+
+    net = {name: open_network(name, folder, dtype=dtype) for name in FILES if not name.startswith("random")}
+    g, t = given(), torch.tensor([500.0])
+    decoder, diffusion, half = net["autoregressive"], net["diffusion"], CODES // 2
+    condition, nothing = diffusion.condition(g["latents"], g["tone"], 609), diffusion.unconditional(1, 609)
+    prefix = TOKENS + 4
+    cache = decoder.new_cache(SAMPLES, prefix + CODES)
+    decoder(torch.randn(SAMPLES, prefix + half, 1024), cache)
+
+    def code() -> torch.Tensor:
+        said = decoder.embed(g["codes"][:, half : half + 1], half)
+        return decoder.logits(decoder(said, cache, prefix + half))
+
+    def voice() -> tuple[torch.Tensor, torch.Tensor]:
+        sound = torchaudio.functional.resample(g["clips"], 22_050, 24_000)[:, :102_400]
+        return net["conditioning_encoder"](conditioning_mel(g["clips"])), net["contextual_embedder"](
+            diffusion_mel(sound)
+        )
+
+    return {
+        "a code of 16 samples": code,
+        "latents of the winner": lambda: decoder.latents(g["voice"], g["text"], g["codes"][:1]),
+        "CLVP of 16 samples": lambda: net["clvp"](g["text"], g["codes"]),
+        "a step of diffusion": lambda: diffusion(g["x"], t, condition),
+        "a step, unconditional": lambda: diffusion(g["x"], t, nothing),
+        "vocoder": lambda: net["vocoder"](g["mel"], g["noise"]),
+        "a voice of 3 clips": voice,
+    }
+
+
+def half(folder: Path) -> None:
+    """What bf16 changes: the spectrogram after 30 steps from the same latents and noise, and the distribution of the
+    next code. Random logits are almost flat: what sharper ones, of a standard deviation of 4, lose is told too."""
+    from tiny_tortoise import chain, off
+
+    from difftool.voice.networks import open_network
+
+    g = given()
+    logits, mels = [], []
+    for dtype in DTYPES.values():
+        decoder = open_network("autoregressive", folder, dtype=dtype)
+        logits.append(decoder.logits(decoder.latents(g["voice"], g["text"], g["codes"][:1])))
+        del decoder
+        diffusion = open_network("diffusion", folder, dtype=dtype)
+        mels.append(chain(diffusion, diffusion.condition(g["latents"], g["tone"], 609), None, 30))
+        del diffusion
+    print(f"bf16: the mel after 30 steps differs by {off(mels[1], mels[0]):.2%} (L2)")
+    for what, sharper in (("as they are", 1.0), ("made sharper", 4 / float(logits[0].std()))):
+        p, q = ((side * sharper).log_softmax(-1) for side in logits)
+        entropy = float(-(p.exp() * p).sum(-1).mean())
+        print(f"bf16: logits {what} (entropy {entropy:.1f}): mean KL {float((p.exp() * (p - q)).sum(-1).mean()):.1e}")
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    if len(sys.argv) > 3:
+        what, side, place = sys.argv[1:]
+        {"load": lambda at: load(side, at), "speed": speed, "half": half}[what](Path(place))
+    else:
+        with tempfile.TemporaryDirectory() as made:
+            main(Path(made))
