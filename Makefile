@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-stock lint bench help
+.PHONY: demo test test-slow test-stock lint bench bench-stock help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,8 +24,11 @@ test: $(VENV)/.installed-test ## install, and run the tests
 test-slow: $(VENV)/.installed-test ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-test-stock: ## the tests in the environment of the original tortoise-tts (Python 3.11)
-	$(MAKE) test VENV=.venv-stock PYTHON=python3.11 CONSTRAINTS=constraints-stock.txt EXTRAS=stock,test
+STOCK := VENV=.venv-stock PYTHON=python3.11 CONSTRAINTS=constraints-stock.txt EXTRAS=stock,test
+
+test-stock: ## the tests beside the original tortoise-tts (Python 3.11), then parity with it at full size
+	$(MAKE) test $(STOCK)
+	.venv-stock/bin/python -m pytest -s -m "slow or not slow" tests/stock
 
 lint: $(VENV)/.installed-dev ## ruff, pyright and the import rules
 	$(BIN)/ruff check src tests bench
@@ -38,6 +41,10 @@ bench: $(VENV)/.installed-test ## every figure of the README but that of trainin
 	$(BIN)/python bench/shell.py
 	$(BIN)/python bench/digits.py
 	$(BIN)/python bench/samplers.py outputs/samplers.png
+
+bench-stock: ## our networks against the original's: loading, memory, speed (Python 3.11)
+	$(MAKE) .venv-stock/.installed-test $(STOCK)
+	.venv-stock/bin/python -W ignore bench/networks.py
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test

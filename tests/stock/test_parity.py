@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from original import original, outputs
-from sentences import sentences
 from tiny_tortoise import STOCK, checkpoint, network, off
 from tiny_tortoise import outputs as our_outputs
 from torch import Tensor
@@ -17,6 +15,11 @@ from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.tokenizer import tokenize
 from difftool.voice.networks import open_network
+
+pytest.importorskip("tortoise", reason="tortoise-tts is not installed: make test-stock")
+
+from original import original, outputs
+from sentences import sentences
 
 
 @pytest.fixture(autouse=True)
