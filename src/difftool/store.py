@@ -134,12 +134,11 @@ def fetch(path: Path, url: str, said: Announced) -> Iterator[int]:
     """
     part = _part(path)
     part.parent.mkdir(parents=True, exist_ok=True)
-    part.touch()
-    size, failures, furthest = said.size, 0, part.stat().st_size
-    while size is None or part.stat().st_size < size:
+    size, failures, furthest = said.size, 0, part_size(path)
+    while size is None or part_size(path) < size:
         trouble: Exception | None = None
         try:
-            for have in _stream(part, url):
+            for have in _stream(path, url):
                 yield have
                 if size is not None and have > size:
                     break
@@ -155,7 +154,7 @@ def fetch(path: Path, url: str, said: Announced) -> Iterator[int]:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
             trouble = error
-        now = part.stat().st_size
+        now = part_size(path)
         failures, furthest = (0, now) if now > furthest else (failures + 1, furthest)
         if failures >= PATIENCE:
             what = f"{path.name}: the connection broke off again and again ({trouble or 'it ended early'})"
@@ -165,11 +164,11 @@ def fetch(path: Path, url: str, said: Announced) -> Iterator[int]:
     _settle(path, said)
 
 
-def _stream(part: Path, url: str) -> Iterator[int]:
+def _stream(path: Path, url: str) -> Iterator[int]:
     """Appends the bytes of an address to what is there; yields how many there are. Raises ConnectionError where fewer
     came than the answer promised."""
-    have = part.stat().st_size
-    with _ask(url, "GET", {"Range": f"bytes={have}-"} if have else {}) as answer, part.open("ab") as file:
+    have = part_size(path)
+    with _ask(url, "GET", {"Range": f"bytes={have}-"} if have else {}) as answer, _part(path).open("ab") as file:
         if answer.status != 206:  # the other side begins from the start
             file.truncate(0)
             have = 0
@@ -186,7 +185,8 @@ def _stream(part: Path, url: str) -> Iterator[int]:
 def _settle(path: Path, said: Announced) -> None:
     """Makes a part that has come the file, if it is the one that was announced."""
     part = _part(path)
-    if not _is(part, said):
+    part.touch()  # nothing comes of an empty file
+    if not is_that(part, said):
         size = part.stat().st_size
         other = f"{size:,} bytes came and {said.size:,} were announced"
         wrong = f"the hash is not {said.digest}, as was announced" if size == said.size else other
@@ -196,11 +196,11 @@ def _settle(path: Path, said: Announced) -> None:
         )
     with part.open("rb+") as file:
         os.fsync(file.fileno())
-    write_text(_note(path), f"{_digest(part)}  {path.name}\n")
     part.replace(path)
+    adopt(path)
 
 
-def _is(path: Path, said: Announced) -> bool:
+def is_that(path: Path, said: Announced) -> bool:
     """Whether a file is the one that was announced, as far as was said."""
     if said.size is not None and path.stat().st_size != said.size:
         return False
@@ -252,12 +252,9 @@ def room_for(size: int, folder: Path) -> None:
         )
 
 
-def adopt(path: Path, said: Announced) -> bool:
-    """Takes a file that was put there by hand for the one that was announced, if it is that one."""
-    if not path.is_file() or not _is(path, said):
-        return False
+def adopt(path: Path) -> None:
+    """Takes a file that was put there by hand, and `is_that`, for the one that was announced."""
     write_text(_note(path), f"{_digest(path)}  {path.name}\n")
-    return True
 
 
 def removable(model: Entry, models_dir: Path | None = None) -> list[Path]:

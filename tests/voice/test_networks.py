@@ -151,3 +151,11 @@ def test_half_precision_is_for_matrices_alone(folder: Path) -> None:
     text, codes = integers(0, 3, 255, 1, 9), integers(1, 0, 8192, 1, 9)
     voice = noise(2, 1, 64)
     assert off(opened.latents(voice, text, codes), network("autoregressive").latents(voice, text, codes)) < 0.02
+
+
+def test_a_conversion_for_other_sizes_is_refused(folder: Path) -> None:
+    open_network("clvp", folder)
+    sizes = {**SIZES, "clvp": {**SIZES["clvp"], "heads": 3}}
+    (folder / "config.json").write_text(json.dumps(sizes))
+    with fails(r"text\.blocks\.0\.to_qkv\.weight has the shape \[384, 64\], not \[576, 64\]"):
+        open_network("clvp", folder)

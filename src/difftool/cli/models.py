@@ -60,7 +60,7 @@ def pull(
         raise DifftoolError(Exit.FILE, f"{source} is no folder", "name the folder that holds the files")
     files: list[dict[str, Any]] = []
     for model in models:
-        coming = _coming(console, model, source, models_dir, overwrite=overwrite)
+        coming = _coming(console, model, source, models_dir, overwrite=overwrite, dry_run=dry_run)
         if not dry_run and coming:
             folder = store.home(models_dir) / model.name
             with writable(folder), lock(folder):
@@ -85,7 +85,13 @@ class _Coming(NamedTuple):
 
 
 def _coming(
-    console: Console, model: store.Entry, source: Path | None, models_dir: Path | None, *, overwrite: bool
+    console: Console,
+    model: store.Entry,
+    source: Path | None,
+    models_dir: Path | None,
+    *,
+    overwrite: bool,
+    dry_run: bool,
 ) -> list[_Coming]:
     """What is missing of a model, after saying how much that is and under which licence."""
     copies = [None] * len(model.files) if source is None else store.found_in(source, model)
@@ -94,7 +100,9 @@ def _coming(
         if file.state == "whole" and not overwrite:
             continue
         said = store.announce(url, model.sha256) if copied is None else store.announced_by(copied, model.sha256)
-        if file.state == "unchecked" and store.adopt(file.path, said):
+        if file.state == "unchecked" and store.is_that(file.path, said):
+            if not dry_run:
+                store.adopt(file.path)
             continue
         unused([file.path], overwrite=overwrite)
         coming.append(_Coming(file.path, said, url, copied))

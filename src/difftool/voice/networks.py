@@ -154,6 +154,8 @@ def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: 
             with safe_open(path, "pt") as file:
                 for key in own:
                     tensor = file.get_tensor(f"{name}.{key}".lstrip("."))
+                    if tensor.shape != (wanted := getattr(module, key).shape):
+                        raise SafetensorError(f"{name}.{key} has the shape {list(tensor.shape)}, not {list(wanted)}")
                     # a bias that stayed in the file would keep the weight beside it mapped
                     moved = tensor.to(device, copy=tensor.ndim == 1)
                     setattr(module, key, nn.Parameter(moved, requires_grad=False))

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 def packable(weight: Tensor) -> bool:
     """Whether oneDNN multiplies by such a matrix on this CPU."""
-    knows = {
-        torch.float32: torch.backends.mkldnn.is_available,
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
-    }
-    return weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and knows[weight.dtype]()
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if weight.dtype == torch.float16:
+        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return weight.dtype == torch.float32
 
 
 def packed(weight: Tensor) -> Tensor:
@@ -138,16 +139,15 @@ _GATHER = torch.tensor(
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias that broadcasts to (B, H, T, T)."""
+    """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias (1, H, T, T)."""
     if q.device.type != "cpu" or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    # PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
-    b, h, t, d = q.shape
-    q, k, v = (part.reshape(b * h, -1, d) for part in (q * d**-0.5, k, v))
-    scores = torch.bmm(q, k.transpose(1, 2))
-    if bias is not None:
-        scores.view(b, h, t, -1).add_(bias)
-    return torch.bmm(scores.softmax(-1), v).view(b, h, t, d)
+    # PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do; some heads at a time
+    # stay in the cache
+    heads = range(0, q.shape[1], 4)
+    scores = ((q[:, h : h + 4] * q.shape[3] ** -0.5) @ k[:, h : h + 4].transpose(2, 3) for h in heads)
+    biased = scores if bias is None else (part.add_(bias[:, h : h + 4]) for part, h in zip(scores, heads, strict=True))
+    return torch.cat([part.softmax(-1) @ v[:, h : h + 4] for part, h in zip(biased, heads, strict=True)], dim=1)
 
 
 class RelativePositions(nn.Module):
@@ -159,21 +159,15 @@ class RelativePositions(nn.Module):
         self.scale, self.buckets, self.furthest = scale, buckets, furthest
         self.weight = nn.Parameter(torch.empty(buckets, heads))
 
-    def forward(self, length: int) -> Tensor:
-        """(1, heads, length, length): what is added to the score of a query (row) for a key (column)."""
-        distance = torch.arange(1 - length, length, device=self.weight.device)  # of the key from the query
+    def forward(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(1, heads, length, length): what is added to the score of a query (row) for a key (column, the last one
+        first). In that order it is a view of one row a head."""
+        distance = torch.arange(length - 1, -length, -1, device=self.weight.device)  # of the key from the query
         half, exact = self.buckets // 2, self.buckets // 4
-        far = (
-            exact
-            + (
-                torch.log(distance.abs().clamp(min=1).float() / exact)
-                / math.log(self.furthest / exact)
-                * (half - exact)
-            ).long()
-        )
-        bucket = torch.where(distance.abs() < exact, distance.abs(), far.clamp(max=half - 1)) + half * (distance > 0)
-        by_distance = self.weight[bucket].T * self.scale  # (heads, 2 * length - 1)
-        return by_distance.unfold(1, length, 1).flip(1).contiguous()[None]
+        share = (distance.abs().clamp(min=1).float() / exact).log() / math.log(self.furthest / exact)
+        far = (exact + share * (half - exact)).long().clamp(max=half - 1)
+        bucket = torch.where(distance.abs() < exact, distance.abs(), far) + half * (distance > 0)
+        return (self.weight[bucket].T * self.scale).to(dtype).contiguous().unfold(1, length, 1)[None]
 
 
 class AttentionBlock(nn.Module):
@@ -189,12 +183,14 @@ class AttentionBlock(nn.Module):
 
     def biases(self, length: int) -> Tensor | None:
         """Its biases for sequences of `length`, in the number format it computes in: the same at every call."""
-        return None if self.positions is None else self.positions(length).to(self.qkv.weight.dtype)
+        return None if self.positions is None else self.positions(length, self.qkv.weight.dtype)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """`bias` saves working out the `biases` again."""
         bias = self.biases(x.shape[1]) if bias is None else bias
         q, k, v = self.qkv(self.norm(x)).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4).unbind(0)
+        if bias is not None:
+            k, v = k.flip(2), v.flip(2)
         return x + self.proj_out(attention(q, k, v, bias).transpose(1, 2).flatten(2))
 
 
