@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "stock")]
 
 import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
 
 CODES, TOKENS, SAMPLES, ROUNDS = 140, 40, 16, 3
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -62,7 +63,7 @@ def load(side: str, folder: Path) -> None:
     if side == "stock":
         tts, told = stock(folder), {"precomputed_aligned_embeddings": torch.zeros(1, 1024, 609)}
         first(lambda: stock_latents(tts.autoregressive, voice, text, codes[:1]))
-        first(lambda: tts.clvp(text.repeat(SAMPLES, 1), codes))
+        first(lambda: tts.clvp(F.pad(text, (0, 1)).repeat(SAMPLES, 1), codes))
         first(lambda: tts.diffusion(mel, torch.tensor([5]), **told))
         first(lambda: tts.vocoder.inference(mel))
     else:
@@ -174,7 +175,7 @@ def given() -> dict[str, torch.Tensor]:
 def stages_of_stock(tts: Any) -> dict[str, Callable[[], object]]:
     g = given()
     told = {"precomputed_aligned_embeddings": tts.diffusion.timestep_independent(g["latents"], g["tone"], 609, False)}
-    t, text = torch.tensor([500]), g["text"].repeat(SAMPLES, 1)
+    t, text = torch.tensor([500]), F.pad(g["text"], (0, 1)).repeat(SAMPLES, 1)
     decoder, half = tts.autoregressive.inference_model, CODES // 2
     decoder.store_mel_emb(torch.randn(1, TOKENS + 4, 1024))
     ids = torch.cat([torch.ones(SAMPLES, TOKENS + 4, dtype=torch.long), g["codes"][:, : half + 1]], dim=1)

@@ -1,13 +1,12 @@
 """The model store: what can be fetched, what is there, and whether it is whole. Nothing else in difftool downloads.
 
 A model is a folder of the store, as its files are called upstream. Beside each file FILE stands ``FILE.sha256``, in the
-form of sha256sum, with the hash that was announced (or, where none was, the one that came); ``FILE.part`` is what has
+form of sha256sum, with the hash of what was announced (or, where no hash was, of what came); ``FILE.part`` is what has
 come so far.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from .errors import DifftoolError, Exit, pick
-from .files import expanded, lock, write_text
+from .files import TEMPORARY, expanded, lock, write_text
 from .presets import family
 
 CHUNK = 1 << 20
@@ -74,13 +73,22 @@ def home(models_dir: Path | None = None) -> Path:
     return user_data_path("difftool") / "models"
 
 
+def hub() -> str:
+    """The address of the hub, or of another one that HF_ENDPOINT names. Raises DifftoolError 2 where that is none."""
+    named = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co"
+    if not re.match(r"https?://[^/]", named):
+        raise DifftoolError(
+            Exit.USAGE, f"HF_ENDPOINT is no address: {named!r}", "give it as https://..., or take it out"
+        )
+    return named
+
+
 def entries() -> dict[str, Entry]:
     """All models that can be fetched, by name."""
-    hub = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
     found = {}
     for name, row in family("store").items():
         kind, _, repository = row["from"].partition(":")
-        base = f"{hub}/{repository}/resolve/main" if kind == "hub" else row["from"]
+        base = f"{hub()}/{repository}/resolve/main" if kind == "hub" else row["from"]
         files = tuple(row["files"])
         urls = tuple(f"{base}/{quote(file)}" for file in files)
         found[name] = Entry(name, row["about"], row["licence"], files, urls, row.get("sha256"))
@@ -99,26 +107,39 @@ def held(model: Entry, models_dir: Path | None = None) -> list[Held]:
 
 def _held(path: Path) -> Held:
     if path.exists():
-        return Held(path, path.stat().st_size, "whole" if _note(path).exists() else "unchecked")
+        return Held(path, path.stat().st_size, "whole" if _said(path) else "unchecked")
     part = _part(path)
     return Held(path, part.stat().st_size, "partial") if part.exists() else Held(path, 0, "missing")
 
 
 def verify(model: Entry, models_dir: Path | None = None) -> Iterator[Held]:
-    """The files of a model, read and compared with the hashes that were announced for them."""
+    """The files of a model, read and compared with the hashes that stand beside them."""
     for file in held(model, models_dir):
         damaged = file.state == "whole" and _digest(file.path) != _said(file.path)
         yield file._replace(state="damaged") if damaged else file
 
 
+class Trouble(Exception):
+    """What went wrong between here and the other side. `passing` says that it may go well the next time."""
+
+    def __init__(self, what: str, *, code: int | None = None, passing: bool = True) -> None:
+        super().__init__(what)
+        self.code, self.passing = code, passing
+
+
 def announce(url: str, sha256: str | None = None) -> Announced:
     """Asks for the size and the hash of a file, without fetching it. Raises DifftoolError 4 where there is no answer,
     or a refusal."""
-    try:
-        with _ask(url, "HEAD") as answer:
-            headers = answer.headers
-    except (OSError, HTTPException) as error:
-        raise _refusal(url, error) from error
+    failures, headers = 0, None
+    while headers is None:
+        try:
+            with _ask(url, "HEAD") as answer:
+                headers = answer.headers
+        except Trouble as trouble:
+            failures += 1
+            if trouble.code is None or not trouble.passing or failures == PATIENCE:
+                raise _refusal(url, trouble) from trouble
+            time.sleep(2**failures)
     size = headers.get("X-Linked-Size") or headers.get("Content-Length") or ""
     tag = (headers.get("X-Linked-Etag") or headers.get("ETag") or "").removeprefix("W/").strip('"').lower()
     hashed = re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", tag)
@@ -132,54 +153,62 @@ def fetch(path: Path, url: str, said: Announced) -> Iterator[int]:
     Raises DifftoolError 4 where the connection breaks off again and again, or what came is not what was announced; what
     came by then is kept for the next time, unless it is wrong.
     """
-    part = _part(path)
-    part.parent.mkdir(parents=True, exist_ok=True)
+    _part(path).parent.mkdir(parents=True, exist_ok=True)
     size, failures, furthest = said.size, 0, part_size(path)
     while size is None or part_size(path) < size:
-        trouble: Exception | None = None
         try:
-            for have in _stream(path, url):
-                yield have
-                if size is not None and have > size:
-                    break
+            yield from _stream(path, url, size)
             if size is None:
                 break
-        except urllib.error.HTTPError as error:
-            if error.code == 416:  # it has no more bytes than came
-                break
-            if error.code < 500 and error.code not in (408, 429):
-                raise _refusal(url, error) from error
+            trouble = Trouble("it ended early")
+        except Trouble as error:
             trouble = error
-        except (OSError, HTTPException) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-                raise
-            trouble = error
+        if trouble.code == 416:  # it has no more bytes than came
+            break
+        if not trouble.passing:
+            raise _refusal(url, trouble) from trouble
         now = part_size(path)
         failures, furthest = (0, now) if now > furthest else (failures + 1, furthest)
         if failures >= PATIENCE:
-            what = f"{path.name}: the connection broke off again and again ({trouble or 'it ended early'})"
+            what = f"{path.name}: the connection broke off again and again ({trouble})"
             raise DifftoolError(Exit.FILE, what, "run it again: it goes on from here")
         if failures:
             time.sleep(2**failures)
     _settle(path, said)
 
 
-def _stream(path: Path, url: str) -> Iterator[int]:
-    """Appends the bytes of an address to what is there; yields how many there are. Raises ConnectionError where fewer
-    came than the answer promised."""
+def _stream(path: Path, url: str, size: int | None) -> Iterator[int]:
+    """Appends the bytes of an address to what is there, up to the `size` that was announced and one more chunk; yields
+    how many there are. Raises Trouble where fewer came than the answer promised."""
     have = part_size(path)
     with _ask(url, "GET", {"Range": f"bytes={have}-"} if have else {}) as answer, _part(path).open("ab") as file:
-        if answer.status != 206:  # the other side begins from the start
+        length = answer.headers.get("Content-Length") or ""
+        if answer.status == 206 and not answer.headers.get("Content-Range", f"bytes {have}-").startswith(
+            f"bytes {have}-"
+        ):
+            raise Trouble("it answers with other bytes than it was asked for", passing=False)
+        if answer.status != 206 and have:  # it begins from the start, unless it is a page that somebody put in between
+            if size is not None and length != str(size):
+                raise Trouble("it answers with something else")
             file.truncate(0)
             have = 0
-        length = answer.headers.get("Content-Length")
-        promised = have + int(length) if length else None
-        while chunk := answer.read(CHUNK):
+        promised = have + int(length) if length.isdecimal() else None
+        while chunk := _heard(answer):
             file.write(chunk)
             have += len(chunk)
             yield have
+            if size is not None and have > size:
+                return
     if promised is not None and have < promised:
-        raise ConnectionError("it ended early")
+        raise Trouble("it ended early")
+
+
+def _heard(answer: Any) -> bytes:
+    """The bytes that have come by now."""
+    try:
+        return answer.read1(CHUNK)
+    except (OSError, HTTPException) as error:
+        raise Trouble(str(error) or type(error).__name__) from error
 
 
 def _settle(path: Path, said: Announced) -> None:
@@ -197,7 +226,7 @@ def _settle(path: Path, said: Announced) -> None:
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
-    adopt(path)
+    adopt(path, said)
 
 
 def is_that(path: Path, said: Announced) -> bool:
@@ -209,7 +238,7 @@ def is_that(path: Path, said: Announced) -> bool:
 
 def announced_by(source: Path, sha256: str | None = None) -> Announced:
     """What is known of a file in a folder: its size, and the hash that a ``.sha256`` beside it gives."""
-    return Announced(source.stat().st_size, sha256 or (_said(source) if _note(source).exists() else None))
+    return Announced(source.stat().st_size, sha256 or _said(source))
 
 
 def copy(path: Path, source: Path, said: Announced) -> Iterator[int]:
@@ -252,16 +281,19 @@ def room_for(size: int, folder: Path) -> None:
         )
 
 
-def adopt(path: Path) -> None:
-    """Takes a file that was put there by hand, and `is_that`, for the one that was announced."""
-    write_text(_note(path), f"{_digest(path)}  {path.name}\n")
+def adopt(path: Path, said: Announced) -> None:
+    """Writes the hash of a file that `is_that` beside it."""
+    known = said.digest if said.digest and len(said.digest) == 64 else _digest(path)
+    write_text(_note(path), f"{known}  {path.name}\n")
 
 
 def removable(model: Entry, models_dir: Path | None = None) -> list[Path]:
     """What there is of a model: its files, parts of them, their hashes, and what was made of them."""
     folder = home(models_dir) / model.name
     paths = [folder / file for file in model.files]
-    each = [(path, _part(path), _note(path), path.with_name(path.stem + DERIVED)) for path in paths]
+    made = [path.with_name(path.stem + DERIVED) for path in paths]
+    broken = [left for one in made for left in one.parent.glob(TEMPORARY) if left.name.startswith(f".{one.name}.")]
+    each = [*((path, _part(path), _note(path)) for path in paths), made, broken]
     return [path for group in each for path in group if path.exists()]
 
 
@@ -293,9 +325,11 @@ def _note(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _said(path: Path) -> str:
-    """The hash that stands beside a file."""
-    return _note(path).read_text(encoding="utf-8", errors="replace").partition(" ")[0]
+def _said(path: Path) -> str | None:
+    """The hash that stands beside a file, in any form that sha256sum and its like write; None where there is none."""
+    note = _note(path)
+    found = re.search(r"\b[0-9a-fA-F]{64}\b", note.read_text(errors="replace")) if note.is_file() else None
+    return found[0].lower() if found else None
 
 
 def _digest(path: Path) -> str:
@@ -309,24 +343,24 @@ def _git_blob(path: Path) -> str:
 
 
 def _ask(url: str, method: str, headers: Mapping[str, str] | None = None) -> Any:
-    """The answer to a request. A token for the hub goes to the hub and not to where it redirects; a HEAD ends at the
-    first answer that says what is announced, which may be a redirection."""
-    hub, token = urlsplit(url).netloc, os.environ.get("HF_TOKEN")
+    """The answer to a request. A HEAD ends at the first answer that says what is announced, which may be a redirection.
+    Raises Trouble for every other answer than the bytes, and for none."""
     opener = urllib.request.build_opener(_Stay)
     for _ in range(10):
-        secret = {"Authorization": f"Bearer {token}"} if token and urlsplit(url).netloc == hub else {}
-        asked = urllib.request.Request(url, headers={**_AGENT, **(headers or {}), **secret}, method=method)
+        asked = urllib.request.Request(url, headers={**_AGENT, **(headers or {}), **_secret(url)}, method=method)
         try:
             return opener.open(asked, timeout=TIMEOUT)
         except urllib.error.HTTPError as answer:
             place = answer.headers.get("Location")
             if answer.code not in (301, 302, 303, 307, 308) or not place:
-                raise
+                passing = answer.code >= 500 or answer.code in (408, 429)
+                raise Trouble(f"{answer.code} {answer.reason}", code=answer.code, passing=passing) from answer
             if method == "HEAD" and answer.headers.get("X-Linked-Etag"):
                 return answer
-            url = urljoin(url, place)
-            answer.close()
-    raise ConnectionError("it redirects without end")
+            url = _next(url, place)
+        except (OSError, HTTPException, ValueError) as error:
+            raise Trouble(str(getattr(error, "reason", None) or error)) from error
+    raise Trouble("it redirects without end", passing=False)
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -339,16 +373,35 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 _AGENT = {"User-Agent": "difftool", "Accept-Encoding": "identity"}
 
 
-def _refusal(url: str, error: Exception) -> DifftoolError:
+def _next(url: str, place: str) -> str:
+    """Where a redirection leads: to the network only, and never from a secret line to an open one."""
+    try:
+        url, before = urljoin(url, place), urlsplit(url).scheme
+        scheme = urlsplit(url).scheme
+    except ValueError as error:
+        raise Trouble(f"it redirects to {place!r}", passing=False) from error
+    if scheme not in ("http", "https") or (before, scheme) == ("https", "http"):
+        raise Trouble(f"it redirects to {url}", passing=False)
+    return url
+
+
+def _secret(url: str) -> dict[str, str]:
+    """The user's token, for the hub and for nobody else. Raises DifftoolError 2 where it cannot be one."""
+    if urlsplit(url)[:2] != urlsplit(hub())[:2]:
+        return {}
+    kept = expanded(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "token"
+    token = os.environ.get("HF_TOKEN") or (kept.read_text(errors="replace") if kept.is_file() else "")
+    if not re.fullmatch(r"[!-~]*", token := token.strip()):
+        raise DifftoolError(Exit.USAGE, "HF_TOKEN holds no token", "copy it again from the settings of your account")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _refusal(url: str, trouble: Trouble) -> DifftoolError:
     host = urlsplit(url).netloc
-    if isinstance(error, urllib.error.HTTPError):
-        if error.code in (401, 403):
-            page = url.partition("/resolve/")[0]
-            hint = f"accept its licence on {page}, then put your token into the environment as HF_TOKEN"
-            return DifftoolError(Exit.FILE, f"{host} wants to know who asks for {url} ({error.code})", hint)
-        return DifftoolError(Exit.FILE, f"{host} does not give {url}: {error.code} {error.reason}", _ELSEWHERE)
-    reason = getattr(error, "reason", None) or error
-    return DifftoolError(Exit.FILE, f"{host} cannot be reached: {reason}", _ELSEWHERE)
-
-
-_ELSEWHERE = "try again later, or fetch the files on another machine and add --from DIR"
+    if trouble.code in (401, 403):
+        page = url.partition("/resolve/")[0]
+        hint = f"accept its licence on {page}, then put your token into the environment as HF_TOKEN"
+        return DifftoolError(Exit.FILE, f"{host} wants to know who asks for {url} ({trouble.code})", hint)
+    elsewhere = "try again later, or fetch the files on another machine and add --from DIR"
+    what = f"{host} cannot be reached: {trouble}" if trouble.code is None else f"{host} does not give {url}: {trouble}"
+    return DifftoolError(Exit.FILE, what, elsewhere)

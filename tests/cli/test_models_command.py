@@ -33,6 +33,15 @@ class Hub:
         self.digest: str | None = None
         self.silent = False
         """Whether it announces nothing."""
+        self.shift = 0
+        """By how much the bytes it says it sends are not those that were asked for."""
+        self.redirect: str | None = None
+        """Where it sends everybody."""
+        self.page: bytes | None = None
+        """What somebody in between answers the next request for bytes with."""
+        self.heads: list[int] = []
+        """Codes that the next HEADs are answered with."""
+        self.port = 0
         self.asked: list[tuple[str, str, str | None, str | None]] = []
 
 
@@ -55,9 +64,13 @@ class Handler(BaseHTTPRequestHandler):
         hub.asked.append((self.command, self.path, first, self.headers.get("Authorization")))
         if hub.refuses or name not in hub.bytes:
             return self.plain(hub.refuses or 404)
-        if body and hub.fails:
-            return self.plain(hub.fails.pop(0))
+        if codes := hub.fails if body else hub.heads:
+            return self.plain(codes.pop(0))
+        if hub.redirect:
+            return self.plain(302, {"Location": hub.redirect})
         data = hub.bytes[name]
+        if body and hub.page is not None and self.path.startswith("/cdn"):
+            data, hub.page, first = hub.page, None, None
         headers = {}
         if not hub.silent:
             blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
@@ -71,6 +84,8 @@ class Handler(BaseHTTPRequestHandler):
         if start and start >= len(data):
             return self.plain(416)
         self.send_response(206 if start else 200)
+        if start:
+            headers["Content-Range"] = f"bytes {start + hub.shift}-{len(data) - 1}/{len(data)}"
         for key, value in {**headers, "Content-Length": str(len(data) - start)}.items():
             self.send_header(key, value)
         self.end_headers()
@@ -98,6 +113,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    hub.port = server.server_port
     yield hub
     server.shutdown()
     server.server_close()
@@ -126,7 +142,7 @@ def test_pull_once_more_fetches_nothing(difftool: Callable[..., Any], hub: Hub, 
     difftool("models", "pull", "tortoise")
     hub.asked.clear()
     ended = difftool("models", "pull", "tortoise", "-q")
-    assert (ended.code, ended.out) == (0, f"{models}\n")
+    assert (ended.code, ended.out, ended.err) == (0, f"{models}\n", "")
     assert hub.asked == []
 
 
@@ -163,7 +179,7 @@ def test_a_server_that_starts_anew_and_never_gets_further_is_given_up(
 
 
 def test_errors_that_pass_are_waited_for(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
-    hub.fails = [503, 429, 500]
+    hub.fails, hub.heads = [503, 429, 500], [503, 429]
     assert difftool("models", "pull", "tortoise").code == 0
 
 
@@ -197,12 +213,85 @@ def test_a_server_that_announces_nothing(difftool: Callable[..., Any], hub: Hub,
 
 
 def test_a_token_goes_to_the_hub_and_nowhere_else(
-    difftool: Callable[..., Any], hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
+    difftool: Callable[..., Any], hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\n")
     difftool("models", "pull", "tortoise")
     told = {(path.startswith("/cdn"), secret) for _, path, _, secret in hub.asked}
     assert told == {(True, None), (False, "Bearer hf_secret")}
+    hub.asked.clear()
+    elsewhere = {"from": f"http://localhost:{hub.port}/x", "files": ["vocoder.pth"], "about": "a", "licence": "b"}
+    monkeypatch.setattr(store, "family", lambda name: {"other": elsewhere})
+    assert difftool("models", "pull", "other").code == 0
+    assert {secret for *_, secret in hub.asked} == {None}
+
+
+def test_a_token_is_also_found_where_the_hubs_own_tool_keeps_it(
+    difftool: Callable[..., Any], hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("hf_kept\n")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    difftool("models", "pull", "tortoise", "--dry-run")
+    assert {secret for *_, secret in hub.asked} == {"Bearer hf_kept"}
+
+
+def test_what_is_no_token_is_not_printed(
+    refused: Callable[..., Any], hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_a\nhf_b")
+    ended = refused(2, "models", "pull", "tortoise", "--json", says="HF_TOKEN holds no token")
+    assert "hf_a" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("place", ["file:///etc/hostname", "ftp://127.0.0.1/x", "http://[", "http:///"])
+def test_a_redirection_to_somewhere_else_is_not_followed(
+    refused: Callable[..., Any], hub: Hub, models: Path, place: str
+) -> None:
+    hub.redirect = place
+    refused(4, "models", "pull", "tortoise")
+
+
+def test_a_redirection_without_end(refused: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.redirect = f"http://127.0.0.1:{hub.port}/{FILES[0]}"
+    refused(4, "models", "pull", "tortoise", says="without end")
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "https://", "file:///tmp"])
+def test_a_hub_that_is_no_address(
+    refused: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    refused(2, "models", "pull", "tortoise", says="HF_ENDPOINT")
+
+
+def test_a_page_that_somebody_puts_in_between_destroys_nothing(
+    difftool: Callable[..., Any], hub: Hub, models: Path
+) -> None:
+    models.mkdir(parents=True)
+    (models / f"{FILES[0]}.part").write_bytes(hub.bytes[FILES[0]][:2_000_000])
+    hub.page = b"<html>please log in</html>"
+    assert difftool("models", "pull", "tortoise").code == 0
+    got = [first for command, path, first, _ in hub.asked if command == "GET" and path == f"/cdn/{FILES[0]}"]
+    assert got == ["bytes=2000000-"] * 2
+
+
+def test_other_bytes_than_were_asked_for_are_refused(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    models.mkdir(parents=True)
+    (models / f"{FILES[0]}.part").write_bytes(hub.bytes[FILES[0]][:2_000_000])
+    hub.shift = 5
+    ended = difftool("models", "pull", "tortoise")
+    assert ended.code == 4
+    assert "other bytes" in ended.err
+    assert (models / f"{FILES[0]}.part").stat().st_size == 2_000_000
+
+
+def test_what_is_wrong_on_this_machine_is_told_at_once(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    (models / f"{FILES[0]}.part").mkdir(parents=True)
+    ended = difftool("models", "pull", "tortoise")
+    assert ended.code == 4
+    assert "Is a directory" in ended.err
+    assert sum(command == "GET" and path.startswith("/cdn") for command, path, *_ in hub.asked) == 1
 
 
 @pytest.mark.parametrize(("code", "says"), [(401, "HF_TOKEN"), (403, "accept its licence"), (404, "does not give")])
@@ -252,6 +341,7 @@ def test_a_folder_can_stand_in_for_the_network(
     ended = difftool("models", "pull", "tortoise", "--from", stick)
     assert ended.code == 0, ended
     assert [(models / file).read_bytes() for file in FILES] == [bytes(i + 1) for i in range(len(FILES))]
+    assert ended.err.count("warning: nobody announced a hash") == len(FILES)
     assert difftool("models", "verify", "tortoise").code == 0
 
 
@@ -264,7 +354,7 @@ def test_a_folder_that_lacks_a_file_or_has_a_wrong_one(
     refused(4, "models", "pull", "tortoise", "--from", stick, says="there is no autoregressive.pth")
     for file in FILES:
         (stick / file).write_bytes(b"x")
-    (stick / f"{FILES[0]}.sha256").write_text("0" * 64 + f"  {FILES[0]}\n")
+    (stick / f"{FILES[0]}.sha256").write_text(f"SHA256 ({FILES[0]}) = {'0' * 63}A\n")
     refused(4, "models", "pull", "tortoise", "--from", stick, says="the hash is not 0000")
     (stick / "base.pt").write_bytes(b"x")  # whose hash is known beforehand
     refused(4, "models", "pull", "whisper-base", "--from", stick, says="the hash is not ed3a0b6b")
@@ -300,7 +390,9 @@ def test_verify_finds_a_flipped_bit(difftool: Callable[..., Any], hub: Hub, mode
     assert ended.code == 4
     assert f"{FILES[2]} is damaged" in ended.err
     assert "pull tortoise --overwrite" in ended.err
+    hub.asked.clear()
     assert difftool("models", "pull", "tortoise", "--overwrite").code == 0
+    assert {path for command, path, *_ in hub.asked if path.startswith("/cdn")} == {f"/cdn/{FILES[2]}"}
     assert difftool("models", "verify").code == 0
 
 
@@ -309,6 +401,7 @@ def test_rm_removes_what_was_fetched_and_made_of_it_and_nothing_else(
 ) -> None:
     difftool("models", "pull", "tortoise")
     (models / "autoregressive.difftool.safetensors").write_bytes(b"made of it")
+    (models / ".clvp2.difftool.safetensors.tmp-0123abcd").write_bytes(b"nearly made of it")
     (models / "mine.pth").write_bytes(b"mine")
     before = sorted(models.iterdir())
     assert difftool("models", "rm", "tortoise", "--dry-run").code == 0

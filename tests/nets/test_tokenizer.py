@@ -24,6 +24,7 @@ def test_tokens_are_the_originals() -> None:
     ("written", "spoken"),
     [
         ("Dr. Smith", "doctor smith"),
+        ("Lt.Col. Mr.St.Co.", "lieutenantcol. misterst.company"),
         ("He paid $3.01 and $1", "he paid three dollars, one cent and one dollar"),
         ("$0 or $.50", "zero dollars or fifty cents"),
         ("in 1,234 of 2005", "in twelve thirty-four of two thousand five"),

@@ -108,7 +108,7 @@ def test_a_latent_knows_nothing_of_later_codes() -> None:
     assert not torch.allclose(before[:, 5:], after[:, 5:])
 
 
-def test_a_decoder_refuses_what_its_cache_cannot_hold() -> None:
+def test_only_the_first_positions_come_several_at_once() -> None:
     decoder = network("autoregressive")
     with pytest.raises(ValueError, match="first"):
         decoder(torch.zeros(1, 2, 64), decoder.new_cache(1, 8), 3)

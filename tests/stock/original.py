@@ -98,7 +98,7 @@ def outputs(net: Callable[[str], Any], steps: tuple[int, ...] = (30, 80)) -> Ite
     yield "latents", latents
     yield "logits", decoder.mel_head(latents)
     del decoder
-    yield "clvp", net("clvp2.pth")(text[:, :-1].repeat(3, 1), integers(5, 0, 8192, 3, 50))
+    yield "clvp", net("clvp2.pth")(text.repeat(3, 1), integers(5, 0, 8192, 3, 50))
     length = frames(CODES)
     x, t = noise(6, 1, 100, length), torch.tensor([777])
     told = {"precomputed_aligned_embeddings": diffusion.timestep_independent(latents, tone, length, False)}

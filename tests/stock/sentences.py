@@ -27,6 +27,7 @@ def sentences(n: int) -> list[str]:
         lambda: f"{some(['January', 'May', 'Dec.'])} {below(32)}, {drawn.randint(1700, 2100)}",
         lambda: f"{below(24)}:{below(60):02} on {below(13)}/{below(32)}/{below(100):02}",
         lambda: f"{some(TITLES.split('|'))}. O'Neil",
+        lambda: f"{some(TITLES.split('|'))}.{some(TITLES.split('|'))}.{some(TITLES.split('|')).upper()}.",
         *[lambda: some(SPELLED.replace("\n", "|").split("|"))] * 3,
     ]
     return [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from tiny_tortoise import SIZES, checkpoint, integers, network, noise, off
 
 from difftool.errors import DifftoolError, Exit
@@ -126,6 +127,30 @@ def test_a_file_that_cannot_serve_is_refused(broken: str, folder: Path, monkeypa
     assert raised.value.hint
     assert not (folder / "evil").exists()
     assert not list(folder.glob("*.safetensors")) + list(folder.glob(".*tmp*"))
+
+
+def test_a_file_of_ones_own_is_not_to_be_pulled(folder: Path) -> None:
+    with fails("cannot read .*mine.pth: No such file") as raised:
+        open_network("autoregressive", folder, checkpoint=folder / "mine.pth")
+    assert "pull" not in raised.value.hint
+    with fails("cannot read .*: Is a directory"):
+        open_network("autoregressive", folder, checkpoint=folder)
+
+
+def test_a_conversion_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    before = sorted(folder.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", full)
+        with fails("cannot write .*No space left"):
+            open_network("clvp", folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+        with fails("has room for 1,000 bytes"):
+            open_network("clvp", folder)
+    assert sorted(folder.iterdir()) == before
 
 
 def test_a_broken_conversion_says_how_to_mend_it(folder: Path) -> None:

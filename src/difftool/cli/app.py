@@ -144,9 +144,10 @@ def load(name: str, target: str, help: str) -> Any:
     command = typer.main.get_command(app)
     for param in command.params:
         if param.name and isinstance(param, typer.core.TyperOption):
-            words = [*name.split(), param.name]
+            spelled = [opt.lstrip("-").replace("-", "_") for opt in param.opts]
+            own = param.name if param.name in spelled else spelled[0]  # --from cannot be a parameter's name
             param.show_envvar = False  # the README gives the rule once
-            param.envvar = [f"DIFFTOOL_{'_'.join(words).upper()}", f"DIFFTOOL_{param.name.upper()}"]
+            param.envvar = [f"DIFFTOOL_{'_'.join([*name.split(), own]).upper()}", f"DIFFTOOL_{own.upper()}"]
     return command
 
 

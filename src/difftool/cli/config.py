@@ -35,7 +35,8 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, A
     Raises DifftoolError: 4 for a file that was named and is not there, 2 for one that is no TOML or holds an unknown
     table or key, or a value of the wrong type.
     """
-    by_key = {_plain(opt): param.name for param in ctx.command.params for opt in (param.name, *param.opts)}
+    single = [param for param in ctx.command.params if param.nargs != -1]
+    by_key = {_plain(opt): param.name for param in single for opt in (param.name, *param.opts)}
     by_key = {key: name for key, name in by_key.items() if name in annotations}
     merged: dict[str, Any] = {}
     own = None if named is None else expanded(named)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -11,6 +13,8 @@ from ..errors import DifftoolError, Exit
 from ..files import lock, unused, writable
 from .console import Console, Result
 from .options import DryRun, ModelsDir, Overwrite
+
+log = logging.getLogger(__name__)
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Models; difftool models ls names them.")]
 
@@ -46,8 +50,9 @@ def pull(
 ) -> Result:
     """Fetch models: the only command that downloads.
 
-    It says size and licence first, goes on where it was stopped, and compares what came with the hash that was
-    announced, which it keeps beside the file. Gated models want your token in the environment as HF_TOKEN.
+    It says size and licence first, goes on where it was stopped, compares what came with the hash that was announced,
+    and keeps that beside the file. Gated models want your token in the environment as HF_TOKEN. --overwrite fetches
+    again what is not what was announced.
 
     Examples:
 
@@ -58,19 +63,23 @@ def pull(
     models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
     if source is not None and not source.is_dir():
         raise DifftoolError(Exit.FILE, f"{source} is no folder", "name the folder that holds the files")
-    files: list[dict[str, Any]] = []
+    fetched: list[_Coming] = []
     for model in models:
-        coming = _coming(console, model, source, models_dir, overwrite=overwrite, dry_run=dry_run)
-        if not dry_run and coming:
-            folder = store.home(models_dir) / model.name
+        coming = _coming(model, source, models_dir, overwrite=overwrite)
+        folder = store.home(models_dir) / model.name
+        if coming and not dry_run:
             with writable(folder), lock(folder):
                 store.room_for(sum((one.said.size or 0) - store.part_size(one.path) for one in coming), folder)
                 for one in coming:
-                    _fetch(console, one)
-        files += [{"path": str(one.path), "bytes": one.said.size} for one in coming]
-    data = {"outputs": files, "models": [_row(model, store.held(model, models_dir)) for model in models]}
+                    _fetch(console, one, overwrite=overwrite)
+        fetched += coming
+    data = {
+        "outputs": [{"path": str(one.path), "bytes": one.said.size} for one in fetched],
+        "models": [_row(model, store.held(model, models_dir)) for model in models],
+        "timing": {"total": round(time.monotonic() - console.began, 3)},
+    }
     if dry_run:
-        return Result({**data, "dry_run": True}, [f"would fetch {file['path']}" for file in files], [])
+        return Result({**data, "dry_run": True}, [f"would fetch {one.path}" for one in fetched], [])
     rows = data["models"]
     return Result(data, [f"{row['name']} is in {row['path']}" for row in rows], [row["path"] for row in rows])
 
@@ -84,43 +93,42 @@ class _Coming(NamedTuple):
     copied: Path | None
 
 
-def _coming(
-    console: Console,
-    model: store.Entry,
-    source: Path | None,
-    models_dir: Path | None,
-    *,
-    overwrite: bool,
-    dry_run: bool,
-) -> list[_Coming]:
-    """What is missing of a model, after saying how much that is and under which licence."""
+def _coming(model: store.Entry, source: Path | None, models_dir: Path | None, *, overwrite: bool) -> list[_Coming]:
+    """What is missing of a model, after saying how much that is and under which licence. With `overwrite` also what is
+    not what was announced."""
     copies = [None] * len(model.files) if source is None else store.found_in(source, model)
     coming = []
     for file, url, copied in zip(store.held(model, models_dir), model.urls, copies, strict=True):
         if file.state == "whole" and not overwrite:
             continue
         said = store.announce(url, model.sha256) if copied is None else store.announced_by(copied, model.sha256)
-        if file.state == "unchecked" and store.is_that(file.path, said):
-            if not dry_run:
-                store.adopt(file.path)
+        if file.path.exists() and not store.is_that(file.path, said):
+            unused([file.path], overwrite=overwrite)
+        elif file.state == "whole":
             continue
-        unused([file.path], overwrite=overwrite)
         coming.append(_Coming(file.path, said, url, copied))
     if coming:
-        size = store.megabytes(sum(one.said.size or 0 for one in coming))
+        sizes = [one.said.size for one in coming]
+        much = store.megabytes(sum(size or 0 for size in sizes)) + (" and more" if None in sizes else "")
         place = source or model.urls[0].removesuffix(model.files[0])
-        console.say(f"{model.name}: {len(coming)} files, {size}, licence {model.licence}, from {place}")
+        log.info("%s: %d files, %s, licence %s, from %s", model.name, len(coming), much, model.licence, place)
     else:
-        console.say(f"{model.name} is here already")
+        log.info("%s is here already", model.name)
     return coming
 
 
-def _fetch(console: Console, one: _Coming) -> None:
+def _fetch(console: Console, one: _Coming, *, overwrite: bool) -> None:
+    if one.path.exists() and store.is_that(one.path, one.said):  # put there by hand, or by a run just before this one
+        store.adopt(one.path, one.said)
+        return
+    unused([one.path], overwrite=overwrite)
     have = 0 if one.copied else store.part_size(one.path)
     total = max(((one.said.size or 0) - have) // store.CHUNK, 1)
     sizes = store.copy(one.path, one.copied, one.said) if one.copied else store.fetch(one.path, one.url, one.said)
     for _ in console.track(_chunks(sizes, have), total, f"{one.path.name}, MiB"):
         pass
+    if one.said.digest is None:
+        console.warn(f"nobody announced a hash of {one.path.name}: it is taken as it came")
 
 
 def _chunks(coming: Iterable[int], have: int) -> Iterator[None]:
@@ -139,7 +147,7 @@ def verify(
     ] = None,
     models_dir: ModelsDir = None,
 ) -> Result:
-    """Read the models that are here, and compare each file with the hash that was announced for it.
+    """Read the models that are here, and compare each file with the hash that stands beside it.
 
     Examples:
 
@@ -151,17 +159,17 @@ def verify(
         models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
     else:
         models = [model for model in store.entries().values() if _state(store.held(model, models_dir)) != "missing"]
-    rows: list[dict[str, Any]] = []
-    for model in models:
-        checked = list(console.track(store.verify(model, models_dir), len(model.files), model.name))
-        if bad := [file for file in checked if file.state != "whole"]:
-            more = f" (and {len(bad) - 1} more)" if bad[1:] else ""
-            raise DifftoolError(
-                Exit.FILE,
-                f"{model.name}: {bad[0].path} is {bad[0].state}{more}",
-                f"run difftool models pull {model.name}{' --overwrite' if bad[0].state in ('damaged',) else ''}",
-            )
-        rows.append(_row(model, checked))
+    checked = [
+        (model, list(console.track(store.verify(model, models_dir), len(model.files), model.name))) for model in models
+    ]
+    bad = [(model, file) for model, files in checked for file in files if file.state != "whole"]
+    if bad:
+        _, file = bad[0]
+        more = f" (and {len(bad) - 1} more files)" if bad[1:] else ""
+        mend = " --overwrite" if any(file.state == "damaged" for _, file in bad) else ""
+        again = " ".join(dict.fromkeys(model.name for model, _ in bad))
+        raise DifftoolError(Exit.FILE, f"{file.path} is {file.state}{more}", f"run difftool models pull {again}{mend}")
+    rows = [_row(model, files) for model, files in checked]
     lines = [f"{row['name']}: {len(row['files'])} files are whole" for row in rows] or ["there is no model here"]
     return Result({"models": rows}, lines, [row["path"] for row in rows])
 

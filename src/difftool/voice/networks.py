@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, is_out_of_memory
 from ..files import read_json, replacing
 from ..models import MISFITS, same_shapes
 from ..nets.tortoise.layers import prepare
 from ..nets.tortoise.official import CHECKPOINTS, Checkpoint, ours, shapes
+from ..store import DERIVED, room_for
 
 log = logging.getLogger(__name__)
 
 SCHEMA = "difftool/tortoise/1"
-SUFFIX = ".difftool.safetensors"
 FILES = {name: file for file, checkpoint in CHECKPOINTS.items() for name in checkpoint.parts}
 """The networks, by name, and the official checkpoint that each is in."""
 
@@ -53,7 +53,7 @@ def open_network(
     except MISFITS as error:
         message = f"{folder / 'config.json'} does not fit: {error}"
         raise DifftoolError(Exit.FILE, message, "restore the file, or remove it for the official sizes") from error
-    converted = source.with_name(source.stem + SUFFIX)
+    converted = source.with_name(source.stem + DERIVED)
     if not _fresh(converted, source):
         _convert(row, nets, source, converted)
     return _read(nets[name], row.parts[name][0], converted, torch.device(device), dtype)
@@ -62,7 +62,7 @@ def open_network(
 def hash_of(name: str, folder: Path, checkpoint: Path | None = None) -> str:
     """SHA-256 of the official checkpoint that an opened network came from."""
     source = checkpoint or folder / FILES[name]
-    return _metadata(source.with_name(source.stem + SUFFIX))["source_sha256"]
+    return _metadata(source.with_name(source.stem + DERIVED))["source_sha256"]
 
 
 def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
@@ -95,55 +95,58 @@ def _metadata(path: Path) -> dict[str, str]:
         raise DifftoolError(
             Exit.FILE,
             f"{path} is no intact safetensors file: {error}",
-            f"remove it: it is made again from {path.name.removesuffix(SUFFIX)}.pth",
+            "remove it: it is made again from the checkpoint beside it",
         ) from error
 
 
 def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, converted: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     log.info("converting %s, once", source)
     official = {name: tensor for name, tensor in _load(source, row).items() if not re.fullmatch(row.legacy, name)}
-    hint = f"this is not the {FILES[next(iter(nets))]} of Tortoise, nor one that was fine-tuned from it"
+    hint = f"take the {FILES[next(iter(nets))]} of Tortoise, or one that was fine-tuned from it"
     same_shapes(shapes(row, nets), {name: tuple(tensor.shape) for name, tensor in official.items()}, source, hint)
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     metadata = {"schema": SCHEMA, "source": source.name, "source_sha256": sha256, "source_state": _state(source)}
     tensors = {name: tensor.contiguous() for name, tensor in ours(row, nets, official).items()}
+    room_for(sum(tensor.nbytes for tensor in tensors.values()), converted.parent)
     try:
         with replacing(converted) as written:
             save_file(tensors, written, metadata)
-    except PermissionError as error:
-        message = f"cannot write {converted.name} to {converted.parent}: {error.strerror}"
+    except (SafetensorError, OSError) as error:  # the first is how safetensors tells of a disk that takes no more
+        message = f"cannot write {converted}: {getattr(error, 'strerror', None) or error}"
         raise DifftoolError(Exit.FILE, message, "copy the checkpoints to a folder that can be written to") from error
 
 
 def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
     """The tensors of a checkpoint, without running any code that it brings along."""
+    name = next(file for file, known in CHECKPOINTS.items() if known is row)
+    hint = (
+        "run difftool models pull tortoise" if source.name == name else "see that the file is complete, or name another"
+    )
     try:
         found = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
-    except FileNotFoundError as error:
-        raise DifftoolError(
-            Exit.FILE, f"there is no {source.name} in {source.parent}", "run difftool models pull tortoise"
-        ) from error
     except pickle.UnpicklingError as error:
-        message = f"{source} is no checkpoint, or one that asks to run code"
-        raise DifftoolError(Exit.FILE, message, "run difftool models pull tortoise") from error
+        raise DifftoolError(Exit.FILE, f"{source} is no checkpoint, or one that asks to run code", hint) from error
     except (OSError, EOFError, *MISFITS) as error:
+        if is_out_of_memory(error):
+            raise
+        strerror = getattr(error, "strerror", None)
         first = (str(error).splitlines() or [""])[0]
-        raise DifftoolError(
-            Exit.FILE, f"{source} is damaged: {first}", "copy it again, or run difftool models pull tortoise"
-        ) from error
+        what = f"cannot read {source}: {strerror}" if strerror else f"{source} is damaged: {first}"
+        raise DifftoolError(Exit.FILE, what, hint) from error
     if row.inside and isinstance(found, dict):
         found = found.get(row.inside, found)
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise DifftoolError(Exit.FILE, f"{source} holds no table of tensors", "run difftool models pull tortoise")
+        raise DifftoolError(Exit.FILE, f"{source} holds no table of tensors", hint)
     return found
 
 
 def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Fills a network that is on the meta device, one layer after the other: what is packed or moved away of the file
-    is unmapped before the next one comes."""
+    """Fills a network that is on the meta device, one layer after the other, so that no two copies of it are in memory:
+    what is packed, cast or moved is unmapped before the next layer comes, and the rest stays mapped."""
     from safetensors import SafetensorError, safe_open
 
     for name, module in net.named_modules(prefix=prefix.rstrip(".")):

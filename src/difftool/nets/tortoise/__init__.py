@@ -2,6 +2,6 @@
 
 Text and a voice become codes (`autoregressive`), the codes are judged against the text (`clvp`), the winner's latents
 become a mel spectrogram by diffusion (`diffusion`), and that becomes sound (`vocoder`). Sequences are (batch, time,
-channels) inside, so that all of it is products of matrices. The residual stream, norms and softmax stay in float32
-whatever the weights are in. The arguments of a class are the sizes of the official network unless said otherwise.
+channels) inside, so that all of it is products of matrices. The residual stream and the norms stay in float32 whatever
+the weights are in. The arguments of a class are the sizes of the official network unless said otherwise.
 """

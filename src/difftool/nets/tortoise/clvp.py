@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .autoregressive import STOP_TEXT
 from .layers import Linear, attention, embedding
 
 HEAD, ROTARY = 64, 32
@@ -77,7 +78,8 @@ class Encoder(nn.Module):
 
 
 class CLVP(nn.Module):
-    """Scores (B,) of codes (B, M) for one text (1, N) or a text a row (B, N)."""
+    """Scores (B,) of codes (B, M), below `codes` and so without those that start and stop, for the tokens of one text
+    (1, N) or a text a row (B, N), to which it adds the one that ends a text. The original always shows it 500 codes."""
 
     def __init__(
         self, dim: int = 768, layers: int = 20, heads: int = 12, text_tokens: int = 256, codes: int = 8192
@@ -88,4 +90,4 @@ class CLVP(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, text: Tensor, codes: Tensor) -> Tensor:
-        return (self.text(text) * self.speech(codes)).sum(-1) * self.temperature.exp()
+        return (self.text(F.pad(text, (0, 1), value=STOP_TEXT)) * self.speech(codes)).sum(-1) * self.temperature.exp()

@@ -196,7 +196,7 @@ class AttentionBlock(nn.Module):
 
 def prepare(layer: nn.Module, dtype: torch.dtype) -> None:
     """Puts a layer that multiplies matrices, once its weights are on their device, into `dtype`, and arranges them for
-    speed where oneDNN can: equal to rounding, and no longer to be saved. Norms and embeddings stay in float32."""
+    speed where oneDNN can: equal to rounding, no longer to be saved or moved. Norms and embeddings stay in float32."""
     if isinstance(layer, (Linear, Conv3)):
         layer.to(dtype)
         if packable(layer.weight):

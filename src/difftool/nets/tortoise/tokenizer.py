@@ -53,7 +53,8 @@ def normalise(text: str) -> str:
         (r"[0-9]+\.[0-9]+", lambda found: found[0].replace(".", " point ")),
         (r"[0-9]+(?:st|nd|rd|th)", lambda found: _words(found[0])),
         (r"[0-9]+", lambda found: _number(int(found[0]))),
-        (rf"\b({'|'.join(ABBREVIATIONS)})\.", lambda found: ABBREVIATIONS[found[1]]),
+        # one after the other: in Lt.Col. the first ends the word that the second would begin
+        *((rf"\b{short}\.", lambda found, long=long: long) for short, long in ABBREVIATIONS.items()),
     ):
         text = re.sub(pattern, spoken, text)
     return re.sub(r"\s+", " ", text).replace('"', "")
