@@ -192,8 +192,10 @@ def test_attention_in_half_precision_is_attention() -> None:
     q, k, v = (noise(i, 2, 3, 10, 8) for i in range(3))
     wanted = torch.softmax(q @ k.transpose(2, 3) / 8**0.5 + bias, -1) @ v
     assert off(layers.attention(q, k, v, bias), wanted) < 1e-6
-    half = (part.to(torch.bfloat16) for part in (q, k, v, bias))
+    half = [part.to(torch.bfloat16) for part in (q, k, v, bias)]
     assert off(layers.attention(*half).float(), wanted) < 2e-2
+    last = torch.softmax(q[:, :, -1:] @ k.transpose(2, 3) / 8**0.5, -1) @ v
+    assert off(layers.attention(half[0][:, :, -1:], half[1], half[2]).float(), last) < 2e-2
 
 
 def test_relative_positions_are_bucketed_by_distance() -> None:

@@ -142,10 +142,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
     """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias (1, H, T, T)."""
     if q.device.type != "cpu" or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    # PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do; some heads at a time
-    # stay in the cache
-    heads = range(0, q.shape[1], 4)
-    scores = ((q[:, h : h + 4] * q.shape[3] ** -0.5) @ k[:, h : h + 4].transpose(2, 3) for h in heads)
+    # PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
+    q = q * q.shape[3] ** -0.5
+    if q.shape[2] == 1 and bias is None:
+        return (k @ q.transpose(2, 3)).softmax(2).transpose(2, 3) @ v
+    heads = range(0, q.shape[1], 4)  # so many at a time stay in the cache
+    scores = (q[:, h : h + 4] @ k[:, h : h + 4].transpose(2, 3) for h in heads)
     biased = scores if bias is None else (part.add_(bias[:, h : h + 4]) for part, h in zip(scores, heads, strict=True))
     return torch.cat([part.softmax(-1) @ v[:, h : h + 4] for part, h in zip(biased, heads, strict=True)], dim=1)
 
