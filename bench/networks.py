@@ -42,10 +42,9 @@ def main(folder: Path) -> None:
         weights = checkpoint(file, {"random_diffusion": {"dim": 2048}}, draw)
         torch.save({row.inside: weights} if row.inside else weights, folder / file)
     del weights
-    for what in ("load", "speed", "half"):
-        sides = ("stock", "ours fp32", "ours bf16") if what == "load" else ("",)
-        for side in sides * (2 if what == "load" else 1):  # the first time converts, and warms the cache of the disk
-            subprocess.run([sys.executable, __file__, what, side, str(folder)], check=True)
+    loads = [("load", side) for side in ("stock", "ours fp32", "ours bf16")]
+    for what, side in (*loads, *loads, ("speed", ""), ("half", "")):  # the first time converts, and warms the cache
+        subprocess.run([sys.executable, "-W", "ignore", __file__, what, side, str(folder)], check=True)
 
 
 def load(side: str, folder: Path) -> None:
