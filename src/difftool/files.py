@@ -141,11 +141,12 @@ def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
 
 
 @contextmanager
-def writable(*folders: Path) -> Iterator[None]:
+def writable(*folders: Path, option: str = "--output-dir") -> Iterator[None]:
     """Makes folders and tries each with a small file; left by an exception, those it made and that are still empty are
     gone.
 
-    Raises DifftoolError 4 where that fails (rights, a full disk), so before the work and not after it.
+    Raises DifftoolError 4 where that fails (rights, a full disk), so before the work and not after it; `option` is what
+    chooses another folder.
     """
     missing = {parent for folder in folders for parent in (folder, *folder.parents) if not parent.exists()}
     try:
@@ -159,9 +160,7 @@ def writable(*folders: Path) -> Iterator[None]:
                     probe.unlink(missing_ok=True)
             except OSError as error:
                 message = f"cannot write to {folder}: {error.strerror}"
-                raise DifftoolError(
-                    Exit.FILE, message, "make room, or choose another folder with --output-dir"
-                ) from error
+                raise DifftoolError(Exit.FILE, message, f"make room, or choose another folder with {option}") from error
         yield
     except BaseException:
         for folder in sorted(missing, key=lambda path: len(path.parts), reverse=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from difftool import store
+from difftool import download, store
 from difftool.files import lock
 
 FILES = store.entry("tortoise").files
@@ -29,7 +29,7 @@ class Hub:
         """Codes that the next requests for bytes are answered with."""
         self.refuses = 0
         self.ranges, self.redirects, self.git = True, True, False
-        self.size: int | None = None
+        self.size: int | str | None = None
         self.digest: str | None = None
         self.silent = False
         """Whether it announces nothing."""
@@ -156,7 +156,7 @@ def test_a_connection_that_breaks_off(difftool: Callable[..., Any], hub: Hub, mo
 
 
 def test_what_came_is_kept_for_the_next_run(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
-    hub.breaks = [1_000_000] + [0] * store.PATIENCE
+    hub.breaks = [1_000_000] + [0] * download.PATIENCE
     ended = difftool("models", "pull", "tortoise")
     assert ended.code == 4
     assert "broke off again and again" in ended.err
@@ -188,7 +188,7 @@ def test_a_size_that_is_not_so(difftool: Callable[..., Any], hub: Hub, models: P
     hub.size = size
     ended = difftool("models", "pull", "tortoise")
     assert ended.code == 4
-    assert f"3,000,000 bytes came and {size:,} were announced" in ended.err
+    assert f"answers with 3,000,000 bytes where {size:,} were announced" in ended.err
     assert not list(models.rglob("*")) if models.exists() else True
 
 
@@ -257,12 +257,15 @@ def test_a_redirection_without_end(refused: Callable[..., Any], hub: Hub, models
     refused(4, "models", "pull", "tortoise", says="without end")
 
 
-@pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "https://", "file:///tmp"])
+@pytest.mark.parametrize(
+    "endpoint", ["hub.example", "ftp://hub.example", "https://", "http://[::1", "http://a:secret@b"]
+)
 def test_a_hub_that_is_no_address(
     refused: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    refused(2, "models", "pull", "tortoise", says="HF_ENDPOINT")
+    ended = refused(2, "models", "pull", "tortoise", says="HF_ENDPOINT")
+    assert "secret" not in ended.err
 
 
 def test_a_page_that_somebody_puts_in_between_destroys_nothing(
@@ -376,9 +379,51 @@ def test_files_put_there_by_hand_are_not_overwritten(
 ) -> None:
     models.mkdir(parents=True)
     (models / FILES[0]).write_bytes(b"mine")
-    refused(4, "models", "pull", "tortoise", says="--overwrite")
+    refused(4, "models", "pull", "tortoise", says="not known to be the file that was announced")
     assert difftool("models", "pull", "tortoise", "--overwrite").code == 0
     assert (models / FILES[0]).read_bytes() == hub.bytes[FILES[0]]
+
+
+def test_a_wrong_note_or_a_file_that_nobody_vouched_for_is_mended(
+    difftool: Callable[..., Any], hub: Hub, models: Path
+) -> None:
+    difftool("models", "pull", "tortoise")
+    (models / f"{FILES[0]}.sha256").write_text("0" * 64)
+    assert difftool("models", "verify").code == 4
+    assert difftool("models", "pull", "tortoise", "--overwrite").code == 0
+    assert difftool("models", "verify").code == 0
+    hub.silent, hub.redirects = True, False
+    (models / FILES[1]).write_bytes(b"x" * len(hub.bytes[FILES[1]]))
+    assert difftool("models", "verify").code == 4
+    assert difftool("models", "pull", "tortoise", "--overwrite").code == 0
+    assert difftool("models", "verify").code == 0
+    assert (models / FILES[1]).read_bytes() == hub.bytes[FILES[1]]
+
+
+def test_a_hub_that_knows_no_head(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.heads = [405, 501] * 6
+    assert difftool("models", "pull", "tortoise").code == 0
+    assert difftool("models", "verify").code == 0
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "9" * 400, "-1", "ten"])
+def test_a_size_that_is_none(difftool: Callable[..., Any], hub: Hub, models: Path, size: str) -> None:
+    hub.size = size
+    assert difftool("models", "pull", "tortoise").code == 0
+
+
+def test_a_page_instead_of_the_first_byte(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.page = b"<html>please log in</html>"
+    ended = difftool("models", "pull", "tortoise")
+    assert ended.code == 4
+    assert "answers with 26 bytes where 3,000,000 were announced" in ended.err
+    assert not models.exists() or not list(models.iterdir())
+
+
+def test_a_model_is_taken_once_however_it_is_spelled(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    difftool("models", "pull", "tortoise", "TORTOISE")
+    assert difftool("models", "verify", "-q", "Tortoise", "tortoise").out == f"{models}\n"
+    assert difftool("models", "rm", "tortoise", "TORTOISE").code == 0
 
 
 def test_verify_finds_a_flipped_bit(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
@@ -400,8 +445,8 @@ def test_rm_removes_what_was_fetched_and_made_of_it_and_nothing_else(
     difftool: Callable[..., Any], refused: Callable[..., Any], hub: Hub, models: Path
 ) -> None:
     difftool("models", "pull", "tortoise")
-    (models / "autoregressive.difftool.safetensors").write_bytes(b"made of it")
-    (models / ".clvp2.difftool.safetensors.tmp-0123abcd").write_bytes(b"nearly made of it")
+    (models / "autoregressive.pth.difftool.safetensors").write_bytes(b"made of it")
+    (models / ".clvp2.pth.difftool.safetensors.tmp-0123abcd").write_bytes(b"nearly made of it")
     (models / "mine.pth").write_bytes(b"mine")
     before = sorted(models.iterdir())
     assert difftool("models", "rm", "tortoise", "--dry-run").code == 0

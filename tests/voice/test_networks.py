@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from tiny_tortoise import SIZES, checkpoint, integers, network, noise, off
 
 from difftool.errors import DifftoolError, Exit
@@ -50,7 +51,7 @@ def test_every_network_opens_from_its_official_file(name: str, folder: Path) -> 
 def test_a_checkpoint_is_converted_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     open_network("clvp", folder)
-    converted = folder / "clvp2.difftool.safetensors"
+    converted = folder / "clvp2.pth.difftool.safetensors"
     made = converted.stat().st_mtime_ns
     open_network("clvp", folder)
     assert converted.stat().st_mtime_ns == made
@@ -77,8 +78,8 @@ def test_a_fine_tuned_checkpoint_takes_the_place_of_the_official_one(folder: Pat
     torch.save(weights, tuned)
     opened = open_network("autoregressive", folder, checkpoint=tuned)
     assert off(opened.final_norm.bias, network("autoregressive").final_norm.bias + 1) < 1e-3
-    assert (tuned.parent / "mine.difftool.safetensors").exists()
-    assert not (folder / "autoregressive.difftool.safetensors").exists()
+    assert (tuned.parent / "mine.pth.difftool.safetensors").exists()
+    assert not (folder / "autoregressive.pth.difftool.safetensors").exists()
 
 
 def test_legacy_keys_are_dropped_and_nothing_else(folder: Path) -> None:
@@ -110,17 +111,48 @@ class Evil:
         return os.system, ("touch evil",)
 
 
-@pytest.mark.parametrize("broken", ["missing", "empty", "html", "cut", "code", "list", "other", "numbers"])
+BROKEN = [
+    "missing",
+    "empty",
+    "html",
+    "cut",
+    "flipped",
+    "code",
+    "list",
+    "other",
+    "numbers",
+    "whole",
+    "sparse",
+    "meta",
+    "key",
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_file_that_cannot_serve_is_refused(broken: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     file = folder / "rlg_auto.pth"
     whole = file.read_bytes()
     if broken == "missing":
         file.unlink()
-    elif broken in ("empty", "html", "cut"):
-        file.write_bytes({"empty": b"", "html": b"<!DOCTYPE html><title>404</title>", "cut": whole[:-500]}[broken])
+    elif broken in ("empty", "html", "cut", "flipped"):
+        at = whole.index(checkpoint("rlg_auto.pth")["layers.3.bias"].numpy().tobytes())
+        flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        page = b"<!DOCTYPE html><title>404</title>"
+        file.write_bytes({"empty": b"", "html": page, "cut": whole[:-500], "flipped": flipped}[broken])
     else:
-        saved = {"code": Evil(), "list": [1], "other": {"layers.0.weight": 3}, "numbers": {"a": torch.ones(1)}}
+        weights = checkpoint("rlg_auto.pth")
+        bias = weights["layers.0.bias"]
+        saved = {
+            "code": Evil(),
+            "list": [1],
+            "other": {"layers.0.weight": 3},
+            "numbers": {**weights, "layers.0.bias": bias / 0},
+            "whole": {**weights, "layers.0.bias": bias.long()},
+            "sparse": {**weights, "layers.0.bias": bias.to_sparse()},
+            "meta": {**weights, "layers.0.bias": bias.to("meta")},
+            "key": {**weights, 5: bias},
+        }
         torch.save(saved[broken], file)
     with fails("rlg_auto") as raised:
         open_network("random_autoregressive", folder)
@@ -155,18 +187,49 @@ def test_a_conversion_that_cannot_be_written(folder: Path, monkeypatch: pytest.M
 
 def test_a_broken_conversion_says_how_to_mend_it(folder: Path) -> None:
     open_network("clvp", folder)
-    converted = folder / "clvp2.difftool.safetensors"
+    converted = folder / "clvp2.pth.difftool.safetensors"
     converted.write_bytes(converted.read_bytes()[:-100])
     with fails("intact") as raised:
         open_network("clvp", folder)
     assert "remove it" in raised.value.hint
 
 
-@pytest.mark.parametrize("config", ['{"clvp": {"depth": 2}}', '{"clvp": 3}', '{"clvp": {"layers": "two"}}', "["])
+def test_a_bit_that_flips_in_a_conversion_is_found(folder: Path) -> None:
+    open_network("clvp", folder)
+    converted = folder / "clvp2.pth.difftool.safetensors"
+    data = bytearray(converted.read_bytes())
+    data[-999] ^= 4
+    converted.write_bytes(data)
+    with fails("does not match its checksum"):
+        open_network("clvp", folder)
+
+
+def test_a_file_of_somebody_else_is_not_replaced(folder: Path) -> None:
+    converted = folder / "clvp2.pth.difftool.safetensors"
+    save_file({"a": torch.ones(1)}, converted)
+    before = converted.read_bytes()
+    with fails("was not made by difftool"):
+        open_network("clvp", folder)
+    assert converted.read_bytes() == before
+
+
+CONFIGS = [
+    '{"clvp": {"depth": 2}}',
+    '{"clvp": 3}',
+    '{"clvp": {"layers": "two"}}',
+    '{"clvp": {"layers": 100000000000000000000}}',
+    '{"clvp": {"heads": 0}}',
+    '{"autoregressive": {"heads": 3}}',
+    '{"clpv": {"layers": 2}}',
+    "[",
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_that_fits_no_network_is_refused(config: str, folder: Path) -> None:
     (folder / "config.json").write_text(config)
     with fails("config.json"):
-        open_network("clvp", folder)
+        open_network("autoregressive" if "autoregressive" in config else "clvp", folder)
 
 
 def test_half_precision_is_for_matrices_alone(folder: Path) -> None:

@@ -9,8 +9,19 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from .. import store
+from ..download import (
+    CHUNK,
+    Announced,
+    adopt,
+    announce,
+    digest_of,
+    fetch,
+    hash_beside,
+    is_that,
+    part_size,
+)
 from ..errors import DifftoolError, Exit
-from ..files import lock, unused, writable
+from ..files import lock, writable
 from .console import Console, Result
 from .options import DryRun, ModelsDir, Overwrite
 
@@ -60,7 +71,7 @@ def pull(
 
     difftool models pull tortoise --from /media/stick
     """
-    models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
+    models = [store.entry(name) for name in dict.fromkeys(map(_plain, names))]
     if source is not None and not source.is_dir():
         raise DifftoolError(Exit.FILE, f"{source} is no folder", "name the folder that holds the files")
     fetched: list[_Coming] = []
@@ -68,8 +79,8 @@ def pull(
         coming = _coming(model, source, models_dir, overwrite=overwrite)
         folder = store.home(models_dir) / model.name
         if coming and not dry_run:
-            with writable(folder), lock(folder):
-                store.room_for(sum((one.said.size or 0) - store.part_size(one.path) for one in coming), folder)
+            with writable(folder, option="--models-dir"), lock(folder):
+                store.room_for(sum((one.said.size or 0) - part_size(one.path) for one in coming), folder)
                 for one in coming:
                     _fetch(console, one, overwrite=overwrite)
         fetched += coming
@@ -88,7 +99,7 @@ class _Coming(NamedTuple):
     """A file that is to be fetched, from an address or, where there is none, another file."""
 
     path: Path
-    said: store.Announced
+    said: Announced
     url: str
     copied: Path | None
 
@@ -101,41 +112,55 @@ def _coming(model: store.Entry, source: Path | None, models_dir: Path | None, *,
     for file, url, copied in zip(store.held(model, models_dir), model.urls, copies, strict=True):
         if file.state == "whole" and not overwrite:
             continue
-        said = store.announce(url, model.sha256) if copied is None else store.announced_by(copied, model.sha256)
-        if file.path.exists() and not store.is_that(file.path, said):
-            unused([file.path], overwrite=overwrite)
-        elif file.state == "whole":
+        said = announce(url, model.sha256) if copied is None else store.announced_by(copied, model.sha256)
+        if file.state == "whole" and said.digest is not None and _is_whole(file.path, said):
             continue
+        _refuse_other(file.path, said, overwrite=overwrite)
         coming.append(_Coming(file.path, said, url, copied))
     if coming:
         sizes = [one.said.size for one in coming]
-        much = store.megabytes(sum(size or 0 for size in sizes)) + (" and more" if None in sizes else "")
+        much = "of unknown size" if None in sizes else store.megabytes(sum(size or 0 for size in sizes))
         place = source or model.urls[0].removesuffix(model.files[0])
-        log.info("%s: %d files, %s, licence %s, from %s", model.name, len(coming), much, model.licence, place)
+        files = "1 file" if len(coming) == 1 else f"{len(coming)} files"
+        log.info("%s: %s, %s, licence %s, from %s", model.name, files, much, model.licence, place)
     else:
         log.info("%s is here already", model.name)
     return coming
 
 
 def _fetch(console: Console, one: _Coming, *, overwrite: bool) -> None:
-    if one.path.exists() and store.is_that(one.path, one.said):  # put there by hand, or by a run just before this one
-        store.adopt(one.path, one.said)
+    if one.said.digest is not None and one.path.is_file() and is_that(one.path, one.said):
+        adopt(one.path, one.said)  # it was put there by hand, or by a run just before this one
         return
-    unused([one.path], overwrite=overwrite)
-    have = 0 if one.copied else store.part_size(one.path)
-    total = max(((one.said.size or 0) - have) // store.CHUNK, 1)
-    sizes = store.copy(one.path, one.copied, one.said) if one.copied else store.fetch(one.path, one.url, one.said)
+    _refuse_other(one.path, one.said, overwrite=overwrite)
+    have = 0 if one.copied else part_size(one.path)
+    total = max(((one.said.size or 0) - have) // CHUNK, 1)
+    sizes = store.copy(one.path, one.copied, one.said) if one.copied else fetch(one.path, one.url, one.said)
     for _ in console.track(_chunks(sizes, have), total, f"{one.path.name}, MiB"):
         pass
     if one.said.digest is None:
         console.warn(f"nobody announced a hash of {one.path.name}: it is taken as it came")
 
 
+def _is_whole(path: Path, said: Announced) -> bool:
+    """Whether a file is what was announced, and the hash beside it says so too."""
+    return is_that(path, said) and hash_beside(path) == digest_of(path)
+
+
+def _refuse_other(path: Path, said: Announced, *, overwrite: bool) -> None:
+    """Raises DifftoolError 4 for a file that somebody put in the place of one that is to come, and that is another."""
+    if path.is_dir():
+        raise DifftoolError(Exit.FILE, f"{path} is a folder", "move it away")
+    if path.exists() and not overwrite and (said.digest is None or not is_that(path, said)):
+        what = f"{path} is not known to be the file that was announced"
+        raise DifftoolError(Exit.FILE, what, "move it away, or add --overwrite")
+
+
 def _chunks(coming: Iterable[int], have: int) -> Iterator[None]:
     """An item for each further chunk that is there, from the number of bytes that are."""
     done = 0
     for now in coming:
-        while (now - have) // store.CHUNK > done:
+        while (now - have) // CHUNK > done:
             done += 1
             yield None
 
@@ -156,7 +181,7 @@ def verify(
     difftool models verify tortoise
     """
     if names:
-        models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
+        models = [store.entry(name) for name in dict.fromkeys(map(_plain, names))]
     else:
         models = [model for model in store.entries().values() if _state(store.held(model, models_dir)) != "missing"]
     checked = [
@@ -181,7 +206,7 @@ def rm(console: Console, names: Names, models_dir: ModelsDir = None, dry_run: Dr
 
     difftool models rm tortoise
     """
-    models = [store.entry(_plain(name)) for name in dict.fromkeys(names)]
+    models = [store.entry(name) for name in dict.fromkeys(map(_plain, names))]
     for model in models:
         if not store.removable(model, models_dir):
             raise DifftoolError(Exit.FILE, f"{model.name} is not in {store.home(models_dir)}", "see difftool models ls")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.level import require
 from ..errors import DifftoolError, Exit, is_out_of_memory
 from ..files import read_json, replacing
 from ..models import MISFITS, same_shapes
@@ -24,13 +25,16 @@ from ..store import DERIVED, room_for
 log = logging.getLogger(__name__)
 
 SCHEMA = "difftool/tortoise/1"
+MOST = 10_000
+"""Of anything in a config: more would take long to build before it is compared with the file."""
+_AGAIN = "remove it: it is made again from its checkpoint; if that is gone, run difftool models pull tortoise"
 FILES = {name: file for file, checkpoint in CHECKPOINTS.items() for name in checkpoint.parts}
 """The networks, by name, and the official checkpoint that each is in."""
 
 
 def open_network(
     name: str,
-    folder: Path,
+    folder: Path | str,
     *,
     checkpoint: Path | None = None,
     device: torch.device | str = "cpu",
@@ -39,12 +43,13 @@ def open_network(
     """One of FILES, ready to run, from a folder of official .pth files, or from a `checkpoint` (one that was
     fine-tuned) in the place of its file there.
 
-    The first time a checkpoint is converted, and kept beside it as ``NAME.difftool.safetensors``; from then on only
+    The first time a checkpoint is converted, and kept beside it as ``FILE.difftool.safetensors``; from then on only
     what the network needs of that is read, and the checkpoint itself may go. ``config.json`` in the folder may give
     networks other sizes than the official ones: {"clvp": {"layers": 2}}.
 
     Raises DifftoolError 4 for a file that is missing, damaged, of another architecture, or asks to run code.
     """
+    folder = Path(folder)
     source = checkpoint or folder / FILES[name]
     row = CHECKPOINTS[FILES[name]]
     try:
@@ -53,7 +58,7 @@ def open_network(
     except MISFITS as error:
         message = f"{folder / 'config.json'} does not fit: {error}"
         raise DifftoolError(Exit.FILE, message, "restore the file, or remove it for the official sizes") from error
-    converted = source.with_name(source.stem + DERIVED)
+    converted = source.with_name(source.name + DERIVED)
     if not _fresh(converted, source):
         _convert(row, nets, source, converted)
     return _read(nets[name], row.parts[name][0], converted, torch.device(device), dtype)
@@ -62,12 +67,19 @@ def open_network(
 def hash_of(name: str, folder: Path, checkpoint: Path | None = None) -> str:
     """SHA-256 of the official checkpoint that an opened network came from."""
     source = checkpoint or folder / FILES[name]
-    return _metadata(source.with_name(source.stem + DERIVED))["source_sha256"]
+    return _metadata(source.with_name(source.name + DERIVED))["source_sha256"]
 
 
 def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
     config = folder / "config.json"
     sizes: Mapping[str, Any] = read_json(config) if config.exists() else {}
+    for name, given in sizes.items():
+        require(name in FILES, f"there is no network {name!r} (known: {', '.join(FILES)})")
+        require(isinstance(given, dict), f"the sizes of {name} are no table")
+        for key, value in given.items():
+            counts = value if isinstance(value, list) else [value]
+            fine = bool(counts) and all(type(count) is int and 0 < count <= MOST for count in counts)
+            require(fine, f"{key} of {name} is no number from 1 to {MOST:,}: {value!r}")
     official = {"random_diffusion": {"dim": 2048}}
     return {name: net(**{**official.get(name, {}), **sizes.get(name, {})}) for name, (_, net) in row.parts.items()}
 
@@ -77,7 +89,10 @@ def _fresh(converted: Path, source: Path) -> bool:
     if not converted.exists():
         return False
     metadata = _metadata(converted)
-    return metadata.get("schema") == SCHEMA and (not source.exists() or metadata["source_state"] == _state(source))
+    if not metadata.get("schema", "").startswith("difftool/tortoise/"):
+        raise DifftoolError(Exit.FILE, f"{converted} was not made by difftool", "move it away")
+    known = metadata["schema"] == SCHEMA
+    return known and (not source.exists() or metadata.get("source_state") == _state(source))
 
 
 def _state(path: Path) -> str:
@@ -95,7 +110,7 @@ def _metadata(path: Path) -> dict[str, str]:
         raise DifftoolError(
             Exit.FILE,
             f"{path} is no intact safetensors file: {error}",
-            "remove it: it is made again from the checkpoint beside it",
+            _AGAIN,
         ) from error
 
 
@@ -104,13 +119,16 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
     from safetensors.torch import save_file
 
     log.info("converting %s, once", source)
-    official = {name: tensor for name, tensor in _load(source, row).items() if not re.fullmatch(row.legacy, name)}
+    official = _load(source, row)
     hint = f"take the {FILES[next(iter(nets))]} of Tortoise, or one that was fine-tuned from it"
     same_shapes(shapes(row, nets), {name: tuple(tensor.shape) for name, tensor in official.items()}, source, hint)
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     metadata = {"schema": SCHEMA, "source": source.name, "source_sha256": sha256, "source_state": _state(source)}
     tensors = {name: tensor.contiguous() for name, tensor in ours(row, nets, official).items()}
+    if strange := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise DifftoolError(Exit.FILE, f"{source} is of no use: {strange} holds what is no number", hint)
+    metadata |= {f"sum of {name}": _sum(tensor) for name, tensor in tensors.items()}
     room_for(sum(tensor.nbytes for tensor in tensors.values()), converted.parent)
     try:
         with replacing(converted) as written:
@@ -127,21 +145,40 @@ def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
         "run difftool models pull tortoise" if source.name == name else "see that the file is complete, or name another"
     )
     try:
-        found = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
+        zipped = zipfile.is_zipfile(source)
+        if zipped and (bad := zipfile.ZipFile(source).testzip()):  # which torch does not look at
+            raise DifftoolError(Exit.FILE, f"{source} is damaged: {bad} in it does not match its checksum", hint)
+        found = torch.load(source, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        raise DifftoolError(Exit.FILE, f"{source} is no checkpoint, or one that asks to run code", hint) from error
-    except (OSError, EOFError, *MISFITS) as error:
+        asks = "global" in str(error).lower()
+        what = "asks to run code, which is not done" if asks else "is no checkpoint"
+        raise DifftoolError(Exit.FILE, f"{source} {what}", hint) from error
+    except (OSError, EOFError, AssertionError, zipfile.BadZipFile, *MISFITS) as error:
         if is_out_of_memory(error):
             raise
         strerror = getattr(error, "strerror", None)
-        first = (str(error).splitlines() or [""])[0]
-        what = f"cannot read {source}: {strerror}" if strerror else f"{source} is damaged: {first}"
+        what = f"cannot read {source}: {strerror}" if strerror else f"{source} is damaged, or no checkpoint"
         raise DifftoolError(Exit.FILE, what, hint) from error
     if row.inside and isinstance(found, dict):
         found = found.get(row.inside, found)
-    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise DifftoolError(Exit.FILE, f"{source} holds no table of tensors", hint)
-    return found
+    tensors = {name: tensor for name, tensor in found.items() if not re.fullmatch(row.legacy, name)}
+    if strange := next((name for name, tensor in tensors.items() if not _plain(tensor)), None):
+        raise DifftoolError(Exit.FILE, f"{source} holds {strange}, which is no tensor of weights", hint)
+    return tensors
+
+
+def _plain(tensor: Any) -> bool:
+    """Whether an entry of a checkpoint is a tensor that weights can be."""
+    if not isinstance(tensor, Tensor) or tensor.is_nested or tensor.layout != torch.strided:
+        return False
+    return tensor.is_floating_point() and not tensor.is_quantized and tensor.device.type == "cpu"
+
+
+def _sum(tensor: Tensor) -> str:
+    """A checksum that takes no time beside the reading: any bit that flips changes it."""
+    return str(int(tensor.view(-1).view(torch.int32).sum()))
 
 
 def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -149,22 +186,25 @@ def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: 
     what is packed, cast or moved is unmapped before the next layer comes, and the rest stays mapped."""
     from safetensors import SafetensorError, safe_open
 
+    sums = _metadata(path)
     for name, module in net.named_modules(prefix=prefix.rstrip(".")):
-        own = [key for key, _ in module.named_parameters(recurse=False)]
-        if not own:
+        keys = [key for key, _ in module.named_parameters(recurse=False)]
+        if not keys:
             continue
         try:
             with safe_open(path, "pt") as file:
-                for key in own:
-                    tensor = file.get_tensor(f"{name}.{key}".lstrip("."))
-                    if tensor.shape != (wanted := getattr(module, key).shape):
-                        raise SafetensorError(f"{name}.{key} has the shape {list(tensor.shape)}, not {list(wanted)}")
+                for key in keys:
+                    own = f"{name}.{key}".lstrip(".")
+                    tensor = file.get_tensor(own)
+                    if tensor.shape != (wanted := getattr(module, key).shape) or tensor.dtype != torch.float32:
+                        raise SafetensorError(f"{own} has the shape {list(tensor.shape)}, not {list(wanted)}")
+                    if sums.get(f"sum of {own}") != _sum(tensor):
+                        raise SafetensorError(f"{own} does not match its checksum")
                     # a bias that stayed in the file would keep the weight beside it mapped
                     moved = tensor.to(device, copy=tensor.ndim == 1)
                     setattr(module, key, nn.Parameter(moved, requires_grad=False))
                     del tensor, moved
         except SafetensorError as error:
-            message = f"{path} does not hold this network: {error}"
-            raise DifftoolError(Exit.FILE, message, "remove it: it is made again from the checkpoint") from error
+            raise DifftoolError(Exit.FILE, f"{path} does not hold this network: {error}", _AGAIN) from error
         prepare(module, dtype)
     return net.eval()

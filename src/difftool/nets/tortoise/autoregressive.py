@@ -16,6 +16,8 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
+        if dim % heads:
+            raise ValueError(f"{dim} channels cannot be shared by {heads} heads")
         self.heads = heads
         self.ln_1 = nn.LayerNorm(dim)
         self.attn = nn.ModuleDict({"c_attn": Linear(dim, 3 * dim), "c_proj": Linear(dim, dim)})

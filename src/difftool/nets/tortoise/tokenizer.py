@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = 1
 """The token of what has none: digits that are left, brackets, signs."""
+TOO_LARGE = "a number is too large to be spoken"
 ABBREVIATIONS = {
     "mrs": "misess",
     "mr": "mister",
@@ -52,7 +53,7 @@ def normalise(text: str) -> str:
         (r"\$([0-9.,]*[0-9]+)", lambda found: _dollars(found[1])),
         (r"[0-9]+\.[0-9]+", lambda found: found[0].replace(".", " point ")),
         (r"[0-9]+(?:st|nd|rd|th)", lambda found: _words(found[0])),
-        (r"[0-9]+", lambda found: _number(int(found[0]))),
+        (r"[0-9]+", lambda found: _number(_int(found[0]))),
         # one after the other: in Lt.Col. the first ends the word that the second would begin
         *((rf"\b{short}\.", lambda found, long=long: long) for short, long in ABBREVIATIONS.items()),
     ):
@@ -64,9 +65,16 @@ def _dollars(amount: str) -> str:
     whole, *rest = amount.split(".")
     if len(rest) > 1:
         return f"{amount} dollars"
-    dollars, cents = (int(part.replace(",", "") or 0) for part in (whole, *(rest or "0")))
+    dollars, cents = (_int(part.replace(",", "")) for part in (whole, *(rest or "0")))
     parts = [f"{n} {unit}{'' if n == 1 else 's'}" for n, unit in ((dollars, "dollar"), (cents, "cent")) if n]
     return ", ".join(parts) or "zero dollars"
+
+
+def _int(digits: str) -> int:
+    digits = digits.lstrip("0")
+    if len(digits) > 36:  # which is as far as there are names
+        raise ValueError(TOO_LARGE)
+    return int(digits or 0)
 
 
 def _number(n: int) -> str:
@@ -86,8 +94,8 @@ def _words(number: int | str, **style: Any) -> str:
 
     try:
         return str(_speaker().number_to_words(cast(Any, number), **style))
-    except inflect.NumOutOfRangeError as error:
-        raise ValueError(f"{number} is too large to be spoken") from error
+    except (inflect.NumOutOfRangeError, ValueError) as error:
+        raise ValueError(TOO_LARGE) from error
 
 
 @cache
