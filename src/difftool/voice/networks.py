@@ -178,7 +178,7 @@ def _plain(tensor: Any) -> bool:
 
 def _sum(tensor: Tensor) -> str:
     """A checksum that takes no time beside the reading: any bit that flips changes it."""
-    return str(int(tensor.view(-1).view(torch.int32).sum()))
+    return str(int(tensor.view(-1).view(torch.int32).sum(dtype=torch.int32)))
 
 
 def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
