@@ -128,6 +128,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_file_that_cannot_serve_is_refused(broken: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)

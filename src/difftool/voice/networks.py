@@ -107,11 +107,7 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise DifftoolError(
-            Exit.FILE,
-            f"{path} is no intact safetensors file: {error}",
-            _AGAIN,
-        ) from error
+        raise DifftoolError(Exit.FILE, f"{path} is no intact safetensors file: {error}", _AGAIN) from error
 
 
 def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, converted: Path) -> None:
