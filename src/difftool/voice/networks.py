@@ -80,8 +80,7 @@ def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
             counts = value if isinstance(value, list) else [value]
             fine = bool(counts) and all(type(count) is int and 0 < count <= MOST for count in counts)
             require(fine, f"{key} of {name} is no number from 1 to {MOST:,}: {value!r}")
-    official = {"random_diffusion": {"dim": 2048}}
-    return {name: net(**{**official.get(name, {}), **sizes.get(name, {})}) for name, (_, net) in row.parts.items()}
+    return {name: net(**sizes.get(name, {})) for name, (_, net) in row.parts.items()}
 
 
 def _fresh(converted: Path, source: Path) -> bool:

@@ -5,3 +5,8 @@ become a mel spectrogram by diffusion (`diffusion`), and that becomes sound (`vo
 channels) inside, so that all of it is products of matrices. The residual stream and the norms stay in float32 whatever
 the weights are in. The arguments of a class are the sizes of the official network unless said otherwise.
 """
+
+from pathlib import Path
+
+DATA = Path(__file__).parents[2] / "assets" / "tortoise"
+"""The vocabulary of the text and the means of the mels, which are no weights."""

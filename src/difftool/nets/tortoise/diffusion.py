@@ -13,8 +13,6 @@ from .layers import AttentionBlock, Conv3, GroupNorm, Linear
 
 MEL_LOW, MEL_HIGH = -11.512925148010254, 2.3143386840820312
 """The log mels that -1 and 1 stand for."""
-CODE_RATE, MEL_RATE = 22050 / 1024, 24000 / 256
-"""Codes and frames of the spectrogram in a second."""
 
 
 def frames(codes: int) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 
 import torch
 import torchaudio
 from torch import Tensor
 
-DATA = Path(__file__).parents[2] / "assets" / "tortoise"
+from . import DATA
+
 CODE_HZ, SOUND_HZ = 22_050, 24_000
 """Sampling rates of what `UnifiedVoice` hears and of what `DiffusionTts` and the vocoder make."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -156,7 +157,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         inside="model_g",
     ),
     "rlg_auto.pth": Checkpoint({"random_autoregressive": ("", RandomLatents)}),
-    "rlg_diffuser.pth": Checkpoint({"random_diffusion": ("", RandomLatents)}),
+    "rlg_diffuser.pth": Checkpoint({"random_diffusion": ("", partial(RandomLatents, dim=2048))}),
 }
 
 

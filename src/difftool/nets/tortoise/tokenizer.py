@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from .mel import DATA
+from . import DATA
 
 if TYPE_CHECKING:
     import inflect
