@@ -180,22 +180,22 @@ class TestDiffusers:
     def test_it_draws_what_diffusers_draws(self, folder: Path) -> None:
         from diffusers import DDIMScheduler, UNet2DModel
 
-        from difftool.core import grid
         from difftool.core.noise import START, Noise
         from difftool.image.pixels import states
+        from difftool.sampling import choose
 
         model = open_model(folder)
         assert model.shape == (3, 8, 12)
         assert model.target is EPS
         assert model.clip
-        levels = grid(model.path, 10, "leading")
-        *_, state = states(model, levels, [4, 5], ["1", "3"])
+        way = choose(model.path, "ddim", 10, "leading")
+        *_, state = states(model, way, [4, 5], ["1", "3"])
 
         net = UNet2DModel.from_pretrained(folder / "unet")
         # clipped estimates take their noise with them here, as they do in ours
         scheduler = DDIMScheduler(beta_schedule="linear", timestep_spacing="leading", clip_sample=True)
         scheduler.set_timesteps(10)
-        x = Noise([4, 5], (3, 8, 12))(START) * levels[0].sigma
+        x = Noise([4, 5], (3, 8, 12))(START) * way.levels[0].sigma
         with torch.no_grad():
             for t in scheduler.timesteps:
                 out = net(x, t, class_labels=torch.tensor([1, 3])).sample
@@ -209,9 +209,9 @@ class TestDiffusers:
         from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
         from diffusers.schedulers import scheduling_ddpm
 
-        from difftool.core import grid
         from difftool.core.noise import START, Noise
         from difftool.image.pixels import states
+        from difftool.sampling import choose
 
         torch.manual_seed(0)
         net = UNet2DModel(
@@ -228,14 +228,14 @@ class TestDiffusers:
         DDPMPipeline(net, scheduler).save_pretrained(tmp_path / "ddpm")
         model = open_model(tmp_path / "ddpm")
         assert model.variance == {"fixed_small": "small", "fixed_large": "large", "learned_range": "learned"}[variance]
-        levels = grid(model.path, 10, "leading")
-        *_, state = states(model, levels, [4, 5], [None, None], sampler="ddpm")
+        way = choose(model.path, "ddpm", 10, "leading", variance=model.variance)
+        *_, state = states(model, way, [4, 5], [None, None])
 
         noise = Noise([4, 5], (3, 8, 8))
         draws = iter([noise(i) for i in range(10)])
         monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: next(draws))
         scheduler.set_timesteps(10)
-        x = noise(START) * levels[0].sigma
+        x = noise(START) * way.levels[0].sigma
         with torch.no_grad():
             for t in scheduler.timesteps:
                 x = scheduler.step(net(x, t).sample, t, x).prev_sample

@@ -47,6 +47,22 @@ def test_the_spread_is_the_conditional_one() -> None:
     assert cfg(cond, says(torch.zeros(1, 2)), 3.0)(torch.ones(1, 2), LEVEL).spread is spread
 
 
+def test_one_call_answers_for_both() -> None:
+    """Guidance by two calls, and by one that is given every item twice; of both only the conditional spread is kept."""
+    x, spread = torch.randn(2, 3, 8, 8), torch.rand(4, 3, 8, 8)
+    gain = torch.tensor([3.0, 5.0, 1.0, 2.0]).reshape(4, 1, 1, 1)
+
+    def both(x: Tensor, level: Level) -> Denoised:
+        return Denoised(x * gain, spread)
+
+    found = cfg(both, None, 2.5)(x, LEVEL)
+    wanted = cfg(says(x * gain[:2]), says(x * gain[2:]), 2.5)(x, LEVEL)
+    assert torch.equal(found.x0, wanted.x0)
+    assert torch.equal(found.spread, spread[:2])
+    assert torch.equal(cfg(both, None, 1.0)(x, LEVEL).x0, x * gain[:2])
+    assert cfg(lambda x, level: Denoised(x), None, 2.0)(x, LEVEL).spread is None
+
+
 @pytest.mark.parametrize("phi", [0.0, 0.7, 1.0])
 def test_rescale(phi: float) -> None:
     """Each item's deviation goes the share phi of the way back to that of the conditional estimate."""

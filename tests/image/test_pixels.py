@@ -66,9 +66,9 @@ def test_settings_give_the_plan_again(tiny_model: Make) -> None:
 
 def test_defaults_of_samplers(tiny_model: Make) -> None:
     folder = tiny_model()
-    assert len(plan(folder).levels) == 26
-    assert len(plan(folder, sampler="ddpm").levels) == 1001
-    assert len(plan(tiny_model("flow", target="flow"), sampler="ddpm").levels) == 1001
+    assert len(plan(folder).way.levels) == 26
+    assert len(plan(folder, sampler="ddpm").way.levels) == 1001
+    assert len(plan(tiny_model("flow", target="flow"), sampler="ddpm").way.levels) == 1001
     assert plan(folder, sampler="ddim", eta=0.0).settings["eta"] == 0.0
     assert plan(folder, sampler="euler_a").settings["eta"] == 1.0
 
@@ -137,11 +137,11 @@ def test_a_batch_without_room_is_halved(tiny_model: Make, monkeypatch: pytest.Mo
     folder, sizes = tiny_model(), []
     inner = pixels.states
 
-    def states(model: Any, levels: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
+    def states(model: Any, way: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(seeds))
         if len(seeds) > limit:
             raise torch.OutOfMemoryError
-        return inner(model, levels, seeds, *rest, **options)
+        return inner(model, way, seeds, *rest, **options)
 
     monkeypatch.setattr(pixels, "states", states)
     limit = 3

@@ -16,20 +16,22 @@ Scale: TypeAlias = float | Callable[[Level], float]
 
 
 def cfg(
-    cond: Predict, uncond: Predict, scale: Scale, *, rescale: float = 0.0, interval: tuple[float, float] = (0.0, 1.0)
+    cond: Predict, uncond: Predict | None, scale: Scale, *, rescale: float = 0.0, interval: tuple[float, float] = (0, 1)
 ) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): x0 = uncond + scale * (cond - uncond), the same
     on x0, eps, v or flow. `scale` 1 is off (and saves the second call), 0 ignores the condition; a function gives it at
     each level. `rescale` is the share at which each item's standard deviation is brought back to that of cond (Lin et
     al. 2023, arXiv:2305.08891, eq. 15, 16). Guidance acts where sigma / (alpha + sigma) lies in `interval`
-    (Kynkaanniemi et al. 2024, arXiv:2404.07724)."""
+    (Kynkaanniemi et al. 2024, arXiv:2404.07724). Without `uncond`, `cond` is given x twice and answers for both."""
 
     def predict(x: Tensor, level: Level) -> Denoised:
         s = scale(level) if callable(scale) else scale
-        towards = cond(x, level)
+        out = cond(x if uncond else x.repeat(2, *[1] * (x.ndim - 1)), level)
+        parts = [(part, part) if uncond or part is None else part.chunk(2) for part in out]
+        towards, away = (Denoised(*half) for half in zip(*parts, strict=True))
         if s == 1 or not interval[0] <= level.sigma / (level.alpha + level.sigma) <= interval[1]:
             return towards
-        away = uncond(x, level)
+        away = uncond(x, level) if uncond else away
         x0 = away.x0 + s * (towards.x0 - away.x0)
         if rescale:
             before, after = (out.std(tuple(range(1, out.ndim)), keepdim=True) for out in (towards.x0, x0))

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from ..core.guide import cfg, clip
-from ..core.level import Level
 from ..core.noise import START, Noise
 from ..core.predict import denoiser
-from ..core.solve import SAMPLERS, State
+from ..core.solve import State
 from ..errors import DifftoolError, Exit, is_out_of_memory
 from ..files import manifest, run_id
 from ..models import Model
 from ..pictures import to_pixels
-from .plan import Plan, batches, plan, run
+from ..sampling import Choice
+from .plan import Plan, batches, plan
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
@@ -117,19 +117,17 @@ def columns(drawn: Sampled) -> int | None:
 
 def states(
     model: Model,
-    levels: Sequence[Level],
+    way: Choice,
     seeds: Sequence[int],
     labels: Sequence[str | None],
     *,
-    sampler: str = "ddim",
-    eta: float | None = None,
     guidance: float = 1.0,
     fresh: Sequence[int] | None = None,
 ) -> Iterator[State]:
     """The engine's run for one batch: the states (B, *model.shape) at the start and after each step. `labels` name
     classes, None is any; `fresh` are other seeds for the noise of the steps than for that of the start."""
     weight = next(model.net.parameters())
-    start = levels[0].sigma * Noise(seeds, model.shape, weight.device)(START)
+    start = way.levels[0].sigma * Noise(seeds, model.shape, weight.device)(START)
     cond, anything = {}, {}
     if model.classes:
         numbers = [len(model.classes) if label is None else model.classes.index(label) for label in labels]
@@ -146,25 +144,24 @@ def states(
     if model.clip:
         predict = clip(predict)
     noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
-    yield State(0, levels[0], start)
-    yield from run(SAMPLERS[sampler], predict, start, levels, model, noise, eta)
+    yield State(0, way.levels[0], start)
+    yield from way.run(predict, start, noise)
 
 
 def walk(plan: Plan, size: int, only: Collection[int] | None = None, fresh: int = 0) -> Iterator[tuple[range, State]]:
     """(batch, state) at the start and after each step of every batch; the noise of the steps has the pictures' seeds +
     `fresh`."""
-    settings = plan.settings
-    options = {key: settings[key] for key in ("sampler", "eta", "guidance")}
+    guidance = plan.settings["guidance"]
     for batch in batches(plan, size, only):
-        seeds, labels = [settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
+        seeds, labels = [plan.settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
         noise = [seed + fresh for seed in seeds]
-        for state in states(plan.model, plan.levels, seeds, labels, **options, fresh=noise):
+        for state in states(plan.model, plan.way, seeds, labels, guidance=guidance, fresh=noise):
             yield batch, state
 
 
 def ended(plan: Plan, state: State) -> bool:
     """Whether a batch is drawn. Raises DifftoolError 1 where that left numbers that are not finite."""
-    if state.i < len(plan.levels) - 1:
+    if state.i < plan.way.steps:
         return False
     if not state.x.isfinite().all():
         what = "the network returned numbers that are not finite"
@@ -176,7 +173,7 @@ def _drawn(
     plan: Plan, size: int, only: Collection[int] | None, track: Track, frames: int
 ) -> tuple[Pixels, list[dict[str, Any]], list[Frame]]:
     done, items, way = [], [], []
-    last, wanted = len(plan.levels) - 1, batches(plan, size, only)
+    last, wanted = plan.way.steps, batches(plan, size, only)
     shown = {round(k * last / (frames - 1)) for k in range(frames)} if frames else set()
 
     def steps() -> Iterator[tuple[range, State]]:

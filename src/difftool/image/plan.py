@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from .. import names
-from ..core.grid import grid
-from ..core.level import Level
-from ..core.predict import Denoised, Predict
-from ..core.solve import SAMPLERS, Sampler, State
+from .. import sampling
 from ..device import choose, name_of
 from ..errors import DifftoolError, Exit, unknown
 from ..models import Model, open_model
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..core.solve import Draw
+from ..sampling import Choice
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
 """Numbers and pictures in a batch where nobody says how large: 21 pictures of 128x128 RGB, 256 small ones."""
 MOST = 10**6
-"""Pictures, steps and pictures at once at most."""
-ALL_LEVELS = 1000
-"""Steps of "all levels" on a path that has no whole ones."""
+"""Pictures, and pictures at once, at most."""
 ANY = "any"
 """The label that means all of them."""
 
@@ -37,7 +27,8 @@ class Plan(NamedTuple):
     """A run with every default filled in."""
 
     model: Model
-    levels: list[Level]
+    way: Choice
+    """From noise to pictures."""
     labels: list[str | None]
     settings: dict[str, Any]
     """The arguments of `plan` that give this plan again."""
@@ -45,20 +36,12 @@ class Plan(NamedTuple):
     @property
     def calls(self) -> int:
         """Calls of the network for one batch, as the sampler makes them."""
-        row, made = SAMPLERS[self.settings["sampler"]], []
-
-        def predict(x: Tensor, level: Level) -> Denoised:
-            made.append(level)
-            return Denoised(x, torch.zeros_like(x))
-
-        for _ in run(row, predict, torch.zeros(1), self.levels, self.model, lambda i, j: torch.zeros(1)):
-            pass
-        return len(made) * (1 if self.settings["guidance"] == 1 else 2)
+        return self.way.calls * (1 if self.settings["guidance"] == 1 else 2)
 
     @property
     def steps(self) -> int:
         """Steps of all batches."""
-        return (len(self.levels) - 1) * len(batches(self, self.settings["batch_size"]))
+        return self.way.steps * len(batches(self, self.settings["batch_size"]))
 
 
 def plan(
@@ -78,16 +61,9 @@ def plan(
     threads: int | None = None,
 ) -> Plan:
     """Opens the model and checks the settings of `sample`, without drawing."""
-    named = names.sampler(sampler)
-    spacing = named.schedule if schedule is None else names.schedule(schedule)
-    row, strength = SAMPLERS[named.row], strength_of(SAMPLERS[named.row])
-    if eta is not None and strength is None:
-        raise DifftoolError(Exit.USAGE, f"{named.row} has no eta", "leave out --eta")
-    if eta is not None and not 0 <= eta <= 1:
-        raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "see difftool sample --help")
     if not abs(guidance) <= 1e30:
         raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance for 1")
-    for name, value in (("count", count), ("batch size", batch_size), ("steps", steps)):
+    for name, value in (("count", count), ("batch size", batch_size)):
         if value is not None and not 1 <= value <= MOST:
             what = f"{name} must be at least 1 and at most {MOST:,}, not {value}"
             raise DifftoolError(Exit.USAGE, what, "see difftool sample --help")
@@ -98,25 +74,16 @@ def plan(
         unknown_any = bool(opened.classes) and not opened.any_label
         why = "never learned without labels" if unknown_any else "has no label to be guided by here"
         raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
-    spacing = spacing or opened.path.spacing
-    if steps is None:
-        every = round(opened.path.hi - opened.path.clean) if opened.path.discrete else ALL_LEVELS
-        steps = every if spacing == "all" else row.steps or every
-    try:
-        levels = grid(opened.path, steps, spacing)
-    except ValueError as error:
-        raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
-    a, b = opened.target(levels[0])
-    if a * levels[0].alpha == b * levels[0].sigma:
-        what = f"{opened.name} predicts the noise, which says nothing at pure noise, where {spacing} starts"
+    way = sampling.choose(opened.path, sampler, steps, schedule, eta, opened.variance)
+    first = way.levels[0]
+    a, b = opened.target(first)
+    if a * first.alpha == b * first.sigma:
+        what = f"{opened.name} predicts the noise, which says nothing at pure noise, where {way.schedule} starts"
         raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
     fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS))
     settings = {
         "model": opened.source,
-        "sampler": named.row,
-        "steps": steps,
-        "schedule": spacing,
-        "eta": next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or "")),
+        **way.settings,
         "guidance": float(guidance),
         "label": label,
         "count": count,
@@ -126,7 +93,7 @@ def plan(
         "dtype": name_of(number),
         "threads": torch.get_num_threads(),
     }
-    return Plan(opened, levels, labels, settings)
+    return Plan(opened, way, labels, settings)
 
 
 def read_labels(label: str | None, model: Model, count: int) -> list[str | None]:
@@ -151,26 +118,3 @@ def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[
     count = plan.settings["count"]
     every = [range(first, min(first + size, count)) for first in range(0, count, size)]
     return [batch for batch in every if only is None or not set(batch).isdisjoint(only)]
-
-
-def run(
-    row: Sampler,
-    predict: Predict,
-    x: Tensor,
-    levels: Sequence[Level],
-    model: Model,
-    noise: Draw,
-    eta: float | None = None,
-) -> Iterator[State]:
-    """A sampler on a model's levels, with the strength of noise that was asked for."""
-    options, strength = dict(row.defaults), strength_of(row)
-    if strength and eta is not None:
-        options[strength] = eta
-    if row is SAMPLERS["ddpm"]:
-        options["variance"] = model.variance
-    return row.solver(predict, x, levels, **options, noise=noise, path=model.path)
-
-
-def strength_of(row: Sampler) -> str | None:
-    """The option of a sampler that says how much fresh noise it draws; None where it has none."""
-    return next((key for key in ("eta", "sde") if key in row.defaults), None)

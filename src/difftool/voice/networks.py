@@ -49,7 +49,23 @@ def open_network(
 
     Raises DifftoolError 4 for a file that is missing, damaged, of another architecture, or asks to run code.
     """
-    folder = Path(folder)
+    nets, converted = _converted(name, Path(folder), checkpoint)
+    return _read(nets[name], CHECKPOINTS[FILES[name]].parts[name][0], converted, torch.device(device), dtype)
+
+
+def hash_of(name: str, folder: Path | str, checkpoint: Path | None = None) -> str:
+    """SHA-256 of the checkpoint that a network is in, which is converted unless it was. Raises as `open_network`."""
+    return _metadata(_converted(name, Path(folder), checkpoint)[1])["source_sha256"]
+
+
+def is_there(name: str, folder: Path, checkpoint: Path | None = None) -> bool:
+    """Whether the checkpoint of a network is in a folder, or what was made of it."""
+    source = checkpoint or folder / FILES[name]
+    return source.exists() or source.with_name(source.name + DERIVED).exists()
+
+
+def _converted(name: str, folder: Path, checkpoint: Path | None) -> tuple[dict[str, nn.Module], Path]:
+    """The networks, empty, that share the checkpoint of one of them, and the file that it is converted to."""
     source = checkpoint or folder / FILES[name]
     row = CHECKPOINTS[FILES[name]]
     try:
@@ -61,13 +77,7 @@ def open_network(
     converted = source.with_name(source.name + DERIVED)
     if not _fresh(converted, source):
         _convert(row, nets, source, converted)
-    return _read(nets[name], row.parts[name][0], converted, torch.device(device), dtype)
-
-
-def hash_of(name: str, folder: Path, checkpoint: Path | None = None) -> str:
-    """SHA-256 of the official checkpoint that an opened network came from."""
-    source = checkpoint or folder / FILES[name]
-    return _metadata(source.with_name(source.name + DERIVED))["source_sha256"]
+    return nets, converted
 
 
 def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:

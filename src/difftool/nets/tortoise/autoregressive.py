@@ -25,15 +25,18 @@ class Block(nn.Module):
         self.mlp = nn.ModuleDict({"c_fc": Linear(dim, 4 * dim), "c_proj": Linear(4 * dim, dim)})
 
     def forward(self, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
-        t = x.shape[1]
-        q, k, v = self.attn["c_attn"](self.ln_1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        b, t = x.shape[:2]
+        live = b if cache is None else cache.shape[1]
+        qkv = self.attn["c_attn"](self.ln_1(x))[:live]
+        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if cache is not None:
             cache[0, :, :, start : start + t], cache[1, :, :, start : start + t] = k, v
             k, v = cache[:, :, :, : start + t]
         if t > 1 and start:
             raise ValueError("several positions at once can only be the first ones")
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True) if t > 1 else attention(q, k, v)
-        x = x + self.attn["c_proj"](h.transpose(1, 2).flatten(2))
+        h = F.pad(h.transpose(1, 2).flatten(2), (0, 0, 0, 0, 0, b - live))
+        x = x + self.attn["c_proj"](h)
         return x + self.mlp["c_proj"](F.gelu(self.mlp["c_fc"](self.ln_2(x)), approximate="tanh"))
 
 
@@ -82,7 +85,8 @@ class UnifiedVoice(nn.Module):
     def forward(self, x: Tensor, cache: Tensor | None = None, start: int = 0) -> Tensor:
         """Hidden states (B, T, dim) of embedded positions (B, T, dim), each from itself and those before it. With a
         `cache` the positions are kept in it from `start` on, and those before `start` are taken from there; one
-        position at a time unless start is 0."""
+        position at a time unless start is 0. Rows beyond those of the cache mean nothing: with as many of them as make
+        B the same every time, all products of matrices have one size, and so a row always the same bits."""
         for i, block in enumerate(self.blocks):
             x = block(x, None if cache is None else cache[i], start)
         return self.final_norm(self.ln_f(x))
