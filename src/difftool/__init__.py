@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import core, train
+    from . import core, train, voice
     from .image.pixels import sample
     from .models import open_model
 
-__all__ = ["core", "open_model", "sample", "train"]
+__all__ = ["core", "open_model", "sample", "train", "voice"]
 
 _HOMES = {"open_model": "models", "sample": "image.pixels"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
@@ -11,15 +12,17 @@ import torch
 import torch.nn.functional as F
 from tiny_tortoise import CODES, TOKENS, integers, noise
 from torch import Tensor
-from tortoise.api import load_discrete_vocoder_diffuser
+from tortoise.api import TextToSpeech, load_discrete_vocoder_diffuser
 from tortoise.models.autoregressive import UnifiedVoice
 from tortoise.models.clvp import CLVP
 from tortoise.models.diffusion_decoder import DiffusionTts
 from tortoise.models.random_latent_generator import RandomLatentConverter
 from tortoise.models.vocoder import UnivNetGenerator
+from tortoise.utils.tokenizer import VoiceBpeTokenizer
 
 from difftool.core import START, Noise
 from difftool.nets.tortoise.diffusion import frames
+from difftool.nets.tortoise.official import CHECKPOINTS
 
 
 def original(file: str, weights: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> Any:
@@ -120,3 +123,51 @@ def outputs(net: Callable[[str], Any], steps: tuple[int, ...] = (30, 80)) -> Ite
         converter = net(file)
         with mock.patch("torch.randn", lambda n, dim, device: noise(10, n, dim)):
             yield name, converter(torch.zeros(1))
+
+
+def speaker(
+    weights: Callable[[str], Mapping[str, Tensor]], sizes: Mapping[str, Any], *, kv_cache: bool, batch: int
+) -> TextToSpeech:
+    """The original's `TextToSpeech` on given weights, of given sizes."""
+    tts = TextToSpeech.__new__(TextToSpeech)
+    net = {file: original(file, weights(file), sizes.get(file, {})) for file in CHECKPOINTS}
+    net["autoregressive.pth"].post_init_gpt2_config(kv_cache=kv_cache)
+    tts.autoregressive, tts.diffusion, tts.clvp, tts.vocoder, tts.rlg_auto, tts.rlg_diffusion = (
+        net[file]
+        for file in (
+            "autoregressive.pth",
+            "diffusion_decoder.pth",
+            "clvp2.pth",
+            "vocoder.pth",
+            "rlg_auto.pth",
+            "rlg_diffuser.pth",
+        )
+    )
+    tts.autoregressive_batch_size, tts.tokenizer, tts.device = batch, VoiceBpeTokenizer(), torch.device("cpu")
+    tts.enable_redaction, tts.half, tts.cvvp = False, False, None
+    return tts
+
+
+def speech(tts: TextToSpeech, text: str, **settings: Any) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """What the original says, (S,) each, and its stages on the way: the samples, CLVP's scores, the best mel."""
+    stages: dict[str, list[Tensor]] = {}
+
+    def keeping(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            stages.setdefault(name, []).append((args[0] if name == "mel" else result).clone())
+            return result
+
+        return call
+
+    places = {"codes": (tts.autoregressive, "inference_speech"), "clvp": (tts.clvp, "forward")}
+    places["mel"] = (tts.vocoder, "inference")
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        for name, (net, method) in places.items():
+            stack.enter_context(mock.patch.object(net, method, keeping(name, getattr(net, method))))
+        sound = tts.tts(text, verbose=False, **settings)
+    most = max(part.shape[1] for part in stages["codes"])
+    stages["codes"] = [F.pad(part, (0, most - part.shape[1]), value=8193) for part in stages["codes"]]
+    sounds = [part.flatten() for part in (sound if isinstance(sound, list) else [sound])]
+    return {name: torch.cat(parts) if name != "mel" else parts[0] for name, parts in stages.items()}, sounds

@@ -5,11 +5,13 @@ from __future__ import annotations
 COMMANDS = {
     "train": ("difftool.cli.train:train", "Train a model on your pictures, or on handwritten digits."),
     "sample": ("difftool.cli.sample:sample", "Draw pictures from a model, or from the digits in the package."),
+    "voice clone": ("difftool.cli.voice_clone:clone", "Say a text in a voice."),
+    "voice consent": ("difftool.cli.voice_consent:consent", "Note that the owner of a voice agrees."),
     "models ls": ("difftool.cli.models:ls", "List the models that can be fetched, and those that are here."),
     "models pull": ("difftool.cli.models:pull", "Fetch a model: the only command that downloads."),
     "models verify": ("difftool.cli.models:verify", "Read the models that are here and check that they are whole."),
     "models rm": ("difftool.cli.models:rm", "Remove a model from this machine."),
-    "meta": ("difftool.cli.meta:meta", "Print how a picture was made."),
-    "rerun": ("difftool.cli.rerun:rerun", "Make a picture again from the settings it carries."),
+    "meta": ("difftool.cli.meta:meta", "Print how a picture or a sound was made."),
+    "rerun": ("difftool.cli.rerun:rerun", "Make a picture or a sound again from the settings it carries."),
 }
 """The name of a command, as typed after `difftool`, to ("module:function", a line of help). Two words make a group."""

@@ -18,6 +18,7 @@ PROJECT = Path("difftool.toml")
 EXCLUSIVE = (
     ("output", "output_dir"),
     ("folder", "data"),
+    ("text", "textfile"),
     ("steps", "images", "epochs", "minutes"),
     ("dtype", "half"),
     ("batch_size", "low_vram"),

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .. import names
+from ..core.grid import SPACINGS
 from ..device import DTYPES, MOST_THREADS, spelled
 from ..errors import DifftoolError, Exit, pick
 
@@ -15,7 +17,7 @@ MOST = 10**6
 """Of anything that is counted."""
 LARGEST = 8192
 """Pixels along a side of a picture."""
-SAMPLING, OUTPUT, MACHINE = "Sampling", "Output", "Machine"
+INPUT, SAMPLING, OUTPUT, MACHINE = "Voice and text", "Sampling", "Output", "Machine"
 
 
 def count_of(value: str | int) -> int:
@@ -62,6 +64,33 @@ def _plain(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
+def known_sampler(value: str | None) -> str | None:
+    """A callback that lets no unknown sampler pass, whatever it is called."""
+    if value is not None:
+        names.sampler(value)
+    return value
+
+
+def known_schedule(value: str | None) -> str | None:
+    """The same for a schedule."""
+    if value is not None:
+        names.schedule(value)
+    return value
+
+
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        help=f"Levels to visit: {', '.join(SPACINGS)}; the model's own unless told otherwise.",
+        callback=known_schedule,
+        rich_help_panel=SAMPLING,
+    ),
+]
+Eta = Annotated[
+    float | None,
+    typer.Option("--eta", help="Fresh noise: 0 none, 1 all of it.", min=0, max=1, rich_help_panel=SAMPLING),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="The result: a PNG; of several pictures their grid.", rich_help_panel=OUTPUT),
@@ -117,6 +146,10 @@ LowVram = Annotated[
 ModelsDir = Annotated[
     Path | None,
     typer.Option("--models-dir", help="Where models live; your data folder unless given.", rich_help_panel=MACHINE),
+]
+VoicesDir = Annotated[
+    Path | None,
+    typer.Option("--voices-dir", help="Where voices live: ./voices, or your data folder.", rich_help_panel=INPUT),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", help="CPU threads.", min=1, max=MOST_THREADS, rich_help_panel=MACHINE)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import names
-from ..core.grid import SPACINGS
 from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
 from ..files import default_dir, manifest, unused, writable
@@ -19,14 +18,17 @@ from .options import (
     Device,
     DryRun,
     Dtype,
+    Eta,
     Half,
     LowVram,
     Output,
     OutputDir,
     Overwrite,
+    Schedule,
     Seed,
     Threads,
     dtype_of,
+    known_sampler,
 )
 from .outputs import carry_out, dry, is_png, places
 
@@ -35,18 +37,6 @@ if TYPE_CHECKING:
 
 COUNT, STARTS, SHOWN = 16, 4, 6
 """Pictures unless told otherwise, starts of a comparison, and those of them that its figure shows."""
-
-
-def _sampler(value: str | None) -> str | None:
-    if value is not None:
-        names.sampler(value)
-    return value
-
-
-def _schedule(value: str | None) -> str | None:
-    if value is not None:
-        names.schedule(value)
-    return value
 
 
 def _samplers(value: str | None) -> str | None:
@@ -67,7 +57,7 @@ def sample(
         typer.Option(
             "--sampler",
             help="ddim unless told otherwise; --list-samplers names all, by any name they have.",
-            callback=_sampler,
+            callback=known_sampler,
             rich_help_panel=SAMPLING,
         ),
     ] = None,
@@ -81,19 +71,8 @@ def sample(
             rich_help_panel=SAMPLING,
         ),
     ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            "--schedule",
-            help=f"Levels to visit: {', '.join(SPACINGS)}; the model's own unless told otherwise.",
-            callback=_schedule,
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    eta: Annotated[
-        float | None,
-        typer.Option("--eta", help="Fresh noise: 0 none, 1 all of it.", min=0, max=1, rich_help_panel=SAMPLING),
-    ] = None,
+    schedule: Schedule = None,
+    eta: Eta = None,
     label: Annotated[
         str | None, typer.Option("--label", help="A class, several with commas, or any.", rich_help_panel=SAMPLING)
     ] = None,

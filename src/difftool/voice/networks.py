@@ -64,16 +64,20 @@ def is_there(name: str, folder: Path, checkpoint: Path | None = None) -> bool:
     return source.exists() or source.with_name(source.name + DERIVED).exists()
 
 
-def _converted(name: str, folder: Path, checkpoint: Path | None) -> tuple[dict[str, nn.Module], Path]:
-    """The networks, empty, that share the checkpoint of one of them, and the file that it is converted to."""
-    source = checkpoint or folder / FILES[name]
-    row = CHECKPOINTS[FILES[name]]
+def empty(file: str, folder: Path) -> dict[str, nn.Module]:
+    """The networks of an official file, in the sizes that a folder asks for, without weights."""
     try:
         with torch.device("meta"):
-            nets = _build(row, folder)
+            return _build(CHECKPOINTS[file], folder)
     except MISFITS as error:
         message = f"{folder / 'config.json'} does not fit: {error}"
         raise DifftoolError(Exit.FILE, message, "restore the file, or remove it for the official sizes") from error
+
+
+def _converted(name: str, folder: Path, checkpoint: Path | None) -> tuple[dict[str, nn.Module], Path]:
+    """The networks, empty, that share the checkpoint of one of them, and the file that it is converted to."""
+    source = checkpoint or folder / FILES[name]
+    row, nets = CHECKPOINTS[FILES[name]], empty(FILES[name], folder)
     converted = source.with_name(source.name + DERIVED)
     if not _fresh(converted, source):
         _convert(row, nets, source, converted)

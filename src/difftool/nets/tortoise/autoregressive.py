@@ -56,6 +56,8 @@ class UnifiedVoice(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.start_text, self.start_code, self.stop_code = heads, text_tokens, codes - 2, codes - 1
+        self.most_text = text_positions - 6
+        """Tokens of a text at most, two fewer than there would be room for: it was never given more."""
         self.text_embedding = embedding(text_tokens + 1, dim)
         self.text_positions = embedding(text_positions, dim)
         self.code_embedding = embedding(codes, dim)

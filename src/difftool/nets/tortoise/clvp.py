@@ -78,8 +78,7 @@ class Encoder(nn.Module):
 
 
 class CLVP(nn.Module):
-    """Scores (B,) of codes (B, M), below `codes` and so without those that start and stop, for the tokens of one text
-    (1, N) or a text a row (B, N), to which it adds the one that ends a text. The original always shows it 500 codes."""
+    """How well codes of speech fit a text. It was always shown as many codes as there might have been, 500."""
 
     def __init__(
         self, dim: int = 768, layers: int = 20, heads: int = 12, text_tokens: int = 256, codes: int = 8192
@@ -89,5 +88,15 @@ class CLVP(nn.Module):
         self.speech = Encoder(codes, dim, layers, heads)
         self.temperature = nn.Parameter(torch.tensor(1.0))
 
+    def read(self, text: Tensor) -> Tensor:
+        """The tokens of a text a row (B, N), to which it adds the one that ends a text, as unit vectors (B, dim)."""
+        return self.text(F.pad(text, (0, 1), value=STOP_TEXT))
+
+    def score(self, read: Tensor, codes: Tensor) -> Tensor:
+        """Scores (B,) of codes (B, M), below `codes` and so without those that start and stop, for texts that were
+        read, one for all (1, dim) or one a row."""
+        return (read * self.speech(codes)).sum(-1) * self.temperature.exp()
+
     def forward(self, text: Tensor, codes: Tensor) -> Tensor:
-        return (self.text(F.pad(text, (0, 1), value=STOP_TEXT)) * self.speech(codes)).sum(-1) * self.temperature.exp()
+        """`score` of codes for what `read` makes of texts."""
+        return self.score(self.read(text), codes)

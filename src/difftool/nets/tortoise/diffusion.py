@@ -71,7 +71,7 @@ class DiffusionTts(nn.Module):
         self, dim: int = 1024, layers: int = 10, heads: int = 16, mels: int = 100, latent_dim: int = 1024
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.mels = dim, mels
         self.inp_block = Conv3(mels, dim)
         self.time_embed = nn.Sequential(Linear(dim, dim), nn.SiLU(), Linear(dim, dim))
         self.latent_conv = Conv3(latent_dim, dim)

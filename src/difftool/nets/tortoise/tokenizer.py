@@ -61,6 +61,11 @@ def normalise(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace('"', "")
 
 
+def in_words(number: str) -> str:
+    """A whole number in words, whatever its commas. Raises ValueError where it has no name."""
+    return _words(_int(number.replace(",", "")), andword="")
+
+
 def _dollars(amount: str) -> str:
     whole, *rest = amount.split(".")
     if len(rest) > 1:

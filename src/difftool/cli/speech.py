@@ -1,0 +1,210 @@
+"""Where speech goes, and what is said of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import DifftoolError, Exit
+from ..files import default_dir, lock, replacing, unused, writable
+from .console import Console, Result
+
+if TYPE_CHECKING:
+    from ..voice.clone import Cloned
+    from ..voice.plan import Plan
+
+FORMATS = (".wav", ".flac", ".mp3", ".ogg")
+STAGES = ("load", "conditioning", "autoregressive", "clvp", "diffusion", "vocoder")
+
+
+class Places(NamedTuple):
+    """The files of a run."""
+
+    sounds: list[Path]
+    """Of the candidates, the best first."""
+    stages: Path | None
+
+    @property
+    def all(self) -> list[Path]:
+        """With the notes beside the sounds."""
+        notes = [path.with_suffix(".json") for path in self.sounds]
+        return [*self.sounds, *notes, *([self.stages] if self.stages else [])]
+
+
+def places(
+    command: str,
+    run: str,
+    count: int,
+    seed: int,
+    output: Path | None,
+    folder: Path | None,
+    stages: Path | None = None,
+) -> Places:
+    """The files for so many candidates. Raises DifftoolError 2 for a kind of file that is not written."""
+    if output is not None and not output.is_dir() and output.suffix.lower() not in FORMATS:
+        what = f"speech is written as {', '.join(FORMATS)}, and {output} ends otherwise"
+        raise DifftoolError(Exit.USAGE, what, f"try -o {output.with_suffix('.wav')}")
+    if stages is not None and stages.suffix.lower() != ".npz":
+        raise DifftoolError(Exit.USAGE, f"stages are written as .npz, and {stages} ends otherwise", "name a FILE.npz")
+    singles = [f"{k:05d}-{seed}" for k in range(count)]
+    if output is None:
+        folder = folder or default_dir(command, run)
+        return Places([folder / f"{name}.wav" for name in singles], stages)
+    return Places([output, *(output.with_name(f"{output.stem}-{name}{output.suffix}") for name in singles[1:])], stages)
+
+
+def carry_out(
+    console: Console,
+    plan: Plan,
+    to: Places,
+    *,
+    overwrite: bool,
+    attempts: Sequence[int] = (),
+    low_vram: bool = False,
+    cache: bool = True,
+) -> tuple[Cloned, Result]:
+    """Says what was planned, all of it in memory, writes the files, and tells what it did."""
+    import numpy as np
+
+    from ..voice.clone import perform
+    from ..voice.join import to_bytes
+    from ..voice.marks import save
+    from ..voice.sound import RATE
+
+    unused(to.all, overwrite=overwrite)
+    if to.stages and plan.settings["engine"] == "stock":
+        raise DifftoolError(Exit.USAGE, "tortoise-tts tells of no stages", "leave out --save-stages or --engine")
+    _warn_of_signs(console, plan)
+    stages: dict[str, Any] | None = {} if to.stages else None
+    with writable(*{path.parent: None for path in to.all}):
+        done = perform(plan, track=console.track, low_vram=low_vram, cache=cache, attempts=attempts, stages=stages)
+        for k, (sound, path) in enumerate(zip(done.sounds, to.sounds, strict=True)):
+            save(path, [to_bytes(sound)], done.manifest | {"item": {"index": k}})
+        if to.stages and stages:
+            with replacing(to.stages) as written, written.open("wb") as file:
+                np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})
+    items = [
+        {"seconds": round(len(sound) / RATE, 3), "parts": [part[k] for part in done.manifest["said"]]}
+        for k, sound in enumerate(done.sounds)
+    ]
+    return done, _told(console, plan, to, items, done.manifest, done.seconds)
+
+
+def read_out(
+    console: Console,
+    plan: Plan,
+    to: Places,
+    redo: str | None,
+    max_minutes: float | None,
+    *,
+    overwrite: bool,
+    low_vram: bool,
+    cache: bool,
+) -> Result:
+    """Says a text of several parts, from where an earlier run stopped, joins them, and tells what it did."""
+    from ..voice import reading
+    from ..voice.clone import described
+    from ..voice.marks import save
+
+    if to.stages:
+        what = f"the text has {len(plan.parts)} parts, and stages are written for one"
+        raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")
+    again = reading.numbers(redo, len(plan.parts))
+    folder = reading.folder_of(to.sounds[0])
+    ours = reading.made_here(folder, to.sounds)
+    unused(to.sounds if ours else to.all, overwrite=overwrite or ours)
+    _warn_of_signs(console, plan)
+    until = None if max_minutes is None else console.began + 60 * max_minutes
+    with writable(to.sounds[0].parent, folder), lock(folder):
+        done = reading.read(
+            plan,
+            folder,
+            redo=again,
+            overwrite=overwrite,
+            until=until,
+            track=console.track,
+            low_vram=low_vram,
+            cache=cache,
+        )
+        note = described(plan, console.run_id) | {"attempts": [part["attempt"] for part in done.parts]}
+        left = not reading.finished(folder, to.sounds)
+        if left:
+            for k, path in enumerate(to.sounds):
+                said = [[reading.brief(part["takes"][k])] for part in done.parts]
+                save(path, reading.pieces(folder, done.parts, k), note | {"said": said, "item": {"index": k}})
+            reading.note_joined(folder, to.sounds)
+    items = []
+    for k in range(len(to.sounds)):
+        takes = [part["takes"][k] for part in done.parts]
+        seconds = sum(take["seconds"] for take in takes) + sum(part["pause"] for part in done.parts)
+        items.append({"seconds": round(seconds, 3), "parts": [reading.brief(take) for take in takes]})
+    told = _told(console, plan, to, items, note, done.seconds)
+    data = told.data | {"parts": len(done.parts), "said_now": done.said, "manifest": str(folder / reading.LIST)}
+    if not left:
+        return Result(data, [f"nothing left to do: all {len(done.parts)} parts are said", str(to.sounds[0])], to.sounds)
+    now = "" if done.said == len(done.parts) else f", {done.said} of them now"
+    return told._replace(data=data, summary=[*told.summary, f"{len(done.parts)} parts{now}: {folder}"])
+
+
+def dry(plan: Plan, to: Places) -> Result:
+    """What would be done, and what it needs."""
+    from ..voice.networks import FILES
+
+    files = sorted({FILES[name] for name in plan.networks})
+    needs = {"networks": files, "steps": plan.steps * len(plan.parts), "folder": str(plan.folder)}
+    count = f"{len(plan.parts)} part" + ("s" if len(plan.parts) > 1 else "")
+    summary = [
+        f"would say {count} {_how(plan)} on {plan.settings['device']} in {plan.settings['dtype']}",
+        f"needs {', '.join(files)} of {plan.folder}, and up to {needs['steps']:,} steps of them",
+        f"would write {to.sounds[0]}",
+    ]
+    parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]
+    data = {"dry_run": True, "settings": plan.settings, "needs": needs, "parts": parts}
+    return Result(data | {"would_write": [*map(str, to.all)]}, summary, [])
+
+
+def _told(
+    console: Console,
+    plan: Plan,
+    to: Places,
+    items: Sequence[Mapping[str, Any]],
+    note: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> Result:
+    total = time.monotonic() - console.began
+    timing = {name: round(seconds.get(name, 0.0), 3) for name in dict.fromkeys((*STAGES, *seconds))}
+    outputs = [
+        {"path": str(path), "index": k, "seed": plan.settings["seed"], **item}
+        for k, (path, item) in enumerate(zip(to.sounds, items, strict=True))
+    ]
+    cut = [str(k + 1) for k, part in enumerate(items[0]["parts"]) if not part["stopped"]]
+    if cut:
+        which = "it" if len(items[0]["parts"]) == 1 else f"part {', '.join(cut)}"
+        console.warn(f"{which} did not come to an end within {plan.script.most} codes, and was cut off")
+    data = {
+        "outputs": outputs,
+        "stages": str(to.stages) if to.stages else None,
+        "settings": plan.settings,
+        "voices": note["voices"],
+        "models": note["models"],
+        "timing": timing | {"total": round(total, 3)},
+        "rtf": round(total / max(items[0]["seconds"], 1e-3), 3),
+    }
+    summary = [f"{items[0]['seconds']:.1f} s of speech {_how(plan)} in {total:.1f} s", *map(str, to.all[: len(items)])]
+    return Result(data, summary, [*to.sounds, *([to.stages] if to.stages else [])])
+
+
+def _how(plan: Plan) -> str:
+    given, script = plan.settings, plan.script
+    as_what = given["compat"] or (given["engine"] if given["engine"] != "native" else given["preset"])
+    way = f"{script.way.sampler} with {script.way.steps} steps, guidance {script.guidance:g}"
+    return f"in the voice {given['voice']} ({as_what}: {script.samples} samples, {way}, seed {given['seed']})"
+
+
+def _warn_of_signs(console: Console, plan: Plan) -> None:
+    from ..voice.text import unspoken
+
+    if not plan.plain and (signs := unspoken(plan.settings["text"])):
+        console.warn(f"not spoken, for want of a sound: {' '.join(signs)}")

@@ -1,0 +1,74 @@
+"""Parts of a text as one sound: of one loudness, with pauses, never more than two of them in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .sound import RATE, Samples
+
+if TYPE_CHECKING:
+    from pydub import AudioSegment
+
+FADE = 30
+"""Milliseconds over which a part and the silence beside it flow into each other."""
+BYTES = 2 * RATE // 1000
+"""Of a millisecond."""
+LEAST = 0.4
+"""Seconds that a loudness can be told of."""
+CEILING = -1.0
+"""dB of full scale that no sample of a part goes beyond when it is made louder."""
+LARGEST = 12.0
+"""dB that a part is made louder or softer by at most."""
+
+
+def to_bytes(sound: Samples) -> bytes:
+    """16-bit samples of a sound within [-1, 1]."""
+    return np.round(sound.clip(-1, 1) * 32767).astype("<i2").tobytes()
+
+
+def from_bytes(data: bytes) -> Samples:
+    """The sound in 16-bit samples."""
+    return (np.frombuffer(data, "<i2") / 32767).astype(np.float32)
+
+
+def loudness(sound: Samples) -> float | None:
+    """LUFS (ITU-R BS.1770) of a mono sound at RATE; None where it is too short or too quiet for it to be told."""
+    import pyloudnorm
+
+    if len(sound) < LEAST * RATE:
+        return None
+    with warnings.catch_warnings(action="ignore"):
+        found = float(pyloudnorm.Meter(RATE).integrated_loudness(sound))
+    return found if np.isfinite(found) else None
+
+
+def gain(loud: float | None, peak: float, wanted: float | None) -> float:
+    """dB that bring a part of this loudness, with samples up to `peak`, as near to the `wanted` one as it may come."""
+    if loud is None or wanted is None:
+        return 0.0
+    room = CEILING - 20 * np.log10(max(peak, 1e-6))
+    return float(np.clip(wanted - loud, -LARGEST, max(0.0, min(LARGEST, room))))
+
+
+def join(parts: Iterable[tuple[bytes, float, float]]) -> Iterator[bytes]:
+    """One sound from (16-bit samples at RATE, gain in dB, seconds of silence after it) of each part, in pieces."""
+    ends = b""  # of what has been joined so far, as much as the next part may flow into
+    for data, louder, pause in parts:
+        for piece in (_segment(data).apply_gain(louder).raw_data, bytes(2 * round(pause * RATE))):
+            fade = min(FADE, len(ends) // BYTES, len(piece) // BYTES)
+            joined = _segment(ends).append(_segment(piece), crossfade=fade).raw_data
+            kept = min(FADE * BYTES, len(joined))
+            yield joined[: len(joined) - kept]
+            ends = joined[len(joined) - kept :]
+    yield ends
+
+
+def _segment(data: bytes) -> AudioSegment:
+    with warnings.catch_warnings(action="ignore"):  # it misses an ffmpeg that it does not need here
+        from pydub import AudioSegment
+
+    return AudioSegment(data, sample_width=2, frame_rate=RATE, channels=1)

@@ -1,0 +1,63 @@
+"""What a file of speech says of itself: that it is synthetic, and how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DifftoolError, Exit
+from ..files import read_json, write_json
+from .clone import SYNTHETIC
+from .sound import tags_of, write
+
+LONG = 1000
+"""Characters of a text that a tag holds; a longer one stands in the file beside it only."""
+PASSING = ("created", "run_id")
+"""What differs between two runs that make the same speech, and so is not in the sound file itself."""
+
+
+def beside(path: Path) -> Path:
+    """The file that tells all about a file of speech."""
+    return path.with_suffix(".json")
+
+
+def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, Any]) -> None:
+    """Writes speech, in pieces of 16-bit samples, with the note of how it was made in its tags and beside it."""
+    text, voice = note["settings"]["text"], note["settings"]["voice"]
+    brief = {key: value for key, value in note.items() if key not in (*PASSING, "said")}
+    if len(text) > LONG:
+        brief["settings"] = {key: value for key, value in note["settings"].items() if key != "text"}
+    tags = {
+        "title": f"{SYNTHETIC}: {' '.join(text.split())[:60]}",
+        "artist": f"difftool, in the voice {voice}",
+        "comment": json.dumps(brief, ensure_ascii=False),
+    }
+    write(path, pieces, tags)
+    write_json(beside(path), note)
+
+
+def load(path: Path) -> tuple[dict[str, str], dict[str, Any] | None]:
+    """The tags of a sound file, and the note of how it was made, with what only the file beside it tells; None where it
+    has none. Raises DifftoolError 4 for a file that is no sound."""
+    tags = tags_of(path)
+    try:
+        note = json.loads(tags.get("comment", ""))
+    except ValueError:
+        return tags, None
+    if not isinstance(note, dict) or not str(note.get("schema", "")).startswith("difftool/"):
+        return tags, None
+    if "text" not in note.get("settings", {}) and beside(path).exists():
+        more = read_json(beside(path))
+        if {k: v for k, v in more.items() if k in note and k != "settings"} == {
+            k: v for k, v in note.items() if k != "settings"
+        }:
+            note = more
+    return tags, note
+
+
+def needs_text(path: Path, note: Mapping[str, Any]) -> None:
+    if "text" not in note.get("settings", {}):
+        what = f"{path} does not carry its text, which is long and stood in {beside(path).name}"
+        raise DifftoolError(Exit.FILE, what, "put that file back beside it")

@@ -1,0 +1,130 @@
+"""Sound in files: mono, as float32 samples within [-1, 1]."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DifftoolError, Exit
+from ..files import replacing
+
+Samples = npt.NDArray[np.float32]
+
+RATE = 24_000
+"""Samples a second of what we make."""
+FORMATS = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".ogg": "ogg"}
+"""What a result can be written as, and what ffmpeg calls it."""
+KINDS = (*FORMATS, ".m4a", ".opus", ".aac", ".aif", ".aiff", ".wma", ".webm", ".mp4", ".mkv", ".mov")
+"""Suffixes of files that sound is looked for in."""
+
+
+def ffmpeg() -> str:
+    """The system's ffmpeg, or the one that came with us."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def read(path: Path, rate: int) -> Samples:
+    """The sound in a file, (S,), its channels averaged, at so many samples a second.
+
+    Raises DifftoolError 4 where there is none that can be read.
+    """
+    import soundfile
+    import torch
+    from torchaudio.functional import resample
+
+    hint = "take another recording"
+    try:
+        with soundfile.SoundFile(path) as file:
+            sound, own = file.read(dtype="float32", always_2d=True).mean(1), file.samplerate
+    except soundfile.LibsndfileError as error:
+        if not path.is_file():
+            raise DifftoolError(Exit.FILE, f"there is no sound file {path}", "see that the path is right") from error
+        sound, own = _decoded(path, rate), rate
+    except OSError as error:
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", hint) from error
+    if len(sound) == 0 or not np.isfinite(sound).all():
+        raise DifftoolError(
+            Exit.FILE, f"{path} holds {'numbers that are not finite' if len(sound) else 'no sound'}", hint
+        )
+    if own != rate:
+        sound = resample(torch.from_numpy(sound), own, rate).numpy()
+    return sound.clip(-1, 1)
+
+
+def samples_of(path: Path) -> bytes:
+    """The 16-bit samples of a mono WAV file of ours. Raises DifftoolError 4 where it cannot be read."""
+    import soundfile
+
+    try:
+        return soundfile.read(path, dtype="int16")[0].tobytes()
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error}", "run the same command again") from error
+
+
+def _decoded(path: Path, rate: int) -> Samples:
+    """What ffmpeg makes of a file that libsndfile does not know."""
+    import ffmpeg as build
+
+    pipe = build.input(str(path)).output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
+    done = subprocess.run(pipe.compile(cmd=ffmpeg()), capture_output=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read: {last}", "take another recording")
+    return np.frombuffer(done.stdout, np.float32)
+
+
+def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
+    """A file of the kind that its suffix says, with tags, from pieces of 16-bit mono samples at RATE, written all or
+    nothing; no more than a piece is in memory, and equal pieces make equal bytes."""
+    import ffmpeg as build
+
+    with replacing(path) as written:
+        given = build.input("pipe:", format="s16le", ac=1, ar=RATE)
+        options = {f"metadata:g:{k}": f"{key}={value}" for k, (key, value) in enumerate(tags.items())}
+        exact = {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": "-1"}
+        kind = FORMATS[path.suffix.lower()]
+        quality = {"mp3": {"audio_bitrate": "128k"}, "ogg": {"acodec": "libvorbis", "aq": 5}}.get(kind, {})
+        command = given.output(str(written), format=kind, **quality, **exact, **options).compile(cmd=ffmpeg())
+        encoder = subprocess.Popen(
+            [*command, "-loglevel", "error", "-nostdin"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert encoder.stdin is not None
+        try:
+            for piece in pieces:
+                encoder.stdin.write(piece)
+            _, told = encoder.communicate()
+        except BrokenPipeError:
+            _, told = encoder.communicate()
+        except BaseException:
+            encoder.kill()
+            encoder.wait()
+            raise
+        if encoder.returncode:
+            why = (told.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+            raise DifftoolError(Exit.FAILED, f"ffmpeg could not write {path}: {why}", "see that there is room")
+
+
+def tags_of(path: Path) -> dict[str, str]:
+    """The tags of a sound file. Raises DifftoolError 4 where it is none."""
+    place = "0:s:0" if path.suffix.lower() in (".ogg", ".opus") else "0"  # Ogg keeps them with the stream
+    run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", str(path)]
+    run += ["-map_metadata", place, "-f", "ffmetadata", "-"]
+    done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read", "take another copy of it")
+    tags, text = {}, done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
+    for line in text.splitlines():
+        key, found, value = line.partition("=")
+        if found and not line.startswith(";"):
+            tags[key.lower()] = re.sub(r"\\(.)", r"\1", value).replace("\0", "\n")
+    return tags

@@ -1,0 +1,173 @@
+"""Texts as they are spoken: in parts of a length that Tortoise holds its voice over, with pauses between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ..errors import DifftoolError, Exit
+from ..nets.tortoise.tokenizer import ABBREVIATIONS, UNKNOWN, in_words, tokenize
+
+WANTED, MOST = 200, 300
+"""Characters of a part: it ends with the sentence in which it comes to the first, and never goes beyond the second."""
+PAUSES = {",": 0.15, ";": 0.25, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35, "...": 0.7}
+"""Seconds of silence after a part, by what it ends in."""
+PARAGRAPH = 0.9
+"""Seconds after a paragraph."""
+SIGNS = {
+    "&": "and",
+    "%": "percent",
+    "+": "plus",
+    "=": "equals",
+    "@": "at",
+    "#": "number",
+    "°": "degrees",
+    "×": "times",
+    "§": "section",
+}
+"""Signs that the tokenizer does not know, in words."""
+TYPOGRAPHY = {
+    **dict.fromkeys("“”„«»", '"'),
+    **dict.fromkeys("‘’‚", "'"),
+    "…": "...",
+    "–": "-",
+}
+"""Marks of printed text, and what they are to the tokenizer."""
+COINS = {"£": "pounds", "€": "euros", "¥": "yen"}
+SHORT = {
+    "e.g.": "for example",
+    "i.e.": "that is",
+    "etc.": "et cetera",
+    "vs.": "versus",
+    "approx.": "approximately",
+    "prof.": "professor",
+    "fig.": "figure",
+}
+"""Abbreviations that the tokenizer does not know."""
+
+
+CUT = "|"
+"""What ends a part where somebody wants it to."""
+
+
+class Part(NamedTuple):
+    """A piece of a text that is spoken in one go."""
+
+    text: str
+    pause: float
+    """Seconds of silence after it."""
+
+
+def parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
+    """A text in parts of at most `room` tokens. `plain` leaves it in one, as the original takes it.
+
+    Raises DifftoolError 2 for a text in which nothing can be spoken, one with [brackets], or a number too large to be
+    spoken.
+    """
+    if found := re.search(r"[\[\]]", text):
+        what = f"the text has a {found[0]} in it: prompts in brackets, which are not to be heard, are not supported"
+        raise DifftoolError(Exit.USAGE, what, "take out the brackets")
+    made = [Part(" ".join(text.split()), 0.0)] if plain else _split(text, room)
+    if not any(re.search(r"[^\W_]", part.text) and tokens(part.text) for part in made):
+        raise DifftoolError(Exit.USAGE, "there is nothing in the text that can be spoken", "give it some words")
+    if plain and len(tokens(made[0].text, plain=True)) > room:
+        raise DifftoolError(Exit.USAGE, "the text is too long for tortoise-tts in one go", "leave out --compat")
+    return made
+
+
+def tokens(text: str, *, plain: bool = False) -> list[int]:
+    """The tokens of a part. Characters that have none are left out, or with `plain` stay as unknown ones. Raises
+    DifftoolError 2 for a number too large to be spoken."""
+    try:
+        found = tokenize(text)
+    except ValueError as error:
+        raise DifftoolError(Exit.USAGE, f"{error}: {text[:60]!r}", "write it in words") from error
+    return found if plain else [token for token in found if token != UNKNOWN]
+
+
+def unspoken(text: str) -> str:
+    """The characters of a text that no token stands for."""
+    return "".join(dict.fromkeys(char for char in spoken(text) if UNKNOWN in tokenize(char)))
+
+
+def spoken(text: str) -> str:
+    """A text in which the numbers, signs and abbreviations that the tokenizer does not know, or misreads, are in words,
+    and its dashes and quotes plain."""
+    text = re.sub(r"\s*—\s*|[ \t]+[–-]{1,2}[ \t]+", ", ", text)
+    for fancy, plain in TYPOGRAPHY.items():
+        text = text.replace(fancy, plain)
+    for short, long in SHORT.items():
+        # at the end of a sentence its dot is that of the sentence too
+        text = re.sub(rf"(?<![\w.]){re.escape(short)}(?=\s+[A-Z]|\s*$)", f"{long}.", text, flags=re.MULTILINE)
+        text = re.sub(rf"(?<![\w.]){re.escape(short)}", long, text)
+    text = re.sub(r"([£€¥])\s?(\d[\d,]*(?:\.\d+)?)", lambda found: f"{found[2]} {COINS[found[1]]}", text)
+    text = re.sub(r"(?<![\d,.$])\d{1,3}(?:,\d{3})+(?!,?\d|\.\d)", lambda found: in_words(found[0]), text)
+    for sign, word in SIGNS.items():
+        text = text.replace(sign, f" {word} ")
+    return text
+
+
+def _split(text: str, room: int) -> list[Part]:
+    """Sentences together until they are WANTED characters; longer ones at a comma or a space near their middle."""
+
+    def fits(text: str) -> bool:
+        return len(text) <= MOST and len(tokens(text)) <= room
+
+    made: list[Part] = []
+
+    def end(part: str, pause: float) -> None:
+        if re.search(r"[^\W_]", part) and tokens(part):
+            made.append(Part(part, pause))
+        elif made:  # only a mark, such as the stars between two scenes
+            made[-1] = made[-1]._replace(pause=max(made[-1].pause, pause))
+
+    for paragraph in re.split(r"\n\s*\n", spoken(text)):
+        part = ""
+        for piece in [piece for sentence in _sentences(paragraph) for piece in _broken(sentence, fits)]:
+            if piece == CUT or (part and not fits(f"{part} {piece}")):
+                end(part, _pause(part))
+                part = ""
+            part = f"{part} {piece}".strip() if piece != CUT else ""
+            if len(part) >= WANTED or part.endswith("..."):
+                end(part, _pause(part))
+                part = ""
+        end(part, PARAGRAPH)
+        if made:
+            made[-1] = made[-1]._replace(pause=max(made[-1].pause, PARAGRAPH))
+    return [*made[:-1], made[-1]._replace(pause=0.0)] if made else []
+
+
+def _pause(part: str) -> float:
+    part = part.rstrip("\"') ")
+    return PAUSES["..."] if part.endswith("...") else PAUSES.get(part[-1:], 0.0)
+
+
+def _sentences(paragraph: str) -> Iterator[str]:
+    """The sentences of a paragraph, and CUT where it asks for the end of a part."""
+    for k, piece in enumerate(" ".join(paragraph.split()).split(CUT)):
+        if k:
+            yield CUT
+        start = 0
+        for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)", piece):
+            word = re.split(r"[\s(\"']", piece[start : mark.start()])[-1]
+            if mark[0] == "." and (word.lower() in ABBREVIATIONS or re.fullmatch("[A-Z]", word)):
+                continue
+            yield piece[start : mark.end()].strip()
+            start = mark.end()
+        if rest := piece[start:].strip():
+            yield rest
+
+
+def _broken(sentence: str, fits: Callable[[str], bool]) -> list[str]:
+    """A sentence in as few pieces as fit: cut after a clause, else between words, else anywhere, near the middle."""
+    if sentence == CUT or len(sentence) < 2 or fits(sentence):
+        return [sentence]
+    middle = len(sentence) / 2
+    for pattern in (r"[,;:](?=\s)", r"\S(?=\s)", r"(?=.)"):
+        places = [found.end() for found in re.finditer(pattern, sentence) if 0 < found.end() < len(sentence)]
+        near = [place for place in places if abs(place - middle) < middle * 0.7]
+        if near:
+            cut = min(near, key=lambda place: abs(place - middle))
+            return [*_broken(sentence[:cut].strip(), fits), *_broken(sentence[cut:].strip(), fits)]
+    return [sentence]
