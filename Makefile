@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-stock lint bench bench-stock help
+.PHONY: demo test test-slow test-stock lint bench bench-stock bench-clone help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -45,6 +45,10 @@ bench: $(VENV)/.installed-test ## every figure of the README but that of trainin
 bench-stock: ## our networks against the original's: loading, memory, speed (Python 3.11)
 	$(MAKE) .venv-stock/.installed-test $(STOCK)
 	.venv-stock/bin/python -W ignore bench/networks.py
+
+bench-clone: ## a sentence by difftool voice clone against the original, stage by stage (Python 3.11)
+	$(MAKE) .venv-stock/.installed-test $(STOCK)
+	.venv-stock/bin/python -W ignore bench/clone.py
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test

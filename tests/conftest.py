@@ -110,3 +110,29 @@ def tiny_model(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tortoise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny networks with random weights, called as the official files of Tortoise; to be left as it is."""
+    from tiny_tortoise import official
+
+    return official(tmp_path_factory.mktemp("tortoise"))
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> Path:
+    """A folder of voices: me with three reference clips and a consent, plain without one."""
+    import numpy as np
+    import soundfile
+
+    folder = tmp_path / "voices"
+    for name, place in (("me", "refs/tortoise"), ("plain", ".")):
+        own = folder / name / place
+        own.mkdir(parents=True)
+        for k in range(3):
+            sound = np.random.default_rng(k + len(name)).standard_normal(132_300).astype(np.float32) * 0.1
+            soundfile.write(own / f"{k}.wav", sound, 22_050, subtype="FLOAT")
+    note = {"schema": "difftool/voice/1", "name": "me", "consent": {"kind": "self", "date": "2026-11-26"}}
+    (folder / "me" / "voice.json").write_text(json.dumps(note))
+    return folder

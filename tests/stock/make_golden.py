@@ -15,9 +15,9 @@ import torch
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
-from original import original, outputs  # noqa: E402
+from original import original, outputs, speaker, speech  # noqa: E402
 from sentences import sentences  # noqa: E402
-from tiny_tortoise import STOCK, checkpoint, noise, thinned  # noqa: E402
+from tiny_tortoise import STOCK, checkpoint, noise, talkative, thinned  # noqa: E402
 from tortoise.models.arch_util import TorchMelSpectrogram  # noqa: E402
 from tortoise.utils.audio import wav_to_univnet_mel  # noqa: E402
 from tortoise.utils.tokenizer import VoiceBpeTokenizer  # noqa: E402
@@ -34,3 +34,29 @@ tokenizer = VoiceBpeTokenizer()
 tokens = [[text, tokenizer.encode(text)] for text in sentences(400)]
 lines = ",\n".join(json.dumps(pair) for pair in tokens)
 (TESTS / "golden" / "tortoise_tokens.json").write_text(f"[\n{lines}\n]\n")
+
+SPEECH = {"stock": False, "stock-kv": True}
+spoken: dict[str, np.ndarray] = {}
+for mode, kv_cache in SPEECH.items():
+    tts = speaker(talkative, STOCK, kv_cache=kv_cache, batch=4)
+    for seed in (5, 6):
+        clips = [noise(20 + k, 1, 150_000) * 0.1 for k in range(2)] if seed == 6 else None
+        stages, sounds = speech(
+            tts,
+            "Hello there, Dr. Smith.",
+            voice_samples=clips,
+            k=2,
+            num_autoregressive_samples=8,
+            max_mel_tokens=40,
+            diffusion_iterations=10,
+            cond_free=True,
+            use_deterministic_seed=seed,
+        )
+        made = {
+            "codes": stages["codes"].to(torch.int16),
+            "clvp": stages["clvp"],
+            "mel": thinned(stages["mel"][0]),
+            **{f"sound_{k}": thinned(sound) for k, sound in enumerate(sounds)},
+        }
+        spoken |= {f"{mode}_{seed}_{name}": tensor.numpy() for name, tensor in made.items()}
+np.savez_compressed(TESTS / "golden" / "tortoise_speech.npz", **spoken)

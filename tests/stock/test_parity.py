@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_tortoise import STOCK, checkpoint, network, off
+from tiny_tortoise import STOCK, checkpoint, network, off, talkative
 from tiny_tortoise import outputs as our_outputs
 from torch import Tensor
 
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.tokenizer import tokenize
+from difftool.voice.cloning import clone, perform
 from difftool.voice.networks import open_network
+from difftool.voice.plan import plan
+from difftool.voice.sound import read
 
 pytest.importorskip("tortoise", reason="tortoise-tts is not installed: make test-stock")
 
-from original import original, outputs
+from original import original, outputs, speaker, speech
 from sentences import sentences
+
+TEXT = "Hello there, Dr. Smith."
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +67,114 @@ def test_networks_of_full_size_agree(tmp_path: Path) -> None:
     for file, row in CHECKPOINTS.items():
         torch.save({row.inside: drawn(file)} if row.inside else drawn(file), tmp_path / file)
     agree(our_outputs(lambda name: open_network(name, tmp_path)), outputs(lambda file: original(file, drawn(file), {})))
+
+
+@pytest.mark.parametrize("mode", ["stock", "stock-kv"])
+@pytest.mark.parametrize("seed", [3, 4])
+def test_tiny_speech_is_identical(mode: str, seed: int, tortoise: Path, voices: Path) -> None:
+    """The same codes for a seed, and the same sound to rounding; in two batches, two candidates, guided."""
+    says(
+        talkative,
+        STOCK,
+        tortoise,
+        voices,
+        mode,
+        seed,
+        samples=8,
+        max_mel_tokens=40,
+        steps=10,
+        guidance=3.0,
+        batch_size=4,
+    )
+
+
+@pytest.mark.slow
+def test_speech_of_full_size_is_identical(tmp_path: Path, voices: Path) -> None:
+    """With the cache of keys and values, as anybody who has the time runs the original."""
+
+    def weights(file: str) -> dict[str, Tensor]:
+        drawn = checkpoint(
+            file, {}, lambda seed, *shape: torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        )
+        if file == "autoregressive.pth":
+            drawn["mel_head.bias"][8192:] += torch.tensor([-9.0, 0.0])
+        return drawn
+
+    for file, row in CHECKPOINTS.items():
+        torch.save({row.inside: weights(file)} if row.inside else weights(file), tmp_path / file)
+    says(
+        weights,
+        {},
+        tmp_path,
+        voices,
+        "stock-kv",
+        0,
+        samples=16,
+        max_mel_tokens=60,
+        steps=5,
+        guidance=3.0,
+        batch_size=16,
+    )
+
+
+def says(
+    weights: Callable[[str], dict[str, Tensor]],
+    sizes: dict[str, Any],
+    folder: Path,
+    voices: Path,
+    mode: str,
+    seed: int,
+    **settings: Any,
+) -> None:
+    """Compares what we say in a mode with what the original says, of a random voice or (even seeds) one of clips."""
+    named = {"voice": "random" if seed % 2 else "me", "voices_dir": voices}
+    stages: dict[str, Tensor] = {}
+    planned = plan(TEXT, **named, compat=mode, seed=seed, candidates=2, models_dir=folder, **settings)
+    done = perform(planned, stages=stages)
+    tts = speaker(weights, sizes, kv_cache=mode == "stock-kv", batch=settings["batch_size"])
+    clips = [torch.from_numpy(read(path, 22_050))[None] for path in sorted((voices / "me").rglob("*.wav"))]
+    wanted, sounds = speech(
+        tts,
+        TEXT,
+        voice_samples=None if seed % 2 else clips,
+        k=2,
+        num_autoregressive_samples=settings["samples"],
+        max_mel_tokens=settings["max_mel_tokens"],
+        diffusion_iterations=settings["steps"],
+        cond_free=True,
+        cond_free_k=settings["guidance"] - 1,
+        use_deterministic_seed=seed,
+    )
+    assert torch.equal(stages["codes"], wanted["codes"])
+    agree(
+        iter([("clvp", stages["clvp"]), ("chain", stages["mel"][None])]),
+        iter([("clvp", wanted["clvp"]), ("chain", wanted["mel"])]),
+    )
+    for found, sound in zip(done.sounds, sounds, strict=True):
+        assert off(torch.from_numpy(found), sound) < 1e-3
+
+
+def test_the_original_itself(tortoise: Path, voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--engine stock` says what `--compat stock-kv` says: it is opened from the same folder and given the same."""
+    from tortoise import api
+
+    tiny = speaker(talkative, STOCK, kv_cache=True, batch=4)
+    monkeypatch.setattr(api, "TextToSpeech", lambda **settings: asked.append(settings) or tiny)
+    asked: list[dict[str, Any]] = []
+    given: dict[str, Any] = {
+        "samples": 8,
+        "candidates": 2,
+        "steps": 5,
+        "guidance": 2.0,
+        "max_mel_tokens": 40,
+        "batch_size": 4,
+    }
+    own = {"voice": "me", "voices_dir": voices, "models_dir": tortoise, "seed": 8}
+    stock, ours = clone(TEXT, engine="stock", **own, **given), clone(TEXT, compat="stock-kv", **own, **given)
+    assert asked[0]["kv_cache"]
+    assert asked[0]["autoregressive_batch_size"] == 4
+    for one, other in zip(stock.sounds, ours.sounds, strict=True):
+        assert off(torch.from_numpy(one), torch.from_numpy(other)) < 1e-3
 
 
 def test_mels_agree() -> None:

@@ -11,21 +11,16 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from tiny_tortoise import SIZES, checkpoint, integers, network, noise, off
+from tiny_tortoise import SIZES, checkpoint, integers, network, noise, off, official
 
 from difftool.errors import DifftoolError, Exit
-from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.voice.networks import FILES, hash_of, open_network
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Official files of tiny networks, as a user has them."""
-    (tmp_path / "config.json").write_text(json.dumps(SIZES))
-    for file, row in CHECKPOINTS.items():
-        weights = checkpoint(file)
-        torch.save({row.inside: weights, "optimizer": {"step": 3}} if row.inside else weights, tmp_path / file)
-    return tmp_path
+    return official(tmp_path, checkpoint)
 
 
 def fails(says: str) -> pytest.RaisesExc[DifftoolError]:

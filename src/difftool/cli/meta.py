@@ -8,12 +8,14 @@ import typer
 
 from ..errors import DifftoolError, Exit
 from .console import Console, Result
+from .speech import FORMATS
 
 
 def meta(
-    console: Console, file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture that difftool made.")]
+    console: Console,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or a sound that difftool made.")],
 ) -> Result:
-    """Print how a picture was made.
+    """Print how a picture or a sound was made.
 
     Examples:
 
@@ -21,6 +23,8 @@ def meta(
 
     difftool meta --json digits.png
     """
+    if file.suffix.lower() in FORMATS:
+        return _of_sound(file)
     from ..pictures import read_png
 
     _, parameters, manifest = read_png(file)
@@ -32,3 +36,16 @@ def meta(
     if manifest is not None:
         summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))
     return Result({"path": str(file), "parameters": parameters, "manifest": manifest}, summary, [file])
+
+
+def _of_sound(file: Path) -> Result:
+    from ..voice.marks import load
+
+    tags, manifest = load(file)
+    tags.pop("encoder", None)
+    if not tags:
+        raise DifftoolError(Exit.FILE, f"{file} carries no tags", "name a sound that difftool made")
+    summary = [f"{key}: {value}" for key, value in tags.items() if key != "comment" or manifest is None]
+    if manifest is not None:
+        summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))
+    return Result({"path": str(file), "tags": tags, "manifest": manifest}, summary, [file])

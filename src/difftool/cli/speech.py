@@ -12,7 +12,6 @@ from ..files import default_dir, lock, replacing, unused, writable
 from .console import Console, Result
 
 if TYPE_CHECKING:
-    from ..voice.clone import Cloned
     from ..voice.plan import Plan
 
 FORMATS = (".wav", ".flac", ".mp3", ".ogg")
@@ -41,6 +40,7 @@ def places(
     output: Path | None,
     folder: Path | None,
     stages: Path | None = None,
+    suffix: str = ".wav",
 ) -> Places:
     """The files for so many candidates. Raises DifftoolError 2 for a kind of file that is not written."""
     if output is not None and not output.is_dir() and output.suffix.lower() not in FORMATS:
@@ -51,7 +51,7 @@ def places(
     singles = [f"{k:05d}-{seed}" for k in range(count)]
     if output is None:
         folder = folder or default_dir(command, run)
-        return Places([folder / f"{name}.wav" for name in singles], stages)
+        return Places([folder / f"{name}{suffix}" for name in singles], stages)
     return Places([output, *(output.with_name(f"{output.stem}-{name}{output.suffix}") for name in singles[1:])], stages)
 
 
@@ -62,13 +62,15 @@ def carry_out(
     *,
     overwrite: bool,
     attempts: Sequence[int] = (),
+    only: int | None = None,
     low_vram: bool = False,
     cache: bool = True,
-) -> tuple[Cloned, Result]:
-    """Says what was planned, all of it in memory, writes the files, and tells what it did."""
+) -> Result:
+    """Says what was planned, all of it in memory, writes the files (`only` that of one candidate), and tells what it
+    did."""
     import numpy as np
 
-    from ..voice.clone import perform
+    from ..voice.cloning import perform
     from ..voice.join import to_bytes
     from ..voice.marks import save
     from ..voice.sound import RATE
@@ -80,16 +82,21 @@ def carry_out(
     stages: dict[str, Any] | None = {} if to.stages else None
     with writable(*{path.parent: None for path in to.all}):
         done = perform(plan, track=console.track, low_vram=low_vram, cache=cache, attempts=attempts, stages=stages)
-        for k, (sound, path) in enumerate(zip(done.sounds, to.sounds, strict=True)):
-            save(path, [to_bytes(sound)], done.manifest | {"item": {"index": k}})
+        ranks = [only] if only is not None else [*range(plan.script.candidates)]
+        for k, path in zip(ranks, to.sounds, strict=True):
+            save(path, [to_bytes(done.sounds[k])], done.manifest | {"item": {"index": k}})
         if to.stages and stages:
             with replacing(to.stages) as written, written.open("wb") as file:
                 np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})
     items = [
-        {"seconds": round(len(sound) / RATE, 3), "parts": [part[k] for part in done.manifest["said"]]}
-        for k, sound in enumerate(done.sounds)
+        {
+            "index": k,
+            "seconds": round(len(done.sounds[k]) / RATE, 3),
+            "parts": [part[k] for part in done.manifest["said"]],
+        }
+        for k in ranks
     ]
-    return done, _told(console, plan, to, items, done.manifest, done.seconds)
+    return _told(console, plan, to, items, done.manifest, done.seconds)
 
 
 def read_out(
@@ -105,7 +112,7 @@ def read_out(
 ) -> Result:
     """Says a text of several parts, from where an earlier run stopped, joins them, and tells what it did."""
     from ..voice import reading
-    from ..voice.clone import described
+    from ..voice.cloning import described
     from ..voice.marks import save
 
     if to.stages:
@@ -139,7 +146,7 @@ def read_out(
     for k in range(len(to.sounds)):
         takes = [part["takes"][k] for part in done.parts]
         seconds = sum(take["seconds"] for take in takes) + sum(part["pause"] for part in done.parts)
-        items.append({"seconds": round(seconds, 3), "parts": [reading.brief(take) for take in takes]})
+        items.append({"index": k, "seconds": round(seconds, 3), "parts": [reading.brief(take) for take in takes]})
     told = _told(console, plan, to, items, note, done.seconds)
     data = told.data | {"parts": len(done.parts), "said_now": done.said, "manifest": str(folder / reading.LIST)}
     if not left:
@@ -176,8 +183,7 @@ def _told(
     total = time.monotonic() - console.began
     timing = {name: round(seconds.get(name, 0.0), 3) for name in dict.fromkeys((*STAGES, *seconds))}
     outputs = [
-        {"path": str(path), "index": k, "seed": plan.settings["seed"], **item}
-        for k, (path, item) in enumerate(zip(to.sounds, items, strict=True))
+        {"path": str(path), "seed": plan.settings["seed"], **item} for path, item in zip(to.sounds, items, strict=True)
     ]
     cut = [str(k + 1) for k, part in enumerate(items[0]["parts"]) if not part["stopped"]]
     if cut:

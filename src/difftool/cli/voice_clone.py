@@ -210,12 +210,11 @@ def clone(
     )
     if dry_run:
         return dry(planned, to)
-    own = {"low_vram": low_vram, "cache": cache}
     if len(planned.parts) > 1:
-        return read_out(console, planned, to, redo, max_minutes, overwrite=overwrite, **own)
+        return read_out(console, planned, to, redo, max_minutes, overwrite=overwrite, low_vram=low_vram, cache=cache)
     if redo is not None:
         raise DifftoolError(Exit.USAGE, "the text is said in one go and has no parts", "take another --seed")
-    return carry_out(console, planned, to, overwrite=overwrite, **own)[1]
+    return carry_out(console, planned, to, overwrite=overwrite, low_vram=low_vram, cache=cache)
 
 
 def _said(console: Console, text: str | None, textfile: str | None) -> str:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .clone import clone, tts_with_preset
+    from .cloning import clone, tts_with_preset
 
 __all__ = ["clone", "tts_with_preset"]
 
@@ -22,5 +22,5 @@ MODES = ("stock", "stock-kv")
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module(".clone", __name__), name)
+        return getattr(import_module(".cloning", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -43,7 +43,9 @@ class Odds(NamedTuple):
         scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
         best, codes = scores.topk(min(self.top_k or scores.shape[1], scores.shape[1]))
         share = (best / max(self.temperature, 1e-5)).softmax(1)
-        share = share.where(share.cumsum(1) - share < self.top_p, 0.0)
+        kept = share.cumsum(1) - share < self.top_p
+        kept[:, 0] = True
+        share = share * kept
         return share / share.sum(1, keepdim=True), codes
 
 
@@ -115,7 +117,7 @@ def _block(
     talks = torch.ones(live, dtype=torch.bool, device=device)
     place = torch.arange(live, device=device)
     rows = max(ROWS[device.type], live)
-    hidden = first.expand(rows, -1, -1)
+    hidden, m = first.expand(rows, -1, -1), 0
     for m in range(most + BREATH):
         latents[place, m] = hidden[: len(place), 0]
         said = torch.full_like(place, CALM)

@@ -101,7 +101,8 @@ def draw(
     seen = torch.zeros(rows, STOP + 1, dtype=torch.bool, device=device)
     seen[:, [1, decoder.start_code]] = True
     codes = torch.full((rows, script.most), STOP, device=device)
-    hidden, stopped = first.expand(rows, -1, -1), torch.zeros(rows, dtype=torch.bool, device=device)
+    stopped = torch.zeros(rows, dtype=torch.bool, device=device)
+    hidden, m = first.expand(rows, -1, -1), 0
     for m in range(script.most):
         chances, candidates = script.odds(scores(decoder, hidden), seen)
         full = torch.zeros(rows, STOP + 1, device=device).scatter(1, candidates, chances)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -58,13 +58,17 @@ def join(parts: Iterable[tuple[bytes, float, float]]) -> Iterator[bytes]:
     """One sound from (16-bit samples at RATE, gain in dB, seconds of silence after it) of each part, in pieces."""
     ends = b""  # of what has been joined so far, as much as the next part may flow into
     for data, louder, pause in parts:
-        for piece in (_segment(data).apply_gain(louder).raw_data, bytes(2 * round(pause * RATE))):
+        for piece in (_raw(_segment(data).apply_gain(louder)), bytes(2 * round(pause * RATE))):
             fade = min(FADE, len(ends) // BYTES, len(piece) // BYTES)
-            joined = _segment(ends).append(_segment(piece), crossfade=fade).raw_data
+            joined = _raw(_segment(ends).append(_segment(piece), crossfade=fade))
             kept = min(FADE * BYTES, len(joined))
             yield joined[: len(joined) - kept]
             ends = joined[len(joined) - kept :]
     yield ends
+
+
+def _raw(segment: AudioSegment) -> bytes:
+    return cast(bytes, segment.raw_data)
 
 
 def _segment(data: bytes) -> AudioSegment:

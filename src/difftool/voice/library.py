@@ -52,8 +52,8 @@ class Voice(NamedTuple):
 
 def home(voices_dir: Path | None = None) -> Path:
     """Where voices live: `voices_dir`, DIFFTOOL_VOICES_DIR, ./voices if it is there, or the user's data folder."""
-    if voices_dir is not None or (named := os.environ.get("DIFFTOOL_VOICES_DIR")):
-        return expanded(voices_dir or named)
+    if named := voices_dir or os.environ.get("DIFFTOOL_VOICES_DIR"):
+        return expanded(named)
     if (here := Path("voices")).is_dir():
         return here
     from platformdirs import user_data_path

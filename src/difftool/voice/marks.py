@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import DifftoolError, Exit
 from ..files import read_json, write_json
-from .clone import SYNTHETIC
+from .cloning import SYNTHETIC
 from .sound import tags_of, write
 
 LONG = 1000
@@ -29,6 +29,7 @@ def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, Any]) -> None:
     brief = {key: value for key, value in note.items() if key not in (*PASSING, "said")}
     if len(text) > LONG:
         brief["settings"] = {key: value for key, value in note["settings"].items() if key != "text"}
+        brief["text_sha256"] = _sha256(text)
     tags = {
         "title": f"{SYNTHETIC}: {' '.join(text.split())[:60]}",
         "artist": f"difftool, in the voice {voice}",
@@ -39,25 +40,22 @@ def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, str], dict[str, Any] | None]:
-    """The tags of a sound file, and the note of how it was made, with what only the file beside it tells; None where it
-    has none. Raises DifftoolError 4 for a file that is no sound."""
+    """The tags of a sound file, and the note of how it was made, None where it has none; a long text comes from the
+    file beside it, if that is its own. Raises DifftoolError 4 for a file that is no sound."""
     tags = tags_of(path)
     try:
         note = json.loads(tags.get("comment", ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         return tags, None
     if not isinstance(note, dict) or not str(note.get("schema", "")).startswith("difftool/"):
         return tags, None
-    if "text" not in note.get("settings", {}) and beside(path).exists():
-        more = read_json(beside(path))
-        if {k: v for k, v in more.items() if k in note and k != "settings"} == {
-            k: v for k, v in note.items() if k != "settings"
-        }:
-            note = more
+    if "text_sha256" in note and beside(path).exists():
+        settings = read_json(beside(path)).get("settings")
+        text = settings.get("text") if isinstance(settings, dict) else None
+        if isinstance(text, str) and isinstance(note.get("settings"), dict) and _sha256(text) == note["text_sha256"]:
+            note["settings"]["text"] = text
     return tags, note
 
 
-def needs_text(path: Path, note: Mapping[str, Any]) -> None:
-    if "text" not in note.get("settings", {}):
-        what = f"{path} does not carry its text, which is long and stood in {beside(path).name}"
-        raise DifftoolError(Exit.FILE, what, "put that file back beside it")
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -109,7 +109,7 @@ def plan(
     models_dir: str | Path | None = None,
 ) -> Plan:
     """Checks what is to be spoken and how, without opening a network. The arguments are those of `clone`."""
-    row = {"sampler": "ddpm"} | row_of("voice", preset)
+    row: dict[str, Any] = {"sampler": "ddpm"} | row_of("voice", preset)
     pick("engine", engine, dict.fromkeys(ENGINES))
     original = compat is not None or engine == "stock"
     if compat is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import DifftoolError, Exit
 from ..files import read_json, write_json
-from .clone import SYNTHETIC, Track, described, networks, seeds, speaker, told_of, typical
+from .cloning import SYNTHETIC, Track, described, networks, seeds, speaker, told_of, typical
 from .join import gain, join, loudness, to_bytes
 from .library import digest_of
 from .plan import Plan
@@ -164,11 +164,11 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     config = {key: value for key, value in plan.settings.items() if key not in FREE}
     config |= {key: note[key] for key in ("voices", "models", "versions")}
     before = read_json(folder / LIST) if (folder / LIST).exists() else {}
-    differing = [key for key, value in config.items() if before and before.get("config", {}).get(key) != value]
-    if differing and not overwrite:
-        what = f"{folder} holds a reading with other settings: {', '.join(differing)}"
-        raise DifftoolError(Exit.FILE, what, "say --overwrite to begin anew, or choose another -o")
     try:
+        differing = [key for key, value in config.items() if before and before["config"].get(key) != value]
+        if differing and not overwrite:
+            what = f"{folder} holds a reading with other settings: {', '.join(differing)}"
+            raise DifftoolError(Exit.FILE, what, "say --overwrite to begin anew, or choose another -o")
         parts = _entries(plan, folder, config, before.get("parts", []), redo)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"{folder / LIST} is damaged"

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +27,6 @@ from ..nets.tortoise.vocoder import TAIL
 from ..sampling import Choice
 from .codes import CALM, STOP, Odds, Steps, draw
 from .networks import open_network
-
-if TYPE_CHECKING:
-    from ..core.solve import Draw
 
 PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
 """The levels that the diffusion was trained on."""
@@ -209,10 +206,10 @@ def judge(clvp: CLVP, text: Tensor, codes: Tensor, rows: int = SCORED) -> Tensor
 
 
 def spectrogram(
-    diffusion: DiffusionTts, latents: Tensor, timbre: Timbre, script: Script, noise: Draw, start: int = START
+    diffusion: DiffusionTts, latents: Tensor, timbre: Timbre, script: Script, noise: Callable[[int, int], Tensor]
 ) -> Steps[Tensor]:
     """Log mels (B, 100, L) from the latents (B, T, dim) of samples of one length. Where there is guidance, the network
-    is asked for both sides at once. `noise` at the step `start` is the beginning."""
+    is asked for both sides at once. The beginning is `noise` at the step START."""
     b, length = len(latents), frames(latents.shape[1])
     condition = diffusion.condition(latents, timbre.diffusion.to(latents.device).expand(b, -1), length)
     if script.guidance != 1:
@@ -221,7 +218,7 @@ def spectrogram(
     predict = denoiser(diffusion, EPS, learned_range=True, cond={"condition": condition})
     if script.guidance != 1:
         predict = cfg(predict, None, ramp(script.way, script.guidance))
-    x = noise(start, 0) * script.warmth
+    x = noise(START, 0) * script.warmth
     for state in script.way.run(clip(predict), x, noise):
         x = state.x
         yield

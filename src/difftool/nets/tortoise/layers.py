@@ -140,12 +140,10 @@ _GATHER = torch.tensor(
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias (1, H, T, T)."""
-    if q.device.type != "cpu" or q.dtype == torch.float32:
+    if q.device.type != "cpu" or q.dtype == torch.float32 or q.shape[2] == 1:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    # PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
+    # of many queries PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
     q = q * q.shape[3] ** -0.5
-    if q.shape[2] == 1 and bias is None:
-        return (k @ q.transpose(2, 3)).softmax(2).transpose(2, 3) @ v
     heads = range(0, q.shape[1], 4)  # so many at a time stay in the cache
     scores = (q[:, h : h + 4] @ k[:, h : h + 4].transpose(2, 3) for h in heads)
     biased = scores if bias is None else (part.add_(bias[:, h : h + 4]) for part, h in zip(scores, heads, strict=True))

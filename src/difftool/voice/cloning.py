@@ -200,9 +200,8 @@ def _mixed(timbres: Sequence[Timbre], voices: Sequence[Voice]) -> Timbre:
 
 def _mean(timbres: Sequence[Timbre], weights: Sequence[float]) -> Timbre:
     shares = [weight / sum(weights) for weight in weights]
-    return Timbre(
-        *(sum(part * share for part, share in zip(parts, shares, strict=True)) for parts in zip(*timbres, strict=True))
-    )
+    parts = zip(*timbres, strict=True)
+    return Timbre(*(torch.stack([p * s for p, s in zip(part, shares, strict=True)]).sum(0) for part in parts))
 
 
 def typical(loud: Sequence[float | None]) -> float | None:
