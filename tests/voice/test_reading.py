@@ -13,7 +13,7 @@ import torch
 from difftool.errors import DifftoolError, Exit
 from difftool.voice import reading
 from difftool.voice.plan import Plan, plan
-from difftool.voice.reading import LIST, made_here, note_joined, numbers, read
+from difftool.voice.reading import LIST, finished, joining, made_here, numbers, read
 
 TEXT = "\n\n".join(f"This is part {word}." for word in ("one", "two", "three", "four"))
 
@@ -172,18 +172,25 @@ def test_candidates_of_each_part(tortoise: Path, folder: Path) -> None:
 
 
 def test_what_was_made_here(tortoise: Path, folder: Path) -> None:
-    output = folder.with_name("out.wav")
-    assert made_here(folder, [output])
+    output, given = folder.with_name("out.wav"), planned(tortoise)
+    assert made_here(given, folder, [output])
     output.write_bytes(b"somebody else's")
-    assert not made_here(folder, [output])
-    read(planned(tortoise), folder)
-    note_joined(folder, [output])
-    assert made_here(folder, [output])
-    assert reading.finished(folder, [output])
-    read(planned(tortoise), folder, redo={1})
-    assert not reading.finished(folder, [output])
+    assert not made_here(given, folder, [output])
+    read(given, folder)
+    assert not made_here(given, folder, [output])
+    assert not finished(folder, [output])
+    with joining(folder, [output]):
+        output.write_bytes(b"the result")
+        assert made_here(given, folder, [output])  # as it would be after a kill
+        assert not finished(folder, [output])
+    assert made_here(given, folder, [output])
+    assert finished(folder, [output])
+    assert not made_here(planned(tortoise, "Another text.\n\nOf two parts."), folder, [output])
+    read(given, folder, redo={1})
+    assert made_here(given, folder, [output])
+    assert not finished(folder, [output])
     output.write_bytes(b"changed")
-    assert not made_here(folder, [output])
+    assert not made_here(given, folder, [output])
 
 
 def test_lists_of_parts() -> None:

@@ -114,13 +114,14 @@ def read_out(
     from ..voice import reading
     from ..voice.cloning import described
     from ..voice.marks import save
+    from ..voice.sound import seconds_of
 
     if to.stages:
         what = f"the text has {len(plan.parts)} parts, and stages are written for one"
         raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")
     again = reading.numbers(redo, len(plan.parts))
     folder = reading.folder_of(to.sounds[0])
-    ours = reading.made_here(folder, to.sounds)
+    ours = reading.made_here(plan, folder, to.sounds)
     unused(to.sounds if ours else to.all, overwrite=overwrite or ours)
     _warn_of_signs(console, plan)
     until = None if max_minutes is None else console.began + 60 * max_minutes
@@ -138,15 +139,14 @@ def read_out(
         note = described(plan, console.run_id) | {"attempts": [part["attempt"] for part in done.parts]}
         left = not reading.finished(folder, to.sounds)
         if left:
-            for k, path in enumerate(to.sounds):
-                said = [[reading.brief(part["takes"][k])] for part in done.parts]
-                save(path, reading.pieces(folder, done.parts, k), note | {"said": said, "item": {"index": k}})
-            reading.note_joined(folder, to.sounds)
-    items = []
-    for k in range(len(to.sounds)):
-        takes = [part["takes"][k] for part in done.parts]
-        seconds = sum(take["seconds"] for take in takes) + sum(part["pause"] for part in done.parts)
-        items.append({"index": k, "seconds": round(seconds, 3), "parts": [reading.brief(take) for take in takes]})
+            with reading.joining(folder, to.sounds):
+                for k, path in enumerate(to.sounds):
+                    said = [[reading.brief(part["takes"][k])] for part in done.parts]
+                    save(path, reading.pieces(folder, done.parts, k), note | {"said": said, "item": {"index": k}})
+    items = [
+        {"index": k, "seconds": seconds_of(path), "parts": [reading.brief(part["takes"][k]) for part in done.parts]}
+        for k, path in enumerate(to.sounds)
+    ]
     told = _told(console, plan, to, items, note, done.seconds)
     data = told.data | {"parts": len(done.parts), "said_now": done.said, "manifest": str(folder / reading.LIST)}
     if not left:

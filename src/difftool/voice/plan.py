@@ -227,7 +227,9 @@ def _are_there(plan: Plan) -> None:
     missing = dict.fromkeys(FILES[name] for name, own in sources.items() if not is_there(name, plan.folder, own))
     if missing:
         what = f"{', '.join(missing)} of Tortoise {'is' if len(missing) == 1 else 'are'} not in {plan.folder}"
-        raise DifftoolError(Exit.FILE, what, "run difftool models pull tortoise")
+        where = plan.settings["models_dir"]
+        hint = "run difftool models pull tortoise" + (f" --models-dir {where}" if where else "")
+        raise DifftoolError(Exit.FILE, what, hint)
 
 
 def _block(

@@ -9,6 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,25 +138,39 @@ def brief(take: Mapping[str, Any]) -> dict[str, Any]:
     return {key: take[key] for key in ("sample", "score", "stopped")}
 
 
-def note_joined(folder: Path, outputs: Sequence[Path]) -> None:
-    """Notes that the results are now what the parts are."""
+@contextmanager
+def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
+    """Within it the results are written. They are noted as made here, and killed within it as being made here."""
     book = read_json(folder / LIST)
+    keys = [part["key"] for part in book["parts"]]
+    write_json(folder / LIST, book | {"joined": {"keys": keys, "files": None}})
+    yield
     files = {path.name: digest_of(path) for path in outputs}
-    write_json(folder / LIST, book | {"joined": {"keys": [part["key"] for part in book["parts"]], "files": files}})
+    write_json(folder / LIST, book | {"joined": {"keys": keys, "files": files}})
 
 
-def made_here(folder: Path, outputs: Sequence[Path]) -> bool:
-    """Whether all results that are there were made by the reading in this folder, and not changed since."""
+def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
+    """Whether all results that are there are of this text, were made by the reading in this folder, and have not been
+    changed since."""
     book = read_json(folder / LIST) if (folder / LIST).exists() else {}
-    files = (book.get("joined") or {}).get("files", {})
-    return all(not path.exists() or digest_of(path) == files.get(path.name) for path in outputs)
+    try:
+        joined = book.get("joined") or {"files": {}}
+        same = not book or [part["text"] for part in book["parts"]] == [part.text for part in plan.parts]
+        return same and all(
+            not path.exists() or joined["files"] is None or digest_of(path) == joined["files"].get(path.name)
+            for path in outputs
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder) from error
 
 
 def finished(folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the results are there and are what the parts are."""
     book = read_json(folder / LIST)
-    same = (book.get("joined") or {}).get("keys") == [part["key"] for part in book["parts"]]
-    return same and all(path.exists() for path in outputs) and made_here(folder, outputs)
+    joined = book["joined"] or {}
+    if joined.get("keys") != [part["key"] for part in book["parts"]] or not joined.get("files"):
+        return False
+    return all(path.exists() and digest_of(path) == joined["files"].get(path.name) for path in outputs)
 
 
 def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool) -> dict[str, Any]:
@@ -171,11 +186,14 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
             raise DifftoolError(Exit.FILE, what, "say --overwrite to begin anew, or choose another -o")
         parts = _entries(plan, folder, config, before.get("parts", []), redo)
     except (KeyError, TypeError, AttributeError) as error:
-        what = f"{folder / LIST} is damaged"
-        raise DifftoolError(Exit.FILE, what, "remove it: the parts are said again") from error
+        raise _damaged(folder) from error
     book = {"schema": SCHEMA, "config": config, "joined": before.get("joined"), "parts": parts}
     write_json(folder / LIST, book)
     return book
+
+
+def _damaged(folder: Path) -> DifftoolError:
+    return DifftoolError(Exit.FILE, f"{folder / LIST} is damaged", "remove it: the parts are said again")
 
 
 def _entries(

@@ -61,6 +61,13 @@ def read(path: Path, rate: int) -> Samples:
     return sound.clip(-1, 1)
 
 
+def seconds_of(path: Path) -> float:
+    """How long a sound file of ours is, in seconds."""
+    import soundfile
+
+    return round(soundfile.info(path).duration, 3)
+
+
 def samples_of(path: Path) -> bytes:
     """The 16-bit samples of a mono WAV file of ours. Raises DifftoolError 4 where it cannot be read."""
     import soundfile

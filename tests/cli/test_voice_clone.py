@@ -1,0 +1,470 @@
+"""`difftool voice clone` and `voice consent`, as they are typed and scripted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from difftool.voice.sound import tags_of
+
+Run = Callable[..., Any]
+SENTENCE = "This is a test recording to make AI clone my voice."
+STREAMS = ("stdin", "stdout", "stderr")
+PARTS = "\n\n".join(f"This is part number {k}." for k in range(1, 11))
+
+
+@pytest.fixture
+def clone(difftool: Run, tortoise: Path, voices: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs the command with tiny networks and few steps, where nothing is piped in."""
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.delenv("DIFFTOOL_VOICES_DIR", raising=False)
+
+    def run(*args: object) -> Any:
+        given = ("--models-dir", tortoise, "--preset", "draft", "--steps", 3)
+        return difftool("voice", "clone", *given, *args)
+
+    return run
+
+
+def in_a_shell(*args: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "difftool", "voice", "clone", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, **settings)
+
+
+def test_a_sentence(clone: Run, tmp_path: Path) -> None:
+    ended = clone("--voice", "me", "Hello there.", "-o", "said/a.wav")
+    assert ended.code == 0, ended
+    assert "of speech in the voice me" in ended.out
+    assert "said/a.wav" in ended.out
+    with soundfile.SoundFile(tmp_path / "said" / "a.wav") as file:
+        assert (file.samplerate, file.channels, file.subtype) == (24_000, 1, "PCM_16")
+        assert file.frames > 5000
+    assert sorted(path.name for path in (tmp_path / "said").iterdir()) == ["a.json", "a.wav"]
+
+
+def test_it_says_that_it_is_synthetic(clone: Run, tmp_path: Path) -> None:
+    clone("--voice", "me", "Hello there.", "-o", "a.wav")
+    tags = tags_of(tmp_path / "a.wav")
+    assert tags["title"] == "Synthetic speech: Hello there."
+    note = json.loads((tmp_path / "a.json").read_text())
+    assert note["synthetic"] is True
+    assert note["voices"][0]["consent"]["kind"] == "self"
+    assert len(note["models"]["autoregressive.pth"]) == 64
+    inside = json.loads(tags["comment"])
+    assert inside["settings"] == note["settings"]
+    assert "created" not in inside  # so that equal speech is an equal file
+    first = (tmp_path / "a.wav").read_bytes()
+    assert clone("--voice", "me", "Hello there.", "-o", "b.wav").code == 0
+    assert (tmp_path / "b.wav").read_bytes() == first
+
+
+def test_where_texts_come_from(clone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = lambda *args: clone("--json", *args).json["data"]["settings"]["text"]  # noqa: E731
+    assert text() == SENTENCE  # stdin is closed
+    (tmp_path / "text.txt").write_bytes(b"\xef\xbb\xbfFrom a file.")
+    assert text("--textfile", "text.txt") == "From a file."
+    monkeypatch.setattr("sys.stdin", (tmp_path / "text.txt").open())
+    assert text() == "From a file."
+    monkeypatch.setattr("sys.stdin", (tmp_path / "text.txt").open())
+    assert text("--textfile", "-") == "From a file."
+    with Path(os.devnull).open() as nowhere:
+        monkeypatch.setattr("sys.stdin", nowhere)
+        assert text() == SENTENCE
+
+
+def test_a_pipe(tortoise: Path, tmp_path: Path, voices: Path) -> None:
+    given = ("--models-dir", tortoise, "--preset", "draft", "--steps", 3, "--json")
+    ended = in_a_shell(*given, input="From a pipe.", cwd=tmp_path)
+    assert json.loads(ended.stdout)["data"]["settings"]["text"] == "From a pipe."
+    ended = in_a_shell(*given, input=" \n", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "what is piped in is empty" in ended.stderr
+
+
+def test_the_line_of_the_guide_on_a_terminal(tortoise: Path, tmp_path: Path, voices: Path) -> None:
+    """Exactly as it stands there, in a checkout with voices and with the models in the store."""
+    store = tmp_path / "data" / "difftool" / "models"
+    store.mkdir(parents=True)
+    (store / "tortoise").symlink_to(tortoise)
+    env = {"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    env |= {"DIFFTOOL_SAMPLES": "4", "DIFFTOOL_STEPS": "3"}
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "difftool", "voice", "clone", "--voice", "me", "--preset", "fast"]
+    running = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, env=env, close_fds=True)
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            more = os.read(master, 4096)
+        except OSError:
+            break
+        if not more:
+            break
+        seen += more
+    os.close(master)
+    assert running.wait() == 0, seen
+    assert b"no text was given" in seen
+    assert b"in the voice me (fast: 4 samples" in seen
+    (sound,) = (tmp_path / "outputs" / "voice-clone").rglob("*.wav")
+    assert sound.name == "00000-0.wav"
+
+
+def test_without_models(clone: Run, refused: Run, voices: Path, tmp_path: Path) -> None:
+    ended = refused(4, "voice", "clone", "--voice", "me", "Hello.", says="run difftool models pull tortoise")
+    assert "autoregressive.pth, clvp2.pth, diffusion_decoder.pth, vocoder.pth of Tortoise are not in" in ended.err
+
+
+def test_from_an_empty_environment(tmp_path: Path, voices: Path) -> None:
+    """As cron has it: no terminal, no variables, nothing to read."""
+    ended = in_a_shell("--voice", "me", "--preset", "fast", cwd=tmp_path, env={}, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 4
+    assert ended.stdout == ""
+    assert [line.split(":")[0] for line in ended.stderr.splitlines()[-2:]] == ["error", "hint"]
+
+
+def test_candidates(clone: Run, tmp_path: Path) -> None:
+    told = clone("Hello there.", "--candidates", 3, "-o", "a.flac", "--json").json["data"]
+    assert [output["path"] for output in told["outputs"]] == ["a.flac", "a-00001-0.flac", "a-00002-0.flac"]
+    scores = [output["parts"][0]["score"] for output in told["outputs"]]
+    assert scores == sorted(scores, reverse=True)
+    paths = clone("Hello there.", "--candidates", 2, "--output-dir", "d", "-q").out.splitlines()
+    assert paths == ["d/00000-0.wav", "d/00001-0.wav"]
+    first = soundfile.read(tmp_path / "a.flac")[0]
+    assert np.array_equal(first, soundfile.read(tmp_path / "d" / "00000-0.wav")[0])
+
+
+def test_json_tells_of_every_stage(clone: Run) -> None:
+    told = clone("--voice", "me", "Hello there.", "-o", "a.wav", "--json").json["data"]
+    stages = ["load", "conditioning", "autoregressive", "clvp", "diffusion", "vocoder", "total"]
+    assert list(told["timing"]) == stages
+    assert all(told["timing"][stage] > 0 for stage in stages)
+    assert told["rtf"] == pytest.approx(told["timing"]["total"] / told["outputs"][0]["seconds"], rel=0.01)
+
+
+def test_stages_are_kept(clone: Run, refused: Run, tmp_path: Path) -> None:
+    assert clone("--voice", "me", "Hello there.", "-o", "a.wav", "--save-stages", "a.npz").code == 0
+    stages = np.load(tmp_path / "a.npz")
+    assert {name: stages[name].shape for name in stages if name not in ("codes", "mel")} == {
+        "conditioning_ar": (64,),
+        "conditioning_diffusion": (128,),
+        "clvp": (4,),
+    }
+    assert stages["codes"].shape[0] == 4
+    assert stages["codes"].max() == 8193  # as sampled, with the code that stops
+    assert stages["mel"].shape[0] == 100
+    assert clone("--voice", "me", "Hello there.", "-o", "b.wav", "--save-stages", "a.npz").code == 4
+    assert clone("--voice", "me", "Hello there.", "-o", "b.wav", "--save-stages", "a.npy").code == 2
+    assert clone("--voice", "me", PARTS, "-o", "b.wav", "--save-stages", "b.npz").code == 2
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_the_ways_of_the_original(clone: Run) -> None:
+    codes = {}
+    for mode in ("stock", "stock-kv", "stock_kv"):
+        ended = clone(
+            "Hello there.", "--compat", mode, "--sampler", "ddpm", "-o", f"{mode}.wav", "--save-stages", f"{mode}.npz"
+        )
+        assert ended.code == 0, ended
+        codes[mode] = np.load(f"{mode}.npz")["codes"]
+    assert np.array_equal(codes["stock-kv"], codes["stock_kv"])
+    assert codes["stock"].shape != codes["stock-kv"].shape or not np.array_equal(codes["stock"], codes["stock-kv"])
+
+
+def test_dry_run_writes_nothing(clone: Run, tmp_path: Path) -> None:
+    before = {*tmp_path.rglob("*")}
+    told = clone(PARTS, "-o", "a.mp3", "--dry-run", "--json").json["data"]
+    assert len(told["parts"]) == 10
+    assert told["needs"]["networks"][0] == "autoregressive.pth"
+    assert "would say 10 parts" in clone(PARTS, "-o", "a.mp3", "--dry-run").out
+    assert {*tmp_path.rglob("*")} == before
+
+
+class TestLongTexts:
+    def test_they_are_said_in_parts(self, clone: Run, refused: Run, tmp_path: Path, tortoise: Path) -> None:
+        told = clone(PARTS, "-o", "book.ogg", "--json").json["data"]
+        assert (told["parts"], told["said_now"]) == (10, 10)
+        assert told["manifest"] == "book.parts/manifest.json"
+        assert len([*(tmp_path / "book.parts").glob("*.wav")]) == 10
+        before = {path: path.read_bytes() for path in tmp_path.rglob("book*") if path.is_file()}
+        again = clone(PARTS, "-o", "book.ogg")
+        assert (again.code, again.out.splitlines()[0]) == (0, "nothing left to do: all 10 parts are said")
+        assert {path: path.read_bytes() for path in before} == before
+        given = ("voice", "clone", "--models-dir", tortoise, "--preset", "draft", "--steps", 3)
+        refused(4, *given, PARTS.replace("10", "11"), "-o", "book.ogg", says="exists already")
+        refused(4, *given, PARTS, "-o", "book.ogg", "--seed", 5, says="other settings: seed")
+        refused(2, *given, PARTS, "-o", "book.ogg", "--redo", "3,11", says="no part 11")
+
+    def test_parts_are_said_again(self, clone: Run, tmp_path: Path) -> None:
+        clone(PARTS, "-o", "book.wav")
+        before = (tmp_path / "book.wav").read_bytes()
+        told = clone(PARTS, "-o", "book.wav", "--redo", "3,7-8", "--json").json["data"]
+        assert told["said_now"] == 3
+        assert (tmp_path / "book.wav").read_bytes() != before
+
+    def test_time_that_ends(self, clone: Run, tmp_path: Path) -> None:
+        codes = []
+        while not codes or codes[-1] == 75:
+            codes.append(clone(PARTS, "-o", "book.wav", "--max-minutes", 0, "-q").code)
+        assert codes == [75] * 9 + [0]
+        assert clone(PARTS, "-o", "other.wav").code == 0
+        assert (tmp_path / "book.wav").read_bytes() == (tmp_path / "other.wav").read_bytes()
+
+    def test_two_at_a_time(self, clone: Run, tmp_path: Path) -> None:
+        from difftool.files import lock
+
+        (tmp_path / "book.parts").mkdir()
+        with lock(tmp_path / "book.parts"):
+            assert clone(PARTS, "-o", "book.wav").code == 75
+
+    @pytest.mark.slow
+    def test_a_kill_changes_no_byte(self, clone: Run, tortoise: Path, tmp_path: Path, voices: Path) -> None:
+        """SIGKILL again and again at any moment, then the end: the file of an undisturbed run."""
+        assert clone("--voice", "me", PARTS, "-o", "whole.wav").code == 0
+        given = ("--models-dir", tortoise, "--preset", "draft", "--steps", 3, "--voice", "me", "-o", "book.wav", PARTS)
+        command = [sys.executable, "-m", "difftool", "voice", "clone", *map(str, given)]
+        kills = 0
+        for wait in (3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0):
+            running = subprocess.Popen(
+                command, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+            time.sleep(wait)
+            if running.poll() is None:
+                running.send_signal(signal.SIGKILL)
+                kills += 1
+            running.wait()
+        assert kills
+        assert in_a_shell(*given, cwd=tmp_path, stdin=subprocess.DEVNULL).returncode == 0
+        assert (tmp_path / "book.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
+        names = {path.name for path in (tmp_path / "book.parts").iterdir() if ".tmp-" not in path.name}
+        assert len(names) == 11
+
+    @pytest.mark.slow
+    def test_memory_stays_flat(self, tortoise: Path, tmp_path: Path) -> None:
+        """10,000 characters take no more memory than 2,000 do."""
+        peaks = []
+        for count in (2_000, 10_000):
+            text = ("This is a sentence of a book that goes on for a long time. " * 200)[:count]
+            code = (
+                "import resource, sys; from difftool.cli.app import main; code = main(sys.argv[1:]);"
+                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+            )
+            given = ["voice", "clone", "--models-dir", tortoise, "--preset", "draft", "--steps", 3, "-q"]
+            command = [sys.executable, "-c", code, *map(str, given), "-o", f"{count}.wav", text]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            peaks.append(int(done.stdout.split()[-1]) / 1024)
+        assert peaks[1] < peaks[0] + 30, peaks
+
+
+def test_ctrl_c_leaves_nothing_half_written(tortoise: Path, tmp_path: Path) -> None:
+    given = ["--models-dir", tortoise, "--preset", "fast", "--steps", "4000", "-o", "a.wav", "Hello there."]
+    command = [sys.executable, "-m", "difftool", "voice", "clone", *map(str, given)]
+    running = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "voice clone: 0 of" in line:
+            break
+    running.send_signal(signal.SIGINT)
+    assert running.wait() == 130
+    assert [*tmp_path.iterdir()] == []
+
+
+class TestRerunAndMeta:
+    def test_a_sound_is_made_again(self, clone: Run, difftool: Run, tmp_path: Path) -> None:
+        clone("--voice", "me", "Hello there.", "--candidates", 2, "-o", "a.wav")
+        for name in ("a.wav", "a-00001-0.wav"):
+            ended = difftool("rerun", name, "-o", f"again-{name}", "--json")
+            assert ended.code == 0, ended
+            assert ended.json["data"]["identical"] is True
+        (tmp_path / "a.json").unlink()
+        assert "every sample as in a.wav" in difftool("rerun", "a.wav", "--output-dir", "more").out
+
+    def test_a_long_text_is_made_again(self, clone: Run, difftool: Run, refused: Run, tmp_path: Path) -> None:
+        text = "\n\n".join([PARTS] * 6)
+        clone(text, "-o", "book.flac")
+        assert clone(text, "-o", "book.flac", "--redo", "2").code == 0
+        assert difftool("rerun", "book.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
+        (tmp_path / "book.json").unlink()
+        refused(4, "rerun", "book.flac", says="the text of book.flac is long")
+
+    def test_what_is_not_the_same_is_said(self, clone: Run, difftool: Run, refused: Run, tmp_path: Path) -> None:
+        clone("--voice", "me", "Hello there.", "-o", "a.wav")
+        (tmp_path / "voices" / "me" / "refs" / "tortoise" / "0.wav").unlink()
+        refused(4, "rerun", "a.wav", says="the voices are not those that made a.wav")
+        (tmp_path / "voices" / "me" / "voice.json").unlink()
+        refused(7, "rerun", "a.wav", says="consent")
+
+    def test_meta(self, clone: Run, difftool: Run, refused: Run, tmp_path: Path) -> None:
+        for kind in ("wav", "flac", "mp3", "ogg"):
+            clone("Hello there.", "-o", f"a-{kind}.{kind}")
+            ended = difftool("meta", f"a-{kind}.{kind}")
+            assert "title: Synthetic speech: Hello there." in ended.out
+            told = difftool("meta", f"a-{kind}.{kind}", "--json").json["data"]
+            assert told["manifest"]["settings"]["text"] == "Hello there."
+        soundfile.write(tmp_path / "other.wav", np.zeros(100), 8000)
+        refused(4, "meta", "other.wav", says="no tags")
+        refused(4, "rerun", "other.wav", says="no settings")
+        (tmp_path / "broken.wav").write_bytes(b"RIFF")
+        refused(4, "meta", "broken.wav", says="no sound")
+        refused(4, "rerun", "nothing.wav", says="nothing.wav")
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"samples": "many"}, {"text": 5}, {"candidates": 0}, {"sampler": "ddmi"}, {"extra": 1}, {"seed": 1.5}],
+    )
+    def test_settings_that_were_tampered_with(
+        self, change: dict[str, Any], clone: Run, refused: Run, tmp_path: Path
+    ) -> None:
+        from difftool.voice.join import to_bytes
+        from difftool.voice.marks import save
+
+        clone("Hello there.", "-o", "a.wav")
+        note = json.loads((tmp_path / "a.json").read_text())
+        bad = note | {"settings": note["settings"] | change}
+        save(tmp_path / "b.wav", [to_bytes(np.zeros(100, np.float32))], bad)
+        refused(4, "rerun", "b.wav", says="b.wav")
+
+
+class TestWrongInput:
+    @pytest.mark.parametrize(
+        ("args", "code", "says"),
+        [
+            (["[I am sad,] hello"], 2, "brackets"),
+            ([""], 2, "the text is empty"),
+            (["  "], 2, "the text is empty"),
+            (["..."], 2, "nothing in the text"),
+            (["9" * 50], 2, "too large"),
+            (["--textfile", "nothing.txt"], 4, "cannot read nothing.txt"),
+            (["--textfile", "empty.txt"], 2, "empty.txt is empty"),
+            (["--textfile", "latin.txt"], 4, "no UTF-8"),
+            (["--textfile", "empty.txt", "Hello."], 2, "exclude each other"),
+            (["--voice", "nobody", "Hello."], 4, "there is no voice 'nobody'"),
+            (["--voice", "pain", "Hello."], 4, "did you mean 'plain'"),
+            (["--voice", "../me", "Hello."], 2, "no name of a voice"),
+            (["--voice", "plain", "Hello."], 7, "difftool voice consent plain self"),
+            (["--voice", "plain", "--models-dir", "nowhere", "Hello."], 7, "no consent"),
+            (["--voice", "me&random", "Hello."], 2, "cannot be mixed"),
+            (["--preset", "fats", "Hello."], 2, "did you mean 'fast'"),
+            (["--sampler", "ddmi", "Hello."], 2, "did you mean"),
+            (["--engine", "other", "Hello."], 2, "unknown engine"),
+            (["--compat", "other", "Hello."], 2, "unknown compat"),
+            (["--steps", "0", "Hello."], 2, "--steps"),
+            (["--samples", "0", "Hello."], 2, "--samples"),
+            (["--candidates", "5", "Hello."], 2, "candidates must be"),
+            (["--temperature", "hot", "Hello."], 2, "--temperature"),
+            (["--temperature", "nan", "Hello."], 2, "temperature must be"),
+            (["--top-p", "2", "Hello."], 2, "top-p must be"),
+            (["--max-mel-tokens", "9999", "Hello."], 2, "max-mel-tokens must be"),
+            (["--redo", "1", "Hello."], 2, "no parts"),
+            (["-o", "a.txt", "Hello."], 2, "ends otherwise"),
+            (["-o", "voices", "Hello."], 4, "is a folder"),
+            (["-o", "latin.wav", "Hello."], 4, "exists already"),
+            (["-o", "note.wav", "Hello."], 4, "note.json exists already"),
+            (["--ar-checkpoint", "nothing.pth", "Hello."], 4, "there is no checkpoint"),
+            (["--ar-checkpoint", "latin.wav", "Hello."], 4, "latin.wav"),
+            (["--device", "cuda", "Hello."], 3, "cuda"),
+            (["--engine", "stock", "--sampler", "ddim", "Hello."], 2, "has no ddim"),
+        ],
+        ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+    )
+    def test_it_is_refused(
+        self, args: list[str], code: int, says: str, clone: Run, refused: Run, tmp_path: Path, tortoise: Path
+    ) -> None:
+        (tmp_path / "empty.txt").write_text("")
+        (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+        (tmp_path / "latin.wav").write_bytes(b"here")
+        (tmp_path / "note.json").write_text("{}")
+        given = ["--models-dir", tortoise, "--preset", "draft", "--steps", 3, "--sampler", "ddpm"]
+        refused(code, "voice", "clone", *given, *args, says=says)
+        refused(code, "voice", "clone", *given, *args, "--json", says=says)
+
+    def test_a_clip_that_is_no_sound(self, clone: Run, refused: Run, voices: Path, tortoise: Path) -> None:
+        (voices / "me" / "refs" / "tortoise" / "1.wav").write_bytes(b"<html>")
+        refused(
+            4,
+            "voice",
+            "clone",
+            "--models-dir",
+            tortoise,
+            "--preset",
+            "draft",
+            "--voice",
+            "me",
+            "Hi.",
+            says="1.wav is no sound",
+        )
+
+    def test_a_damaged_checkpoint(self, clone: Run, refused: Run, tmp_path: Path) -> None:
+        from tiny_tortoise import official
+
+        own = official(tmp_path / "own")
+        (own / "clvp2.pth").write_bytes((own / "clvp2.pth").read_bytes()[:-500])
+        ended = clone("--models-dir", own, "Hello.", "-o", "a.wav")
+        assert ended.code == 4
+        assert "clvp2.pth is damaged" in ended.err
+        assert not (tmp_path / "a.wav").exists()
+
+    def test_signs_that_have_no_sound_are_named(self, clone: Run) -> None:
+        assert "not spoken, for want of a sound: ~ {" in clone("Hello ~ {there", "-o", "a.wav").err
+
+    def test_speech_that_was_cut_off_is_told(self, clone: Run) -> None:
+        ended = clone("Hello there.", "--max-mel-tokens", 8, "--json")
+        assert any("cut off" in warning for warning in ended.json["warnings"])
+
+
+class TestSettings:
+    def test_from_a_file_and_the_environment(self, clone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "difftool.toml").write_text('[voice.clone]\nvoice = "me"\ntemperature = 0.5\nguidance = 0\n')
+        monkeypatch.setenv("DIFFTOOL_VOICE_CLONE_TEMPERATURE", "0.6")
+        found = clone("Hello there.", "--json").json["data"]["settings"]
+        assert (found["voice"], found["temperature"], found["guidance"]) == ("me", 0.6, 0.0)
+        (tmp_path / "difftool.toml").write_text("[voice.clone]\nvioce = 1\n")
+        assert "did you mean 'voice'" in clone("Hello there.").err
+
+    def test_presets(self, difftool: Run, clone: Run, tortoise: Path) -> None:
+        wanted = {
+            "ultra_fast": (16, 30, 1.0),
+            "fast": (96, 80, 3.0),
+            "standard": (256, 200, 3.0),
+            "high-quality": (256, 400, 3.0),
+        }
+        for name, (samples, steps, guidance) in wanted.items():
+            given = ("--models-dir", tortoise, "--preset", name, "--dry-run", "--json")
+            found = difftool("voice", "clone", *given, "Hello.").json["data"]["settings"]
+            assert (found["samples"], found["steps"], found["guidance"]) == (samples, steps, guidance)
+            assert (found["sampler"], found["schedule"], found["temperature"], found["top_p"]) == (
+                "ddpm",
+                "openai",
+                0.8,
+                0.8,
+            )
+            assert found["max_mel_tokens"] == 60  # of the tiny network; 500 of the official one
+
+
+def test_consent(difftool: Run, refused: Run, clone: Run, voices: Path) -> None:
+    assert clone("--voice", "plain", "Hello.", "-o", "a.wav").code == 7
+    ended = difftool("voice", "consent", "plain", "self")
+    assert ended.out.splitlines() == ["noted for plain: self", "voices/plain/voice.json"]
+    assert clone("--voice", "plain", "Hello.", "-o", "a.wav").code == 0
+    assert (
+        difftool("voice", "consent", "plain", "license:CC0", "--voices-dir", voices, "-q")
+        .out.strip()
+        .endswith("voice.json")
+    )
+    refused(2, "voice", "consent", "plain", "yes", says="known: self, written:FILE")
+    refused(2, "voice", "consent", "../plain", "self", says="no name")
+    refused(4, "voice", "consent", "nobody", "self", says="no voice")
+    refused(4, "voice", "consent", "plain", "written:gone.pdf", says="gone.pdf")
+    refused(2, "voice", "consent", "plain", says="KIND")
