@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from networks import DTYPES, SAMPLES, random_checkpoints, seconds, stages_of_stock, stock  # noqa: E402
 
 TEXT = "This is a test recording to make AI clone my voice."
-CODES, CLIPS, FEW, ROUNDS = 140, 3, 20, 2
+CODES, CLIPS, FEW, ROUNDS = 140, 3, 20, 3
 SIDES = ("stock", "fp32", "bf16")
 STAGES = {
     "conditioning": ("a voice of 3 clips", 1),

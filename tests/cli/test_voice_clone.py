@@ -322,7 +322,7 @@ class TestRerunAndMeta:
 
     @pytest.mark.parametrize(
         "change",
-        [{"samples": "many"}, {"text": 5}, {"candidates": 0}, {"sampler": "ddmi"}, {"extra": 1}, {"seed": 1.5}],
+        [{"samples": "many"}, {"candidates": 0}, {"sampler": "ddmi"}, {"extra": 1}, {"seed": 1.5}],
     )
     def test_settings_that_were_tampered_with(
         self, change: dict[str, Any], clone: Run, refused: Run, tmp_path: Path
@@ -368,6 +368,9 @@ class TestWrongInput:
             (["--top-p", "2", "Hello."], 2, "top-p must be"),
             (["--max-mel-tokens", "9999", "Hello."], 2, "max-mel-tokens must be"),
             (["--redo", "1", "Hello."], 2, "no parts"),
+            (["--max-minutes", "nan", "Hello."], 2, "max-minutes"),
+            (["--steps", "5000", "Hello."], 2, "4000 levels"),
+            (["caf\udce9"], 2, "no UTF-8"),
             (["-o", "a.txt", "Hello."], 2, "ends otherwise"),
             (["-o", "voices", "Hello."], 4, "is a folder"),
             (["-o", "latin.wav", "Hello."], 4, "exists already"),
@@ -420,8 +423,13 @@ class TestWrongInput:
         assert "not spoken, for want of a sound: ~ {" in clone("Hello ~ {there", "-o", "a.wav").err
 
     def test_speech_that_was_cut_off_is_told(self, clone: Run) -> None:
-        ended = clone("Hello there.", "--max-mel-tokens", 8, "--json")
-        assert any("cut off" in warning for warning in ended.json["warnings"])
+        ends = set()
+        for seed in range(6):
+            told = clone("Hello there.", "--max-mel-tokens", 12, "--samples", 1, "--seed", seed, "--json").json
+            stopped = told["data"]["outputs"][0]["parts"][0]["stopped"]
+            assert stopped != any("cut off" in warning for warning in told["warnings"])
+            ends.add(stopped)
+        assert ends == {True, False}
 
 
 class TestSettings:

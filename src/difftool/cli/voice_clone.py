@@ -176,6 +176,8 @@ def clone(
 
     difftool voice clone --voice me --textfile book.txt -o book.mp3
     """
+    if max_minutes is not None and not max_minutes >= 0:  # which NaN is not
+        raise DifftoolError(Exit.USAGE, f"max-minutes is a number of minutes, not {max_minutes}", "leave it out")
     said = _said(console, text, textfile)
     to = places("voice clone", console.run_id, candidates, seed, output, output_dir, save_stages)
     from ..voice.plan import plan

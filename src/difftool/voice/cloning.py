@@ -78,6 +78,8 @@ def tts_with_preset(
     """As tortoise-tts has it: the speech (1, 1, S) at 24 kHz from reference clips, (S,) or (1, S) each at 22,050 Hz, or
     their files; of several `candidates` (k, 1, S), silence after those that are shorter. `settings` as for `clone`.
     Whose voice it is, and whether they agreed, is for the caller to know."""
+    if not reference_clips:
+        raise DifftoolError(Exit.USAGE, "there are no reference clips", "give at least one, or call clone")
     sounds = clone(text, clips=reference_clips, preset=preset, track=track, **settings).sounds
     longest = max(map(len, sounds))
     return torch.from_numpy(np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds]))[:, None]
@@ -201,7 +203,7 @@ def _mixed(timbres: Sequence[Timbre], voices: Sequence[Voice]) -> Timbre:
 def _mean(timbres: Sequence[Timbre], weights: Sequence[float]) -> Timbre:
     shares = [weight / sum(weights) for weight in weights]
     parts = zip(*timbres, strict=True)
-    return Timbre(*(torch.stack([p * s for p, s in zip(part, shares, strict=True)]).sum(0) for part in parts))
+    return Timbre(*(torch.stack([p.cpu() * s for p, s in zip(part, shares, strict=True)]).sum(0) for part in parts))
 
 
 def typical(loud: Sequence[float | None]) -> float | None:

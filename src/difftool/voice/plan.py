@@ -137,10 +137,12 @@ def plan(
     chosen = row["sampler"] if sampler is None else sampler
     if schedule is None and chosen == "ddpm":
         schedule = "openai"
-    own_steps = row["steps"] if steps is None and chosen == row["sampler"] else steps
-    way = choose_sampler(PATH, chosen, own_steps, schedule, eta, variance="learned")
+    if steps is None and chosen in (row["sampler"], "ddpm"):
+        steps = row["steps"]
+    way = choose_sampler(PATH, chosen, steps, schedule, eta, variance="learned")
     if original and (way.sampler, way.schedule) != ("ddpm", "openai"):
-        raise DifftoolError(Exit.USAGE, f"tortoise-tts has no {way.sampler} on {way.schedule}", "leave out --sampler")
+        what = f"tortoise-tts has no {way.sampler} on {way.schedule}"
+        raise DifftoolError(Exit.USAGE, what, "leave out --schedule, and say --sampler ddpm")
     if original and ar_checkpoint is not None and engine == "stock":
         raise DifftoolError(Exit.USAGE, "--engine stock takes no other decoder", "leave out --ar-checkpoint")
     if clips and voice != RANDOM:

@@ -203,7 +203,7 @@ def _entries(
     made = []
     for k, told in enumerate(_told_apart([part.text for part in plan.parts])):
         was = known.get(told, {"attempt": 0, "state": "waiting", "key": "", "takes": []})
-        again = k + 1 in redo and was["state"] == "done"
+        again = k + 1 in redo and was["state"] != "waiting"
         attempt = was["attempt"] + again
         key = hashlib.sha256(json.dumps([config, told, attempt], sort_keys=True).encode()).hexdigest()
         entry = {"number": k + 1, "text": told[0], "pause": plan.parts[k].pause, "attempt": attempt, "key": key}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -39,24 +41,25 @@ def speaker(
     def say(text: str, seed: int, stages: object = None) -> Steps[list[Spoken]]:
         """In one go: it yields once, and tells nothing of scores or stops."""
         began = time.perf_counter()
-        sound = tts.tts(
-            text,
-            voice_samples=[clip[None] for clip in clips] or None,
-            conditioning_latents=latents,
-            k=script.candidates,
-            verbose=False,
-            use_deterministic_seed=seed,
-            num_autoregressive_samples=script.samples,
-            temperature=script.odds.temperature,
-            repetition_penalty=script.odds.repetition_penalty,
-            top_p=script.odds.top_p,
-            top_k=script.odds.top_k,
-            max_mel_tokens=script.most,
-            diffusion_iterations=script.way.steps,
-            cond_free=scale != 0,
-            cond_free_k=scale,
-            diffusion_temperature=script.warmth,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # where it complains of samples that do not stop
+            sound = tts.tts(
+                text,
+                voice_samples=[clip[None] for clip in clips] or None,
+                conditioning_latents=latents,
+                k=script.candidates,
+                verbose=False,
+                use_deterministic_seed=seed,
+                num_autoregressive_samples=script.samples,
+                temperature=script.odds.temperature,
+                repetition_penalty=script.odds.repetition_penalty,
+                top_p=script.odds.top_p,
+                top_k=script.odds.top_k,
+                max_mel_tokens=script.most,
+                diffusion_iterations=script.way.steps,
+                cond_free=scale != 0,
+                cond_free_k=scale,
+                diffusion_temperature=script.warmth,
+            )
         seconds["speaking"] = seconds.get("speaking", 0.0) + time.perf_counter() - began
         yield
         sounds = sound if isinstance(sound, list) else [sound]

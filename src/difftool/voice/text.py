@@ -65,6 +65,10 @@ def parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
     Raises DifftoolError 2 for a text in which nothing can be spoken, one with [brackets], or a number too large to be
     spoken.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DifftoolError(Exit.USAGE, "the text is no UTF-8", "see to the encoding of the terminal") from error
     if found := re.search(r"[\[\]]", text):
         what = f"the text has a {found[0]} in it: prompts in brackets, which are not to be heard, are not supported"
         raise DifftoolError(Exit.USAGE, what, "take out the brackets")
