@@ -206,6 +206,16 @@ class TestLongTexts:
         refused(4, *given, PARTS, "-o", "book.ogg", "--seed", 5, says="other settings: seed")
         refused(2, *given, PARTS, "-o", "book.ogg", "--redo", "3,11", says="no part 11")
 
+    def test_nothing_of_others_is_overwritten(self, refused: Run, tmp_path: Path, tortoise: Path, voices: Path) -> None:
+        given = ("voice", "clone", "--models-dir", tortoise, "--preset", "draft", "--steps", 3, PARTS)
+        (tmp_path / "book.json").write_text("{}")
+        refused(4, *given, "-o", "book.wav", says="book.json exists already")
+        (tmp_path / "other.wav").write_bytes(b"")
+        refused(4, *given, "-o", "other.wav", says="other.wav exists already")
+        (voices / "me" / "refs" / "tortoise" / "1.wav").write_bytes(b"<html>")
+        refused(4, *given, "--voice", "me", "-o", "new.wav", says="1.wav is no sound")
+        assert not (tmp_path / "new.parts").exists()
+
     def test_parts_are_said_again(self, clone: Run, tmp_path: Path) -> None:
         clone(PARTS, "-o", "book.wav")
         before = (tmp_path / "book.wav").read_bytes()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any
@@ -57,12 +57,8 @@ def rerun(
     from ..image.pixels import columns
     from ..image.plan import plan
 
-    try:
+    with _again(file):
         planned = plan(**settings)
-    except DifftoolError as error:
-        if error.code != Exit.USAGE:
-            raise
-        raise DifftoolError(Exit.FILE, f"{file} cannot be made again: {error.message}", error.hint) from error
     if planned.model.sha256 != digest:
         raise DifftoolError(
             Exit.FILE,
@@ -92,12 +88,8 @@ def _sound(
         raise DifftoolError(Exit.FILE, what, "see difftool meta FILE")
     settings, attempts, index = _read_note(file, note)
     to = speech.places("rerun", console.run_id, 1, settings["seed"], output, output_dir, suffix=file.suffix)
-    try:
+    with _again(file):
         planned = plan(**settings)
-    except DifftoolError as error:
-        if error.code != Exit.USAGE:
-            raise
-        raise DifftoolError(Exit.FILE, f"{file} cannot be made again: {error.message}", error.hint) from error
     now = described(planned, console.run_id)
     for what in ("models", "voices"):
         if [*_hashes(now[what])] != [*_hashes(note[what])]:
@@ -108,6 +100,17 @@ def _sound(
     after = read(to.sounds[0], RATE)
     identical = len(after) == len(before) and bool((after == before).all())
     return _compared(file, told, note["versions"], now["versions"], "sample", identical)
+
+
+@contextmanager
+def _again(file: Path) -> Iterator[None]:
+    """Within it settings that do not fit are the fault of the file that carries them."""
+    try:
+        yield
+    except DifftoolError as error:
+        if error.code != Exit.USAGE:
+            raise
+        raise DifftoolError(Exit.FILE, f"{file} cannot be made again: {error.message}", error.hint) from error
 
 
 def _compared(

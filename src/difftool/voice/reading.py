@@ -82,6 +82,7 @@ def read(
     Raises DifftoolError: 4 where the folder holds a reading with other settings (without `overwrite`), 5 where parts
     failed and all others are said, 75 where time ended.
     """
+    fresh = not (folder / LIST).exists()
     book = _opened(plan, folder, redo, overwrite=overwrite)
     parts = book["parts"]
     nets, sown = networks(plan), seeds(plan, [part["attempt"] for part in parts])
@@ -110,8 +111,13 @@ def read(
             write_json(folder / LIST, book)
             longest = max(longest, time.monotonic() - began)
 
-    for _ in track(steps(), len(todo) * plan.steps) if track and todo else steps() if todo else ():
-        pass
+    try:
+        for _ in track(steps(), len(todo) * plan.steps) if track and todo else steps() if todo else ():
+            pass
+    except BaseException:
+        if fresh and all(part["state"] == "waiting" for part in parts):
+            (folder / LIST).unlink()  # nothing is there yet to go on from
+        raise
     if failed := [part for part in parts if part["state"] == "failed"]:
         which = ", ".join(str(part["number"]) for part in failed)
         what = f"{len(failed)} of {len(parts)} parts failed, {which}: {failed[0]['error']}"
@@ -150,13 +156,14 @@ def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
 
 
 def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
-    """Whether all results that are there are of this text, were made by the reading in this folder, and have not been
-    changed since."""
+    """Whether the reading in this folder has made results of this text, and those that are there have not been changed
+    since."""
     book = read_json(folder / LIST) if (folder / LIST).exists() else {}
     try:
-        joined = book.get("joined") or {"files": {}}
-        same = not book or [part["text"] for part in book["parts"]] == [part.text for part in plan.parts]
-        return same and all(
+        joined = book.get("joined")
+        if not joined or [part["text"] for part in book["parts"]] != [part.text for part in plan.parts]:
+            return False
+        return all(
             not path.exists() or joined["files"] is None or digest_of(path) == joined["files"].get(path.name)
             for path in outputs
         )

@@ -92,7 +92,7 @@ def tokens(text: str, *, plain: bool = False) -> list[int]:
 
 def unspoken(text: str) -> str:
     """The characters of a text that no token stands for."""
-    return "".join(dict.fromkeys(char for char in spoken(text) if UNKNOWN in tokenize(char)))
+    return "".join(char for char in dict.fromkeys(spoken(text)) if UNKNOWN in tokenize(char))
 
 
 def spoken(text: str) -> str:
