@@ -182,6 +182,20 @@ def test_the_ways_of_the_original(clone: Run) -> None:
     assert codes["stock"].shape != codes["stock-kv"].shape or not np.array_equal(codes["stock"], codes["stock-kv"])
 
 
+@pytest.mark.parametrize("name", ["2026-01-01T10:00.wav", "-a.wav", "a b%d.flac"])
+def test_names_that_others_might_take_for_something_else(name: str, clone: Run, difftool: Run) -> None:
+    assert clone("Hello there.", f"--output={name}").code == 0
+    assert Path(name).exists()
+    assert difftool("meta", f"./{name}").code == 0
+
+
+@pytest.mark.parametrize("name", ["ddpm", "DDPM", "DDPMScheduler"])
+def test_a_sampler_by_any_name_has_the_steps_of_the_preset(name: str, difftool: Run, tortoise: Path) -> None:
+    given = ("voice", "clone", "--models-dir", tortoise, "--preset", "fast", "--dry-run", "--json", "Hello.")
+    found = difftool(*given, "--sampler", name).json["data"]["settings"]
+    assert (found["steps"], found["schedule"]) == (80, "openai")
+
+
 def test_dry_run_writes_nothing(clone: Run, tmp_path: Path) -> None:
     before = {*tmp_path.rglob("*")}
     told = clone(PARTS, "-o", "a.mp3", "--dry-run", "--json").json["data"]
@@ -318,11 +332,11 @@ class TestRerunAndMeta:
 
     def test_meta(self, clone: Run, difftool: Run, refused: Run, tmp_path: Path) -> None:
         for kind in ("wav", "flac", "mp3", "ogg"):
-            clone("Hello there.", "-o", f"a-{kind}.{kind}")
+            clone("Hello\u2028there.", "-o", f"a-{kind}.{kind}")
             ended = difftool("meta", f"a-{kind}.{kind}")
             assert "title: Synthetic speech: Hello there." in ended.out
             told = difftool("meta", f"a-{kind}.{kind}", "--json").json["data"]
-            assert told["manifest"]["settings"]["text"] == "Hello there."
+            assert told["manifest"]["settings"]["text"] == "Hello\u2028there."
         soundfile.write(tmp_path / "other.wav", np.zeros(100), 8000)
         refused(4, "meta", "other.wav", says="no tags")
         refused(4, "rerun", "other.wav", says="no settings")
@@ -373,6 +387,8 @@ class TestWrongInput:
             (["--steps", "0", "Hello."], 2, "--steps"),
             (["--samples", "0", "Hello."], 2, "--samples"),
             (["--candidates", "5", "Hello."], 2, "candidates must be"),
+            (["--candidates", "1000000000", "Hello."], 2, "--candidates"),
+            (["--max-minutes", "5", PARTS], 2, "-o FILE"),
             (["--temperature", "hot", "Hello."], 2, "--temperature"),
             (["--temperature", "nan", "Hello."], 2, "temperature must be"),
             (["--top-p", "2", "Hello."], 2, "top-p must be"),

@@ -68,12 +68,32 @@ def test_it_goes_on_where_it_was_stopped(tortoise: Path, tmp_path: Path, folder:
 
 def test_only_what_changed_is_said_again(tortoise: Path, folder: Path) -> None:
     read(planned(tortoise), folder)
+    with joining(folder, []):
+        pass
     before = sounds(folder)
     changed = TEXT.replace("two", "twelve").replace("This is part one.\n\n", "") + "\n\nThis is part five."
     done = read(planned(tortoise, changed), folder)
     assert done.said == 2
     assert len(sounds(folder)) == 4
     assert len(before.items() & sounds(folder).items()) == 2  # what is no more part of the text is gone
+
+
+def test_parts_of_another_text_are_not_dropped_unasked(tortoise: Path, folder: Path) -> None:
+    read(planned(tortoise), folder)
+    before = sounds(folder)
+    with fails(Exit.FILE, "another text that was never finished"):
+        read(planned(tortoise, "Something else.\n\nAnd more."), folder)
+    assert sounds(folder) == before
+    assert read(planned(tortoise, "Something else.\n\nAnd more."), folder, overwrite=True).said == 2
+
+
+def test_other_pauses_are_another_result(tortoise: Path, folder: Path) -> None:
+    output = folder.with_name("out.wav")
+    read(planned(tortoise, "Yes. | No."), folder)
+    with joining(folder, [output]):
+        output.write_bytes(b"the result")
+    assert read(planned(tortoise, "Yes.\n\nNo."), folder).said == 0
+    assert not finished(folder, [output])
 
 
 def test_a_sentence_that_comes_twice_is_said_twice(tortoise: Path, folder: Path) -> None:
@@ -90,9 +110,13 @@ def test_parts_are_said_again_in_another_way(tortoise: Path, folder: Path) -> No
     kept = before.items() & sounds(folder).items()
     assert {name for name, _ in kept} == {first.parts[k]["takes"][0]["file"] for k in (0, 2)}
     assert read(planned(tortoise), folder).said == 0  # which is how they stay
-    with pytest.raises(KeyboardInterrupt):
-        read(planned(tortoise), folder, redo={1}, track=stopping(3))
-    assert [part["attempt"] for part in read(planned(tortoise), folder, redo={1}).parts] == [1, 1, 0, 1]
+    for after in (3, 70):  # in the first part, and in the second: what is said again is said so once
+        with pytest.raises(KeyboardInterrupt):
+            read(planned(tortoise), folder, redo={1, 3}, track=stopping(after))
+    assert [part["attempt"] for part in read(planned(tortoise), folder, redo={1, 3}).parts] == [1, 1, 1, 1]
+    with joining(folder, []):
+        pass
+    assert [part["attempt"] for part in read(planned(tortoise), folder, redo={1, 3}).parts] == [2, 1, 2, 1]
 
 
 def test_other_settings_are_another_reading(tortoise: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -185,6 +209,7 @@ def test_what_was_made_here(tortoise: Path, folder: Path) -> None:
         assert not finished(folder, [output])
     assert made_here(given, folder, [output])
     assert finished(folder, [output])
+    assert not made_here(given, folder, [output.with_suffix(".mp3")])
     assert not made_here(planned(tortoise, "Another text.\n\nOf two parts."), folder, [output])
     read(given, folder, redo={1})
     assert made_here(given, folder, [output])

@@ -23,6 +23,13 @@ ROOM = 398
         ),
         ("€5.50 & 20%", "5.50 euros  and  20 percent "),
         ("Cats, dogs, etc. They came.", "Cats, dogs, et cetera. They came."),
+        ("Cities, e.g. Paris vs. Rome", "Cities, for example Paris versus Rome"),
+        ("Prof. Smith, Fig. 3", "professor Smith, figure 3"),
+        (
+            "€5, then £1 and £3.5m, £2 million or ¥10",
+            "5 euros, then 1 pound and 3.5 million pounds, 2 million pounds or 10 yen",
+        ),
+        ("End.\n\n— Who is there?\n— But I—\n\nNext", "End.\n\nWho is there?\nBut I\n\nNext"),
         ("e.g. this, i.e. that, etc. and more", "for example this, that is that, et cetera and more"),
         ("“Well…” — she said – ‘no’", "\"Well...\", she said, 'no'"),
         ("$1,234.50 in 1984", "$1,234.50 in 1984"),
@@ -94,6 +101,9 @@ def test_every_part_can_be_spoken_and_nothing_is_lost(text: str, room: int) -> N
         ("", "nothing"),
         ("... !!! *", "nothing"),
         ("9" * 50, "too large"),
+        (",".join(["100"] * 20), "too large"),
+        ("a\0b", "zero bytes"),
+        ("caf\udce9", "no UTF-8"),
     ],
 )
 @pytest.mark.parametrize("plain", [False, True])

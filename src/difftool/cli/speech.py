@@ -24,6 +24,8 @@ class Places(NamedTuple):
     sounds: list[Path]
     """Of the candidates, the best first."""
     stages: Path | None
+    default: bool = False
+    """Whether nobody said where."""
 
     @property
     def all(self) -> list[Path]:
@@ -50,8 +52,8 @@ def places(
         raise DifftoolError(Exit.USAGE, f"stages are written as .npz, and {stages} ends otherwise", "name a FILE.npz")
     singles = [f"{k:05d}-{seed}" for k in range(count)]
     if output is None:
-        folder = folder or default_dir(command, run)
-        return Places([folder / f"{name}{suffix}" for name in singles], stages)
+        place = folder or default_dir(command, run)
+        return Places([place / f"{name}{suffix}" for name in singles], stages, default=folder is None)
     return Places([output, *(output.with_name(f"{output.stem}-{name}{output.suffix}") for name in singles[1:])], stages)
 
 
@@ -73,9 +75,13 @@ def carry_out(
     from ..voice.cloning import perform
     from ..voice.join import to_bytes
     from ..voice.marks import save
+    from ..voice.networks import is_there
     from ..voice.sound import RATE
 
     unused(to.all, overwrite=overwrite)
+    if to.stages and not is_there("clvp", plan.folder):
+        what = f"--save-stages asks clvp2.pth of Tortoise too, which is not in {plan.folder}"
+        raise DifftoolError(Exit.FILE, what, "run difftool models pull tortoise")
     if to.stages and plan.settings["engine"] == "stock":
         raise DifftoolError(Exit.USAGE, "tortoise-tts tells of no stages", "leave out --save-stages or --engine")
     _warn_of_signs(console, plan)
@@ -116,6 +122,11 @@ def read_out(
     from ..voice.marks import save
     from ..voice.sound import seconds_of
 
+    if to.default and (redo is not None or max_minutes is not None):
+        what = "a text that is said in several runs needs a place of its own"
+        raise DifftoolError(Exit.USAGE, what, "name it with -o FILE")
+    if to.default:
+        console.say(f"to go on after a stop, run this again with -o {to.sounds[0]}")
     if to.stages:
         what = f"the text has {len(plan.parts)} parts, and stages are written for one"
         raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")

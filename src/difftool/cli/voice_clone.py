@@ -38,6 +38,7 @@ from .options import (
 )
 from .speech import carry_out, dry, places, read_out
 
+MOST_SAMPLES = 4096
 SENTENCE = "This is a test recording to make AI clone my voice."
 """What is spoken when nobody gives a text."""
 
@@ -59,7 +60,10 @@ def clone(
         typer.Option("--preset", help=f"{', '.join(family('voice'))}.", callback=one_of("preset", family("voice"))),
     ] = "fast",
     candidates: Annotated[
-        int, typer.Option("--candidates", help="How many of the best to keep.", min=1, rich_help_panel=SAMPLING)
+        int,
+        typer.Option(
+            "--candidates", help="How many of the best to keep.", min=1, max=MOST_SAMPLES, rich_help_panel=SAMPLING
+        ),
     ] = 1,
     samples: Annotated[
         int | None,

@@ -10,6 +10,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from .. import names
 from ..device import choose, name_of
 from ..errors import DifftoolError, Exit, pick
 from ..files import expanded
@@ -134,12 +135,12 @@ def plan(
     scale = row["guidance"] if guidance is None else guidance
     if not abs(scale) <= 1e30:
         raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance")
-    chosen = row["sampler"] if sampler is None else sampler
-    if schedule is None and chosen == "ddpm":
+    named = names.sampler(row["sampler"] if sampler is None else sampler)
+    if schedule is None and named.schedule is None and named.row == "ddpm":
         schedule = "openai"
-    if steps is None and chosen in (row["sampler"], "ddpm"):
+    if steps is None and named.row in (row["sampler"], "ddpm"):
         steps = row["steps"]
-    way = choose_sampler(PATH, chosen, steps, schedule, eta, variance="learned")
+    way = choose_sampler(PATH, row["sampler"] if sampler is None else sampler, steps, schedule, eta, variance="learned")
     if original and (way.sampler, way.schedule) != ("ddpm", "openai"):
         what = f"tortoise-tts has no {way.sampler} on {way.schedule}"
         raise DifftoolError(Exit.USAGE, what, "leave out --schedule, and say --sampler ddpm")
@@ -147,7 +148,13 @@ def plan(
         raise DifftoolError(Exit.USAGE, "--engine stock takes no other decoder", "leave out --ar-checkpoint")
     if clips and voice != RANDOM:
         raise DifftoolError(Exit.USAGE, "clips stand in the place of a voice", "give one of them")
+    if original and (way.eta != 1 or not -(2**63) <= seed < 2**64):
+        raise DifftoolError(Exit.USAGE, "tortoise-tts knows no eta, and no seed beyond 64 bits", "leave it out")
     voices = find(voice, None if voices_dir is None else expanded(voices_dir))
+    if engine == "stock" and dtype in ("auto", "bf16"):
+        if dtype == "bf16":
+            raise DifftoolError(Exit.USAGE, "tortoise-tts knows fp32 and fp16 only", "leave out --dtype")
+        dtype = "fp32"
     where, number = choose(device, dtype, threads)
     folder = _folder(models_dir)
     decoder = cast(UnifiedVoice, empty("autoregressive.pth", folder)["autoregressive"])

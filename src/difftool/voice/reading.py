@@ -100,14 +100,13 @@ def read(
             nets.keep = not low_vram and k != todo[-1]
             try:
                 spoken = yield from say(parts[k]["text"], sown[k], None)
-                parts[k] |= {
-                    "state": "done",
-                    "takes": [_kept(folder, parts[k], *ranked) for ranked in enumerate(spoken)],
-                }
             except DifftoolError as error:
                 if error.code != Exit.FAILED:
                     raise
                 parts[k] |= {"state": "failed", "error": error.message}
+            else:
+                takes = [_kept(folder, parts[k], rank, one) for rank, one in enumerate(spoken)]
+                parts[k] |= {"state": "done", "takes": takes}
             write_json(folder / LIST, book)
             longest = max(longest, time.monotonic() - began)
 
@@ -121,7 +120,8 @@ def read(
     if failed := [part for part in parts if part["state"] == "failed"]:
         which = ", ".join(str(part["number"]) for part in failed)
         what = f"{len(failed)} of {len(parts)} parts failed, {which}: {failed[0]['error']}"
-        raise DifftoolError(Exit.PARTIAL, what, f"see {folder / LIST}, and run the same command again")
+        hint = f"say them in another way with --redo {which.replace(' ', '')}"
+        raise DifftoolError(Exit.PARTIAL, what, hint)
     used = {take["file"] for part in parts for take in part["takes"]}
     for path in folder.iterdir():
         if re.fullmatch(r"\d+-[0-9a-f]{8}(-\d+)?\.wav", path.name) and path.name not in used:
@@ -146,25 +146,29 @@ def brief(take: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
-    """Within it the results are written. They are noted as made here, and killed within it as being made here."""
+    """Within it the results are written. They are noted as made here, with their hashes when they are whole."""
     book = read_json(folder / LIST)
-    keys = [part["key"] for part in book["parts"]]
-    write_json(folder / LIST, book | {"joined": {"keys": keys, "files": None}})
+    keys, before = _keys(book), book["joined"] or {}
+    others = before["files"] if before.get("keys") == keys else {}
+    write_json(
+        folder / LIST, book | {"joined": {"keys": keys, "files": others | {path.name: None for path in outputs}}}
+    )
     yield
-    files = {path.name: digest_of(path) for path in outputs}
-    write_json(folder / LIST, book | {"joined": {"keys": keys, "files": files}})
+    files = others | {path.name: digest_of(path) for path in outputs}
+    write_json(folder / LIST, book | {"joined": {"keys": keys, "files": files}, "redo": []})
 
 
 def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
-    """Whether the reading in this folder has made results of this text, and those that are there have not been changed
-    since."""
+    """Whether the reading in this folder has made these results, of this text, and those that are there have not been
+    changed since."""
     book = read_json(folder / LIST) if (folder / LIST).exists() else {}
     try:
         joined = book.get("joined")
         if not joined or [part["text"] for part in book["parts"]] != [part.text for part in plan.parts]:
             return False
+        files = joined["files"]
         return all(
-            not path.exists() or joined["files"] is None or digest_of(path) == joined["files"].get(path.name)
+            path.name in files and (not path.exists() or files[path.name] in (None, digest_of(path)))
             for path in outputs
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -175,28 +179,52 @@ def finished(folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the results are there and are what the parts are."""
     book = read_json(folder / LIST)
     joined = book["joined"] or {}
-    if joined.get("keys") != [part["key"] for part in book["parts"]] or not joined.get("files"):
+    if joined.get("keys") != _keys(book):
         return False
     return all(path.exists() and digest_of(path) == joined["files"].get(path.name) for path in outputs)
+
+
+def _keys(book: Mapping[str, Any]) -> list[Any]:
+    """What a result is made of."""
+    return [[part["key"], part["pause"]] for part in book["parts"]]
 
 
 def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool) -> dict[str, Any]:
     """The manifest of a reading, written already: what is there of it, and what is to be said."""
     note = described(plan, "")
     config = {key: value for key, value in plan.settings.items() if key not in FREE}
-    config |= {key: note[key] for key in ("voices", "models", "versions")}
+    config |= {key: note[key] for key in ("models", "versions")}
+    config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
     before = read_json(folder / LIST) if (folder / LIST).exists() else {}
     try:
         differing = [key for key, value in config.items() if before and before["config"].get(key) != value]
         if differing and not overwrite:
             what = f"{folder} holds a reading with other settings: {', '.join(differing)}"
             raise DifftoolError(Exit.FILE, what, "say --overwrite to begin anew, or choose another -o")
-        parts = _entries(plan, folder, config, before.get("parts", []), redo)
+        # a run that was stopped has said some of these already
+        again = () if before.get("redo") == sorted(redo) else redo
+        parts = _entries(plan, folder, config, before.get("parts", []), again)
+        kept = {take["file"] for part in parts for take in part["takes"]}
+        lost = [
+            part["number"]
+            for part in before.get("parts", [])
+            if part["number"] not in again
+            and any(take["file"] not in kept for take in part["takes"])
+            and all((folder / take["file"]).exists() for take in part["takes"])
+            and part["text"] not in _texts(plan)
+        ]
+        if lost and not before.get("joined") and not overwrite:
+            what = f"{folder} holds {len(lost)} parts of another text that was never finished"
+            raise DifftoolError(Exit.FILE, what, "say --overwrite to let them go, or choose another -o")
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
-    book = {"schema": SCHEMA, "config": config, "joined": before.get("joined"), "parts": parts}
+    book = {"schema": SCHEMA, "config": config, "joined": before.get("joined"), "redo": sorted(redo), "parts": parts}
     write_json(folder / LIST, book)
     return book
+
+
+def _texts(plan: Plan) -> set[str]:
+    return {part.text for part in plan.parts}
 
 
 def _damaged(folder: Path) -> DifftoolError:

@@ -82,7 +82,7 @@ def _decoded(path: Path, rate: int) -> Samples:
     """What ffmpeg makes of a file that libsndfile does not know."""
     import ffmpeg as build
 
-    pipe = build.input(str(path)).output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
+    pipe = build.input(f"file:{path}").output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
     done = subprocess.run(pipe.compile(cmd=ffmpeg()), capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
@@ -101,7 +101,7 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
         exact = {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": "-1"}
         kind = FORMATS[path.suffix.lower()]
         quality = {"mp3": {"audio_bitrate": "128k"}, "ogg": {"acodec": "libvorbis", "aq": 5}}.get(kind, {})
-        command = given.output(str(written), format=kind, **quality, **exact, **options).compile(cmd=ffmpeg())
+        command = given.output(f"file:{written}", format=kind, **quality, **exact, **options).compile(cmd=ffmpeg())
         encoder = subprocess.Popen(
             [*command, "-loglevel", "error", "-nostdin"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -124,13 +124,13 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
 def tags_of(path: Path) -> dict[str, str]:
     """The tags of a sound file. Raises DifftoolError 4 where it is none."""
     place = "0:s:0" if path.suffix.lower() in (".ogg", ".opus") else "0"  # Ogg keeps them with the stream
-    run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", str(path)]
+    run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", f"file:{path}"]
     run += ["-map_metadata", place, "-f", "ffmetadata", "-"]
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read", "take another copy of it")
     tags, text = {}, done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
-    for line in text.splitlines():
+    for line in text.split("\n"):
         key, found, value = line.partition("=")
         if found and not line.startswith(";"):
             tags[key.lower()] = re.sub(r"\\(.)", r"\1", value).replace("\0", "\n")

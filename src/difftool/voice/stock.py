@@ -35,6 +35,7 @@ def speaker(
     script, half = plan.script, plan.dtype == torch.float16
     with warnings.catch_warnings(action="ignore"):
         tts = api.TextToSpeech(enable_redaction=False, kv_cache=True, half=half, autoregressive_batch_size=script.block)
+    tts.device = plan.device  # it takes no notice of being told
     seconds["load"] = time.perf_counter() - began
     scale = script.guidance - 1
 

@@ -34,11 +34,12 @@ TYPOGRAPHY = {
     "–": "-",
 }
 """Marks of printed text, and what they are to the tokenizer."""
-COINS = {"£": "pounds", "€": "euros", "¥": "yen"}
+COINS = {"£": ("pound", "pounds"), "€": ("euro", "euros"), "¥": ("yen", "yen")}
+LARGE = {"m": "million", "k": "thousand", "bn": "billion"}
+AMOUNT = r"([£€¥])\s?(\d+(?:,\d{3})*(?:\.\d+)?)(?:\s?(thousand|million|billion|bn|m|k)\b)?"
 SHORT = {
     "e.g.": "for example",
     "i.e.": "that is",
-    "etc.": "et cetera",
     "vs.": "versus",
     "approx.": "approximately",
     "prof.": "professor",
@@ -69,10 +70,15 @@ def parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
         text.encode()
     except UnicodeEncodeError as error:
         raise DifftoolError(Exit.USAGE, "the text is no UTF-8", "see to the encoding of the terminal") from error
+    if "\0" in text:
+        raise DifftoolError(Exit.USAGE, "there are zero bytes in the text", "save it as UTF-8")
     if found := re.search(r"[\[\]]", text):
         what = f"the text has a {found[0]} in it: prompts in brackets, which are not to be heard, are not supported"
         raise DifftoolError(Exit.USAGE, what, "take out the brackets")
-    made = [Part(" ".join(text.split()), 0.0)] if plain else _split(text, room)
+    try:
+        made = [Part(" ".join(text.split()), 0.0)] if plain else _split(text, room)
+    except ValueError as error:
+        raise DifftoolError(Exit.USAGE, f"{error}, in the text", "write it in words") from error
     if not any(re.search(r"[^\W_]", part.text) and tokens(part.text) for part in made):
         raise DifftoolError(Exit.USAGE, "there is nothing in the text that can be spoken", "give it some words")
     if plain and len(tokens(made[0].text, plain=True)) > room:
@@ -98,18 +104,27 @@ def unspoken(text: str) -> str:
 def spoken(text: str) -> str:
     """A text in which the numbers, signs and abbreviations that the tokenizer does not know, or misreads, are in words,
     and its dashes and quotes plain."""
-    text = re.sub(r"\s*—\s*|[ \t]+[–-]{1,2}[ \t]+", ", ", text)
+    text = re.sub(r"(?m)^[ \t]*[—–-]{1,3}[ \t]+", "", text)  # who speaks, or a list
+    text = re.sub(r"[ \t]?—(?=[ \t]*$)", "", text, flags=re.MULTILINE)
+    text = re.sub(r"[ \t]?—[ \t]?|[ \t][–-]{1,2}[ \t]", ", ", text)
     for fancy, plain in TYPOGRAPHY.items():
         text = text.replace(fancy, plain)
     for short, long in SHORT.items():
-        # at the end of a sentence its dot is that of the sentence too
-        text = re.sub(rf"(?<![\w.]){re.escape(short)}(?=\s+[A-Z]|\s*$)", f"{long}.", text, flags=re.MULTILINE)
-        text = re.sub(rf"(?<![\w.]){re.escape(short)}", long, text)
-    text = re.sub(r"([£€¥])\s?(\d[\d,]*(?:\.\d+)?)", lambda found: f"{found[2]} {COINS[found[1]]}", text)
+        text = re.sub(rf"(?<![\w.]){re.escape(short)}", long, text, flags=re.IGNORECASE)
+    # at the end of a sentence its dot is that of the sentence too
+    text = re.sub(r"(?i)(?<![\w.])etc\.(?=\s+(?-i:[A-Z])|\s*\Z|\s*\n\s*\n)", "et cetera.", text)
+    text = re.sub(r"(?i)(?<![\w.])etc\.", "et cetera", text)
+    text = re.sub(AMOUNT, _coins, text)
     text = re.sub(r"(?<![\d,.$])\d{1,3}(?:,\d{3})+(?!,?\d|\.\d)", lambda found: in_words(found[0]), text)
     for sign, word in SIGNS.items():
         text = text.replace(sign, f" {word} ")
     return text
+
+
+def _coins(found: re.Match[str]) -> str:
+    coin, number, unit = found.groups()
+    one, many = COINS[coin]
+    return " ".join([number, *([LARGE.get(unit, unit)] if unit else []), one if number == "1" and not unit else many])
 
 
 def _split(text: str, room: int) -> list[Part]:

@@ -78,12 +78,12 @@ class Script(NamedTuple):
 
 class Networks:
     """The networks of a folder, opened when they are first needed. `keep` says whether one stays open when it has been
-    used: on a CPU opening it again takes half a second, and all of them together take 4 GB in float32."""
+    used; on a CPU opening it again takes half a second, and all of them together take 4 GB in float32."""
 
     def __init__(self, folder: Path, checkpoint: Path | None, device: torch.device, dtype: torch.dtype) -> None:
         """`checkpoint` takes the place of the folder's autoregressive.pth."""
         self.folder, self.checkpoint, self.device, self.dtype = folder, checkpoint, device, dtype
-        self.keep = True
+        self.keep = False
         self.seconds: dict[str, float] = {}
         """How long each stage took."""
         self._open: dict[str, Any] = {}
