@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import platform
 import secrets
+import shutil
 import struct
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import DifftoolError, Exit
+from .errors import DifftoolError, Exit, is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +49,29 @@ def replacing(path: Path) -> Iterator[Path]:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Makes the folder `new` be `target`, in one move where the system can exchange two names; what was there is
+    removed."""
+    if not target.exists():
+        new.rename(target)
+        return
+    if not _exchanged(new, target):
+        aside = temporary(target)
+        target.rename(aside)
+        new.rename(target)
+        new = aside
+    shutil.rmtree(new)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether two names could be exchanged in one move (Linux's renameat2)."""
+    import ctypes
+
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def expanded(path: str | Path) -> Path:
@@ -125,6 +151,30 @@ def load_tensors(path: Path) -> Loaded:
             Exit.FILE, f"{path} is damaged: its data do not match its own checksum", "copy or train it again"
         )
     return Loaded(tensors, metadata, hashlib.sha256(data).hexdigest())
+
+
+def unpickled(path: Path, kind: str, hint: str, *, mmap: bool = False) -> Any:
+    """What torch.save wrote into a file, without running any code that it brings along. Raises DifftoolError 4 where it
+    is missing, damaged, or asks to run code; `kind` says what it should be."""
+    import torch
+
+    try:
+        zipped = zipfile.is_zipfile(path)
+        if zipped and (bad := zipfile.ZipFile(path).testzip()):  # which torch does not look at
+            raise DifftoolError(Exit.FILE, f"{path} is damaged: {bad} in it does not match its checksum", hint)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipped)
+    except DifftoolError:
+        raise
+    except pickle.UnpicklingError as error:
+        asks = "global" in str(error).lower()
+        what = "asks to run code, which is not done" if asks else f"is no {kind}"
+        raise DifftoolError(Exit.FILE, f"{path} {what}", hint) from error
+    except Exception as error:  # the unpickler trips over damaged data in any way there is
+        if is_out_of_memory(error):
+            raise
+        strerror = getattr(error, "strerror", None)
+        what = f"cannot read {path}: {strerror}" if strerror else f"{path} is damaged, or no {kind}"
+        raise DifftoolError(Exit.FILE, what, hint) from error
 
 
 def _payload(data: bytes) -> memoryview:

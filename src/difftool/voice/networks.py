@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.level import require
-from ..errors import DifftoolError, Exit, is_out_of_memory
-from ..files import read_json, replacing
+from ..errors import DifftoolError, Exit
+from ..files import read_json, replacing, unpickled
 from ..models import MISFITS, same_shapes
 from ..nets.tortoise.layers import prepare
 from ..nets.tortoise.official import CHECKPOINTS, Checkpoint, ours, shapes
@@ -153,21 +151,7 @@ def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
     hint = (
         "run difftool models pull tortoise" if source.name == name else "see that the file is complete, or name another"
     )
-    try:
-        zipped = zipfile.is_zipfile(source)
-        if zipped and (bad := zipfile.ZipFile(source).testzip()):  # which torch does not look at
-            raise DifftoolError(Exit.FILE, f"{source} is damaged: {bad} in it does not match its checksum", hint)
-        found = torch.load(source, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        asks = "global" in str(error).lower()
-        what = "asks to run code, which is not done" if asks else "is no checkpoint"
-        raise DifftoolError(Exit.FILE, f"{source} {what}", hint) from error
-    except (OSError, EOFError, AssertionError, zipfile.BadZipFile, *MISFITS) as error:
-        if is_out_of_memory(error):
-            raise
-        strerror = getattr(error, "strerror", None)
-        what = f"cannot read {source}: {strerror}" if strerror else f"{source} is damaged, or no checkpoint"
-        raise DifftoolError(Exit.FILE, what, hint) from error
+    found = unpickled(source, "checkpoint", hint, mmap=True)
     if row.inside and isinstance(found, dict):
         found = found.get(row.inside, found)
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
