@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difftool.errors import DifftoolError, Exit
-from difftool.voice.join import FADE, from_bytes, gain, join, loudness, to_bytes
+from difftool.voice.join import FADE, from_bytes, gain, join, to_bytes
+from difftool.voice.level import loudness
 from difftool.voice.sound import FORMATS, RATE, read, samples_of, tags_of, write
 
 TONE = (np.sin(np.arange(48_000) * 2 * np.pi * 200 / RATE) * 0.3).astype(np.float32)

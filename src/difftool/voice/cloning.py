@@ -19,7 +19,8 @@ from ..files import load_tensors, manifest, run_id, save_tensors
 from ..nets.tortoise.mel import CODE_HZ
 from . import compat, stock
 from .codes import Steps
-from .join import from_bytes, gain, join, loudness, to_bytes
+from .join import from_bytes, gain, join, to_bytes
+from .level import loudness
 from .library import Voice, digest_of, load_latents
 from .networks import FILES, hash_of
 from .plan import Clip, Plan, plan

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from .level import CEILING
 from .sound import RATE, Samples
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ FADE = 30
 """Milliseconds over which a part and the silence beside it flow into each other."""
 BYTES = 2 * RATE // 1000
 """Of a millisecond."""
-LEAST = 0.4
-"""Seconds that a loudness can be told of."""
-CEILING = -1.0
-"""dB of full scale that no sample of a part goes beyond when it is made louder."""
 LARGEST = 12.0
 """dB that a part is made louder or softer by at most."""
 
@@ -33,17 +30,6 @@ def to_bytes(sound: Samples) -> bytes:
 def from_bytes(data: bytes) -> Samples:
     """The sound in 16-bit samples."""
     return (np.frombuffer(data, "<i2") / 32767).astype(np.float32)
-
-
-def loudness(sound: Samples) -> float | None:
-    """LUFS (ITU-R BS.1770) of a mono sound at RATE; None where it is too short or too quiet for it to be told."""
-    import pyloudnorm
-
-    if len(sound) < LEAST * RATE:
-        return None
-    with warnings.catch_warnings(action="ignore"):
-        found = float(pyloudnorm.Meter(RATE).integrated_loudness(sound))
-    return found if np.isfinite(found) else None
 
 
 def gain(loud: float | None, peak: float, wanted: float | None) -> float:

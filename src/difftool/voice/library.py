@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
-import zipfile
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import DifftoolError, Exit, is_out_of_memory, nearest
-from ..files import expanded, read_json, write_json
+from ..errors import DifftoolError, Exit, nearest
+from ..files import expanded, lock, read_json, unpickled, write_json
 from .sound import KINDS
 
 if TYPE_CHECKING:
@@ -96,22 +95,27 @@ def _find(name: str, folder: Path) -> Voice:
 
 def opened(name: str, folder: Path) -> Voice:
     """The voice of that name in a folder of voices. Raises as `find`, but asks for no consent."""
-    own = folder / checked(name)
-    if not own.is_dir():
-        near = nearest(name, names(folder))
-        meant = f"; did you mean {near!r}?" if near else ""
-        hint = f"make {own} with three or more WAV files of about ten seconds"
-        raise DifftoolError(Exit.FILE, f"there is no voice {name!r} in {folder}{meant}", hint)
+    own = _folder(name, folder)
     note = read_json(own / NOTE) if (own / NOTE).exists() else {}
     consent = note.get("consent")
-    agreed = isinstance(consent, dict) and str(consent.get("kind")) in CONSENTS
+    noted = isinstance(consent, dict) and str(consent.get("kind")) in CONSENTS
     places = (own / "refs" / "tortoise", own / "clips", own)
     clips = next((found for place in places if (found := _sounds(place))), ())
     latents = sorted(path for path in own.glob("*.pth") if path.is_file())
     if not clips and len(latents) != 1:
         what = "several .pth files" if latents else "no recording"
         raise DifftoolError(Exit.FILE, f"the voice {name!r} has {what} in {own}", "put WAV files of the voice there")
-    return Voice(name, own, clips, None if clips else latents[0], consent if agreed else None)
+    return Voice(name, own, clips, None if clips else latents[0], consent if noted else None)
+
+
+def _folder(name: str, folder: Path) -> Path:
+    own = folder / checked(name)
+    if not own.is_dir():
+        near = nearest(name, names(folder))
+        meant = f"; did you mean {near!r}?" if near else ""
+        hint = f"make {own} with three or more WAV files of about ten seconds"
+        raise DifftoolError(Exit.FILE, f"there is no voice {name!r} in {folder}{meant}", hint)
+    return own
 
 
 def _sounds(folder: Path) -> tuple[Path, ...]:
@@ -120,11 +124,49 @@ def _sounds(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in KINDS))
 
 
-def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
-    """Writes a consent into the note of a voice: self, written:FILE, license:ID or synthetic. Raises DifftoolError 2
-    for another kind, 4 where the voice or the FILE is not there."""
+def about(name: str, folder: Path) -> dict[str, Any]:
+    """What is known of the voice of that name in a folder of voices, without listening to it. Raises DifftoolError 4
+    where it is not there."""
+    own = _folder(name, folder)
+    note = read_json(own / NOTE) if (own / NOTE).exists() else {}
+    consent = note.get("consent")
+    clips = next((found for place in (own / "clips", own / "refs" / "tortoise", own) if (found := _sounds(place))), ())
+    sources = note["sources"] if isinstance(note.get("sources"), list) else []
+    return {
+        "name": name,
+        "path": str(own),
+        "grade": note.get("grade"),
+        "clips": len(clips),
+        "consent": consent.get("kind") if isinstance(consent, dict) else None,
+        "sources": [str(one.get("path")) for one in sources if isinstance(one, dict)],
+    }
+
+
+def remove(name: str, folder: Path) -> list[Path]:
+    """Removes a voice, and what was kept to prepare it; returns what is gone. Raises DifftoolError 4 where it is not
+    there, 75 while it is prepared."""
+    own = _folder(name, folder)
+    work = work_of(own)
+    gone = [path for path in (own, work) if path.is_dir()]
+    if own.is_symlink():
+        raise DifftoolError(Exit.FILE, f"{own} is a link to another folder", "remove it yourself")
+    with lock(work if work in gone else own):
+        shutil.rmtree(own)
+    if work in gone:
+        shutil.rmtree(work)
+    return gone
+
+
+def work_of(own: Path) -> Path:
+    """The folder beside that of a voice for what is kept to prepare it."""
+    return own.with_name(f".{own.name}.prep")
+
+
+def agreed(consent: str) -> dict[str, Any]:
+    """A consent, self, written:FILE, license:ID or synthetic, as it is noted. Raises DifftoolError 2 for another kind,
+    4 where the FILE is not there."""
     kind, _, detail = consent.partition(":")
-    agreed = {"kind": kind, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    terms = {"kind": kind, "date": datetime.now(UTC).isoformat(timespec="seconds")}
     if kind not in CONSENTS or bool(detail) != (kind in ("written", "license")):
         raise DifftoolError(
             Exit.USAGE, f"{consent!r} is no consent", "known: self, written:FILE, license:ID, synthetic"
@@ -133,13 +175,20 @@ def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
         paper = expanded(detail)
         if not paper.is_file():
             raise DifftoolError(Exit.FILE, f"there is no file {paper}", "name the file that holds the agreement")
-        agreed |= {"file": str(paper.absolute()), "sha256": digest_of(paper)}
+        terms |= {"file": str(paper.absolute()), "sha256": digest_of(paper)}
     elif kind == "license":
-        agreed["license"] = detail
+        terms["license"] = detail
+    return terms
+
+
+def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
+    """Writes a consent into the note of a voice. Raises DifftoolError as `agreed`, and 4 where the voice is not
+    there."""
+    terms = agreed(consent)
     voice = opened(name, home(voices_dir))
     path = voice.folder / NOTE
     note = read_json(path) if path.exists() else {"schema": SCHEMA, "name": name}
-    write_json(path, note | {"consent": agreed})
+    write_json(path, note | {"consent": terms})
     return path
 
 
@@ -158,18 +207,7 @@ def load_latents(path: Path, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:
     import torch
 
     hint = "make them again, or put WAV files of the voice into the folder instead"
-    try:
-        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip():  # which torch does not look at
-            raise ValueError("a checksum does not match")
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asks = "global" in str(error).lower()
-        what = "asks to run code, which is not done" if asks else "holds no latents"
-        raise DifftoolError(Exit.FILE, f"{path} {what}", hint) from error
-    except Exception as error:  # the unpickler trips over damaged data in any way there is
-        if is_out_of_memory(error):
-            raise
-        raise DifftoolError(Exit.FILE, f"{path} is damaged, or holds no latents", hint) from error
+    found = unpickled(path, "file of latents", hint)
     both = (
         isinstance(found, Sequence)
         and len(found) == 2

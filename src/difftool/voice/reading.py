@@ -18,7 +18,8 @@ import numpy as np
 from ..errors import DifftoolError, Exit
 from ..files import read_json, write_json
 from .cloning import SYNTHETIC, Track, described, networks, seeds, speaker, told_of, typical
-from .join import gain, join, loudness, to_bytes
+from .join import gain, join, to_bytes
+from .level import loudness
 from .library import digest_of
 from .plan import Plan
 from .sound import RATE, samples_of, write

@@ -20,7 +20,10 @@ RATE = 24_000
 """Samples a second of what we make."""
 FORMATS = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".ogg": "ogg"}
 """What a result can be written as, and what ffmpeg calls it."""
-KINDS = (*FORMATS, ".m4a", ".opus", ".aac", ".aif", ".aiff", ".wma", ".webm", ".mp4", ".mkv", ".mov")
+KINDS = (
+    *(*FORMATS, ".m4a", ".m4b", ".opus", ".oga", ".aac", ".ac3", ".aif", ".aiff", ".au", ".caf", ".wma", ".wv", ".w64"),
+    *(".amr", ".mp2", ".mka", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".wmv", ".flv"),
+)
 """Suffixes of files that sound is looked for in."""
 
 
