@@ -1,0 +1,124 @@
+"""A voice as others want it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torchaudio.functional import resample
+
+from ..errors import DifftoolError, Exit, pick
+from ..files import replace_folder, temporary, unused, writable, write_text
+from .join import join, to_bytes
+from .library import Voice
+from .sound import FORMATS, RATE, Samples, read, write
+
+LJSPEECH = 22_050
+"""Samples a second of LJSpeech, and of tortoise-tts."""
+F5_SHORTEST, F5_LONGEST = 6.0, 11.0
+"""Seconds of a reference that F5-TTS takes well."""
+F5_TAIL, PAUSE = 0.7, 0.5
+"""Seconds of silence that F5-TTS wants at the end, and between clips that are joined."""
+KINDS = {
+    "ljspeech": "wavs/*.wav at 22,050 Hz and metadata.csv, for trainers",
+    "tortoise": "the references as the clips that tortoise-tts takes, at 22,050 Hz",
+    "f5": "the best clip of 6 to 11 s and its text, for F5-TTS",
+    "joined": "all clips in one file, .wav, .flac, .mp3 or .ogg",
+}
+
+
+def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> list[Path]:
+    """Writes a voice in another form into the folder `to`, or for "joined" into that file, and returns what is there.
+
+    Raises DifftoolError: 2 for a form that is not known, 4 where the voice lacks what it needs, or `to` exists.
+    """
+    pick("form", kind, KINDS)
+    if kind == "joined":
+        if to.suffix.lower() not in FORMATS:
+            raise DifftoolError(Exit.USAGE, f"sound is written as {', '.join(FORMATS)}", f"try -o {to}.wav")
+        unused([to], overwrite=overwrite)
+        with writable(to.parent, option="-o"):
+            write(to, join((to_bytes(read(path, RATE)), 0.0, PAUSE) for path in _clips(voice)), {"title": voice.name})
+        return [to]
+    if to.exists() and not overwrite and not (to.is_dir() and not any(to.iterdir())):
+        raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another -o, or add --overwrite")
+    if to.exists() and not to.is_dir():
+        raise DifftoolError(Exit.FILE, f"{to} is no folder", "choose another -o")
+    with writable(to.parent, option="-o"):
+        new = temporary(to)
+        try:
+            new.mkdir()
+            names = [
+                str(path.relative_to(new))
+                for path in {"ljspeech": _ljspeech, "tortoise": _tortoise, "f5": _f5}[kind](voice, new)
+            ]
+            replace_folder(new, to)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    return [to / name for name in names]
+
+
+def texts(voice: Voice) -> dict[str, tuple[str, str]]:
+    """What is said in each clip of a voice, as it was heard and in words, by its number."""
+    path = voice.folder / "metadata.csv"
+    rows = [line.split("|") for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
+
+
+def _clips(voice: Voice) -> list[Path]:
+    """The clips of a voice, or where it has none the sound files that it is made of."""
+    return sorted((voice.folder / "clips").glob("*.wav")) or list(voice.clips)
+
+
+def _said(voice: Voice) -> dict[str, tuple[str, str]]:
+    said = {name: both for name, both in texts(voice).items() if both[0]}
+    if not said:
+        what = f"no texts of the clips of {voice.name} are known"
+        raise DifftoolError(Exit.FILE, what, "prepare it with Whisper or a --transcript, and not with --slice vad")
+    return said
+
+
+def _at(path: Path, rate: int) -> Samples:
+    sound = read(path, RATE)
+    return resample(torch.from_numpy(sound), RATE, rate).numpy()
+
+
+def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
+    said = _said(voice)
+    (folder / "wavs").mkdir()
+    lines = []
+    for name, (text, words) in said.items():
+        soundfile.write(
+            folder / "wavs" / f"{name}.wav", _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH), LJSPEECH
+        )
+        lines.append(f"{name}|{text}|{words}\n")
+    write_text(folder / "metadata.csv", "".join(lines))
+    yield from (folder / "wavs", folder / "metadata.csv")
+
+
+def _tortoise(voice: Voice, folder: Path) -> Iterator[Path]:
+    for number, path in enumerate(voice.clips, 1):
+        target = folder / f"{number}.wav"
+        soundfile.write(target, _at(path, LJSPEECH), LJSPEECH, subtype="FLOAT")
+        yield target
+
+
+def _f5(voice: Voice, folder: Path) -> Iterator[Path]:
+    said = _said(voice)
+    takes = json.loads((voice.folder / "report.json").read_bytes())["takes"]
+    fit = [t for t in takes if t.get("id") in said and F5_SHORTEST <= t["figures"]["seconds"] <= F5_LONGEST]
+    if not fit:
+        what = f"{voice.name} has no clip of {F5_SHORTEST:g} to {F5_LONGEST:g} s"
+        raise DifftoolError(Exit.FILE, what, "add a recording with longer sentences")
+    best = max(fit, key=lambda take: take["figures"]["snr"])["id"]
+    sound = np.concatenate(
+        [read(voice.folder / "clips" / f"{best}.wav", RATE), np.zeros(round(F5_TAIL * RATE), np.float32)]
+    )
+    soundfile.write(folder / "ref.wav", sound, RATE, subtype="PCM_16")
+    write_text(folder / "ref.txt", said[best][0] + "\n")
+    yield from (folder / "ref.wav", folder / "ref.txt")

@@ -1,0 +1,1 @@
+"""From any recording to a voice: decoded, transcribed, cut, measured, judged, and written as a folder."""

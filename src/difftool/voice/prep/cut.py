@@ -1,0 +1,187 @@
+"""Where a recording is cut: at sentence ends and pauses, into clips of a length that every engine likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..sound import RATE
+from .activity import Span
+from .decode import Stored
+from .transcribe import Segment, Word, joined
+
+LEAST, SHORT, LONG, MOST = 2.0, 6.0, 10.0, 11.6
+"""Seconds of a clip: at least, wanted from, wanted to, at most (which is what Tortoise's trainer takes)."""
+MOST_TEXT = 200
+"""Characters of a clip's text."""
+PAUSE, BREAK = 0.25, 1.2
+"""Seconds of silence at which may be cut, and at which must be."""
+PAD, NEAR = 0.12, 0.08
+"""Seconds kept before and after speech, for Whisper ends words early, and how far from there a quieter point is
+looked for."""
+HALF = 1.0
+"""Seconds that can be judged."""
+ENDS = (".", "!", "?", "…", "。", "！", "？")
+CLOSING = "\"'”’)]»"
+
+
+class Unit(NamedTuple):
+    """Speech that is not cut into: words up to a sentence end or a pause, or what lies between two pauses."""
+
+    start: float
+    end: float
+    words: tuple[Word, ...] = ()
+    segments: tuple[int, ...] = ()
+    """The segments of the transcript that its words are of."""
+    closed: bool = True
+    """Whether a sentence ends with it."""
+
+
+class Piece(NamedTuple):
+    """A clip to be: a span of the recording and the units in it."""
+
+    start: float
+    end: float
+    units: tuple[Unit, ...]
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for unit in self.units for word in unit.words)
+
+    @property
+    def text(self) -> str:
+        return joined(self.words)
+
+
+def of_speech(spans: Sequence[Span]) -> list[Unit]:
+    """The units of a recording of which only is known where somebody speaks."""
+    return [Unit(*span) for span in spans]
+
+
+def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
+    """The units of a transcript. Where its times are those of whole segments, a segment is a unit, and where somebody
+    speaks (`spans`) tells what pauses lie between."""
+    made: list[Unit] = []
+    for k, segment in enumerate(segments):
+        if not segment.exact:
+            made.append(
+                _fitted(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])), spans)
+            )
+            continue
+        for word in segment.words:
+            one = Unit(word.start, max(word.start, word.end), (word,), (k,), _closes(word))
+            if made and not made[-1].closed and one.start - made[-1].end < PAUSE:
+                made[-1] = _merged(made[-1], one)
+            else:
+                made.append(one)
+    for k in range(1, len(made)):  # nobody says two words at a time
+        if made[k].start < made[k - 1].end:
+            middle = max(made[k - 1].start, (made[k].start + made[k - 1].end) / 2)
+            made[k - 1] = made[k - 1]._replace(end=middle)
+            made[k] = made[k]._replace(start=middle, end=max(middle, made[k].end))
+    return made
+
+
+def _fitted(unit: Unit, spans: Sequence[Span]) -> Unit:
+    """A unit without the silence that a transcript counts to it, at its start and at its end."""
+    inside = [span for span in spans if span.end > unit.start + 0.1 and span.start < unit.end - 0.1]
+    if not inside:
+        return unit
+    return unit._replace(start=max(unit.start, inside[0].start), end=min(unit.end, inside[-1].end))
+
+
+def _merged(a: Unit, b: Unit) -> Unit:
+    segments = tuple(dict.fromkeys((*a.segments, *b.segments)))
+    return Unit(a.start, b.end, (*a.words, *b.words), segments, b.closed)
+
+
+def _closes(word: Word) -> bool:
+    return word.text.rstrip(CLOSING).endswith(ENDS)
+
+
+def groups(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
+    """Neighbouring units as clips, so that as little as may be is too short or too long, and as many as may be are of
+    the wanted length and end with a sentence. The best of all ways, by dynamic programming."""
+    best: list[tuple[float, int]] = [(0.0, 0)]  # of the first k units: what it costs, and where the last clip begins
+    for k in range(1, len(units) + 1):
+        options = []
+        for first in range(k - 1, -1, -1):
+            if first < k - 1 and (
+                units[first + 1].start - units[first].end > BREAK
+                or units[k - 1].end - units[first].start > MOST - 2 * PAD
+                or len(joined([word for unit in units[first:k] for word in unit.words])) > MOST_TEXT
+            ):
+                break
+            options.append((best[first][0] + _cost(units[first:k], units[k : k + 1]), first))
+        best.append(min(options))
+    made, k = [], len(units)
+    while k:
+        made.append(tuple(units[best[k][1] : k]))
+        k = best[k][1]
+    return made[::-1]
+
+
+def _cost(units: Sequence[Unit], after: Sequence[Unit]) -> float:
+    """Of a clip; a second that is lost costs 1."""
+    seconds = units[-1].end - units[0].start + 2 * PAD
+    lost = seconds if not LEAST <= seconds <= MOST else 0.0
+    off = max(0.0, SHORT - seconds) * 0.1 + max(0.0, seconds - LONG) * 0.1
+    tight = 0.1 if after and after[0].start - units[-1].end < PAUSE else 0.0
+    return 0.1 + lost + off + (0.0 if units[-1].closed else 0.2) + tight
+
+
+def pieces(samples: Stored, units: Sequence[Unit]) -> Iterator[Piece]:
+    """The clips of a recording (S,) at RATE, cut at the quietest points near."""
+    ends = [0.0, *(unit.end for unit in units), len(samples) / RATE]
+    starts = [0.0, *(unit.start for unit in units), len(samples) / RATE]
+    at = 0
+    for group in groups(units):
+        before, after = ends[at], starts[at + len(group) + 1]
+        start = _cut(samples, group[0].start, before, -1)
+        end = _cut(samples, group[-1].end, after, 1)
+        at += len(group)
+        yield Piece(start, end, group)
+
+
+def split(samples: Stored, piece: Piece) -> list[Piece]:
+    """A clip in two, at its longest pause; none where there is no pause in it, or a half
+    would be too short to be judged."""
+    options = []
+    for k in range(1, len(piece.units)):
+        a, b = piece.units[k - 1], piece.units[k]
+        halves = (a.end - piece.start + PAD, piece.end - b.start + PAD)
+        if min(halves) >= HALF:
+            options.append((b.start - a.end, k))
+    if not options:
+        return []
+    k = max(options)[1]
+    a, b = piece.units[:k], piece.units[k:]
+    return [
+        Piece(piece.start, _cut(samples, a[-1].end, b[0].start, 1), a),
+        Piece(_cut(samples, b[0].start, a[-1].end, -1), piece.end, b),
+    ]
+
+
+def _cut(samples: Stored, edge: float, other: float, way: int) -> float:
+    """Where to cut between the `edge` of speech and the `other` speech beyond it (`way` is +1 after speech, -1 before):
+    PAD away or half of the way, at the quietest 10 ms within NEAR of that."""
+    room = max(0.0, way * (other - edge))
+    wanted = min(PAD, room / 2)
+    low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (PAD + NEAR) else room)
+    tick = RATE // 200
+    first = round((edge + way * (low if way > 0 else high)) * RATE)
+    count = max(0, round((high - low) * RATE) // tick)
+    if count < 2 or first < 0:
+        return max(0.0, edge + way * wanted)
+    energy = (np.asarray(samples[first : first + count * tick], np.float64) ** 2)[: count * tick]
+    energy = energy[: len(energy) // tick * tick].reshape(-1, tick).sum(1)
+    if len(energy) < 2:
+        return max(0.0, edge + way * wanted)
+    pair = energy[:-1] + energy[1:]
+    return (first + (int(pair.argmin()) + 1) * tick) / RATE

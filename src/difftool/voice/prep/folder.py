@@ -1,0 +1,392 @@
+"""The folder of a voice: its clips, its references, and what is known of them, written all at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+
+from ...errors import DifftoolError, Exit
+from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, versions, writable, write_json, write_text
+from ...nets.tortoise.mel import CODE_HZ
+from ...nets.tortoise.tokenizer import normalise
+from ..library import KINDS, NOTE, SCHEMA, digest_of
+from ..text import spoken
+from . import refs, report, stages
+from .gates import GATES
+from .grade import Grade, grade
+from .plan import Plan, Source, plan
+from .transcribe import Whisper, plain
+
+PACKAGES = ("torch", "torchaudio", "openai-whisper", "pyloudnorm", "silero-vad", "soundfile")
+OURS = frozenset(
+    [
+        "voice.json",
+        "clips",
+        "metadata.csv",
+        "train.txt",
+        "validation.txt",
+        "words.jsonl",
+        "rejected.jsonl",
+        "refs",
+        "report.json",
+        "report.html",
+    ]
+)
+"""What is made here; whatever else lies in the folder of a voice stays."""
+FIRMLY = 5.0
+"""dB that the envelopes of two clips differ by on average, at most, where they are the same sound."""
+LENGTHS = 0.35
+"""Seconds by which their lengths may differ."""
+HELD_BACK = 20
+"""Every so many clips one is for validation."""
+Track = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+class Prepared(NamedTuple):
+    """What a preparation has made."""
+
+    folder: Path
+    grade: Grade
+    clips: int
+    kept: float
+    """Seconds of the clips"""
+    total: float
+    """Seconds of the recordings"""
+    reasons: dict[str, float]
+    """Seconds that each reason cost"""
+    failed: dict[str, str]
+    """Recordings that could not be read, and why"""
+    fresh: bool
+    """Whether anything was left to do"""
+    seconds: dict[str, float]
+    """How long each stage took"""
+    warnings: list[str]
+
+
+def prepare(
+    sources: Sequence[str | Path],
+    voice: str,
+    consent: str,
+    *,
+    overwrite: bool = False,
+    track: Track | None = None,
+    **settings: Any,
+) -> Prepared:
+    """Prepares a voice from recordings: files, or folders of them, of any kind that ffmpeg reads.
+
+    `consent` is self, written:FILE, license:ID or synthetic. `settings` are those of `plan`: `slice` ("words", or "vad"
+    without a transcript), `whisper` (a size, or a .pt file), `language`, `transcripts` (.srt, .vtt, .json, one for each
+    recording), `verify` (transcribe each clip once more), `high_pass` (Hz), `allow` (reasons that no clip is left out
+    for), `device`, `threads`, `voices_dir`, `models_dir`. A voice that is there already gains the new recordings;
+    `overwrite` begins it anew.
+
+    Raises DifftoolError: 2 for settings that do not fit, 4 for what cannot be read or gives no clip, or a voice that
+    was not made here, 75 while another run prepares it.
+    """
+    return perform(plan(sources, voice, consent, **settings), overwrite=overwrite, track=track)
+
+
+def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) -> Prepared:
+    """Does what was planned, or what is left of it."""
+    before = _before(plan, overwrite=overwrite)
+    with writable(plan.folder.parent, plan.work, option="--voices-dir"), lock(plan.work):
+        for left in (*plan.work.glob(TEMPORARY), *plan.folder.parent.glob(f".{plan.name}.tmp-????????")):
+            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed
+        given = {source.sha256: source for source in plan.sources}
+        sources = [*_earlier(plan, before, given), *given.values()]
+        key = _key(plan, sources)
+        if before.get("key") == key and _whole(plan.folder, before):
+            return _told(plan, before, before["failed"], fresh=False)
+        failed: dict[str, str] = {}
+        seconds: dict[str, float] = {}
+        done: list[tuple[Source, stages.Done]] = []
+        errors: list[DifftoolError] = []
+
+        def steps() -> Iterator[None]:
+            for number, source in enumerate(sources):
+                reached = 0
+                try:
+                    for share in stages.run(plan, source, seconds):
+                        for _ in range(int(100 * share) - reached):
+                            yield
+                        reached = max(reached, int(100 * share))
+                    done.append((source, stages.load(plan, source)))
+                except DifftoolError as error:
+                    if error.code != Exit.FILE:
+                        raise
+                    failed[str(sources[number].path)] = error.message
+                    errors.append(error)
+                for _ in range(100 - reached):
+                    yield
+
+        for _ in track(steps(), 100 * len(sources)) if track else steps():
+            pass
+        if not done:
+            first = errors[0]
+            many = f"none of {len(errors)} recordings can be read: " if len(errors) > 1 else ""
+            raise DifftoolError(Exit.FILE, many + first.message, first.hint)
+        with stages.timed(seconds, "write"):
+            note = _written(plan, done, failed, key, before)
+        return _told(plan, note | note["prep"], failed, fresh=True)._replace(seconds=seconds)
+
+
+def _before(plan: Plan, *, overwrite: bool) -> dict[str, Any]:
+    """What the note of a voice tells of how it was prepared. Raises DifftoolError 4 for a voice that was not made
+    here, unless it may be overwritten."""
+    path = plan.folder / NOTE
+    note = read_json(path) if path.exists() else {}
+    made = note.get("prep")
+    if not isinstance(made, dict):
+        strange = plan.folder.is_dir() and any(
+            one.name in OURS - {NOTE} or one.suffix.lower() in (*KINDS, ".pth") for one in plan.folder.iterdir()
+        )
+        if strange and not overwrite:
+            what = f"{plan.folder} holds a voice that was not made by prep"
+            raise DifftoolError(
+                Exit.FILE, what, "choose another --voice, or add --overwrite, which keeps its own files"
+            )
+        return {}
+    return {} if overwrite else note | made
+
+
+def _key(plan: Plan, sources: Iterable[Source]) -> str:
+    """What a voice depends on."""
+    terms = {name: value for name, value in plan.consent.items() if name != "date"}
+    told = [plan.settings, terms, [stages.key_of(plan, source) for source in sources]]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _earlier(plan: Plan, before: Mapping[str, Any], given: dict[str, Source]) -> list[Source]:
+    """The recordings of which a voice was made so far, in order; those that are given again are taken out of `given`,
+    and with the others it keeps its clips."""
+    model = plan.sources[0].transcriber if isinstance(plan.sources[0].transcriber, Whisper) else None
+    kept = []
+    for one in before.get("sources", []):
+        if one["sha256"] in given:
+            kept.append(given.pop(one["sha256"]))
+            continue
+        source = Source(Path(one["path"]), one["sha256"], _Known(one["key"]) if one["key"] else None)
+        if not stages.is_done(plan, source):
+            source = source._replace(transcriber=model)
+            there = source.path.is_file() and digest_of(source.path) == source.sha256
+            heard = plan.settings["slice"] == "vad" or model is not None
+            if not (there and heard) and not stages.is_done(plan, source):
+                what = f"{source.path}, of which {plan.name} was made, is not there any more"
+                what = f"{source.path}, of which {plan.name} was made too, has no transcript" if there else what
+                raise DifftoolError(Exit.FILE, what, "name it once more, or begin anew with --overwrite")
+        kept.append(source)
+    return kept
+
+
+class _Known:
+    """A Transcriber whose work is done."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __call__(self, samples: Any, spans: Any) -> Iterator[Any]:
+        raise AssertionError("its transcript is kept")
+
+
+def _whole(folder: Path, note: Mapping[str, Any]) -> bool:
+    """Whether all files of a voice are as they were written."""
+    return all((folder / name).is_file() and digest_of(folder / name) == sha for name, sha in note["files"].items())
+
+
+def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh: bool) -> Prepared:
+    found = read_json(plan.folder / "report.json")
+    return Prepared(
+        plan.folder,
+        Grade(**found["grade"]),
+        found["clips"],
+        found["kept_seconds"],
+        found["total_seconds"],
+        found["reasons"],
+        failed,
+        fresh,
+        {},
+        [f"{Path(one['path']).name}: {what}" for one in note["sources"] for what in one["warnings"]],
+    )
+
+
+def _written(
+    plan: Plan,
+    done: Sequence[tuple[Source, stages.Done]],
+    failed: Mapping[str, str],
+    key: str,
+    before: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Writes the folder of the voice beside the one that is there, and puts it into its place."""
+    takes = _unlike([_one(source, found, take) for source, found in done for take in found.takes])
+    clips = [take for take in takes if not take["reasons"]]
+    rejected = [take for take in takes if take["reasons"]]
+    if not clips:
+        raise _nothing(rejected)
+    total = sum(found.source["seconds"] for _, found in done)
+    new = temporary(plan.folder)
+    try:
+        (new / "clips").mkdir(parents=True)
+        (new / "refs" / "tortoise").mkdir(parents=True)
+        paths = []
+        for number, clip in enumerate(clips, 1):
+            clip["id"] = f"{number:04d}"
+            paths.append(new / "clips" / f"{clip['id']}.wav")
+            _linked(clip["folder"] / clip["clip"], paths[-1])
+        chosen = refs.choose(clips, paths)
+        for number, one in enumerate(chosen, 1):
+            sound = refs.cut(paths[one.clip], one.start)
+            soundfile.write(new / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
+        used = [{"clip": clips[one.clip]["id"], "start": one.start, "score": one.score} for one in chosen]
+        write_json(new / "refs" / "tortoise.json", {"references": used})
+        english = plan.settings["language"] in (None, "en", "english")
+        _lists(new, clips, english=english)
+        write_text(new / "rejected.jsonl", "".join(json.dumps(_plainly(one)) + "\n" for one in rejected))
+        graded = grade(clips, rejected, sum(_full(clips[one.clip]) for one in chosen))
+        lost = _lost(rejected)
+        summary = {
+            "voice": plan.name,
+            "grade": graded._asdict(),
+            "clips": len(clips),
+            "kept_seconds": graded.figures["seconds"],
+            "total_seconds": round(total, 3),
+            "reasons": lost,
+            "references": used,
+            "failed": dict(failed),
+            "takes": [_plainly(take) for take in takes],
+        }
+        write_json(new / "report.json", summary)
+        report.write(new / "report.html", summary, takes)
+        sources = [
+            found.source | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            for source, found in done
+        ]
+        note = {
+            "schema": SCHEMA,
+            "name": plan.name,
+            "language": plan.settings["language"],
+            "created": before.get("created") or datetime.now(UTC).isoformat(timespec="seconds"),
+            "consent": plan.consent,
+            "grade": graded.letter,
+            "sources": sources,
+            "settings": plan.settings,
+            "versions": versions(*PACKAGES),
+            "prep": {"key": key, "failed": dict(failed), "files": _files(new)},
+        }
+        write_json(new / NOTE, note)
+        if plan.folder.is_dir():
+            for own in plan.folder.iterdir():
+                if own.name not in OURS:
+                    _carried(own, new / own.name)
+        replace_folder(new, plan.folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return note
+
+
+def _one(source: Source, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
+    return {"source": source.path.name, "sha256": source.sha256, **take, "folder": found.folder}
+
+
+def _plainly(take: Mapping[str, Any]) -> dict[str, Any]:
+    """A take as the lists tell of it."""
+    names = ("id", "source", "start", "end", "text", "reasons", "figures")
+    told = {name: take[name] for name in names if name in take}
+    return told | ({"reason": take["reasons"][0]} if take["reasons"] else {})
+
+
+def _full(clip: Mapping[str, Any]) -> bool:
+    return clip["figures"]["seconds"] >= refs.SECONDS
+
+
+def _lost(rejected: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    lost: dict[str, float] = {}
+    for one in rejected:
+        lost[one["reasons"][0]] = lost.get(one["reasons"][0], 0.0) + one["end"] - one["start"]
+    return {reason: round(seconds, 1) for reason, seconds in sorted(lost.items(), key=lambda each: (-each[1], each[0]))}
+
+
+def _nothing(rejected: Sequence[Mapping[str, Any]]) -> DifftoolError:
+    lost = _lost(rejected)
+    worst = next((reason for reason in lost if reason in GATES), None)
+    told = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in list(lost.items())[:3])
+    what = f"nothing of it can be used: {told}" if told else "there is no speech in it"
+    return DifftoolError(Exit.FILE, what, GATES[worst].advice if worst else "take another recording")
+
+
+def _unlike(takes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Takes of which no two are alike: of clips with the same text or the same sound the cleanest stays."""
+    clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -take["figures"]["snr"])
+    kept: list[dict[str, Any]] = []
+    texts: dict[str, int] = {}
+    for clip in clips:
+        text = plain(clip["text"])
+        twin = next((other for other in kept if _same_sound(clip, other)), None)
+        if twin is not None or (text and text in texts):
+            clip["reasons"] = ["duplicate"]
+            clip["figures"] = clip["figures"] | {"duplicate": 1}
+            continue
+        kept.append(clip)
+        texts[text] = 1
+    return takes
+
+
+def _same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if abs(one["figures"]["seconds"] - other["figures"]["seconds"]) > LENGTHS:
+        return False
+    a, b = (np.array(each["envelope"]).reshape(-1, 4) for each in (one, other))
+    for shift in range(-6, 7):
+        first, second = a[max(0, shift) :], b[max(0, -shift) :]
+        length = min(len(first), len(second))
+        apart = first[:length] - second[:length]
+        if np.abs(apart - np.median(apart)).mean() < FIRMLY:
+            return True
+    return False
+
+
+def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -> None:
+    """metadata.csv as LJSpeech has it, the lists for trainers, and the words with their times."""
+    lines, words = [], []
+    train: dict[bool, list[str]] = {True: [], False: []}
+    for k, clip in enumerate(clips):
+        text = " ".join(clip["text"].replace("|", " ").split())
+        lines.append(f"{clip['id']}|{text}|{normalise(spoken(text)) if english else text}")
+        train[k % HELD_BACK != HELD_BACK // 2].append(f"clips/{clip['id']}.wav|{text}")
+        told = [dict(zip(("start", "end", "word", "probability"), word, strict=True)) for word in clip["words"]]
+        words.append(json.dumps({"id": clip["id"], "words": told}, ensure_ascii=False))
+    if not train[False] and len(train[True]) > 1:
+        train[False].append(train[True].pop())
+    for name, each in (
+        ("metadata.csv", lines),
+        ("train.txt", train[True]),
+        ("validation.txt", train[False]),
+        ("words.jsonl", words),
+    ):
+        write_text(folder / name, "".join(f"{line}\n" for line in each))
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): digest_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _linked(source: Path, target: Path) -> None:
+    """The same file under another name, or where a disk does not have that, a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _carried(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=lambda a, b: _linked(Path(a), Path(b)))
+    else:
+        _linked(source, target)

@@ -1,0 +1,166 @@
+"""One recording after the other: decoded, transcribed, cut and judged, each result kept under what it depends on, so
+that nothing is done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...files import read_json, temporary, write_json
+from ..sound import RATE, Samples
+from . import activity
+from .clips import Take, envelope, sound_of, takes
+from .cut import MOST
+from .decode import Recording, decode
+from .gates import SILENCE
+from .plan import Plan, Source
+from .transcribe import Segment, Transcriber, Whisper, Word, portions
+
+SCHEMA = "difftool/stage/1"
+"""Of the kept results; another number makes all of them anew."""
+POINTS = 160
+"""Of a drawn wave."""
+QUALITY = 0.75
+"""Of the MP3s of the report, from 0, the best, to 1."""
+
+
+class Done(NamedTuple):
+    """What became of a recording."""
+
+    folder: Path
+    """Where its clips and sounds are"""
+    source: dict[str, Any]
+    takes: list[dict[str, Any]]
+
+
+def key_of(plan: Plan, source: Source) -> str:
+    """What the result of a recording depends on, as a name."""
+    told = [SCHEMA, source.sha256, source.key, {name: plan.settings[name] for name in ("slice", "high_pass", "allow")}]
+    told.append(plan.verifier.key if plan.verifier else None)
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def is_done(plan: Plan, source: Source) -> bool:
+    """Whether the result of a recording is kept."""
+    return (plan.work / key_of(plan, source) / "stage.json").exists()
+
+
+def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float]:
+    """Does what is left of a recording's work, and yields how much of it is done, from 0 to 1; `seconds` takes how
+    long each stage took. `load` has the result then. Raises DifftoolError 4 for a recording that cannot be read."""
+    final = plan.work / key_of(plan, source)
+    if is_done(plan, source):
+        return
+    folder = temporary(final)
+    folder.mkdir(parents=True)
+    try:
+        with timed(seconds, "decode"):
+            recording = decode(source.path, folder / "decoded.f32")
+        yield 0.2
+        with timed(seconds, "speech"):
+            likely = activity.speech(recording.samples, plan.net())
+        yield 0.4
+        segments = None
+        if source.transcriber is not None:
+            spans = activity.spans(likely, recording.seconds)
+            with timed(seconds, "transcribe"):
+                segments = yield from _transcribed(plan, source, source.transcriber, recording, spans)
+        told: list[dict[str, Any]] = []
+        with timed(seconds, "cut and measure"), ThreadPoolExecutor(1) as renderer:
+            work = []
+            verify = plan.verifier.text_of if plan.verifier else None
+            for number, take in enumerate(takes(recording, likely, segments, plan.settings["allow"], verify), 1):
+                told.append(_told(take))
+                work.append(renderer.submit(_rendered, folder, number, recording, take, plan, seconds))
+                yield 0.5 + 0.5 * take.end / recording.seconds
+            for one, more in zip(told, work, strict=True):
+                one |= more.result()
+        about = {"seconds": round(recording.seconds, 3), "rate": recording.rate, "channels": recording.channels}
+        (folder / "decoded.f32").unlink()
+        write_json(folder / "stage.json", {"source": about | {"warnings": recording.warnings}, "takes": told})
+        folder.rename(final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(plan: Plan, source: Source) -> Done:
+    """What `run` has found."""
+    folder = plan.work / key_of(plan, source)
+    found = read_json(folder / "stage.json")
+    return Done(folder, found["source"], found["takes"])
+
+
+class timed:
+    """Adds how long its block takes."""
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self.seconds, self.name = seconds, name
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.name] = self.seconds.get(self.name, 0.0) + time.monotonic() - self.began
+
+
+def _transcribed(
+    plan: Plan, source: Source, transcriber: Transcriber, recording: Recording, spans: Sequence[activity.Span]
+) -> Iterator[Any]:
+    """The transcript of a recording. Whisper's is kept, with what it has heard so far, for it takes long."""
+    if not isinstance(transcriber, Whisper):
+        return list(transcriber(recording.samples, spans))
+    name = hashlib.sha256(f"{SCHEMA} {source.sha256} {transcriber.key}".encode()).hexdigest()[:32]
+    path = plan.work / f"transcript-{name}.json"
+    kept = read_json(path) if path.exists() else {"heard": 0, "language": None, "segments": []}
+    segments: list[Segment] = [_segment(one) for one in kept["segments"]]
+    parts = portions(spans)
+    transcriber.heard_language = kept["language"]
+    for k, portion in enumerate(parts[kept["heard"] :], kept["heard"] + 1):
+        segments += transcriber.listen(recording.samples, portion)
+        plain = [{"words": one.words, "exact": one.exact, "scores": one.scores} for one in segments]
+        write_json(path, {"heard": k, "language": transcriber.heard_language, "segments": plain})
+        yield 0.4 + 0.1 * k / len(parts)
+    return segments
+
+
+def _segment(kept: dict[str, Any]) -> Segment:
+    return Segment(tuple(Word(*word) for word in kept["words"]), kept["exact"], kept["scores"])
+
+
+def _told(take: Take) -> dict[str, Any]:
+    words = [[round(w.start - take.start, 3), round(w.end - take.start, 3), w.text, w.probability] for w in take.words]
+    return take.told() | {"reasons": take.reasons, "words": words}
+
+
+def _rendered(
+    folder: Path, number: int, recording: Recording, take: Take, plan: Plan, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """Writes the sounds of a take: a clip as it is kept, and for the report what is to be heard of it."""
+    import soundfile
+
+    if take.reasons[:1] == (SILENCE,):
+        return {}
+    sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST), plan.settings["high_pass"])
+    made: dict[str, Any] = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
+    if not take.reasons:
+        made |= {"clip": f"{number:05d}.wav", "envelope": envelope(sound)}
+        soundfile.write(folder / made["clip"], sound, RATE, subtype="PCM_16")
+    with timed(seconds, "sounds of the report"):
+        kind = {"format": "MP3", "compression_level": QUALITY, "bitrate_mode": "VARIABLE"}
+        soundfile.write(folder / made["sound"], sound.clip(-1, 1), RATE, **kind)
+    return made
+
+
+def wave(sound: Samples) -> list[int]:
+    """A sound as it is drawn: how far it goes, in hundredths, in POINTS pieces."""
+    edges = np.linspace(0, len(sound), POINTS + 1).astype(int)
+    return [round(100 * float(np.abs(sound[a:b]).max(initial=0))) for a, b in itertools.pairwise(edges)]
