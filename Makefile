@@ -41,6 +41,7 @@ bench: $(VENV)/.installed-test ## every figure of the README but that of trainin
 	$(BIN)/python bench/shell.py
 	$(BIN)/python bench/digits.py
 	$(BIN)/python bench/samplers.py outputs/samplers.png
+	$(BIN)/python bench/prep.py
 
 bench-stock: ## our networks against the original's: loading, memory, speed (Python 3.11)
 	$(MAKE) .venv-stock/.installed-test $(STOCK)
