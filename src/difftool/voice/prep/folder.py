@@ -247,8 +247,8 @@ def _written(
             soundfile.write(new / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
         used = [{"clip": clips[one.clip]["id"], "start": one.start, "score": one.score} for one in chosen]
         write_json(new / "refs" / "tortoise.json", {"references": used})
-        english = plan.settings["language"] in (None, "en", "english")
-        _lists(new, clips, english=english)
+        languages = list(dict.fromkeys(found.source["language"] for _, found in done if found.source["language"]))
+        _lists(new, clips, english=languages in ([], ["en"]))
         write_text(new / "rejected.jsonl", "".join(json.dumps(_plainly(one)) + "\n" for one in rejected))
         graded = grade(clips, rejected, sum(_full(clips[one.clip]) for one in chosen))
         lost = _lost(rejected)
@@ -272,7 +272,7 @@ def _written(
         note = {
             "schema": SCHEMA,
             "name": plan.name,
-            "language": plan.settings["language"],
+            "language": " ".join(languages) or None,
             "created": before.get("created") or datetime.now(UTC).isoformat(timespec="seconds"),
             "consent": plan.consent,
             "grade": graded.letter,
@@ -358,7 +358,7 @@ def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -
     train: dict[bool, list[str]] = {True: [], False: []}
     for k, clip in enumerate(clips):
         text = " ".join(clip["text"].replace("|", " ").split())
-        lines.append(f"{clip['id']}|{text}|{normalise(spoken(text)) if english else text}")
+        lines.append(f"{clip['id']}|{text}|{_in_words(text) if english else text}")
         train[k % HELD_BACK != HELD_BACK // 2].append(f"clips/{clip['id']}.wav|{text}")
         told = [dict(zip(("start", "end", "word", "probability"), word, strict=True)) for word in clip["words"]]
         words.append(json.dumps({"id": clip["id"], "words": told}, ensure_ascii=False))
@@ -371,6 +371,14 @@ def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -
         ("words.jsonl", words),
     ):
         write_text(folder / name, "".join(f"{line}\n" for line in each))
+
+
+def _in_words(text: str) -> str:
+    """A text as it is spoken, in small letters."""
+    try:
+        return normalise(spoken(text))
+    except ValueError:  # a number that has no name
+        return text.lower()
 
 
 def _files(folder: Path) -> dict[str, str]:

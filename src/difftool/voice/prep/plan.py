@@ -89,7 +89,7 @@ def plan(
     settings = {
         "slice": slice,
         "whisper": whisper if model else None,
-        "language": language,
+        "language": model.language if model else language,
         "verify": verify and model is not None,
         "high_pass": high_pass,
         "allow": sorted(allow),

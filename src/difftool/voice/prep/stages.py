@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,15 +76,24 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
                 segments = yield from _transcribed(plan, source, source.transcriber, recording, spans)
         told: list[dict[str, Any]] = []
         with timed(seconds, "cut and measure"), ThreadPoolExecutor(1) as renderer:
-            work = []
+            work: list[Future[dict[str, Any]]] = []
             verify = plan.verifier.text_of if plan.verifier else None
-            for number, take in enumerate(takes(recording, likely, segments, plan.settings["allow"], verify), 1):
-                told.append(_told(take))
-                work.append(renderer.submit(_rendered, folder, number, recording, take, plan, seconds))
-                yield 0.5 + 0.5 * take.end / recording.seconds
-            for one, more in zip(told, work, strict=True):
-                one |= more.result()
-        about = {"seconds": round(recording.seconds, 3), "rate": recording.rate, "channels": recording.channels}
+            try:
+                for number, take in enumerate(takes(recording, likely, segments, plan.settings["allow"], verify), 1):
+                    told.append(_told(take))
+                    work.append(renderer.submit(_rendered, folder, number, recording, take, plan, seconds))
+                    yield 0.5 + 0.5 * take.end / recording.seconds
+                for one, more in zip(told, work, strict=True):
+                    one |= more.result()
+            finally:
+                renderer.shutdown(cancel_futures=True)
+        about: dict[str, Any] = {
+            "seconds": round(recording.seconds, 3),
+            "rate": recording.rate,
+            "channels": recording.channels,
+        }
+        heard = source.transcriber.heard_language if isinstance(source.transcriber, Whisper) else None
+        about["language"] = plan.settings["language"] or heard
         (folder / "decoded.f32").unlink()
         write_json(folder / "stage.json", {"source": about | {"warnings": recording.warnings}, "takes": told})
         folder.rename(final)

@@ -7,6 +7,8 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,7 +27,7 @@ from .decode import Stored
 PORTION, GAP = 240.0, 5.0
 """Seconds that Whisper is given at a time, and of silence that it is not given, for it would dream up words."""
 MARGIN = 0.3
-"""Seconds around a portion."""
+"""Seconds around a portion, but no more than half of what is silent there."""
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 SUFFIXES = (".srt", ".vtt", ".json")
 
@@ -157,26 +159,33 @@ def _guessed(start: float, end: float, text: str) -> Segment | None:
 class Whisper:
     """A Transcriber that listens: openai-whisper of one of its sizes, or from a .pt file in its format.
 
-    Raises DifftoolError 2 for a size that is not known, 4 where its file is missing or damaged.
+    Raises DifftoolError 2 for a size or a language that is not known, 4 where its file is missing; it is opened when
+    there is something to be heard, and then 4 where it is damaged.
     """
 
     def __init__(self, size: str, device: torch.device, language: str | None = None, models: Path | None = None):
+        self.size, self.device, self.language = size, device, known_language(language)
+        self.path, sha256, self.heads = found(size, models)
+        self.key = f"whisper {sha256} {self.language}"
+        self.heard_language: str | None = None
+
+    @cached_property
+    def model(self) -> Any:
+        """The network."""
         import whisper
 
-        self.language, self.device = known_language(language), device
-        path, sha256, heads = found(size, models)
-        self.key = f"whisper {sha256} {self.language}"
-        hint = f"run difftool models pull whisper-{size}" if heads else "name another, or a size such as base"
-        checkpoint = unpickled(path, "Whisper model", hint)
+        again = (
+            f"run difftool models pull whisper-{self.size}" if self.heads else "name another, or a size such as base"
+        )
+        checkpoint = unpickled(self.path, "Whisper model", again)
         try:
             model = whisper.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
             model.load_state_dict(checkpoint["model_state_dict"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise DifftoolError(Exit.FILE, f"{path} holds no Whisper model", hint) from error
-        if heads is not None and _fits(heads, model):
-            model.set_alignment_heads(heads)
-        self.model = model.to(device).eval()
-        self.heard_language: str | None = None
+            raise DifftoolError(Exit.FILE, f"{self.path} holds no Whisper model", again) from error
+        if self.heads is not None and _fits(self.heads, model):
+            model.set_alignment_heads(self.heads)
+        return model.to(self.device).eval()
 
     def __call__(self, samples: Stored, spans: Sequence[Span]) -> Iterator[Segment]:
         for portion in portions(spans):
@@ -185,9 +194,9 @@ class Whisper:
     def listen(self, samples: Stored, portion: Span) -> list[Segment]:
         """What is said in one of the `portions` of a recording. Its first one decides on the language, if none was
         named: `heard_language` is None before it."""
-        first = max(0, round((portion.start - MARGIN) * RATE))
+        first = round(portion.start * RATE)
         made = []
-        for one in self._heard(samples[first : round((portion.end + MARGIN) * RATE)]):
+        for one in self._heard(samples[first : round(portion.end * RATE)]):
             words = tuple(
                 Word(
                     round(first / RATE + float(word["start"]), 3),
@@ -208,8 +217,9 @@ class Whisper:
 
     def _heard(self, sound: Samples, words: bool = True) -> list[dict[str, Any]]:
         heard = resample(torch.from_numpy(sound), RATE, HEARD).numpy()
+        model = self.model  # which draws while it is built
         torch.manual_seed(0)  # the fallback to higher temperatures draws
-        told: Any = self.model.transcribe(
+        told: Any = model.transcribe(
             heard,
             language=self.language or self.heard_language,
             temperature=TEMPERATURES,
@@ -257,14 +267,21 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
 
 
 def portions(spans: Sequence[Span]) -> list[Span]:
-    """Stretches of at most PORTION seconds that begin and end with speech and have no GAP in them."""
+    """Stretches of at most PORTION seconds of speech that have no GAP in them, with MARGIN around each where there is
+    room."""
     made: list[Span] = []
     for span in spans:
         if made and span.start - made[-1].end < GAP and span.end - made[-1].start <= PORTION:
             made[-1] = Span(made[-1].start, span.end)
         else:
             made.append(span)
-    return made
+    if not made:
+        return []
+    gaps = [made[0].start * 2, *(b.start - a.end for a, b in pairwise(made)), 2 * MARGIN]
+    return [
+        Span(one.start - min(MARGIN, before / 2), one.end + min(MARGIN, after / 2))
+        for one, (before, after) in zip(made, pairwise(gaps), strict=True)
+    ]
 
 
 def plain(text: str) -> str:
