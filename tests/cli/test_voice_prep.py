@@ -209,6 +209,8 @@ def test_the_same_recording_twice_counts_once(prep: Run, tmp_path: Path) -> None
     both = prep("talk.ogg", "louder.flac", "--slice", "vad", "--json").json["data"]
     assert both["clips"] == alone["clips"]
     assert both["seconds"]["left_out"]["duplicate"] == pytest.approx(alone["seconds"]["kept"], rel=0.05)
+    allowed = prep("talk.ogg", "louder.flac", "--slice", "vad", "--allow", "duplicate", "--json").json["data"]
+    assert allowed["clips"] == 2 * alone["clips"]
 
 
 def test_what_is_his_own_stays(prep: Run, tmp_path: Path) -> None:

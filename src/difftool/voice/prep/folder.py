@@ -226,7 +226,9 @@ def _written(
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes the folder of the voice beside the one that is there, and puts it into its place."""
-    takes = _unlike([_one(source, found, take) for source, found in done for take in found.takes])
+    takes = [_one(source, found, take) for source, found in done for take in found.takes]
+    if "duplicate" not in plan.settings["allow"]:
+        _leave_out_twins(takes)
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"]]
     if not clips:
@@ -322,21 +324,20 @@ def _nothing(rejected: Sequence[Mapping[str, Any]]) -> DifftoolError:
     return DifftoolError(Exit.FILE, what, GATES[worst].advice if worst else "take another recording")
 
 
-def _unlike(takes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Takes of which no two are alike: of clips with the same text or the same sound the cleanest stays."""
+def _leave_out_twins(takes: Sequence[dict[str, Any]]) -> None:
+    """Of clips with the same text or the same sound, the cleanest stays."""
     clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -take["figures"]["snr"])
     kept: list[dict[str, Any]] = []
-    texts: dict[str, int] = {}
+    texts: set[str] = set()
     for clip in clips:
         text = plain(clip["text"])
-        twin = next((other for other in kept if _same_sound(clip, other)), None)
-        if twin is not None or (text and text in texts):
+        if text in texts or any(_same_sound(clip, other) for other in kept):
             clip["reasons"] = ["duplicate"]
             clip["figures"] = clip["figures"] | {"duplicate": 1}
             continue
         kept.append(clip)
-        texts[text] = 1
-    return takes
+        if text:
+            texts.add(text)
 
 
 def _same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
