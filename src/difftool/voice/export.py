@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torchaudio.functional import resample
 
 from ..errors import DifftoolError, Exit, pick
-from ..files import replace_folder, temporary, unused, writable, write_text
+from ..files import read_json, replace_folder, temporary, unused, writable, write_text
 from .join import join, to_bytes
 from .library import Voice
 from .sound import FORMATS, RATE, Samples, read, write
@@ -63,20 +62,16 @@ def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> lis
     return [to / name for name in names]
 
 
-def texts(voice: Voice) -> dict[str, tuple[str, str]]:
-    """What is said in each clip of a voice, as it was heard and in words, by its number."""
-    path = voice.folder / "metadata.csv"
-    rows = [line.split("|") for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
-    return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
-
-
 def _clips(voice: Voice) -> list[Path]:
     """The clips of a voice, or where it has none the sound files that it is made of."""
     return sorted((voice.folder / "clips").glob("*.wav")) or list(voice.clips)
 
 
 def _said(voice: Voice) -> dict[str, tuple[str, str]]:
-    said = {name: both for name, both in texts(voice).items() if both[0]}
+    """What is said in each clip of a voice, as it was heard and in words, by its number."""
+    path = voice.folder / "metadata.csv"
+    rows = [line.split("|") for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    said = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
     if not said:
         what = f"no texts of the clips of {voice.name} are known"
         raise DifftoolError(Exit.FILE, what, "prepare it with Whisper or a --transcript, and not with --slice vad")
@@ -110,7 +105,7 @@ def _tortoise(voice: Voice, folder: Path) -> Iterator[Path]:
 
 def _f5(voice: Voice, folder: Path) -> Iterator[Path]:
     said = _said(voice)
-    takes = json.loads((voice.folder / "report.json").read_bytes())["takes"]
+    takes = read_json(voice.folder / "report.json")["takes"]
     fit = [t for t in takes if t.get("id") in said and F5_SHORTEST <= t["figures"]["seconds"] <= F5_LONGEST]
     if not fit:
         what = f"{voice.name} has no clip of {F5_SHORTEST:g} to {F5_LONGEST:g} s"

@@ -85,15 +85,15 @@ def _gain(samples: Stored) -> float:
     return LOUD / max(loud**0.5, 1e-3)
 
 
-def spans(likely: npt.NDArray[np.float32], seconds: float, pause: float = LEAST_PAUSE) -> list[Span]:
-    """Where speech is, apart by pauses of so many seconds or more."""
+def spans(likely: npt.NDArray[np.float32], seconds: float) -> list[Span]:
+    """Where speech is, apart by pauses of LEAST_PAUSE or more."""
     from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
     found = get_speech_timestamps_from_probs(
         likely.tolist(),
         sampling_rate=HEARD,
         min_speech_duration_ms=round(1000 * LEAST_SPEECH),
-        min_silence_duration_ms=round(1000 * pause),
+        min_silence_duration_ms=round(1000 * LEAST_PAUSE),
         speech_pad_ms=0,
         audio_length_samples=round(seconds * HEARD),
     )

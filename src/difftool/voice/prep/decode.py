@@ -174,7 +174,6 @@ def resampled(blocks: Iterator[Samples], own: int, rate: int) -> Iterator[Sample
     down, up = int(own // common), int(rate // common)  # `down` samples become `up`
     margin = -(-CONTEXT * max(1, own // rate + 1) // down) * down
     held = np.zeros(margin, np.float32)  # as silence before the beginning
-    fresh = 0
     for block in blocks:
         held = np.concatenate([held, block])
         fresh = (len(held) - 2 * margin) // down * down
@@ -200,7 +199,7 @@ def flat_tops(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
     run = equal & np.roll(equal, -1)  # a middle of three
     run[-1:] = False
     run |= np.roll(run, 1) | np.roll(run, -1)
-    near = large >= 0.8 * _spread(_maxima(large, rate), rate, len(sound))
+    near = large >= 0.8 * np.repeat(_maxima(large, rate), rate)[: len(sound)]
     hits = run & near & (large > 0.02)
     return _per(hits.astype(np.float32), size)
 
@@ -221,12 +220,9 @@ def steps(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
 
 
 def _maxima(large: Samples, rate: int) -> Samples:
+    """The largest of each second."""
     padded = np.pad(large, (0, -len(large) % rate))
     return padded.reshape(-1, rate).max(1)
-
-
-def _spread(values: Samples, size: int, length: int) -> Samples:
-    return np.repeat(values, size)[:length]
 
 
 def _per(values: Samples, size: int) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,8 +100,8 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
     """Does what was planned, or what is left of it."""
     before = _before(plan, overwrite=overwrite)
     with writable(plan.folder.parent, plan.work, option="--voices-dir"), lock(plan.work):
-        for left in (*plan.work.glob(TEMPORARY), *plan.folder.parent.glob(f".{plan.name}.tmp-????????")):
-            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed
+        for left in (*plan.work.glob(TEMPORARY), *plan.folder.parent.glob(f".{escape(plan.name)}.tmp-????????")):
+            left.unlink() if left.is_file() else shutil.rmtree(left)  # of a run that was killed
         given = {source.sha256: source for source in plan.sources}
         sources = [*_earlier(plan, before, given), *given.values()]
         key = _key(plan, sources)
@@ -112,7 +113,7 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
         errors: list[DifftoolError] = []
 
         def steps() -> Iterator[None]:
-            for number, source in enumerate(sources):
+            for source in sources:
                 reached = 0
                 try:
                     for share in stages.run(plan, source, seconds):
@@ -123,7 +124,7 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
                 except DifftoolError as error:
                     if error.code != Exit.FILE:
                         raise
-                    failed[str(sources[number].path)] = error.message
+                    failed[str(source.path)] = error.message
                     errors.append(error)
                 for _ in range(100 - reached):
                     yield
@@ -295,7 +296,7 @@ def _written(
 
 
 def _one(source: Source, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
-    return {"source": source.path.name, "sha256": source.sha256, **take, "folder": found.folder}
+    return {"source": source.path.name, **take, "folder": found.folder}
 
 
 def _plainly(take: Mapping[str, Any]) -> dict[str, Any]:

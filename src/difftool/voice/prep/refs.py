@@ -38,8 +38,8 @@ class Reference(NamedTuple):
     score: float
 
 
-def choose(clips: Sequence[Mapping[str, Any]], paths: Sequence[Path], count: int = COUNT) -> list[Reference]:
-    """The best stretches of clips, best first. A clip tells its source, start and figures."""
+def choose(clips: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> list[Reference]:
+    """The best COUNT stretches of clips, best first. A clip tells its source, start and figures."""
     found = sorted((_best(k, clip, path) for k, (clip, path) in enumerate(zip(clips, paths, strict=True))), key=_rank)
     chosen: list[Reference] = []
     for apart in (APART, 0.0):
@@ -49,7 +49,7 @@ def choose(clips: Sequence[Mapping[str, Any]], paths: Sequence[Path], count: int
                 and abs(clips[one.clip]["start"] - clips[other.clip]["start"]) < apart
                 for other in chosen
             )
-            if len(chosen) < count and one not in chosen and not near:
+            if len(chosen) < COUNT and one not in chosen and not near:
                 chosen.append(one)
     return sorted(chosen, key=_rank)
 
