@@ -8,8 +8,6 @@ Pure mathematics on tensors: nothing here knows a file, a picture or a voice. Le
 torch, so a command line can name every sampler at once; `noise`, `objective` and `ema` do, and come on first use.
 """
 
-# ruff: noqa: F401
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

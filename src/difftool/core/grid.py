@@ -57,10 +57,9 @@ def _openai(span: Span) -> list[Level]:
 
 
 def _ddim(span: Span) -> list[Level]:
-    for stride in range(1, len(span.indices()) + 1):
-        if len(span.indices()[::stride]) == span.n:
-            return span.at(span.indices()[::stride][::-1])
-    raise ValueError(f"no whole stride through {len(span.indices())} levels visits {span.n} of them")
+    rows = [row for k in range(1, len(span.indices()) + 1) if len(row := span.indices()[::k]) == span.n]
+    require(bool(rows), f"no whole stride through {len(span.indices())} levels visits {span.n} of them")
+    return span.at(rows[0][::-1])
 
 
 def _ays(span: Span, table: Sequence[float]) -> list[Level]:
@@ -79,14 +78,8 @@ def _epss(span: Span) -> list[Level]:
 AYS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
 AYS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.38, 0.234, 0.113, 0.029)
 AYS_SVD = (700, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
-EPSS = {
-    5: (0, 2, 4, 8, 16),
-    6: (0, 2, 4, 6, 8, 16),
-    7: (0, 2, 4, 6, 8, 16, 24),
-    10: (0, 2, 4, 6, 8, 12, 16, 20, 24, 28),
-    12: (0, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28),
-    16: (*range(9), 10, 12, 14, 16, 20, 24, 28),
-}
+EPSS = {5: (0, 2, 4, 8, 16), 6: (0, 2, 4, 6, 8, 16), 7: (0, 2, 4, 6, 8, 16, 24), 10: (0, 2, 4, 6, 8, *range(12, 32, 4))}
+EPSS |= {12: (*range(0, 16, 2), *range(16, 32, 4)), 16: (*range(9), 10, 12, 14, *range(16, 32, 4))}
 SPACINGS: dict[str, Callable[[Span], list[Level]]] = {
     # equal steps of the clock from the noisiest level down, the clean end excluded (Lin et al. 2023, arXiv:2305.08891)
     "trailing": lambda span: span.at([span.top - i * span.whole / span.n for i in range(span.n)], rounds=True),

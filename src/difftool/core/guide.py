@@ -41,9 +41,8 @@ def cfg(
     return predict
 
 
-def autoguide(good: Predict, bad: Predict, scale: Scale) -> Predict:
-    """Guidance of a model by a worse version of itself, with `cfg`'s formula (Karras et al. 2024, arXiv:2406.02507)."""
-    return cfg(good, bad, scale)
+autoguide = cfg
+"""Guidance of a model by a worse version of itself, in the same words (Karras et al. 2024, arXiv:2406.02507)."""
 
 
 def clip(predict: Predict, lo: float = -1.0, hi: float = 1.0) -> Predict:

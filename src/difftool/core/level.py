@@ -32,9 +32,8 @@ class Level(NamedTuple):
     @property
     def lam(self) -> float:
         """log(alpha / sigma), half the log signal-to-noise ratio, -inf to +inf. Float levels only."""
-        if self.alpha == 0:
-            return -math.inf
-        return math.inf if self.sigma == 0 else math.log(self.alpha / self.sigma)
+        ends = -math.inf if self.alpha == 0 else math.inf
+        return math.log(self.alpha / self.sigma) if self.alpha and self.sigma else ends
 
 
 CLEAN = Level(0.0, 1.0, 0.0)
@@ -91,8 +90,7 @@ def require(fine: bool, what: str) -> None:
 
 
 class DiscreteVP:
-    """A variance-preserving path of T levels, as DDPM-type networks know it: ``u`` is the index, 0 to T - 1, and lam is
-    straight between two of them."""
+    """A variance-preserving path of T levels, as of DDPM: ``u`` is the index, 0 to T - 1, lam straight between two."""
 
     lo, clean, discrete, chart, spacing = 0.0, -1.0, True, 0.0, "trailing"
 
@@ -153,8 +151,7 @@ class Flow:
 
 
 def dynamic_shift(tokens: int, low: float = 0.5, high: float = 1.15) -> float:
-    """The `shift` of a `Flow` for a picture of so many tokens: e^mu, mu straight from `low` at 256 to `high` at 4,096
-    (the rule of FLUX.1)."""
+    """FLUX.1's `shift` of a `Flow` for so many tokens: e^mu, mu straight from `low` at 256 to `high` at 4,096."""
     return math.exp(low + (high - low) * (tokens - 256) / (4096 - 256))
 
 

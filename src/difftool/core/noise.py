@@ -1,8 +1,7 @@
 """Noise by address: a draw depends only on (seed, step, stage) and the place in the item.
 
-Every number is computed from its address by the counter-based generator Philox4x32-10 (Salmon et al. 2011, "Parallel
-random numbers: as easy as 1, 2, 3"): batch size, order, device and number of processes cannot change it, and a run goes
-on anywhere. The integers are equal everywhere; the Gaussians to float rounding.
+The counter-based Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") makes numbers of
+addresses: batch, order, device and processes cannot change them. Integers are equal everywhere, Gaussians to rounding.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ NOISE, TIMES, DROP = 0, 1, 2
 
 
 def times(seed: int, start: int, n: int, *, stratified: bool = True) -> list[float]:
-    """`n` times in (0, 1] for the pictures numbered from `start`: one in each of n equal strata, in rising order
-    (Kingma et al. 2021, arXiv:2107.00630, appendix I.1; data come in random order), or independent ones."""
+    """`n` times in (0, 1] for the pictures numbered from `start`: independent ones, or one in each of n equal strata,
+    rising, as data come in random order (Kingma et al. 2021, arXiv:2107.00630, appendix I.1)."""
     jitter = uniform(keys([seed] * n), torch.arange(start, start + n), TIMES, 1)[:, 0].tolist()
     return [(k + u) / n for k, u in enumerate(jitter)] if stratified else jitter
 
@@ -43,9 +43,7 @@ DENSITIES: dict[str, Callable[..., Density]] = {
     # log(sigma / alpha) is normal (Karras et al. 2022, arXiv:2206.00364, table 1, for data of deviation 0.5)
     "log_normal": lambda mean=-1.2, std=1.2: lambda path, time: path.at(-mean - std * _normal(time)),
     # log(u / (1 - u)) is normal, u the share of the path's clock (Esser et al. 2024, arXiv:2403.03206, eq. 19)
-    "logit_normal": lambda mean=0.0, std=1.0: (
-        lambda path, time: even(path, 1 / (1 + math.exp(-mean - std * _normal(time))))
-    ),
+    "logit_normal": lambda mean=0.0, std=1.0: lambda path, u: even(path, 1 / (1 + math.exp(-mean - std * _normal(u)))),
 }
 """Where a time in (0, 1] lies on a path; `DENSITIES[name](...)` is one for `training_level`."""
 
@@ -53,8 +51,7 @@ DENSITIES: dict[str, Callable[..., Density]] = {
 def training_level(
     path: Path, times: Sequence[float], ndim: int, device: Device = "cpu", density: Density = even
 ) -> Level:
-    """The levels to which `density` sends `times`, as one of tensors (B, 1, ..., 1), float32, for states of `ndim`
-    dimensions."""
+    """The levels to which `density` sends `times`, as one of float32 tensors (B, 1, ..., 1) of `ndim` dimensions."""
     table = torch.tensor([density(path, time) for time in times], dtype=torch.float32).to(device)  # (B, 3)
     return Level(*(column.reshape(-1, *[1] * (ndim - 1)) for column in table.unbind(1)))
 
@@ -71,12 +68,33 @@ WEIGHTS: dict[str, Callable[..., Weight]] = {
 
 
 def loss(
-    net: Net, target: Target, x0: Tensor, level: Level, eps: Tensor, *, weight: Weight | None = None, cond: Cond = None
+    net: Net,
+    target: Target,
+    x0: Tensor,
+    level: Level,
+    eps: Tensor,
+    *,
+    weight: Weight | None = None,
+    to: Level | None = None,
+    cond: Cond = None,
 ) -> Tensor:
     """The mean square error of each item's net(alpha x0 + sigma eps) against a eps + b x0, (B,). `weight` says what the
     error of x0 counts, whatever the network predicts, which errs by (a alpha - b sigma) / sigma as much; None is plain,
-    1 for the error of the network itself."""
+    1 for the error of the network itself. With the levels `to` which DDPM's steps would lead, the network returns twice
+    the channels, the second half for the `bound`: the hybrid loss (arXiv:2102.09672, eq. 16, 0.001 of 1,000 steps)."""
     a, b = target(level)
-    out = net(level.alpha * x0 + level.sigma * eps, level.t.flatten(), **(cond or {}))
-    counts = 1.0 if weight is None else weight(level) * (level.sigma / (a * level.alpha - b * level.sigma)) ** 2
-    return (counts * (out - (a * eps + b * x0)).square()).flatten(1).mean(1)
+    x, delta, extra = level.alpha * x0 + level.sigma * eps, a * level.alpha - b * level.sigma, 0.0
+    out = net(x, level.t.flatten(), **(cond or {}))
+    if to is not None:
+        out, spread = out.chunk(2, dim=1)
+        extra = bound(spread, x0 - (a * x - level.sigma * out.detach()) / delta, level, to)
+    counts = 1.0 if weight is None else weight(level) * (level.sigma / delta) ** 2
+    return (counts * (out - (a * eps + b * x0)).square() + extra).flatten(1).mean(1)
+
+
+def bound(spread: Tensor, error: Tensor, level: Level, to: Level) -> Tensor:
+    """Bits by which DDPM's step misses the true one, with an `error` in x0 and a variance (spread + 1) / 2 of the way
+    from small to large: the KL divergence (arXiv:2102.09672, eq. 4, 15), 0 where it leads to clean data."""
+    wide = torch.where(to.sigma > 0, torch.log(level.sigma / to.sigma), 0.0) * (spread + 1)
+    miss = torch.where(to.sigma > 0, to.snr - level.snr, 0.0) * error.square()
+    return (wide + (1 + miss) * torch.exp(-wide) - 1) / (2 * math.log(2))

@@ -50,8 +50,7 @@ def edm_scale(sigma_data: float = 0.5) -> Callable[[Level], Scalar]:
 
 
 def EDM(sigma_data: float = 0.5) -> Target:
-    """(x0 - c_skip * x) / c_out (Karras et al. 2022, arXiv:2206.00364, table 1), on a path of any alpha. The network is
-    fed x times `edm_scale`."""
+    """(x0 - c_skip * x) / c_out (Karras et al. 2022, table 1), on any path. The network is fed x times `edm_scale`."""
     scale = edm_scale(sigma_data)
     return lambda level: (-sigma_data * level.alpha * scale(level), level.sigma / sigma_data * scale(level))
 
@@ -80,8 +79,7 @@ def denoiser(
         if delta == 0:
             name = next((name for name, known in TARGETS.items() if known is target), "target")
             raise ValueError(f"a prediction of {name} says nothing about the data at alpha = {level.alpha:g}")
-        t = x.new_full((x.shape[0],), level.t)  # half precision does not know 999
-        fed = x if scale is None else x * scale(level)
+        fed, t = x if scale is None else x * scale(level), x.new_full((x.shape[0],), level.t)  # halves know no 999
         out, spread = net(fed if dtype is None else fed.to(dtype), t, **(cond or {})), None
         if learned_range:
             out, spread = out.chunk(2, dim=1)

@@ -1,9 +1,8 @@
-"""Solvers: from noise to data along a grid of levels.
+"""Solvers: from noise to data along a grid of levels, as generators: ``for state in solver(predict, x, levels, ...)``.
 
-A solver is a generator: ``for state in solver(predict, x, levels, ...)``. It calls nothing back; what it needs of the
-past travels in the `State` it yields, so a run goes on from any state. `x` is the start, of any shape, at levels[0], or
-a `State`; `noise(i, j)` gives unit noise of x's shape for stage j of step i, `path` makes levels between two of the
-grid: ValueError is raised where one of them is needed and missing. The step to clean data draws no noise.
+They call nothing back. What they need of the past travels in the `State`, so a run goes on from any. `x` is a start at
+levels[0], or a `State`; `noise(i, j)` gives unit noise of x's shape for stage j of step i, `path` levels between two of
+the grid: ValueError where one of them is needed and missing. The step to clean data draws no noise.
 """
 
 from __future__ import annotations
@@ -292,8 +291,7 @@ def _sum(terms: Terms) -> Tensor:
 
 
 def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Level:
-    """The level midway in log(sigma / alpha); with `clock`, or from pure noise on, midway in the index of a discrete
-    path or in sigma / (alpha + sigma)."""
+    """The level midway in lam; with `clock`, or from pure noise on, in a discrete index or sigma / (alpha + sigma)."""
     way: Path = _need(path, "path")
     if p.alpha and not clock:
         return way.at((p.lam + q.lam) / 2)
