@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
-from difftool.pictures import GAP, grid, parameters, plot_loss, read_png, to_pixels, write_png
+from difftool.pictures import GAP, grid, parameters, plot_curves, plot_points, read_png, to_pixels, write_png
 
 # how the AUTOMATIC1111 web UI takes its line of parameters apart
 A1111 = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -105,6 +105,17 @@ def test_a_cut_off_picture(tmp_path: Path) -> None:
 
 def test_plot(tmp_path: Path) -> None:
     for losses in ([], [0.5], [1.0 / k for k in range(1, 200)]):
-        plot_loss(tmp_path / "loss.png", list(range(len(losses))), losses, "a run")
-        with Image.open(tmp_path / "loss.png") as image:
-            assert image.size == (960, 540)
+        curve = {"training": (list(range(len(losses))), losses)}
+        for panels in ({"loss": curve}, {"loss": curve, "loss by noise": curve}):
+            plot_curves(tmp_path / "loss.png", panels, "a run")
+            with Image.open(tmp_path / "loss.png") as image:
+                assert image.size == (960, 120 * (0.6 + 3.6 * len(panels)))
+
+
+def test_points_lie_where_they_are_and_are_darker_where_more_lie() -> None:
+    points = np.array([[0, 0], [255, 0], [255, 0], [128, 255]], dtype=np.uint8).reshape(-1, 1, 1, 2)
+    plot = plot_points(points)
+    assert plot.shape == (512, 512, 3)
+    shades = [int(plot[row, column].sum()) for row, column in ((511, 0), (511, 511), (0, 256), (200, 200))]
+    assert shades[3] == 3 * 255
+    assert shades[1] < shades[0] == shades[2] < shades[3]

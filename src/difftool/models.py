@@ -18,6 +18,7 @@ from .core.level import DiscreteVP, Flow, Karras, Level, Path, betas
 from .core.predict import TARGETS, Target, edm_scale
 from .errors import DifftoolError, Exit, is_out_of_memory, nearest
 from .files import expanded, load_tensors, read_json, save_tensors, write_json
+from .nets.mlp import MLP
 from .nets.unet import UNet
 
 ASSETS = FilePath(__file__).parent / "assets"
@@ -109,10 +110,12 @@ MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, Arithmet
 
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
-    """The network of a config: ``{"type": "unet", ...}`` with the arguments of `UNet`."""
-    if config["type"] != "unet":
+    """The network of a config: ``{"type": "unet", ...}`` with the arguments of `UNet`, or ``mlp`` with those of
+    `MLP`."""
+    kinds: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
+    if config["type"] not in kinds:
         raise ValueError(f"unknown type of network {config['type']!r}")
-    return UNet(**{key: value for key, value in config.items() if key != "type"})
+    return kinds[config["type"]](**{key: value for key, value in config.items() if key != "type"})
 
 
 def build_path(config: Mapping[str, Any]) -> Path:
@@ -180,6 +183,7 @@ def _open_own(folder: FilePath, source: str) -> Model:
         # a network that always saw its label knows nothing of "any"
         any_label=bool(config["classes"]) and config.get("train", {}).get("label_dropout", 1) > 0,
         clip=True,
+        variance="learned" if config["net"].get("learned_range") else "small",
         scale=edm_scale() if config["target"] == "edm" else None,
     )
 

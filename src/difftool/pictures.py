@@ -48,6 +48,16 @@ def grid(pixels: Pixels, columns: int | None = None) -> Pixels:
     return sheet
 
 
+def points(pixels: Pixels) -> bool:
+    """Whether pictures (N, H, W, C) are points of the plane: one pixel of two values."""
+    return pixels.shape[1:] == (1, 1, 2)
+
+
+def sheet(pixels: Pixels, columns: int | None = None) -> Pixels:
+    """Pictures as a `grid`, points in a scatter plot."""
+    return plot_points(pixels) if points(pixels) else grid(pixels, columns)
+
+
 def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = None) -> None:
     """Writes one picture (H, W, C), with its manifest in a `difftool` chunk and in the `parameters` form other tools
     read."""
@@ -159,23 +169,43 @@ def plot_compared(
         figure.suptitle(title, fontsize=10, parse_math=False)
 
 
-def plot_loss(path: Path, images: Sequence[float], losses: Sequence[float], title: str) -> None:
-    """A PNG of the training loss against the pictures seen, with the raw values behind their running mean."""
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], title: str) -> None:
+    """A PNG of panels one below the other, each with curves of (pictures seen, value) by name, the raw values of long
+    ones behind their running mean."""
     from matplotlib.ticker import EngFormatter
 
-    with _figure(path, 8, 4.5) as figure:
-        axes = figure.add_subplot()
-        if losses:
-            window = np.ones(max(len(losses) // 20, 1))
-            mean = np.convolve(losses, window, "same") / np.convolve(np.ones(len(losses)), window, "same")
-            axes.plot(images, losses, color="0.8", linewidth=1, label="each log line")
-            axes.plot(images, mean, color="tab:blue", label=f"mean of {len(window)}")
-            axes.legend()
-        axes.set(xlabel="pictures seen", ylabel="loss")
-        axes.xaxis.set_major_formatter(EngFormatter())
-        axes.set_title(title, parse_math=False)
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
+    with _figure(path, 8, 3.6 * len(panels) + 0.6) as figure:
+        for place, (name, curves) in enumerate(panels.items(), 1):
+            axes = figure.add_subplot(len(panels), 1, place)
+            for k, (label, (x, y)) in enumerate(curves.items()):
+                colour = f"C{k}"
+                window = np.ones(max(len(y) // 20, 1))
+                if len(y):
+                    mean = np.convolve(y, window, "same") / np.convolve(np.ones(len(y)), window, "same")
+                    axes.plot(x, y, color=colour, linewidth=1, alpha=0.25)
+                    axes.plot(x, mean, color=colour, label=label)
+            if any(len(y) for _, y in curves.values()):
+                axes.legend()
+            axes.set(xlabel="pictures seen", ylabel=name)
+            axes.xaxis.set_major_formatter(EngFormatter())
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+        figure.suptitle(title, parse_math=False)
+
+
+def plot_points(points: Pixels) -> Pixels:
+    """A scatter plot (H, W, 3) of points (N, 1, 1, 2) whose values 0 to 255 lie evenly over the picture, y upwards;
+    where more points lie it is darker."""
+    side = 2 * 256
+    count = np.zeros((side, side), dtype=np.float32)
+    x, y = points[:, 0, 0, 0].astype(int) * 2, (255 - points[:, 0, 0, 1].astype(int)) * 2
+    for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        np.add.at(count, (y + a, x + b), 1.0)
+    shade = np.where(count > 0, 0.35 + 0.65 * count / max(float(count.max()), 1.0), 0.0)[..., None]
+    return (255 * (1 - shade) + np.array([31, 78, 160]) * shade).round().astype(np.uint8)
 
 
 @contextmanager

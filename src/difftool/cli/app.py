@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from .. import processes
 from ..errors import MEANING, DifftoolError, Exit, is_out_of_memory, nearest
 from ..files import expanded
 from ..signals import Terminated, sigterm_raises
@@ -38,9 +39,11 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     # for errors in the command line itself, which come before its flags are read
     console = Console(json=_asked("json", args), debug=_asked("debug", args))
+    well = False
     try:
         with sigterm_raises() as stop:
             code = _root(table).main(args, prog_name="difftool", standalone_mode=False, obj=console)
+            well = True
         if code == Exit.INTERRUPTED:  # while the command line was still being read
             return console.error(_stopped(stop.code or Exit.INTERRUPTED))
         return code if isinstance(code, int) else Exit.DONE
@@ -58,6 +61,7 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
         told.__cause__ = error
         return console.error(told)
     finally:
+        processes.end(well=well)
         console.release()
 
 
@@ -67,7 +71,12 @@ def entry() -> None:
         if getattr(sys, name) is None:  # closed by whoever called
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
-    sys.exit(main())
+    code = main()
+    if processes.count() > 1:  # gloo's threads may abort a process that ends in the usual way
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 class LazyGroup(typer.core.TyperGroup):

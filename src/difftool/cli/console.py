@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
+from .. import processes
 from ..errors import DifftoolError
 from ..files import run_id
 
@@ -71,7 +72,9 @@ class Console:
         log.handlers, log.propagate = [], True
 
     def say(self, line: str) -> None:
-        """A line to stderr; off a terminal with the time."""
+        """A line to stderr; off a terminal with the time. Of several processes the first one speaks for all."""
+        if processes.rank():
+            return
         if self.terminal:
             self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
         else:
@@ -84,11 +87,13 @@ class Console:
 
     def track(self, items: Iterable[Any], total: int, what: str = "") -> Iterable[Any]:
         """Passes `items` on and shows how far they are: a bar on a terminal, a line now and then elsewhere."""
-        if self.quiet:
+        if self.quiet or processes.rank():
             return items
         return self._bar(items, total, what) if self.terminal else self._lines(items, total, what)
 
     def result(self, result: Result) -> None:
+        if processes.rank():
+            return
         if self.json:
             self._print_json(result.data, None)
             return
@@ -99,6 +104,8 @@ class Console:
         """Two lines on stderr (and the object on stdout with --json); returns the exit code."""
         if self._progress is not None:
             self._progress.stop()
+        if processes.rank() and error.__cause__ is None:  # the first one says it too
+            return int(error.code)
         if self.debug:
             traceback.print_exception(error, file=sys.stderr)
         _write(sys.stderr, f"error: {_line(error.message)}\nhint: {_line(error.hint)}")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .. import processes
 from ..errors import DifftoolError, Exit
 from ..files import default_dir, unused, writable
 from .console import Console, Result
@@ -80,15 +81,21 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
     import numpy as np
 
     from ..image.pixels import columns, draw
-    from ..pictures import grid, strip, write_gif, write_png
+    from ..pictures import grid, points, sheet, strip, write_gif, write_png
 
     loaded = time.monotonic()
+    frames = FRAMES if to.way else 0
+    if processes.rank():  # the first process writes what all drew
+        return draw(plan, only=only, frames=frames), Result({}, [], [])
     with writable(to.singles[0].parent):
-        frames = FRAMES if to.way else 0
         drawn = draw(plan, only=only, track=console.track, name=console.run_id, frames=frames)
         sampled = time.monotonic()
         outputs = []
-        for pixels, item, path in zip(drawn.pixels, drawn.items, to.singles, strict=True):
+        plane = points(drawn.pixels)
+        if plane:
+            to = Places([], to.grid or to.singles[0], to.way)
+            outputs = [{"path": str(to.grid), **drawn.items[0]}]
+        for pixels, item, path in () if plane else zip(drawn.pixels, drawn.items, to.singles, strict=True):
             write_png(path, pixels, {**drawn.manifest, "item": item})
             height, width, _ = pixels.shape
             outputs.append({"path": str(path), **item, "width": width, "height": height})
@@ -97,10 +104,11 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
             few = [drawn.way[k] for k in sorted({round(k * last / (COLUMNS - 1)) for k in range(COLUMNS)})]
             shown = range(min(ROWS, len(few[0].state)))
             moments = [np.stack([part[k] for k in shown for part in (at.state, at.estimate)]) for at in few]
-            write_png(to.way[0], strip(moments), {**drawn.manifest, "command": "sample --trajectory"})
-            write_gif(to.way[1], [grid(at.state, columns(drawn)) for at in drawn.way])
+            seen = grid(np.stack([sheet(at.state) for at in few]), len(few)) if plane else strip(moments)
+            write_png(to.way[0], seen, {**drawn.manifest, "command": "sample --trajectory"})
+            write_gif(to.way[1], [sheet(at.state, columns(drawn)) for at in drawn.way])
         if to.grid is not None:
-            write_png(to.grid, grid(drawn.pixels, columns(drawn)), drawn.manifest)
+            write_png(to.grid, sheet(drawn.pixels, columns(drawn)), drawn.manifest)
     ended = time.monotonic()
     spans = {"load": (console.began, loaded), "sample": (loaded, sampled), "save": (sampled, ended)}
     timing = {name: round(end - begin, 3) for name, (begin, end) in {**spans, "total": (console.began, ended)}.items()}
@@ -116,8 +124,8 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
     }
     seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
     how = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}, seed {seeds}"
-    summary = [f"{_pictures(outputs)} of {model['name']} in {timing['total']:.1f} s ({how})", str(to.all[-1])]
-    if to.grid:
+    summary = [f"{_pictures(drawn.items)} of {model['name']} in {timing['total']:.1f} s ({how})", str(to.all[-1])]
+    if to.grid and to.singles:
         summary.append(f"singles: {to.singles[0]} ...")
     if to.way:
         summary.append(f"the way there, each state above what the network sees in it: {to.way[0]}, {to.way[1]}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
+from .. import processes
 from ..core.guide import cfg, clip
 from ..core.noise import START, Noise
 from ..core.predict import denoiser
@@ -84,9 +85,13 @@ def draw(
     matrix product has its size again, and the pixels are the same to the last bit. `name` is the run's in the
     manifest; `frames` (at least 2) asks for so many, evenly spread, of the way of the first batch."""
     size = plan.settings["batch_size"]
+    mine = only
+    if processes.count() > 1:  # each draws its share of the batches
+        every = batches(plan, size, only)
+        mine = [k for batch in every[processes.rank() :: processes.count()] for k in batch if only is None or k in only]
     while True:
         try:
-            pixels, items, way = _drawn(plan, size, only, track, frames)
+            pixels, items, way = _drawn(plan, size, mine, track, frames)
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -96,6 +101,10 @@ def draw(
                     Exit.MEMORY, "one picture does not fit in memory", "try --dtype bf16, or take a machine with more"
                 ) from error
             size //= 2
+    parts = processes.gathered((pixels, items, way))
+    pixels, items = np.concatenate([part[0] for part in parts]), [item for part in parts for item in part[1]]
+    order = sorted(range(len(items)), key=lambda k: items[k]["index"])
+    pixels, items, way = pixels[order], [items[k] for k in order], parts[0][2]
     model = plan.model
     note = manifest("sample", name or run_id(), {**plan.settings, "batch_size": size}, plan.model.packages)
     note["model"] = {
@@ -188,7 +197,8 @@ def _drawn(
             kept = [k for k in batch if only is None or k in only]
             done.append(to_pixels(state.x)[[k - batch.start for k in kept]])
             items += [{"index": k, "seed": plan.settings["seed"] + k, "label": plan.labels[k]} for k in kept]
-    return np.concatenate(done), items, way
+    nothing = np.zeros((0, *plan.model.shape[1:], plan.model.shape[0]), dtype=np.uint8)
+    return np.concatenate([nothing, *done]), items, way
 
 
 def _frame(state: State) -> Frame:

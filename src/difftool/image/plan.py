@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .. import sampling
+from .. import processes, sampling
 from ..device import choose, name_of
 from ..errors import DifftoolError, Exit, unknown
 from ..models import Model, open_model
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 
 
 def plan(
-    model: str | Path | None = None,
+    model: str | Path | Model | None = None,
     *,
     sampler: str = "ddim",
     steps: int | None = None,
@@ -60,7 +60,7 @@ def plan(
     dtype: str = "auto",
     threads: int | None = None,
 ) -> Plan:
-    """Opens the model and checks the settings of `sample`, without drawing."""
+    """Opens the model, unless it is open, and checks the settings of `sample`, without drawing."""
     if not abs(guidance) <= 1e30:
         raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance for 1")
     for name, value in (("count", count), ("batch size", batch_size)):
@@ -68,7 +68,8 @@ def plan(
             what = f"{name} must be at least 1 and at most {MOST:,}, not {value}"
             raise DifftoolError(Exit.USAGE, what, "see difftool sample --help")
     where, number = choose(device, dtype, threads)
-    opened = open_model(model, where, number)
+    where = processes.begin(where)
+    opened = model if isinstance(model, Model) else open_model(model, where, number)
     labels = read_labels(label, opened, count)
     if guidance != 1 and not (opened.any_label and None not in labels):
         unknown_any = bool(opened.classes) and not opened.any_label
@@ -80,7 +81,7 @@ def plan(
     if a * first.alpha == b * first.sigma:
         what = f"{opened.name} predicts the noise, which says nothing at pure noise, where {way.schedule} starts"
         raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
-    fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS))
+    fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS, -(-count // processes.count())))
     settings = {
         "model": opened.source,
         **way.settings,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 GROUPS = 8
 
@@ -21,6 +23,31 @@ def time_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
+class Dropout(nn.Dropout):
+    """Dropout that draws, once it is `numbered`, by address: then a row's mask hangs on no other row at hand."""
+
+    draws: tuple[int, range, int] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        if self.draws is None or not self.training or not self.p:
+            return super().forward(x)
+        return x * self._mask(x)  # pyright: ignore
+
+    @torch.compiler.disable  # pyright: ignore[reportArgumentType]
+    def _mask(self, x: Tensor) -> Any:
+        assert self.draws is not None
+        seed, rows, total = self.draws
+        generator = torch.Generator(x.device).manual_seed(seed)
+        whole = x.new_empty((total, *x.shape[1:])).bernoulli_(1 - self.p, generator=generator)
+        return whole[rows.start : rows.stop] / (1 - self.p)
+
+
+def number_dropout(net: nn.Module, seed: int, step: int, rows: range, total: int) -> None:
+    """Tells every `Dropout` of a network which `rows` of a batch of `total`, at which step, come next."""
+    for k, module in enumerate(module for module in net.modules() if isinstance(module, Dropout)):
+        module.draws = ((seed * 1_000_003 + step) * 1_009 + k) % 2**63, rows, total
+
+
 class ResBlock(nn.Module):
     """Two 3x3 convolutions around a residual; the embedding scales and shifts the second norm (AdaGN)."""
 
@@ -30,7 +57,7 @@ class ResBlock(nn.Module):
         self.conv1 = nn.Conv2d(inp, out, 3, padding=1)
         self.emb = nn.Linear(emb, 2 * out)
         self.norm2 = nn.GroupNorm(GROUPS, out, affine=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = _zero(nn.Conv2d(out, out, 3, padding=1))
         self.skip = nn.Conv2d(inp, out, 1) if inp != out else nn.Identity()
 
@@ -73,8 +100,12 @@ class UNet(nn.Module):
     `width` times each of `mults` are the channels of the levels, from the full size down; `blocks` residual blocks
     stand on each level, and `attention` names the levels (0 is the full size) that also attend. With `classes`, a
     label (B,) in 0 .. classes steers the picture, `classes` itself (and no label at all) meaning "any": the condition
-    of classifier-free guidance (Ho & Salimans 2022), learned by replacing some labels by it in training.
+    of classifier-free guidance (Ho & Salimans 2022), learned by replacing some labels by it in training. With
+    `learned_range` it returns twice the channels, the second half for the variance (Nichol & Dhariwal 2021). Where
+    `checkpointing` is set, the way back computes the stages anew instead of keeping what was in between.
     """
+
+    checkpointing = False
 
     def __init__(
         self,
@@ -85,6 +116,7 @@ class UNet(nn.Module):
         attention: Sequence[int] = (),
         classes: int = 0,
         dropout: float = 0.0,
+        learned_range: bool = False,
     ) -> None:
         """Raises ValueError where a size does not fit: 1 to 4 channels, a width that is a multiple of 8."""
         super().__init__()
@@ -124,7 +156,8 @@ class UNet(nn.Module):
             if level:
                 self.up.append(Stage([nn.Upsample(scale_factor=2), nn.Conv2d(now, now, 3, padding=1)]))
             self.joins += [True] * (blocks + 1) + [False] * (level > 0)
-        self.head = nn.Sequential(nn.GroupNorm(GROUPS, now), nn.SiLU(), _zero(nn.Conv2d(now, channels, 3, padding=1)))
+        out = channels * (2 if learned_range else 1)
+        self.head = nn.Sequential(nn.GroupNorm(GROUPS, now), nn.SiLU(), _zero(nn.Conv2d(now, out, 3, padding=1)))
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         h, w = x.shape[-2:]
@@ -136,12 +169,18 @@ class UNet(nn.Module):
         x = self.stem(x)
         skips = [x]
         for stage in self.down:
-            x = stage(x, emb)
+            x = self._run(stage, x, emb)
             skips.append(x)
-        x = self.middle(x, emb)
+        x = self._run(self.middle, x, emb)
         for stage, joins in zip(self.up, self.joins, strict=True):
-            x = stage(torch.cat([x, skips.pop()], dim=1) if joins else x, emb)
+            x = self._run(stage, torch.cat([x, skips.pop()], dim=1) if joins else x, emb)
         return self.head(x)[..., :h, :w]
+
+    def _run(self, stage: nn.Module, x: Tensor, emb: Tensor) -> Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return stage(x, emb)
+        again: Any = checkpoint(stage, x, emb, use_reentrant=False)
+        return again
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:

@@ -1,0 +1,104 @@
+"""Several processes that do one run together, as torchrun or `accelerate launch` starts them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .errors import DifftoolError, Exit
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """The number of this process, from 0; 0 where there is one."""
+    return int(os.environ.get("RANK", 0)) if count() > 1 else 0
+
+
+def count() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def begin(device: torch.device) -> torch.device:
+    """Lets the processes find each other, and gives the device of this one: its own GPU where `device` is one."""
+    if count() == 1:
+        return device
+    from accelerate import PartialState
+
+    own: Any = PartialState(cpu=device.type == "cpu").device
+    return own if own.type == "cuda" else device  # it numbers CPUs too
+
+
+def end(*, well: bool) -> None:
+    """Takes leave of the others, where they had found each other; if all went well, once all have come here."""
+    if count() > 1 and "torch.distributed" in sys.modules:
+        import torch.distributed
+
+        if torch.distributed.is_initialized():
+            if well:
+                torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+
+
+def share(n: int) -> range:
+    """Which of `n` rows in a row are this process's."""
+    return range(n * rank() // count(), n * (rank() + 1) // count())
+
+
+def summed(x: Tensor) -> Tensor:
+    """`x`, in place, as the sum over all processes."""
+    if count() > 1:
+        import torch.distributed
+
+        torch.distributed.all_reduce(x)
+    return x
+
+
+def gathered(value: T) -> list[T]:
+    """What each process gave, in order, for all of them."""
+    if count() == 1:
+        return [value]
+    import torch.distributed
+
+    every: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(every, value)
+    return every
+
+
+def first(make: Callable[[], T]) -> T:
+    """What `make` gives, in all processes, once it was made by the first: the others find what that left on disk."""
+    if count() == 1:
+        return make()
+    made: list[T] = []
+    agreed(lambda: made.append(make()))
+    return made[0] if made else make()
+
+
+def agreed(make: Callable[[], T]) -> T:
+    """What `make` gives the first process, for all of them; what it raises there, all raise."""
+    if count() == 1:
+        return make()
+    import torch.distributed
+
+    told: list[Any] = [None, None]
+    failed: BaseException | None = None
+    if rank() == 0:
+        try:
+            told[0] = make()
+        except BaseException as error:  # the others wait for a word, whatever it is
+            failed = error
+            told[1] = (Exit.FAILED, str(error), "see above")
+            if isinstance(error, DifftoolError):
+                told[1] = (error.code, error.message, error.hint)
+    torch.distributed.broadcast_object_list(told)
+    made, wrong = told
+    if wrong is not None:
+        raise failed or DifftoolError(*wrong)
+    return made
