@@ -47,8 +47,46 @@ def test_from_pictures_to_pictures(difftool: Callable, pictures: Path, tmp_path:
 def test_the_digits_are_judged(difftool: Callable) -> None:
     told = difftool("train", "--images", "0.1k", "--batch-size", "50", "--json").json["data"]
     assert told["images"] == 100
-    assert set(told["quality"]) == {"c2st", "fd", "nearest", "legible", "exploded"}
+    assert set(told["quality"]) == {"c2st", "fd", "fd_features", "kid", "nearest", "legible", "exploded"}
     assert told["folder"].startswith("outputs/train/")
+
+
+def test_points_are_shown_in_a_plot(difftool: Callable, tmp_path: Path) -> None:
+    told = difftool("train", "moons", "--steps", 4, "--output-dir", "run", "--json").json["data"]
+    assert told["config"]["train"]["preset"] == "points"
+    for path in (told["outputs"][0]["path"], "drawn.png"):
+        if path == "drawn.png":
+            ended = difftool("sample", "run", "--count", 200, "--steps", 3, "-o", path)
+            assert ended.code == 0, ended.err
+        with Image.open(tmp_path / path) as image:
+            assert image.size == (512, 512)
+    assert len([*tmp_path.glob("*.png")]) == 1
+
+
+def test_a_full_disk(difftool: Callable, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint before stays, and the run goes on from it."""
+    inner, room = Path.write_bytes, [4]
+
+    def full(path: Path, data: bytes) -> int:
+        if ".tmp-" in path.name and "safetensors" in path.name:
+            room[0] -= 1
+            if room[0] < 0:
+                inner(path, data[: len(data) // 2])
+                raise OSError(28, "No space left on device", str(path))
+        return inner(path, data)
+
+    line = ["train", "data", "--steps", 8, "--batch-size", 2, "--save-every", 4, "--output-dir", "run"]
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        ended = difftool(*line)
+    assert ended.code == 1
+    assert "the disk is full" in ended.err
+    assert "Traceback" not in ended.err
+    assert not [path for path in (tmp_path / "run").iterdir() if ".tmp-" in path.name]
+    assert difftool(*line).code == 0
+    assert difftool(*line[:-1], "whole").code == 0
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole"))
+    assert one == two
 
 
 def test_dry_run(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
@@ -56,7 +94,7 @@ def test_dry_run(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert "6 pictures of 16x24x3: data in 2 classes" in ended.out
     assert "for 2 epochs" in ended.out
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "home"}  # with the pictures as they were decoded
 
 
 @pytest.mark.parametrize(
@@ -82,8 +120,8 @@ def test_dry_run(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
         (["data", "--save-every", "0"], 2, "--save-every"),
         (["--preset", "pictures"], 2, "no data of its own"),
         (["--size", "9x9"], 2, "8x8"),
-        (["nothing"], 4, "no folder"),
-        (["data/a/0.png"], 4, "is a file"),
+        (["nothing"], 4, "no file or folder"),
+        (["data/a/0.png"], 4, "is one picture"),
         (["empty"], 4, "no pictures"),
         ([""], 2, "empty name"),
         (["--data", ""], 2, "empty name"),

@@ -8,9 +8,21 @@ import pytest
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
-from difftool.train.data import digits, folder, load
+from difftool.train import data as module
+from difftool.train.data import Pictures, digits, load
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(module, "cache", lambda: place)
+    return place
+
+
+def folder(path: Path) -> Pictures:
+    return load(str(path))
 
 
 def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (12, 10), **save: object) -> Image.Image:
@@ -31,7 +43,7 @@ def test_digits_are_split_as_they_always_were() -> None:
     assert data.pixels.shape == (1297, 8, 8, 1)
     assert np.array_equal(np.round(data.pixels[:, :, :, 0] * (16 / 255)), whole.images[order[500:]])
     assert data.held_out is not None
-    assert np.array_equal(np.round(data.held_out[:, :, :, 0] * (16 / 255)), whole.images[order[:500]])
+    assert np.array_equal(np.round(data.held_out.pixels[:, :, :, 0] * (16 / 255)), whole.images[order[:500]])
     assert data.labels is not None
     assert np.array_equal(data.labels, whole.target[order[500:]])
 
@@ -155,11 +167,11 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "says"),
     [
-        ("nothing", Exit.FILE, "no folder"),
+        ("nothing", Exit.FILE, "no file or folder"),
         ("digit", Exit.FILE, "did you mean digits"),
-        ("file.png", Exit.FILE, "is a file"),
+        ("file.png", Exit.FILE, "is one picture"),
         ("empty", Exit.FILE, "no pictures"),
-        ("broken", Exit.FILE, "none of the 1 pictures"),
+        ("broken", Exit.FILE, "none of its 1 pictures"),
     ],
 )
 def test_nothing_to_learn_from(

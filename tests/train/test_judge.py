@@ -23,14 +23,17 @@ def test_anchors() -> None:
     data = digits()
     assert data.held_out is not None
     rng = np.random.RandomState(1)
-    real = judge(data.pixels[rng.permutation(1297)[:500]], data.held_out, data.pixels, data.tones)
+    real = judge(data.pixels[rng.permutation(1297)[:500]], data.held_out.pixels, data.pixels, data.tones)
     assert real.c2st == pytest.approx(0.5, abs=0.05)
     assert real.fd == pytest.approx(32, abs=2)
     assert real.nearest == 0
+    assert abs(real.kid) < 0.05
     assert real.exploded == 0
-    noise = judge(rng.randint(0, 256, (500, 8, 8, 1)).astype(np.uint8), data.held_out, data.pixels, data.tones)
+    noise = judge(rng.randint(0, 256, (500, 8, 8, 1)).astype(np.uint8), data.held_out.pixels, data.pixels, data.tones)
     assert noise.c2st > 0.99
     assert noise.fd > 2000
+    assert noise.fd_features > 50 * real.fd_features
+    assert noise.kid > 100 * abs(real.kid)
     assert noise.nearest > 1.5
     assert noise.exploded > 450  # on the whole a third brighter than digits can be
 
@@ -41,7 +44,7 @@ def test_fractions_do_not_give_drawn_pictures_away() -> None:
     assert data.held_out is not None
     rng = np.random.RandomState(1)
     shaken = data.pixels[rng.permutation(1297)[:500]].astype(int) + rng.randint(-5, 6, (500, 8, 8, 1))
-    found = judge(shaken.clip(0, 255).astype(np.uint8), data.held_out, data.pixels, data.tones)
+    found = judge(shaken.clip(0, 255).astype(np.uint8), data.held_out.pixels, data.pixels, data.tones)
     assert found.c2st == pytest.approx(0.5, abs=0.05)
 
 

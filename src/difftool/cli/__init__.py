@@ -5,6 +5,7 @@ from __future__ import annotations
 COMMANDS = {
     "train": ("difftool.cli.train:train", "Train a model on your pictures, or on handwritten digits."),
     "sample": ("difftool.cli.sample:sample", "Draw pictures from a model, or from the digits in the package."),
+    "eval": ("difftool.cli.evaluate:evaluate", "Measure a model against pictures it never saw."),
     "voice clone": ("difftool.cli.voice_clone:clone", "Say a text in a voice."),
     "voice prep": ("difftool.cli.voice_prep:prep", "Make a voice from recordings, and say what they are worth."),
     "voice consent": ("difftool.cli.voice_consent:consent", "Note that the owner of a voice agrees."),

@@ -10,9 +10,9 @@ import typer
 
 from ..files import default_dir
 from ..presets import family
-from ..train.recipe import AIMS
+from ..train.recipe import AIMS, BETAS, TIMES, WEIGHTINGS
 from .console import Console, Result
-from .options import OUTPUT, Device, DryRun, Dtype, Overwrite, Threads, count_of, one_of, size_of
+from .options import MACHINE, OUTPUT, Device, DryRun, Dtype, Overwrite, Threads, count_of, one_of, size_of
 
 if TYPE_CHECKING:
     from ..train.run import Trained
@@ -23,12 +23,31 @@ LENGTH, DATA, LEARNING = "Length (one of)", "Data", "Learning"
 def train(
     console: Console,
     folder: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A folder of pictures, or digits; none: the preset's own.")
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder, zip, .npz, .npy, .parquet, IDX or CIFAR file, hf:owner/name, digits, shapes, moons, "
+            "swiss_roll or eight_gaussians; none: the preset's own.",
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help="The same as DATA.", rich_help_panel=DATA)] = None,
     size: Annotated[
         str | None,
         typer.Option("--size", metavar="WxH", help="Cut and scale the pictures to this.", rich_help_panel=DATA),
+    ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            "--held-out",
+            help="Share kept back for judging (0.05, of 100 or more).",
+            min=0,
+            max=0.99,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Mirror every second picture.", show_default=False, rich_help_panel=DATA),
     ] = None,
     preset: Annotated[
         str | None,
@@ -63,8 +82,44 @@ def train(
         str | None,
         typer.Option(
             "--target",
-            help=f"What the network predicts: {', '.join(AIMS)}; flow also makes the path straight.",
+            help=f"What the network predicts: {', '.join(AIMS)}; flows and edm bring paths of their own.",
             callback=one_of("target", AIMS),
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    weight: Annotated[
+        str | None,
+        typer.Option(
+            "--weight",
+            help=f"What an error counts: {', '.join(WEIGHTINGS)}.",
+            callback=one_of("weight", WEIGHTINGS),
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            "--times",
+            help=f"Which noise is trained at: {', '.join(TIMES)}.",
+            callback=one_of("times", TIMES),
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    betas: Annotated[
+        str | None,
+        typer.Option(
+            "--betas",
+            help=f"The path of v, eps and x0: {', '.join(BETAS)}.",
+            callback=one_of("betas", BETAS),
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    learned_range: Annotated[
+        bool | None,
+        typer.Option(
+            "--learned-range/--no-learned-range",
+            help="Learn the variance of ddpm's steps too.",
+            show_default=False,
             rich_help_panel=LEARNING,
         ),
     ] = None,
@@ -105,6 +160,28 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option("--micro-batch", help="Pictures at once; found by itself.", min=1, rich_help_panel=MACHINE),
+    ] = None,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Compile the network: minutes at first, faster after that.",
+            show_default=False,
+            rich_help_panel=MACHINE,
+        ),
+    ] = False,
+    checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--checkpointing/--no-checkpointing",
+            help="Compute stages twice, for less memory.",
+            show_default=False,
+            rich_help_panel=MACHINE,
+        ),
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     threads: Threads = None,
@@ -118,6 +195,8 @@ def train(
     difftool train
 
     difftool train ~/pictures --minutes 60 --output-dir runs/mine
+
+    difftool train mnist/ --preset mnist --target eps --betas linear
     """
     wanted = size_of(size)
     to = output_dir or default_dir("train", console.run_id)
@@ -133,9 +212,18 @@ def train(
         batch_size=batch_size,
         lr=lr,
         target=target,
+        weight=weight,
+        times=times,
+        betas=betas,
+        learned_range=learned_range,
         label_dropout=label_dropout,
+        flip=flip,
+        held_out=held_out,
         size=wanted,
         seed=seed,
+        micro_batch=micro_batch,
+        compile=compile,
+        checkpointing=checkpointing,
         device=device,
         dtype=dtype,
         threads=threads,
@@ -162,8 +250,8 @@ def _told(done: Trained, seconds: float) -> Result:
 
     told = {
         "outputs": [{"path": str(done.grid), "seed": 0}],
-        **{key: str(getattr(done, key)) for key in ("folder", "plot")},
-        **{key: getattr(done, key) for key in ("images", "loss", "quality", "skipped", "finished_before")},
+        **{key: str(getattr(done, key)) for key in ("folder", "plot", "report")},
+        **{key: getattr(done, key) for key in ("images", "loss", "quality", "notes", "skipped", "finished_before")},
         "config": json.loads((done.folder / "config.json").read_text(encoding="utf-8")),
         "timing": {"total": round(seconds, 3)},
     }
@@ -177,12 +265,16 @@ def _told(done: Trained, seconds: float) -> Result:
         line += ", {legible:.0%} read as their label" if "legible" in done.quality else ""
         line += ", {exploded} exploded" if done.quality["exploded"] else ""
         summary.append(line.format(**done.quality))
+    summary += done.notes
     where = {
         "run": done.folder,
         "pictures": done.grid,
         "loss": done.plot,
+        "report": done.report,
         "next": f"difftool sample {shlex.quote(typed(done.folder))}",
     }
+    if "autoencoder" in told["config"]:
+        where["next"] = f"open {done.folder} as a Stable Diffusion folder"
     return Result(told, summary + [f"{what:9} {path}" for what, path in where.items()], [done.folder])
 
 
@@ -192,6 +284,13 @@ def _dry(config: dict[str, Any], finished: bool, to: Path, overwrite: bool) -> R
     from ..models import build_net
 
     recipe = config["train"]
+    if "autoencoder" in config:
+        found = recipe["data"]
+        summary = [
+            f"would train an autoencoder, then a text encoder and a U-Net on {found['name']} ({found['pictures']:,})",
+            f"would {'write' if overwrite or not (to / 'config.json').exists() else 'go on in'} {to}",
+        ]
+        return Result({"dry_run": True, "config": config, "folder": str(to)}, summary, [])
     parameters = sum(p.numel() for p in build_net(config["net"]).parameters())
     (unit, value), found = next(iter(recipe["length"].items())), recipe["data"]
     what = "x".join(map(str, [*reversed(config["size"]), config["net"]["channels"]]))

@@ -1,73 +1,228 @@
-"""Training pictures: read once into uint8 arrays, with their labels and what was left out."""
+"""Training pictures: read once into uint8 arrays, with their labels and captions, split, and kept for the next time."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections import Counter
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from ..errors import DifftoolError, Exit, nearest
-from ..files import expanded
+from ..files import expanded, replace_folder, temporary, write_json
+from . import sources
+from .sources import Pixels, Raw
 
-BUILT_IN = ("digits",)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-LARGEST, USUAL = 64, (64, 64)
-"""Pictures of one size up to LARGEST on the longer side keep it; all others are made USUAL (width, height)."""
+log = logging.getLogger(__name__)
+
+HELD_OUT = 0.05
+"""Share of the pictures kept back for judging, of those of which there are at least LEAST."""
+LEAST = 100
+KEPT_BYTES = 20 * 10**9
+"""Of data sets on disk; what was not used for longest goes first."""
+SCHEMA = "difftool/pictures/1"
+RASTER = 256
+"""Points of the plane lie on a raster of so many values each way."""
 
 
 class Pictures(NamedTuple):
-    """A data set in memory."""
+    """A data set in memory, or mapped into it."""
 
     name: str
-    pixels: np.ndarray[Any, np.dtype[np.uint8]]
+    pixels: Pixels
     """(N, H, W, C)"""
-    labels: np.ndarray[Any, np.dtype[np.int64]] | None
-    classes: list[str]
-    held_out: np.ndarray[Any, np.dtype[np.uint8]] | None = None
-    """(M, H, W, C): pictures that are never trained on, for judging."""
+    labels: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    classes: list[str] = []  # noqa: RUF012
+    captions: list[str] | None = None
+    held_out: Pictures | None = None
+    """Pictures that are never trained on, for judging."""
     tones: int = 256
     """How many grey levels the data really have."""
     skipped: tuple[str, ...] = ()
     """Files that could not be read, as "path: reason"."""
+    duplicates: int = 0
+    """Pictures that are there a second time."""
     folder: Path | None = None
     """Where they came from, if from a folder."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over pixels and labels."""
+        """SHA-256 over what is learned from."""
         digest = hashlib.sha256(str(self.pixels.shape).encode())
-        digest.update(self.pixels.tobytes())
+        digest.update(np.ascontiguousarray(self.pixels).data.cast("B"))
         digest.update(b"" if self.labels is None else self.labels.tobytes())
+        digest.update(b"" if self.captions is None else "\n".join(self.captions).encode())
         return digest.hexdigest()
 
+    @property
+    def points(self) -> bool:
+        """Whether they are points of the plane, which are two numbers and no picture."""
+        return self.pixels.shape[1:] == (1, 1, 2)
 
-def load(source: str, size: tuple[int, int] | None = None) -> Pictures:
-    """`digits` or a folder of pictures (./digits for a folder of that name); `size` is (width, height). Raises
-    DifftoolError 4 where nothing can be learned from it."""
+
+def load(source: str, size: tuple[int, int] | None = None, held_out: float | None = None) -> Pictures:
+    """A built-in set, `hf:name`, or a file or folder that `sources.read` knows (./digits for a folder of that name);
+    `size` is (width, height), `held_out` the share kept back for judging. Files are decoded once and then mapped from
+    the user's cache, where they are found by what they hold. Raises DifftoolError 4 where nothing can be learned."""
     if not source:
-        raise DifftoolError(Exit.USAGE, "the data have an empty name", "name a folder of pictures, or digits")
-    path = expanded(source)
+        raise DifftoolError(Exit.USAGE, "the data have an empty name", f"name {sources.KNOWN}, or {_built_in()}")
+    share = HELD_OUT if held_out is None else held_out
+    if not 0 <= share < 1:
+        raise DifftoolError(Exit.USAGE, f"held-out must be a share from 0 to below 1, not {share}", "try 0.05")
     if source in BUILT_IN:
-        if size not in (None, (8, 8)):
-            raise DifftoolError(Exit.USAGE, "the digits are 8x8 pictures", "leave out --size")
-        return digits()
-    if path.is_dir():
-        return folder(path, size)
-    if path.exists():
-        raise DifftoolError(
-            Exit.FILE, f"{source} is a file; this version learns from folders", "name a folder of pictures, or digits"
-        )
-    near = nearest(source, BUILT_IN)
-    raise DifftoolError(
-        Exit.FILE,
-        f"there is no folder {source}",
-        f"did you mean {near}?" if near else "name a folder of pictures, or digits",
+        found = BUILT_IN[source]()
+        own = found.pixels.shape[2], found.pixels.shape[1]
+        if size not in (None, own):
+            raise DifftoolError(Exit.USAGE, f"the {source} are {own[0]}x{own[1]}", "leave out --size")
+        return found
+    path = sources.hub(source.removeprefix("hf:")) if source.startswith("hf:") else expanded(source)
+    if not path.exists():
+        near = nearest(source, BUILT_IN)
+        hint = f"did you mean {near}?" if near else f"name {sources.KNOWN}, or {_built_in()}"
+        raise DifftoolError(Exit.FILE, f"there is no file or folder {source}", hint)
+    if path.is_file() and path.suffix.lower() in sources.SUFFIXES:
+        raise DifftoolError(Exit.FILE, f"{source} is one picture", f"name its folder: {path.parent}")
+    try:
+        files = sources.contents(path)
+        opened = {name: _held(read) for name, read in files.items()} if _small(path) else files
+        digest = hashlib.sha256(json.dumps([SCHEMA, size, share]).encode())
+        for name, read in opened.items():
+            digest.update(f"{name}\0".encode(errors="surrogateescape") + _print_of(read))
+        found = _kept(digest.hexdigest(), lambda: _split(sources.read(opened, size), share))
+    except DifftoolError as error:
+        raise DifftoolError(error.code, f"nothing can be learned from {source}: {error.message}", error.hint) from error
+    return found._replace(name=path.stem or str(path), folder=path if path.is_dir() else None)
+
+
+def _held(read: Callable[[], bytes]) -> Callable[[], bytes]:
+    """`read`, done already; a file that cannot be read says so when it is asked for."""
+    try:
+        data = read()
+    except sources.UNREADABLE as error:
+        failed = error
+
+        def fail() -> bytes:
+            raise failed
+
+        return fail
+    return lambda: data
+
+
+def _print_of(read: Callable[[], bytes]) -> bytes:
+    try:
+        return hashlib.sha256(read()).digest()
+    except sources.UNREADABLE as error:
+        return repr(error).encode()
+
+
+def _small(path: Path) -> bool:
+    """Whether a source may be read into memory at once, so that nothing is read twice."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) < 2 * 10**9
+
+
+def _split(raw: Raw, share: float) -> Pictures:
+    """Held-out pictures apart: the source's own, or a share of those that are there only once, always the same."""
+    count = len(raw.pixels)
+    seen: dict[bytes, int] = {}
+    prints = [hashlib.blake2b(p.tobytes(), digest_size=16).digest() for p in raw.pixels]
+    for one in prints:
+        seen[one] = seen.get(one, 0) + 1
+    duplicates = count - len(seen)
+    test = raw.test
+    if test is not None and (test.pixels.shape[1:] != raw.pixels.shape[1:] or test.classes != raw.classes):
+        test = None
+    train = np.arange(count)
+    if test is None and share and count >= LEAST:
+        order = np.random.RandomState(0).permutation(count)
+        single = [k for k in order if seen[prints[k]] == 1]
+        held = np.sort(single[: int(share * count)])
+        train = np.setdiff1d(train, held)
+        test = _rows(raw, held)
+    kept = _rows(raw, train) if len(train) < count else raw
+    held_out = None if test is None else Pictures("", test.pixels, test.labels, raw.classes, test.captions)
+    return Pictures("", kept.pixels, kept.labels, raw.classes, kept.captions, held_out, 256, raw.skipped, duplicates)
+
+
+def _rows(raw: Raw, rows: np.ndarray[Any, Any]) -> Raw:
+    return raw._replace(
+        pixels=raw.pixels[rows],
+        labels=None if raw.labels is None else raw.labels[rows],
+        captions=None if raw.captions is None else [raw.captions[k] for k in rows],
     )
+
+
+# --- kept for the next time ------------------------------------------------------------------------------------------
+
+
+def cache() -> Path:
+    """Where decoded data sets are kept."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("difftool") / "pictures"
+
+
+def _kept(key: str, make: Callable[[], Pictures]) -> Pictures:
+    """What lies in the cache under `key`, or else what `make` gives, which then lies there."""
+    folder = cache() / key
+    if not (folder / "about.json").exists():
+        found = make()
+        try:
+            _keep(folder, found)
+        except OSError as error:
+            log.warning(f"cannot keep the decoded pictures in {folder.parent}: {error.strerror}; they stay in memory")
+            return found
+    with suppress(OSError):  # of a cache that is somebody else's
+        os.utime(folder)
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    train, held = (_part(folder, name, about) for name in ("train", "held"))
+    assert train is not None
+    return train._replace(held_out=held, skipped=tuple(about["skipped"]), duplicates=about["duplicates"])
+
+
+def _part(folder: Path, name: str, about: dict[str, Any]) -> Pictures | None:
+    if about[name] is None:
+        return None
+    pixels = np.load(folder / f"{name}.npy", mmap_mode="c")
+    labels = about[name]["labels"]
+    labels = None if labels is None else np.array(labels, dtype=np.int64)
+    return Pictures("", pixels, labels, about["classes"], about[name]["captions"])
+
+
+def _keep(folder: Path, found: Pictures) -> None:
+    fresh = temporary(folder)
+    fresh.mkdir(parents=True)
+    try:
+        about: dict[str, Any] = {"classes": found.classes, "skipped": found.skipped, "duplicates": found.duplicates}
+        for name, part in (("train", found), ("held", found.held_out)):
+            about[name] = None
+            if part is not None:
+                np.save(fresh / f"{name}.npy", part.pixels)
+                labels = None if part.labels is None else part.labels.tolist()
+                about[name] = {"labels": labels, "captions": part.captions}
+        write_json(fresh / "about.json", about)
+        replace_folder(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    others = sorted((one for one in folder.parent.iterdir() if one != folder), key=lambda one: -one.stat().st_mtime)
+    room = KEPT_BYTES - _bytes_of(folder)
+    for one in others:
+        room -= _bytes_of(one)
+        if room < 0:
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+# --- what is built in ------------------------------------------------------------------------------------------------
 
 
 def digits() -> Pictures:
@@ -79,89 +234,59 @@ def digits() -> Pictures:
     pixels = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     order = np.random.RandomState(0).permutation(len(pixels))
     held, train = order[:500], order[500:]
-    return Pictures(
-        "digits", pixels[train], numbers[train].astype(np.int64), [str(k) for k in range(10)], pixels[held], tones=17
-    )
+    classes = [str(k) for k in range(10)]
+    parts = [Pictures("digits", pixels[k], numbers[k].astype(np.int64), classes, tones=17) for k in (train, held)]
+    return parts[0]._replace(held_out=parts[1])
 
 
-def folder(path: Path, size: tuple[int, int] | None = None) -> Pictures:
-    """All pictures below `path`, cut to the middle and scaled to one size. If they lie in two or more sub-folders and
-    nowhere else, the sub-folders' names are their labels. Files that are no intact pictures are left out and named."""
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    kept: dict[Path, Image.Image] = {}
-    sizes: Counter[tuple[int, int]] = Counter()
-    skipped: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of oddities in pictures that it can read
-        for file in files:
-            try:
-                image = _decoded(file)
-                found = image.size
-                large = max(found) > LARGEST  # and then no size of its own can be that of all
-                kept[file] = _fit(image, size or USUAL) if size or large else image
-                sizes[found] += 1
-            except MemoryError:
-                raise
-            except Exception as error:  # Pillow's readers raise whatever a broken file provokes
-                skipped.append(f"{file.relative_to(path)}: {_reason(error)}")
-    if size is None:
-        only = next(iter(sizes)) if len(sizes) == 1 else USUAL
-        size = only if max(only) <= LARGEST else USUAL
-    mode = _common({image.mode for image in kept.values()})
-    arrays = [_pixels(_fit(image, size).convert(mode)) for image in kept.values()]
-    if not arrays:
-        what = (
-            f"none of the {len(skipped)} pictures in {path} can be read"
-            if skipped
-            else f"there are no pictures in {path}"
-        )
-        raise DifftoolError(Exit.FILE, what, f"name a folder with files such as {', '.join(sorted(SUFFIXES)[:4])}")
-    tops = [file.relative_to(path).parts for file in kept]
-    classes = sorted({parts[0] for parts in tops}) if all(len(parts) > 1 for parts in tops) else []
-    labels = np.array([classes.index(parts[0]) for parts in tops], dtype=np.int64) if len(classes) > 1 else None
-    names = [] if labels is None else classes
-    return Pictures(path.name or str(path), np.stack(arrays), labels, names, skipped=tuple(skipped), folder=path)
+SHAPES, SHAPES_HELD = 20_000, 500
 
 
-def _decoded(file: Path) -> Image.Image:
-    """The picture in a file, upright, in the smallest of the modes L, LA, RGB and RGBA that holds it."""
-    with Image.open(file) as image:
-        alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-        upright: Image.Image = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits or more a pixel: Pillow would cut them off at 255
-        values = np.asarray(upright, dtype=np.float64)
-        top = 65535 if values.max(initial=0) > 255 else 255
-        upright = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    if alpha:
-        upright = upright.convert("RGBA")  # from which LA can be had; from others not always
-    return upright.convert(("L" if grey else "RGB") + ("A" if alpha else ""))
+def shapes() -> Pictures:
+    """Captioned pictures of `shapes.draw_set`, drawn once; the label is the shape of the first object."""
+    from .shapes import draw_set, vocabulary
+
+    def make() -> Pictures:
+        words, parts = vocabulary()["shapes"], []
+        log.info(f"drawing {SHAPES + SHAPES_HELD:,} pictures of shapes, once")
+        for count, held in ((SHAPES, False), (SHAPES_HELD, True)):
+            pixels, scenes = draw_set(count, held=held)
+            labels = np.array([words.index(scene.objects[0][1]) for scene in scenes], np.int64)
+            parts.append(Pictures("shapes", pixels, labels, words, [scene.caption for scene in scenes]))
+        return parts[0]._replace(held_out=parts[1])
+
+    how = json.dumps([SCHEMA, "shapes", 1, SHAPES, vocabulary()])
+    return _kept(hashlib.sha256(how.encode()).hexdigest(), make)._replace(name="shapes")
 
 
-def _common(modes: set[str]) -> str:
-    return ("RGB" if any(mode.startswith("RGB") for mode in modes) else "L") + (
-        "A" if any(mode.endswith("A") for mode in modes) else ""
-    )
+TOYS, TOYS_HELD = 10_000, 1_000
 
 
-def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Cut to the middle and scaled to (width, height)."""
-    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+def _toy(name: str) -> Pictures:
+    """Points of the plane within [-1, 1], on a raster of RASTER values each way: (N, 1, 1, 2), as a picture of one
+    pixel with two channels."""
+    from sklearn import datasets
+
+    count, rng = TOYS + TOYS_HELD, np.random.RandomState(0)
+    if name == "moons":
+        points = np.asarray(datasets.make_moons(count, noise=0.05, random_state=0)[0]) - np.array([0.5, 0.25])
+    elif name == "swiss_roll":
+        points = datasets.make_swiss_roll(count, noise=0.4, random_state=0)[0][:, [0, 2]]
+    else:
+        angles = rng.randint(8, size=count) * (np.pi / 4)
+        points = np.stack([np.cos(angles), np.sin(angles)], 1) + 0.07 * rng.standard_normal((count, 2))
+    points = 0.95 * points / np.abs(points).max()
+    pixels = np.round((points + 1) * ((RASTER - 1) / 2)).astype(np.uint8).reshape(-1, 1, 1, 2)
+    return Pictures(name, pixels[TOYS_HELD:], held_out=Pictures(name, pixels[:TOYS_HELD]))
 
 
-def _pixels(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """(H, W, C)"""
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+BUILT_IN: dict[str, Callable[[], Pictures]] = {
+    "digits": digits,
+    "shapes": shapes,
+    **{name: (lambda name=name: _toy(name)) for name in ("moons", "swiss_roll", "eight_gaussians")},
+}
+"""What can be learned without any file."""
 
 
-def _reason(error: Exception) -> str:
-    """The first line of what a reader said, without the path it ends with."""
-    first = (str(error).splitlines() or [""])[0]
-    return first.split(" '")[0].split(": '")[0] or type(error).__name__
+def _built_in() -> str:
+    return ", ".join(BUILT_IN)

@@ -9,15 +9,18 @@ from typing import Any, NamedTuple
 
 from .. import files
 from ..errors import DifftoolError, Exit
-from ..models import SCHEMA, save_model
+from ..models import SCHEMA
 from .data import Pictures
 from .loop import Trainee
+from .seeing import LOG, PLOT, read_log
 
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
-LOG, PLOT, SAMPLES = "log.jsonl", "loss.png", "samples"
-OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, "model.safetensors", "config.json")
+SAMPLES, REPORT = "samples", "report.html"
+OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, REPORT, "model.safetensors", "model_index.json", "config.json")
+DRAWN, EVENTS = "[0-9]" * 9 + "*.png", "events.out.tfevents.*"
+"""Names of pictures drawn on the way, and of what TensorBoard reads."""
 
 
 class Trained(NamedTuple):
@@ -32,17 +35,21 @@ class Trained(NamedTuple):
     """The last pictures drawn."""
     plot: Path
     """The loss curve."""
+    report: Path
+    """A page with all of it."""
     quality: dict[str, float] | None
-    """The figures of `judge` against held-out pictures; None where the data set holds none back."""
+    """The figures of `judge` against held-out pictures; None where the data set holds too few back."""
+    notes: tuple[str, ...]
+    """Whether it still improves, and what is odd about it."""
     skipped: tuple[str, ...]
     """Files that could not be read."""
     finished_before: bool
     """Whether nothing was left to do."""
 
 
-def grid_path(folder: Path, images: int) -> Path:
-    """Where the pictures stand that were drawn after `images` pictures."""
-    return folder / SAMPLES / f"{images:09d}.png"
+def grid_path(folder: Path, images: int, kind: str = "") -> Path:
+    """Where the pictures stand that were drawn after `images` pictures; of another `kind`: raw, nearest."""
+    return folder / SAMPLES / f"{images:09d}{kind and f'-{kind}'}.png"
 
 
 def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dict[str, Any], bool]:
@@ -61,7 +68,7 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
         return config, False
     there = files.read_json(folder / "config.json")
     resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
-    modelled = (folder / "model.safetensors").exists()
+    modelled = any((folder / name).exists() for name in ("model.safetensors", "model_index.json"))
     if there.get("schema") == SCHEMA and not (resumable or modelled):
         return config, False  # that run ended before it had saved anything
     if differences := _differences(there, config):
@@ -85,18 +92,19 @@ def clear(folder: Path, overwrite: bool) -> None:
     """Removes what a killed process left half written, and with `overwrite` the run that stood here, its config
     last."""
     leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
-    drawn = (folder / SAMPLES).glob("[0-9]" * 9 + ".png")
+    drawn = [*(folder / SAMPLES).glob(DRAWN), *folder.glob(EVENTS)]
     for path in [*leftovers, *((*drawn, *(folder / name for name in OWN_FILES)) if overwrite else ())]:
         path.unlink(missing_ok=True)
 
 
 def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
     """What differs between two configs, as "name: there -> here"; a number of pictures that was measured is no
-    difference."""
+    difference, nor is how many are taken at once or the scale of latents."""
     if not (isinstance(standing, dict) and isinstance(wanted, dict)):
         return [] if standing == wanted else [f"{where}: {standing} there, {wanted} here"]
     same_length = where == "train" and standing.get("length") == wanted.get("length")
     measured = {"images", "planned"} if same_length and "images" not in wanted else set()
+    measured |= {"micro_batch", "scale"} if where == "train" else set()
     return [
         line
         for key in {**standing, **wanted}
@@ -105,15 +113,14 @@ def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
     ]
 
 
-def save(folder: Path, config: dict[str, Any], trainee: Trainee) -> None:
-    """The checkpoint, the one before it, and the model as it would be now. At each moment one checkpoint is whole."""
+def save(folder: Path, trainee: Trainee) -> None:
+    """The checkpoint, and the one before it. At each moment one is whole."""
     tensors, numbers = trainee.state()
     fresh = files.temporary(folder / LAST)
     files.save_tensors(fresh, tensors, numbers)
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
     fresh.replace(folder / LAST)
-    save_model(folder, config, trainee.averaged())
 
 
 def resume(folder: Path, trainee: Trainee) -> None:
@@ -139,34 +146,20 @@ def resume(folder: Path, trainee: Trainee) -> None:
     files.write_text(folder / LOG, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def append(folder: Path, line: dict[str, Any]) -> None:
-    with (folder / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the log; one that a crash cut off is left out."""
-    lines = []
-    if (folder / LOG).exists():
-        for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                log.debug("a line of %s was cut off: %s", folder / LOG, line)
-    return lines
-
-
 def report(folder: Path, config: dict[str, Any], pictures: Pictures, *, finished_before: bool) -> Trained:
     lines = read_log(folder)
     losses = [line["loss"] for line in lines if "loss" in line]
     tail = losses[-max(len(losses) // 10, 1) :]
+    end = next((line for line in lines if line.get("finished")), {})
     return Trained(
         folder=folder,
         images=config["train"]["images"],
         loss=sum(tail) / len(tail) if tail else None,
         grid=grid_path(folder, config["train"]["images"]),
         plot=folder / PLOT,
-        quality=next((line["quality"] for line in lines if line.get("finished")), None),
+        report=folder / REPORT,
+        quality=end.get("quality"),
+        notes=tuple(end.get("notes", ())),
         skipped=pictures.skipped,
         finished_before=finished_before,
     )

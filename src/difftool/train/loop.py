@@ -1,48 +1,44 @@
-"""The training loop: a generator of updates in which everything random is a function of (config, number of the
-picture)."""
+"""The training loop: a generator of updates. What it needs to go on is in `Trainee`; all else is a function of (config,
+number of the picture)."""
 
 from __future__ import annotations
 
-import copy
 import itertools
+import logging
 import math
 import statistics
 import time
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .. import processes
 from ..core.ema import EMA
-from ..core.noise import keys, normal, uniform
-from ..core.objective import DROP, NOISE, loss, times, training_level
-from ..core.predict import TARGETS
-from ..models import build_net, build_path
+from ..errors import is_out_of_memory
+from .tasks import BANDS, Task
+
+log = logging.getLogger(__name__)
 
 CLIP = 1.0
 """Largest norm of a gradient; longer ones are scaled down."""
-ORDER = 3
-"""Stage of the draws that shuffle an epoch; the stages of `core.objective` come before it."""
+ROOM = 0.9
+"""Share of the free memory that a batch may take."""
+WORKSPACE = 1.5
+"""What a batch takes on a CPU, as a multiple of what it keeps for the way back."""
 
 
 class Trainee:
     """A network in training with all that an update changes. `state` and `restore` are its checkpoint."""
 
-    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
-        """`config`: net, path, target, classes and train, as in a run's config.json."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["train"]["seed"] % 2**63)
-            self.net: nn.Module = build_net(config["net"]).to(device)
-        self.params = list(self.net.parameters())
-        self.ema = EMA(self.params, config["train"]["ema"])
+    def __init__(self, net: nn.Module, train: Mapping[str, Any]) -> None:
+        """`train`: as in a run's config.json."""
+        self.net = net
+        self.params = [p for p in net.parameters() if p.requires_grad]
+        self.ema = EMA(self.params, train["ema"])
         self.optimizer = torch.optim.AdamW(
-            self.params,
-            lr=config["train"]["lr"],
-            betas=(0.9, 0.99),
-            weight_decay=config["train"]["weight_decay"],
-            fused=True,
+            self.params, lr=train["lr"], betas=(0.9, 0.99), weight_decay=train["weight_decay"], fused=True
         )
         self.step = 0
         self.taken = 0
@@ -50,7 +46,7 @@ class Trainee:
 
     def averaged(self) -> dict[str, Tensor]:
         """The average of the weights, by the names of the network."""
-        names = [name for name, _ in self.net.named_parameters()]
+        names = [name for name, p in self.net.named_parameters() if p.requires_grad]
         return dict(zip(names, self.ema.params, strict=True))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -87,17 +83,20 @@ class Update(NamedTuple):
     step: int
     """Updates so far, this one counted."""
     loss: float
+    bands: list[float | None]
+    """The loss by noise, from little to much; None where no time fell into a band."""
     norm: float
     """Of the gradient, before clipping."""
     lr: float
     finite: bool
     """Whether loss and gradient were, so that the update was made."""
+    asked: tuple[bool, ...] = ()
+    """What any of the processes answered to `ask`."""
 
 
-def learning_rate(config: dict[str, Any], step: int) -> float:
+def learning_rate(train: Mapping[str, Any], step: int) -> float:
     """Rises over the warm-up share of the run, then falls along half a cosine to 0. `step` counts from 0. A run that
     was out of time keeps the rates that were planned."""
-    train = config["train"]
     share = train["batch_size"] / train.get("planned", train["images"])
     done = step * share
     warm = min(1.0, (done + share) / train["warmup"]) if train["warmup"] else 1.0
@@ -105,36 +104,42 @@ def learning_rate(config: dict[str, Any], step: int) -> float:
 
 
 def updates(
-    trainee: Trainee, config: dict[str, Any], pixels: Tensor, labels: Tensor | None, dtype: torch.dtype
+    trainee: Trainee,
+    task: Task,
+    train: Mapping[str, Any],
+    *,
+    micro: int | None = None,
+    ask: Callable[[], Sequence[bool]] = tuple,
 ) -> Iterator[Update]:
     """Trains from where `trainee` stands to the last picture of the run, yielding after each update.
 
-    `pixels` uint8 (N, C, H, W) and `labels` int64 (N,) lie on the device of the network; `dtype` is what it computes
-    in.
+    Each process takes its share of the batch, `micro` pictures at once (None: all), half as many where memory ends;
+    neither changes more than the order of sums. `ask` is called at each update, and what it answers in one process, all
+    are told.
     """
-    train = config["train"]
-    device, size, seed = pixels.device, train["batch_size"], train["seed"]
-    path, target = build_path(config["path"]), TARGETS[config["target"]]
-    seeds = keys([seed] * size, device)
+    size, device = train["batch_size"], trainee.params[0].device
+    mine = processes.share(size)
+    micro = max(len(mine), 1) if micro is None else micro
     while trainee.step * size < train["images"]:
         first = trainee.step * size
-        numbers = torch.arange(first, first + size, device=device)
-        chosen = indices(seed, len(pixels), first, size).to(device)
-        x0 = pixels[chosen].float().div_(127.5).sub_(1)
-        level = training_level(path, times(seed, first, size), x0.ndim, device)
-        eps = normal(seeds, numbers, NOISE, x0.shape[1:])
-        cond = {}
-        if labels is not None:
-            dropped = uniform(seeds, numbers, DROP, 1)[:, 0] <= train["label_dropout"]
-            cond["label"] = labels[chosen].masked_fill(dropped, len(config["classes"]))
-        if config["net"]["dropout"]:
-            torch.manual_seed((seed * 1_000_003 + trainee.step) % 2**63)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            mean = loss(trainee.net, target, x0, level, eps, cond=cond).mean()
-        mean.backward()
-        norm, value = float(nn.utils.clip_grad_norm_(trainee.params, CLIP)), float(mean.detach())
+        answers = [float(answer) for answer in ask()]
+        while True:
+            try:
+                sums = _backward(task, first, mine, micro, size, device)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or micro == 1:
+                    raise
+            trainee.optimizer.zero_grad()
+            micro = (micro + 1) // 2
+            log.warning(f"memory ended: from here on {micro} pictures at once")
+        told = torch.cat([sums, torch.tensor(answers, device=device)])
+        _share_gradients(trainee.params, told)
+        norm = float(nn.utils.clip_grad_norm_(trainee.params, CLIP, foreach=True))
+        numbers = told.tolist()
+        value = sum(numbers[:BANDS]) / size
         finite = math.isfinite(norm) and math.isfinite(value)
-        lr = learning_rate(config, trainee.step)
+        lr = learning_rate(train, trainee.step)
         trainee.step += 1
         if finite:
             for group in trainee.optimizer.param_groups:
@@ -143,36 +148,116 @@ def updates(
             trainee.taken += 1
             trainee.ema.update(trainee.params, trainee.taken)
         trainee.optimizer.zero_grad()
-        yield Update(trainee.step, value, norm, lr, finite)
+        bands = means(numbers[: 2 * BANDS])
+        yield Update(trainee.step, value, bands, norm, lr, finite, tuple(n > 0 for n in numbers[2 * BANDS :]))
 
 
-def indices(seed: int, n: int, first: int, count: int) -> Tensor:
-    """Which of `n` pictures come as numbers `first` .. `first + count - 1` of the run, (count,): each epoch is a
-    permutation."""
-    parts = []
-    while count:
-        epoch, start = divmod(first, n)
-        part = _epoch(seed, n, epoch)[start : start + count]
-        parts.append(part)
-        first, count = first + len(part), count - len(part)
-    return torch.cat(parts)
+def means(sums: Sequence[float]) -> list[float | None]:
+    """Means by band of (sums, counts) in a row."""
+    return [total / n if n else None for total, n in zip(sums[:BANDS], sums[BANDS:], strict=True)]
 
 
-@lru_cache(maxsize=2)
-def _epoch(seed: int, n: int, epoch: int) -> Tensor:
-    return torch.argsort(uniform(keys([seed]), epoch, ORDER, n)[0], stable=True)
+def _backward(task: Task, first: int, mine: range, micro: int, size: int, device: torch.device) -> Tensor:
+    """Gradients of this process's rows; (sums of the loss by band, counts) in a row."""
+    sums = torch.zeros(2 * BANDS, dtype=torch.float64, device=device)
+    for start in range(mine.start, mine.stop, micro):
+        losses, bands = task.losses(first, range(start, min(start + micro, mine.stop)))
+        (losses.sum() / size).backward()
+        sums.index_add_(0, bands, losses.detach().double())
+        sums.index_add_(0, bands + BANDS, torch.ones_like(losses, dtype=torch.float64))
+    return sums
+
+
+def _share_gradients(params: Sequence[Tensor], told: Tensor) -> None:
+    if processes.count() == 1:
+        return
+    for p in params:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    grads = [p.grad for p in params if p.grad is not None]
+    flat = processes.summed(torch.cat([grad.flatten() for grad in grads]))
+    for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(part.reshape(grad.shape))
+    processes.summed(told)
+
+
+def held_out(trainee: Trainee, task: Task) -> list[float | None] | None:
+    """The loss of the averaged weights on held-out pictures, by band; None where there are none."""
+    if not task.held_out:
+        return None
+    sums = torch.zeros(2 * BANDS, dtype=torch.float64, device=trainee.params[0].device)
+    mine, weights = processes.share(task.held_out), trainee.averaged()
+    for start in range(mine.start, mine.stop, 64):
+        losses, bands = task.held_losses(weights, range(start, min(start + 64, mine.stop)))
+        sums.index_add_(0, bands, losses.double())
+        sums.index_add_(0, bands + BANDS, torch.ones_like(losses, dtype=torch.float64))
+    return means(processes.summed(sums).tolist())
+
+
+def at_once(task: Task, train: Mapping[str, Any]) -> int:
+    """How many pictures fit into memory at once, by two probes: what a small batch takes at most and what one of twice
+    its size takes give a straight line. Leaves no gradients."""
+    mine = max(len(processes.share(train["batch_size"])), 1)
+    if mine < 4:
+        return mine
+    small = max(mine // 16, 1)
+    device = next(task.net.parameters()).device
+
+    def peak(rows: int) -> float:
+        found = _peak(device, lambda: _backward(task, 0, range(rows), rows, rows, device))
+        task.net.zero_grad(set_to_none=True)
+        return found
+
+    return line_fit(small, peak(small), peak(2 * small), _free(device), mine)
+
+
+def line_fit(small: int, one: float, two: float, free: float, most: int) -> int:
+    """The largest batch up to `most` whose memory stays below ROOM of what is `free`, where `small` pictures took `one`
+    and twice as many took `two`."""
+    each = (two - one) / small
+    if each <= 0:
+        return most
+    return max(min(int((ROOM * free - (one - each * small)) / each), most), 1)
+
+
+def _peak(device: torch.device, work: Callable[[], Any]) -> float:
+    """Bytes that some work takes at most, beyond what was taken before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return float(torch.cuda.max_memory_allocated(device) - before)
+    kept: dict[int, int] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        work()
+    return WORKSPACE * sum(kept.values())
+
+
+def _free(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return float(psutil.virtual_memory().available) / processes.count()
 
 
 def seconds_per_update(
-    config: dict[str, Any], pixels: Tensor, labels: Tensor | None, dtype: torch.dtype, seconds: float = 2.0
+    make: Callable[[], tuple[Trainee, Task]], train: Mapping[str, Any], micro: int | None = None, seconds: float = 3.0
 ) -> float:
     """Tries the first updates of a run for about `seconds`, on a network that is thrown away."""
-    config = copy.deepcopy(config)
-    config["train"]["images"] = 2**62
+    # with rates as in a run: next to nothing would be learned at those of an endless one, and such numbers are slow
+    endless = {**train, "images": 2**62, "planned": 1000 * train["batch_size"]}
     marks = [time.perf_counter()]
-    for _ in updates(Trainee(config, pixels.device), config, pixels, labels, dtype):
+    for update in updates(
+        *make(), endless, micro=micro, ask=lambda: [len(marks) > 6 and marks[-1] - marks[0] > seconds]
+    ):
         marks.append(time.perf_counter())
-        if len(marks) > 6 and marks[-1] - marks[0] > seconds:
+        if update.asked[0]:
             break
-    # the first two set up what the others use
-    return statistics.median(after - before for before, after in itertools.pairwise(marks[2:]))
+    # the first two set up what the others use; a machine that others use too is slow for moments, so the quicker count
+    return statistics.quantiles([after - before for before, after in itertools.pairwise(marks[2:])], n=4)[0]

@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import processes
 from ..device import choose, name_of, spelled
 from ..errors import DifftoolError, Exit, pick
+from ..presets import family
 from ..presets import preset as read_preset
 
 if TYPE_CHECKING:
@@ -21,8 +23,15 @@ log = logging.getLogger(__name__)
 
 MOST = 10**12
 """Of any length of a run."""
-AIMS = ("v", "flow", "eps", "x0")
-"""What a network can be trained to predict here, of `core.TARGETS`."""
+AIMS = ("v", "flow", "eps", "x0", "edm", "flow_rev")
+"""What a network can be trained to predict, of `core.TARGETS`."""
+WEIGHTINGS = ("plain", "min_snr", "p2", "edm")
+TIMES = ("even", "log_normal", "logit_normal")
+BETAS = ("linear", "scaled_linear", "cosine", "sigmoid")
+"""Names of `core.WEIGHTS`, `core.DENSITIES` and `core.betas`, which take a second to import."""
+POINTS = ("moons", "swiss_roll", "eight_gaussians")
+LARGE = 32 * 32
+"""Pixels of a picture from which on bf16 is faster on a CPU that computes in it."""
 
 
 class Job(NamedTuple):
@@ -46,36 +55,130 @@ def prepare(
     batch_size: int | None = None,
     lr: float | None = None,
     target: str | None = None,
+    weight: str | None = None,
+    times: str | None = None,
+    betas: str | None = None,
+    learned_range: bool | None = None,
     label_dropout: float | None = None,
+    flip: bool | None = None,
+    held_out: float | None = None,
     size: tuple[int, int] | None = None,
     seed: int = 0,
+    micro_batch: int | None = None,
+    compile: bool = False,
+    checkpointing: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
 ) -> Job:
     """Reads the data and checks the settings of `train`, without training.
 
-    The length of the run is one of `steps`, `images`, `epochs` and `minutes`; `size` is (width, height); what is None
-    comes from the preset.
+    The length of the run is one of `steps`, `images`, `epochs` and `minutes`; `size` is (width, height); `weight`,
+    `times` and `betas` are rows of `core.WEIGHTS`, `core.DENSITIES` and names of `core.betas`; what is None comes from
+    the preset.
     """
     name, row = _preset(data, preset)
     lengths = {"steps": steps, "images": images, "epochs": epochs, "minutes": minutes}
     own = {"batch_size": batch_size, "lr": lr, "label_dropout": label_dropout}
     length, numbers, target = _numbers(row, lengths, own, target)
+    numbers |= _extras(row, target, weight=weight, times=times, learned_range=learned_range, flip=flip)
+    path = _path(target, row.get("betas") if betas is None else betas)
+    numbers |= {key: True for key, on in (("compile", compile), ("checkpointing", checkpointing)) if on}
+    if micro_batch is not None and not 1 <= micro_batch <= numbers["batch_size"]:
+        what = f"micro-batch must lie between 1 and the batch of {numbers['batch_size']}, not {micro_batch}"
+        raise DifftoolError(Exit.USAGE, what, "leave it out: it is found by itself")
     spelled(device)
     if dtype == "fp16":
         raise DifftoolError(Exit.USAGE, "training in fp16 loses small gradients", "take --dtype bf16 or fp32")
+    if processes.count() > numbers["batch_size"]:
+        what = f"{processes.count()} processes cannot share a batch of {numbers['batch_size']}"
+        raise DifftoolError(Exit.USAGE, what, "start fewer, or give a larger --batch-size")
     from .data import load  # from here on it takes seconds
 
     where, kind = choose(device, dtype, threads)
-    pictures = load(str(row["data"] if data is None else data), size)
+    where = processes.begin(where)
+    pictures = processes.first(lambda: load(str(row["data"] if data is None else data), size, held_out))
     for reason in pictures.skipped:
         log.warning(f"skipped {reason}")
-    number, height, width, _ = pictures.pixels.shape
-    classes = f" in {len(pictures.classes)} classes" if pictures.classes else ""
-    log.info(f"{pictures.name}: {number:,} pictures of {width}x{height}{classes}")
-    config = _config(name, row, pictures, length, numbers, target, seed, name_of(kind))
+    log.info(_found(pictures))
+    _suits(name, row, pictures, target)
+    height, width = pictures.pixels.shape[1:3]
+    if dtype == "auto" and where.type == "cpu" and height * width >= LARGE and _computes_bf16():
+        import torch
+
+        kind = torch.bfloat16
+    config = _config(name, row, pictures, length, numbers, target, path, seed, name_of(kind))
+    if micro_batch is not None:
+        config["train"]["micro_batch"] = micro_batch
     return Job(config, pictures, where, kind)
+
+
+def _suits(name: str, row: dict[str, Any], pictures: Pictures, target: str) -> None:
+    """Raises DifftoolError 2 where a preset is for other data, or a target for other networks."""
+    if (row["net"]["type"] == "mlp") != pictures.points:
+        kind = "points of the plane" if row["net"]["type"] == "mlp" else "pictures"
+        raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}", "leave out --preset")
+    if "autoencoder" not in row:
+        return
+    _, height, width, _ = pictures.pixels.shape
+    factor = 2 ** (len(row["autoencoder"]["net"]["widths"]) + len(row["net"]["widths"]) - 2)
+    if pictures.captions is None or pictures.held_out is None:
+        lacks = "captions" if pictures.captions is None else "held-out pictures"
+        hint = "put a .txt beside each picture" if pictures.captions is None else "take more pictures, or --held-out"
+        raise DifftoolError(Exit.USAGE, f"the preset {name} reads captions, and {pictures.name} has no {lacks}", hint)
+    if height != width or height % factor:
+        what = f"the preset {name} wants square pictures of a multiple of {factor} pixels, not {width}x{height}"
+        raise DifftoolError(Exit.USAGE, what, f"add --size {factor * 4}x{factor * 4}")
+    if target not in ("v", "eps", "x0"):
+        what = f"a Stable Diffusion folder has no word for {target} here"
+        raise DifftoolError(Exit.USAGE, what, "take --target v, eps or x0")
+
+
+def _computes_bf16() -> bool:
+    """Whether the CPU multiplies matrices in bf16 (AMX), not just converts to it."""
+    import torch
+
+    return bool(torch.cpu._is_amx_tile_supported())  # pyright: ignore[reportPrivateUsage]
+
+
+def _found(pictures: Pictures) -> str:
+    """What the data are, in a line."""
+    number, height, width, channels = pictures.pixels.shape
+    kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
+    parts = [f"{number:,} {'points' if pictures.points else f'pictures of {width}x{height}, {kinds[channels]}'}"]
+    parts += [f"{len(pictures.classes)} classes"] if pictures.classes else []
+    parts += ["with captions"] if pictures.captions is not None else []
+    parts += [f"{len(pictures.held_out.pixels):,} more held out"] if pictures.held_out is not None else []
+    parts += [f"{pictures.duplicates:,} of them twice"] if pictures.duplicates else []
+    return f"{pictures.name}: {', '.join(parts)}"
+
+
+def _extras(row: dict[str, Any], target: str, **own: Any) -> dict[str, Any]:
+    """The settings of a recipe that need not be there."""
+    given = {key: row.get(key) if value is None else value for key, value in own.items()}
+    pick("weight", given["weight"] or "plain", dict.fromkeys(WEIGHTINGS))
+    pick("times", given["times"] or "even", dict.fromkeys(TIMES))
+    if given["times"] is None and target == "edm":
+        given["times"] = "log_normal"
+    if given["learned_range"] and target in ("flow", "flow_rev", "edm"):
+        what = f"a variance is learned for the steps of a discrete path, which {target} has not"
+        raise DifftoolError(Exit.USAGE, what, "take --target v, eps or x0 with --learned-range")
+    if given["learned_range"] and given["times"] not in (None, "even"):
+        what = "a variance is learned at whole levels, which only even times are"
+        raise DifftoolError(Exit.USAGE, what, "leave out --times")
+    return {key: value for key, value in given.items() if value not in (None, False, "plain", "even")}
+
+
+def _path(target: str, betas: str | None) -> dict[str, Any]:
+    """The path that a target is trained on, as `models.build_path` takes it."""
+    if target in ("flow", "flow_rev", "edm") and betas is not None:
+        raise DifftoolError(Exit.USAGE, f"{target} has a path of its own, without betas", "leave out --betas")
+    if target == "edm":
+        return {"type": "karras", "lo": 0.002, "hi": 80.0}
+    if target in ("flow", "flow_rev"):
+        return {"type": "flow", "shift": 1.0, "clock": 1000}
+    pick("betas", betas or "cosine", dict.fromkeys(BETAS))
+    return {"type": "discrete_vp", "betas": betas or "cosine", "T": 1000}
 
 
 def _numbers(
@@ -112,6 +215,7 @@ def _config(
     length: dict[str, Any],
     numbers: dict[str, Any],
     target: str,
+    path: dict[str, Any],
     seed: int,
     dtype: str,
 ) -> dict[str, Any]:
@@ -123,19 +227,21 @@ def _config(
     from ..models import SCHEMA
 
     _, height, width, channels = pictures.pixels.shape
-    path = (
-        {"type": "flow", "shift": 1.0, "clock": 1000}
-        if target == "flow"
-        else {"type": "discrete_vp", "betas": "cosine", "T": 1000}
-    )
+    ranged = {"learned_range": True} if numbers.pop("learned_range", False) else {}
     data = {"name": pictures.name, "pictures": len(pictures.pixels), "sha256": pictures.fingerprint}
+    net = {**row["net"], **ranged, "channels": channels, "classes": len(pictures.classes)}
+    more = {}
+    if "autoencoder" in row:
+        net, more = row["net"], {"autoencoder": row["autoencoder"]}
+        numbers["guidance"] = row["guidance"]
     return {
         "schema": SCHEMA,
-        "net": {**row["net"], "channels": channels, "classes": len(pictures.classes)},
+        "net": net,
         "path": path,
         "target": target,
         "size": [height, width],
-        "classes": pictures.classes,
+        "classes": [] if more else pictures.classes,
+        **more,
         "train": {"preset": name, "data": data, "length": length, **numbers, "seed": seed, "dtype": dtype},
     }
 
@@ -143,12 +249,14 @@ def _config(
 def _preset(data: str | Path | None, name: str | None) -> tuple[str, dict[str, Any]]:
     """The preset by name, else the one made for the data."""
     if name is None:
-        name = "digits" if data is None or str(data) == "digits" else "pictures"
+        known = "digits" if data is None else str(data)
+        rows = family("train")
+        name = known if known in rows and "data" in rows[known] else "points" if known in POINTS else "pictures"
     row = read_preset("train", name)
     if data is None and "data" not in row:
         raise DifftoolError(
             Exit.USAGE,
             f"the preset {name} has no data of its own",
-            f"name a folder: difftool train --preset {name} FOLDER",
+            f"name them: difftool train DATA --preset {name}",
         )
     return name, row

@@ -6,38 +6,33 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from .. import files
+from .. import files, processes
 from ..device import name_of
 from ..errors import DifftoolError, Exit
 from ..image.pixels import Track, columns, draw, untracked
 from ..image.plan import plan
-from ..models import save_model
-from ..pictures import grid, plot_loss, write_png
-from ..signals import Stop, deferred
+from ..models import build_net, open_model, save_model
+from ..pictures import sheet, write_png
+from ..signals import deferred
+from .course import Cost, Course, learn, measured
 from .data import Pictures
-from .folder import PLOT, Trained, append, clear, grid_path, read_log, report, resume, save, standing
-from .judge import measure
-from .loop import Trainee, Update, seconds_per_update, updates
+from .folder import REPORT, Trained, grid_path, report, standing
+from .judge import judged, measure
+from .loop import Trainee
 from .recipe import Job, prepare
+from .report import write as write_report
+from .seeing import COPIED, PLOT, Board, append, improving, nearest_strip, plot, read_log
+from .tasks import Denoising, data_of, seeded
 
 log = logging.getLogger(__name__)
 
-BAD_IN_A_ROW = 10
-SAVE_SECONDS = 60
-LOG_LINES, PREVIEWS = 200, 5
-"""Lines of the log, and grids drawn, in a run that says nothing else."""
-PREVIEW_PICTURES, JUDGED, DRAWING_STEPS = 40, 500, 25
+PREVIEW_PICTURES, RAW_PICTURES, JUDGED, DRAWING_STEPS = 40, 20, 500, 25
 JUDGE_SEED = 1000
 """Judged pictures share no noise with the previews."""
-MARGIN, CLOSING, PLOTTING = 0.04, 4.0, 0.5
-"""Of a time budget: the share kept back for updates slower than the probe's, the seconds that judging takes, and those
-that a checkpoint, a grid and its plot take beside the drawing."""
 
 
 def train(
@@ -52,14 +47,14 @@ def train(
 ) -> Trained:
     """Trains a model of pictures in the folder `output_dir`, or goes on with the run that stands there.
 
-    `data` is a folder of pictures or a built-in set; None is the preset's own. `settings` are the arguments of
-    `prepare`. By default the state is saved each minute and drawn from five times; `save_every` and `preview_every`
-    count pictures.
+    `data` is what `data.load` reads; None is the preset's own. `settings` are the arguments of `prepare`. By default
+    the state is saved each minute and drawn from five times; `save_every` and `preview_every` count pictures. Of
+    several processes (torchrun) each does its share, and the first one writes.
 
     Raises DifftoolError: 1 where the loss stays not finite, 2 for settings that do not fit, 3 for a device that is not
     there, 4 for data nothing can be learned from or a folder that holds something else, 6 where not even one picture
-    can be drawn in the memory there is, 75 while another process trains there, 130 and 143 after Ctrl-C and SIGTERM,
-    with the state saved.
+    can be learned from in the memory there is, 75 while another process trains there, 130 and 143 after Ctrl-C and
+    SIGTERM, with the state saved.
     """
     began = time.monotonic()
     folder = files.default_dir("train", files.run_id()) if output_dir is None else files.expanded(output_dir)
@@ -79,40 +74,54 @@ def run(
 ) -> Trained:
     """Trains in `folder`, or goes on there. Minutes count from `began` (`time.monotonic`), with all that the command
     does besides."""
-    _, pictures, where, number = job
-    check(job, folder, overwrite)
-    with files.writable(folder), files.lock(folder), deferred() as stop:
-        config, finished = check(job, folder, overwrite)  # once more, as the lock keeps it now
+    folder = processes.agreed(lambda to=folder: to)  # each has a name of its own for a run that has none
+    with ExitStack() as stack, deferred() as stop:
+
+        def enter() -> tuple[dict[str, Any], bool]:
+            check(job, folder, overwrite)
+            stack.enter_context(files.writable(folder))
+            stack.enter_context(files.lock(folder))
+            return check(job, folder, overwrite)  # once more, as the lock keeps it now
+
+        config, finished = processes.agreed(enter)
         if finished:
-            return report(folder, config, pictures, finished_before=True)
-        pixels = torch.from_numpy(pictures.pixels).permute(0, 3, 1, 2).to(where)
-        labels = None if pictures.labels is None else torch.from_numpy(pictures.labels).to(where)
-        fresh = "images" not in config["train"]
-        per_update = seconds_per_update(config, pixels, labels, number) if fresh else 0.0
-        end = began + config["train"]["length"].get("minutes", math.inf) * 60 - _closing(config, pictures, per_update)
-        if fresh:
-            config["train"]["images"] = _fitting(config, per_update, preview_every, end - time.monotonic())
-        trainee = Trainee(config, where)
-        clear(folder, overwrite)
-        files.write_json(folder / "config.json", config)
-        resume(folder, trainee)
-        if trainee.step:  # the process may have died between its last checkpoint and the model
-            save_model(folder, config, trainee.averaged())
-        total, done = config["train"]["images"], trainee.step * config["train"]["batch_size"]
-        what = f"{sum(p.numel() for p in trainee.params):,} parameters, seed {config['train']['seed']}"
-        log.info(f"{folder}: {what}, {total - done:,} of {total:,} pictures to see")
-        drawing = {"steps": DRAWING_STEPS, "device": str(where), "dtype": name_of(number)}
-        preview_every = preview_every or math.ceil(total / PREVIEWS)
-        left = math.ceil((total - done) / config["train"]["batch_size"])
-        made = track(updates(trainee, config, pixels, labels, number), left)
-        _loop(folder, config, trainee, made, stop, save_every, preview_every, drawing, end)
-        _preview(folder, config["train"]["images"], drawing)
-        quality = None
-        if pictures.held_out is not None:
-            log.info(f"judging {JUDGED} pictures")
-            quality = measure(draw(plan(folder, count=JUDGED, seed=JUDGE_SEED, **drawing)), pictures)
-        append(folder, {"finished": True, "quality": quality})
-        return report(folder, config, pictures, finished_before=False)
+            return report(folder, config, job.pictures, finished_before=True)
+        end = began + config["train"]["length"].get("minutes", math.inf) * 60
+        again = f"--output-dir {shlex.quote(str(folder))}"
+        course = Course(stop, end, save_every, preview_every, track, again=again)
+        if "autoencoder" in config:
+            from .text_to_image import stages
+
+            quality = stages(folder, config, job, course, began, overwrite=overwrite)
+        else:
+            quality = _pixels(folder, config, job, course, overwrite=overwrite)
+        processes.agreed(lambda: _close(folder, config, job.pictures, quality))
+        return report(folder, config, job.pictures, finished_before=False)
+
+
+def _pixels(
+    folder: Path, config: dict[str, Any], job: Job, course: Course, *, overwrite: bool
+) -> dict[str, float] | None:
+    """Trains a model of pixels; the figures of what it draws."""
+    _, pictures, where, number = job
+    data = data_of(pictures, where)
+    held = None if pictures.held_out is None else data_of(pictures.held_out, where)
+
+    def make() -> tuple[Trainee, Denoising]:
+        net = seeded(config["train"]["seed"], lambda: build_net(config["net"]))
+        task = Denoising(config, net, data, held, number)
+        return Trainee(task.net, config["train"]), task
+
+    cost = Cost(PREVIEW_PICTURES + RAW_PICTURES, JUDGED if judged(pictures) else 0, DRAWING_STEPS)
+    course = course._replace(end=measured(config, make, cost, course.end, course.preview_every))
+    trainee, task = make()
+    drawing = {"steps": DRAWING_STEPS, "device": str(where), "dtype": name_of(number)}
+    course = course._replace(
+        publish=lambda trainee: save_model(folder, config, trainee.averaged()),
+        preview=lambda trainee, seen, board: _preview(folder, trainee, seen, board, drawing),
+    )
+    learn(folder, config, trainee, task, course, overwrite=overwrite)
+    return _judged(folder, config, pictures, drawing)
 
 
 def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool]:
@@ -128,94 +137,63 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool
     return standing(folder, job.config, overwrite)
 
 
-def _drawing(config: dict[str, Any], pictures: int, per_update: float) -> float:
-    """Seconds that drawing takes: an update is a forward and a backward pass, and the latter is two of the former."""
-    return pictures * DRAWING_STEPS * per_update / 3 / config["train"]["batch_size"]
-
-
-def _closing(config: dict[str, Any], pictures: Pictures, per_update: float) -> float:
-    """Seconds from the last update to the end of the command."""
-    judged = 0 if pictures.held_out is None else JUDGED
-    return _drawing(config, PREVIEW_PICTURES + judged, per_update) + PLOTTING + CLOSING
-
-
-def _fitting(config: dict[str, Any], per_update: float, preview_every: int | None, seconds: float) -> int:
-    """How many pictures can be seen in so many seconds, with grids drawn on the way."""
-    size, preview = config["train"]["batch_size"], _drawing(config, PREVIEW_PICTURES, per_update) + PLOTTING
-    if preview_every is None:
-        seconds -= (PREVIEWS - 1) * preview
-    else:
-        per_update += preview / max(preview_every / size, 1)  # at most one after each update
-    return max(int(seconds * (1 - MARGIN) / per_update), 1) * size
-
-
-def _loop(
-    folder: Path,
-    config: dict[str, Any],
-    trainee: Trainee,
-    made: Iterable[Update],
-    stop: Stop,
-    save_every: int | None,
-    preview_every: int,
-    drawing: dict[str, Any],
-    end: float,
-) -> None:
-    """Makes the updates that are left, and on the way writes the log, saves, draws, and stops where it is asked to, or
-    where time ends on a machine that became slower (`end`, by `time.monotonic`)."""
-    size, total = config["train"]["batch_size"], config["train"]["images"]
-    log_every = max(total // size // LOG_LINES, 1) * size
-    losses: list[float] = []
-    bad, saved = 0, time.monotonic()
-    for update in made:
-        seen = update.step * size
-        last = seen >= total
-        if not last and time.monotonic() > end:
-            log.info(f"out of time: ending after {seen:,} of {total:,} pictures")
-            config["train"] |= {"images": seen, "planned": total}  # which also ends the updates
-            files.write_json(folder / "config.json", config)
-            last = True
-        losses += [update.loss] if update.finite else []
-        bad = 0 if update.finite else bad + 1
-        if bad == BAD_IN_A_ROW:
-            raise DifftoolError(
-                Exit.FAILED,
-                f"the loss was not finite {bad} times in a row, at picture {seen:,}; what was saved is intact",
-                f"train in a new folder, with a smaller learning rate than --lr {config['train']['lr']:g}",
-            )
-        if losses and (last or _due(log_every, seen, size)):
-            line = {"images": seen, "step": update.step, "loss": sum(losses) / len(losses), "lr": update.lr}
-            norm = update.norm if math.isfinite(update.norm) else None
-            append(folder, {**line, "norm": norm, "skipped": update.step - trainee.taken})
-            losses = []
-        drawing_now = _due(preview_every, seen, size) and not last and not bad
-        aged = save_every is None and time.monotonic() - saved > SAVE_SECONDS
-        due = (drawing_now or aged or _due(save_every, seen, size)) and not bad  # what is saved did well
-        if last or due or stop.code is not None:
-            save(folder, config, trainee)
-            saved = time.monotonic()
-        if stop.code is not None:
-            raise DifftoolError(
-                stop.code,
-                f"stopped after {seen:,} of {total:,} pictures; the state is saved",
-                f"go on with the same command, with --output-dir {shlex.quote(str(folder))} and without --overwrite",
-            )
-        if drawing_now:
-            try:
-                _preview(folder, seen, drawing)
-            except DifftoolError as error:
-                log.warning(f"no pictures at {seen:,}: {error.message}")
-
-
-def _due(every: int | None, seen: int, size: int) -> bool:
-    """Whether the last `size` pictures of `seen` ones crossed a multiple of `every`."""
-    return every is not None and seen // every > (seen - size) // every
-
-
-def _preview(folder: Path, seen: int, drawing: dict[str, Any]) -> None:
-    """Draws from the model as saved, always from the same noise, and plots the loss."""
+def _preview(folder: Path, trainee: Trainee, seen: int, board: Board | None, drawing: dict[str, Any]) -> None:
+    """Draws from the model as saved and from its weights without the average, always from the same noise, and plots the
+    loss."""
     drawn = draw(plan(folder, count=PREVIEW_PICTURES, **drawing))
-    to = grid_path(folder, seen)
-    to.parent.mkdir(exist_ok=True)
-    write_png(to, grid(drawn.pixels, columns(drawn)), drawn.manifest)
-    lines = [line for line in read_log(folder) if "loss" in line]
-    plot_loss(folder / PLOT, [line["images"] for line in lines], [line["loss"] for line in lines], folder.name)
+    trainee.net.eval()
+    model = open_model(folder)._replace(net=trainee.net)
+    try:
+        raw = draw(plan(model, count=RAW_PICTURES, **drawing))
+    finally:
+        trainee.net.train()
+
+    def write() -> None:
+        grid_path(folder, seen).parent.mkdir(exist_ok=True)
+        for one, kind in ((raw, "raw"), (drawn, "")):
+            picture = sheet(one.pixels, columns(one))
+            write_png(grid_path(folder, seen, kind), picture, one.manifest)
+            if board is not None:
+                board.picture(f"samples{kind and f'_{kind}'}", picture, trainee.step)
+        plot(folder)
+
+    processes.agreed(write)
+
+
+def _judged(
+    folder: Path, config: dict[str, Any], pictures: Pictures, drawing: dict[str, Any]
+) -> dict[str, float] | None:
+    """The figures of a finished run; draws the strip of nearest training pictures."""
+    count = JUDGED if judged(pictures) else PREVIEW_PICTURES
+    log.info(f"judging {count} pictures" if judged(pictures) else "looking for the nearest training pictures")
+    drawn = draw(plan(folder, count=count, seed=JUDGE_SEED, **drawing))
+
+    def judging() -> dict[str, float] | None:
+        if not pictures.points:
+            strip = nearest_strip(drawn.pixels, pictures.pixels)
+            write_png(grid_path(folder, config["train"]["images"], "nearest"), strip)
+        return measure(drawn, pictures) if judged(pictures) else None
+
+    return processes.agreed(judging)
+
+
+def _close(folder: Path, config: dict[str, Any], pictures: Pictures, quality: dict[str, float] | None) -> None:
+    """Writes the report and the last line of the log."""
+    lines = read_log(folder)
+    notes = [improving(lines)]
+    if quality is not None and quality["nearest"] < COPIED and not pictures.points:
+        notes.append(
+            f"it draws its training pictures again (nearest {quality['nearest']:.2f}): more data, or a shorter run"
+        )
+        log.warning(notes[-1])
+    losses = [line["loss"] for line in lines if "loss" in line]
+    tail = losses[-max(len(losses) // 10, 1) :]
+    told = {"quality": quality, "notes": notes, "loss": sum(tail) / len(tail) if tail else None}
+    images = config["train"]["images"]
+    shown = {
+        "Drawn with averaged weights": grid_path(folder, images),
+        "With the last weights, from the same noise": grid_path(folder, images, "raw"),
+        "Drawn above, the nearest training pictures below": grid_path(folder, images, "nearest"),
+    }
+    write_report(folder / REPORT, config, told, folder / PLOT, shown)
+    append(folder, {"finished": True, "quality": quality, "notes": notes})

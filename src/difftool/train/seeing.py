@@ -1,0 +1,118 @@
+"""What a run shows of itself: a log, curves, pictures, events for TensorBoard, and whether it still improves."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..pictures import grid, plot_curves
+from .judge import nearest
+
+if TYPE_CHECKING:
+    from ..pictures import Pixels
+
+LOG, PLOT = "log.jsonl", "loss.png"
+STRIP = 10
+"""Drawn pictures whose nearest training picture is shown."""
+COPIED = 0.5
+"""A nearest ratio below which a run is said to draw its training pictures again."""
+SURE = 2.0
+"""Standard errors from which on a fall of the loss is no chance."""
+
+Line = dict[str, Any]
+
+
+def append(folder: Path, line: Line) -> None:
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_log(folder: Path) -> list[Line]:
+    """The lines of the log; one that a crash cut off is left out."""
+    lines = []
+    if (folder / LOG).exists():
+        for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+    return lines
+
+
+def nearest_strip(drawn: Pixels, trained: Pixels) -> Pixels:
+    """Some drawn pictures above, and below each the training picture that is nearest to it."""
+    some = drawn[:STRIP]
+    return grid(np.concatenate([some, np.asarray(trained)[nearest(some, trained)[1]]]), len(some))
+
+
+def plot(folder: Path) -> None:
+    """The curves of a log as loss.png: training and held-out loss, and the loss by noise."""
+    lines = [line for line in read_log(folder) if "loss" in line]
+    held = [line for line in read_log(folder) if line.get("held_out") is not None]
+    curves: dict[str, dict[str, tuple[list[float], list[float]]]] = {
+        "loss": {"training": ([line["images"] for line in lines], [line["loss"] for line in lines])}
+    }
+    if held:
+        curves["loss"]["held out"] = ([line["images"] for line in held], [line["held_out"] for line in held])
+    names = ("least noise", "less", "more", "most noise")
+    if any(line.get("bands") for line in lines):
+        curves["loss by noise"] = {
+            name: (
+                [line["images"] for line in lines if line["bands"][k] is not None],
+                [line["bands"][k] for line in lines if line["bands"][k] is not None],
+            )
+            for k, name in enumerate(names)
+        }
+    plot_curves(folder / PLOT, curves, folder.name)
+
+
+def improving(lines: Sequence[Line]) -> str:
+    """Whether the run still gets better, in a line: the held-out loss (or else that of training) of the last fifth
+    against the fifth before."""
+    values = [line["held_out"] for line in lines if line.get("held_out") is not None]
+    what = "held-out loss"
+    if len(values) < 10:
+        values, what = [line["loss"] for line in lines if "loss" in line], "training loss"
+    n = len(values) // 5
+    if n < 2:
+        return "too short to say whether it still improves"
+    before, now = (np.array(part) for part in (values[-2 * n : -n], values[-n:]))
+    fall = before.mean() - now.mean()
+    error = math.sqrt(before.var(ddof=1) / n + now.var(ddof=1) / n)
+    share = f"{abs(fall) / max(abs(before.mean()), 1e-12):.1%}"
+    if fall > SURE * error:
+        return f"still improving: the {what} fell by {share} over the last fifth; a longer run would be better"
+    if fall < -SURE * error:
+        return f"getting worse: the {what} rose by {share} over the last fifth; a shorter run, or more data"
+    return f"no longer improving: the {what} changed by {share} over the last fifth, which is within its noise"
+
+
+class Board:
+    """Events that TensorBoard shows, beside the log. After a crash what came later than `step` is taken back."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def line(self, line: Line) -> None:
+        """The numbers of a line of the log."""
+        for name in ("loss", "lr", "norm", "held_out", "images_per_second"):
+            if line.get(name) is not None:
+                self.writer.add_scalar(name, line[name], line["step"])
+        for kind in ("bands", "held_out_bands"):
+            for k, value in enumerate(line.get(kind) or []):
+                if value is not None:
+                    self.writer.add_scalar(f"{kind}/{k + 1}", value, line["step"])
+
+    def picture(self, name: str, pixels: Pixels, step: int) -> None:
+        self.writer.add_image(name, pixels if pixels.shape[2] != 2 else pixels[..., :1], step, dataformats="HWC")
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()

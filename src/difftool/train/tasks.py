@@ -1,0 +1,190 @@
+"""What a network learns of its data: losses in which everything random is a function of (config, number of the
+picture)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..core.level import CLEAN, Level, Path
+from ..core.noise import keys, normal, uniform
+from ..core.objective import DENSITIES, DROP, NOISE, WEIGHTS, even, loss, times, training_level
+from ..core.predict import TARGETS, edm_scale
+from ..models import build_path
+from ..nets.unet import number_dropout
+from .data import Pictures
+
+ORDER, FLIP = 3, 4
+"""Stages of the draws that shuffle an epoch and that mirror pictures; those of `core.objective` come before them."""
+BANDS = 4
+"""Of the noise, each with as many of the times that are trained at."""
+HELD = 256
+"""Held-out pictures, at most, whose loss is watched."""
+HELD_SEED = 2**40
+
+
+class Data(NamedTuple):
+    """What is learned from, on the device of the network."""
+
+    x: Tensor
+    """(N, C, H, W): uint8 pictures, or float latents."""
+    cond: Mapping[str, Tensor]
+    """What the network is told of each, (N, ...) by the names of its arguments: label, tokens."""
+    nothing: Mapping[str, Tensor]
+    """What stands for "any" of it."""
+
+
+def data_of(pictures: Pictures, device: torch.device) -> Data:
+    """Pictures, and their labels."""
+    x = torch.from_numpy(pictures.pixels).permute(0, 3, 1, 2).to(device)
+    if pictures.labels is None:
+        return Data(x, {}, {})
+    labels = torch.from_numpy(pictures.labels).to(device)
+    return Data(x, {"label": labels}, {"label": torch.tensor(len(pictures.classes), device=device)})
+
+
+class Task(Protocol):
+    """What `loop.updates` trains a network on."""
+
+    held_out: int
+    """How many held-out pictures there are to watch."""
+    banded: bool
+    """Whether the loss can be told by noise."""
+
+    @property
+    def net(self) -> nn.Module: ...
+
+    def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
+        """(loss, band of the noise) of the `rows` of the batch that begins with picture number `first`, (R,) each."""
+        ...
+
+    def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
+        """The same for held-out pictures, always with the same noise, of a network with these `weights`."""
+        ...
+
+
+class Denoising:
+    """Predicting what was added to pictures or latents."""
+
+    banded = True
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        net: nn.Module,
+        data: Data,
+        held: Data | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`config`: net, path, target and train, as in a run's config.json; `dtype` is what is computed in."""
+        self.train, self.data, self.held, self.dtype = config["train"], data, held, dtype
+        self.path, self.target = build_path(config["path"]), TARGETS[config["target"]]
+        self.net = place(net, data.x.device, self.train)
+        self.forward = torch.compile(self.net) if self.train.get("compile") else self.net
+        self.learned = config["net"].get("learned_range", False)
+        self.density = DENSITIES[self.train.get("times", "even")]()
+        self.weight = WEIGHTS[self.train["weight"]]() if "weight" in self.train else None
+        self.scale = edm_scale() if config["target"] == "edm" else None
+        self.held_out = 0 if held is None else min(len(held.x), HELD)
+
+    def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
+        train, x = self.train, self.data.x
+        seed, size = train["seed"], train["batch_size"]
+        here = torch.arange(first + rows.start, first + rows.stop, device=x.device)
+        seeds = keys([seed] * len(rows), x.device)
+        chosen = indices(seed, len(x), first + rows.start, len(rows)).to(x.device)
+        when = times(seed, first, size)[rows.start : rows.stop]
+        x0 = floats(x[chosen])
+        if train.get("flip"):
+            mirrored = uniform(seeds, here, FLIP, 1)[:, 0] <= 0.5
+            x0 = torch.where(mirrored.reshape(-1, 1, 1, 1), x0.flip(-1), x0)
+        cond = {name: value[chosen] for name, value in self.data.cond.items()}
+        if cond:
+            dropped = uniform(seeds, here, DROP, 1)[:, 0] <= train["label_dropout"]
+            for name, value in cond.items():
+                cond[name] = torch.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), self.data.nothing[name], value)
+        number_dropout(self.net, seed, first // size, rows, size)
+        return self._losses(self.forward, x0, when, normal(seeds, here, NOISE, x0.shape[1:]), cond)
+
+    @torch.no_grad()
+    def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
+        assert self.held is not None
+        here = torch.arange(rows.start, rows.stop, device=self.held.x.device)
+        x0 = floats(self.held.x[here])
+        seeds = keys([HELD_SEED] * len(rows), x0.device)
+        # every time once, in an order that has nothing to do with that of the pictures
+        when = [(k * 97 % self.held_out + 0.5) / self.held_out for k in rows]
+        cond = {name: value[here] for name, value in self.held.cond.items()}
+        was = self.net.training
+        self.net.eval()
+        try:
+
+            def net(*args: Tensor, **named: Tensor) -> Tensor:
+                return torch.func.functional_call(self.net, dict(weights), args, named)
+
+            return self._losses(net, x0, when, normal(seeds, here, NOISE, x0.shape[1:]), cond)
+        finally:
+            self.net.train(was)
+
+    def _losses(
+        self, net: Any, x0: Tensor, when: list[float], eps: Tensor, cond: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        level = training_level(self.path, when, x0.ndim, x0.device, self.density)
+        to = training_level(self.path, when, x0.ndim, x0.device, below) if self.learned else None
+
+        def scaled(x: Tensor, t: Tensor, **named: Tensor) -> Tensor:
+            x = x if self.scale is None else x * self.scale(level)
+            return net(x, t, **named).float()
+
+        with torch.autocast(x0.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            found = loss(scaled, self.target, x0, level, eps, weight=self.weight, to=to, cond=cond)
+        bands = torch.tensor([min(int(time * BANDS), BANDS - 1) for time in when], device=x0.device)
+        return found, bands
+
+
+def below(path: Path, time: float) -> Level:
+    """The level under that of `even` on a discrete path: where DDPM's step leads to."""
+    level = even(path, time)
+    return path.level(level.t - 1) if level.t > 0 else CLEAN
+
+
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """The network that `make` gives, with the first weights of this seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        return make()
+
+
+def place(net: nn.Module, device: torch.device, train: Mapping[str, Any]) -> nn.Module:
+    """A network where and how it is to be trained."""
+    if hasattr(net, "checkpointing"):
+        net.checkpointing = bool(train.get("checkpointing"))  # type: ignore[assignment]
+    if device.type == "cuda":
+        return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.to(device)
+
+
+def floats(x: Tensor) -> Tensor:
+    """Pictures in [-1, 1]; latents as they are."""
+    return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x.float()
+
+
+def indices(seed: int, n: int, first: int, count: int) -> Tensor:
+    """Which of `n` pictures come as numbers `first` .. `first + count - 1` of the run, (count,): each epoch is a
+    permutation."""
+    parts = []
+    while count:
+        epoch, start = divmod(first, n)
+        part = _epoch(seed, n, epoch)[start : start + count]
+        parts.append(part)
+        first, count = first + len(part), count - len(part)
+    return torch.cat(parts)
+
+
+@lru_cache(maxsize=2)
+def _epoch(seed: int, n: int, epoch: int) -> Tensor:
+    return torch.argsort(uniform(keys([seed]), epoch, ORDER, n)[0], stable=True)

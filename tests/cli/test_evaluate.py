@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+def test_the_digits_of_the_package(difftool: Callable) -> None:
+    ended = difftool("eval", "--count", 150, "--steps", 6, "--json")
+    told = ended.json["data"]
+    assert ended.code == 0
+    assert set(told["quality"]) == {"c2st", "fd", "fd_features", "kid", "nearest", "exploded", "legible"}
+    assert told["count"] == 150
+    assert told["held_out"] == 500
+    assert 0.45 < told["quality"]["c2st"] < 0.8
+    assert 40 < told["quality"]["fd"] < 130  # 500 pictures and 50 steps: 38
+    assert told["quality"]["legible"] > 0.95
+    told = difftool("eval", "--dry-run")
+    assert "would draw 500 pictures" in told.out
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["nothing"], 4, "no folder"),
+        (["--data", "nothing"], 4, "no file or folder"),
+        (["--data", "shades.npy"], 4, "draws 8x8x1"),
+        (["--data", "few.npy"], 4, "fewer than 50"),
+        (["--inception", "nothing.pth"], 4, "no file"),
+        (["--count", "10"], 2, "--count"),
+        (["--sampler", "eulr"], 2, "did you mean"),
+        (["--held-out", "2"], 2, "--held-out"),
+    ],
+)
+def test_wrong_input(refused: Callable, tmp_path: Path, args: list[str], code: int, says: str) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "shades.npy", rng.integers(0, 256, (200, 8, 8, 3), dtype=np.uint8))
+    np.save(tmp_path / "few.npy", rng.integers(0, 256, (200, 8, 8), dtype=np.uint8))
+    refused(code, "eval", *args, says=says)
+
+
+def test_an_inception_that_is_none(refused: Callable, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(b"<html>")
+    refused(4, "eval", "--count", 50, "--steps", 1, "--inception", "a.pth", says="a.pth")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "b.pth")
+    ended = refused(
+        2 if not _has_inception() else 4, "eval", "--count", 50, "--steps", 1, "--inception", "b.pth", says="fid"
+    )
+    assert "pytorch-fid" in ended.err
+
+
+def _has_inception() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("pytorch_fid") is not None
