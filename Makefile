@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-stock lint bench bench-stock bench-clone help
+.PHONY: demo test test-slow test-stock lint bench bench-stock bench-clone bench-training help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -36,7 +36,7 @@ lint: $(VENV)/.installed-dev ## ruff, pyright and the import rules
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-test ## every figure of the README but that of training
+bench: $(VENV)/.installed-test ## the figures of the README but those that have a command of their own
 	$(BIN)/python bench/solve.py
 	$(BIN)/python bench/shell.py
 	$(BIN)/python bench/digits.py
@@ -50,6 +50,14 @@ bench-stock: ## our networks against the original's: loading, memory, speed (Pyt
 bench-clone: ## a sentence by difftool voice clone against the original, stage by stage (Python 3.11)
 	$(MAKE) .venv-stock/.installed-test $(STOCK)
 	.venv-stock/bin/python -W ignore bench/clone.py
+
+PEERS := VENV=.venv-peers EXTRAS=peers
+
+bench-training: ## training beside diffusers' script and denoising-diffusion-pytorch: speed, then an hour and a half for quality
+	$(MAKE) .venv-peers/.installed-test $(PEERS)
+	.venv-peers/bin/python -W ignore bench/training.py speed
+	.venv-peers/bin/python -W ignore bench/training.py start
+	.venv-peers/bin/python -W ignore bench/training.py quality
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test

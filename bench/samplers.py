@@ -33,7 +33,8 @@ def measured(name: str) -> list[tuple[int, float]]:
     """(calls of the network, Frechet distance) of a sampler at each number of steps."""
     pictures = load("digits")
     assert pictures.held_out is not None
-    real = np.round(pictures.held_out.reshape(len(pictures.held_out), -1) / 255 * 16)
+    held = pictures.held_out.pixels
+    real = np.round(held.reshape(len(held), -1) / 255 * 16)
     found = []
     for steps in STEPS:
         planned = plan(sampler=name, steps=steps, count=COUNT, seed=SEED)
