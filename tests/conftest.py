@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,24 @@ GOLDEN = Path(__file__).parent / "golden"
 def golden() -> dict[str, Any]:
     """Reference results of diffusers, k-diffusion and others; `meta` in the file says how they were made."""
     return json.loads((GOLDEN / "samplers.json").read_text())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cached_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test leaves anything in the cache of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of decoded pictures for one test."""
+    from difftool.train import data
+
+    place = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(data, "cache", lambda: place)
+    return place
 
 
 class Ended(NamedTuple):
@@ -41,7 +59,8 @@ def difftool(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
 
     def run(*args: object) -> Ended:
         capfd.readouterr()

@@ -8,17 +8,12 @@ import pytest
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
-from difftool.train import data as module
 from difftool.train.data import Pictures, digits, load
 
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(module, "cache", lambda: place)
-    return place
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def folder(path: Path) -> Pictures:

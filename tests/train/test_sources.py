@@ -26,11 +26,7 @@ from difftool.train.data import load
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(module, "cache", lambda: place)
-    return place
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def fails(code: Exit, says: str) -> pytest.RaisesExc[DifftoolError]:
@@ -169,6 +165,14 @@ def test_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
     assert found.skipped[0].startswith("row 5")
     assert found.held_out is not None
     assert len(found.held_out.pixels) == 3
+
+
+def test_pictures_of_a_table_are_made_their_size_once(tmp_path: Path) -> None:
+    """Not first small and then large again."""
+    one = pictures(100, 100)
+    table = pyarrow.table({"image": [{"bytes": png(one), "path": None}]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert np.array_equal(load(str(tmp_path / "a.parquet"), (100, 100)).pixels[0, ..., 0], one)
 
 
 def test_a_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

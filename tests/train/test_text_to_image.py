@@ -13,6 +13,7 @@ import torch
 
 from difftool.core import first_order, grid
 from difftool.core.predict import TARGETS, denoiser
+from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors
 from difftool.models import build_path
 from difftool.pictures import read_png
@@ -169,6 +170,22 @@ def test_killed_in_either_stage(whole: Path, tmp_path: Path, step: int, run: int
         one, two = (load_tensors(folder / f"{name}.safetensors").tensors for folder in (whole, done.folder))
         assert all(torch.equal(one[key], two[key]) for key in one), name
     assert train("shapes", output_dir=tmp_path / "run", steps=6).finished_before
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"flip": True}, "no flip"),
+        ({"learned_range": True}, "no learned-range"),
+        ({"checkpointing": True}, "no checkpointing"),
+        ({"betas": "cosine"}, "Stable Diffusion folder"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(DifftoolError, match=says) as caught:
+        train("shapes", output_dir=tmp_path / "run", steps=6, **settings)
+    assert caught.value.code == Exit.USAGE
+    assert not (tmp_path / "run").exists()
 
 
 def test_words_are_one_token_and_others_are_spelled(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from .options import (
     DryRun,
     Dtype,
     Eta,
+    ModelName,
     Schedule,
     Threads,
     known_sampler,
@@ -26,10 +27,7 @@ COUNT, STEPS = 500, 50
 
 def evaluate(
     console: Console,
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="MODEL", help="A run, model or diffusers folder; none: the digits in the package."),
-    ] = None,
+    model: ModelName = None,
     data: Annotated[
         str | None, typer.Option("--data", help="What it is to be measured against, as for train; none: the digits.")
     ] = None,

@@ -78,6 +78,10 @@ def known_schedule(value: str | None) -> str | None:
     return value
 
 
+ModelName = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help="A run, model or diffusers folder; none: the digits in the package."),
+]
 Schedule = Annotated[
     str | None,
     typer.Option(

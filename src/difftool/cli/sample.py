@@ -21,6 +21,7 @@ from .options import (
     Eta,
     Half,
     LowVram,
+    ModelName,
     Output,
     OutputDir,
     Overwrite,
@@ -48,10 +49,7 @@ def _samplers(value: str | None) -> str | None:
 
 def sample(
     console: Console,
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="MODEL", help="A run, model or diffusers folder; none: the digits in the package."),
-    ] = None,
+    model: ModelName = None,
     sampler: Annotated[
         str | None,
         typer.Option(

@@ -284,15 +284,13 @@ def _dry(config: dict[str, Any], finished: bool, to: Path, overwrite: bool) -> R
     from ..models import build_net
 
     recipe = config["train"]
+    (unit, value), found = next(iter(recipe["length"].items())), recipe["data"]
+    last = f"would {'write' if overwrite or not (to / 'config.json').exists() else 'go on in'} {to}"
     if "autoencoder" in config:
-        found = recipe["data"]
-        summary = [
-            f"would train an autoencoder, then a text encoder and a U-Net on {found['name']} ({found['pictures']:,})",
-            f"would {'write' if overwrite or not (to / 'config.json').exists() else 'go on in'} {to}",
-        ]
+        what = f"an autoencoder, then a text encoder and a U-Net on {found['name']} ({found['pictures']:,})"
+        summary = [f"would train {what} for {value:g} {unit}", last]
         return Result({"dry_run": True, "config": config, "folder": str(to)}, summary, [])
     parameters = sum(p.numel() for p in build_net(config["net"]).parameters())
-    (unit, value), found = next(iter(recipe["length"].items())), recipe["data"]
     what = "x".join(map(str, [*reversed(config["size"]), config["net"]["channels"]]))
     classes = f" in {len(config['classes'])} classes" if config["classes"] else ""
     how = f"{recipe['batch_size']} an update, lr {recipe['lr']:g}, target {config['target']}, seed {recipe['seed']}"
@@ -301,6 +299,6 @@ def _dry(config: dict[str, Any], finished: bool, to: Path, overwrite: bool) -> R
         f"for {value:g} {unit}, {how}",
         # weights, their average, gradients and the two moments of AdamW, in fp32
         f"needs {parameters * 20 / 1e6:.0f} MB for weights and optimiser, and what a batch takes",
-        f"would {'write' if overwrite or not (to / 'config.json').exists() else 'go on in'} {to}",
+        last,
     ]
     return Result({"dry_run": True, "config": config, "parameters": parameters, "folder": str(to)}, summary, [])

@@ -16,8 +16,10 @@ import numpy as np
 
 from ..errors import DifftoolError, Exit, nearest
 from ..files import expanded, replace_folder, temporary, write_json
+from ..pictures import points
 from . import sources
-from .sources import Pixels, Raw
+from .decode import SUFFIXES, Pixels
+from .sources import Raw
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Pictures(NamedTuple):
     @property
     def points(self) -> bool:
         """Whether they are points of the plane, which are two numbers and no picture."""
-        return self.pixels.shape[1:] == (1, 1, 2)
+        return points(self.pixels)
 
 
 def load(source: str, size: tuple[int, int] | None = None, held_out: float | None = None) -> Pictures:
@@ -86,7 +88,7 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
         near = nearest(source, BUILT_IN)
         hint = f"did you mean {near}?" if near else f"name {sources.KNOWN}, or {_built_in()}"
         raise DifftoolError(Exit.FILE, f"there is no file or folder {source}", hint)
-    if path.is_file() and path.suffix.lower() in sources.SUFFIXES:
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
         raise DifftoolError(Exit.FILE, f"{source} is one picture", f"name its folder: {path.parent}")
     try:
         files = sources.contents(path)
@@ -137,6 +139,7 @@ def _split(raw: Raw, share: float) -> Pictures:
     duplicates = count - len(seen)
     test = raw.test
     if test is not None and (test.pixels.shape[1:] != raw.pixels.shape[1:] or test.classes != raw.classes):
+        log.warning("the test part has another size or other classes, and is left out")
         test = None
     train = np.arange(count)
     if test is None and share and count >= LEAST:
@@ -269,14 +272,14 @@ def _toy(name: str) -> Pictures:
 
     count, rng = TOYS + TOYS_HELD, np.random.RandomState(0)
     if name == "moons":
-        points = np.asarray(datasets.make_moons(count, noise=0.05, random_state=0)[0]) - np.array([0.5, 0.25])
+        plane = np.asarray(datasets.make_moons(count, noise=0.05, random_state=0)[0]) - np.array([0.5, 0.25])
     elif name == "swiss_roll":
-        points = datasets.make_swiss_roll(count, noise=0.4, random_state=0)[0][:, [0, 2]]
+        plane = datasets.make_swiss_roll(count, noise=0.4, random_state=0)[0][:, [0, 2]]
     else:
         angles = rng.randint(8, size=count) * (np.pi / 4)
-        points = np.stack([np.cos(angles), np.sin(angles)], 1) + 0.07 * rng.standard_normal((count, 2))
-    points = 0.95 * points / np.abs(points).max()
-    pixels = np.round((points + 1) * ((RASTER - 1) / 2)).astype(np.uint8).reshape(-1, 1, 1, 2)
+        plane = np.stack([np.cos(angles), np.sin(angles)], 1) + 0.07 * rng.standard_normal((count, 2))
+    plane = 0.95 * plane / np.abs(plane).max()
+    pixels = np.round((plane + 1) * ((RASTER - 1) / 2)).astype(np.uint8).reshape(-1, 1, 1, 2)
     return Pictures(name, pixels[TOYS_HELD:], held_out=Pictures(name, pixels[:TOYS_HELD]))
 
 

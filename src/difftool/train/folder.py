@@ -12,12 +12,12 @@ from ..errors import DifftoolError, Exit
 from ..models import SCHEMA
 from .data import Pictures
 from .loop import Trainee
-from .seeing import LOG, PLOT, read_log
+from .seeing import LOG, PLOT, SAMPLES, final_loss, grid_path, read_log
 
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
-SAMPLES, REPORT = "samples", "report.html"
+REPORT = "report.html"
 OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, REPORT, "model.safetensors", "model_index.json", "config.json")
 DRAWN, EVENTS = "[0-9]" * 9 + "*.png", "events.out.tfevents.*"
 """Names of pictures drawn on the way, and of what TensorBoard reads."""
@@ -45,11 +45,6 @@ class Trained(NamedTuple):
     """Files that could not be read."""
     finished_before: bool
     """Whether nothing was left to do."""
-
-
-def grid_path(folder: Path, images: int, kind: str = "") -> Path:
-    """Where the pictures stand that were drawn after `images` pictures; of another `kind`: raw, nearest."""
-    return folder / SAMPLES / f"{images:09d}{kind and f'-{kind}'}.png"
 
 
 def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dict[str, Any], bool]:
@@ -148,13 +143,11 @@ def resume(folder: Path, trainee: Trainee) -> None:
 
 def report(folder: Path, config: dict[str, Any], pictures: Pictures, *, finished_before: bool) -> Trained:
     lines = read_log(folder)
-    losses = [line["loss"] for line in lines if "loss" in line]
-    tail = losses[-max(len(losses) // 10, 1) :]
     end = next((line for line in lines if line.get("finished")), {})
     return Trained(
         folder=folder,
         images=config["train"]["images"],
-        loss=sum(tail) / len(tail) if tail else None,
+        loss=final_loss(lines),
         grid=grid_path(folder, config["train"]["images"]),
         plot=folder / PLOT,
         report=folder / REPORT,

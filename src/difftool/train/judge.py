@@ -23,6 +23,8 @@ SIDE = 8
 """Pixels along a side to which larger pictures are averaged where their pixels are compared as vectors."""
 WIDTHS = (32, 64, 64)
 """Channels of the fixed random network."""
+JUDGED, JUDGE_SEED = 500, 1000
+"""Pictures drawn to be judged, and the seed of the first: they share no noise with those shown on the way."""
 FEWEST = 50
 """Held-out pictures below which nothing is judged."""
 

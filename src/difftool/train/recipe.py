@@ -101,7 +101,7 @@ def prepare(
     for reason in pictures.skipped:
         log.warning(f"skipped {reason}")
     log.info(_found(pictures))
-    _suits(name, row, pictures, target)
+    _suits(name, row, pictures, numbers, path)
     height, width = pictures.pixels.shape[1:3]
     if dtype == "auto" and where.type == "cpu" and height * width >= LARGE and _computes_bf16():
         import torch
@@ -113,11 +113,13 @@ def prepare(
     return Job(config, pictures, where, kind)
 
 
-def _suits(name: str, row: dict[str, Any], pictures: Pictures, target: str) -> None:
-    """Raises DifftoolError 2 where a preset is for other data, or a target for other networks."""
+def _suits(name: str, row: dict[str, Any], pictures: Pictures, numbers: dict[str, Any], path: dict[str, Any]) -> None:
+    """Raises DifftoolError 2 where a preset is for other data, or a setting for other networks."""
     if (row["net"]["type"] == "mlp") != pictures.points:
         kind = "points of the plane" if row["net"]["type"] == "mlp" else "pictures"
         raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}", "leave out --preset")
+    if pictures.points and numbers.get("checkpointing"):
+        raise DifftoolError(Exit.USAGE, f"the preset {name} has no checkpointing", "leave out --checkpointing")
     if "autoencoder" not in row:
         return
     _, height, width, _ = pictures.pixels.shape
@@ -129,9 +131,13 @@ def _suits(name: str, row: dict[str, Any], pictures: Pictures, target: str) -> N
     if height != width or height % factor:
         what = f"the preset {name} wants square pictures of a multiple of {factor} pixels, not {width}x{height}"
         raise DifftoolError(Exit.USAGE, what, f"add --size {factor * 4}x{factor * 4}")
-    if target not in ("v", "eps", "x0"):
-        what = f"a Stable Diffusion folder has no word for {target} here"
-        raise DifftoolError(Exit.USAGE, what, "take --target v, eps or x0")
+    if path.get("betas") not in ("linear", "scaled_linear"):
+        what = "a Stable Diffusion folder is written for v, eps or x0 on linear or scaled_linear betas"
+        raise DifftoolError(Exit.USAGE, what, "leave out --target and --betas")
+    for setting in ("flip", "learned_range", "checkpointing"):
+        if numbers.get(setting):
+            what = f"the preset {name} has no {setting.replace('_', '-')}"
+            raise DifftoolError(Exit.USAGE, what, f"leave out --{setting.replace('_', '-')}")
 
 
 def _computes_bf16() -> bool:

@@ -20,19 +20,17 @@ from ..pictures import sheet, write_png
 from ..signals import deferred
 from .course import Cost, Course, learn, measured
 from .data import Pictures
-from .folder import REPORT, Trained, grid_path, report, standing
-from .judge import judged, measure
+from .folder import REPORT, Trained, report, standing
+from .judge import JUDGE_SEED, JUDGED, judged, measure
 from .loop import Trainee
 from .recipe import Job, prepare
 from .report import write as write_report
-from .seeing import COPIED, PLOT, Board, append, improving, nearest_strip, plot, read_log
+from .seeing import COPIED, PLOT, Board, append, final_loss, grid_path, improving, nearest_strip, read_log, show
 from .tasks import Denoising, data_of, seeded
 
 log = logging.getLogger(__name__)
 
-PREVIEW_PICTURES, RAW_PICTURES, JUDGED, DRAWING_STEPS = 40, 20, 500, 25
-JUDGE_SEED = 1000
-"""Judged pictures share no noise with the previews."""
+PREVIEW_PICTURES, RAW_PICTURES, DRAWING_STEPS = 40, 20, 25
 
 
 def train(
@@ -148,16 +146,8 @@ def _preview(folder: Path, trainee: Trainee, seen: int, board: Board | None, dra
     finally:
         trainee.net.train()
 
-    def write() -> None:
-        grid_path(folder, seen).parent.mkdir(exist_ok=True)
-        for one, kind in ((raw, "raw"), (drawn, "")):
-            picture = sheet(one.pixels, columns(one))
-            write_png(grid_path(folder, seen, kind), picture, one.manifest)
-            if board is not None:
-                board.picture(f"samples{kind and f'_{kind}'}", picture, trainee.step)
-        plot(folder)
-
-    processes.agreed(write)
+    sheets = {kind: (sheet(one.pixels, columns(one)), one.manifest) for one, kind in ((raw, "raw"), (drawn, ""))}
+    processes.agreed(lambda: show(folder, seen, trainee.step, sheets, board))
 
 
 def _judged(
@@ -186,9 +176,7 @@ def _close(folder: Path, config: dict[str, Any], pictures: Pictures, quality: di
             f"it draws its training pictures again (nearest {quality['nearest']:.2f}): more data, or a shorter run"
         )
         log.warning(notes[-1])
-    losses = [line["loss"] for line in lines if "loss" in line]
-    tail = losses[-max(len(losses) // 10, 1) :]
-    told = {"quality": quality, "notes": notes, "loss": sum(tail) / len(tail) if tail else None}
+    told = {"quality": quality, "notes": notes, "loss": final_loss(lines)}
     images = config["train"]["images"]
     shown = {
         "Drawn with averaged weights": grid_path(folder, images),

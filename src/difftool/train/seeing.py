@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..pictures import grid, plot_curves
+from ..pictures import grid, plot_curves, write_png
 from .judge import nearest
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
 
-LOG, PLOT = "log.jsonl", "loss.png"
+log = logging.getLogger(__name__)
+
+LOG, PLOT, SAMPLES = "log.jsonl", "loss.png", "samples"
 STRIP = 10
 """Drawn pictures whose nearest training picture is shown."""
 COPIED = 0.5
@@ -40,8 +43,33 @@ def read_log(folder: Path) -> list[Line]:
             try:
                 lines.append(json.loads(line))
             except ValueError:
-                continue
+                log.debug("a line of %s was cut off: %s", folder / LOG, line)
     return lines
+
+
+def final_loss(lines: Sequence[Line]) -> float | None:
+    """The mean over the last tenth of the log; None where no update was finite."""
+    losses = [line["loss"] for line in lines if "loss" in line]
+    tail = losses[-max(len(losses) // 10, 1) :]
+    return sum(tail) / len(tail) if tail else None
+
+
+def grid_path(folder: Path, images: int, kind: str = "") -> Path:
+    """Where the pictures stand that were drawn after `images` pictures; of another `kind`: raw, nearest."""
+    return folder / SAMPLES / f"{images:09d}{kind and f'-{kind}'}.png"
+
+
+def show(
+    folder: Path, seen: int, step: int, sheets: Mapping[str, tuple[Pixels, Line | None]], board: Board | None
+) -> None:
+    """Writes what was drawn after `seen` pictures, sheets with their manifests by kind ("" is the main one), also for
+    TensorBoard, and the curves so far."""
+    grid_path(folder, seen).parent.mkdir(exist_ok=True)
+    for kind, (picture, manifest) in sheets.items():
+        write_png(grid_path(folder, seen, kind), picture, manifest)
+        if board is not None:
+            board.picture(f"samples{kind and f'_{kind}'}", picture, step)
+    plot(folder)
 
 
 def nearest_strip(drawn: Pixels, trained: Pixels) -> Pixels:
@@ -53,7 +81,7 @@ def nearest_strip(drawn: Pixels, trained: Pixels) -> Pixels:
 def plot(folder: Path) -> None:
     """The curves of a log as loss.png: training and held-out loss, and the loss by noise."""
     lines = [line for line in read_log(folder) if "loss" in line]
-    held = [line for line in read_log(folder) if line.get("held_out") is not None]
+    held = [line for line in lines if line.get("held_out") is not None]
     curves: dict[str, dict[str, tuple[list[float], list[float]]]] = {
         "loss": {"training": ([line["images"] for line in lines], [line["loss"] for line in lines])}
     }

@@ -8,28 +8,19 @@ import json
 import math
 import struct
 import tarfile
-import warnings
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import DifftoolError, Exit
+from .decode import SUFFIXES, Contents, Pixels, decode, fit, pixels_of, reason_of
 
-Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
-Contents: TypeAlias = "Mapping[str, Callable[[], bytes]]"
-"""The files of a source by name, and how to read each."""
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-LARGEST, USUAL = 64, (64, 64)
-"""Pictures of one size up to LARGEST on the longer side keep it; all others are made USUAL (width, height)."""
-UNREADABLE = (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a file raises, also one in a zip that is damaged, locked or packed in an unknown way."""
 KNOWN = "a folder or a zip of pictures, IDX as MNIST comes, CIFAR's binaries, .npz, .npy or .parquet"
 
@@ -72,11 +63,11 @@ def contents(path: Path) -> Contents:
 def read(files: Contents, size: tuple[int, int] | None = None) -> Raw:
     """The pictures in the files of a source, whatever their kind; `size` is (width, height), for pictures in files of
     their own. Raises DifftoolError 4 where nothing can be learned from them."""
-    for kind in (_cifar, _idx, _arrays, _parquet):
+    for kind in (_cifar, _idx, _arrays):
         if (found := kind(files)) is not None:
             break
     else:
-        found = _pictures(files, size)
+        found = _parquet(files, size) or _pictures(files, size)
     if not len(found.pixels):
         raise DifftoolError(Exit.FILE, "there are no pictures in it", f"name {KNOWN}")
     height, width, channels = found.pixels.shape[1:]
@@ -84,7 +75,7 @@ def read(files: Contents, size: tuple[int, int] | None = None) -> Raw:
         what = f"its pictures have {channels} channels of {width}x{height}"
         raise DifftoolError(Exit.FILE, what, "pictures have 1 to 4 channels")
     if size not in (None, (width, height)):
-        resized = [_pixels(_fit(Image.fromarray(p.squeeze(-1) if channels == 1 else p), size)) for p in found.pixels]
+        resized = [pixels_of(fit(Image.fromarray(p.squeeze(-1) if channels == 1 else p), size)) for p in found.pixels]
         found = found._replace(pixels=np.stack(resized))
     return found
 
@@ -94,8 +85,7 @@ def _hidden(name: str) -> bool:
 
 
 def _damaged(name: str, error: Exception) -> DifftoolError:
-    reason = _reason(error)
-    return DifftoolError(Exit.FILE, f"{name} is damaged: {reason}", "copy or download it again")
+    return DifftoolError(Exit.FILE, f"{name} is damaged: {reason_of(error)}", "copy or download it again")
 
 
 def _opened(name: str, files: Contents) -> bytes:
@@ -221,9 +211,8 @@ def _arrays(files: Contents) -> Raw | None:
         if x in lower and arrays[lower[x]].ndim >= 3 and lower[x] != images:
             held = _bytes(arrays[lower[x]], f"{x} in {name}")
             test = Raw(held, *_labelled(arrays[lower[y]], len(held), name)) if y in lower else Raw(held)
-    return (
-        Raw(pixels, *_labelled(labels, len(pixels), name), test=test) if labels is not None else Raw(pixels, test=test)
-    )
+    found = Raw(pixels) if labels is None else Raw(pixels, *_labelled(labels, len(pixels), name))
+    return found._replace(test=test)
 
 
 def _bytes(array: np.ndarray[Any, Any], where: str) -> Pixels:
@@ -278,17 +267,17 @@ COLUMNS = (("image", "img", "picture"), ("label", "labels", "fine_label", "class
 """Names of columns, the first that is there counting: the picture, its label, its caption."""
 
 
-def _parquet(files: Contents) -> Raw | None:
+def _parquet(files: Contents, size: tuple[int, int] | None) -> Raw | None:
     names = [name for name in files if name.endswith(".parquet")]
     if not names:
         return None
     tests = [name for name in names if _for_test(name)]
     kept = [name for name in names if name not in tests] or names
-    found = _tables(kept, files)
-    return found._replace(test=_tables(tests, files) if tests and kept != names else None)
+    found = _tables(kept, files, size)
+    return found._replace(test=_tables(tests, files, size) if tests and kept != names else None)
 
 
-def _tables(names: Sequence[str], files: Contents) -> Raw:
+def _tables(names: Sequence[str], files: Contents, size: tuple[int, int] | None) -> Raw:
     import pyarrow
     import pyarrow.parquet
 
@@ -304,20 +293,13 @@ def _tables(names: Sequence[str], files: Contents) -> Raw:
     rows = [row for table in tables for row in table.select([image]).column(0).to_pylist()]
     data = [row.get("bytes") if isinstance(row, dict) else row for row in rows]
     entries = {f"row {k}": (lambda one=one: one or b"") for k, one in enumerate(data)}
-    arrays, kept, skipped = _decode(entries, None)
+    arrays, kept, skipped = decode(entries, size)
     found = Raw(arrays, skipped=skipped)
     chosen = [int(name.split()[1]) for name in kept]
     if label is not None:
         values = np.array([value for table in tables for value in table.column(label).to_pylist()])[chosen]
-        found = found._replace(
-            **dict(
-                zip(
-                    ("labels", "classes"),
-                    _labelled(values, len(chosen), names[0], _features(tables[0], label)),
-                    strict=True,
-                )
-            )
-        )
+        labels, classes = _labelled(values, len(chosen), names[0], _features(tables[0], label))
+        found = found._replace(labels=labels, classes=classes)
     if text is not None:
         texts = [value for table in tables for value in table.column(text).to_pylist()]
         found = found._replace(captions=[str(texts[k] or "") for k in chosen])
@@ -358,7 +340,7 @@ def _pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
     entries = {name: opened for name, opened in files.items() if PurePosixPath(name).suffix.lower() in SUFFIXES}
     if not entries:
         raise DifftoolError(Exit.FILE, "there are no pictures in it", f"name {KNOWN}")
-    pixels, kept, skipped = _decode(entries, size)
+    pixels, kept, skipped = decode(entries, size)
     paths = [PurePosixPath(name) for name in kept]
     while paths and all(len(path.parts) > 2 for path in paths) and len({path.parts[0] for path in paths}) == 1:
         paths = [PurePosixPath(*path.parts[1:]) for path in paths]  # a zip of a folder of folders
@@ -370,84 +352,3 @@ def _pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
         read = [files[name]().decode(errors="replace") if name in files else "" for name in texts]
         captions = [" ".join(text.split()) for text in read]
     return Raw(pixels, labels, [] if labels is None else classes, captions, skipped)
-
-
-def _decode(entries: Contents, size: tuple[int, int] | None) -> tuple[Pixels, list[str], tuple[str, ...]]:
-    """(pixels (N, H, W, C), the names they belong to, what was left out)."""
-    kept: dict[str, Image.Image] = {}
-    sizes: Counter[tuple[int, int]] = Counter()
-    skipped: list[str] = []
-
-    def opened(name: str) -> tuple[str, Image.Image | None, tuple[int, int], str]:
-        try:
-            image = _decoded(entries[name]())
-            found = image.size
-            large = max(found) > LARGEST  # and then no size of its own can be that of all
-            return name, _fit(image, size or USUAL) if size or large else image, found, ""
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's readers raise whatever a broken file provokes
-            return name, None, (0, 0), _reason(error)
-
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of oddities in pictures that it can read
-        for name, image, found, reason in _in_turn(pool, opened, entries):
-            if image is None:
-                skipped.append(f"{name}: {reason}")
-            else:
-                kept[name] = image
-                sizes[found] += 1
-    if not kept:
-        what = f"none of its {len(skipped)} pictures can be read ({skipped[0]})" if skipped else "it has no pictures"
-        raise DifftoolError(Exit.FILE, what, f"name {KNOWN}")
-    if size is None:
-        only = next(iter(sizes)) if len(sizes) == 1 else USUAL
-        size = only if max(only) <= LARGEST else USUAL
-    mode = _common({image.mode for image in kept.values()})
-    return np.stack([_pixels(_fit(image, size).convert(mode)) for image in kept.values()]), [*kept], tuple(skipped)
-
-
-def _in_turn(pool: ThreadPoolExecutor, work: Callable[[str], Any], names: Contents) -> Iterator[Any]:
-    """Results in the order of the names, a few thousand at a time: else all would wait in memory at once."""
-    rest = [*names]
-    while rest:
-        now, rest = rest[:4096], rest[4096:]
-        yield from pool.map(work, now)
-
-
-def _decoded(data: bytes) -> Image.Image:
-    """The picture in a file, upright, in the smallest of the modes L, LA, RGB and RGBA that holds it."""
-    with Image.open(io.BytesIO(data)) as image:
-        alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-        upright: Image.Image = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits or more a pixel: Pillow would cut them off at 255
-        values = np.asarray(upright, dtype=np.float64)
-        top = 65535 if values.max(initial=0) > 255 else 255
-        upright = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    if alpha:
-        upright = upright.convert("RGBA")  # from which LA can be had; from others not always
-    return upright.convert(("L" if grey else "RGB") + ("A" if alpha else ""))
-
-
-def _common(modes: set[str]) -> str:
-    return ("RGB" if any(mode.startswith("RGB") for mode in modes) else "L") + (
-        "A" if any(mode.endswith("A") for mode in modes) else ""
-    )
-
-
-def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Cut to the middle and scaled to (width, height)."""
-    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
-
-
-def _pixels(image: Image.Image) -> Pixels:
-    """(H, W, C)"""
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what a reader said, without the path or the object it ends with."""
-    first = (str(error).splitlines() or [""])[0]
-    return first.split(" '")[0].split(": '")[0].split(" <")[0] or type(error).__name__

@@ -6,9 +6,8 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,21 @@ from ..core.solve import first_order
 from ..models import SCHEMA, build_path, save_model
 from ..pictures import grid, to_pixels, write_png
 from .course import Cost, Course, learn, measured
-from .folder import clear, grid_path, standing
-from .judge import judge, judged
+from .folder import clear, standing
+from .judge import JUDGE_SEED, JUDGED, judge, judged
 from .latent import AT_ONCE, Autoencoder, Autoencoding, latents_of
 from .loop import Trainee
 from .pipeline import PARTS, state_of, write_network, write_pipeline
 from .recipe import Job
-from .seeing import Board, nearest_strip, plot
+from .seeing import Board, grid_path, nearest_strip, show
 from .tasks import Data, Denoising, data_of, seeded
 from .words import LENGTH, tokens_of, write_tokenizer
 
 log = logging.getLogger(__name__)
 
 AUTOENCODER = "autoencoder"
-SHOWN, JUDGED, STEPS = 30, 500, 20
-"""Captions of a preview, pictures judged, and steps of both."""
-JUDGE_SEED = 1000
+SHOWN, STEPS = 30, 20
+"""Captions of a preview, and steps of a drawing."""
 
 
 class TextToImage(nn.Module):
@@ -112,15 +110,19 @@ def drawing(trainee: Trainee, *, averaged: bool) -> Iterator[None]:
     own = [p.detach().clone() for p in trainee.params] if averaged else []
     trainee.net.eval()
     try:
-        with torch.no_grad():
-            for p, value in zip(trainee.params, trainee.ema.params if averaged else trainee.params, strict=True):
-                p.copy_(value)
+        if averaged:
+            _take(trainee, trainee.ema.params)
         yield
     finally:
-        with torch.no_grad():
-            for p, value in zip(trainee.params, own, strict=False):
-                p.copy_(value)
+        if averaged:
+            _take(trainee, own)
         trainee.net.train()
+
+
+@torch.no_grad()
+def _take(trainee: Trainee, weights: Sequence[Tensor]) -> None:
+    for p, value in zip(trainee.params, weights, strict=True):
+        p.copy_(value)
 
 
 def stages(
@@ -178,17 +180,8 @@ def stages(
         sheets = {}
         for kind in ("raw", ""):
             with drawing(trainee, averaged=not kind):
-                sheets[kind] = grid(drawn(config, trainee.net, vae, held, shown, seed=0), 10)
-
-        def write() -> None:
-            grid_path(folder, seen).parent.mkdir(exist_ok=True)
-            for kind, picture in sheets.items():
-                write_png(grid_path(folder, seen, kind), picture)
-                if board is not None:
-                    board.picture(f"samples{kind and f'_{kind}'}", picture, trainee.step)
-            plot(folder)
-
-        processes.agreed(write)
+                sheets[kind] = grid(drawn(config, trainee.net, vae, held, shown, seed=0), 10), None
+        processes.agreed(lambda: show(folder, seen, trainee.step, sheets, board))
 
     learn(folder, config, trainee, task, course._replace(publish=publish, preview=preview))
     log.info(f"judging {count} pictures")
@@ -227,27 +220,20 @@ def _autoencoder(
         with drawing(trainee, averaged=True), torch.no_grad():
             x = held.x[:SHOWN]
             back = to_pixels(task.net.decoded(task.net.encoded(x)))
-        both = np.concatenate([x.permute(0, 2, 3, 1).cpu().numpy(), back])
-
-        def write() -> None:
-            grid_path(folder, seen).parent.mkdir(exist_ok=True)
-            write_png(grid_path(folder, seen), grid(both, len(x)))
-            plot(folder)
-
-        processes.agreed(write)
+        both = grid(np.concatenate([x.permute(0, 2, 3, 1).cpu().numpy(), back]), len(x))
+        processes.agreed(lambda: show(folder, seen, trainee.step, {"": (both, None)}, board))
 
     log.info("first the autoencoder")
-    publish = partial(_published, folder, own)
+
+    def publish(trainee: Trainee) -> None:
+        save_model(folder, own, trainee.averaged())
+
     learn(folder, own, trainee, task, course._replace(end=end, preview_every=None, publish=publish, preview=preview))
     loaded = files.load_tensors(folder / "model.safetensors").tensors
     with torch.no_grad():
         for name, p in task.net.named_parameters():
             p.copy_(loaded[name])
     return task.net.eval().requires_grad_(False)
-
-
-def _published(folder: Path, own: dict[str, Any], trainee: Trainee) -> None:
-    save_model(folder, own, trainee.averaged())
 
 
 def autoencoder_config(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
