@@ -334,14 +334,15 @@ def start() -> None:
         _pictures_as_files(folder, 10_000)
         environment = {**os.environ, "XDG_CACHE_HOME": f"{place}/cache"}
         for what in ("first", "second", "third"):
-            line = [sys.executable, "-m", "difftool", "train", str(folder), "--steps", "1", "--batch-size", "1"]
-            line += ["--output-dir", f"{place}/{what}", "--micro-batch", "1"]
+            run = Path(place) / what
+            line = [sys.executable, "-m", "difftool", "train", str(folder), "--steps", "400", "--batch-size", "1"]
+            line += ["--output-dir", str(run), "--micro-batch", "1"]
             began = time.perf_counter()
-            with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as run:
-                assert run.stderr is not None
-                for said in run.stderr:
-                    if "train: done" in said:
-                        print(f"{what} start: {time.perf_counter() - began:.1f} s to the first update", flush=True)
+            with subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment) as started:
+                while not ((run / "log.jsonl").exists() and (run / "log.jsonl").stat().st_size):
+                    time.sleep(0.02)
+                print(f"{what} start: {time.perf_counter() - began:.1f} s until the first update is logged", flush=True)
+                started.kill()
 
 
 def _pictures_as_files(folder: Path, count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+
+_failed_together = threading.Event()
 
 
 def rank() -> int:
@@ -37,12 +40,15 @@ def begin(device: torch.device) -> torch.device:
 
 
 def end(*, well: bool) -> None:
-    """Takes leave of the others, where they had found each other; if all went well, once all have come here."""
+    """Takes leave of the others, where they had found each other, once all have come here if all went well or all fail.
+
+    A launcher ends the others as soon as one has failed: the first must have said why by then.
+    """
     if count() > 1 and "torch.distributed" in sys.modules:
         import torch.distributed
 
         if torch.distributed.is_initialized():
-            if well:
+            if well or _failed_together.is_set():
                 torch.distributed.barrier()
             torch.distributed.destroy_process_group()
 
@@ -100,5 +106,6 @@ def agreed(make: Callable[[], T]) -> T:
     torch.distributed.broadcast_object_list(told)
     made, wrong = told
     if wrong is not None:
+        _failed_together.set()
         raise failed or DifftoolError(*wrong)
     return made

@@ -21,11 +21,11 @@ NOISE, TIMES, DROP = 0, 1, 2
 """Stages of a training step's draws, so that no two of them share numbers."""
 
 
-def times(seed: int, start: int, n: int, *, stratified: bool = True) -> list[float]:
-    """`n` times in (0, 1] for the pictures numbered from `start`: independent ones, or one in each of n equal strata,
-    rising, as data come in random order (Kingma et al. 2021, arXiv:2107.00630, appendix I.1)."""
-    jitter = uniform(keys([seed] * n), torch.arange(start, start + n), TIMES, 1)[:, 0].tolist()
-    return [(k + u) / n for k, u in enumerate(jitter)] if stratified else jitter
+def times(seed: int, start: int, n: int, batches: int = 1, *, stratified: bool = True) -> list[float]:
+    """Times in (0, 1] for `batches` of `n` pictures numbered from `start`: independent ones, or one in each of n equal
+    strata, rising, as data come in random order (Kingma et al. 2021, arXiv:2107.00630, appendix I.1)."""
+    jitter = uniform(keys([seed] * n * batches), torch.arange(start, start + n * batches), TIMES, 1)[:, 0].tolist()
+    return [(k % n + u) / n for k, u in enumerate(jitter)] if stratified else jitter
 
 
 def even(path: Path, time: float) -> Level:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,15 @@ from ..core.noise import keys, normal, uniform
 from ..core.objective import DENSITIES, DROP, NOISE, WEIGHTS, even, loss, times, training_level
 from ..core.predict import TARGETS, edm_scale
 from ..models import build_path
-from ..nets.unet import number_dropout
+from ..nets.unet import Dropout, number_dropout
 from .data import Pictures
 
 ORDER, FLIP = 3, 4
 """Stages of the draws that shuffle an epoch and that mirror pictures; those of `core.objective` come before them."""
 BANDS = 4
 """Of the noise, each with as many of the times that are trained at."""
+AHEAD = 2**17
+"""Numbers that are drawn in one go, where those of several updates fit: most of a small draw is calls."""
 HELD = 256
 """Held-out pictures, at most, whose loss is watched."""
 HELD_SEED = 2**40
@@ -84,7 +86,12 @@ class Denoising:
         self.train, self.data, self.held, self.dtype = config["train"], data, held, dtype
         self.path, self.target = build_path(config["path"]), TARGETS[config["target"]]
         self.net = place(net, data.x.device, self.train)
-        self.forward = torch.compile(self.net) if self.train.get("compile") else self.net
+        self.forward = self.net
+        self.dropouts = [module for module in net.modules() if isinstance(module, Dropout)]
+        if self.train.get("compile"):
+            self.forward, uncompiled = torch.compile(self.net), cast(Any, torch.compiler.disable)
+            for dropout in self.dropouts:  # their draws are numbers that a compiled network would hold fast
+                dropout.mask = uncompiled(dropout.mask)
         self.learned = config["net"].get("learned_range", False)
         self.density = DENSITIES[self.train.get("times", "even")]()
         self.weight = WEIGHTS[self.train["weight"]]() if "weight" in self.train else None
@@ -94,21 +101,17 @@ class Denoising:
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         train, x = self.train, self.data.x
         seed, size = train["seed"], train["batch_size"]
-        here = torch.arange(first + rows.start, first + rows.stop, device=x.device)
-        seeds = keys([seed] * len(rows), x.device)
         chosen = indices(seed, len(x), first + rows.start, len(rows)).to(x.device)
-        when = times(seed, first, size)[rows.start : rows.stop]
+        draws = draw(seed, first // size, rows, size, x.shape[1:], x.device)
         x0 = floats(x[chosen])
         if train.get("flip"):
-            mirrored = uniform(seeds, here, FLIP, 1)[:, 0] <= 0.5
-            x0 = torch.where(mirrored.reshape(-1, 1, 1, 1), x0.flip(-1), x0)
+            x0 = torch.where((draws.flip <= 0.5).reshape(-1, 1, 1, 1), x0.flip(-1), x0)
         cond = {name: value[chosen] for name, value in self.data.cond.items()}
-        if cond:
-            dropped = uniform(seeds, here, DROP, 1)[:, 0] <= train["label_dropout"]
-            for name, value in cond.items():
-                cond[name] = torch.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), self.data.nothing[name], value)
-        number_dropout(self.net, seed, first // size, rows, size)
-        return self._losses(self.forward, x0, when, normal(seeds, here, NOISE, x0.shape[1:]), cond)
+        dropped = draws.drop <= train["label_dropout"]
+        for name, value in cond.items():
+            cond[name] = torch.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), self.data.nothing[name], value)
+        number_dropout(self.dropouts, seed, first // size, rows, size)
+        return self._losses(self.forward, x0, draws.times, draws.noise, cond)
 
     @torch.no_grad()
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
@@ -144,6 +147,39 @@ class Denoising:
             found = loss(scaled, self.target, x0, level, eps, weight=self.weight, to=to, cond=cond)
         bands = torch.tensor([min(int(time * BANDS), BANDS - 1) for time in when], device=x0.device)
         return found, bands
+
+
+class Draws(NamedTuple):
+    """What is random for some rows of a batch, but for dropout and which pictures they are."""
+
+    times: list[float]
+    noise: Tensor
+    """(R, C, H, W), unit Gaussian."""
+    drop: Tensor
+    """(R,) in (0, 1]: whether what the network is told is hidden; as `flip`, whether the picture is mirrored."""
+    flip: Tensor
+
+
+def draw(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> Draws:
+    """What is random for the `rows` of the batch of `size` of update number `step`, of pictures of a `shape`."""
+    updates = max(AHEAD // (len(rows) * shape.numel()), 1)
+    block, k = divmod(step, updates)
+    return _drawn(seed, block * updates, updates, rows, size, shape, device)[k]
+
+
+@lru_cache(maxsize=32)
+def _drawn(
+    seed: int, step: int, count: int, rows: range, size: int, shape: torch.Size, device: torch.device
+) -> list[Draws]:
+    here = torch.arange(size, device=device)[rows.start : rows.stop]
+    here = (here + size * torch.arange(step, step + count, device=device)[:, None]).flatten()
+    seeds = keys([seed], device).expand(len(here))
+    every = times(seed, step * size, size, count)
+    noise = normal(seeds, here, NOISE, shape)
+    drop, flip = (uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
+    whens = [every[k * size + rows.start : k * size + rows.stop] for k in range(count)]
+    parts = (part.split(len(rows)) for part in (noise, drop, flip))
+    return [Draws(*one) for one in zip(whens, *parts, strict=True)]
 
 
 def below(path: Path, time: float) -> Level:

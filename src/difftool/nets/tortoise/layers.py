@@ -140,6 +140,9 @@ _GATHER = torch.tensor(
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias (1, H, T, T)."""
+    if q.device.type == "cpu" and q.dtype == torch.float32 and q.shape[2] == 1 and bias is None:
+        # of a single query the bits of PyTorch's kernel hang, on some CPUs, on how many rows there are
+        return (q * q.shape[3] ** -0.5 @ k.transpose(2, 3)).softmax(-1) @ v
     if q.device.type != "cpu" or q.dtype == torch.float32 or q.shape[2] == 1:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # of many queries PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
