@@ -291,6 +291,7 @@ def updates_of(name: str, kind: str, folder: Path, count: int) -> dict[str, floa
     spent.inside_of(task, "forward")
     spent.inside_of(torch.Tensor, "backward")
     spent.inside_of(trainee.optimizer, "step")
+    spent.inside_of(trainee.optimizer, "zero_grad")
     spent.inside_of(trainee.ema, "update")
     spent.inside_of(torch.nn.utils, "clip_grad_norm_")
     for update in loop.updates(trainee, task, config["train"]):

@@ -141,10 +141,10 @@ def _suits(name: str, row: dict[str, Any], pictures: Pictures, numbers: dict[str
 
 
 def _computes_bf16() -> bool:
-    """Whether the CPU multiplies matrices in bf16 (AMX), not just converts to it."""
-    import torch
+    """Whether the CPU multiplies in bf16 (AMX, AVX512-BF16), not just converts to it."""
+    from torch import cpu
 
-    return bool(torch.cpu._is_amx_tile_supported())  # pyright: ignore[reportPrivateUsage]
+    return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
 
 
 def _found(pictures: Pictures) -> str:

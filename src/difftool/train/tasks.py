@@ -111,7 +111,7 @@ class Denoising:
         for name, value in cond.items():
             cond[name] = torch.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), self.data.nothing[name], value)
         number_dropout(self.dropouts, seed, first // size, rows, size)
-        return self._losses(self.forward, x0, draws.times, draws.noise, cond)
+        return self._losses(self.forward, x0, draws.times, draws.noise, cond), draws.bands
 
     @torch.no_grad()
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
@@ -129,13 +129,12 @@ class Denoising:
             def net(*args: Tensor, **named: Tensor) -> Tensor:
                 return torch.func.functional_call(self.net, dict(weights), args, named)
 
-            return self._losses(net, x0, when, normal(seeds, here, NOISE, x0.shape[1:]), cond)
+            losses = self._losses(net, x0, when, normal(seeds, here, NOISE, x0.shape[1:]), cond)
+            return losses, bands(when, x0.device)
         finally:
             self.net.train(was)
 
-    def _losses(
-        self, net: Any, x0: Tensor, when: list[float], eps: Tensor, cond: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _losses(self, net: Any, x0: Tensor, when: list[float], eps: Tensor, cond: dict[str, Tensor]) -> Tensor:
         level = training_level(self.path, when, x0.ndim, x0.device, self.density)
         to = training_level(self.path, when, x0.ndim, x0.device, below) if self.learned else None
 
@@ -144,15 +143,15 @@ class Denoising:
             return net(x, t, **named).float()
 
         with torch.autocast(x0.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            found = loss(scaled, self.target, x0, level, eps, weight=self.weight, to=to, cond=cond)
-        bands = torch.tensor([min(int(time * BANDS), BANDS - 1) for time in when], device=x0.device)
-        return found, bands
+            return loss(scaled, self.target, x0, level, eps, weight=self.weight, to=to, cond=cond)
 
 
 class Draws(NamedTuple):
     """What is random for some rows of a batch, but for dropout and which pictures they are."""
 
     times: list[float]
+    bands: Tensor
+    """(R,), of the noise at these times."""
     noise: Tensor
     """(R, C, H, W), unit Gaussian."""
     drop: Tensor
@@ -178,8 +177,14 @@ def _drawn(
     noise = normal(seeds, here, NOISE, shape)
     drop, flip = (uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
     whens = [every[k * size + rows.start : k * size + rows.stop] for k in range(count)]
-    parts = (part.split(len(rows)) for part in (noise, drop, flip))
+    banded = bands([time for when in whens for time in when], device)
+    parts = (part.split(len(rows)) for part in (banded, noise, drop, flip))
     return [Draws(*one) for one in zip(whens, *parts, strict=True)]
+
+
+def bands(times: list[float], device: torch.device) -> Tensor:
+    """In which band of the noise each of these times lies."""
+    return torch.tensor([min(int(time * BANDS), BANDS - 1) for time in times], device=device)
 
 
 def below(path: Path, time: float) -> Level:
