@@ -163,13 +163,14 @@ def draw(seed: int, step: int, rows: range, size: int, shape: torch.Size, device
     """What is random for the `rows` of the batch of `size` of update number `step`, of pictures of a `shape`."""
     updates = max(AHEAD // (len(rows) * shape.numel()), 1)
     block, k = divmod(step, updates)
-    return _drawn(seed, block * updates, updates, rows, size, shape, device)[k]
+    drawn = _drawn if updates == 1 else _drawn_ahead  # what is large is not kept
+    return drawn(seed, block * updates, updates, rows, size, shape, device)[k]
 
 
-@lru_cache(maxsize=32)
 def _drawn(
     seed: int, step: int, count: int, rows: range, size: int, shape: torch.Size, device: torch.device
 ) -> list[Draws]:
+    """The same for the `count` updates from `step` on."""
     here = torch.arange(size, device=device)[rows.start : rows.stop]
     here = (here + size * torch.arange(step, step + count, device=device)[:, None]).flatten()
     seeds = keys([seed], device).expand(len(here))
@@ -180,6 +181,9 @@ def _drawn(
     banded = bands([time for when in whens for time in when], device)
     parts = (part.split(len(rows)) for part in (banded, noise, drop, flip))
     return [Draws(*one) for one in zip(whens, *parts, strict=True)]
+
+
+_drawn_ahead = lru_cache(maxsize=32)(_drawn)
 
 
 def bands(times: list[float], device: torch.device) -> Tensor:
