@@ -16,7 +16,7 @@ import torch
 from difftool.files import load_tensors
 
 KILLS = 20
-LINE = [sys.executable, "-m", "difftool", "train", "digits", "--steps", "600", "--threads", "2", "-q"]
+LINE = [sys.executable, "-m", "difftool", "train", "digits", "--steps", "2000", "--threads", "2", "-q"]
 
 
 def start(home: Path, *more: str) -> subprocess.Popen[bytes]:
