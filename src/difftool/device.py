@@ -27,7 +27,8 @@ def spelled(device: str) -> str:
 
 
 def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None) -> tuple[torch.device, torch.dtype]:
-    """Sets the number of CPU threads and resolves ``auto|cpu|cuda[:i]`` and ``auto|fp32|bf16|fp16``.
+    """Sets the number of CPU threads, lets the process `keep_memory`, and resolves ``auto|cpu|cuda[:i]`` and
+    ``auto|fp32|bf16|fp16``.
 
     auto is the first GPU where there is one, else the CPU; and bf16 on a GPU that computes in it (compute capability
     8.0), else fp32. Raises DifftoolError 3 for a GPU that is not there, 2 for a name that is none or threads outside 1

@@ -171,16 +171,14 @@ def _drawn(
     seed: int, step: int, count: int, rows: range, size: int, shape: torch.Size, device: torch.device
 ) -> list[Draws]:
     """The same for the `count` updates from `step` on."""
-    here = torch.arange(size, device=device)[rows.start : rows.stop]
-    here = (here + size * torch.arange(step, step + count, device=device)[:, None]).flatten()
+    mine = slice(rows.start, rows.stop)
+    here = torch.arange(step * size, (step + count) * size, device=device).reshape(count, size)[:, mine].flatten()
     seeds = keys([seed], device).expand(len(here))
     every = times(seed, step * size, size, count)
-    noise = normal(seeds, here, NOISE, shape)
-    drop, flip = (uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
-    whens = [every[k * size + rows.start : k * size + rows.stop] for k in range(count)]
-    banded = bands([time for when in whens for time in when], device)
-    parts = (part.split(len(rows)) for part in (banded, noise, drop, flip))
-    return [Draws(*one) for one in zip(whens, *parts, strict=True)]
+    whens = [every[k * size :][mine] for k in range(count)]
+    banded = bands(every, device).reshape(count, size)[:, mine]
+    numbers = normal(seeds, here, NOISE, shape), *(uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
+    return [Draws(*one) for one in zip(whens, banded, *(part.split(len(rows)) for part in numbers), strict=True)]
 
 
 _drawn_ahead = lru_cache(maxsize=32)(_drawn)
