@@ -38,6 +38,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return place
 
 
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny pipeline by its kind, made once."""
+    from tiny_pipelines import make
+
+    root, made = tmp_path_factory.mktemp("pipelines"), {}
+
+    def of(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = make(kind, root)
+        return made[kind]
+
+    return of
+
+
 class Ended(NamedTuple):
     """How a command ended."""
 

@@ -1,6 +1,7 @@
 """difftool: diffusion models at home, on one sampling engine.
 
     drawn = difftool.sample(label="3", count=4)      # uint8 pictures (4, 8, 8, 1), and how they came to be
+    difftool.txt2img("a red circle", "sd15")         # uint8 (1, 512, 512, 3)
     difftool.train.train("~/pictures", minutes=10)
 
 What a command does, a function does; it is imported when it is first used.
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import core, train, voice
     from .image.pixels import sample
+    from .image.txt2img import txt2img
     from .models import open_model
 
-__all__ = ["core", "open_model", "sample", "train", "voice"]
+__all__ = ["core", "open_model", "sample", "train", "txt2img", "voice"]
 
-_HOMES = {"open_model": "models", "sample": "image.pixels"}
+_HOMES = {"open_model": "models", "sample": "image.pixels", "txt2img": "image.txt2img"}
 
 
 def __getattr__(name: str) -> Any:

@@ -72,4 +72,5 @@ def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that something found no room, on a GPU or in RAM."""
     by_name = type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported to say so
-    return by_name or isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "STATUS_ALLOC_FAILED", "out of memory")  # the CPU's; cuBLAS's and cuDNN's; CUDA's
+    return by_name or isinstance(error, MemoryError) or any(words in str(error) for words in said)

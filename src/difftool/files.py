@@ -10,6 +10,7 @@ import platform
 import secrets
 import shutil
 import struct
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,6 +81,17 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def read_text(path: Path | None) -> str:
+    """UTF-8 text of a file, or (None) of stdin. Raises DifftoolError 4 where it is none."""
+    name = "stdin" if path is None else str(path)
+    try:
+        return (sys.stdin.buffer.read() if path is None else path.read_bytes()).decode("utf-8-sig")
+    except OSError as error:
+        raise DifftoolError(Exit.FILE, f"cannot read {name}: {error.strerror}", "name a text file") from error
+    except (AttributeError, UnicodeDecodeError) as error:
+        raise DifftoolError(Exit.FILE, f"{name} is no UTF-8 text", "save it as UTF-8") from error
 
 
 def write_text(path: Path, text: str) -> None:

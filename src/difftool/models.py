@@ -245,8 +245,6 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     scheduler_file = folder / "scheduler" / "scheduler_config.json"
     plain: dict[str, Any] = {"_class_name": "DDPMScheduler"}
     scheduler = read_json(scheduler_file) if scheduler_file.exists() else plain
-    if scheduler["_class_name"] not in _SCHEDULERS:
-        raise ValueError(f"its scheduler is a {scheduler['_class_name']}, which this version cannot use")
     learned = config["out_channels"] == 2 * config["in_channels"]
     variance = _known(_VARIANCES, scheduler.get("variance_type", "learned_range" if learned else "fixed_small"))
     if learned != (variance == "learned") or not (learned or config["out_channels"] == config["in_channels"]):
@@ -263,26 +261,18 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     net = UNet2DModel.from_config(config)
     assert isinstance(net, nn.Module)
     fill(net, loaded.tensors, weights)
-    for key, usable in (
-        ("trained_betas", None),
-        ("thresholding", False),
-        ("clip_sample_range", 1.0),
-    ):
+    for key, usable in (("thresholding", False), ("clip_sample_range", 1.0)):
         if scheduler.get(key, usable) != usable:
             raise ValueError(f"its scheduler sets {key}, which this version cannot use")
     sizes = config["sample_size"]
     height, width = sizes if isinstance(sizes, (list, tuple)) else (sizes, sizes)
-    kind = _known(_BETAS, scheduler.get("beta_schedule", "linear"))
-    ends = (None, None) if kind == "cosine" else (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
     return Model(
         name=FilePath(source).name,
         source=source,
         sha256=loaded.sha256,
         net=_Diffusers(net),
-        path=_vp(
-            kind, scheduler.get("num_train_timesteps", 1000), ends, scheduler.get("rescale_betas_zero_snr", False)
-        ),
-        target=TARGETS[_known(_PREDICTIONS, scheduler.get("prediction_type", "epsilon"))],
+        path=discrete_path(scheduler),
+        target=target_of(scheduler),
         shape=(int(config["in_channels"]), int(height), int(width)),
         classes=tuple(map(str, range(config.get("num_class_embeds") or 0))),
         any_label=False,
@@ -292,9 +282,35 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     )
 
 
+def discrete_path(scheduler: Mapping[str, Any]) -> DiscreteVP:
+    """The path that the config of a diffusers scheduler describes. Raises ValueError for one that is not known here."""
+    if scheduler["_class_name"] not in _SCHEDULERS:
+        raise ValueError(f"its scheduler is a {scheduler['_class_name']}, which this version cannot use")
+    if scheduler.get("trained_betas") is not None:
+        path = DiscreteVP(scheduler["trained_betas"])
+        return path.zero_snr() if scheduler.get("rescale_betas_zero_snr") else path
+    kind = _known(_BETAS, scheduler.get("beta_schedule", "linear"))
+    ends = (None, None) if kind == "cosine" else (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
+    zero = scheduler.get("rescale_betas_zero_snr", False)
+    return _vp(kind, scheduler.get("num_train_timesteps", 1000), ends, zero)
+
+
+def target_of(scheduler: Mapping[str, Any]) -> Target:
+    """What a network under such a scheduler predicts."""
+    named = {theirs: ours for ours, theirs in PREDICTIONS.items()}
+    return TARGETS[_known(named, scheduler.get("prediction_type", "epsilon"))]
+
+
 _SCHEDULERS = {
     *("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"),
     *("HeunDiscreteScheduler", "LMSDiscreteScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler"),
+    *(
+        "DPMSolverSinglestepScheduler",
+        "DEISMultistepScheduler",
+        "LCMScheduler",
+        "TCDScheduler",
+        "KDPM2DiscreteScheduler",
+    ),
 }
 """Those whose config says what a network was trained on in the same words."""
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
@@ -303,7 +319,8 @@ _VARIANCES = {
     **dict.fromkeys(("fixed_large", "fixed_large_log"), "large"),
     "learned_range": "learned",
 }
-_PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+PREDICTIONS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
+"""What a network may predict on a discrete path, and how schedulers call it."""
 
 
 def _known(table: Mapping[str, str], name: str) -> str:

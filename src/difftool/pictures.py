@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from .core.solve import SAMPLERS
 from .errors import DifftoolError, Exit
@@ -59,11 +59,12 @@ def sheet(pixels: Pixels, columns: int | None = None) -> Pixels:
 
 
 def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = None) -> None:
-    """Writes one picture (H, W, C), with its manifest in a `difftool` chunk and in the `parameters` form other tools
-    read."""
+    """Writes one picture (H, W, C), with its manifest in a `difftool` chunk and, if it tells of a model, in the
+    `parameters` form that other tools read."""
     info = PngImagePlugin.PngInfo()
     if manifest is not None:
-        info.add_text("parameters", parameters(manifest).encode(errors="replace").decode())
+        if "model" in manifest:
+            info.add_text("parameters", parameters(manifest).encode(errors="replace").decode())
         info.add_itxt("difftool", json.dumps(manifest))  # in ASCII, which also holds names that are no UTF-8
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels, MODES[pixels.shape[2]])
     with replacing(path) as temporary:
@@ -73,27 +74,61 @@ def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = N
 def read_png(path: Path) -> tuple[Pixels, str | None, dict[str, Any] | None]:
     """(pixels (H, W, C), the `parameters` text, the manifest) of a PNG. Raises DifftoolError 4 for a file that is no
     picture or whose manifest is damaged."""
+    with opened(path) as image:
+        image.load()
+        pixels = np.asarray(image)
+        texts = dict(getattr(image, "text", {}))
+    manifest = _manifest(path, texts)
+    return pixels[..., None] if pixels.ndim == 2 else pixels, texts.get("parameters"), manifest
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of a PNG, without its pixels. Raises DifftoolError 4 as `read_png` does."""
+    with opened(path) as image:
+        return _manifest(path, getattr(image, "text", {}))
+
+
+@contextmanager
+def opened(path: Path, hint: str = "name a picture that difftool made") -> Iterator[Image.Image]:
+    """A picture, open. Raises DifftoolError 4 where it is none, or damaged."""
     try:
         with Image.open(path) as image:
-            image.load()
-            pixels = np.asarray(image)
-            texts = dict(getattr(image, "text", {}))
+            yield image
     except FileNotFoundError as error:
-        raise DifftoolError(Exit.FILE, f"{path} does not exist", "name a picture that difftool made") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DifftoolError(Exit.FILE, f"{path} does not exist", hint) from error
+    except (DifftoolError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a broken file provokes
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no intact picture"
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {reason}", "name a picture that difftool made") from error
-    manifest = None
-    if "difftool" in texts:
-        try:
-            manifest = json.loads(texts["difftool"], parse_constant=_refuse, parse_float=_finite)
-        except (ValueError, RecursionError) as error:
-            raise DifftoolError(
-                Exit.FILE, f"the settings in {path} are damaged: {error}", "take another copy of the file"
-            ) from error
-        if not isinstance(manifest, dict):
-            raise DifftoolError(Exit.FILE, f"the settings in {path} are damaged", "take another copy of the file")
-    return pixels[..., None] if pixels.ndim == 2 else pixels, texts.get("parameters"), manifest
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {reason}", hint) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture as a camera held it, in the smallest of the modes L, LA, RGB and RGBA that holds it."""
+    alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+    turned: Image.Image = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I") or turned.mode == "F":  # 16 bits or more a pixel: Pillow would cut them off at 255
+        values = np.asarray(turned, dtype=np.float64)
+        top = 65535 if values.max(initial=0) > 255 else 255
+        turned = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    if alpha:
+        turned = turned.convert("RGBA")  # from which LA can be had; from others not always
+    return turned.convert(("L" if grey else "RGB") + ("A" if alpha else ""))
+
+
+def _manifest(path: Path, texts: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "difftool" not in texts:
+        return None
+    try:
+        manifest = json.loads(texts["difftool"], parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise DifftoolError(
+            Exit.FILE, f"the settings in {path} are damaged: {error}", "take another copy of the file"
+        ) from error
+    if not isinstance(manifest, dict):
+        raise DifftoolError(Exit.FILE, f"the settings in {path} are damaged", "take another copy of the file")
+    return manifest
 
 
 def _refuse(name: str) -> None:
@@ -118,15 +153,20 @@ def parameters(manifest: Mapping[str, Any]) -> str:
         "Schedule type": settings["schedule"].capitalize(),
         **({"Eta": settings["eta"]} if settings.get("eta") not in (None, *row.defaults.values()) else {}),
         "CFG scale": settings["guidance"],
+        **({"True CFG scale": settings["true_cfg"]} if settings.get("true_cfg", 1) != 1 else {}),
         "Seed": item.get("seed", settings["seed"]),
         "Size": f"{width}x{height}",
         "Model hash": model["sha256"][:10],
         "Model": model["name"],
+        **({"Denoising strength": settings["strength"]} if settings.get("strength") else {}),
+        **({"Clip skip": settings["clip_skip"]} if settings.get("clip_skip", 1) > 1 else {}),
         "RNG": "Philox",
         "Version": f"difftool {manifest['versions']['difftool']}",
     }
-    label = item.get("label")
-    return f"{label or ''}\n" + ", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items())
+    head = settings.get("prompt") or item.get("label") or ""
+    if settings.get("negative"):
+        head += f"\nNegative prompt: {settings['negative']}"
+    return f"{head}\n" + ", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items())
 
 
 def _quoted(value: str) -> str:

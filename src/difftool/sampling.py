@@ -76,10 +76,11 @@ def choose(
     schedule: str | None = None,
     eta: float | None = None,
     variance: str = "small",
+    start: float = 1.0,
 ) -> Choice:
     """What a sampler's name and its options mean on a path. `sampler` and `schedule` may be any names of `names`;
-    `steps` (None) are the sampler's own, `schedule` (None) is the path's. Raises DifftoolError 2 for what does not
-    fit."""
+    `steps` (None) are the sampler's own, `schedule` (None) is the path's; `start` as in `grid`. Raises DifftoolError 2
+    for what does not fit."""
     named = names.sampler(sampler)
     spacing = (named.schedule if schedule is None else names.schedule(schedule)) or path.spacing
     row = SAMPLERS[named.row]
@@ -94,7 +95,7 @@ def choose(
     if not 1 <= steps <= MOST:
         raise DifftoolError(Exit.USAGE, f"steps must be at least 1 and at most {MOST:,}, not {steps}", "try --steps 25")
     try:
-        levels = grid(path, steps, spacing)
+        levels = grid(path, steps, spacing, start=start)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
     eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or ""))

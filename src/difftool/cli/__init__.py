@@ -5,6 +5,7 @@ from __future__ import annotations
 COMMANDS = {
     "train": ("difftool.cli.train:train", "Train a model on your pictures, or on handwritten digits."),
     "sample": ("difftool.cli.sample:sample", "Draw pictures from a model, or from the digits in the package."),
+    "txt2img": ("difftool.cli.txt2img:txt2img", "Draw pictures from words, with Stable Diffusion or FLUX."),
     "eval": ("difftool.cli.evaluate:evaluate", "Measure a model against pictures it never saw."),
     "voice clone": ("difftool.cli.voice_clone:clone", "Say a text in a voice."),
     "voice prep": ("difftool.cli.voice_prep:prep", "Make a voice from recordings, and say what they are worth."),

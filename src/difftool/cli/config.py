@@ -22,6 +22,7 @@ EXCLUSIVE = (
     ("steps", "images", "epochs", "minutes"),
     ("dtype", "half"),
     ("batch_size", "low_vram"),
+    ("prompt", "prompts"),
     ("compare", "sampler"),
     ("compare", "trajectory"),
 )

@@ -38,6 +38,8 @@ class Result(NamedTuple):
     """Lines for a person."""
     paths: Sequence[Path | str]
     """For --quiet: paths, or the names that were asked for."""
+    error: DifftoolError | None = None
+    """Where a part of it failed. Then that is said, and the data only with --json."""
 
 
 class Console:
@@ -52,6 +54,7 @@ class Console:
         self.terminal = sys.stderr.isatty()
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
+        self._done: dict[str, Any] | None = None
 
     def configure(self, command: str, *, json: bool, quiet: bool, verbose: bool, debug: bool) -> None:
         """Takes the options that every command has, and the log of the library; silences what other libraries say."""
@@ -81,7 +84,9 @@ class Console:
             _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
 
     def warn(self, message: str) -> None:
-        """A warning: on stderr, and in the JSON result."""
+        """A warning: on stderr, and in the JSON result; the same one once."""
+        if message in self.warnings:
+            return
         self.warnings.append(message)
         self.say(f"warning: {message}")
 
@@ -92,6 +97,10 @@ class Console:
         return self._bar(items, total, what) if self.terminal else self._lines(items, total, what)
 
     def result(self, result: Result) -> None:
+        """Prints it. Raises the error of a part of it that failed."""
+        if result.error is not None:
+            self._done = result.data
+            raise result.error
         if processes.rank():
             return
         if self.json:
@@ -112,7 +121,7 @@ class Console:
         if self.json:
             told = {"code": int(error.code), "message": error.message, "hint": error.hint}
             with suppress(OSError):  # the exit code and stderr tell it too
-                self._print_json(None, told)
+                self._print_json(self._done, told)
         return int(error.code)
 
     def _print_json(self, data: dict[str, Any] | None, error: dict[str, Any] | None) -> None:

@@ -46,6 +46,8 @@ def rerun(
     before, _, manifest = read_png(file)
     if manifest is None:
         raise DifftoolError(Exit.FILE, f"{file} carries no settings of difftool", "name a picture that difftool made")
+    if (manifest.get("schema"), manifest.get("command")) == ("difftool/manifest/1", "txt2img"):
+        return _words(console, file, before, manifest, output, output_dir, overwrite=overwrite, dry_run=dry_run)
     if (manifest.get("schema"), manifest.get("command")) != ("difftool/manifest/1", "sample"):
         raise DifftoolError(
             Exit.FILE, f"{file} was not made by a command that this version can repeat", "see difftool meta FILE"
@@ -70,6 +72,47 @@ def rerun(
     drawn, told = carry_out(console, planned, to, only=wanted)
     identical = bool(np.array_equal(before, grid(drawn.pixels, columns(drawn)) if item is None else drawn.pixels[0]))
     return _compared(file, told, manifest["versions"], versions(*planned.model.packages), "pixel", identical)
+
+
+def _words(
+    console: Console,
+    file: Path,
+    before: Any,
+    manifest: dict[str, Any],
+    output: Path | None,
+    output_dir: Path | None,
+    *,
+    overwrite: bool,
+    dry_run: bool,
+) -> Result:
+    """The same for a picture of `txt2img`."""
+    import numpy as np
+
+    from ..pictures import read_png
+    from .prompted import Work, carry_out, dry
+
+    if "prompts" in manifest.get("settings", ()):
+        raise DifftoolError(Exit.FILE, f"{file} shows pictures of several prompts", "name one of them")
+    settings, digest, item = _read(file, manifest, PAINTED)
+    wanted = range(settings["count"]) if item is None else [item]
+    items = [(k, settings["seed"] + k) for k in wanted]
+    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite)
+    from ..image.txt2img import PACKAGES, again, described
+
+    with _again(file):
+        planned = again(settings)
+    if planned.studio.pipeline.sha256 != digest:
+        what = f"{planned.studio.pipeline.source} is not the model that made {file}: its weights differ"
+        raise DifftoolError(Exit.FILE, what, "put that model back")
+    works = [Work("the prompt", 0, planned, dict(zip(wanted, to.singles, strict=True)))]
+    if dry_run:
+        return dry(works, to, {})
+    files = manifest.get("files")
+    then = {name: str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
+    now = {**versions(*PACKAGES), **described(planned, console.run_id)["files"]}
+    told = carry_out(console, works, to, {})
+    identical = bool(np.array_equal(before, read_png(to.all[-1])[0]))
+    return _compared(file, told, {**manifest["versions"], **then}, now, "pixel", identical)
 
 
 def _sound(
@@ -120,7 +163,7 @@ def _compared(
     changed = {name: [was, now.get(name)] for name, was in then.items() if now.get(name) != was}
     if changed:
         which = ", ".join(f"{name} {was}, now {here}" for name, (was, here) in changed.items())
-        log.warning(f"made with other versions: {which}")
+        log.warning(f"made with other versions or files: {which}")
     if not identical:
         log.warning(f"the {what}s differ from {file}")
     summary = [*told.summary, f"every {what} as in {file}"] if identical else told.summary
@@ -176,17 +219,31 @@ KINDS: dict[str, tuple[type, ...]] = {
 """The settings of `sample` in a manifest, and what they are; the whole numbers but the seed lie in 1 .. MOST."""
 
 
-def _read(file: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], str, int | None]:
+PAINTED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model", "prompt", "sampler", "schedule", "device", "dtype"), (str,)),
+    **dict.fromkeys(("steps", "count", "batch_size", "threads", "seed", "clip_skip"), (int,)),
+    **dict.fromkeys(("guidance", "true_cfg"), (float, int)),
+    **dict.fromkeys(("eta", "strength"), (float, int, NoneType)),
+    **dict.fromkeys(("prediction", "negative", "init", "mask", "models_dir"), (str, NoneType)),
+    **dict.fromkeys(("size", "loras"), (list,)),
+    "low_vram": (bool,),
+}
+"""The settings of `txt2img` in a manifest."""
+
+
+def _read(
+    file: Path, manifest: dict[str, Any], kinds: dict[str, tuple[type, ...]] = KINDS
+) -> tuple[dict[str, Any], str, int | None]:
     """(settings, hash of the model, index of the picture; None for a grid) of a manifest. Raises DifftoolError 4 where
-    they are not what `sample` writes: a file may come from anywhere."""
+    they are not what `sample` writes, or of which others say the `kinds`: a file may come from anywhere."""
     fits = False
     settings, digest, index = {}, "", None
     with suppress(KeyError, TypeError, AttributeError):
         settings, digest, item = manifest["settings"], manifest["model"]["sha256"], manifest.get("item")
         index = None if item is None else item["index"]
         fits = (
-            settings.keys() == KINDS.keys()
-            and all(type(value) in KINDS[key] for key, value in settings.items())
+            settings.keys() == kinds.keys()
+            and all(type(value) in kinds[key] for key, value in settings.items())
             and all(1 <= settings[key] <= MOST for key in ("steps", "count", "batch_size", "threads"))
             and (index is None or (type(index) is int and 0 <= index < settings["count"]))
             and isinstance(digest, str)

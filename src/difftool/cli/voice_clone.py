@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DifftoolError, Exit
-from ..files import expanded
+from ..files import expanded, read_text
 from ..presets import family
 from ..voice import ENGINES, MODES
 from .console import Console, Result
@@ -228,9 +228,9 @@ def _said(console: Console, text: str | None, textfile: str | None) -> str:
     if text is not None:
         found, where = text, "the text"
     elif textfile is not None and textfile != "-":
-        found, where = _decoded(expanded(textfile)), textfile
+        found, where = read_text(expanded(textfile)), textfile
     elif textfile == "-" or _is_fed():
-        found, where = _decoded(None), "what is piped in"
+        found, where = read_text(None), "what is piped in"
     else:
         console.say(f"no text was given; saying: {SENTENCE}")
         return SENTENCE
@@ -246,14 +246,3 @@ def _is_fed() -> bool:
     except (AttributeError, OSError, ValueError):  # closed by whoever called
         return False
     return any(is_one(kind) for is_one in (stat.S_ISFIFO, stat.S_ISSOCK, stat.S_ISREG))
-
-
-def _decoded(path: Path | None) -> str:
-    """UTF-8 text of a file, or of stdin."""
-    name = "stdin" if path is None else str(path)
-    try:
-        return (sys.stdin.buffer.read() if path is None else path.read_bytes()).decode("utf-8-sig")
-    except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {name}: {error.strerror}", "name a text file") from error
-    except (AttributeError, UnicodeDecodeError) as error:
-        raise DifftoolError(Exit.FILE, f"{name} is no UTF-8 text", "save it as UTF-8") from error

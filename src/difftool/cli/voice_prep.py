@@ -123,12 +123,12 @@ def prep(
     done = perform(planned, overwrite=overwrite, track=console.track)
     for warning in done.warnings:
         console.warn(warning)
+    failed = None
     if done.failed:
         which = "; ".join(done.failed.values())
         what = f"{len(done.failed)} of {len(planned.sources)} recordings cannot be read; {done.folder} has the others"
-        raise DifftoolError(
-            Exit.PARTIAL, f"{what}: {which}", "take other copies of them, and run the same command again"
-        )
+        hint = "take other copies of them, and run the same command again"
+        failed = DifftoolError(Exit.PARTIAL, f"{what}: {which}", hint)
     total = time.monotonic() - console.began
     timing = {name: round(seconds, 3) for name, seconds in done.seconds.items()} | {"total": round(total, 3)}
     grade = done.grade
@@ -155,4 +155,4 @@ def prep(
     ]
     if not done.fresh:
         summary = ["nothing left to do: all of it is there", *summary]
-    return Result(data, summary, [done.folder])
+    return Result(data, summary, [done.folder], failed)

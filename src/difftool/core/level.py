@@ -150,7 +150,7 @@ class Flow:
         return Level(self.clock(sigma), alpha, sigma)
 
 
-def dynamic_shift(tokens: int, low: float = 0.5, high: float = 1.15) -> float:
+def dynamic_shift(tokens: float, low: float = 0.5, high: float = 1.15) -> float:
     """FLUX.1's `shift` of a `Flow` for so many tokens: e^mu, mu straight from `low` at 256 to `high` at 4,096."""
     return math.exp(low + (high - low) * (tokens - 256) / (4096 - 256))
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import DifftoolError, Exit
+from ..pictures import upright
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 Contents: TypeAlias = "Mapping[str, Callable[[], bytes]]"
@@ -31,7 +32,8 @@ def decode(entries: Contents, size: tuple[int, int] | None) -> tuple[Pixels, lis
 
     def opened(name: str) -> tuple[str, Image.Image | None, tuple[int, int], str]:
         try:
-            image = _decoded(entries[name]())
+            with Image.open(io.BytesIO(entries[name]())) as file:
+                image = upright(file)
             found = image.size
             large = max(found) > LARGEST  # and then no size of its own can be that of all
             return name, fit(image, size or USUAL) if size or large else image, found, ""
@@ -64,21 +66,6 @@ def _in_turn(pool: ThreadPoolExecutor, work: Callable[[str], Any], names: Conten
     while rest:
         now, rest = rest[:4096], rest[4096:]
         yield from pool.map(work, now)
-
-
-def _decoded(data: bytes) -> Image.Image:
-    """The picture in a file, upright, in the smallest of the modes L, LA, RGB and RGBA that holds it."""
-    with Image.open(io.BytesIO(data)) as image:
-        alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-        upright: Image.Image = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits or more a pixel: Pillow would cut them off at 255
-        values = np.asarray(upright, dtype=np.float64)
-        top = 65535 if values.max(initial=0) > 255 else 255
-        upright = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    if alpha:
-        upright = upright.convert("RGBA")  # from which LA can be had; from others not always
-    return upright.convert(("L" if grey else "RGB") + ("A" if alpha else ""))
 
 
 def _common(modes: set[str]) -> str:

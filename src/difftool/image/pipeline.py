@@ -1,0 +1,358 @@
+"""Pipelines for pictures from words: folders of diffusers, models of the store, and single files, as parts."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import torch
+
+from .. import store
+from ..core.level import Flow, Path, dynamic_shift
+from ..core.predict import TARGETS, Target
+from ..download import digest_of, hash_beside
+from ..errors import DifftoolError, Exit, is_out_of_memory, nearest, pick
+from ..files import expanded, read_json
+from ..models import PREDICTIONS, discrete_path, target_of
+
+MODULES = {
+    "CLIPTokenizer": "transformers",
+    "T5TokenizerFast": "transformers",
+    "CLIPTextModel": "transformers",
+    "CLIPTextModelWithProjection": "transformers",
+    "T5EncoderModel": "transformers",
+    "UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition",
+    "SD3Transformer2DModel": "diffusers.models.transformers.transformer_sd3",
+    "FluxTransformer2DModel": "diffusers.models.transformers.transformer_flux",
+    "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl",
+}
+"""The classes that a folder may name, and where they live."""
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+NETWORKS = ("unet", "transformer")
+READERS = {"sd": 1, "sdxl": 2, "sd3": 2, "flux": 2}
+"""Text encoders that a family needs."""
+LARGEST = 8192
+"""Pixels along a side, at most."""
+FAMILIES = {
+    "StableDiffusion": "sd",
+    "LatentConsistencyModel": "sd",
+    "StableDiffusionXL": "sdxl",
+    "StableDiffusion3": "sd3",
+    "Flux": "flux",
+}
+"""By what the name of a pipeline's class begins with."""
+
+
+class Pipeline(NamedTuple):
+    """The parts of an opened pipeline."""
+
+    name: str
+    source: str
+    """What opens it again: a name of the store or the package, or the absolute path of a folder or file."""
+    sha256: str
+    """Of the network's weights."""
+    family: str
+    """sd, sdxl, sd3 or flux."""
+    tokenizers: list[Any]
+    encoders: list[Any]
+    net: Any
+    vae: Any
+    scheduler: Mapping[str, Any]
+    """Its config, which says what the network was trained on."""
+    zeros_for_nothing: bool
+    """Whether the absence of a negative prompt is told as zeros and not as an empty text."""
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def factor(self) -> int:
+        """Pixels along a side of a latent one."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def step(self) -> int:
+        """What width and height are multiples of."""
+        return self.factor * (2 if self.family in ("sd3", "flux") else 1)
+
+    @property
+    def largest(self) -> int:
+        """Pixels along a side, at most."""
+        if self.family != "sd3":
+            return LARGEST
+        return self.net.config.pos_embed_max_size * self.net.config.patch_size * self.factor
+
+    @property
+    def channels(self) -> int:
+        channels = self.net.config.in_channels
+        return channels // 4 if self.family == "flux" else channels
+
+    @property
+    def native(self) -> tuple[int, int]:
+        """(width, height) of the pictures that it was trained on."""
+        size = 128 if self.family == "flux" else self.net.config.sample_size
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        return width * self.factor, height * self.factor
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the network is told the scale of its guidance, instead of being asked twice."""
+        if self.family == "flux":
+            return bool(self.net.config.guidance_embeds)
+        return getattr(self.net.config, "time_cond_proj_dim", None) is not None
+
+    @property
+    def kind(self) -> str:
+        """The row of presets/txt2img.toml: what it starts from."""
+        few = self.scheduler.get("timestep_spacing") == "trailing" and "Euler" in self.scheduler["_class_name"]
+        if self.family == "flux":
+            return "flux" if self.embedded else "schnell"
+        if self.family == "sd3":
+            return "sd3"
+        if self.embedded:
+            return "lcm"
+        if self.scheduler["_class_name"] == "LCMScheduler":
+            return "lcm_fused"
+        return "turbo" if few and not self.scheduler.get("rescale_betas_zero_snr") else self.family
+
+    def path(self, width: int, height: int) -> Path:
+        """From data to noise; of FLUX it hangs on the size."""
+        config = self.scheduler
+        if not self.flows:
+            return discrete_path(config)
+        clock = 1.0 if self.family == "flux" else float(config.get("num_train_timesteps", 1000))
+        shift = float(config.get("shift", 1.0))
+        if config.get("use_dynamic_shifting"):
+            tokens = (width // self.step) * (height // self.step)
+            low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+            few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+            shift = dynamic_shift(256 + (tokens - few) * (4096 - 256) / (many - few), low, high)
+        return Flow(shift, clock=lambda s: s * clock)
+
+    @property
+    def flows(self) -> bool:
+        """Whether its path is a straight one, on which it predicts the velocity."""
+        return "Flow" in self.scheduler["_class_name"]
+
+    @property
+    def target(self) -> Target:
+        return TARGETS["flow"] if self.flows else target_of(self.scheduler)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The networks by name."""
+        encoders = zip(ENCODERS, self.encoders, strict=False)
+        return {**{name: part for name, part in encoders if part is not None}, "network": self.net, "vae": self.vae}
+
+
+def open_pipeline(
+    ref: str | FilePath,
+    device: torch.device,
+    dtype: torch.dtype,
+    models_dir: FilePath | None = None,
+    prediction: str | None = None,
+) -> Pipeline:
+    """Opens a folder in the form of diffusers, a model of the store, or a single file. What the network predicts is in
+    its config; `prediction` (a name in `PREDICTIONS`) says otherwise, for files that came without one.
+
+    Raises DifftoolError 4 where there is none, it is incomplete or damaged, or of a kind that is not known here, and 2
+    for a prediction that its family does not have.
+    """
+    folder, source = found(ref, models_dir)
+    if folder.is_file():
+        from .single import unpacked
+
+        opened = unpacked(folder, source, device, dtype, models_dir)
+    else:
+        opened = _folder(folder, source, device, dtype)
+    if prediction is not None:
+        pick("prediction", prediction, PREDICTIONS)
+        if opened.flows:
+            what = f"{opened.name} predicts a flow, whatever is said"
+            raise DifftoolError(Exit.USAGE, what, "leave out --prediction")
+        opened = opened._replace(scheduler={**opened.scheduler, "prediction_type": PREDICTIONS[prediction]})
+    return opened
+
+
+def _folder(folder: FilePath, source: str, device: torch.device, dtype: torch.dtype) -> Pipeline:
+    if not (folder / "model_index.json").exists():
+        what = f"{folder} holds no pipeline: it has no model_index.json"
+        raise DifftoolError(Exit.FILE, what, "name a folder of Stable Diffusion, or a .safetensors file")
+    index = read_json(folder / "model_index.json")
+    family = family_of(index, folder)
+    with misfits(folder), ThreadPoolExecutor(1) as beside:
+        network = next((name for name in NETWORKS if name in index), "unet")
+        digest = beside.submit(_digest, folder / network)
+        part = partial(_part, folder, index, dtype)
+        return finished(
+            Pipeline(
+                name=folder.name if source == str(folder) else source,
+                source=source,
+                family=family,
+                tokenizers=[part(name) for name in TOKENIZERS if name in index],
+                encoders=[part(name) for name in ENCODERS if name in index],
+                net=part(network),
+                vae=part("vae"),
+                scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
+                zeros_for_nothing=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
+                device=device,
+                dtype=dtype,
+                sha256=digest.result(),
+            )
+        )
+
+
+def found(ref: str | FilePath, models_dir: FilePath | None) -> tuple[FilePath, str]:
+    """(folder or file, what opens it again) of a model. Raises DifftoolError 4 where there is none."""
+    if ref == "":
+        raise DifftoolError(Exit.USAGE, "the model has an empty name", "name one with --model")
+    path = expanded(ref).absolute()
+    known = {name: one for name, one in store.entries().items() if "model_index.json" in one.files}
+    if isinstance(ref, str) and ref in known and not path.exists():
+        states = {file.state for file in store.held(known[ref], models_dir)}
+        if not states <= {"whole", "unchecked"}:
+            what = f"{ref} is {'not' if states == {'missing'} else 'only in part'} in the store of this machine"
+            raise DifftoolError(Exit.FILE, what, f"run difftool models pull {ref}")
+        return store.home(models_dir) / ref, ref
+    if not path.exists():
+        near = nearest(str(ref), known)
+        what = f"{ref} is no folder or file, and no model of that name is in the store of this machine"
+        hint = f"did you mean {near}?" if near else f"name a folder, a .safetensors file, or {', '.join(known)}"
+        raise DifftoolError(Exit.FILE, what, hint)
+    return path, str(path)
+
+
+def family_of(index: Mapping[str, Any], folder: FilePath) -> str:
+    """The family of a pipeline's class. Raises DifftoolError 4 for another."""
+    named = str(index.get("_class_name", "")).split("Pipeline")[0]
+    for end in ("Img2Img", "ControlNet"):
+        named = named.removesuffix(end)
+    if named not in FAMILIES:
+        what = f"{folder} holds a {index.get('_class_name')}, which is not known here"
+        raise DifftoolError(
+            Exit.FILE, what, "known: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1"
+        )
+    return FAMILIES[named]
+
+
+def finished(pipeline: Pipeline) -> Pipeline:
+    """A pipeline whose parts are ready to be used. Raises DifftoolError 4 for a network that wants more than words, and
+    ValueError for a part that is missing or a config that makes no sense."""
+    readers = list(zip(pipeline.tokenizers, pipeline.encoders, strict=True))
+    lacking = [k for k, pair in enumerate(readers) if None in pair and (pipeline.family != "sd3" or k < 2)]
+    if lacking or len(readers) < READERS[pipeline.family]:
+        raise ValueError("one of its text encoders or tokenizers is missing")
+    channels = pipeline.vae.config.latent_channels
+    if pipeline.channels != channels:
+        what = f"{pipeline.source} wants {pipeline.channels} channels, and its latents have {channels}"
+        raise DifftoolError(
+            Exit.FILE, what, "networks made for inpainting or depth only are not known here; --mask works with others"
+        )
+    for name, part in pipeline.parts.items():
+        part.eval().requires_grad_(False)
+        if empty := next((key for key, p in part.named_parameters() if p.is_meta), None):
+            raise ValueError(f"its {name} lacks {empty}")
+    if (
+        pipeline.dtype == torch.float16
+        and pipeline.family == "sdxl"
+        and getattr(pipeline.vae.config, "force_upcast", 0)
+    ):
+        pipeline.vae.to(torch.float32)  # what it computes does not fit into float16
+    if not math.isfinite(1 / pipeline.vae.config.scaling_factor):
+        raise ValueError("the scaling factor of its autoencoder is no number")
+    if not all(isinstance(side, int) and side > 0 for side in pipeline.native):
+        raise ValueError("the size of its pictures is no number")
+    path = pipeline.path(*pipeline.native)
+    pipeline.target(path.level(path.hi))
+    return pipeline
+
+
+@contextmanager
+def misfits(where: FilePath) -> Iterator[None]:
+    """Within it, what opening wrong files raises becomes DifftoolError 4: the libraries raise whatever occurs."""
+    try:
+        yield
+    except (DifftoolError, MemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DifftoolError(Exit.FILE, f"{where} cannot be opened: {said}", "fetch or save it again") from error
+
+
+def class_of(name: str) -> Any:
+    return getattr(importlib.import_module(MODULES[name]), name)
+
+
+def of_type(kind: str, dtype: torch.dtype) -> dict[str, Any]:
+    """How a library is told the number format, which it calls otherwise since 2025."""
+    module = importlib.import_module(kind)
+    since = {"diffusers": (0, 38), "transformers": (4, 56)}[kind]
+    now = tuple(int(part) for part in module.__version__.split(".")[:2])
+    return {"dtype" if now >= since else "torch_dtype": dtype}
+
+
+def _part(folder: FilePath, index: Mapping[str, Any], dtype: torch.dtype, name: str) -> Any:
+    """A part of a folder; None where the index says that it has none. Weights that are missing are an error: the
+    libraries would draw them at random."""
+    kind = index[name][1]  # of its first, the library, only what `MODULES` says is imported
+    if kind is None:
+        return None
+    kind = {"T5Tokenizer": "T5TokenizerFast", "CLIPTokenizerFast": "CLIPTokenizer"}.get(kind, kind)
+    if kind not in MODULES:
+        raise ValueError(f"its {name} is a {kind}, which is not known here")
+    quiet()
+    place, made = folder / name, class_of(kind)
+    if name.startswith("tokenizer"):
+        return made.from_pretrained(str(place))
+    variant = _variant(place)
+    network, told = made.from_pretrained(
+        str(place),
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        **({"variant": variant} if variant else {}),
+        **of_type(MODULES[kind].split(".")[0], dtype),
+    )
+    missing = [*told.get("missing_keys", ()), *told.get("mismatched_keys", ())]
+    if missing:
+        raise ValueError(f"its {name} lacks {missing[0]} (and {len(missing) - 1} more)")
+    return network
+
+
+def _variant(place: FilePath) -> str | None:
+    """What stands before .safetensors in the names of a part's files: fp16 where there is nothing else."""
+    names = [path.name for path in place.glob("*.safetensors")]
+    if not names:
+        raise ValueError(f"{place} holds no .safetensors")
+    plain = [name for name in names if name.count(".") == 1]
+    variants = sorted({name.split(".")[1].split("-")[0] for name in names})
+    return None if plain else "fp16" if "fp16" in variants else variants[0]
+
+
+def _digest(place: FilePath) -> str:
+    """SHA-256 of the weights of a part, or of the digests of its several files."""
+    import hashlib
+
+    digests = [hash_beside(path) or digest_of(path) for path in sorted(place.glob("*.safetensors"))]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
+def quiet() -> None:
+    """Silences what diffusers and transformers say on their own."""
+    for name in ("diffusers", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+        module = importlib.import_module(f"{name}.utils.logging")
+        module.set_verbosity_error()
+        module.disable_progress_bar()

@@ -1,0 +1,198 @@
+"""Prompts: what their brackets say, and files with many of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import DifftoolError, Exit, unknown
+
+STRONGER = 1.1
+"""What a pair of brackets multiplies the weight of what stands in it by."""
+MOST = 100.0
+"""Weight of a word at most, either way."""
+
+
+class Prompt(NamedTuple):
+    """What a prompt says."""
+
+    pieces: tuple[tuple[str, float], ...]
+    """Texts in a row, each with its weight."""
+    loras: tuple[tuple[str, float], ...]
+    """(name, weight) of each ``<lora:name:weight>``."""
+
+    @property
+    def plain(self) -> str:
+        """The text without its signs."""
+        return "".join(text for text, _ in self.pieces)
+
+
+def read(text: str, *, empty: bool = False) -> Prompt:
+    """A prompt in the notation that most tools share: ``(word:1.3)`` has that weight, ``(word)`` 1.1 times as much as
+    what is around it, brackets within brackets multiply, a backslash makes a bracket a plain one, and
+    ``<lora:name:0.8>`` applies a LoRA.
+
+    Raises DifftoolError 2 for brackets that do not match, for square ones, which mean other things elsewhere, for a
+    weight beyond MOST, for what is no text in Unicode, and, unless it may be `empty`, for a prompt without words.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise DifftoolError(Exit.USAGE, "the prompt is no text in UTF-8", "save or type it as UTF-8")
+    loras: list[tuple[str, float]] = []
+
+    def lora(found: re.Match[str]) -> str:
+        loras.append((found[1].strip(), _weight(found[2] or "1", found[0])))
+        return ""
+
+    bare = re.sub(r"<lora:([^:>]+)(?::([^>]*))?>", lora, text)
+    stack: list[list[tuple[str, float]]] = [[]]
+    for sign in re.findall(r"\\[\\()\[\]]|[()\[\]]|[^\\()\[\]]+|\\", bare):
+        if sign in ("[", "]"):
+            hint = rf"write (word:0.9) for less of it, and \{sign} for the sign itself"
+            raise DifftoolError(Exit.USAGE, f"square brackets have no meaning in a prompt here: {_short(text)}", hint)
+        if sign == "(":
+            stack.append([])
+        elif sign == ")":
+            if len(stack) == 1:
+                raise _unmatched(text)
+            inner = stack.pop()
+            stack[-1] += _weighted(inner)
+        else:
+            stack[-1].append((sign[1:] if len(sign) == 2 and sign[0] == "\\" else sign, 1.0))
+    if len(stack) > 1:
+        raise _unmatched(text)
+    pieces = _joined(stack[0])
+    if any(abs(weight) > MOST for _, weight in pieces):
+        what = f"a weight lies between -{MOST:g} and {MOST:g}: {_short(text)}"
+        raise DifftoolError(Exit.USAGE, what, "write (word:1.3)")
+    found = Prompt(pieces, tuple(loras))
+    if not empty and not found.plain.strip():
+        raise DifftoolError(Exit.USAGE, "the prompt is empty", 'say what to draw, as in "a red circle"')
+    return found
+
+
+def _weighted(inner: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """What stands in a pair of brackets; a number after its last colon is the weight of all of it."""
+    factor = STRONGER
+    last = inner[-1][0] if inner and inner[-1][1] == 1.0 else ""
+    if found := re.fullmatch(r"(.*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*", last, re.DOTALL):
+        inner, factor = [*inner[:-1], (found[1], 1.0)], float(found[2])
+    return [(text, weight * factor) for text, weight in inner]
+
+
+def _joined(pieces: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    """Neighbours of one weight as one, so that a prompt without weights is read as a whole."""
+    joined: list[tuple[str, float]] = []
+    for text, weight in pieces:
+        if joined and joined[-1][1] == weight:
+            joined[-1] = joined[-1][0] + text, weight
+        elif text:
+            joined.append((text, weight))
+    return tuple(joined)
+
+
+def _weight(text: str, where: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = float("nan")
+    if not abs(weight) <= MOST:
+        raise DifftoolError(Exit.USAGE, f"{where} has no weight", "write <lora:name:0.8>")
+    return weight
+
+
+def _unmatched(text: str) -> DifftoolError:
+    hint = r"close each bracket, or write \( and \) for the signs themselves"
+    return DifftoolError(Exit.USAGE, f"the brackets of this prompt do not match: {_short(text)}", hint)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class Line(NamedTuple):
+    """A line of a file of prompts."""
+
+    number: int
+    settings: dict[str, Any]
+    """prompt, and the options that the line gives."""
+
+
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("prompt", "negative", "sampler", "schedule", "size", "init", "mask"), str),
+    **dict.fromkeys(("steps", "seed", "count", "clip_skip"), int),
+    **dict.fromkeys(("guidance", "true_cfg", "eta", "strength"), float),
+}
+"""What a line may say of itself."""
+SHORT = {"n": "negative", "negative_prompt": "negative", "cfg": "guidance", "cfg_scale": "guidance", "p": "prompt"}
+
+
+def lines(text: str) -> Iterator[tuple[int, str]]:
+    """(number, text) of the lines that hold a prompt: not the empty ones, nor those that begin with #."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line.strip()
+
+
+def settings_of(line: str) -> dict[str, Any]:
+    """What a line says: a prompt and, after it, options as on the command line (``a red circle --steps 10 --seed 3``),
+    options only, or an object of JSON. Raises DifftoolError 2 where it says nothing that can be understood."""
+    if line.startswith("{"):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DifftoolError(
+                Exit.USAGE, f"no JSON: {error}", 'write {"prompt": "a red circle", "steps": 10}'
+            ) from error
+        pairs = list(found.items())
+    else:
+        head, *rest = re.split(r"(?:^|\s)(?=--?[a-zA-Z])", line, maxsplit=1)
+        if len(head) > 1 and head[0] == head[-1] and head[0] in "'\"":
+            head = head[1:-1]
+        pairs = ([("prompt", head)] if head else []) + (_options(rest[0]) if rest else [])
+    settings: dict[str, Any] = {}
+    for name, value in pairs:
+        key = name.lstrip("-").replace("-", "_")
+        key = SHORT.get(key, key)
+        if key not in KINDS:
+            raise unknown("option", name, KINDS)
+        settings[key] = _value(name, value, KINDS[key])
+    if not settings.get("prompt"):
+        raise DifftoolError(Exit.USAGE, "the line has no prompt", "write the prompt first, then its options")
+    return settings
+
+
+def _options(text: str) -> list[tuple[str, str]]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise DifftoolError(Exit.USAGE, f"{_short(text)}: {error}", "close the quotes") from error
+    pairs: list[tuple[str, str]] = []
+    while words:
+        name, sign, value = words.pop(0).partition("=")
+        if not re.match(r"--?[a-zA-Z]", name):
+            raise DifftoolError(Exit.USAGE, f"{name} belongs to no option", "put what has blanks in quotes")
+        if not sign and not words:
+            raise DifftoolError(Exit.USAGE, f"{name} has no value", "give it one")
+        pairs.append((name, value if sign else words.pop(0)))
+    return pairs
+
+
+def _value(name: str, value: Any, kind: type) -> Any:
+    try:
+        fits = (
+            isinstance(value, str)
+            if kind is str
+            else isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        )
+        found = kind(value) if fits else None
+        if found is None or (isinstance(value, float) and found != value):
+            raise ValueError
+        return found
+    except (TypeError, ValueError, OverflowError) as error:
+        expected = {str: "a text", int: "a whole number", float: "a number"}[kind]
+        raise DifftoolError(
+            Exit.USAGE, f"{name} wants {expected}, not {value!r}", "see difftool txt2img --help"
+        ) from error

@@ -1,0 +1,136 @@
+"""Pipelines that came as one file: the family is told from the names in it, what is not in it comes with the package
+and, for the words of the tokenizers, from the store."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import store
+from ..download import digest_of, hash_beside
+from ..errors import DifftoolError, Exit
+from ..files import read_json, unpickled, write_json
+from ..models import ASSETS
+from .pipeline import ENCODERS, TOKENIZERS, Pipeline, family_of, finished, misfits, of_type, quiet
+
+UNET = "model.diffusion_model."
+MARKS = {
+    "sd3": f"{UNET}joint_blocks.0.context_block.adaLN_modulation.1.bias",
+    "sdxl": "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias",
+    "flux": "double_blocks.0.img_attn.norm.key_norm.scale",
+}
+"""A name that only files of this family hold."""
+SAID = {
+    "v_pred": {"prediction_type": "v_prediction"},
+    "ztsnr": {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+}
+"""Names of empty tensors by which some files say what they were trained on."""
+WORDS = {
+    "CLIPTokenizer": ("clip-tokenizer", ("vocab.json", "merges.txt")),
+    "T5TokenizerFast": ("t5-tokenizer", ("tokenizer.json",)),
+}
+"""The entry of the store that has the words of a tokenizer, and the files of it that hold them."""
+PIPELINES = {
+    "sd": "StableDiffusionPipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+}
+
+
+def unpacked(
+    path: Path, source: str, device: torch.device, dtype: torch.dtype, models_dir: Path | None = None
+) -> Pipeline:
+    """The pipeline of a .safetensors file, or of a .ckpt that opens without running any code. Raises DifftoolError 4
+    where it is damaged, of no known family, or the store lacks the words of its tokenizers."""
+    shapes = shapes_of(path)
+    about = read_json(ASSETS / "single" / f"{kind_of(shapes, path)}.json")
+    about["scheduler"] |= {key: value for mark, said in SAID.items() if mark in shapes for key, value in said.items()}
+    family = family_of(about["model_index"], path)
+    with tempfile.TemporaryDirectory(prefix="difftool-") as place, misfits(path):
+        folder = Path(place)
+        _lay_out(folder, about, models_dir)
+        quiet()
+        made = getattr(importlib.import_module("diffusers"), PIPELINES[family])
+        parts = made.from_single_file(
+            str(path), config=str(folder), local_files_only=True, **of_type("diffusers", dtype)
+        ).components
+        return finished(
+            Pipeline(
+                name=path.stem,
+                source=source,
+                sha256=hash_beside(path) or digest_of(path),
+                family=family,
+                tokenizers=[parts.get(name) for name in TOKENIZERS if name in about],
+                encoders=[parts.get(name) for name in ENCODERS if name in about],
+                net=parts.get("unet") or parts["transformer"],
+                vae=parts["vae"],
+                scheduler=about["scheduler"],
+                zeros_for_nothing=bool(about["model_index"].get("force_zeros_for_empty_prompt", False)),
+                device=device,
+                dtype=dtype,
+            )
+        )
+
+
+def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a checkpoint, by name, without reading its numbers."""
+    if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
+        found = unpickled(path, "checkpoint", "take it as .safetensors", mmap=True)
+        found = found.get("state_dict", found) if isinstance(found, Mapping) else {}
+        return {str(name): tuple(value.shape) for name, value in found.items() if isinstance(value, torch.Tensor)}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DifftoolError(
+            Exit.FILE, f"{path} is no .safetensors file, or damaged: {error}", "fetch it again"
+        ) from error
+
+
+def kind_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
+    """The family of a checkpoint: a name in assets/single. Raises DifftoolError 4 for another."""
+    bare = {name.removeprefix(UNET) for name in shapes}
+    kind = next((kind for kind, mark in MARKS.items() if mark in shapes or mark in bare), None)
+    if kind == "flux":
+        return "flux" if "guidance_in.in_layer.bias" in bare else "schnell"
+    words = shapes.get(f"{UNET}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight")
+    if kind is None and words is not None:
+        kind = {768: "sd1", 1024: "sd2"}.get(words[1])
+    if kind is None:
+        lora = any("lora" in name for name in shapes)
+        what = f"{path} {'is a LoRA, not a model' if lora else 'is of no family that is known here'}"
+        hint = f"apply it with --lora {path}" if lora else "known: Stable Diffusion 1, 2, XL and 3, FLUX.1"
+        raise DifftoolError(Exit.FILE, what, hint)
+    return kind
+
+
+def _lay_out(folder: Path, about: Mapping[str, Any], models_dir: Path | None) -> None:
+    """Writes what a library wants to find beside the weights."""
+    write_json(folder / "model_index.json", about["model_index"])
+    for name, config in about.items():
+        if name == "model_index":
+            continue
+        (folder / name).mkdir()
+        if not name.startswith("tokenizer"):
+            write_json(folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json"), config)
+            continue
+        for file, text in config.items():
+            write_json(folder / name / file, text)
+        entry, files = WORDS[about["model_index"][name][1]]
+        for file in files:
+            words = store.home(models_dir) / entry / file
+            if not words.is_file():
+                what = (
+                    f"a single file holds no words for its tokenizer, and {entry} is not in the store of this machine"
+                )
+                raise DifftoolError(Exit.FILE, what, f"run difftool models pull {entry}")
+            shutil.copy(words, folder / name / file)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from difftool.errors import DifftoolError, Exit
+from difftool.image.prompts import Prompt, lines, read, settings_of
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("a cat", [("a cat", 1.0)]),
+        ("a (red:1.3) cat", [("a ", 1.0), ("red", 1.3), (" cat", 1.0)]),
+        ("(a) b", [("a", 1.1), (" b", 1.0)]),
+        ("((a))", [("a", pytest.approx(1.21))]),
+        ("(a (b:2) c:0.5)", [("a ", 0.5), ("b", 1.0), (" c", 0.5)]),
+        (r"a \(b\) \[c\] \\", [("a (b) [c] \\", 1.0)]),
+        ("(cat: a story)", [("cat: a story", 1.1)]),
+        ("(a:-0.5)", [("a", -0.5)]),
+        ("12:30, 4:3", [("12:30, 4:3", 1.0)]),
+    ],
+)
+def test_brackets_weigh(text: str, pieces: list[tuple[str, float]]) -> None:
+    assert list(read(text).pieces) == pieces
+
+
+def test_a_lora_is_named() -> None:
+    assert read("a cat <lora:paper cut:0.8> <lora:ink>") == Prompt(
+        (("a cat  ", 1.0),), (("paper cut", 0.8), ("ink", 1.0))
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "()", "(a", "a)", ")(", "[a]", "[a:b:0.5]", "(a:999)", "<lora:x:y> a", "<lora:x>"]
+)
+def test_what_is_no_prompt(text: str) -> None:
+    with pytest.raises(DifftoolError) as found:
+        read(text)
+    assert found.value.code == Exit.USAGE
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        found = read(text)
+    except DifftoolError as error:
+        assert error.code == Exit.USAGE
+        return
+    assert found.plain.strip()
+    if not set(text) & set("()[]\\<"):
+        assert found.pieces == ((text, 1.0),)
+
+
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        ("a red circle", {"prompt": "a red circle"}),
+        ("a b --steps 10 --seed=3", {"prompt": "a b", "steps": 10, "seed": 3}),
+        ("a -n 'blue, \"text\"' --cfg 0", {"prompt": "a", "negative": 'blue, "text"', "guidance": 0.0}),
+        ("--prompt 'a b' --size 64x48", {"prompt": "a b", "size": "64x48"}),
+        ('{"prompt": "a, b", "clip-skip": 2}', {"prompt": "a, b", "clip_skip": 2}),
+        ("well-known - and 3 - 2", {"prompt": "well-known - and 3 - 2"}),
+    ],
+)
+def test_a_line_says_more_than_its_prompt(line: str, settings: dict) -> None:
+    assert settings_of(line) == settings
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a --stps 3",
+        "a --steps",
+        "a --steps x",
+        "a --steps 2.5",
+        "--steps 3",
+        "a -n 'x",
+        "{",
+        '{"steps": 3}',
+        "a --steps 3 4",
+        '{"prompt": 3}',
+        '{"prompt": "a", "steps": 2.5}',
+        '{"prompt": "a", "seed": true}',
+    ],
+)
+def test_a_line_that_says_nothing(line: str) -> None:
+    with pytest.raises(DifftoolError) as found:
+        settings_of(line)
+    assert found.value.code == Exit.USAGE
+
+
+def test_lines_are_numbered() -> None:
+    assert list(lines("# head\n\na\n  b \n")) == [(3, "a"), (4, "b")]
