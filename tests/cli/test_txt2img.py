@@ -286,7 +286,6 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "no tokenizer": lambda folder: shutil.rmtree(folder / "tokenizer"),
     "no scheduler": lambda folder: shutil.rmtree(folder / "scheduler"),
     "broken words": lambda folder: (folder / "tokenizer" / "vocab.json").write_text("[]"),
-    "broken merges": lambda folder: (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\na\n"),
     "a prediction of its own": lambda folder: _said(
         folder / "scheduler" / "scheduler_config.json", prediction_type="x"
     ),
