@@ -37,12 +37,7 @@ class Tokens(NamedTuple):
 
 def windows(tokenizer: Any, prompt: Prompt, least: int = 1) -> Tokens:
     """A prompt as CLIP reads it: as many windows of 75 tokens between their two ends as it fills, at least `least`."""
-    ids: list[int] = []
-    weights: list[float] = []
-    for text, weight in prompt.pieces:
-        found = tokenizer(text, add_special_tokens=False).input_ids
-        ids += found
-        weights += [weight] * len(found)
+    ids, weights = _tokens(tokenizer, prompt)
     room = WINDOW - 2
     rows: list[tuple[list[int], list[float]]] = []
     for k in range(max(-(-len(ids) // room), least, 1)):
@@ -51,6 +46,12 @@ def windows(tokenizer: Any, prompt: Prompt, least: int = 1) -> Tokens:
         filled = [tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * rest]
         rows.append((filled, [1.0, *factors, 1.0, *[1.0] * rest]))
     return Tokens(torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows]))
+
+
+def _tokens(tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[float]]:
+    """The tokens of a prompt, and the weight of each."""
+    found = [(tokenizer(text, add_special_tokens=False).input_ids, weight) for text, weight in prompt.pieces]
+    return [token for ids, _ in found for token in ids], [weight for ids, weight in found for _ in ids]
 
 
 def weighted(vectors: Tensor, weights: Tensor) -> Tensor:
@@ -80,12 +81,7 @@ def clip(encoder: Any, tokens: Tokens, skip: int, *, normed: bool, device: torch
 
 def t5(encoder: Any, tokenizer: Any, prompt: Prompt, length: int, device: torch.device) -> tuple[Tensor, int]:
     """((1, length, D), tokens that found no room): T5's vectors of a prompt."""
-    ids: list[int] = []
-    weights: list[float] = []
-    for text, weight in prompt.pieces:
-        found = tokenizer(text, add_special_tokens=False).input_ids
-        ids += found
-        weights += [weight] * len(found)
+    ids, weights = _tokens(tokenizer, prompt)
     left = max(len(ids) + 1 - length, 0)
     ids, weights = [*ids[: length - 1], tokenizer.eos_token_id], [*weights[: length - 1], 1.0]
     rest = length - len(ids)

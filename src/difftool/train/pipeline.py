@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from .. import files
 from ..core.level import RAMPS
+from ..models import PREDICTIONS
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """Beside model_index.json."""
-PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
 def write_network(folder: Path, module: Any, weights: Mapping[str, Tensor], **more: Any) -> None:
