@@ -43,6 +43,7 @@ def main() -> None:
             "difftool --help": [*ours, "--help"],
             "difftool sample --help": [*ours, "sample", "--help"],
             "difftool sample --stpes 3": [*ours, "sample", "--stpes", "3"],
+            "difftool lab check": [*ours, "lab", "check"],
             "20 x 30: --help": [*made_up, "--help"],
             "20 x 30: CMD --help": [*made_up, "c7", "--help"],
             "20 x 30: a typing error": [*made_up, "c7", "--o31"],

@@ -14,6 +14,8 @@ COMMANDS = {
     "voice show": ("difftool.cli.voice_library:show", "Show what a voice is made of and worth."),
     "voice export": ("difftool.cli.voice_library:export", "Write a voice as other tools take it."),
     "voice rm": ("difftool.cli.voice_library:rm", "Remove a voice."),
+    "lab check": ("difftool.cli.lab:check", "Say what this machine carries, preset by preset."),
+    "lab plan": ("difftool.cli.lab:plan", "The way from a first machine to a laboratory, and what each step adds."),
     "models ls": ("difftool.cli.models:ls", "List the models that can be fetched, and those that are here."),
     "models pull": ("difftool.cli.models:pull", "Fetch a model: the only command that downloads."),
     "models verify": ("difftool.cli.models:verify", "Read the models that are here and check that they are whole."),

@@ -1,0 +1,1 @@
+"""What a machine carries: probes of it, needs of the presets, and verdicts."""

@@ -1,0 +1,92 @@
+"""Real kernels on every device, in processes of their own: what crashes there is a finding here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from .facts import Machine
+from .findings import ERROR, Finding
+
+PATIENCE = 120
+"""Seconds that a device may take, importing PyTorch included."""
+
+
+def kernels(machine: Machine) -> list[dict[str, Any]]:
+    """What each device said to a product of matrices in each number format, a convolution and attention; and to a sum
+    over all GPUs where there are several. A row for each: device, what, said (a time, or the error)."""
+    devices = [f"cuda:{gpu.number}" for gpu in machine.gpus] or ["cpu"]
+    tasks = [[device] for device in devices] + ([devices] if len(devices) > 1 else [])
+    return [row for task in tasks for row in _child(task)]
+
+
+def _child(devices: list[str]) -> list[dict[str, Any]]:
+    line = [sys.executable, "-m", "difftool.lab.deep", *devices]
+    env = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # as NVML counts
+    try:
+        done = subprocess.run(line, capture_output=True, timeout=PATIENCE, check=False, env=env)
+        out, ended = done.stdout, "" if done.returncode == 0 else f"the process ended with {done.returncode}"
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+    except subprocess.TimeoutExpired as error:
+        out, ended, last = error.stdout or b"", f"no end in {PATIENCE} s", "it was stopped"
+    rows = [json.loads(one) for one in out.decode(errors="replace").splitlines() if one.startswith("{")]
+    if ended:
+        rows.append({"device": ", ".join(devices), "what": "process", "said": f"{ended}: {last}", "well": False})
+    return rows
+
+
+def findings(rows: list[dict[str, Any]]) -> list[Finding]:
+    """What did not go well."""
+    return [
+        Finding(
+            "deep", ERROR, f"{row['device']}: {row['what']} failed", row["said"], "look for it among the findings above"
+        )
+        for row in rows
+        if not row["well"]
+    ]
+
+
+def _run(devices: list[str]) -> None:
+    import torch
+    import torch.nn.functional as F
+
+    def tell(what: str, work: Any) -> None:
+        device = ", ".join(devices)
+        try:
+            work()
+            for one in devices:
+                if one != "cpu":
+                    torch.cuda.synchronize(one)
+            began = time.perf_counter()
+            work()
+            for one in devices:
+                if one != "cpu":
+                    torch.cuda.synchronize(one)
+            said, well = f"{(time.perf_counter() - began) * 1e3:.1f} ms", True
+        except Exception as error:
+            said, well = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}", False
+        print(json.dumps({"device": device, "what": what, "said": said, "well": well}), flush=True)
+
+    if len(devices) > 1:
+        from torch.nn.parallel import comm
+
+        numbers = [int(one.removeprefix("cuda:")) for one in devices]
+        parts = [torch.ones(2**24, device=one) for one in devices]
+        tell("all-reduce", lambda: comm.broadcast(comm.reduce_add(parts, numbers[0]), numbers))
+        return
+    (device,) = devices
+    for name in ("float32", "float16", "bfloat16"):
+        x = torch.randn(1024, 1024, device=device).to(getattr(torch, name))
+        tell(f"product of matrices, {name}", lambda x=x: x @ x)
+    picture, weight = torch.randn(2, 64, 64, 64, device=device), torch.randn(64, 64, 3, 3, device=device)
+    tell("convolution", lambda: F.conv2d(picture, weight, padding=1))
+    rows = torch.randn(2, 8, 1024, 64, device=device)
+    tell("attention", lambda: F.scaled_dot_product_attention(rows, rows, rows))
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1:])

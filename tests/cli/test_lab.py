@@ -1,0 +1,71 @@
+"""`difftool lab check` and `lab plan` on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from difftool.lab import deep
+from difftool.lab.facts import Gpu, Machine
+
+Difftool = Callable[..., Any]
+SCHEMA = Path(__file__).parents[2] / "docs" / "lab-1.schema.json"
+
+
+def test_what_this_machine_carries(difftool: Difftool) -> None:
+    import jsonschema
+
+    done = difftool("lab", "check", "--json")
+    assert done.code == 0, done.err
+    jsonschema.validate(done.json["data"], json.loads(SCHEMA.read_text()))
+    assert {one["command"] for one in done.json["data"]["presets"]} == {"train", "txt2img", "voice clone", "voice prep"}
+    plain = difftool("lab", "check")
+    for word in ("driver", "PyTorch", "cuDNN", "TensorRT", "free", "sdxl", "whisper-base", "ffmpeg"):
+        assert word in plain.out
+    assert not plain.err
+
+
+def test_some_presets(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert difftool("lab", "check", "digits", "whisper-tiny").code == 0
+    assert difftool("lab", "check", "digits", "-q").out.split() == ["digits"]
+    named = difftool(
+        "lab", "check", "sd15", "sdxl-turbo", "whisper-base.en", "HIGH-QUALITY", "voice/fast", "fast", "-q"
+    )
+    assert named.out.split() == ["sd", "turbo", "fast", "high_quality", "whisper-base"]
+    wrong = difftool("lab", "check", "sdlx")
+    assert wrong.code == 2 and "sdxl" in wrong.err
+    small = Machine(system="", python="", ram=4 * 2**30, ram_free=3 * 2**30)
+    monkeypatch.setattr("difftool.lab.probes.probe", lambda sources: small)
+    no = difftool("lab", "check", "digits", "flux")
+    assert no.code == 3 and "flux" in no.err and "RTX A6000" in no.err and not no.out
+    told = difftool("lab", "check", "flux", "--json").json
+    assert told["ok"] is False and told["data"]["presets"][0]["verdict"] == "no"
+    assert difftool("lab", "check").code == 0  # without names it only tells
+
+
+def test_real_kernels(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = difftool("lab", "check", "digits", "--deep", "--json").json["data"]["deep"]
+    assert not deep.findings(rows)
+    if rows[0]["device"] == "cpu":
+        assert {"convolution", "attention", "product of matrices, bfloat16"} <= {one["what"] for one in rows}
+        assert all(one["well"] for one in rows)
+    gpu = Gpu(5, "none", "", (9, 0), 2**30, 2**30)  # a process that fails is told, and nothing else happens
+    found = deep.kernels(Machine(system="", python="", gpus=(gpu,)))
+    assert found[-1]["well"] is False and found[-1]["device"] == "cuda:5"
+    assert deep.findings(found)[-1].level == "error"
+
+
+def test_the_way_of_the_guide(difftool: Difftool) -> None:
+    told = difftool("lab", "plan", "--json").json["data"]["stages"]
+    assert [one["name"] for one in told] == ["first", "year1", "year2"]
+    assert "sdxl" in told[0]["carries"] and "flux" in told[2]["adds"]
+    assert difftool("lab", "plan", "--for", "sdxl", "-q").out.split() == ["first"]
+    assert difftool("lab", "plan", "--stage", "year2", "-q").out.split() == ["year2"]
+    assert difftool("lab", "plan", "--stage", "yaer2").code == 2
+    assert difftool("lab", "plan", "--for", "none").code == 2
+    wrong = difftool("lab", "plan", "--for", "flux", "--stage", "first")
+    assert wrong.code == 3 and "year2 does" in wrong.err

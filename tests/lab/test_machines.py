@@ -1,0 +1,248 @@
+"""Simulated machines: what is found, what is said of it, and which presets they carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from machines import GIB, Card, machine
+
+from difftool.lab.facts import Machine, spelled
+from difftool.lab.findings import ERROR, findings
+from difftool.lab.probes import Sources, probe
+from difftool.lab.verdicts import FITS, FLAGS, NO, TIGHT, Verdict, chosen, judge
+
+LAPTOP = Card("RTX 4060 Laptop", (8, 9), 8, 7.3)
+RTX4090 = Card("RTX 4090", (8, 9), 24, 23.2)
+A100 = Card(
+    "A100-SXM4-40GB",
+    (8, 0),
+    40,
+    39.5,
+    slices=(("A100-SXM4-40GB MIG 1g.5gb", 4.75), ("A100-SXM4-40GB MIG 2g.10gb", 9.75)),
+)
+H100 = Card("H100 PCIe", (9, 0), 80, 79)
+GTX1080 = Card("GTX 1080", (6, 1), 8, 7.8)
+
+
+def names(m: Machine) -> dict[str, str]:
+    return {one.name: one.level for one in findings(m)}
+
+
+def mend(m: Machine, name: str) -> str:
+    return next(one.mend for one in findings(m) if one.name == name)
+
+
+def verdict(m: Machine, name: str) -> Verdict:
+    (preset,) = chosen([name])
+    return judge(m, preset)
+
+
+def test_a_laptop_with_8_gb(tmp_path: Path) -> None:
+    m = machine(tmp_path, LAPTOP, ram=32)
+    assert (m.driver, m.cuda_driver, m.torch_cuda, m.cudnn) == ((580, 65, 6), (13, 0), (13, 0), (9, 19, 0))
+    assert m.gpus[0].precisions == ("fp32", "fp16", "bf16", "tf32", "fp8")
+    assert ERROR not in names(m).values()
+    assert verdict(m, "sd").verdict == FITS
+    assert verdict(m, "faces64").carried_by == ""
+    xl = verdict(m, "sdxl")
+    assert (xl.verdict, xl.flags) == (FLAGS, ("--low-vram",))
+    assert xl.need <= xl.has == m.gpus[0].free
+    flux = verdict(m, "flux")
+    assert flux.verdict == NO and flux.carried_by == "RTX A6000"
+    assert verdict(m, "fast").verdict == FITS and verdict(m, "whisper-large-v3").verdict == TIGHT
+    assert "16 of 128 at once" in verdict(m, "faces64").note
+
+
+def test_one_4090_and_two(tmp_path: Path) -> None:
+    one = machine(tmp_path / "1", RTX4090)
+    assert verdict(one, "sdxl").verdict == FITS and verdict(one, "sd3").verdict == FITS
+    assert verdict(one, "flux").flags == ("--low-vram",)
+    two = machine(tmp_path / "2", RTX4090, RTX4090._replace(free=10), ram=128, peers=False)
+    assert two.peers == ((0, 1, False),)
+    assert verdict(two, "sdxl").where == "cuda:0"
+    assert "ram" not in names(two)
+    assert names(machine(tmp_path / "3", RTX4090, RTX4090, ram=32))["ram"] == "note"
+    mixed = machine(tmp_path / "4", RTX4090, LAPTOP)
+    assert mend(mixed, "cuda_order") == "export CUDA_DEVICE_ORDER=PCI_BUS_ID"
+
+
+def test_what_others_hold_makes_it_tight(tmp_path: Path) -> None:
+    m = machine(tmp_path, RTX4090._replace(free=1.0, processes=((1, 22.0),)))
+    assert verdict(m, "sd").verdict == TIGHT
+    assert names(m)["taken"] == "note"
+
+
+def test_slices_of_an_a100(tmp_path: Path) -> None:
+    m = machine(tmp_path, A100)
+    assert [(gpu.slice, round(gpu.total / GIB, 2)) for gpu in m.gpus] == [(True, 4.75), (True, 9.75)]
+    assert m.peers == ()
+    assert verdict(m, "sd").flags == ()
+    xl = verdict(m, "sdxl")  # the first is too small, and the second is chosen by its name
+    assert xl.flags == (f"CUDA_VISIBLE_DEVICES={m.gpus[1].uuid}",) and "tiles" in xl.note
+
+
+def test_an_h100(tmp_path: Path) -> None:
+    m = machine(tmp_path, H100, ram=256)
+    assert "fp8" in m.gpus[0].precisions and "fp4" not in m.gpus[0].precisions
+    assert all(verdict(m, one.name).verdict == FITS for one in chosen([]))
+
+
+def test_a_driver_that_is_too_old(tmp_path: Path) -> None:
+    m = machine(tmp_path, RTX4090, driver="550.54.14", cuda=12040, error=35)
+    assert names(m)["driver_too_old"] == ERROR
+    assert "--torch-backend=cu128" in mend(m, "driver_too_old")
+    beside = verdict(m, "sd")  # on which PyTorch computes then
+    assert (beside.verdict, beside.where) == (FITS, "cpu") and "error 35" in beside.note
+    assert "install driver 580" in mend(
+        machine(tmp_path / "b", RTX4090, driver="470.57.2", cuda=11040), "driver_too_old"
+    )
+    assert "driver_too_old" not in names(
+        machine(tmp_path / "c", RTX4090, driver="550.54.14", torch=("2.11.0+cu126", "12.6"))
+    )
+
+
+def test_a_module_and_libraries_that_differ(tmp_path: Path) -> None:
+    m = machine(tmp_path, nvml_error="Driver/library version mismatch", on_bus=1)
+    assert names(m)["driver_mismatch"] == ERROR
+    assert "reboot" in mend(m, "driver_mismatch")
+    assert "driver_mismatch" in names(machine(tmp_path / "b", RTX4090, library="580.95.05"))
+
+
+def test_a_pascal_card_with_cuda_13(tmp_path: Path) -> None:
+    m = machine(tmp_path, GTX1080)
+    assert names(m)["no_kernels"] == ERROR
+    assert "--torch-backend=cu126" in mend(m, "no_kernels")
+    assert verdict(m, "sd").verdict == NO
+    older = machine(tmp_path / "b", GTX1080, torch=("2.11.0+cu126", "12.6"))
+    assert "no_kernels" not in names(older) and verdict(older, "sd").verdict == FITS
+    rtx5090 = Card("RTX 5090", (12, 0), 32, 31)
+    newest = machine(tmp_path / "c", rtx5090, torch=("2.11.0+cu126", "12.6"))
+    assert "--torch-backend=cu130" in mend(newest, "no_kernels")
+    between = machine(tmp_path / "d", rtx5090, driver="570.86.10", cuda=12080, torch=("2.11.0+cu126", "12.6"))
+    assert "--torch-backend=cu128" in mend(between, "no_kernels")
+    assert "no_kernels" in names(machine(tmp_path / "e", rtx5090, torch=("2.5.0+cu124", "12.4")))
+    assert verdict(older, "fast").need > verdict(machine(tmp_path / "f", LAPTOP), "fast").need  # in float32
+
+
+def test_wsl_without_libcuda(tmp_path: Path) -> None:
+    m = machine(tmp_path, driver="", wsl=True, libcuda=False, nodes=("dxg",))
+    assert m.wsl and names(m)["wsl_without_cuda"] == "warning"
+    assert "/usr/lib/wsl/lib" in mend(m, "wsl_without_cuda")
+
+
+def test_a_pytorch_for_the_cpu_beside_a_gpu(tmp_path: Path) -> None:
+    m = machine(tmp_path, RTX4090, torch=("2.11.0+cpu", None))
+    assert names(m)["torch_for_cpu"] == ERROR
+    assert "--torch-backend=cu130" in mend(m, "torch_for_cpu")
+    assert verdict(m, "sd").where == "cpu"
+
+
+def test_a_limit_of_4_gb(tmp_path: Path) -> None:
+    m = machine(tmp_path, driver="", nodes=(), ram=64, limit=4)
+    assert m.memory == 4 * GIB and names(m)["cgroup"] == "warning"
+    assert verdict(m, "digits").verdict == FITS
+    assert verdict(m, "sdxl").verdict == NO
+
+
+def test_a_gpu_without_a_driver_and_a_container_without_the_gpu(tmp_path: Path) -> None:
+    assert names(machine(tmp_path / "a", driver="", on_bus=1, nodes=()))["no_driver"] == ERROR
+    boxed = machine(tmp_path / "b", nodes=())
+    assert "container" not in names(boxed)
+    (tmp_path / "c" / "root").mkdir(parents=True)
+    (tmp_path / "c" / "root" / ".dockerenv").write_text("")
+    assert mend(machine(tmp_path / "c", nodes=()), "container") == "docker run --gpus all ..."
+
+
+def test_a_card_in_trouble(tmp_path: Path) -> None:
+    m = machine(tmp_path, RTX4090._replace(ecc=3, reasons=0x40, lanes=(4, 16)))
+    assert {"ecc", "throttled", "pcie"} <= {*names(m)}
+    idle = machine(tmp_path / "b", RTX4090._replace(reasons=0x1))
+    assert "throttled" not in names(idle)
+
+
+def test_other_makers_are_described(tmp_path: Path) -> None:
+    for place, text in (("vendor", "0x1002"), ("class", "0x030000")):
+        (tmp_path / "root/sys/bus/pci/devices/0000:03:00.0").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root/sys/bus/pci/devices/0000:03:00.0" / place).write_text(text)
+    m = machine(tmp_path, driver="", nodes=())
+    assert m.others == ("AMD graphics",)
+    said = next(one.what for one in findings(m) if one.name == "no_gpu")
+    assert "AMD graphics" in said
+
+
+def test_a_suspended_machine_and_a_foreign_cudnn(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "libcudnn.so.8").write_text("")
+    m = machine(tmp_path, RTX4090, error=999, nodes=("nvidia0",), env={"LD_LIBRARY_PATH": str(tmp_path / "old")})
+    assert "nvidia_uvm" in mend(m, "no_uvm")
+    assert mend(m, "foreign_cudnn") == "unset LD_LIBRARY_PATH"
+
+
+def test_probes_that_fail_or_hang_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    from difftool.lab import probes
+
+    monkeypatch.setattr(probes, "PATIENCE", 0.2)
+    monkeypatch.setitem(probes.PROBES, "memory", lambda sources: 1 / 0)
+    monkeypatch.setitem(probes.PROBES, "cards", lambda sources: time.sleep(5))
+    m = probe(Sources())
+    assert dict(m.failed)["memory"] == "division by zero"
+    assert dict(m.failed)["cards"].startswith("no answer")
+    assert spelled(None) == "none"
+
+
+def test_a_gpu_that_does_not_answer_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from machines import Nvml
+
+    def refuses(*args: object) -> None:
+        raise RuntimeError("Not Supported")
+
+    monkeypatch.setattr(Nvml, "nvmlDeviceGetP2PStatus", refuses)
+    assert len(machine(tmp_path / "a", RTX4090, RTX4090).gpus) == 2
+    monkeypatch.setattr(Nvml, "nvmlDeviceGetMemoryInfo", refuses)
+    shared = machine(tmp_path / "b", Card("GB10", (12, 1), 0, 0), ram=128)
+    assert shared.gpus[0].total == 128 * GIB  # it has no memory of its own
+    monkeypatch.setattr(Nvml, "nvmlDeviceGetHandleByIndex", refuses)
+    lost = machine(tmp_path / "c", RTX4090)
+    assert names(lost)["no_answer"] == ERROR and not lost.gpus
+
+
+def test_a_driver_without_an_answer(tmp_path: Path) -> None:
+    m = machine(tmp_path, nvml_error="Unknown Error", on_bus=1)
+    assert next(one.why for one in findings(m) if one.name == "no_answer") == "Unknown Error"
+    assert "nvidia-fabricmanager" in mend(machine(tmp_path / "b", H100, error=802), "no_start")
+    assert mend(machine(tmp_path / "c", H100, error=100), "no_start") == "unset CUDA_VISIBLE_DEVICES"
+
+
+def test_the_better_of_two_gpus_is_chosen_by_a_flag(tmp_path: Path) -> None:
+    m = machine(tmp_path / "a", Card("RTX 4070 Ti", (8, 9), 12, 11.5), RTX4090)
+    assert verdict(m, "sd").flags == ()
+    assert verdict(m, "sd3").flags == ("--device cuda:1",)
+    old = machine(tmp_path / "b", Card("Tesla P40", (6, 1), 24, 24), Card("RTX 4070 Ti", (8, 9), 12, 11.5))
+    assert verdict(old, "sd").flags == ("--device cuda:1",)
+
+
+def test_limits_of_groups_within_groups(tmp_path: Path) -> None:
+    group = tmp_path / "root/sys/fs/cgroup/user.slice/job"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max")
+    (group.parent / "memory.max").write_text(str(4 * GIB))
+    (group.parent / "memory.current").write_text(str(3 * GIB))
+    (group.parent / "memory.stat").write_text(f"anon 1\ninactive_file {GIB}\n")
+    (group / "cpu.max").write_text("150000 100000")
+    (tmp_path / "root/proc/self").mkdir(parents=True)
+    (tmp_path / "root/proc/self/cgroup").write_text("0::/user.slice/job\n")
+    m = machine(tmp_path, driver="", nodes=())
+    assert (m.ram_limit, m.memory, m.cores_usable) == (4 * GIB, 2 * GIB, 1.5)
+
+
+def test_what_a_failed_probe_would_have_said_is_not_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from difftool.lab import probes
+
+    for name in ("packages", "tools"):
+        monkeypatch.setitem(probes.PROBES, name, lambda sources: 1 / 0)
+    m = machine(tmp_path, RTX4090)
+    assert {"packages", "tools"} <= {*dict(m.failed)}
+    assert not {"no_torch", "ffmpeg", "sndfile"} & {*names(m)}
