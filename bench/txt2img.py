@@ -35,7 +35,8 @@ def overhead(steps: int = 50, rounds: int = 9) -> None:
     import diffusers
     import torch
 
-    from difftool.image.txt2img import Studio, conditioning, plan, states
+    from difftool.image.studio import Studio, plan
+    from difftool.image.txt2img import conditioning, states
 
     samplers = {"ddim": "DDIMScheduler", "dpmpp_2m": "DPMSolverMultistepScheduler"}
     for kind, (sampler, name) in itertools.product(("sd", "sdxl"), samplers.items()):

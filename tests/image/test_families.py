@@ -15,7 +15,8 @@ from difftool.core.level import CLEAN, Level
 from difftool.errors import DifftoolError
 from difftool.image.families import told
 from difftool.image.prompts import read
-from difftool.image.txt2img import Studio, decoded, plan, predictor
+from difftool.image.studio import Studio, plan
+from difftool.image.txt2img import decoded, predictor
 from difftool.pictures import to_pixels
 
 Tiny = Callable[[str], Path]

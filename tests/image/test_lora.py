@@ -9,7 +9,8 @@ import torch
 from tiny_pipelines import recent, write_lora
 
 from difftool.errors import DifftoolError, Exit
-from difftool.image.txt2img import Studio, draw, plan
+from difftool.image.studio import Studio, plan
+from difftool.image.txt2img import draw
 
 Tiny = Callable[[str], Path]
 PROMPT = "a red circle"

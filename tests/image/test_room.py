@@ -12,7 +12,8 @@ import torch
 
 from difftool.errors import DifftoolError, Exit
 from difftool.image.room import LAYERS, PARTS, TILES, Room
-from difftool.image.txt2img import Studio, decoded, draw, encoded, plan
+from difftool.image.studio import Studio, plan
+from difftool.image.txt2img import decoded, draw, encoded
 
 Tiny = Callable[[str], Path]
 PROMPT = "a red circle"

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from difftool.errors import DifftoolError, Exit
 from difftool.image import single
 from difftool.image.single import UNET, kind_of
-from difftool.image.txt2img import Studio, draw, plan
+from difftool.image.studio import Studio, plan
+from difftool.image.txt2img import draw
 from difftool.store import home
 
 TO_K = f"{UNET}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"

@@ -17,7 +17,7 @@ from .outputs import Places
 
 if TYPE_CHECKING:
     from ..image.pixels import Track
-    from ..image.txt2img import Plan, Studio
+    from ..image.studio import Plan, Studio
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def works_of(
 ) -> list[Work]:
     """What each job will be, and into which of the `paths`, but for those that are `made`. Where it is not `alone`, a
     wrong one goes to `failed`."""
-    from ..image.txt2img import plan
+    from ..image.studio import plan
 
     works, files = [], iter(paths)
     for job in jobs:

@@ -97,7 +97,8 @@ def _words(
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
     to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite)
-    from ..image.txt2img import PACKAGES, again, described
+    from ..image.studio import again
+    from ..image.txt2img import PACKAGES, described
 
     with _again(file):
         planned = again(settings)

@@ -206,7 +206,7 @@ def txt2img(
     made = there(jobs, to) if skip_existing and not overwrite else set()
     if not failed and len(made) == len(items):
         return Result({"outputs": [], "skipped": len(made)}, [f"all {len(made)} pictures are there"], [])
-    from ..image.txt2img import Studio
+    from ..image.studio import Studio
 
     studio = Studio(
         model,
