@@ -161,11 +161,8 @@ def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
         carried = f"{one.carried_by} would carry it" if one.carried_by else ""
         more = "; ".join(part for part in (one.note, carried) if part)
         line = f"  {one.preset.name:{names}}  {word:{words}}  {_amount(one):26}"
-        if len(line) + 2 + len(more) <= width:
-            yield f"{line}  {more}".rstrip()
-        else:
-            yield line.rstrip()
-            yield f"  {'':{names}}  {more}"
+        together = f"{line}  {more}".rstrip()
+        yield from [together] if len(together) <= width or not more else [line.rstrip(), f"  {'':{names}}  {more}"]
 
 
 def _amount(one: Verdict) -> str:

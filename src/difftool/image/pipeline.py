@@ -232,9 +232,7 @@ def found(ref: str | FilePath, models_dir: FilePath | None) -> tuple[FilePath, s
 
 def family_of(index: Mapping[str, Any], folder: FilePath) -> str:
     """The family of a pipeline's class. Raises DifftoolError 4 for another."""
-    named = str(index.get("_class_name", "")).split("Pipeline")[0]
-    for end in ("Img2Img", "ControlNet"):
-        named = named.removesuffix(end)
+    named = str(index.get("_class_name", "")).split("Pipeline")[0].removesuffix("Img2Img")
     if named not in FAMILIES:
         what = f"{folder} holds a {index.get('_class_name')}, which is not known here"
         raise DifftoolError(
@@ -260,11 +258,8 @@ def finished(pipeline: Pipeline) -> Pipeline:
         part.eval().requires_grad_(False)
         if empty := next((key for key, p in part.named_parameters() if p.is_meta), None):
             raise ValueError(f"its {name} lacks {empty}")
-    if (
-        pipeline.dtype == torch.float16
-        and pipeline.family == "sdxl"
-        and getattr(pipeline.vae.config, "force_upcast", 0)
-    ):
+    large = pipeline.family == "sdxl" and getattr(pipeline.vae.config, "force_upcast", False)
+    if large and pipeline.dtype == torch.float16:
         pipeline.vae.to(torch.float32)  # what it computes does not fit into float16
     if not math.isfinite(1 / pipeline.vae.config.scaling_factor):
         raise ValueError("the scaling factor of its autoencoder is no number")

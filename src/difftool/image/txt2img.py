@@ -73,11 +73,12 @@ def draw(
 
     total = len(wanted) * plan.way.steps
     for batch, latents in track(steps(), total):
-        for k in batch if latents is not None else ():
-            if latents is not None and (only is None or k in only):
-                z = latents[k - batch.start][None]
-                pixels = _finite(room.within(lambda z=z: decoded(studio, z), plan.frame))
-                yield {"index": k, "seed": plan.settings["seed"] + k}, _finished(pixels, known)
+        if latents is None:
+            continue
+        for k in batch if only is None else [k for k in batch if k in only]:
+            z = latents[k - batch.start][None]
+            pixels = _finite(room.within(lambda z=z: decoded(studio, z), plan.frame))
+            yield {"index": k, "seed": plan.settings["seed"] + k}, _finished(pixels, known)
 
 
 def _apply(plan: Plan) -> None:

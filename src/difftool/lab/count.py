@@ -39,11 +39,10 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32, device: str | None = 
 
 
 def training(name: str) -> dict[str, int]:
-    """Of a preset of `train`: parameters, and bytes that a picture keeps for the way back, in float32."""
+    """Of a preset of `train` with a network of `nets`: parameters, and bytes that a picture keeps for the way back, in
+    float32."""
     row, need = family("train")[name], needs("train")[name]
     channels, height, width = need["shape"]
-    if row["net"]["type"] == "text_to_image":
-        return {}
     net = on_meta(lambda: build_net({**row["net"], "channels": channels, "classes": need["classes"]}))
     label = torch.empty(2, dtype=torch.int64, device="meta")
 

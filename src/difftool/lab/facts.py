@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 Version = tuple[int, ...]
@@ -131,8 +132,6 @@ class Machine(NamedTuple):
 
 def parsed(text: str | None) -> Version | None:
     """A version such as 580.65.06 or 12.8 as numbers."""
-    import re
-
     found = re.match(r"\d+(?:\.\d+)*", text or "")
     return tuple(int(part) for part in found[0].split(".")) if found else None
 

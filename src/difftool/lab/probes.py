@@ -72,7 +72,7 @@ def probe(sources: Sources | None = None) -> Machine:
         thread.join(max(deadline - time.monotonic(), 0))
         if thread.is_alive():
             failed[name] = f"no answer in {PATIENCE:g} s"
-    told = dict(found)
+    told = dict(found)  # a thread that is late goes on writing into the other
     told["driver"] = told.get("driver") or told.get("library")  # where the kernel does not say it, NVML does
     base = {"system": sys.platform, "python": platform.python_version()}
     return Machine(**{**base, **told, "failed": tuple(failed.items())})
@@ -292,18 +292,18 @@ def cuda(sources: Sources) -> dict[str, Any]:
         found["cuda_error"] = int(runtime.cudaGetDeviceCount(ctypes.byref(count)))
     dnn = _packaged(sources, "cudnn/lib/libcudnn.so.9")
     if dnn is not None:
-        found["cudnn"] = _three(int(dnn.cudnnGetVersion()), 10000)
+        found["cudnn"] = _three(int(dnn.cudnnGetVersion()))
     engine = _opened(sources, "libnvinfer.so.10") or _packaged(sources, "../tensorrt_libs/libnvinfer.so.10")
     if engine is not None:
-        found["tensorrt"] = _three(int(engine.getInferLibVersion()), 10000)
+        found["tensorrt"] = _three(int(engine.getInferLibVersion()))
     folders = [Path(one) for one in sources.env.get("LD_LIBRARY_PATH", "").split(":") if one]
     found["foreign_cudnn"] = tuple(str(one) for one in folders if _inside(one) and any(one.glob("libcudnn*.so*")))
     return found
 
 
-def _three(number: int, unit: int) -> Version:
+def _three(number: int) -> Version:
     """91900 as (9, 19, 0)."""
-    return number // unit, number % unit // 100, number % 100
+    return number // 10000, number % 10000 // 100, number % 100
 
 
 def _opened(sources: Sources, name: str) -> Any:
@@ -313,13 +313,10 @@ def _opened(sources: Sources, name: str) -> Any:
         return None
 
 
-def _packaged(sources: Sources, *names: str) -> Any:
+def _packaged(sources: Sources, name: str) -> Any:
     """A library that a package of NVIDIA brought."""
-    for name in names:
-        path = _site(sources) / "nvidia" / name
-        if path.exists():
-            return _opened(sources, str(path))
-    return None
+    path = _site(sources) / "nvidia" / name
+    return _opened(sources, str(path)) if path.exists() else None
 
 
 def _site(sources: Sources) -> Path:
