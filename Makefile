@@ -16,6 +16,7 @@ demo: $(VENV)/.installed ## install, and draw digits with the model in the packa
 	@echo 'then try  $(BIN)/difftool sample --label 3,8 --count 8 --seed 100'
 	@echo '          $(BIN)/difftool sample --sampler ddpm --count 50      # 1,000 steps of DDPM instead of 25 of DDIM'
 	@echo '          $(BIN)/difftool train                                 # train such a model yourself, in two minutes'
+	@echo '          $(BIN)/difftool txt2img "a red circle on a blue ground"   # words, by the other model in the package'
 	@echo '          $(BIN)/difftool --help'
 
 test: $(VENV)/.installed-test ## install, and run the tests

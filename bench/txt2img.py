@@ -175,7 +175,7 @@ def weights(kind: str, place: str) -> None:
     write_json(root / "model_index.json", about["model_index"])
     for name, config in about.items():
         if name.startswith("tokenizer"):
-            write_tokenizer(root / name, ["a red circle"])
+            write_tokenizer(root / name, ["a red circle"], 77)
         elif name == "scheduler":
             (root / name).mkdir()
             write_json(root / name / "scheduler_config.json", config)

@@ -16,7 +16,7 @@ from difftool.lab import count
 from difftool.lab.verdicts import CONTEXT, presets
 from difftool.presets import family, needs
 
-ARCHITECTURES = {"sd": "sd1", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "schnell": "schnell"}
+ARCHITECTURES = {"shapes": "shapes", "sd": "sd1", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "schnell": "schnell"}
 
 
 def tables() -> None:
@@ -41,7 +41,7 @@ def measured() -> None:
     if not torch.cuda.is_available():
         sys.exit("there is no GPU here")
     total = torch.cuda.get_device_properties(0).total_memory
-    reckoned = {one.name: one.ways[0].vram for one in presets()}
+    reckoned = {one.name: one.ways[0].vram for one in presets() if one.command == "txt2img"}
     for name, kind in ARCHITECTURES.items():
         if reckoned[name] > total:
             print(f"{name}: {reckoned[name] / 2**30:.1f} GiB are reckoned, more than there is", flush=True)

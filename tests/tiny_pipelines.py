@@ -47,7 +47,7 @@ class Maker:
         self.root = root
 
     def tokenizer(self, name: str) -> int:
-        write_tokenizer(self.root / name, CAPTIONS)
+        write_tokenizer(self.root / name, CAPTIONS, 77)
         return len(json.loads((self.root / name / "vocab.json").read_text()))
 
     def clip(self, name: str, tokens: int, *, projected: bool = False) -> None:

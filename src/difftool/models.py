@@ -7,7 +7,7 @@ A folder holds ``config.json`` (the network, its path and target, the pictures' 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -100,9 +100,9 @@ def open_model(
     return model
 
 
-def typed(folder: FilePath) -> str:
-    """What to type to open the model in a folder, and not the bundled one of that name."""
-    return f"./{folder}" if str(folder) in BUNDLED else str(folder)
+def typed(folder: FilePath, bundled: Collection[str] = BUNDLED) -> str:
+    """What to type to open the model in a folder, and not the `bundled` one of that name."""
+    return f"./{folder}" if str(folder) in bundled else str(folder)
 
 
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)

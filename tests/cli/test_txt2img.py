@@ -292,6 +292,7 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "no size": lambda folder: _said(folder / "unet" / "config.json", sample_size="x"),
     "no factor": lambda folder: _said(folder / "vae" / "config.json", scaling_factor=0),
     "no text encoder": lambda folder: _said(folder / "model_index.json", text_encoder=[None, None]),
+    "a reader of nothing": lambda folder: _said(folder / "text_encoder" / "config.json", max_position_embeddings=2),
     "a library of its own": lambda folder: _said(folder / "model_index.json", unet=["this", "UNet"]),
 }
 
@@ -344,6 +345,28 @@ def test_a_picture_that_is_no_number(difftool: Difftool, tiny_pipeline: Tiny, tm
 
 def test_a_size_beyond_what_sd3_knows(draw: Difftool) -> None:
     assert draw(PROMPT, "--size", "512x32", model="sd3").code == 2
+
+
+def test_the_model_in_the_package(
+    difftool: Difftool, tiny_pipeline: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption = "a red circle on a blue ground"
+    done = difftool("txt2img", caption, "-o", "a.png", "--json")
+    assert done.code == 0, done.err
+    assert (read_png(tmp_path / "a.png")[0].shape, done.json["warnings"]) == ((64, 64, 3), [])
+    assert difftool("rerun", "a.png", "-o", "b.png", "--json").json["data"]["identical"] is True
+    done = difftool("txt2img", f"{caption}, frobnicated", "-o", "c.png", "--json")
+    assert done.code == 0, done.err
+    assert ["frobnicated" in warning for warning in done.json["warnings"]] == [True]
+    monkeypatch.setenv("DIFFTOOL_MODEL", str(tiny_pipeline("sd")))
+    assert difftool("txt2img", caption, "-o", "d.png", "--steps", "2").code == 0
+    assert read_png(tmp_path / "d.png")[0].shape == (32, 32, 3)
+
+
+def test_a_folder_with_a_config_of_its_own(difftool: Difftool, tiny_pipeline: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny_pipeline("sd"), tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("[]")
+    assert difftool("txt2img", PROMPT, "--model", "model", "-o", "a.png", "--steps", "2").code == 0
 
 
 def test_a_model_that_is_not_here(difftool: Difftool) -> None:

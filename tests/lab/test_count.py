@@ -119,12 +119,12 @@ def test_the_table_of_shapes() -> None:
     small = side // 2 ** (len(own["widths"]) - 1)
     reader = {**row["net"], "latent": own["latent"], "size": small}
     with torch.device("meta"):
-        nets = [Autoencoder(own), TextToImage(reader, 600, (598, 599))]
+        nets = [Autoencoder(own), TextToImage(reader, 603, 34, (601, 602))]
 
     def kept(k: int, count: int) -> int:
         def step() -> None:
             if k:
-                tokens = torch.zeros(count, 77, dtype=torch.int64, device="meta")
+                tokens = torch.zeros(count, 34, dtype=torch.int64, device="meta")
                 out = nets[1](
                     torch.empty(count, own["latent"], small, small, device="meta"),
                     torch.empty(count, device="meta"),
@@ -144,7 +144,8 @@ def test_the_table_of_shapes() -> None:
 
 @pytest.mark.skipif(not recent(), reason="counted with the libraries of today; older ones keep other things")
 @pytest.mark.parametrize(
-    ("name", "kind"), {"sd": "sd1", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "schnell": "schnell"}.items()
+    ("name", "kind"),
+    {"shapes": "shapes", "sd": "sd1", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "schnell": "schnell"}.items(),
 )
 def test_the_table_of_painting(name: str, kind: str) -> None:
     need = needs("txt2img")[name]

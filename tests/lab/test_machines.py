@@ -85,7 +85,7 @@ def test_slices_of_an_a100(tmp_path: Path) -> None:
 def test_an_h100(tmp_path: Path) -> None:
     m = machine(tmp_path, H100, ram=256)
     assert "fp8" in m.gpus[0].precisions and "fp4" not in m.gpus[0].precisions
-    assert all(verdict(m, one.name).verdict == FITS for one in chosen([]))
+    assert all(judge(m, one).verdict == FITS for one in chosen([]))
 
 
 def test_a_driver_that_is_too_old(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from difftool.train.shapes import CENTRES, SIDE, Scene, draw_set, drawn, kept_back, scene, vocabulary
+from difftool.image.vocabulary import GRAMMAR, strangers, vocabulary
+from difftool.train.shapes import CENTRES, SIDE, Scene, draw_set, drawn, kept_back, scene
 
 WORDS = vocabulary()
 
@@ -30,6 +31,15 @@ def test_captions_follow_the_grammar() -> None:
     assert all(grammar.fullmatch(caption) for caption in captions)
     assert not any(re.search(r"\ba [aeiou]|\ban [^aeiou]", caption) for caption in captions)
     assert 150 < sum(" and " in caption for caption in captions) < 350
+
+
+def test_words_that_no_caption_has() -> None:
+    _, scenes = draw_set(300, held=False)
+    said = {word for scene in scenes for word in scene.caption.split()}
+    assert not any(map(strangers, said))
+    assert said >= set(GRAMMAR)
+    text = "A shiny RED circle, on a blue-green ground; 3 circles and a shiny \N{ARTIST PALETTE}"
+    assert strangers(text) == ["shiny", "3", "circles", "\N{ARTIST PALETTE}"]
 
 
 def test_what_is_never_trained_on() -> None:

@@ -15,12 +15,15 @@ from difftool.core import first_order, grid
 from difftool.core.predict import TARGETS, denoiser
 from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors
+from difftool.image.studio import Studio
+from difftool.image.txt2img import txt2img
+from difftool.image.vocabulary import vocabulary
 from difftool.models import build_path
 from difftool.pictures import read_png
 from difftool.train import course, data, recipe, train
 from difftool.train import text_to_image as module
-from difftool.train.shapes import draw_set, vocabulary
-from difftool.train.words import LENGTH, tokens_of, write_tokenizer
+from difftool.train.shapes import draw_set
+from difftool.train.words import LONGEST, SHORTEST, length, tokens_of, write_tokenizer
 
 ROW = {
     "data": "shapes",
@@ -28,7 +31,8 @@ ROW = {
     "batch_size": 4,
     "lr": 1e-3,
     "target": "v",
-    "betas": "scaled_linear",
+    "betas": "linear",
+    "zero_snr": True,
     "warmup": 0.1,
     "ema": 0.1,
     "label_dropout": 0.2,
@@ -130,6 +134,7 @@ def test_diffusers_opens_it_and_draws_what_the_engine_draws(whole: Path) -> None
     pipe = StableDiffusionPipeline.from_pretrained(str(whole), safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     assert pipe.scheduler.config.prediction_type == "v_prediction"
+    assert pipe.scheduler.config.rescale_betas_zero_snr
     config = json.loads((whole / "config.json").read_text())
     tokens, nothing, *_ = tokens_of(whole / "tokenizer", ["a red circle on a blue ground"])
     start = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -150,6 +155,12 @@ def test_diffusers_opens_it_and_draws_what_the_engine_draws(whole: Path) -> None
         levels = grid(build_path(config["path"]), 5)
         *_, last = first_order(denoiser(net, TARGETS["v"]), start, levels)
     assert float((last.x - theirs).norm() / theirs.norm()) < 1e-3
+
+
+def test_txt2img_draws_from_it(whole: Path) -> None:
+    studio = Studio(whole, device="cpu")
+    assert studio.pipeline.kind == "shapes"
+    assert txt2img("a red circle", studio, steps=2).shape == (1, 16, 16, 3)
 
 
 def test_the_text_encoder_has_the_names_that_old_readers_look_for(whole: Path) -> None:
@@ -179,6 +190,7 @@ def test_killed_in_either_stage(whole: Path, tmp_path: Path, step: int, run: int
         ({"learned_range": True}, "no learned-range"),
         ({"checkpointing": True}, "no checkpointing"),
         ({"betas": "cosine"}, "Stable Diffusion folder"),
+        ({"target": "eps"}, "nothing at pure noise"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
@@ -193,9 +205,14 @@ def test_words_are_one_token_and_others_are_spelled(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, captions)
     tokens, nothing, count, (first, last) = tokens_of(tmp_path, [*captions, "a zebra", ""])
     lengths = [(row != last).sum().item() - 1 for row in tokens]
-    assert tokens.shape == (6, LENGTH)
+    assert tokens.shape == (6, SHORTEST)
     assert lengths[:4] == [7, 3, 3, 3]
     assert lengths[4] == 1 + 5
     assert torch.equal(tokens[5], nothing)
     assert tokens[0, 0] == first
     assert tokens.max() < count
+
+
+@pytest.mark.parametrize(("words", "tokens"), [(0, SHORTEST), (16, 32), (17, 34), (50, LONGEST)])
+def test_a_prompt_has_twice_the_tokens_of_the_longest_caption(words: int, tokens: int) -> None:
+    assert length(["a star", " ".join(["red"] * words)]) == tokens

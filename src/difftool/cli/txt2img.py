@@ -51,14 +51,14 @@ def txt2img(
         typer.Option("--negative", "-n", help="What to keep away from.", rich_help_panel="Words and pictures"),
     ] = None,
     model: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--model",
             "-m",
-            help="A model of the store, a folder of diffusers, or a .safetensors file.",
+            help="A model of the store, a folder of diffusers, or a .safetensors file; shapes is in the package.",
             rich_help_panel="Words and pictures",
         ),
-    ] = None,
+    ] = "shapes",
     prediction: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +109,11 @@ def txt2img(
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps", help="25; 28 for SD 3 and FLUX, 4 for turbo and LCM.", min=1, max=MOST, rich_help_panel=SAMPLING
+            "--steps",
+            help="25; 16 for shapes, 28 for SD 3 and FLUX, 4 for turbo and LCM.",
+            min=1,
+            max=MOST,
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     schedule: Schedule = None,
@@ -119,7 +123,7 @@ def txt2img(
         typer.Option(
             "--guidance",
             "--cfg",
-            help="Scale of guidance: 7, 5 for SDXL, 3.5 for FLUX; 1 is off.",
+            help="Scale of guidance: 7, 5 for SDXL, 3.5 for FLUX, 3 for shapes; 1 is off.",
             rich_help_panel=SAMPLING,
         ),
     ] = None,
@@ -162,11 +166,18 @@ def txt2img(
     threads: Threads = None,
     models_dir: ModelsDir = None,
 ) -> Result:
-    """Draw pictures from words: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1.
+    """Draw pictures from words: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1; and shapes, a small
+    model in the package.
+
+    shapes knows one or two of circle, square, triangle, star, cross and ring, in red, green, blue, yellow, orange,
+    purple, pink, turquoise, black and white, in the middle, at the left, at the right, at the top or at the bottom, on
+    a ground of such a colour.
 
     Examples:
 
-    difftool txt2img "a red circle on a blue ground" --model sd15
+    difftool txt2img "a red circle on a blue ground"
+
+    difftool txt2img "an orange star at the top and a black ring at the left on a white ground" --count 9
 
     difftool txt2img "a lighthouse, (storm:1.3)" -n "people, text" --model sdxl --size 1152x896 --count 4 -o storm.png
 
@@ -175,8 +186,6 @@ def txt2img(
     if (prompt is None) == (prompts is None):
         what = "there is nothing to draw" if prompt is None else "a prompt and a file of prompts are two things"
         raise DifftoolError(Exit.USAGE, what, 'write difftool txt2img "a red circle", or name a file with --prompts')
-    if model is None:
-        raise DifftoolError(Exit.USAGE, "no model is named", "name one with --model; see difftool models ls")
     common: dict[str, Any] = {
         "negative": negative,
         "sampler": sampler,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.predict import Net
-from .pipeline import Pipeline
+from .pipeline import Pipeline, is_clip
 from .prompts import Prompt
 from .text import T5_TOKENS, Told, clip, padded, t5, windows
 
@@ -35,12 +35,12 @@ def told(pipeline: Pipeline, prompts: Sequence[Prompt | None], skip: int = 1) ->
 def _tokens(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[list]:
     """The windows of each prompt for each CLIP, as many as the longest needs."""
     clips = [
-        one
-        for one in pipeline.tokenizers
-        if one is not None and hasattr(one, "bos_token_id") and one.bos_token_id is not None
+        (tokenizer, encoder.config.max_position_embeddings)
+        for tokenizer, encoder in zip(pipeline.tokenizers, pipeline.encoders, strict=True)
+        if is_clip(encoder)
     ]
-    most = max((len(windows(one, prompt).ids) for one in clips for prompt in prompts), default=1)
-    return [[windows(one, prompt, most) for one in clips] for prompt in prompts]
+    most = max((len(windows(*one, prompt).ids) for one in clips for prompt in prompts), default=1)
+    return [[windows(*one, prompt, most) for one in clips] for prompt in prompts]
 
 
 def _sd(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:

@@ -21,8 +21,10 @@ from ..core.predict import TARGETS, Target
 from ..download import digest_of, hash_beside
 from ..errors import DifftoolError, Exit, is_out_of_memory, nearest, pick
 from ..files import expanded, read_json
-from ..models import PREDICTIONS, discrete_path, target_of
+from ..models import ASSETS, PREDICTIONS, SCHEMA, discrete_path, target_of
 
+BUNDLED = ("shapes",)
+"""Pipelines in the package; the first is taken where none is named."""
 MODULES = {
     "CLIPTokenizer": "transformers",
     "T5TokenizerFast": "transformers",
@@ -112,6 +114,8 @@ class Pipeline(NamedTuple):
     @property
     def kind(self) -> str:
         """The row of presets/txt2img.toml: what it starts from."""
+        if self.source in BUNDLED or _trained_here(FilePath(self.source)):
+            return "shapes"
         few = self.scheduler.get("timestep_spacing") == "trailing" and "Euler" in self.scheduler["_class_name"]
         if self.family == "flux":
             return "flux" if self.embedded else "schnell"
@@ -160,8 +164,8 @@ def open_pipeline(
     models_dir: FilePath | None = None,
     prediction: str | None = None,
 ) -> Pipeline:
-    """Opens a folder in the form of diffusers, a model of the store, or a single file. What the network predicts is in
-    its config; `prediction` (a name in `PREDICTIONS`) says otherwise, for files that came without one.
+    """Opens a pipeline of the package or the store, a folder in the form of diffusers, or a single file. What it
+    predicts is in its config; `prediction` (a name in `PREDICTIONS`) says otherwise, for files that came without one.
 
     Raises DifftoolError 4 where there is none, it is incomplete or damaged, or of a kind that is not known here, and 2
     for a prediction that its family does not have.
@@ -211,9 +215,12 @@ def _folder(folder: FilePath, source: str, device: torch.device, dtype: torch.dt
 
 
 def found(ref: str | FilePath, models_dir: FilePath | None) -> tuple[FilePath, str]:
-    """(folder or file, what opens it again) of a model. Raises DifftoolError 4 where there is none."""
+    """(folder or file, what opens it again) of a model; a `pathlib.Path` and a name with a slash in it are never one of
+    the package. Raises DifftoolError 4 where there is none."""
     if ref == "":
         raise DifftoolError(Exit.USAGE, "the model has an empty name", "name one with --model")
+    if isinstance(ref, str) and ref in BUNDLED:
+        return ASSETS / ref, ref
     path = expanded(ref).absolute()
     known = {name: one for name, one in store.entries().items() if "model_index.json" in one.files}
     if isinstance(ref, str) and ref in known and not path.exists():
@@ -223,9 +230,10 @@ def found(ref: str | FilePath, models_dir: FilePath | None) -> tuple[FilePath, s
             raise DifftoolError(Exit.FILE, what, f"run difftool models pull {ref}")
         return store.home(models_dir) / ref, ref
     if not path.exists():
-        near = nearest(str(ref), known)
+        names = [*BUNDLED, *known]
+        near = nearest(str(ref), names)
         what = f"{ref} is no folder or file, and no model of that name is in the store of this machine"
-        hint = f"did you mean {near}?" if near else f"name a folder, a .safetensors file, or {', '.join(known)}"
+        hint = f"did you mean {near}?" if near else f"name a folder, a .safetensors file, or {', '.join(names)}"
         raise DifftoolError(Exit.FILE, what, hint)
     return path, str(path)
 
@@ -248,6 +256,9 @@ def finished(pipeline: Pipeline) -> Pipeline:
     lacking = [k for k, pair in enumerate(readers) if None in pair and (pipeline.family != "sd3" or k < 2)]
     if lacking or len(readers) < READERS[pipeline.family]:
         raise ValueError("one of its text encoders or tokenizers is missing")
+    lengths = {one.config.max_position_embeddings for one in pipeline.encoders if is_clip(one)}
+    if len(lengths) > 1 or min(lengths) < 3:
+        raise ValueError(f"its text encoders read {' and '.join(map(str, lengths))} tokens")
     channels = pipeline.vae.config.latent_channels
     if pipeline.channels != channels:
         what = f"{pipeline.source} wants {pipeline.channels} channels, and its latents have {channels}"
@@ -268,6 +279,11 @@ def finished(pipeline: Pipeline) -> Pipeline:
     path = pipeline.path(*pipeline.native)
     pipeline.target(path.level(path.hi))
     return pipeline
+
+
+def is_clip(encoder: Any) -> bool:
+    """Whether a text encoder is a CLIP, which reads windows, and not a T5 or none."""
+    return type(encoder).__name__.startswith("CLIP")
 
 
 @contextmanager
@@ -332,6 +348,14 @@ def _variant(place: FilePath) -> str | None:
     plain = [name for name in names if name.count(".") == 1]
     variants = sorted({name.split(".")[1].split("-")[0] for name in names})
     return None if plain else "fp16" if "fp16" in variants else variants[0]
+
+
+def _trained_here(folder: FilePath) -> bool:
+    """Whether a pipeline is a run of `difftool train`, which its config.json says."""
+    try:
+        return read_json(folder / "config.json").get("schema") == SCHEMA
+    except DifftoolError:  # most have no such file, and what is in another's is nobody's business
+        return False
 
 
 def _digest(place: FilePath) -> str:

@@ -18,11 +18,12 @@ from ..pictures import opened, upright
 from ..presets import preset
 from ..sampling import Choice
 from .lora import Loras, stored, there
-from .pipeline import Pipeline, open_pipeline
+from .pipeline import BUNDLED, Pipeline, open_pipeline
 from .plan import MOST
 from .prompts import MOST as HEAVIEST
 from .prompts import Prompt, read
 from .room import Room
+from .vocabulary import strangers
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +45,7 @@ class Studio:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path = BUNDLED[0],
         *,
         prediction: str | None = None,
         device: str = "auto",
@@ -138,6 +139,10 @@ def plan(
         raise DifftoolError(
             Exit.USAGE, "a LoRA is named in the negative prompt", "name it in the prompt, or with --lora"
         )
+    if pipeline.source in BUNDLED and (unknown := strangers(f"{said.plain} {against.plain}")):
+        log.warning(
+            f"{pipeline.name} was never told of {', '.join(unknown)}; difftool txt2img --help says what it knows"
+        )
     if true_cfg is not None and not pipeline.embedded:
         what = f"{pipeline.name} is not told its guidance, so that it has no other"
         raise DifftoolError(Exit.USAGE, what, "use --guidance")
@@ -153,7 +158,7 @@ def plan(
     strength = _strength(init, mask, strength)
     width, height = _size(pipeline, size, init)
     layers = getattr(pipeline.parts["text_encoder"].config, "num_hidden_layers", 12)
-    if not 1 <= clip_skip < layers:
+    if not 1 <= clip_skip < max(layers, 2):  # all have a last one
         what = f"its text encoder has {layers} layers, not {clip_skip} to skip"
         raise DifftoolError(Exit.USAGE, what, "try --clip-skip 2")
     if clip_skip > 1 and pipeline.family == "flux":

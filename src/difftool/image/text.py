@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .prompts import Prompt
 
-WINDOW = 77
-"""Tokens that CLIP reads at once, its two ends included."""
 T5_TOKENS = {"sd3": 256, "flux": 512, "schnell": 256}
 """Tokens that T5 reads of a prompt, by kind."""
 
@@ -35,10 +33,11 @@ class Tokens(NamedTuple):
     """(N, W)"""
 
 
-def windows(tokenizer: Any, prompt: Prompt, least: int = 1) -> Tokens:
-    """A prompt as CLIP reads it: as many windows of 75 tokens between their two ends as it fills, at least `least`."""
+def windows(tokenizer: Any, length: int, prompt: Prompt, least: int = 1) -> Tokens:
+    """A prompt as CLIP reads it: as many windows of `length` tokens, their two ends included, as it fills, at least
+    `least`."""
     ids, weights = _tokens(tokenizer, prompt)
-    room = WINDOW - 2
+    room = length - 2
     rows: list[tuple[list[int], list[float]]] = []
     for k in range(max(-(-len(ids) // room), least, 1)):
         part, factors = ids[k * room : (k + 1) * room], weights[k * room : (k + 1) * room]

@@ -20,6 +20,7 @@ from ..errors import DifftoolError, Exit
 from ..files import manifest
 from ..pictures import to_pixels
 from .families import caller, told
+from .pipeline import BUNDLED
 from .pixels import Track, untracked
 from .studio import Plan, Studio, plan, rgb
 from .text import Told, joined, repeated
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "diffusers", "transformers")
 
 
-def txt2img(prompt: str, model: Studio | str | Path, **settings: Any) -> Pixels:
-    """Pictures (N, H, W, 3) in uint8 of a prompt. `model` is a name of the store, a folder, a file, or a `Studio`,
-    which keeps an opened one for many prompts and knows device and number format; `settings` are those of `plan`.
+def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
+    """Pictures (N, H, W, 3) in uint8 of a prompt. `model` is a name of the package or the store, a folder, a file,
+    or a `Studio`, which keeps an opened one for many prompts and knows device and number format; `settings` are those
+    of `plan`.
 
     Raises DifftoolError as `Studio`, `plan` and `draw` do.
     """

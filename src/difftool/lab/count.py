@@ -3,14 +3,14 @@ these functions say, and a test holds them to it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..image.pipeline import class_of, quiet
+from ..files import read_json
+from ..image.pipeline import BUNDLED, class_of, quiet
 from ..models import ASSETS, build_net
 from ..nets.tortoise.autoregressive import UnifiedVoice
 from ..nets.tortoise.clvp import CLVP
@@ -60,9 +60,9 @@ def training(name: str) -> dict[str, int]:
 
 
 def painting(kind: str) -> dict[str, dict[str, int]]:
-    """Of the architecture of a file in assets/single: parameters of the text encoders, the network and the autoencoder;
-    and bytes that are live in halves while each is used for one picture of the model's own size with guidance, and
-    while a tile is decoded."""
+    """Of the architecture of a file in assets/single, or of a pipeline in assets: parameters of the text encoders, the
+    network and the autoencoder; and bytes that are live in halves while each is used for one picture of the model's own
+    size with guidance, and while a tile is decoded."""
     sizes, live = {"text": 0, "network": 0, "vae": 0}, {"text": 0, "network": 0, "vae": 0, "tile": 0}
     with torch.device("meta"), torch.no_grad():
         for part, net in parts(kind):
@@ -85,12 +85,21 @@ def worked(kind: str) -> int:
 
 def parts(kind: str) -> Iterator[tuple[str, Any]]:
     """(text, network or vae; the network in halves) of an architecture, on the default device."""
-    about = json.loads((ASSETS / "single" / f"{kind}.json").read_text(encoding="utf-8"))
+    about = _about(kind)
     quiet()
     for name, made in about["model_index"].items():
         if name in about and name.startswith(("text_encoder", "unet", "transformer", "vae")):
             net = _made(made[1], about[name]).to(HALF).eval().requires_grad_(False)
             yield "text" if name.startswith("text") else "vae" if name == "vae" else "network", net
+
+
+def _about(kind: str) -> dict[str, Any]:
+    """The index of an architecture and, by their names in it, the configs of its parts."""
+    if kind not in BUNDLED:
+        return read_json(ASSETS / "single" / f"{kind}.json")
+    index = read_json(ASSETS / kind / "model_index.json")
+    configs = {name: ASSETS / kind / name / "config.json" for name in index}
+    return {"model_index": index, **{name: read_json(path) for name, path in configs.items() if path.exists()}}
 
 
 def _made(kind: str, config: Mapping[str, Any]) -> nn.Module:
@@ -99,13 +108,14 @@ def _made(kind: str, config: Mapping[str, Any]) -> nn.Module:
 
 
 def _reading(net: Any, kind: str) -> dict[str, Callable[[], Any]]:
-    tokens = empty(2, 512 if "T5" in type(net).__name__ else 77, dtype=torch.int64, device=None)
+    length = 512 if "T5" in type(net).__name__ else net.config.max_position_embeddings
+    tokens = empty(2, length, dtype=torch.int64, device=None)
     return {"text": lambda: net(tokens)}
 
 
 def _decoding(net: Any, kind: str) -> dict[str, Callable[[], Any]]:
-    side, channels = {"sd1": 64, "sd2": 96}.get(kind, 128), net.config.latent_channels
-    whole, part = (empty(1, channels, n, n, dtype=HALF, device=None) for n in (side, 64))
+    side, channels = {"shapes": 16, "sd1": 64, "sd2": 96}.get(kind, 128), net.config.latent_channels
+    whole, part = (empty(1, channels, n, n, dtype=HALF, device=None) for n in (side, min(side, 64)))
     return {"vae": lambda: net.decode(whole), "tile": lambda: net.decode(part)}
 
 
@@ -133,7 +143,8 @@ def _stepping(net: Any, kind: str) -> dict[str, Callable[[], Any]]:
         }
     else:
         side, wide = net.config.sample_size, net.config.cross_attention_dim
-        given = {"sample": half(2, 4, side, side), "timestep": half(2), "encoder_hidden_states": half(2, 77, wide)}
+        words = half(2, {"shapes": 34}.get(kind, 77), wide)
+        given = {"sample": half(2, 4, side, side), "timestep": half(2), "encoder_hidden_states": words}
         if kind == "sdxl":
             given["added_cond_kwargs"] = {"text_embeds": half(2, 1280), "time_ids": half(2, 6)}
     return {"network": lambda: net(**given)}

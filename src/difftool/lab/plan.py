@@ -36,7 +36,8 @@ def stages() -> list[Stage]:
         )
         ram = row["ram"] * 2**30
         machine = Machine(system="", python="", gpus=cards, ram=ram, ram_free=int(ram * 0.9))
-        carries = [one.name for one in presets() if any(_fits(machine, gpu, one) for gpu in cards)]
+        fitting = [one.name for one in presets() if any(_fits(machine, gpu, one) for gpu in cards)]
+        carries = list(dict.fromkeys(fitting))  # train and txt2img both have one of the name shapes
         before = found[-1].carries if found else []
         adds = [one for one in carries if one not in before]
         found.append(Stage(name, row["about"], row["gpus"], row["or"], row["parts"], carries, adds))

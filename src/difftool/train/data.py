@@ -247,7 +247,8 @@ SHAPES, SHAPES_HELD = 20_000, 500
 
 def shapes() -> Pictures:
     """Captioned pictures of `shapes.draw_set`, drawn once; the label is the shape of the first object."""
-    from .shapes import draw_set, vocabulary
+    from ..image.vocabulary import vocabulary
+    from .shapes import draw_set
 
     def make() -> Pictures:
         words, parts = vocabulary()["shapes"], []

@@ -65,6 +65,7 @@ def write_pipeline(folder: Path, path: Mapping[str, Any], target: str) -> None:
             "set_alpha_to_one": True,
             "steps_offset": 1,
             "timestep_spacing": "trailing",
+            "rescale_betas_zero_snr": bool(path.get("zero_snr")),
         },
     )
     nobody = [None, None]

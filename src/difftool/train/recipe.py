@@ -83,6 +83,7 @@ def prepare(
     length, numbers, target = _numbers(row, lengths, own, target)
     numbers |= _extras(row, target, weight=weight, times=times, learned_range=learned_range, flip=flip)
     path = _path(target, row.get("betas") if betas is None else betas)
+    path |= {"zero_snr": True} if row.get("zero_snr") else {}
     numbers |= {key: True for key, on in (("compile", compile), ("checkpointing", checkpointing)) if on}
     if micro_batch is not None and not 1 <= micro_batch <= numbers["batch_size"]:
         what = f"micro-batch must lie between 1 and the batch of {numbers['batch_size']}, not {micro_batch}"
@@ -101,7 +102,7 @@ def prepare(
     for reason in pictures.skipped:
         log.warning(f"skipped {reason}")
     log.info(_found(pictures))
-    _suits(name, row, pictures, numbers, path)
+    _suits(name, row, pictures, numbers, path, target)
     height, width = pictures.pixels.shape[1:3]
     if dtype == "auto" and where.type == "cpu" and height * width >= LARGE and _computes_bf16():
         import torch
@@ -113,7 +114,9 @@ def prepare(
     return Job(config, pictures, where, kind)
 
 
-def _suits(name: str, row: dict[str, Any], pictures: Pictures, numbers: dict[str, Any], path: dict[str, Any]) -> None:
+def _suits(
+    name: str, row: dict[str, Any], pictures: Pictures, numbers: dict[str, Any], path: dict[str, Any], target: str
+) -> None:
     """Raises DifftoolError 2 where a preset is for other data, or a setting for other networks."""
     if (row["net"]["type"] == "mlp") != pictures.points:
         kind = "points of the plane" if row["net"]["type"] == "mlp" else "pictures"
@@ -131,8 +134,10 @@ def _suits(name: str, row: dict[str, Any], pictures: Pictures, numbers: dict[str
     if height != width or height % factor:
         what = f"the preset {name} wants square pictures of a multiple of {factor} pixels, not {width}x{height}"
         raise DifftoolError(Exit.USAGE, what, f"add --size {factor * 4}x{factor * 4}")
-    if path.get("betas") not in ("linear", "scaled_linear"):
-        what = "a Stable Diffusion folder is written for v, eps or x0 on linear or scaled_linear betas"
+    if path.get("betas") not in ("linear", "scaled_linear") or (target == "eps" and path.get("zero_snr")):
+        what = (
+            "a Stable Diffusion folder is written for linear or scaled_linear betas, and eps says nothing at pure noise"
+        )
         raise DifftoolError(Exit.USAGE, what, "leave out --target and --betas")
     for setting in ("flip", "learned_range", "checkpointing"):
         if numbers.get(setting):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..models import ASSETS
+from ..image.vocabulary import vocabulary
 
 SIDE, FINE = 64, 4
 """Pixels along a side, and how many times finer they are drawn before they are averaged."""
@@ -38,12 +36,6 @@ class Scene(NamedTuple):
         """ "a red circle at the left and an orange star on a blue ground"."""
         things = [f"{_a(colour)} {shape}{place and f' {place}'}" for colour, shape, place in self.objects]
         return f"{' and '.join(things)} on {_a(self.ground)} ground"
-
-
-@cache
-def vocabulary() -> dict[str, Any]:
-    """{"colours": {name: [r, g, b]}, "shapes": [...], "places": [...]}."""
-    return json.loads((ASSETS / "shapes" / "vocabulary.json").read_text(encoding="utf-8"))
 
 
 def kept_back(caption: str) -> bool:
@@ -97,7 +89,7 @@ def _draw(
     if shape in ("circle", "ring"):
         round_(r, colour)
         if shape == "ring":
-            round_(0.55 * r, ground)
+            round_(HOLE * r, ground)
         return
     draw.polygon([(x + r * a, y + r * b) for a, b in (_turned(p, degrees) for p in OUTLINES[shape])], fill=colour)
 
@@ -108,7 +100,7 @@ def _polygon(corners: int, first: float, radii: tuple[float, ...] = (1.0,)) -> l
     return [(radii[k % len(radii)] * math.cos(a), radii[k % len(radii)] * math.sin(a)) for k, a in enumerate(angles)]
 
 
-_ARM = 0.34
+_ARM, HOLE = 0.34, 0.55
 OUTLINES = {
     "square": _polygon(4, -45, (1.1,)),
     "triangle": _polygon(3, -90, (1.1,)),

@@ -7,13 +7,14 @@ import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import files, processes
 from ..core.grid import grid as levels_of
@@ -32,7 +33,7 @@ from .pipeline import PARTS, state_of, write_network, write_pipeline
 from .recipe import Job
 from .seeing import Board, grid_path, nearest_strip, show
 from .tasks import Data, Denoising, data_of, seeded
-from .words import LENGTH, tokens_of, write_tokenizer
+from .words import tokens_of, write_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,10 @@ SHOWN, STEPS = 30, 20
 class TextToImage(nn.Module):
     """A U-Net with cross-attention and the text encoder it reads, trained together: noisy latents (B, C, H, W), times
     (B,) and tokens (B, L) in, the prediction out. `row` holds latent (channels) and size of the latents, and the
-    preset's widths, blocks, attention (the levels that attend), heads, text_width, text_layers and text_heads; `ends`
-    are the first and last token of a prompt."""
+    preset's widths, blocks, attention (the levels that attend), heads, text_width, text_layers and text_heads; a prompt
+    has `length` tokens of a `vocabulary`, and `ends` are its first and last."""
 
-    def __init__(self, row: Mapping[str, Any], vocabulary: int, ends: tuple[int, int]) -> None:
+    def __init__(self, row: Mapping[str, Any], vocabulary: int, length: int, ends: tuple[int, int]) -> None:
         super().__init__()
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
         from transformers import CLIPTextConfig, CLIPTextModel
@@ -72,7 +73,7 @@ class TextToImage(nn.Module):
             intermediate_size=4 * row["text_width"],
             num_hidden_layers=row["text_layers"],
             num_attention_heads=row["text_heads"],
-            max_position_embeddings=LENGTH,
+            max_position_embeddings=length,
             projection_dim=row["text_width"],
             bos_token_id=ends[0],
             eos_token_id=ends[1],
@@ -81,7 +82,9 @@ class TextToImage(nn.Module):
         self.text = CLIPTextModel(text)
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        return self.unet(x, t, encoder_hidden_states=self.text(tokens)[0], return_dict=False)[0]
+        # on a CPU the way back through fused attention takes longer than through its parts, for rows as short as these
+        with sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext():
+            return self.unet(x, t, encoder_hidden_states=self.text(tokens)[0], return_dict=False)[0]
 
 
 @torch.no_grad()
@@ -157,7 +160,7 @@ def stages(
 
     def make() -> tuple[Trainee, Denoising]:
         row = {**config["net"], "latent": latents.shape[1], "size": latents.shape[2]}
-        net = seeded(config["train"]["seed"], lambda: TextToImage(row, vocabulary, ends))
+        net = seeded(config["train"]["seed"], lambda: TextToImage(row, vocabulary, len(nothing), ends))
         task = Denoising(config, net, data, held, torch.bfloat16 if device.type == "cuda" else torch.float32)
         return Trainee(task.net, config["train"]), task
 

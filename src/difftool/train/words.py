@@ -11,31 +11,41 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import write_json, write_text
+from ..files import replace_folder, temporary, write_json, write_text
 
 SPLIT = r"[^\W\d_]+|\d|[^\s\w]+|_+"
 """What CLIP takes for a word: letters, one digit, or signs."""
-LENGTH, WORDS = 77, 4000
-"""Tokens of a prompt, and words of the captions that get a token of their own."""
+SHORTEST, LONGEST, WORDS = 32, 77, 4000
+"""Tokens of a prompt, at least and at most, and words of the captions that get a token of their own."""
 
 
-def write_tokenizer(folder: Path, captions: Sequence[str]) -> None:
+def write_tokenizer(folder: Path, captions: Sequence[str], tokens: int | None = None) -> None:
     """A CLIP tokenizer, as files that any version of transformers reads: the words of the captions have a token each,
-    all others are spelled."""
+    all others are spelled. A prompt has as many `tokens`, as suit the captions unless told otherwise. The folder takes
+    its place in one move."""
     letters = _byte_letters()
     counts = Counter(word for caption in captions for word in re.findall(SPLIT, caption.lower()))
     words = ["".join(letters[byte] for byte in word.encode()) for word, _ in counts.most_common(WORDS)]
     merges = pairs(words)
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    tokens = list(dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"]))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "vocab.json", {token: k for k, token in enumerate(tokens)})
-    write_text(folder / "merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    parts = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    parts = list(dict.fromkeys([*parts, "<|startoftext|>", "<|endoftext|>"]))
+    fresh = temporary(folder)
+    fresh.mkdir(parents=True)
+    write_json(fresh / "vocab.json", {token: k for k, token in enumerate(parts)})
+    write_text(fresh / "merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     special |= {"pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    write_json(folder / "special_tokens_map.json", special)
-    about = {"tokenizer_class": "CLIPTokenizer", "model_max_length": LENGTH, "do_lower_case": True}
-    write_json(folder / "tokenizer_config.json", {**about, "errors": "replace", "add_prefix_space": False, **special})
+    write_json(fresh / "special_tokens_map.json", special)
+    most = length(captions) if tokens is None else tokens
+    about = {"tokenizer_class": "CLIPTokenizer", "model_max_length": most, "do_lower_case": True}
+    write_json(fresh / "tokenizer_config.json", {**about, "errors": "replace", "add_prefix_space": False, **special})
+    replace_folder(fresh, folder)
+
+
+def length(captions: Sequence[str]) -> int:
+    """Tokens that a prompt is given: twice the words of the longest caption, as others are spelled."""
+    longest = max((len(re.findall(SPLIT, caption)) for caption in captions), default=0)
+    return min(max(2 * longest, SHORTEST), LONGEST)
 
 
 def pairs(words: Sequence[str]) -> list[tuple[str, str]]:
@@ -79,13 +89,13 @@ def _byte_letters() -> list[str]:
 
 
 def tokens_of(folder: Path, captions: Sequence[str]) -> tuple[Tensor, Tensor, int, tuple[int, int]]:
-    """(tokens (N, LENGTH) of captions, those of none (LENGTH,), how many tokens there are, (first, last))."""
+    """(tokens (N, L) of captions, those of none (L,), how many tokens there are, (first, last))."""
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(str(folder))
 
     def read(texts: Sequence[str]) -> Tensor:
-        out = tokenizer(list(texts), padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+        out = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
         return out["input_ids"]
 
     ends = int(tokenizer.bos_token_id), int(tokenizer.eos_token_id)  # type: ignore[arg-type]
