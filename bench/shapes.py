@@ -38,7 +38,7 @@ from difftool.train.shapes import Scene, draw_set
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 SEED = 1
-"""Of the scenes that captions are taken of: none was trained on; by many of the single objects the run judges too."""
+"""Of the scenes whose captions are drawn: none was trained on, but many of those with one object the run held out."""
 CAPTION = "a red circle on a blue ground"
 
 
@@ -126,7 +126,7 @@ def negative(count: int = 32) -> None:
             return Counter(colour for pixels in made for colour in seen(pixels)[1])
 
         ((colour, without),) = colours(None).most_common(1)
-        against = f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {shape} on a blue ground"
+        against = Scene(((colour, shape, ""),), "blue").caption
         with_ = colours(against)[colour]
         sums.update({"without": without, "with": with_, "all": count})
         print(f'"a {shape} on a blue ground": {without} of {count} {colour}, {with_} with "{against}"', flush=True)

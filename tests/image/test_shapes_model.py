@@ -59,7 +59,7 @@ def test_the_reader_sees_what_is_wrong() -> None:
 
 
 def test_captions_never_trained_on(studio: Studio) -> None:
-    """40 of the 500 that `bench/shapes.py read` draws, with the bounds that these have of 500 less two deviations."""
+    """40 others than the 500 of `bench/shapes.py read`, with bounds below what chance makes of its 95 and 90 %."""
     _, scenes = draw_set(40, held=True, seed=3)
     found = [right(one, txt2img(one.caption, studio, seed=k)[0]) for k, one in enumerate(scenes)]
     assert sum(one.what for one in found) >= 32
