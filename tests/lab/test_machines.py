@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machines import GIB, Card, machine
 
+from difftool.cli.lab import _machine
+from difftool.lab import deep
 from difftool.lab.facts import Machine, spelled
 from difftool.lab.findings import ERROR, findings
 from difftool.lab.probes import Sources, probe
@@ -162,13 +165,39 @@ def test_a_card_in_trouble(tmp_path: Path) -> None:
 
 
 def test_other_makers_are_described(tmp_path: Path) -> None:
-    for place, text in (("vendor", "0x1002"), ("class", "0x030000")):
-        (tmp_path / "root/sys/bus/pci/devices/0000:03:00.0").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "root/sys/bus/pci/devices/0000:03:00.0" / place).write_text(text)
-    m = machine(tmp_path, driver="", nodes=())
+    m = machine(tmp_path, driver="", nodes=(), amd=True)
     assert m.others == ("AMD graphics",)
     said = next(one.what for one in findings(m) if one.name == "no_gpu")
     assert "AMD graphics" in said
+
+
+ROCM: dict[str, Any] = {"torch": ("2.11.0+rocm6.4", None), "rocm": "6.4.43482-0f2d60242"}
+
+
+def test_a_pytorch_for_rocm_with_an_amd_gpu(tmp_path: Path) -> None:
+    m = machine(tmp_path, driver="", nodes=(), amd=True, **ROCM)
+    assert (m.torch, m.torch_cuda, m.torch_rocm) == ("2.11.0+rocm6.4", None, "6.4.43482-0f2d60242")
+    assert names(m) == {"rocm": "warning"}
+    digits = verdict(m, "digits")
+    assert digits.where == "cpu" and "AMD" in digits.note
+    said = "\n".join(_machine(m))
+    assert "2.11.0+rocm6.4 for ROCm 6.4.43482" in said and "not used" not in said
+
+
+def test_a_pytorch_for_rocm_without_an_amd_gpu(tmp_path: Path) -> None:
+    bare = machine(tmp_path / "a", driver="", nodes=(), **ROCM)
+    assert "rocm" not in names(bare) and "no_gpu" in names(bare)
+    beside = machine(tmp_path / "b", RTX4090, **ROCM)
+    assert names(beside)["torch_for_cpu"] == ERROR and "ROCm" in verdict(beside, "sd").note
+    both = machine(tmp_path / "c", RTX4090, amd=True, **ROCM)
+    assert names(both)["torch_for_cpu"] == ERROR and names(both)["rocm"] == "warning"
+
+
+def test_deep_asks_the_amd_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(deep, "_child", lambda devices: asked.append(devices) or [])
+    deep.kernels(machine(tmp_path, driver="", nodes=(), amd=True, **ROCM))
+    assert asked == [["cuda:0"]]
 
 
 def test_a_suspended_machine_and_a_foreign_cudnn(tmp_path: Path) -> None:

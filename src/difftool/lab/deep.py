@@ -20,6 +20,8 @@ def kernels(machine: Machine) -> list[dict[str, Any]]:
     """What each device said to a product of matrices in each number format, a convolution and attention; and to a sum
     over all GPUs where there are several. A row for each: device, what, said (a time, or the error)."""
     devices = [f"cuda:{gpu.number}" for gpu in machine.gpus] or ["cpu"]
+    if machine.runs_on_rocm:
+        devices = ["cuda:0"]  # NVML, which counts the others, does not count those of AMD
     tasks = [[device] for device in devices] + ([devices] if len(devices) > 1 else [])
     return [row for task in tasks for row in _child(task)]
 

@@ -95,7 +95,7 @@ class Machine(NamedTuple):
     torch_cuda: Version | None = None
     """What PyTorch was built for; None is no CUDA."""
     torch_rocm: str | None = None
-    """The same of AMD."""
+    """The same for ROCm, on which AMD GPUs answer to the name cuda."""
     torchaudio: str | None = None
     cuda_order: str | None = None
     """CUDA_DEVICE_ORDER"""
@@ -118,6 +118,11 @@ class Machine(NamedTuple):
     """(folder where other tools keep models, files in it that were broken off)."""
     failed: tuple[tuple[str, str], ...] = ()
     """(probe, why it found nothing)."""
+
+    @property
+    def runs_on_rocm(self) -> bool:
+        """Whether PyTorch is built for ROCm, and there is an AMD GPU for it."""
+        return self.torch_rocm is not None and any(one.startswith("AMD") for one in self.others)
 
     @property
     def memory(self) -> int:

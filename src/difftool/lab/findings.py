@@ -69,9 +69,9 @@ def _install(build: str) -> str:
 
 
 def no_gpu(m: Machine) -> list[Finding]:
-    if m.gpus or m.on_bus or m.nodes or m.driver:
+    if m.gpus or m.on_bus or m.nodes or m.driver or m.runs_on_rocm:
         return []
-    others = f"; there is {' and '.join(m.others)}, which difftool does not use" if m.others else ""
+    others = f"; there is {' and '.join(m.others)}, which this PyTorch does not use" if m.others else ""
     what = f"no GPU of NVIDIA is here{others}"
     return [Finding("no_gpu", NOTE, what, "everything runs on the CPU", "difftool lab plan tells what a GPU would add")]
 
@@ -140,6 +140,14 @@ def built_for_cpu(m: Machine) -> list[Finding]:
     built = f"ROCm {m.torch_rocm}" if m.torch_rocm else "the CPU only"
     what = f"PyTorch {m.torch} is built for {built}, and there is a GPU of NVIDIA"
     return [Finding("torch_for_cpu", ERROR, what, "another index or another package was installed", build_for(m))]
+
+
+def rocm(m: Machine) -> list[Finding]:
+    if not m.runs_on_rocm:
+        return []
+    what = f"PyTorch {m.torch} is built for ROCm: --device cuda is an AMD GPU"
+    why = "difftool is not tested on AMD GPUs, and the verdicts are for the CPU"
+    return [Finding("rocm", WARNING, what, why, "difftool lab check --deep; where it fails, take --device cpu")]
 
 
 def no_torch(m: Machine) -> list[Finding]:
@@ -273,6 +281,7 @@ def _named(gpu: Gpu) -> str:
 RULES: dict[Callable[[Machine], list[Finding]], str] = {
     no_torch: "packages",
     built_for_cpu: "packages",
+    rocm: "packages",
     no_driver: "driver",
     mismatch: "driver",
     driver_too_old: "packages",

@@ -194,17 +194,23 @@ def _transcribing() -> Iterator[Preset]:
 
 def judge(machine: Machine, preset: Preset) -> Verdict:
     """Whether a machine carries a preset: on the GPU that a command takes by itself, the first, or if that is better on
-    another with the flag that chooses it; on the CPU where PyTorch sees no GPU."""
-    if not machine.gpus:
-        return _on_cpu(machine, preset)
+    another with the flag that chooses it; on the CPU where PyTorch sees no GPU of NVIDIA."""
     if unseen := _unseen(machine):
         return _on_cpu(machine, preset)._replace(note=unseen)
+    if not machine.gpus:
+        return _on_cpu(machine, preset)
     found = [_on_gpu(machine, gpu, preset) for gpu in machine.gpus]
     return min(found, key=lambda one: (RANKS.index(one.verdict), not SPARING.isdisjoint(one.flags)))
 
 
 def _unseen(machine: Machine) -> str:
-    """Why PyTorch sees no GPU, and so computes on the CPU; nothing where it sees them."""
+    """Why the CPU is judged on a machine with a GPU; nothing where PyTorch sees GPUs of NVIDIA, or there are none."""
+    if machine.runs_on_rocm:
+        return "on the CPU: the memory of AMD GPUs is not measured"
+    if not machine.gpus:
+        return ""
+    if machine.torch_rocm is not None:
+        return "on the CPU: this PyTorch is built for ROCm"
     if machine.torch is not None and machine.torch_cuda is None:
         return "on the CPU, for which this PyTorch is built"
     if machine.cuda_error not in (None, 0):
