@@ -36,8 +36,8 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None
     ``auto|fp32|bf16|fp16``.
 
     auto is the first GPU where there is one, else the CPU; and bf16 on a GPU that computes in it, else fp32. A PyTorch
-    for ROCm calls its GPUs cuda too; they are taken, with a warning. Raises DifftoolError 3 for a GPU that is not there, 2 for a name that is none or threads outside 1
-    to MOST_THREADS.
+    for ROCm calls its GPUs cuda too; they are taken, with a warning. Raises DifftoolError 3 for a GPU that is not
+    there, 2 for a name that is none or threads outside 1 to MOST_THREADS.
     """
     spelled(device)
     pick("dtype", dtype, {"auto": "", **DTYPES})

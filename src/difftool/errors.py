@@ -69,6 +69,26 @@ def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
     return table[name]
 
 
+def pip_install(*packages: str) -> str:
+    """The command that installs packages beside this difftool, for a hint; it needs no active environment."""
+    import shlex
+    import sys
+    from importlib.util import find_spec
+
+    uv = ["uv", "pip", "install", "--python", sys.executable]  # whose environments have no pip
+    return shlex.join([*([sys.executable, "-m", "pip", "install"] if find_spec("pip") else uv), *packages])
+
+
+def install_extra(extra: str) -> str:
+    """The same for what an extra of difftool brings. It names the packages, since `difftool[extra]` is what a registry
+    has under that name, which neither a checkout nor a wheel from elsewhere is."""
+    from importlib.metadata import requires
+
+    wanted = [line.partition(";") for line in requires("difftool") or ()]
+    packages = [name.strip() for name, _, marker in wanted if f"extra == '{extra}'" in marker.replace('"', "'")]
+    return pip_install(*packages)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that something found no room, on a GPU or in RAM."""
     by_name = type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported to say so

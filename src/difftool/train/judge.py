@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.noise import keys, normal
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, install_extra
 
 if TYPE_CHECKING:
     from ..image.pixels import Sampled
@@ -182,7 +182,7 @@ def fid(drawn: Array, real: Array, inception: Path) -> float:
         from pytorch_fid import inception as theirs  # pyright: ignore[reportMissingImports]
         from torchvision.models.inception import Inception3  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DifftoolError(Exit.USAGE, "a real FID needs pytorch-fid", 'pip install "difftool[fid]"') from error
+        raise DifftoolError(Exit.USAGE, "a real FID needs pytorch-fid", install_extra("fid")) from error
     net = Inception3(num_classes=1008, aux_logits=False, init_weights=False)
     for name, block in (
         ("Mixed_5b", theirs.FIDInceptionA(192, pool_features=32)),
