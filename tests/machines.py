@@ -124,6 +124,7 @@ def machine(
     library: str | None = None,
     cuda: int = 13000,
     torch: tuple[str, str | None] = ("2.11.0+cu130", "13.0"),
+    torchaudio: str | None = None,
     rocm: str | None = None,
     amd: bool = False,
     ram: float = 64,
@@ -166,7 +167,8 @@ def machine(
     build = "None" if torch[1] is None else repr(torch[1])
     versions = f"__version__ = '{torch[0]}'\ncuda: Optional[str] = {build}\nhip: Optional[str] = {rocm!r}\n"
     (site / "torch" / "version.py").write_text(versions)
-    (site / f"torchaudio-{torch[0]}.dist-info").mkdir()
+    (site / "torchaudio").mkdir()
+    (site / "torchaudio" / "version.py").write_text(f"__version__ = '{torchaudio or torch[0]}'\n")
     wheel = "cu13/lib/libcudart.so.13" if (torch[1] or "").startswith("13") else "cuda_runtime/lib/libcudart.so.12"
     for name in (wheel, "cudnn/lib/libcudnn.so.9") if torch[1] else ():
         (site / "nvidia" / name).parent.mkdir(parents=True)

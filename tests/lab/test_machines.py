@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +140,20 @@ def test_a_pytorch_for_the_cpu_beside_a_gpu(tmp_path: Path) -> None:
     m = machine(tmp_path, RTX4090, torch=("2.11.0+cpu", None))
     assert names(m)["torch_for_cpu"] == ERROR
     assert "--torch-backend=cu130" in mend(m, "torch_for_cpu")
+    assert "--reinstall-package torch " in mend(m, "torch_for_cpu")  # without which uv keeps the build that is there
+    assert f"{shlex.quote(sys.executable)} -m pip install soundfile" in mend(m._replace(sndfile=None), "sndfile")
     assert verdict(m, "sd").where == "cpu"
+
+
+def test_torch_and_torchaudio_of_two_builds(tmp_path: Path) -> None:
+    cpu = ("2.11.0+cpu", None)
+    assert "torch_and_torchaudio" not in names(machine(tmp_path / "a", torch=cpu, torchaudio="2.11.0+cpu"))
+    assert "torch_and_torchaudio" not in names(machine(tmp_path / "b", torchaudio="2.11.0+cpu"))
+    for k, other in enumerate(("2.11.0+cu130", "2.11.1+cu132", "2.11.1+cpu")):
+        m = machine(tmp_path / str(k), driver="", nodes=(), torch=cpu, torchaudio=other)
+        assert names(m)["torch_and_torchaudio"] == ERROR
+        assert "--torch-backend=cpu" in mend(m, "torch_and_torchaudio")
+    assert "torch_and_torchaudio" in names(machine(tmp_path / "c", RTX4090, torchaudio="2.11.1+cu132"))
 
 
 def test_a_limit_of_4_gb(tmp_path: Path) -> None:

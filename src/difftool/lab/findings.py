@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..errors import pip_install
 from .facts import Gpu, Machine, Version, parsed, spelled
 
 FLOORS: dict[int, Version] = {13: (580,), 12: (525, 60, 13), 11: (450, 80, 2)}
@@ -65,7 +68,9 @@ def build_for(machine: Machine) -> str:
 
 
 def _install(build: str) -> str:
-    return f"uv pip install 'torch==2.11.*' 'torchaudio==2.11.*' --torch-backend={build}"
+    again = "--reinstall-package torch --reinstall-package torchaudio"  # or uv is content with another build
+    python = shlex.quote(sys.executable)
+    return f"uv pip install --python {python} {again} torch==2.11.0 torchaudio==2.11.0 --torch-backend={build}"
 
 
 def no_gpu(m: Machine) -> list[Finding]:
@@ -153,10 +158,13 @@ def rocm(m: Machine) -> list[Finding]:
 def no_torch(m: Machine) -> list[Finding]:
     if m.torch is None:
         return [Finding("no_torch", ERROR, "PyTorch is not installed", "", build_for(m))]
-    ours, theirs = (parsed(text) for text in (m.torch, m.torchaudio))
-    if not ours or not theirs or ours[:2] == theirs[:2]:
+    if m.torchaudio is None:
         return []
-    what = f"torch {m.torch} and torchaudio {m.torchaudio} are of two releases"
+    ours, theirs = (text.partition("+") for text in (m.torch, m.torchaudio))
+    another_cuda = theirs[2].startswith("cu") and ours[2] not in ("", theirs[2])
+    if parsed(ours[0]) == parsed(theirs[0]) and not another_cuda:
+        return []
+    what = f"torch {m.torch} and torchaudio {m.torchaudio} are of two {'builds' if another_cuda else 'releases'}"
     return [Finding("torch_and_torchaudio", ERROR, what, "torchaudio does not import with another torch", build_for(m))]
 
 
@@ -255,7 +263,7 @@ def tools(m: Machine) -> list[Finding]:
             Finding("ffmpeg", ERROR, "there is no ffmpeg", "sounds cannot be decoded", "sudo apt install ffmpeg")
         )
     if m.sndfile is None:
-        found.append(Finding("sndfile", ERROR, "soundfile is not installed", "", "pip install soundfile"))
+        found.append(Finding("sndfile", ERROR, "soundfile is not installed", "", pip_install("soundfile")))
     part = [name for name, state in m.store if state == "in part"]
     if part:
         what = f"{', '.join(part)} lies only in part in the store"

@@ -328,16 +328,17 @@ def _site(sources: Sources) -> Path:
 
 def packages(sources: Sources) -> dict[str, Any]:
     """PyTorch as it was built, told from its files."""
-    about = text_of(_site(sources) / "torch" / "version.py")
-    found = re.search(r"^cuda(?:\s*:[^=]*)?\s*=\s*'([\d.]+)'", about, re.MULTILINE)
-    own = re.search(r"^__version__\s*=\s*'([^']+)'", about, re.MULTILINE)
-    amd = re.search(r"^hip(?:\s*:[^=]*)?\s*=\s*'([^']+)'", about, re.MULTILINE)
-    audio = [path.stem.split("-")[1] for path in _site(sources).glob("torchaudio-*.dist-info")]
+    about, audio = (text_of(_site(sources) / name / "version.py") for name in ("torch", "torchaudio"))
+
+    def named(name: str, text: str) -> str | None:
+        found = re.search(rf"^{name}(?:\s*:[^=]*)?\s*=\s*'([^']+)'", text, re.MULTILINE)
+        return found[1] if found else None
+
     return {
-        "torch": own[1] if own else None,
-        "torch_cuda": parsed(found[1]) if found else None,
-        "torch_rocm": amd[1] if amd else None,
-        "torchaudio": audio[0] if audio else None,
+        "torch": named("__version__", about),
+        "torch_cuda": parsed(named("cuda", about)),
+        "torch_rocm": named("hip", about),
+        "torchaudio": named("__version__", audio),
     }
 
 
