@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-stock lint bench bench-stock bench-clone bench-training help
+.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,6 +24,9 @@ test: $(VENV)/.installed-test ## install, and run the tests
 
 test-slow: $(VENV)/.installed-test ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-install: | $(BIN)/python ## the wheel in a clean environment for each Python and build of PyTorch, one at a time, 6 GB each
+	$(BIN)/python tests/installs.py $(PYTHONS)
 
 STOCK := VENV=.venv-stock PYTHON=python3.11 CONSTRAINTS=constraints-stock.txt EXTRAS=stock,test
 
