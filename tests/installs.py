@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -114,12 +115,12 @@ def results(env: Path, folder: Path) -> Iterator[tuple[str, str]]:
 def cell(version: str, build: str, built: Path) -> list[str]:
     """A line of the table, for a Python and a build; what went wrong is told on stderr."""
     title = [version, build]
+    print(f"Python {version}, {build}: this takes some minutes", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="difftool-install-") as place:
         env, folder = Path(place) / "env", Path(place) / "empty"
         folder.mkdir()
         try:
             interpreter = python(version)
-            print(f"Python {version}, {build}: installing, which takes some minutes", file=sys.stderr, flush=True)
             install(env, interpreter, built, build)
         except Skipped as why:
             print(f"Python {version}, {build}: skipped: {why}", file=sys.stderr, flush=True)
@@ -136,6 +137,7 @@ def cell(version: str, build: str, built: Path) -> list[str]:
 
 
 def main(versions: Sequence[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without removing what was made
     with tempfile.TemporaryDirectory(prefix="difftool-install-") as place:
         built = wheel(Path(place))
         rows = [cell(version, build, built) for version in versions or PYTHONS for build in BUILDS]
