@@ -85,11 +85,12 @@ def wheel(folder: Path) -> Path:
 def install(env: Path, interpreter: Path, built: Path, build: str) -> None:
     run([interpreter, "-m", "venv", env]).check_returncode()
     pip = [env / "bin/python", "-m", "pip", "install", "--quiet"]
+    around = {**os.environ, "TMPDIR": str(env.parent)}  # what pip leaves where it is killed is removed with the rest
     if build == "cpu":
-        asked = run([*pip, "--dry-run", "--no-deps", "--retries", "1", *BUILDS[build]])
+        asked = run([*pip, "--dry-run", "--no-deps", "--retries", "1", *BUILDS[build]], env=around)
         if asked.returncode:
             raise Skipped(f"pip finds no {'+cpu, no '.join(TORCH)}+cpu, at {CPU_INDEX} or where else it looks")
-    done = run([*pip, "-c", ROOT / "constraints.txt", *BUILDS[build], built])
+    done = run([*pip, "-c", ROOT / "constraints.txt", *BUILDS[build], built], env=around)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
 
