@@ -81,3 +81,11 @@ def test_rocm_counts_its_gpus(built: Built) -> None:
     built(hip="6.4.43482", gpu="gfx1100", capability=(11, 0))
     with pytest.raises(DifftoolError, match="there are 1 GPUs"):
         choose("cuda:1")
+
+
+def test_a_command_on_rocm_warns_once(built: Built, difftool: Callable[..., Any]) -> None:
+    built(hip="6.4.43482", gpu="gfx1100", capability=(11, 0))
+    done = difftool("train", "moons", "--dry-run", "--json")
+    assert done.code == 0, done.err
+    (warning,) = done.json["warnings"]
+    assert "ROCm" in warning and done.err.count(warning) == 1
