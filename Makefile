@@ -19,10 +19,12 @@ demo: $(VENV)/.installed ## install, and draw digits with the model in the packa
 	@echo '          $(BIN)/difftool txt2img "a red circle on a blue ground"   # words, by the other model in the package'
 	@echo '          $(BIN)/difftool --help'
 
-test: $(VENV)/.installed-test ## install, and run the tests
-	$(BIN)/python -m pytest
+PYTEST_WORKERS ?= 2
 
-test-slow: $(VENV)/.installed-test ## the tests that take minutes
+test: $(VENV)/.installed-test ## install, run the tests in PYTEST_WORKERS=2 processes, and list the ten slowest
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal --durations 10
+
+test-slow: $(VENV)/.installed-test ## the tests that take minutes, one after another
 	$(BIN)/python -m pytest -m slow
 
 test-install: | $(BIN)/python ## the wheel in a clean environment for each Python and build of PyTorch, one at a time, 6 GB each

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from dying import dies
 
 from difftool.voice.sound import tags_of
 
@@ -257,19 +258,12 @@ class TestLongTexts:
         """SIGKILL again and again at any moment, then the end: the file of an undisturbed run."""
         assert clone("--voice", "me", PARTS, "-o", "whole.wav").code == 0
         given = ("--models-dir", tortoise, "--preset", "draft", "--steps", 3, "--voice", "me", "-o", "book.wav", PARTS)
-        command = [sys.executable, "-m", "difftool", "voice", "clone", *map(str, given)]
-        kills = 0
-        for wait in (3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0):
-            running = subprocess.Popen(
-                command, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
-            time.sleep(wait)
-            if running.poll() is None:
-                running.send_signal(signal.SIGKILL)
-                kills += 1
-            running.wait()
-        assert kills
-        assert in_a_shell(*given, cwd=tmp_path, stdin=subprocess.DEVNULL).returncode == 0
+        moments = itertools.count(4, 4)
+        while (
+            code := dies(signal.SIGKILL, next(moments), "*", "voice", "clone", *given, cwd=tmp_path).returncode
+        ) != 0:
+            assert code == -signal.SIGKILL
+        assert next(moments) > 30
         assert (tmp_path / "book.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
         names = {path.name for path in (tmp_path / "book.parts").iterdir() if ".tmp-" not in path.name}
         assert len(names) == 11
