@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from difftool.models import build_net
-from difftool.train import loop
+from difftool.train import loop, tasks
 from difftool.train.loop import Trainee, Update, held_out, learning_rate, line_fit, updates
 from difftool.train.tasks import Data, Denoising, indices, seeded
 
@@ -72,6 +72,37 @@ def test_each_epoch_is_a_permutation() -> None:
     # any stretch of the run is that stretch
     assert indices(1, 7, 12, 9).tolist() == order.flatten()[12:21].tolist()
     assert indices(2, 7, 0, 35).tolist() != order.flatten().tolist()
+
+
+class Sliced(list[float]):
+    """A list that counts what is copied out of it."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        self.copied += len(part) if isinstance(key, slice) else 0
+        return part
+
+
+def test_what_is_drawn_ahead_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute went by before the first update of `train moons --batch-size 8`."""
+    inner, made = tasks.times, []
+    monkeypatch.setattr(tasks, "times", lambda *args: made.append(Sliced(inner(*args))) or made[-1])
+    tasks._drawn(0, 0, 300, range(2, 5), 8, torch.Size([2, 1, 1]), CPU)
+    assert made[0].copied == 300 * 3
+
+
+@pytest.mark.parametrize("rows", [range(8), range(2, 5)])
+def test_drawing_ahead_changes_nothing(rows: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks, inner = [], tasks._drawn_ahead
+    monkeypatch.setattr(tasks, "_drawn_ahead", lambda *args: blocks.append(args[2]) or inner(*args))
+    shape = torch.Size([2, 1, 1])
+    for step in (0, 511, 512, 100_000):
+        ahead, alone = tasks.draw(3, step, rows, 8, shape, CPU), tasks._drawn(3, step, 1, rows, 8, shape, CPU)[0]
+        assert ahead.times == alone.times
+        assert all(torch.equal(a, b) for a, b in zip(ahead[1:], alone[1:], strict=True))
+    assert set(blocks) == {512}  # however small the pictures are
 
 
 def test_the_learning_rate_rises_and_falls(config: dict[str, Any]) -> None:

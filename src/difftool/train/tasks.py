@@ -24,6 +24,8 @@ BANDS = 4
 """Of the noise, each with as many of the times that are trained at."""
 AHEAD = 2**17
 """Numbers that are drawn in one go, where those of several updates fit: most of a small draw is calls."""
+UPDATES_AHEAD = 512
+"""Updates that are drawn for in one go at most: each keeps tensors of its own, whatever its size."""
 HELD = 256
 """Held-out pictures, at most, whose loss is watched."""
 HELD_SEED = 2**40
@@ -161,7 +163,7 @@ class Draws(NamedTuple):
 
 def draw(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> Draws:
     """What is random for the `rows` of the batch of `size` of update number `step`, of pictures of a `shape`."""
-    updates = max(AHEAD // (len(rows) * shape.numel()), 1)
+    updates = min(max(AHEAD // (len(rows) * shape.numel()), 1), UPDATES_AHEAD)
     block, k = divmod(step, updates)
     drawn = _drawn if updates == 1 else _drawn_ahead  # what is large is not kept
     return drawn(seed, block * updates, updates, rows, size, shape, device)[k]
@@ -175,7 +177,7 @@ def _drawn(
     here = torch.arange(step * size, (step + count) * size, device=device).reshape(count, size)[:, mine].flatten()
     seeds = keys([seed], device).expand(len(here))
     every = times(seed, step * size, size, count)
-    whens = [every[k * size :][mine] for k in range(count)]
+    whens = [every[k + rows.start : k + rows.stop] for k in range(0, count * size, size)]
     banded = bands(every, device).reshape(count, size)[:, mine]
     numbers = normal(seeds, here, NOISE, shape), *(uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
     return [Draws(*one) for one in zip(whens, banded, *(part.split(len(rows)) for part in numbers), strict=True)]
