@@ -326,6 +326,69 @@ def test_a_signal_saves_and_ends(tmp_path: Path, data: Path, number: signal.Sign
     assert same(tmp_path / "whole", tmp_path / "run")
 
 
+def test_a_signal_after_the_last_update_ends_at_once(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again, and each time the same command goes on with what is left."""
+    monkeypatch.setattr(course, "PREVIEWS", 1)
+    folder, steps, passed = tmp_path / "run", 3, []
+
+    def interrupted(name: str, inner: Any) -> Any:
+        def stands_in(*args: Any) -> Any:
+            passed.append(name)
+            done = inner(*args) if name == "save" else None
+            signal.raise_signal(signal.SIGTERM)
+            passed.append(f"after {name}")
+            return done
+
+        return stands_in
+
+    for owner, name, says in (
+        (course, "save", "stopped after 12 of 12 pictures"),  # which is ended first
+        (module, "_preview", "the state is saved"),
+        (module, "_judged", "the state is saved"),
+        (module, "nearest_strip", "the state is saved"),
+        (module, "write_report", "the state is saved"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, interrupted(name, getattr(owner, name)))
+            with fails(Exit.TERMINATED, says):
+                train(data, output_dir=folder, steps=steps)
+    assert passed == ["save", "after save", "_preview", "_judged", "nearest_strip", "write_report"]
+    done = train(data, output_dir=folder, steps=steps)
+    assert not done.finished_before and done.report.exists() and (folder / "samples/000000012-nearest.png").exists()
+    train(data, output_dir=tmp_path / "whole", steps=steps)
+    assert same(tmp_path / "whole", folder)
+    assert train(data, output_dir=folder, steps=steps).finished_before
+
+
+def test_a_signal_before_the_first_update(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "measured", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with fails(Exit.TERMINATED, "before anything was trained"):
+        train(data, output_dir=tmp_path / "run", steps=10)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_grid_that_was_due_is_drawn_on_going_on(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(data, output_dir=tmp_path / "whole", steps=4).folder / "samples"
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    for stands_in, ends in (
+        (lambda *_: signal.raise_signal(signal.SIGTERM), fails(Exit.TERMINATED, "stopped after 8 of 16")),
+        (dies, pytest.raises(Killed)),
+    ):
+        with monkeypatch.context() as patch, ends:
+            patch.setattr(module, "_preview", stands_in)
+            train(data, output_dir=tmp_path / "run", steps=4)
+    own = train(data, output_dir=tmp_path / "run", steps=4).folder / "samples"
+    assert {path.name for path in own.iterdir()} == {path.name for path in whole.iterdir()}
+    for path in own.iterdir():
+        assert np.array_equal(read_png(path)[0], read_png(whole / path.name)[0]), path.name
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_locked_folder(tmp_path: Path, data: Path) -> None:
     (tmp_path / "run").mkdir()
     with lock(tmp_path / "run"), fails(Exit.LATER, "in use"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from .. import files, processes
 from ..core.noise import keys, normal
 from ..core.objective import NOISE
+from ..errors import DifftoolError
 from .tasks import HELD, HELD_SEED, Data, floats, indices
 
 log = logging.getLogger(__name__)
@@ -118,8 +120,9 @@ def latents_of(folder: Path, net: Autoencoder, x: Tensor, held: Tensor) -> tuple
     model = files.load_tensors(folder / "model.safetensors").sha256
 
     def make() -> None:
-        if place.exists() and files.load_tensors(place).metadata.get("model") == model:
-            return
+        with suppress(DifftoolError):  # damaged: they can be had again
+            if place.exists() and files.load_tensors(place).metadata.get("model") == model:
+                return
         log.info(f"encoding {len(x) + len(held):,} pictures, once")
         net.eval()
         files.save_tensors(place, {"train": net.encoded(x).half(), "held": net.encoded(held).half()}, {"model": model})

@@ -20,7 +20,7 @@ from ..pictures import sheet, write_png
 from ..signals import deferred
 from .course import Cost, Course, learn, measured
 from .data import Pictures
-from .folder import REPORT, Trained, report, standing
+from .folder import LAST, REPORT, Trained, report, standing
 from .judge import JUDGE_SEED, JUDGED, judged, measure
 from .loop import Trainee
 from .recipe import Job, prepare
@@ -73,7 +73,33 @@ def run(
     """Trains in `folder`, or goes on there. Minutes count from `began` (`time.monotonic`), with all that the command
     does besides."""
     folder = processes.agreed(lambda to=folder: to)  # each has a name of its own for a run that has none
-    with ExitStack() as stack, deferred() as stop:
+    again = f"--output-dir {shlex.quote(str(folder))}"
+    with deferred() as stop:
+        course = Course(stop, math.inf, save_every, preview_every, track, again=again)
+        try:
+            with stop.at_once():  # whatever is not an update can be done again
+                return _run(job, folder, began, course, overwrite=overwrite)
+        except BaseException as error:  # what a signal provokes: KeyboardInterrupt, or what others make of it
+            if stop.code is None or (isinstance(error, DifftoolError) and error.code == stop.code):
+                raise
+            raise _stopped(folder, job, stop.code, again) from error
+
+
+def _stopped(folder: Path, job: Job, code: Exit, again: str) -> DifftoolError:
+    """The error that ends a run before its first update or after its last one."""
+    try:
+        standing(folder, job.config, overwrite=False)
+        saved = any(folder.rglob(LAST))
+    except DifftoolError:
+        saved = False
+    if not saved:
+        return DifftoolError(code, "stopped before anything was trained", "run the same command again")
+    how = f"go on with the same command, with {again} and without --overwrite"
+    return DifftoolError(code, "stopped; the state is saved", how)
+
+
+def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: bool) -> Trained:
+    with ExitStack() as stack:
 
         def enter() -> tuple[dict[str, Any], bool]:
             check(job, folder, overwrite)
@@ -84,9 +110,7 @@ def run(
         config, finished = processes.agreed(enter)
         if finished:
             return report(folder, config, job.pictures, finished_before=True)
-        end = began + config["train"]["length"].get("minutes", math.inf) * 60
-        again = f"--output-dir {shlex.quote(str(folder))}"
-        course = Course(stop, end, save_every, preview_every, track, again=again)
+        course = course._replace(end=began + config["train"]["length"].get("minutes", math.inf) * 60)
         if "autoencoder" in config:
             from .text_to_image import stages
 
