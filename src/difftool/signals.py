@@ -35,8 +35,8 @@ class Stop:
 
 @contextmanager
 def deferred() -> Iterator[Stop]:
-    """Within it the first SIGINT or SIGTERM only sets `Stop.code`, but for what is done `Stop.at_once`; a second one ends
-    the program.
+    """Within it the first SIGINT or SIGTERM only sets `Stop.code`, but for what is done `Stop.at_once`; a second one
+    ends the program.
 
     Outside the main thread, where Python delivers no signals, it changes nothing.
     """

@@ -230,6 +230,16 @@ def test_held_out_pictures_have_the_same_noise_each_time(config: dict[str, Any])
     assert trainee.net.training
 
 
+def test_held_out_pictures_that_lie_class_by_class_are_watched_from_all(config: dict[str, Any]) -> None:
+    held = Data(torch.zeros(600, 1, 6, 10, dtype=torch.uint8), {"label": torch.arange(600) // 300}, {})
+    data = Data(PIXELS, {"label": LABELS}, {"label": torch.tensor(2)})
+    seen: list[torch.Tensor] = []
+    task = Denoising(config, build_net(config["net"]), data, held)
+    task._losses = lambda net, x0, when, eps, cond: seen.append(cond["label"]) or torch.zeros(len(x0))  # type: ignore
+    task.held_losses({}, range(task.held_out))
+    assert abs(float(seen[0].double().mean()) - 0.5) < 0.1
+
+
 @pytest.mark.parametrize(
     ("target", "path", "more"),
     [

@@ -111,6 +111,23 @@ def test_lengths(tmp_path: Path, data: Path, length: dict[str, Any], images: int
     assert train(data, output_dir=tmp_path / "run", **length).images == images
 
 
+def test_classes_of_unequal_shares(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine of ten are b: so are the pictures drawn on the way, class by class, and those that are judged."""
+    rng = np.random.default_rng(1)
+    for k in range(10, 50):
+        Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).save(data / "b" / f"{k}.png")
+    plans, inner = [], module.plan
+    monkeypatch.setattr(module, "plan", lambda *args, **more: plans.append(inner(*args, **more)) or plans[-1])
+    monkeypatch.setattr(module, "PREVIEW_PICTURES", 20)
+    done = train(data, output_dir=tmp_path / "run", steps=1)
+    drawn, raw, judged = (plan.labels for plan in plans)
+    assert drawn == ["a"] * 2 + ["b"] * 18
+    assert raw == ["b"] * 2
+    assert sorted(judged) == sorted(drawn) and judged != sorted(judged)
+    manifest = read_png(done.grid)[2]
+    assert manifest is not None and manifest["settings"]["label"] == drawn  # from which rerun makes it again
+
+
 def test_minutes_become_a_number_of_pictures(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(course, "seconds_per_update", lambda *_: 1.0)
     done = train(data, output_dir=tmp_path / "run", minutes=0.5)

@@ -15,6 +15,7 @@ from .. import files, processes
 from ..core.noise import keys, normal
 from ..core.objective import NOISE
 from ..errors import DifftoolError
+from .judge import scattered
 from .tasks import HELD, HELD_SEED, Data, floats, indices
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class Autoencoding:
         self.train, self.data, self.held, self.dtype = config["train"], data, held, dtype
         self.net: Autoencoder = net.to(data.x.device)
         self.held_out = 0 if held is None else min(len(held.x), HELD)
+        self.watched = scattered(0 if held is None else len(held.x), HELD)
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         seed, x = self.train["seed"], self.data.x
@@ -97,11 +99,12 @@ class Autoencoding:
         assert self.held is not None
         x = self.held.x
         here = torch.arange(rows.start, rows.stop, device=x.device)
+        watched = torch.from_numpy(self.watched)[rows.start : rows.stop].to(x.device)
 
         def net(*args: Tensor) -> Any:
             return torch.func.functional_call(self.net, dict(weights), args)
 
-        return self._losses(net, floats(x[here]), keys([HELD_SEED] * len(rows), x.device), here)
+        return self._losses(net, floats(x[watched]), keys([HELD_SEED] * len(rows), x.device), here)
 
     def _losses(self, net: Any, x: Tensor, seeds: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):

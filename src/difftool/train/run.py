@@ -14,14 +14,14 @@ from .. import files, processes
 from ..device import name_of
 from ..errors import DifftoolError, Exit
 from ..image.pixels import Track, columns, draw, untracked
-from ..image.plan import plan
-from ..models import build_net, open_model, save_model
+from ..image.plan import Plan, plan
+from ..models import Model, build_net, open_model, save_model
 from ..pictures import sheet, write_png
 from ..signals import deferred
 from .course import Cost, Course, learn, measured
 from .data import Pictures
 from .folder import LAST, REPORT, Trained, report, standing
-from .judge import JUDGE_SEED, JUDGED, judged, measure
+from .judge import JUDGE_SEED, JUDGED, by_share, judged, measure
 from .loop import Trainee
 from .recipe import Job, prepare
 from .report import write as write_report
@@ -140,7 +140,7 @@ def _pixels(
     drawing = {"steps": DRAWING_STEPS, "device": str(where), "dtype": name_of(number)}
     course = course._replace(
         publish=lambda trainee: save_model(folder, config, trainee.averaged()),
-        preview=lambda trainee, seen, board: _preview(folder, trainee, seen, board, drawing),
+        preview=lambda trainee, seen, board: _preview(folder, trainee, seen, board, pictures, drawing),
     )
     learn(folder, config, trainee, task, course, overwrite=overwrite)
     return _judged(folder, config, pictures, drawing)
@@ -159,14 +159,22 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool
     return standing(folder, job.config, overwrite)
 
 
-def _preview(folder: Path, trainee: Trainee, seen: int, board: Board | None, drawing: dict[str, Any]) -> None:
+def _preview(
+    folder: Path, trainee: Trainee, seen: int, board: Board | None, pictures: Pictures, drawing: dict[str, Any]
+) -> None:
     """Draws from the model as saved and from its weights without the average, always from the same noise, and plots the
-    loss."""
-    drawn = draw(plan(folder, count=PREVIEW_PICTURES, **drawing))
+    loss. The classes come in the shares that they have among the training pictures, one after the other where not all
+    have the same."""
+
+    def planned(model: Path | Model, count: int) -> Plan:
+        labels = by_share(pictures, pictures.classes, count)
+        return plan(model, count=count, label=labels and sorted(labels, key=pictures.classes.index), **drawing)
+
+    drawn = draw(planned(folder, PREVIEW_PICTURES))
     trainee.net.eval()
     model = open_model(folder)._replace(net=trainee.net)
     try:
-        raw = draw(plan(model, count=RAW_PICTURES, **drawing))
+        raw = draw(planned(model, RAW_PICTURES))
     finally:
         trainee.net.train()
 
@@ -179,8 +187,10 @@ def _judged(
 ) -> dict[str, float] | None:
     """The figures of a finished run; draws the strip of nearest training pictures."""
     count = JUDGED if judged(pictures) else PREVIEW_PICTURES
+    compared = pictures.held_out if judged(pictures) else None
+    labels = by_share(compared or pictures, pictures.classes, count)
     log.info(f"judging {count} pictures" if judged(pictures) else "looking for the nearest training pictures")
-    drawn = draw(plan(folder, count=count, seed=JUDGE_SEED, **drawing))
+    drawn = draw(plan(folder, count=count, seed=JUDGE_SEED, label=labels, **drawing))
 
     def judging() -> dict[str, float] | None:
         if not pictures.points:

@@ -17,6 +17,7 @@ from ..core.predict import TARGETS, edm_scale
 from ..models import build_path
 from ..nets.unet import Dropout, number_dropout
 from .data import Pictures
+from .judge import scattered
 
 ORDER, FLIP = 3, 4
 """Stages of the draws that shuffle an epoch and that mirror pictures; those of `core.objective` come before them."""
@@ -99,6 +100,7 @@ class Denoising:
         self.weight = WEIGHTS[self.train["weight"]]() if "weight" in self.train else None
         self.scale = edm_scale() if config["target"] == "edm" else None
         self.held_out = 0 if held is None else min(len(held.x), HELD)
+        self.watched = scattered(0 if held is None else len(held.x), HELD)
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         train, x = self.train, self.data.x
@@ -119,11 +121,12 @@ class Denoising:
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
         assert self.held is not None
         here = torch.arange(rows.start, rows.stop, device=self.held.x.device)
-        x0 = floats(self.held.x[here])
+        watched = torch.from_numpy(self.watched)[rows.start : rows.stop].to(here.device)
+        x0 = floats(self.held.x[watched])
         seeds = keys([HELD_SEED] * len(rows), x0.device)
         # every time once, in an order that has nothing to do with that of the pictures
         when = [(k * 97 % self.held_out + 0.5) / self.held_out for k in rows]
-        cond = {name: value[here] for name, value in self.held.cond.items()}
+        cond = {name: value[watched] for name, value in self.held.cond.items()}
         was = self.net.training
         self.net.eval()
         try:
