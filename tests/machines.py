@@ -57,7 +57,7 @@ class Nvml:
         return card.name
 
     def nvmlDeviceGetUUID(self, card: Any) -> str:
-        return f"GPU-{card.name}"
+        return f"{'MIG' if ' MIG ' in card.name else 'GPU'}-{card.name}"
 
     def nvmlDeviceGetCudaComputeCapability(self, card: Any) -> tuple[int, int]:
         return card.capability

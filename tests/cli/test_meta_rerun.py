@@ -160,6 +160,9 @@ class TestWrongInput:
             (lambda m: m["settings"].update(guidance=float("nan")), 4),
             (lambda m: m["settings"].update(eta=7.5), 4),
             (lambda m: m["settings"].update(label="nobody"), 4),
+            (lambda m: m["settings"].update(label=["3", "nobody"]), 4),
+            (lambda m: m["settings"].update(label=[3]), 4),
+            (lambda m: m["settings"].update(label=[]), 4),
             (lambda m: m["settings"].pop("threads"), 4),
             (lambda m: m["versions"].update(torch=["2"]), 4),
             (lambda m: m.update(item=[1]), 4),
@@ -192,3 +195,17 @@ class TestWrongInput:
     def test_places(self, refused: Callable, picture: Path) -> None:
         refused(4, "rerun", picture.with_name("a-00001-1.png"), "-o", picture, says="exists already")
         refused(2, "rerun", picture.with_name("a-00001-1.png"), "-o", "b.gif", says="PNG")
+
+
+def test_a_grid_of_training_is_made_again(difftool: Callable, tmp_path: Path, tiny_model: Callable) -> None:
+    """Its classes are told one by one."""
+    from difftool.image.pixels import columns, draw
+    from difftool.image.plan import plan
+    from difftool.pictures import sheet, write_png
+
+    drawn = draw(plan(tiny_model(), count=5, steps=2, label=["a", "a", "a", "b", "b"]))
+    assert [item["label"] for item in drawn.items] == ["a", "a", "a", "b", "b"]
+    write_png(tmp_path / "grid.png", sheet(drawn.pixels, columns(drawn)), drawn.manifest)
+    ended = difftool("rerun", "grid.png", "-o", "again.png", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["data"]["identical"]

@@ -88,6 +88,91 @@ def test_slices_of_an_a100(tmp_path: Path) -> None:
     assert xl.flags == (f"CUDA_VISIBLE_DEVICES={m.gpus[1].uuid}",) and "tiles" in xl.note
 
 
+def shown(tmp_path: Path, *cards: Card, **env: str) -> Machine:
+    """A machine where CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are set."""
+    return machine(tmp_path / str(len([*tmp_path.iterdir()])), *cards, env={f"CUDA_{key}": env[key] for key in env})
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("0", ["RTX 4090"]),
+        ("1", ["GTX 1080"]),
+        ("2,0", ["H100 PCIe", "RTX 4090"]),
+        (" 1 , 2", ["GTX 1080", "H100 PCIe"]),
+        ("0,2,-1,1", ["RTX 4090", "H100 PCIe"]),  # an entry that names nothing ends the list
+        ("0,7,1", ["RTX 4090"]),
+        ("1gpu", ["GTX 1080"]),
+        ("1,GPU-RTX 4090", ["GTX 1080"]),
+        ("GPU-H100 PCIe,GPU-RTX", ["H100 PCIe", "RTX 4090"]),  # as much of a UUID as tells it from others
+        ("GPU-H100 PCIe,0", ["H100 PCIe"]),
+        ("GPU-", []),
+        ("", []),
+        ("-1", []),
+        ("none", []),
+        ("NoDevFiles", []),
+        ("0,1,0", []),  # one that comes twice
+        ("GPU-RTX,GPU-RTX 4090", []),
+    ],
+)
+def test_what_cuda_is_shown(tmp_path: Path, visible: str, names: list[str]) -> None:
+    m = shown(tmp_path, RTX4090, GTX1080, H100, VISIBLE_DEVICES=visible)
+    assert [gpu.name for gpu in m.gpus] == names
+    assert [gpu.number for gpu in m.gpus] == [*range(len(names))]
+    assert m.hidden == 3 - len(names)
+
+
+def test_advice_follows_what_cuda_is_shown(tmp_path: Path) -> None:
+    second = shown(tmp_path, GTX1080, RTX4090._replace(ecc=3), VISIBLE_DEVICES="1")
+    assert (verdict(second, "sdxl").where, verdict(second, "sdxl").flags) == ("cuda:0", ())
+    assert mend(second, "ecc") == "nvidia-smi -q -i 1 -d ECC"  # which counts all
+    assert "no_kernels" not in names(second)
+    assert mend(second, "hidden") == "unset CUDA_VISIBLE_DEVICES"
+    both = shown(tmp_path, LAPTOP, RTX4090, H100, VISIBLE_DEVICES="1,0", DEVICE_ORDER="PCI_BUS_ID")
+    assert verdict(both, "faces64").where == "cuda:0" and both.peers == ((0, 1, True),)
+    assert verdict(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="0,1"), "sdxl").flags == ("--device cuda:1",)
+    none = shown(tmp_path, RTX4090, VISIBLE_DEVICES="")
+    assert names(none)["hidden"] == "warning" and "no_answer" not in names(none)
+    assert verdict(none, "sd").where == "cpu"
+
+
+def test_numbers_hang_on_the_order_where_gpus_differ(tmp_path: Path) -> None:
+    """Also where one of them is all that is left."""
+    assert "cuda_order" in names(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="1"))
+    assert "cuda_order" not in names(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="GPU-RTX 4090"))
+    assert "cuda_order" not in names(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="1", DEVICE_ORDER="PCI_BUS_ID"))
+    assert "cuda_order" not in names(shown(tmp_path, RTX4090, RTX4090._replace(free=3), VISIBLE_DEVICES="1"))
+
+
+def test_a_slice_that_is_pinned(tmp_path: Path) -> None:
+    large = "MIG-A100-SXM4-40GB MIG 2g.10gb"
+    for pinned in (large, f"{large},MIG-A100-SXM4-40GB MIG 1g.5gb"):  # CUDA takes the first of them
+        m = shown(tmp_path, RTX4090, A100, VISIBLE_DEVICES=pinned)
+        assert [(gpu.number, gpu.uuid, gpu.board) for gpu in m.gpus] == [(0, large, 1)]
+        assert verdict(m, "sdxl").flags == ()
+    assert [gpu.slice for gpu in shown(tmp_path, RTX4090, A100, VISIBLE_DEVICES="1").gpus] == [True, True]
+    assert not shown(tmp_path, RTX4090, A100, VISIBLE_DEVICES="MIG-nothing").gpus
+
+
+def test_slices_of_one_gpu_are_one_gpu(tmp_path: Path) -> None:
+    m = machine(tmp_path, A100._replace(ecc=3, reasons=0x40))
+    assert "cuda_order" not in names(m)
+    assert [one.what.split(" (")[0] for one in findings(m) if one.name == "ecc"] == ["the GPU of slice 0"]
+    assert [one.name for one in findings(m)].count("throttled") == 1
+
+
+@pytest.mark.parametrize("version", ["535.54.03", "580.95", "550.40.07", "470.57.02"])
+def test_a_drivers_version_is_told_as_it_is(tmp_path: Path, version: str) -> None:
+    from difftool.cli.lab import _machine
+
+    m = machine(tmp_path, RTX4090, driver=version)
+    assert m.driver == tuple(map(int, version.split(".")))
+    assert f"driver      {version}, CUDA up to 13.0" in [*_machine(m)]
+    assert "driver_mismatch" not in names(m)
+    old = [one.what for one in findings(m) if one.name == "driver_too_old"]
+    assert old == [] if version == "580.95" else old[0].startswith(f"driver {version} is too old")
+
+
 def test_an_h100(tmp_path: Path) -> None:
     m = machine(tmp_path, H100, ram=256)
     assert "fp8" in m.gpus[0].precisions and "fp4" not in m.gpus[0].precisions

@@ -131,6 +131,23 @@ def test_lengths(tmp_path: Path, data: Path, length: dict[str, Any], images: int
     assert train(data, output_dir=tmp_path / "run", **length).images == images
 
 
+def test_classes_of_unequal_shares(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine of ten are b: so are the pictures drawn on the way, class by class, and those that are judged."""
+    rng = np.random.default_rng(1)
+    for k in range(10, 50):
+        Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).save(data / "b" / f"{k}.png")
+    plans, inner = [], module.plan
+    monkeypatch.setattr(module, "plan", lambda *args, **more: plans.append(inner(*args, **more)) or plans[-1])
+    monkeypatch.setattr(module, "PREVIEW_PICTURES", 20)
+    done = train(data, output_dir=tmp_path / "run", steps=1)
+    drawn, raw, judged = (plan.labels for plan in plans)
+    assert drawn == ["a"] * 2 + ["b"] * 18
+    assert raw == ["b"] * 2
+    assert sorted(judged) == sorted(drawn) and judged != sorted(judged)
+    manifest = read_png(done.grid)[2]
+    assert manifest is not None and manifest["settings"]["label"] == drawn  # from which rerun makes it again
+
+
 def test_minutes_become_a_number_of_pictures(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
@@ -348,6 +365,69 @@ def test_a_signal_saves_and_ends(tmp_path: Path, data: Path, number: signal.Sign
     assert open_model(tmp_path / "run").shape == (3, 6, 9)
     train(data, output_dir=tmp_path / "run", steps=12)
     train(data, output_dir=tmp_path / "whole", steps=12)
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_signal_after_the_last_update_ends_at_once(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again, and each time the same command goes on with what is left."""
+    monkeypatch.setattr(course, "PREVIEWS", 1)
+    folder, steps, passed = tmp_path / "run", 3, []
+
+    def interrupted(name: str, inner: Any) -> Any:
+        def stands_in(*args: Any) -> Any:
+            passed.append(name)
+            done = inner(*args) if name == "save" else None
+            signal.raise_signal(signal.SIGTERM)
+            passed.append(f"after {name}")
+            return done
+
+        return stands_in
+
+    for owner, name, says in (
+        (course, "save", "stopped after 12 of 12 pictures"),  # which is ended first
+        (module, "_preview", "the state is saved"),
+        (module, "_judged", "the state is saved"),
+        (module, "nearest_strip", "the state is saved"),
+        (module, "write_report", "the state is saved"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, interrupted(name, getattr(owner, name)))
+            with fails(Exit.TERMINATED, says):
+                train(data, output_dir=folder, steps=steps)
+    assert passed == ["save", "after save", "_preview", "_judged", "nearest_strip", "write_report"]
+    done = train(data, output_dir=folder, steps=steps)
+    assert not done.finished_before and done.report.exists() and (folder / "samples/000000012-nearest.png").exists()
+    train(data, output_dir=tmp_path / "whole", steps=steps)
+    assert same(tmp_path / "whole", folder)
+    assert train(data, output_dir=folder, steps=steps).finished_before
+
+
+def test_a_signal_before_the_first_update(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "measured", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with fails(Exit.TERMINATED, "before anything was trained"):
+        train(data, output_dir=tmp_path / "run", steps=10)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_grid_that_was_due_is_drawn_on_going_on(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(data, output_dir=tmp_path / "whole", steps=4).folder / "samples"
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    for stands_in, ends in (
+        (lambda *_: signal.raise_signal(signal.SIGTERM), fails(Exit.TERMINATED, "stopped after 8 of 16")),
+        (dies, pytest.raises(Killed)),
+    ):
+        with monkeypatch.context() as patch, ends:
+            patch.setattr(module, "_preview", stands_in)
+            train(data, output_dir=tmp_path / "run", steps=4)
+    own = train(data, output_dir=tmp_path / "run", steps=4).folder / "samples"
+    assert {path.name for path in own.iterdir()} == {path.name for path in whole.iterdir()}
+    for path in own.iterdir():
+        assert np.array_equal(read_png(path)[0], read_png(whole / path.name)[0]), path.name
     assert same(tmp_path / "whole", tmp_path / "run")
 
 

@@ -215,7 +215,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("steps", "count", "batch_size", "threads", "seed"), (int,)),
     "eta": (float, int, NoneType),
     "guidance": (float, int),
-    "label": (str, NoneType),
+    "label": (str, list, NoneType),
 }
 """The settings of `sample` in a manifest, and what they are; the whole numbers but the seed lie in 1 .. MOST."""
 

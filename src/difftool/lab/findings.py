@@ -101,7 +101,7 @@ def driver_too_old(m: Machine) -> list[Finding]:
 
 def no_answer(m: Machine) -> list[Finding]:
     """A driver, and no GPU that it knows."""
-    if m.gpus or not m.driver or mismatch(m) or container(m):
+    if m.gpus or m.hidden or not m.driver or mismatch(m) or container(m):
         return []
     why = m.nvml_error or "a GPU that fell off the bus, or MIG without slices"
     what = f"driver {spelled(m.driver)} is loaded and tells of no GPU"
@@ -131,7 +131,7 @@ def no_kernels(m: Machine) -> list[Finding]:
         return []
     low, high = kernels_of(m.torch_cuda)
     found = []
-    for gpu in m.gpus:
+    for gpu in _boards(m):
         if not low <= gpu.capability <= high:
             what = f"this PyTorch has no kernels for {_named(gpu)} (compute capability {spelled(gpu.capability)})"
             why = f"PyTorch {m.torch} was built for {spelled(low)} to {spelled(high)}"
@@ -203,18 +203,29 @@ def container(m: Machine) -> list[Finding]:
 
 
 def order(m: Machine) -> list[Finding]:
-    if len({gpu.name for gpu in m.gpus}) < 2 or m.cuda_order == "PCI_BUS_ID":
+    """Where the numbers of GPUs depend on which CUDA takes for the fastest; by their UUIDs they do not."""
+    by_uuid = (m.cuda_visible or "").strip().startswith(("GPU-", "MIG-"))
+    if not m.gpus or not m.mixed or by_uuid or m.cuda_order == "PCI_BUS_ID":
         return []
     what = "the GPUs differ, and CUDA numbers them otherwise than this list, the fastest first"
     return [Finding("cuda_order", WARNING, what, "cuda:0 may be another one", "export CUDA_DEVICE_ORDER=PCI_BUS_ID")]
 
 
+def hidden(m: Machine) -> list[Finding]:
+    """What CUDA_VISIBLE_DEVICES keeps from CUDA."""
+    if not m.hidden:
+        return []
+    level, some = (NOTE, "") if m.gpus else (WARNING, "all ")
+    what = f"CUDA_VISIBLE_DEVICES={m.cuda_visible} hides {some}{m.hidden} GPUs or slices of them"
+    return [Finding("hidden", level, what, "CUDA numbers those that it shows", "unset CUDA_VISIBLE_DEVICES")]
+
+
 def cards(m: Machine) -> list[Finding]:
     found = []
-    for gpu in m.gpus:
+    for gpu in _boards(m):
         if gpu.ecc_errors:
             what = f"{_named(gpu)} has {gpu.ecc_errors:,} memory errors that could not be corrected"
-            found.append(Finding("ecc", ERROR, what, "its memory is failing", f"nvidia-smi -q -i {gpu.number} -d ECC"))
+            found.append(Finding("ecc", ERROR, what, "its memory is failing", f"nvidia-smi -q -i {gpu.board} -d ECC"))
         if hot := [why for why in gpu.throttled if why != "power limit"]:
             what = f"{_named(gpu)} is held down: {', '.join(hot)}"
             found.append(
@@ -282,8 +293,15 @@ def tools(m: Machine) -> list[Finding]:
     return found
 
 
+def _boards(m: Machine) -> list[Gpu]:
+    """The GPUs, of each that is cut into slices the first one."""
+    return [
+        gpu for k, gpu in enumerate(m.gpus) if not (gpu.slice and any(other.board == gpu.board for other in m.gpus[:k]))
+    ]
+
+
 def _named(gpu: Gpu) -> str:
-    return f"GPU {gpu.number} ({gpu.name})"
+    return f"{'the GPU of slice' if gpu.slice else 'GPU'} {gpu.number} ({gpu.name})"
 
 
 RULES: dict[Callable[[Machine], list[Finding]], str] = {
@@ -301,7 +319,8 @@ RULES: dict[Callable[[Machine], list[Finding]], str] = {
     container: "cards",
     cards: "cards",
     foreign_cudnn: "cuda",
-    order: "system",
+    order: "cards",
+    hidden: "cards",
     room: "memory",
     tools: "tools",
     no_gpu: "bus",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +90,10 @@ def clear(folder: Path, overwrite: bool) -> None:
     leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
     drawn = [*(folder / SAMPLES).glob(DRAWN), *folder.glob(EVENTS)]
     for path in [*leftovers, *((*drawn, *(folder / name for name in OWN_FILES)) if overwrite else ())]:
-        path.unlink(missing_ok=True)
+        if path.is_dir():  # a part of a pipeline
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
