@@ -150,7 +150,7 @@ def in_bytes(loaded: list[np.ndarray[Any, Any]], where: str) -> tuple[list[Pixel
         raise DifftoolError(Exit.FILE, f"{where} runs from {low:g} to {high:g}", hint) from error
     notes = []
     if span == (0, 1) and whole and not boolean:
-        notes.append(f"{where} holds 0 and 1, taken for black and white")
+        notes.append(f"{where}: values 0 and 1, taken for black and white")
     if (high - span[0]) * 255 / (span[1] - span[0]) <= DARK:
         notes.append(f"the pictures are nearly black: {where} runs from {low:g} to {high:g}")
     return [_bytes(array, span) for array in shaped], notes

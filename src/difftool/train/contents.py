@@ -23,7 +23,7 @@ from .decode import SUFFIXES, reason_of
 
 UNREADABLE = (OSError, RuntimeError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 """What reading a file raises, also one in an archive that is damaged, locked or packed in an unknown way."""
-FREE, RATIO = 2**26, 200
+FREE, RATIO = 2**26, 128
 """Bytes that anything packed may take, and how many times its packed size if that is more: data sets of black and white
 shapes take a hundred times."""
 PICTURE = 2**28
@@ -62,6 +62,9 @@ def contents(path: Path) -> Source:
             packed = PACKED.get(file.read(2))
             file.seek(0)
             if _begins_tar(file if packed is None else packed(file)):
+                if packed is gzip.open:
+                    file.seek(-4, os.SEEK_END)
+                    fits(int.from_bytes(file.read(), "little"), path.stat().st_size)
                 file.seek(0)
                 return _tar(path) if packed is None else _packed_tar(packed(file), path)
     except UNREADABLE as error:
@@ -93,6 +96,7 @@ def fits(unpacked: int, packed: int) -> None:
 
 def unpacked(data: bytes) -> bytes:
     """What gzip packed. Raises TooLarge, or one of UNREADABLE."""
+    fits(int.from_bytes(data[-4:], "little"), len(data))  # as gzip announces it, in its last bytes
     with gzip.open(io.BytesIO(data)) as file:
         return _Bounded(file, len(data)).read()
 

@@ -190,7 +190,11 @@ def _notes(kept: Collection[_Opened], binary: bool) -> tuple[str, ...]:
 def some(names: Collection[str], what: str) -> str:
     """How many of `what` there are, and what the first are called."""
     first = ", ".join(list(names)[:3])
-    return f"{len(names):,} {what}{'' if len(names) == 1 else 's'} ({first}{', ...' if len(names) > 3 else ''})"
+    return f"{counted(len(names), what)} ({first}{', ...' if len(names) > 3 else ''})"
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _in_turn(pool: ThreadPoolExecutor, work: Callable[[str], Any], names: Iterable[str]) -> Iterator[Any]:

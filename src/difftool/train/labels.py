@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import DifftoolError, Exit
+from .decode import counted
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
@@ -27,7 +28,7 @@ def values_of(labels: Any, count: int, where: str) -> np.ndarray[Any, Any]:
         if np.isnan(values).any():
             raise _missing(where, np.flatnonzero(np.isnan(values)))
         if not np.array_equal(values, np.round(values)):
-            what = f"{where} holds real numbers such as {values[values != np.round(values)][0]:g}"
+            what = f"{where}: real numbers such as {values[values != np.round(values)][0]:g}"
             raise DifftoolError(Exit.FILE, what, "labels are whole numbers or words, one a picture")
     return np.array([_decoded(value, where) for value in values.tolist()]) if values.dtype.kind == "S" else values
 
@@ -40,12 +41,12 @@ def _array(labels: list[Any], where: str) -> np.ndarray[Any, Any]:
     lengths = {len(label) if isinstance(label, list) else -1 for label in labels}
     odd = next((label for label in labels if not isinstance(label, int | float | str | list)), None)
     if len(lengths) > 1 or odd is not None:
-        what = "lists of several lengths" if odd is None else f"values such as {str(odd)[:40]}"
-        raise DifftoolError(Exit.FILE, f"{where} holds {what}", "labels are whole numbers or words, one a picture")
+        what = "lists of different lengths" if odd is None else f"values such as {str(odd)[:40]}"
+        raise DifftoolError(Exit.FILE, f"{where}: {what}", "labels are whole numbers or words, one a picture")
     try:
         return np.array(labels)
     except ValueError as error:
-        what = f"{where} holds lists of lists"
+        what = f"{where}: lists of lists"
         raise DifftoolError(Exit.FILE, what, "labels are whole numbers or words, one a picture") from error
 
 
@@ -58,18 +59,18 @@ def _one_hot(labels: np.ndarray[Any, Any]) -> bool:
 def _no_labels(labels: np.ndarray[Any, Any], count: int, where: str) -> DifftoolError:
     hint = "labels are whole numbers or words, one a picture"
     if labels.ndim == 0:
-        return DifftoolError(Exit.FILE, f"{where} holds one label for {count:,} pictures", hint)
+        return DifftoolError(Exit.FILE, f"{where}: one label for {count:,} pictures", hint)
     if labels.ndim == 2 and len(labels) == count and labels.dtype.kind in "uifb":
         several = np.isin(labels, (0, 1)).all()
-        what = "several classes or none a picture" if several else f"{labels.shape[1]} numbers a picture"
-        return DifftoolError(Exit.FILE, f"{where} holds {what}", hint)
+        what = "several classes, or none, for a picture" if several else f"{labels.shape[1]} numbers for each picture"
+        return DifftoolError(Exit.FILE, f"{where}: {what}", hint)
     if len(labels) != count:
-        return DifftoolError(Exit.FILE, f"{where} holds {len(labels):,} labels of {count:,} pictures", hint)
-    return DifftoolError(Exit.FILE, f"{where} holds labels of {labels.dtype} and shape {list(labels.shape)}", hint)
+        return DifftoolError(Exit.FILE, f"{where}: {len(labels):,} labels of {count:,} pictures", hint)
+    return DifftoolError(Exit.FILE, f"{where}: {labels.dtype} of shape {list(labels.shape)}", hint)
 
 
 def _missing(where: str, rows: Sequence[int] | np.ndarray[Any, Any]) -> DifftoolError:
-    what = f"{where} lacks the label of {len(rows):,} pictures, the first of them number {rows[0]}"
+    what = f"{where}: {counted(len(rows), 'picture')} without a label, first number {rows[0]}"
     return DifftoolError(Exit.FILE, what, "give each picture a label, or take the labels away")
 
 
@@ -84,10 +85,10 @@ def numbered(
             raise _missing(where, np.flatnonzero(values < 0))
         if values.max() < len(names):
             return values.astype(np.int64), list(names), notes
-        notes.append(f"{where} has the label {values.max()} and names for {len(names)}: the names are not used")
+        notes.append(f"{where}: a label {values.max()}, and names for {len(names)}: the names are not used")
     found, numbers = np.unique(values, return_inverse=True)
     if len(values) >= 10 and len(found) > len(values) / 2:
-        notes.append(f"{where} holds {len(found):,} classes of {len(values):,} pictures: most have one picture")
+        notes.append(f"{where}: {len(found):,} classes of {len(values):,} pictures, so most have one picture")
     return numbers.astype(np.int64), [_named(value) for value in found], notes
 
 
@@ -107,7 +108,7 @@ def captions_of(values: Sequence[Any], where: str) -> tuple[list[str], list[str]
     """(captions, what a person should know) of a column of words; of a list of captions the first is taken."""
     several = any(isinstance(value, list) and len(value) > 1 for value in values)
     found = [_caption(value, where) for value in values]
-    return found, [f"{where} holds several captions a picture: the first is learned"] if several else []
+    return found, [f"{where}: several captions for a picture, of which the first is learned"] if several else []
 
 
 def _caption(value: Any, where: str) -> str:
@@ -118,7 +119,7 @@ def _caption(value: Any, where: str) -> str:
     if isinstance(value, bytes):
         return _decoded(value, where)
     if not isinstance(value, str):
-        what = f"{where} holds {str(value)[:40]}, which is no caption"
+        what = f"{where}: {str(value)[:40]} is no caption"
         raise DifftoolError(Exit.FILE, what, "captions are text, or lists of text")
     return value
 
@@ -127,9 +128,9 @@ def _decoded(value: bytes, where: str) -> str:
     try:
         return value.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DifftoolError(Exit.FILE, f"{where} holds words that are no UTF-8", "save them as UTF-8") from error
+        raise DifftoolError(Exit.FILE, f"{where}: words that are not in UTF-8", "save them as UTF-8") from error
 
 
 def uncaptioned(captions: Sequence[str]) -> list[str]:
     missing = sum(not caption for caption in captions)
-    return [f"{missing:,} of {len(captions):,} pictures have no caption"] if missing else []
+    return [f"{missing:,} of {counted(len(captions), 'picture')} without a caption"] if missing else []

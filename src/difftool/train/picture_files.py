@@ -22,6 +22,8 @@ from .tables import COLUMNS
 
 PLAIN = re.compile(r"(readme|licen[cs]e|notice|citation|copying|thumbs\.db|desktop\.ini)|.*\.(md|rst|html?)", re.I)
 """Names of files that lie beside any data set."""
+BOXES = re.compile(r"(\d+( -?\d*\.\d+){4,} ?)+")
+"""What detectors are trained by: a class and the corners of something."""
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Beside pictures: their names in a column file_name, and labels and captions in others."""
 
@@ -38,7 +40,7 @@ def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
     texts, unused = _texts(files, names)
     told, more = _rows_of(rows, kept)
     notes = [*place.notes, *decoded.notes, *more]
-    notes += [f"{some(unused, 'text')} not used: beside no picture"] if unused else []
+    notes += [f"{some(unused, 'text')} not used: beside no picture, or boxes and no captions"] if unused else []
     captions = None
     if texts or told[1] is not None:
         captions = [
@@ -74,7 +76,9 @@ def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], lis
         except UnicodeDecodeError:
             wrong.append(text)
     if wrong:
-        raise DifftoolError(Exit.FILE, f"{some(wrong, 'caption')} no UTF-8 text", "save them as UTF-8")
+        raise DifftoolError(Exit.FILE, f"{some(wrong, 'caption')} not in UTF-8", "save them as UTF-8")
+    if decoded and all(BOXES.fullmatch(text) for text in decoded.values() if text):
+        return {}, [*decoded]
     unused = [text for text in beside.values() if text not in read and not PLAIN.match(PurePosixPath(text).name)]
     return {name: decoded[text] for name, text in found.items()}, unused
 

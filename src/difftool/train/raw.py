@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import DifftoolError
 from .contents import UNREADABLE, damaged, unpacked
-from .decode import Contents, Pixels
+from .decode import Contents, Pixels, counted
 from .labels import Labels, known, numbered, values_of
 
 
@@ -49,9 +49,8 @@ def together(
             others = np.full(len(test.pixels), -1)
         rows = np.flatnonzero(others >= 0)
         if len(rows) < len(others):
-            more.append(
-                f"{len(others) - len(rows):,} pictures of the test part have no label of the others, and are left out"
-            )
+            without = counted(len(others) - len(rows), "picture")
+            more.append(f"{without} of the test part left out: without a label that the others have")
         test = rows_of(test._replace(labels=others, classes=classes), rows) if len(rows) else None
     return train._replace(test=test, notes=(*notes, *more))
 

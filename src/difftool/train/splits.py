@@ -48,11 +48,11 @@ def places(names: Collection[str]) -> Places:
     the folders, or most pictures, lie in two or more folders, those are classes. Raises DifftoolError 4 where only
     several parts for judging are there."""
     paths: dict[str, tuple[str, ...]] = {name: PurePosixPath(name).parts[:-1] for name in names}
-    depth = _depth(paths.values())  # of the folders that all are in
-    paths = {name: path[depth:] for name, path in paths.items()}
+    depth, first = _depth(paths.values()), min(paths.values())
+    paths = {name: path[depth:] for name, path in paths.items()}  # without the folders that all are in
     parts = {name: next((k for k, part in enumerate(path) if _is_held(part)), None) for name, path in paths.items()}
     held = {name for name, k in parts.items() if k is not None}
-    notes: list[str] = []
+    notes = [f"there is only the part {part} here, and it is learned" for part in first[:depth] if _is_held(part)]
     left_out: set[str] = set()
     if held and len(held) == len(paths):
         words = sorted({path[k] for name, path in paths.items() if (k := parts[name]) is not None})
