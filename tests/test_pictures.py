@@ -153,3 +153,11 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(DifftoolError, match="no regular file") as caught:
         read_png(tmp_path / "a.png")
     assert caught.value.code == Exit.FILE
+
+
+def test_floats_are_read_by_what_they_mean(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    for k, values in enumerate((ramp, 255 * ramp, 2 * ramp - 1)):
+        Image.fromarray(values).save(tmp_path / f"{k}.tif")
+        found = np.asarray(rgb(tmp_path / f"{k}.tif"))[..., 0]
+        assert np.abs(found - 255 * ramp).max() <= 1

@@ -164,8 +164,8 @@ def to_bytes(values: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:
 
 def upright(image: Image.Image, span: tuple[float, float] | None = None) -> Image.Image:
     """A picture as a camera held it, in the smallest of the modes L, LA, RGB and RGBA that holds it; an alpha that is
-    opaque everywhere is none. `span` are the values of a deep picture that mean black and white, by default those that
-    `span_of` finds in it. Raises ValueError where it finds none."""
+    opaque everywhere is none, and `image` itself may be changed. `span` are the values of a deep picture that mean
+    black and white, by default those that `span_of` finds in it. Raises ValueError where it finds none."""
     alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     grey = image.mode in ("1", "L", "LA", "La") or is_deep(image)
     ImageOps.exif_transpose(image, in_place=True)

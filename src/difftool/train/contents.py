@@ -23,9 +23,9 @@ from .decode import SUFFIXES, reason_of
 
 UNREADABLE = (OSError, RuntimeError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 """What reading a file raises, also one in an archive that is damaged, locked or packed in an unknown way."""
-FREE, RATIO = 2**26, 128
+FREE, RATIO, UNTOLD = 2**26, 128, 64
 """Bytes that anything packed may take, and how many times its packed size if that is more: data sets of black and white
-shapes take a hundred times."""
+shapes take a hundred times. Less where the size is not told beforehand, and is found by unpacking."""
 PICTURE = 2**28
 """Bytes of the file of one picture, at most."""
 LINKS = 20_000
@@ -62,9 +62,6 @@ def contents(path: Path) -> Source:
             packed = PACKED.get(file.read(2))
             file.seek(0)
             if _begins_tar(file if packed is None else packed(file)):
-                if packed is gzip.open:
-                    file.seek(-4, os.SEEK_END)
-                    fits(int.from_bytes(file.read(), "little"), path.stat().st_size)
                 file.seek(0)
                 return _tar(path) if packed is None else _packed_tar(packed(file), path)
     except UNREADABLE as error:
@@ -96,7 +93,6 @@ def fits(unpacked: int, packed: int) -> None:
 
 def unpacked(data: bytes) -> bytes:
     """What gzip packed. Raises TooLarge, or one of UNREADABLE."""
-    fits(int.from_bytes(data[-4:], "little"), len(data))  # as gzip announces it, in its last bytes
     with gzip.open(io.BytesIO(data)) as file:
         return _Bounded(file, len(data)).read()
 
@@ -105,7 +101,7 @@ class _Bounded:
     """A file that unpacks another of `packed` bytes, and raises TooLarge where that is more than its share."""
 
     def __init__(self, file: IO[bytes] | Any, packed: int) -> None:
-        self.file, self.packed, self.left = file, packed, allowed(packed)
+        self.file, self.packed, self.left = file, packed, max(FREE, UNTOLD * packed)
 
     def read(self, count: int = -1) -> bytes:
         parts = bytearray()
@@ -113,7 +109,7 @@ class _Bounded:
             data = self.file.read(2**20 if count < 0 else min(count - len(parts), 2**20))
             self.left -= len(data)
             if self.left < 0:
-                raise TooLarge(f"{self.packed:,} bytes become more than {allowed(self.packed):,}")
+                raise TooLarge(f"{self.packed:,} bytes become more than {max(FREE, UNTOLD * self.packed):,}")
             if not data:
                 break
             parts += data
@@ -159,6 +155,8 @@ def _folder(root: Path) -> Source:
             else:
                 files[name] = partial(_read, Path(entry.path), bytes_)
                 size += bytes_
+    if left_out and not files:
+        raise DifftoolError(Exit.FILE, f"there is no file in it ({left_out[0]})", "name a folder of pictures")
     ordered = dict(sorted(files.items(), key=lambda item: item[0].split("/")))
     return Source(ordered, size, tuple(left_out), tuple(sorted(aside)))
 

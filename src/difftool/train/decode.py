@@ -75,6 +75,7 @@ def readable(suffix: str) -> bool:
 def decode(entries: Contents, size: tuple[int, int] | None, held: Collection[str] = ()) -> Decoded:
     """The pictures of `entries`; size and mode are those that the ones which are not `held` have or need."""
     opened = {one.name: one for one in _opened(entries, entries, size, {}, 1)}
+    held = frozenset(held)
     deep = {one.name: one for one in opened.values() if one.deep}
     spans = _spans(deep.values())
     opaque = not any(one.image.mode.endswith("A") for one in opened.values() if one.image)

@@ -38,7 +38,7 @@ def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
     decoded = decode({name: files[name] for name in names if name not in place.left_out}, size, place.held)
     kept = decoded.names
     texts, unused = _texts(files, names)
-    told, more = _rows_of(rows, kept)
+    told, more = _rows_of(rows, kept, names)
     notes = [*place.notes, *decoded.notes, *more]
     notes += [f"{some(unused, 'text')} not used: beside no picture, or boxes and no captions"] if unused else []
     captions = None
@@ -105,11 +105,13 @@ def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str]]:
     return rows, found
 
 
-def _rows_of(rows: Mapping[str, Mapping[str, Any]], kept: Sequence[str]) -> tuple[list[list[Any] | None], list[str]]:
+def _rows_of(
+    rows: Mapping[str, Mapping[str, Any]], kept: Sequence[str], names: Collection[str]
+) -> tuple[list[list[Any] | None], list[str]]:
     """([labels of the pictures or None, captions or None], notes) by the rows of METADATA."""
     columns = {key: None for row in rows.values() for key in row if key != "file_name"}
     label, text = (next((name for name in wanted if name in columns), None) for wanted in COLUMNS[1:])
-    strange = [name for name in rows if name not in kept]
+    strange = sorted({*rows} - {*names})
     unused = [key for key in columns if key not in (label, text)]
     notes = [f"{some(strange, 'row')} of metadata not used: no such picture"] if strange else []
     notes += [f"{some(unused, 'column')} of metadata not used"] if unused else []

@@ -24,6 +24,7 @@ def read_idx(files: Contents, size: tuple[int, int] | None) -> Raw:
     """IDX as MNIST, Fashion-MNIST and EMNIST come: pictures in a file with "idx3" in its name, labels beside it with
     "idx1"; t10k or test is set aside."""
     names = [name for name in files if is_idx(name)]
+    names = [name for name in names if name.removesuffix(".gz") not in names or not name.endswith(".gz")]
     if len(names) > 2:
         raise DifftoolError(Exit.FILE, f"there are {len(names)} files of pictures here: {', '.join(names)}", "name one")
     parts = {"test" if for_test(name) and len(names) > 1 else "train": name for name in names}

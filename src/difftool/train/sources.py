@@ -61,7 +61,7 @@ def _counted(kind: Kind, files: Contents) -> int:
 def _rest(names: Collection[str]) -> list[str]:
     """Notes on files that are not learned from."""
     foreign = [name for name in names if _foreign(name)]
-    others = [name for name in names if name not in foreign and not PLAIN.match(PurePosixPath(name).name)]
+    others = [name for name in names if not _foreign(name) and not PLAIN.match(PurePosixPath(name).name)]
     heic = any(SUFFIXES.get(PurePosixPath(name).suffix.lower()) == "HEIF" for name in foreign)
     notes = [f"{some(foreign, 'picture')} left out: no format that is read here"] if foreign else []
     notes[-1:] = [f"{notes[-1]}; pip install pillow-heif reads .heic"] if heic else notes[-1:]
@@ -104,7 +104,7 @@ KINDS = (
         len,
         read_pictures,
     ),
-    Kind(lambda name: name.endswith(".parquet"), lambda name: False, count_parquet, read_parquet),
+    Kind(lambda name: name.lower().endswith(".parquet"), lambda name: False, count_parquet, read_parquet),
     Kind(
         is_idx,
         lambda name: "idx1" in name.lower(),

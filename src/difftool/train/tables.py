@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
 def read_parquet(files: Contents, size: tuple[int, int] | None) -> Raw:
     """Columns of pictures, labels and captions; files whose names say test or validation are set aside."""
-    names = [name for name in files if name.endswith(".parquet")]
+    names = [*files]
     held = [name for name in names if for_test(name)]
     train = [name for name in names if name not in held]
     notes = [] if train else ["there are only parts to judge by here, and they are learned"]
