@@ -287,3 +287,12 @@ def test_digits_have_one_size() -> None:
     with pytest.raises(DifftoolError) as caught:
         load("digits", (16, 16))
     assert caught.value.code == Exit.USAGE
+
+
+def test_pictures_that_cannot_be_read_here_are_told(tmp_path: Path) -> None:
+    for k in range(3):
+        (tmp_path / f"{k}.jxl").write_bytes(b"x")
+    with pytest.raises(
+        DifftoolError, match=r"but 3 pictures \(0.jxl, 1.jxl, 2.jxl\) of formats that are not read here"
+    ):
+        folder(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,31 @@ def test_arrays_in_files_of_their_own(tmp_path: Path) -> None:
     data = load(str(tmp_path))
     assert np.array_equal(data.pixels, PIXELS)
     assert data.classes == ["0", "1"]
+
+
+def test_tables_with_other_columns(tmp_path: Path) -> None:
+    column(tmp_path, label=TWO.tolist())
+    (tmp_path / "a.parquet").rename(tmp_path / "train-1.parquet")
+    column(tmp_path)
+    (tmp_path / "a.parquet").rename(tmp_path / "train-2.parquet")
+    with pytest.raises(DifftoolError, match=r"train-2\.parquet has other columns than train-1\.parquet") as caught:
+        load(str(tmp_path))
+    assert caught.value.code == Exit.FILE
+    (tmp_path / "train-2.parquet").rename(tmp_path / "test-2.parquet")
+    data = load(str(tmp_path))
+    assert data.classes == ["0", "1"]
+    assert data.notes[-1] == "12 pictures of the test part left out: without a label that the others have"
+
+
+def test_names_of_the_classes_and_labels_that_are_missing(tmp_path: Path) -> None:
+    """The hub writes -1 where a label is missing."""
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    named = {"huggingface": json.dumps({"info": {"features": features}})}
+    column(tmp_path, label=TWO.tolist())
+    table = pyarrow.parquet.read_table(tmp_path / "a.parquet").replace_schema_metadata(named)
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert load(str(tmp_path / "a.parquet")).classes == ["cat", "dog"]
+    missing = table.set_column(1, "label", [(TWO - 1).tolist()])
+    pyarrow.parquet.write_table(missing, tmp_path / "a.parquet")
+    with pytest.raises(DifftoolError, match="6 pictures without a label"):
+        load(str(tmp_path / "a.parquet"))

@@ -177,7 +177,7 @@ def _aside(name: str) -> bool:
 
 def _plain(name: str) -> str:
     """The name of a member of an archive, whoever packed it: with slashes, and from the top of the archive."""
-    return str(PurePosixPath(name.replace("\\", "/"))).lstrip("/")
+    return "/".join(part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "//", ".."))
 
 
 def _of_members(members: dict[str, tuple[Callable[[], bytes], int]], odd: Collection[str] = ()) -> Source:

@@ -77,7 +77,8 @@ def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], lis
             wrong.append(text)
     if wrong:
         raise DifftoolError(Exit.FILE, f"{some(wrong, 'caption')} not in UTF-8", "save them as UTF-8")
-    if decoded and all(BOXES.fullmatch(text) for text in decoded.values() if text):
+    words = [text for text in decoded.values() if text]
+    if words and all(BOXES.fullmatch(text) for text in words):
         return {}, [*decoded]
     unused = [text for text in beside.values() if text not in read and not PLAIN.match(PurePosixPath(text).name)]
     return {name: decoded[text] for name, text in found.items()}, unused

@@ -41,7 +41,7 @@ def chosen(files: Contents) -> tuple[Kind, dict[str, Callable[[], bytes]], list[
     if not here:
         foreign = [name for name in files if PurePosixPath(name).suffix.lower() in (*FOREIGN, *SUFFIXES)]
         packed = [name for name in files if name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz"))]
-        seen = [*([some(foreign, "picture of another format")] if foreign else []), *packed[:1]]
+        seen = [*([f"{some(foreign, 'picture')} of formats that are not read here"] if foreign else []), *packed[:1]]
         what = f"there are no pictures in it{f', but {seen[0]}' if seen else ''}"
         hint = f"name {packed[0]} itself" if packed and not foreign else f"name {KNOWN}"
         raise DifftoolError(Exit.FILE, what, hint)

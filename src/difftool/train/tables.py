@@ -37,6 +37,10 @@ def read_parquet(files: Contents, size: tuple[int, int] | None) -> Raw:
     train, held = (train, held) if train else (held, [])
     opened = {name: _table(name, files) for name in names}
     columns, unused = _columns(opened[train[0]].schema_arrow, train[0])
+    for name in train:
+        if _columns(opened[name].schema_arrow, name)[0] != columns:
+            what = f"{name} has other columns than {train[0]}"
+            raise DifftoolError(Exit.FILE, what, "name files that belong together")
     tables = [_read_tables({name: opened[name] for name in part}, columns) for part in (train, held)]
     entries = {
         f"{head}row {k}": (lambda table=table, k=k: _cell(table.pictures[k].as_py()))
