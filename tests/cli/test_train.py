@@ -93,13 +93,32 @@ def test_dry_run(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
     ended = difftool("train", "data", "--dry-run", "--epochs", 2, "--size", "16x24")
     assert ended.code == 0, ended.err
     assert "6 pictures of 16x24x3: data in 2 classes" in ended.out
-    assert "for 2 epochs" in ended.out
+    assert "for 2 epochs, 32 an update" in ended.out
+    assert "mirrored" not in ended.out
+    assert "mirrored half of the time" in difftool("train", "data", "--dry-run", "--flip").out
     assert {path.name for path in tmp_path.iterdir()} == {"data", "home"}  # with the pictures as they were decoded
+
+
+def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: Path) -> None:
+    pictures.rename(pictures.with_name("train"))
+    (pictures / "test" / "a").mkdir(parents=True)
+    Image.new("RGB", (12, 8), "red").save(pictures / "test" / "a" / "9.png")
+    pictures.with_name("train").rename(pictures / "train")
+    (pictures / "notes.csv").write_text("a,b\n")
+    ended = difftool("train", "data", "--dry-run")
+    assert "6 pictures of 12x8x3: data in 2 classes (a, b)\nand judge by 1 more, held out\n" in ended.out
+    assert "warning: 1 file (notes.csv) not used\n" in ended.err
+    told = difftool("train", "data", "--dry-run", "--json").json
+    assert told["data"]["held_out"] == 1
+    assert told["warnings"] == ["1 file (notes.csv) not used"]
 
 
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
+        (["moons", "--flip"], 2, "cannot be mirrored"),
+        (["moons", "--held-out", "0.1"], 2, "held-out part of their own"),
+        (["data", "--held-out", "0.1"], 2, "less than one"),
         (["data", "--data", "data"], 2, "exclude each other"),
         (["data", "--steps", "5", "--minutes", "2"], 2, "exclude each other"),
         (["data", "--minutes", "0"], 2, "minutes"),

@@ -67,7 +67,7 @@ def evaluate(
     """
     from ..image.pixels import draw
     from ..image.plan import plan
-    from ..train.data import BUILT_IN, load
+    from ..train.data import BUILT_IN, announce, load
     from ..train.judge import FEWEST, by_share, fid, judged, measure
 
     if inception is not None and not inception.is_file():
@@ -89,6 +89,7 @@ def evaluate(
     channels, height, width = planned.model.shape
     source = "digits" if data is None else data
     pictures = load(source, None if source in BUILT_IN else (width, height), held_out)
+    announce(pictures)
     if pictures.pixels.shape[1:] != (height, width, channels):
         found = "x".join(map(str, pictures.pixels.shape[1:]))
         what = f"{planned.model.name} draws {height}x{width}x{channels}, and {source} is {found}"
