@@ -3,10 +3,14 @@ them, and the machine."""
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import re
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +44,25 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def rows_of(line: Sequence[object], limit: float | None, env: Mapping[str, str] | None = None) -> tuple[list[Any], str]:
+    """What a process prints, an object of JSON a line, and how it failed, if it did or did not end within so many
+    seconds."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen([str(word) for word in line], env=env, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=limit)
+            failed = f"ended with {process.returncode}: {last_error(err.decode(errors='replace'))}"
+            failed = failed if process.returncode else ""
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it started
+            out, err = process.communicate()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            failed = f"no end within {limit:.0f} s"
+    rows = [json.loads(one) for one in out.decode(errors="replace").splitlines() if one.startswith('{"what"')]
+    return rows, failed
 
 
 def said(error: BaseException) -> str:

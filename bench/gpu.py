@@ -18,9 +18,7 @@ import json
 import os
 import re
 import resource
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,12 +33,12 @@ from common import (  # noqa: E402
     ROOT,
     as_ours,
     given_to,
-    last_error,
     machine,
     off,
     peer_of,
     random_parts,
     random_pipeline,
+    rows_of,
     said,
     start_of,
     studio_of,
@@ -502,26 +500,11 @@ PARTS = {
 
 
 def child(name: str, o: Options, limit: float) -> list[Row]:
-    """The rows of a part, which runs in a process of its own."""
+    """The rows of a part, which runs in a process of its own, and one more where that fails."""
     line = [sys.executable, "-W", "ignore", __file__, "part", name, "--device", o.device, "--dtype", o.dtype]
     line += ["--work", str(o.work)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(o.work / "cache")}
-    return rows_of(name, [*line, *(["--tiny"] if o.tiny else [])], limit, env)
-
-
-def rows_of(name: str, line: list[str], limit: float, env: dict[str, str] | None = None) -> list[Row]:
-    """The rows that a process prints, and one more where it fails or does not end within so many seconds."""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
-    with subprocess.Popen(line, env=env, **pipes) as process:
-        try:
-            out, err = process.communicate(timeout=limit)
-            failed = f"ended with {process.returncode}: {last_error(err.decode(errors='replace'))}"
-            failed = failed if process.returncode else ""
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it started
-            out, err = process.communicate()
-            failed = f"no end within {limit:.0f} s"
-    rows = [json.loads(one) for one in out.decode(errors="replace").splitlines() if one.startswith('{"what"')]
+    rows, failed = rows_of([*line, *(["--tiny"] if o.tiny else [])], limit, env)
     rows += [row("the process", None, "", error=failed)] if failed else []
     return [{"part": name, **one} for one in rows]
 

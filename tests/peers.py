@@ -14,10 +14,17 @@ def opened(folder: Path, scheduler: str | None = None, **more: Any) -> Any:
     pipe = diffusers.DiffusionPipeline.from_pretrained(str(folder), local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
     if scheduler is not None:
-        config = {**pipe.scheduler.config, "rescale_betas_zero_snr": False, **more}
-        del config["_use_default_values"]  # of which none would be heard
-        pipe.scheduler = getattr(diffusers, scheduler).from_config(config)
+        pipe.scheduler = scheduler_of(pipe, scheduler, **more)
     return pipe
+
+
+def scheduler_of(pipe: Any, name: str, **more: Any) -> Any:
+    """Another scheduler of diffusers for a pipeline, with settings of its own."""
+    import diffusers
+
+    config = {**pipe.scheduler.config, "rescale_betas_zero_snr": False, **more}
+    del config["_use_default_values"]  # of which none would be heard
+    return getattr(diffusers, name).from_config(config)
 
 
 def levels_of(scheduler: Any, path: Any, *, flow: bool, clock: float) -> list[Level]:

@@ -16,6 +16,7 @@ from tiny_pipelines import recent
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
+import common  # noqa: E402
 import gpu  # noqa: E402
 
 from difftool.presets import family, needs  # noqa: E402
@@ -66,15 +67,16 @@ def test_what_was_measured_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_what_fails_costs_a_line() -> None:
-    first = 'print(\'{"what": "a", "figure": 1.5, "error": ""}\', flush=True)'
-    failing = f"{first}\nprint('noise')\nraise ValueError('no room\\nand advice')"
-    rows = gpu.rows_of("x", [sys.executable, "-c", failing], 60)
-    assert rows[0] == {"part": "x", "what": "a", "figure": 1.5, "error": ""}
-    assert rows[1]["error"] == "ended with 1: ValueError: no room" and len(rows) == 2
-    (killed,) = gpu.rows_of("x", [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], 60)
-    assert killed["error"].startswith("ended with -9")
-    stuck = gpu.rows_of("x", [sys.executable, "-c", "import time; time.sleep(600)"], 0.2)
-    assert [one["error"] for one in stuck] == ["no end within 0 s"]
+    def run(code: str, limit: float = 60) -> tuple[list[dict[str, object]], str]:
+        return common.rows_of([sys.executable, "-c", code], limit)
+
+    first = 'print(\'{"what": "a", "figure": 1.5}\', flush=True)\nprint(\'noise\')\n'
+    rows, failed = run(f"{first}raise ValueError('no room\\nand advice')")
+    assert rows == [{"what": "a", "figure": 1.5}]
+    assert failed == "ended with 1: ValueError: no room"
+    assert run("import os; os.kill(os.getpid(), 9)")[1].startswith("ended with -9")
+    assert run("import time; time.sleep(600)", 0.2)[1] == "no end within 0 s"
+    assert run(first) == (rows, "")
     assert gpu.attempt("b", "s", lambda: 1 / 0)["error"] == "ZeroDivisionError: division by zero"
 
 
