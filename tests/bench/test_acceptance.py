@@ -43,6 +43,8 @@ def options(models: Path, out: Path, **more: Any) -> acceptance.Options:
 def test_all_of_it(models: Path, tmp_path: Path, difftool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process: what tiny models draw and say passes, but for words, of which nobody understands any."""
     monkeypatch.setattr(acceptance, "difftool", lambda *words: difftool(*words, "--json").json["data"])
+    monkeypatch.setattr(acceptance, "SEEDS", (0,))
+    monkeypatch.setattr(acceptance, "STEPS", 5)
     ran: list[str] = []
 
     def run(name: str, o: acceptance.Options) -> list[acceptance.Row]:

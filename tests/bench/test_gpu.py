@@ -27,11 +27,12 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> gpu.Options:
     return gpu.Options("cpu", tiny=True, work=tmp_path_factory.mktemp("work"), dtype="fp32")
 
 
-HEAVY = {"compile": "compiles", "vram whisper": "makes the smallest real one"}
+SLOW = {"stages", "voices", "vram whisper", "compile"}
+PARTS = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in gpu.PARTS]
 
 
 @pytest.mark.skipif(not recent(), reason="is for the libraries of today")
-@pytest.mark.parametrize("name", [name for name in gpu.PARTS if name not in HEAVY])
+@pytest.mark.parametrize("name", PARTS)
 def test_a_part(options: gpu.Options, name: str) -> None:
     rows = list(gpu.PARTS[name].work(options))
     assert rows
