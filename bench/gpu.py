@@ -262,14 +262,14 @@ def voices(o: Options) -> Iterator[Row]:
         if done:
             spent = sum(value for stage, value in done[0].seconds.items() if stage != "load")
             yield row(f"{preset}, {o.dtype}", spent / (len(done[0].sounds[0]) / 24_000), "s per s of speech")
-        yield {**held, "beside": reckoned("voice clone", preset), "peer": "counted"}
+        yield {**held, "beside": reckoned("voice clone", preset), "peer": "lab check"}
 
 
 def painting(o: Options) -> Iterator[Row]:
     """Memory of all parts of an architecture, used one after the other as they are counted."""
     for name, kind in ARCHITECTURES.items():
         if not o.tiny or name == "shapes":
-            about = {"beside": reckoned("txt2img", name), "peer": "counted", "table": f"txt2img.{name}"}
+            about = {"beside": reckoned("txt2img", name), "peer": "lab check", "table": f"txt2img.{name}"}
             yield attempt(name, "bytes", partial(worked, o, kind), **about)
 
 
@@ -302,7 +302,7 @@ def speaking(o: Options) -> Iterator[Row]:
     settings |= {"max_mel_tokens": MOST}
     if o.tiny:
         settings |= {"samples": 2, "max_mel_tokens": 24}
-    about = {"beside": reckoned("voice clone", "fast"), "peer": "counted", "table": "voice.tortoise"}
+    about = {"beside": reckoned("voice clone", "fast"), "peer": "lab check", "table": "voice.tortoise"}
     yield attempt("tortoise", "bytes", lambda: taken(lambda: spoken(o, "fast", o.dtype, **settings), o.device), **about)
 
 
@@ -324,7 +324,7 @@ def transcribing(o: Options) -> Iterator[Row]:
         return taken(lambda: model.decode(mel, options), o.device)
 
     for size in ["tiny"] if o.tiny else family("whisper"):
-        about = {"beside": reckoned("voice prep", f"whisper-{size}"), "peer": "counted", "table": f"whisper.{size}"}
+        about = {"beside": reckoned("voice prep", f"whisper-{size}"), "peer": "lab check", "table": f"whisper.{size}"}
         yield attempt(size, "bytes", partial(hear, size), **about)
 
 
@@ -336,7 +336,7 @@ def training(o: Options) -> Iterator[Row]:
         found: list[float] = []
         held = attempt(name, "bytes", lambda n=name, f=found: taken(lambda: f.append(rate(o, n)), o.device))
         yield from (row(f"{name}, {trained_in(o)}", one, "pictures/s") for one in found)
-        yield {**held, "beside": reckoned("train", name), "peer": "counted", "table": f"train.{name}"}
+        yield {**held, "beside": reckoned("train", name), "peer": "lab check", "table": f"train.{name}"}
 
 
 def compiling(o: Options) -> Iterator[Row]:
@@ -474,7 +474,7 @@ def rungs(o: Options) -> Iterator[Row]:
         if len(spent) > 1:
             usual = usual or spent[1]
             yield row(f"{name}, {steps} steps", spent[1], "s", beside=usual, peer="all of it")
-        yield {**held, "beside": ways[level].vram, "peer": "counted"}
+        yield {**held, "beside": ways[level].vram, "peer": "lab check"}
 
 
 class Part(NamedTuple):

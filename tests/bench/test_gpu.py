@@ -41,7 +41,7 @@ def test_a_part(options: gpu.Options, name: str) -> None:
         assert math.isfinite(one["figure"]) and one["figure"] > 0
         if one["unit"] == "of L2":
             assert one["figure"] < 1e-4  # the same latents as diffusers'
-        if one["peer"] in ("diffusers", "counted"):
+        if one["peer"] in ("diffusers", "lab check"):
             assert one["beside"] > 0
 
 
