@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training help
+.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training bench-gpu acceptance help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -64,6 +64,12 @@ bench-training: ## training beside diffusers' script and denoising-diffusion-pyt
 	.venv-peers/bin/python -W ignore bench/training.py speed
 	.venv-peers/bin/python -W ignore bench/training.py start
 	.venv-peers/bin/python -W ignore bench/training.py quality
+
+bench-gpu: $(VENV)/.installed-test ## on a GPU: speed and memory of everything, random weights, under eight minutes
+	$(BIN)/python -W ignore bench/gpu.py
+
+acceptance: $(VENV)/.installed-test ## with real weights (pulls 9 GB): pictures and speech, compared and heard
+	$(BIN)/python -W ignore bench/acceptance.py
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test

@@ -134,7 +134,7 @@ def _training() -> Iterator[Preset]:
                 Way(("--checkpointing",), taken(1 / KEPT, width) + CONTEXT, ram, "one at a time"),
             )
 
-        half = ways(2)
+        half = _measured(ways(2), need)
         cpu = (Way((), 0, BARE + taken(size, 4)), Way((), 0, BARE + taken(fewer, 4), half[1].note))
         yield Preset("train", name, half, ways(4), cpu, 40 * parameters + data, parameters)
 
@@ -152,7 +152,7 @@ def _painting() -> Iterator[Preset]:
         part = max(weights[one] + (tile if one == "vae" else at_work[one]) for one in weights)
         ram = BARE + whole  # where it is opened, before it goes to the GPU
         ways = (
-            Way((), max(whole + max(at_work.values()) + CONTEXT, need.get("measured", 0)), ram),
+            Way((), whole + max(at_work.values()) + CONTEXT, ram),
             Way((), whole + max(at_work["network"], tile) + CONTEXT, ram, "decoded in tiles, by itself"),
             Way(("--low-vram",), part + CONTEXT, ram, "a part at a time"),
             Way(("--low-vram",), LAYER + max(at_work["network"], tile) + CONTEXT, ram, "a layer at a time, slow"),
@@ -163,6 +163,7 @@ def _painting() -> Iterator[Preset]:
             Way(("--low-vram",), 0, BARE + 2 * (whole + small), "decoded in tiles"),
             Way(("--low-vram", "--dtype bf16"), 0, BARE + whole + small, "in halves"),
         )
+        ways = _measured(ways, need)
         yield Preset("txt2img", name, ways, ways, cpu, need["stored"] * sum(sizes.values()), sum(sizes.values()))
 
 
@@ -180,16 +181,23 @@ def _speaking() -> Iterator[Preset]:
 
     cpu = (Way((), 0, BARE + max(sizes[net] * 4 + live[net] for net in sizes)),)
     for name in family("voice"):
-        yield Preset("voice clone", name, ways(2), ways(4), cpu, 8 * sum(sizes.values()), sum(sizes.values()))
+        half = _measured(ways(2), need)
+        yield Preset("voice clone", name, half, ways(4), cpu, 8 * sum(sizes.values()), sum(sizes.values()))
 
 
 def _transcribing() -> Iterator[Preset]:
     for name, need in needs("whisper").items():
         count, live = need["parameters"], need["live"]
         opened = BARE + int(count * UNPACKED)
-        ways = (Way((), 4 * count + int(live * ATTENDED) + CONTEXT, opened),)
+        ways = _measured((Way((), 4 * count + int(live * ATTENDED) + CONTEXT, opened),), need)
         cpu = (Way((), 0, opened + live),)
         yield Preset("voice prep", f"whisper-{name}", ways, ways, cpu, 2 * count, count)
+
+
+def _measured(ways: tuple[Way, ...], need: dict[str, Any]) -> tuple[Way, ...]:
+    """The ways to run a preset, the usual one with what it took on a GPU, where a table says that."""
+    usual, *others = ways
+    return (usual._replace(vram=need.get("measured", usual.vram)), *others)
 
 
 def judge(machine: Machine, preset: Preset) -> Verdict:
