@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from .. import names, sampling
@@ -48,7 +49,7 @@ class Studio:
         model: str | Path = BUNDLED[0],
         *,
         prediction: str | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str = "auto",
         threads: int | None = None,
         models_dir: Path | None = None,
@@ -164,6 +165,9 @@ def plan(
     if clip_skip > 1 and pipeline.family == "flux":
         what = "FLUX reads none of CLIP's layers but the last"
         raise DifftoolError(Exit.USAGE, what, "leave out --clip-skip")
+    if mask is not None and not white(mask, (width, height)).any():
+        what = f"nothing in the mask is white: {mask}"
+        raise DifftoolError(Exit.USAGE, what, "paint white (255, not 1) what is to be drawn anew")
     path, name = pipeline.path(width, height), start["sampler"] if sampler is None else sampler
     if schedule is None:
         schedule = names.sampler(name).schedule or _spacing(pipeline, path, start["schedule"])
@@ -256,6 +260,11 @@ def rgb(path: Path) -> Image.Image:
     with opened(path, "name a picture") as file:
         image = upright(file).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def white(mask: Path, frame: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(H, W): where a mask is white, brought to (width, height). Raises DifftoolError 4 where it cannot be read."""
+    return np.asarray(rgb(mask).convert("L").resize(frame)) > 127
 
 
 def again(settings: dict[str, Any]) -> Plan:
