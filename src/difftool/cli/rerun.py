@@ -151,13 +151,15 @@ def _sound(
 
 @contextmanager
 def _again(file: Path) -> Iterator[None]:
-    """Within it settings that do not fit are the fault of the file that carries them."""
+    """Within it settings that do not fit are the fault of the file that carries them, whatever they make fail."""
     try:
         yield
     except DifftoolError as error:
         if error.code != Exit.USAGE:
             raise
         raise DifftoolError(Exit.FILE, f"{file} cannot be made again: {error.message}", error.hint) from error
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        raise _damaged(file) from error
 
 
 def _compared(
