@@ -94,7 +94,8 @@ def _words(
     from ..pictures import read_png
     from .prompted import Work, carry_out, dry
 
-    if "prompts" in manifest.get("settings", ()):
+    asked = manifest.get("settings")
+    if isinstance(asked, dict) and "prompts" in asked:
         raise DifftoolError(Exit.FILE, f"{file} shows pictures of several prompts", "name one of them")
     settings, digest, item = _read(file, manifest, PAINTED)
     wanted = range(settings["count"]) if item is None else [item]

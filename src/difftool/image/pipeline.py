@@ -390,7 +390,7 @@ def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The keys of a config and their values, and those of the configs in it."""
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from ((key if key.endswith("_implementation") else inner, one) for inner, one in _entries(value))
+            yield from ((key if "_implementation" in key else inner, one) for inner, one in _entries(value))
         if not isinstance(value, dict) or key in DOORS:
             yield key, value
 

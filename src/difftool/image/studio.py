@@ -269,16 +269,12 @@ def white(mask: Path, frame: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.boo
 
 def again(settings: dict[str, Any]) -> Plan:
     """The plan that has these settings. Raises DifftoolError 2 where they are none."""
-    try:
-        size, loras = (
-            tuple(map(int, settings["size"])),
-            [(Path(path), float(weight)) for path, weight in settings["loras"]],
-        )
-        width, height = size
-    except (TypeError, ValueError) as error:
-        raise DifftoolError(
-            Exit.USAGE, f"its size or its LoRAs are none: {error}", "take another copy of it"
-        ) from error
+    kinds = [[type(part) for part in row] if isinstance(row, list) else [] for row in settings["loras"]]
+    fits = [type(side) for side in settings["size"]] == [int, int]
+    if not fits or not all(kind in ([str, float], [str, int]) for kind in kinds):
+        raise DifftoolError(Exit.USAGE, "its size or its LoRAs are none", "take another copy of it")
+    width, height = settings["size"]
+    loras = [(Path(path), float(weight)) for path, weight in settings["loras"]]
     opening = {key: settings[key] for key in ("model", "prediction", "device", "dtype", "threads", "low_vram")}
     folder = settings["models_dir"]
     studio = Studio(**opening, models_dir=None if folder is None else Path(folder))
