@@ -92,13 +92,19 @@ def there(jobs: Sequence[Job], to: Places) -> set[Path]:
     """The pictures that are there, but for damaged ones, which are to be drawn again; warns of those that show another
     prompt than would be drawn there. Raises DifftoolError 4 where a file is there and none of difftool."""
     prompts = (job.settings["prompt"] for job in jobs for _ in job.items)
-    wanted = {path: prompt for path, prompt in zip(to.singles, prompts, strict=True) if path.exists()}
-    settings = {path: _settings(path) for path in wanted}
-    found = {path for path in wanted if settings[path] is not None}
-    others = [path for path in wanted if path in found and settings[path].get("prompt", wanted[path]) != wanted[path]]
+    found, others, damaged = set[Path](), list[Path](), list[Path]()
+    for path, prompt in zip(to.singles, prompts, strict=True):
+        if not path.exists():
+            continue
+        if (settings := _settings(path)) is None:
+            damaged.append(path)
+            continue
+        found.add(path)
+        if settings.get("prompt", prompt) != prompt:
+            others.append(path)
     if others:
         log.warning(f"{len(others)} of the pictures that are there show another prompt, the first of them {others[0]}")
-    if damaged := [path for path in wanted if path not in found]:
+    if damaged:
         log.warning(f"{_counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
     if to.grid is not None and to.grid.exists() and _settings(to.grid) == {}:
         raise DifftoolError(Exit.FILE, f"{to.grid} exists already", "choose another name, or add --overwrite")
