@@ -24,14 +24,17 @@ ROCM_BF16 = r"gfx(908|90a|9[45]|1[12])"
 """AMD's architectures that compute in bf16: CDNA, and RDNA from its third on. Those before emulate it."""
 
 
-def spelled(device: str) -> str:
-    """`device` itself, if it is auto, cpu, cuda or cuda:N. Raises DifftoolError 2 otherwise."""
+def spelled(device: object) -> str:
+    """`device` as text, if it is auto, cpu, cuda or cuda:N. Raises DifftoolError 2 otherwise."""
+    device = str(device)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
         raise DifftoolError(Exit.USAGE, f"unknown device {device!r}", "known: auto, cpu, cuda, cuda:0, cuda:1, ...")
     return device
 
 
-def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None) -> tuple[torch.device, torch.dtype]:
+def choose(
+    device: str | torch.device = "auto", dtype: str = "auto", threads: int | None = None
+) -> tuple[torch.device, torch.dtype]:
     """Sets the number of CPU threads, lets the process `keep_memory`, and resolves ``auto|cpu|cuda[:i]`` and
     ``auto|fp32|bf16|fp16``.
 
@@ -39,7 +42,7 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None
     for ROCm calls its GPUs cuda too; they are taken, with a warning. Raises DifftoolError 3 for a GPU that is not
     there, 2 for a name that is none or threads outside 1 to MOST_THREADS.
     """
-    spelled(device)
+    device = spelled(device)
     pick("dtype", dtype, {"auto": "", **DTYPES})
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         what = f"threads must be at least 1 and at most {MOST_THREADS:,}, not {threads}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from .core.solve import SAMPLERS
 from .errors import DifftoolError, Exit
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+MOST_PROFILE, MOST_TEXT = 2**20, PngImagePlugin.MAX_TEXT_MEMORY
+"""Bytes of a colour profile, and of a text, that a PNG may unpack to. Pillow grants texts as little as profiles, and
+workflows are larger than that."""
+PngImagePlugin.MAX_TEXT_CHUNK = MOST_TEXT
 GAP = 2
 GRID_PIXELS = 512
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM", "HEIF")
@@ -78,14 +83,39 @@ def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = N
 
 
 def read_png(path: Path) -> tuple[Pixels, str | None, dict[str, Any] | None]:
-    """(pixels (H, W, C), the `parameters` text, the manifest) of a PNG. Raises DifftoolError 4 for a file that is no
-    picture or whose manifest is damaged."""
+    """(pixels (H, W, C), the `parameters` text, the manifest) of a PNG, or of a picture of other tools that has such a
+    text in its EXIF. Raises DifftoolError 4 for a file that is no picture or whose manifest is damaged."""
     with opened(path) as image:
         image.load()
         pixels = np.asarray(image)
         texts = dict(getattr(image, "text", {}))
+        parameters = texts.get("parameters") or _comment(image)
     manifest = _manifest(path, texts)
-    return pixels[..., None] if pixels.ndim == 2 else pixels, texts.get("parameters"), manifest
+    return pixels[..., None] if pixels.ndim == 2 else pixels, parameters, manifest
+
+
+def texts_in(path: Path) -> list[str]:
+    """What the texts in a PNG are called. Raises DifftoolError 4 for a file that is no picture."""
+    with opened(path) as image:
+        return [*getattr(image, "text", {})]
+
+
+def _comment(image: Image.Image) -> str | None:
+    """The comment of a picture, where it tells of steps as the `parameters` form does: that of a JPEG or WebP stands in
+    its EXIF, behind 8 bytes that name its coding."""
+    exif = image.getexif()
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment) or image.info.get("comment") or b""
+    if isinstance(comment, str):
+        readings = [comment]
+    elif (
+        comment[:8] == b"UNICODE\0"
+    ):  # in the order of bytes of the EXIF, or, by most tools, big-endian whatever that is
+        orders = ("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")
+        readings = [comment[8:].decode(order, "replace") for order in orders]
+    else:
+        readings = [comment.removeprefix(b"ASCII\0\0\0").decode("utf-8", "replace")]
+    found = (text.strip("\0\ufeff \r\n\t") for text in readings)
+    return next((text for text in found if re.search(r"\bsteps\b", text, re.IGNORECASE)), None)
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -94,19 +124,40 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         return _manifest(path, getattr(image, "text", {}))
 
 
+def is_cut_off(path: Path) -> bool:
+    """Whether a file that cannot be read as a picture is what a write that broke off left of a PNG, or of nothing."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return b"\x89PNG\r\n\x1a\n".startswith(head)
+
+
 @contextmanager
 def opened(path: Path, hint: str = "name a picture that difftool made") -> Iterator[Image.Image]:
     """A picture, open. Raises DifftoolError 4 where it is none, or damaged."""
     try:
         with open_image(path) as image:
+            profile = image.info.get("icc_profile") or b""
+            if image.format == "PNG" and len(profile) > MOST_PROFILE:
+                raise ValueError(f"its ICC profile has more than {MOST_PROFILE:,} bytes")
             yield image
     except FileNotFoundError as error:
         raise DifftoolError(Exit.FILE, f"{path} does not exist", hint) from error
     except (DifftoolError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise whatever a broken file provokes
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no intact picture"
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {reason}", hint) from error
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {_reason(error)}", hint) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a picture could not be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MOST_PIXELS:,} pixels"
+    if "MAX_TEXT_" in str(error):
+        return f"a text in it has more than {MOST_TEXT:,} bytes"
+    ours = isinstance(error, ValueError) and str(error).startswith("its ")  # of the profile, or of the values
+    return str(error) if ours else "no intact picture"
 
 
 @lru_cache(maxsize=1)

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
             code = _root(table).main(args, prog_name="difftool", standalone_mode=False, obj=console)
             well = True
         if code == Exit.INTERRUPTED:  # while the command line was still being read
-            return console.error(_stopped(stop.code or Exit.INTERRUPTED))
+            return console.error(_stopped(stop.code or Exit.INTERRUPTED, console))
         return code if isinstance(code, int) else Exit.DONE
     except typer.TyperException as error:
         return console.error(_usage(error))
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
         discard(sys.stdout)  # Typer's 1: whoever read the help has gone
         return Exit.DONE
     except Exception as error:
-        told = _unexpected(error)
+        told = _unexpected(error, console)
         told.__cause__ = error
         return console.error(told)
     finally:
@@ -176,7 +176,8 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
         try:
             result = function(console, **settle(ctx, options))
         except KeyboardInterrupt as error:
-            raise _stopped(Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED) from error
+            code = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
+            raise _stopped(code, console) from error
         console.result(result)
         return Exit.DONE
 
@@ -234,8 +235,8 @@ def _asked(flag: str, args: Sequence[str]) -> bool:
     return os.environ.get(f"DIFFTOOL_{flag.upper()}", "").lower() in ("1", "true", "t", "yes", "y", "on")
 
 
-def _stopped(code: Exit) -> DifftoolError:
-    return DifftoolError(code, code.name.lower(), "run the same command again")
+def _stopped(code: Exit, console: Console) -> DifftoolError:
+    return DifftoolError(code, code.name.lower(), console.resume)
 
 
 def _markup() -> Any:
@@ -253,13 +254,13 @@ def _usage(error: typer.TyperException) -> DifftoolError:
     return DifftoolError(Exit.USAGE, " ".join(error.format_message().split()), f"see {path} --help")
 
 
-def _unexpected(error: Exception) -> DifftoolError:
+def _unexpected(error: Exception, console: Console) -> DifftoolError:
     """What the system or a library raised, as far as a user can do something about it."""
     if is_out_of_memory(error):
         return DifftoolError(Exit.MEMORY, "out of memory", "try a smaller --batch-size")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DifftoolError(
-            Exit.FAILED, f"the disk is full: {error.filename or error}", "make room and run the same command again"
+            Exit.FAILED, f"the disk is full: {error.filename or error}", f"make room and {console.resume}"
         )
     if isinstance(error, OSError) and error.filename is not None:
         return DifftoolError(Exit.FILE, f"{error.filename}: {error.strerror}", "check the path and its rights")

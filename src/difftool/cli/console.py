@@ -51,6 +51,8 @@ class Console:
         self.run_id = run_id()
         self.began = time.monotonic()
         self.warnings: list[str] = []
+        self.resume = "run the same command again"
+        """What goes on with the work after Ctrl-C or a full disk."""
         self.terminal = sys.stderr.isatty()
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
@@ -63,6 +65,7 @@ class Console:
         log.handlers = [_Handler(self)]
         log.propagate = False
         log.setLevel(logging.DEBUG if verbose or debug else logging.WARNING if quiet else logging.INFO)
+        os.environ["HF_HUB_OFFLINE"] = "1"  # only models pull goes to the network, and not by the hub's libraries
         if not debug:
             warnings.simplefilter("ignore")
             logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
@@ -222,13 +225,12 @@ def _line(text: str) -> str:
 
 _SILENCE = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "KINETO_LOG_LEVEL": "5",
 }
-"""What keeps other libraries from writing between our lines, and from the network."""
+"""What keeps other libraries from writing between our lines."""
 
 
 class _Handler(logging.Handler):

@@ -90,6 +90,7 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
     with writable(to.singles[0].parent):
         drawn = draw(plan, only=only, track=console.track, name=console.run_id, frames=frames)
         sampled = time.monotonic()
+        console.resume = "run it again with --overwrite"  # some of the files may be there by then
         outputs = []
         plane = points(drawn.pixels)
         if plane:

@@ -70,7 +70,10 @@ def rerun(
     if dry_run:
         return dry(planned, to, wanted)
     drawn, told = carry_out(console, planned, to, only=wanted)
-    identical = bool(np.array_equal(before, grid(drawn.pixels, columns(drawn)) if item is None else drawn.pixels[0]))
+    # grids of earlier versions have a column for each class
+    wide = {columns(drawn), len(planned.model.classes) or None}
+    sheets = [grid(drawn.pixels, n) for n in wide] if item is None else [drawn.pixels[0]]
+    identical = any(np.array_equal(before, sheet) for sheet in sheets)
     return _compared(file, told, manifest["versions"], versions(*planned.model.packages), "pixel", identical)
 
 
@@ -91,7 +94,8 @@ def _words(
     from ..pictures import read_png
     from .prompted import Work, carry_out, dry
 
-    if "prompts" in manifest.get("settings", ()):
+    asked = manifest.get("settings")
+    if isinstance(asked, dict) and "prompts" in asked:
         raise DifftoolError(Exit.FILE, f"{file} shows pictures of several prompts", "name one of them")
     settings, digest, item = _read(file, manifest, PAINTED)
     wanted = range(settings["count"]) if item is None else [item]
@@ -148,13 +152,15 @@ def _sound(
 
 @contextmanager
 def _again(file: Path) -> Iterator[None]:
-    """Within it settings that do not fit are the fault of the file that carries them."""
+    """Within it settings that do not fit are the fault of the file that carries them, whatever they make fail."""
     try:
         yield
     except DifftoolError as error:
         if error.code != Exit.USAGE:
             raise
         raise DifftoolError(Exit.FILE, f"{file} cannot be made again: {error.message}", error.hint) from error
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        raise _damaged(file) from error
 
 
 def _compared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,6 +90,7 @@ def carry_out(
     with writable(*{path.parent: None for path in to.all}):
         done = perform(plan, track=console.track, low_vram=low_vram, cache=cache, attempts=attempts, stages=stages)
         ranks = [only] if only is not None else [*range(plan.script.candidates)]
+        console.resume = "run it again with --overwrite"  # some of the files may be there by then
         for k, path in zip(ranks, to.sounds, strict=True):
             save(path, [to_bytes(done.sounds[k])], done.manifest | {"item": {"index": k}})
         if to.stages and stages:
@@ -127,6 +129,7 @@ def read_out(
         raise DifftoolError(Exit.USAGE, what, "name it with -o FILE")
     if to.default:
         console.say(f"to go on after a stop, run this again with -o {to.sounds[0]}")
+        console.resume = f"run it again with -o {shlex.quote(str(to.sounds[0]))}"
     if to.stages:
         what = f"the text has {len(plan.parts)} parts, and stages are written for one"
         raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -213,6 +214,9 @@ def txt2img(
     items = [item for job in jobs for item in job.items]
     to = places("txt2img", console.run_id, items, output, output_dir, overwrite=overwrite or skip_existing)
     made = there(jobs, to) if skip_existing and not overwrite else set()
+    if not skip_existing or overwrite:
+        here = "" if output or output_dir else f"--output-dir {shlex.quote(str(to.singles[0].parent))} "
+        console.resume = f"run it again with {here}--skip-existing" + (", without --overwrite" if overwrite else "")
     if not failed and len(made) == len(items):
         return Result({"outputs": [], "skipped": len(made)}, [f"all {len(made)} pictures are there"], [])
     from ..image.studio import Studio

@@ -56,7 +56,7 @@ def plan(
     count: int = 16,
     seed: int = 0,
     batch_size: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     dtype: str = "auto",
     threads: int | None = None,
 ) -> Plan:
