@@ -179,8 +179,11 @@ def strip(columns: Sequence[Pixels]) -> Pixels:
     return grid(rows.reshape(-1, *rows.shape[2:]), len(columns))
 
 
-def write_gif(path: Path, frames: Sequence[Pixels], first: int = 500, each: int = 80, last: int = 2000) -> None:
-    """Writes pictures (H, W, C) as an animation that repeats; milliseconds of the first, of each and of the last."""
+def write_gif(
+    path: Path, frames: Sequence[Pixels], note: str, first: int = 500, each: int = 80, last: int = 2000
+) -> None:
+    """Writes pictures (H, W, C) as an animation that repeats, with a comment; milliseconds of the first, of each and of
+    the last."""
     images = [
         Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame, MODES[frame.shape[2]]) for frame in frames
     ]
@@ -188,7 +191,8 @@ def write_gif(path: Path, frames: Sequence[Pixels], first: int = 500, each: int 
     times = [each] * len(images)
     times[0], times[-1] = first, last
     with replacing(path) as temporary:
-        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=times, loop=0)
+        kept = {"append_images": images[1:], "duration": times, "loop": 0, "comment": note}
+        images[0].save(temporary, format="GIF", save_all=True, **kept)
 
 
 def plot_compared(

@@ -262,11 +262,43 @@ class TestConfiguration:
         told = difftool("sample", "--dry-run", "--json", "--seed", 0).json["data"]["settings"]
         assert (told["guidance"], told["seed"], told["eta"]) == (0, 0, 0.0)
         monkeypatch.setenv("DIFFTOOL_GUIDANCE", "0")
-        (tmp_path / "difftool.toml").write_text("[sample]\nguidance = 3\noverwrite = true\n")
+        (tmp_path / "difftool.toml").write_text("[sample]\nguidance = 3\n")
         assert difftool("sample", "--dry-run", "--json").json["data"]["settings"]["guidance"] == 0
+
+    def test_overwrite_is_for_the_user_to_say(self, difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+        """A file that lies in the folder may come from anybody."""
         (tmp_path / "a.png").write_text("")
-        assert difftool("sample", "--dry-run", "--count", 1, "-o", "a.png").code == 0
-        assert difftool("sample", "--dry-run", "--count", 1, "-o", "a.png", "--no-overwrite").code == 4
+        (tmp_path / "mine.toml").write_text("[sample]\noverwrite = true\ncount = 1\n")
+        assert difftool("sample", "--dry-run", "-o", "a.png", "--config", "mine.toml").code == 0
+        refused(4, "sample", "--dry-run", "-o", "a.png", "--config", "mine.toml", "--no-overwrite")
+        (tmp_path / "mine.toml").rename(tmp_path / "difftool.toml")
+        ended = refused(4, "sample", "--dry-run", "-o", "a.png")
+        assert "overwrite does not count there" in ended.err
+
+    def test_files_that_counted_are_named_once(self, difftool: Callable, tmp_path: Path) -> None:
+        (tmp_path / "difftool.toml").write_text("[sample]\nsteps = 2\n")
+        (tmp_path / "mine.toml").write_text("[sample]\ncount = 2\n")
+        said = difftool("sample", "--dry-run", "--config", "mine.toml").err
+        assert said.count("settings from difftool.toml and mine.toml") == 1
+        assert difftool("sample", "--dry-run", "-q").err == ""
+        assert "settings from" not in difftool("train", "--dry-run").err
+
+    @pytest.mark.parametrize("where", ["file", "environment"])
+    def test_a_folder_for_every_run(
+        self, difftool: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        """What README writes into a file of settings can be run twice: the second run has a folder of its own."""
+        if where == "file":
+            (tmp_path / "difftool.toml").write_text('[sample]\noutput-dir = "pictures"\n')
+        else:
+            monkeypatch.setenv("DIFFTOOL_OUTPUT_DIR", "pictures")
+        given = ("sample", "--count", 1, "--steps", 1)
+        assert difftool(*given, "-q").out == "pictures/00000-0.png\n"
+        before = (tmp_path / "pictures" / "00000-0.png").read_bytes()
+        (again,) = difftool(*given, "--json").json["data"]["outputs"]
+        assert Path(again["path"]).parent.parent == Path("pictures")
+        assert (tmp_path / "pictures" / "00000-0.png").read_bytes() == before
+        refused(4, *given, "--output-dir", "pictures", says="exists already")
 
     def length(self, difftool: Callable, *args: object) -> dict[str, float]:
         ended = difftool("train", "--dry-run", "--json", *args)

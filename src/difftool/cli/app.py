@@ -19,7 +19,7 @@ from ..errors import MEANING, DifftoolError, Exit, is_out_of_memory, nearest
 from ..files import expanded
 from ..signals import Terminated, sigterm_raises
 from . import COMMANDS
-from .config import apply, settle
+from .config import apply, said, settle
 from .console import Console, Result, discard
 
 Table = Mapping[str, tuple[str, str]]
@@ -173,6 +173,9 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
         console.configure(name, **{key: options.pop(key) for key in SHARED})
         options.pop("config")
         options = {key: expanded(value) if isinstance(value, Path) else value for key, value in options.items()}
+        if console.read:
+            console.note(f"settings from {' and '.join(map(str, console.read))}")
+        console.standing_folder = "output_dir" in options and said(ctx, "output_dir") in (1, 2)
         try:
             result = function(console, **settle(ctx, options))
         except KeyboardInterrupt as error:

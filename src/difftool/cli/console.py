@@ -51,6 +51,10 @@ class Console:
         self.run_id = run_id()
         self.began = time.monotonic()
         self.warnings: list[str] = []
+        self.read: list[Path] = []
+        """Files of settings that counted."""
+        self.standing_folder = False
+        """Whether --output-dir was not said for this run, but stands in a file or in the environment for every one."""
         self.terminal = sys.stderr.isatty()
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
@@ -82,6 +86,11 @@ class Console:
             self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
         else:
             _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
+
+    def note(self, line: str) -> None:
+        """A line to stderr that a person may want to know, and --quiet does not."""
+        if not self.quiet:
+            self.say(line)
 
     def warn(self, message: str) -> None:
         """A warning: on stderr, and in the JSON result; the same one once."""

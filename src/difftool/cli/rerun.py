@@ -55,7 +55,7 @@ def rerun(
     settings, digest, item = _read(file, manifest)
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
-    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite)
+    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder)
     from ..image.pixels import columns
     from ..image.plan import plan
 
@@ -96,7 +96,7 @@ def _words(
     settings, digest, item = _read(file, manifest, PAINTED)
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
-    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite)
+    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder)
     from ..image.studio import again
     from ..image.txt2img import PACKAGES, described
 
@@ -132,6 +132,7 @@ def _sound(
         raise DifftoolError(Exit.FILE, what, "see difftool meta FILE")
     settings, attempts, index = _read_note(file, note)
     to = speech.places("rerun", console.run_id, 1, settings["seed"], output, output_dir, suffix=file.suffix)
+    to = speech.anew(console, to, output, overwrite=overwrite)
     with _again(file):
         planned = plan(**settings)
     now = described(planned, console.run_id)

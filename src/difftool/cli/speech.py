@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DifftoolError, Exit
-from ..files import default_dir, lock, replacing, unused, writable
+from ..files import MARK, default_dir, lock, replacing, unused, writable
 from .console import Console, Result
 
 if TYPE_CHECKING:
@@ -57,6 +59,14 @@ def places(
     return Places([output, *(output.with_name(f"{output.stem}-{name}{output.suffix}") for name in singles[1:])], stages)
 
 
+def anew(console: Console, to: Places, output: Path | None, *, overwrite: bool) -> Places:
+    """In a folder that is that of every run, names that are taken lead to a folder of this run in it."""
+    taken = any(os.path.lexists(path) for path in to.sounds)
+    if not (console.standing_folder and taken) or output is not None or overwrite:
+        return to
+    return to._replace(sounds=[path.parent / console.run_id / path.name for path in to.sounds])
+
+
 def carry_out(
     console: Console,
     plan: Plan,
@@ -92,8 +102,10 @@ def carry_out(
         for k, path in zip(ranks, to.sounds, strict=True):
             save(path, [to_bytes(done.sounds[k])], done.manifest | {"item": {"index": k}})
         if to.stages and stages:
-            with replacing(to.stages) as written, written.open("wb") as file:
+            with replacing(to.stages) as written, written.open("w+b") as file:
                 np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})
+                with zipfile.ZipFile(file, "a") as archive:
+                    archive.comment = b"%sstages/1\"" % MARK
     items = [
         {
             "index": k,

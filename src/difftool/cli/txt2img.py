@@ -211,8 +211,9 @@ def txt2img(
             return nothing(failed)
     named = [lora_of(one) for one in lora or ()]
     items = [item for job in jobs for item in job.items]
-    to = places("txt2img", console.run_id, items, output, output_dir, overwrite=overwrite or skip_existing)
-    made = there(jobs, to) if skip_existing and not overwrite else set()
+    keep = skip_existing and not overwrite
+    to = places("txt2img", console.run_id, items, output, output_dir, overwrite=overwrite, keep=keep, standing=console.standing_folder)
+    made = there(jobs, to) if keep else set()
     if not failed and len(made) == len(items):
         return Result({"outputs": [], "skipped": len(made)}, [f"all {len(made)} pictures are there"], [])
     from ..image.studio import Studio

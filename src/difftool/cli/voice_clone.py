@@ -36,7 +36,7 @@ from .options import (
     known_sampler,
     one_of,
 )
-from .speech import carry_out, dry, places, read_out
+from .speech import anew, carry_out, dry, places, read_out
 
 MOST_SAMPLES = 4096
 SENTENCE = "This is a test recording to make AI clone my voice."
@@ -214,6 +214,8 @@ def clone(
         voices_dir=voices_dir,
         models_dir=models_dir,
     )
+    if len(planned.parts) == 1:
+        to = anew(console, to, output, overwrite=overwrite)
     if dry_run:
         return dry(planned, to)
     if len(planned.parts) > 1:

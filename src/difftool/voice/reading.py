@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DifftoolError, Exit
-from ..files import read_json, write_json
+from ..files import read_json, unused, write_json
 from .cloning import SYNTHETIC, Track, described, networks, seeds, speaker, told_of, typical
 from .join import gain, join, to_bytes
 from .level import loudness
@@ -162,7 +162,7 @@ def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
 def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the reading in this folder has made these results, of this text, and those that are there have not been
     changed since."""
-    book = read_json(folder / LIST) if (folder / LIST).exists() else {}
+    book = _book(folder)
     try:
         joined = book.get("joined")
         if not joined or [part["text"] for part in book["parts"]] != [part.text for part in plan.parts]:
@@ -185,6 +185,12 @@ def finished(folder: Path, outputs: Sequence[Path]) -> bool:
     return all(path.exists() and digest_of(path) == joined["files"].get(path.name) for path in outputs)
 
 
+def _book(folder: Path) -> dict[str, Any]:
+    """The manifest of a reading; nothing where there is none. Raises DifftoolError 4 for a file that is none."""
+    unused([folder / LIST], overwrite=True)
+    return read_json(folder / LIST) if (folder / LIST).exists() else {}
+
+
 def _keys(book: Mapping[str, Any]) -> list[Any]:
     """What a result is made of."""
     return [[part["key"], part["pause"]] for part in book["parts"]]
@@ -196,7 +202,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     config = {key: value for key, value in plan.settings.items() if key not in FREE}
     config |= {key: note[key] for key in ("models", "versions")}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
-    before = read_json(folder / LIST) if (folder / LIST).exists() else {}
+    before = _book(folder)
     try:
         differing = [key for key, value in config.items() if before and before["config"].get(key) != value]
         if differing and not overwrite:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files import read_json, temporary, write_json
+from ...files import read_json, replace_folder, temporary, write_json
 from ..sound import RATE, Samples
 from . import activity
 from .clips import Take, envelope, sound_of, takes
@@ -96,7 +96,7 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
         about["language"] = plan.settings["language"] or heard
         (folder / "decoded.f32").unlink()
         write_json(folder / "stage.json", {"source": about | {"warnings": recording.warnings}, "takes": told})
-        folder.rename(final)
+        replace_folder(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
