@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import files
 from ..errors import DifftoolError, Exit
-from ..files import read_json, unused, write_json
+from ..files import read_json, write_json
 from .cloning import SYNTHETIC, Track, described, networks, seeds, speaker, told_of, typical
 from .join import gain, join, to_bytes
 from .level import loudness
@@ -187,8 +188,11 @@ def finished(folder: Path, outputs: Sequence[Path]) -> bool:
 
 def _book(folder: Path) -> dict[str, Any]:
     """The manifest of a reading; nothing where there is none. Raises DifftoolError 4 for a file that is none."""
-    unused([folder / LIST], overwrite=True)
-    return read_json(folder / LIST) if (folder / LIST).exists() else {}
+    if not (folder / LIST).exists():
+        return {}
+    if not files.made_here(folder / LIST):
+        raise _damaged(folder)
+    return read_json(folder / LIST)
 
 
 def _keys(book: Mapping[str, Any]) -> list[Any]:
@@ -235,7 +239,7 @@ def _texts(plan: Plan) -> set[str]:
 
 
 def _damaged(folder: Path) -> DifftoolError:
-    return DifftoolError(Exit.FILE, f"{folder / LIST} is damaged", "remove it: the parts are said again")
+    return DifftoolError(Exit.FILE, f"{folder / LIST} is damaged, or not of difftool", "move it away: the parts are said again")
 
 
 def _entries(
