@@ -115,11 +115,13 @@ def _table(path: Path, command: str) -> dict[str, Any]:
     try:
         if path.exists() and not path.is_file():
             raise DifftoolError(Exit.FILE, f"{path} is no file of settings", "name one with --config")
-        found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        found: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DifftoolError(
             Exit.FILE, f"cannot read {path}: {error.strerror}", "name a file with --config that exists"
         ) from error
+    except UnicodeDecodeError as error:
+        raise DifftoolError(Exit.USAGE, f"{path} is no UTF-8 text", "save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise DifftoolError(Exit.USAGE, f"{path} is not TOML: {error}", "mend that line") from error
     here = ""
@@ -153,6 +155,10 @@ def _checked(path: Path, key: str, value: Any, annotation: Any) -> Any:
         str: ("text", (str, int, float)),
         Path: ("text", (str,)),
     }
+    listed = next((kind for kind in kinds if typing.get_origin(kind) is list), None)
+    if listed is not None:
+        (kind,) = typing.get_args(listed)
+        return [_checked(path, key, one, kind) for one in (value if isinstance(value, list) else [value])]
     for kind in kinds & allowed.keys():
         if type(value) in allowed[kind][1] and "\0" not in str(value):
             return str(value) if kind is str else value

@@ -51,6 +51,8 @@ class Console:
         self.run_id = run_id()
         self.began = time.monotonic()
         self.warnings: list[str] = []
+        self.options: set[str] = set()
+        """Those that the command has of its own."""
         self.read: list[Path] = []
         """Files of settings that counted."""
         self.standing_folder = False
@@ -216,12 +218,14 @@ def _write(stream: TextIO, text: str) -> None:
             raise
 
 
+_UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]")
+"""Compiled beforehand, for an error may be told when memory has come to its end."""
+
+
 def _visible(text: str) -> str:
     """`text` with what a foreign file may bring along spelled out: control characters that steer the terminal, and
     halves of surrogate pairs but for those that stand for the bytes of a path."""
-    return re.sub(
-        "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]", lambda found: repr(found[0])[1:-1], text
-    )
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _line(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -114,7 +113,7 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
             moments = [np.stack([part[k] for k in shown for part in (at.state, at.estimate)]) for at in few]
             seen = grid(np.stack([sheet(at.state) for at in few]), len(few)) if plane else strip(moments)
             write_png(to.way[0], seen, {**drawn.manifest, "command": "sample --trajectory"})
-            write_gif(to.way[1], [sheet(at.state, columns(drawn)) for at in drawn.way], json.dumps(drawn.manifest))
+            write_gif(to.way[1], [sheet(at.state, columns(drawn)) for at in drawn.way], drawn.manifest)
         if to.grid is not None:
             write_png(to.grid, sheet(drawn.pixels, columns(drawn)), drawn.manifest)
     ended = time.monotonic()

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DifftoolError, Exit
 from ..files import MARK, default_dir, lock, replacing, unused, writable
+from ..provenance import beside
 from .console import Console, Result
 
 if TYPE_CHECKING:
     from ..voice.plan import Plan
 
 FORMATS = (".wav", ".flac", ".mp3", ".ogg")
+SEVERAL_RUNS = "a text that is said in several runs needs a place of its own"
 STAGES = ("load", "conditioning", "autoregressive", "clvp", "diffusion", "vocoder")
 
 
@@ -32,8 +34,7 @@ class Places(NamedTuple):
     @property
     def all(self) -> list[Path]:
         """With the notes beside the sounds."""
-        notes = [path.with_suffix(".json") for path in self.sounds]
-        return [*self.sounds, *notes, *([self.stages] if self.stages else [])]
+        return [*self.sounds, *map(beside, self.sounds), *([self.stages] if self.stages else [])]
 
 
 def places(
@@ -135,8 +136,7 @@ def read_out(
     from ..voice.sound import seconds_of
 
     if to.default and (redo is not None or max_minutes is not None):
-        what = "a text that is said in several runs needs a place of its own"
-        raise DifftoolError(Exit.USAGE, what, "name it with -o FILE")
+        raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
     if to.default:
         console.say(f"to go on after a stop, run this again with -o {to.sounds[0]}")
     if to.stages:

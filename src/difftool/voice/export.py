@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torchaudio.functional import resample
 
@@ -16,7 +15,7 @@ from ..errors import DifftoolError, Exit, pick
 from ..files import read_json, replace_folder, temporary, unused, writable, write_json, write_text
 from .join import join, to_bytes
 from .library import Voice, digests, strangers
-from .sound import FORMATS, RATE, Samples, read, write
+from .sound import FORMATS, RATE, Samples, read, store, write
 
 SCHEMA = "difftool/export/1"
 LJSPEECH = 22_050
@@ -116,7 +115,7 @@ def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
     (folder / "wavs").mkdir()
     lines = []
     for name, (text, words) in said.items():
-        soundfile.write(
+        store(
             folder / "wavs" / f"{name}.wav", _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH), LJSPEECH
         )
         lines.append(f"{name}|{text}|{words}\n")
@@ -127,7 +126,7 @@ def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
 def _tortoise(voice: Voice, folder: Path) -> Iterator[Path]:
     for number, path in enumerate(voice.clips, 1):
         target = folder / f"{number}.wav"
-        soundfile.write(target, _at(path, LJSPEECH), LJSPEECH, subtype="FLOAT")
+        store(target, _at(path, LJSPEECH), LJSPEECH, subtype="FLOAT")
         yield target
 
 
@@ -142,6 +141,6 @@ def _f5(voice: Voice, folder: Path) -> Iterator[Path]:
     sound = np.concatenate(
         [read(voice.folder / "clips" / f"{best}.wav", RATE), np.zeros(round(F5_TAIL * RATE), np.float32)]
     )
-    soundfile.write(folder / "ref.wav", sound, RATE, subtype="PCM_16")
+    store(folder / "ref.wav", sound, RATE, subtype="PCM_16")
     write_text(folder / "ref.txt", said[best][0] + "\n")
     yield from (folder / "ref.wav", folder / "ref.txt")

@@ -50,20 +50,27 @@ def folder_of(output: Path) -> Path:
     return output.with_suffix(".parts")
 
 
-def numbers(text: str | None, count: int) -> set[int]:
-    """The parts that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for what is no list, or a part
-    that is not there."""
-    found: set[int] = set()
-    for piece in [] if text is None else text.split(","):
+def spans(text: str) -> list[range]:
+    """The parts that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for what is no list."""
+    found = []
+    for piece in text.split(","):
         first, _, last = (word.strip() for word in piece.partition("-"))
         if not (first + last).isdecimal() or len(piece) > 20 or not first or piece.rstrip().endswith("-"):
             raise DifftoolError(Exit.USAGE, f"{text!r} is no list of parts", "give numbers and spans such as 3,7-9")
-        span = range(int(first), int(last or first) + 1)
-        if not span or not 1 <= span[0] <= span[-1] <= count:
-            what = f"there is no part {piece.strip()}: the text has {count}"
-            raise DifftoolError(Exit.USAGE, what, f"they are numbered from 1 to {count}")
-        found |= set(span)
+        found.append(range(int(first), int(last or first) + 1))
+        if not found[-1] or not found[-1][0]:
+            raise DifftoolError(Exit.USAGE, f"there is no part {piece.strip()}", "they are numbered from 1")
     return found
+
+
+def numbers(text: str | None, count: int) -> set[int]:
+    """The parts that a list names. Raises DifftoolError 2 for what is no list, or a part that is not there."""
+    found = [] if text is None else spans(text)
+    if beyond := next((span for span in found if span[-1] > count), None):
+        which = f"{beyond[0]}-{beyond[-1]}" if len(beyond) > 1 else str(beyond[0])
+        what = f"there is no part {which}: the text has {count}"
+        raise DifftoolError(Exit.USAGE, what, f"they are numbered from 1 to {count}")
+    return {number for span in found for number in span}
 
 
 def read(

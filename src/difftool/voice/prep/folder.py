@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import soundfile
 
-from ...errors import DifftoolError, Exit
+from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, versions, writable, write_json, write_text
 from ...nets.tortoise.mel import CODE_HZ
 from ...nets.tortoise.tokenizer import normalise
 from ..library import KINDS, NOTE, SCHEMA, damaged, digest_of, digests, leftovers, made, note_of
+from ..sound import store
 from ..text import spoken
 from . import refs, report, stages
 from .gates import GATES
@@ -126,7 +126,7 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
                         reached = max(reached, int(100 * share))
                     done.append((source, stages.load(plan, source)))
                 except DifftoolError as error:
-                    if error.code != Exit.FILE:
+                    if error.code != Exit.FILE or is_out_of_memory(error):
                         raise
                     failed[str(source.path)] = error.message
                     errors.append(error)
@@ -236,7 +236,7 @@ def _written(
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"]]
     if not clips:
-        raise _nothing(rejected)
+        raise _nothing(rejected, [source.path.name for source, _ in done])
     total = sum(found.source["seconds"] for _, found in done)
     place = plan.folder.resolve()  # what a link leads to may be on another disk
     new = temporary(place)
@@ -251,7 +251,7 @@ def _written(
         chosen = refs.choose(clips, paths)
         for number, one in enumerate(chosen, 1):
             sound = refs.cut(paths[one.clip], one.start)
-            soundfile.write(new / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
+            store(new / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
         used = [{"clip": clips[one.clip]["id"], "start": one.start, "score": one.score} for one in chosen]
         write_json(new / "refs" / "tortoise.json", {"references": used})
         languages = list(dict.fromkeys(found.source["language"] for _, found in done if found.source["language"]))
@@ -319,12 +319,13 @@ def _lost(rejected: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {reason: round(seconds, 1) for reason, seconds in sorted(lost.items(), key=lambda each: (-each[1], each[0]))}
 
 
-def _nothing(rejected: Sequence[Mapping[str, Any]]) -> DifftoolError:
+def _nothing(rejected: Sequence[Mapping[str, Any]], recordings: Sequence[str]) -> DifftoolError:
     lost = _lost(rejected)
     worst = next((reason for reason in lost if reason in GATES), None)
     told = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in list(lost.items())[:3])
+    which = recordings[0] + (f" and {len(recordings) - 1} more recordings" if recordings[1:] else "")
     what = f"nothing of it can be used: {told}" if told else "there is no speech in it"
-    return DifftoolError(Exit.FILE, what, GATES[worst].advice if worst else "take another recording")
+    return DifftoolError(Exit.FILE, f"{which}: {what}", GATES[worst].advice if worst else "take another recording")
 
 
 def _leave_out_twins(takes: Sequence[dict[str, Any]]) -> None:

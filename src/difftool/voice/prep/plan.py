@@ -79,8 +79,8 @@ def plan(
         raise DifftoolError(Exit.USAGE, what, "try --high-pass 80")
     if slice == "vad" and transcripts:
         raise DifftoolError(Exit.USAGE, "--slice vad needs no transcript", "leave out one or the other")
-    terms = agreed(consent)
     name = checked(voice)
+    terms = agreed(consent)
     paths = found(sources)
     told = _paired(paths, [expanded(path) for path in transcripts]) if transcripts else {}
     place, _ = devices.choose(device, "fp32", threads)
