@@ -156,7 +156,7 @@ def about(name: str, folder: Path) -> dict[str, Any]:
         "path": str(own),
         "grade": note["grade"] if isinstance(note.get("grade"), str) else None,
         "clips": len(clips),
-        "consent": str(consent["kind"]) if isinstance(consent, dict) and consent.get("kind") in CONSENTS else None,
+        "consent": consent["kind"] if isinstance(consent, dict) and isinstance(consent.get("kind"), str) else None,
         "sources": [str(one.get("path")) for one in sources if isinstance(one, dict)],
     }
 
