@@ -85,8 +85,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_disk_full(error: BaseException) -> bool:
     """Whether an exception, or what caused it, means that a disk, or somebody's share of it, has no room."""
     return any(
-        (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT))
-        or (not isinstance(one, DifftoolError) and _NO_DISK.search(str(one)) is not None)
+        one.errno in (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(one, OSError) and one.errno is not None  # else its words may be the name of a file
+        else not isinstance(one, DifftoolError) and _NO_DISK.search(str(one)) is not None
         for one in _chain(error)
     )
 

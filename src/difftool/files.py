@@ -225,7 +225,7 @@ def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
     result of difftool."""
     for path in targets:
         if path.is_dir():
-            raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file with -o, or a folder with --output-dir")
+            raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file")
         if not os.path.lexists(path):
             continue
         if not made_here(path):

@@ -417,6 +417,127 @@ class TestConfiguration:
         refused(2, "sample", says="--steps")
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "abc"},
+        {"WORLD_SIZE": "-1"},
+        {"WORLD_SIZE": "0"},
+        {"WORLD_SIZE": "2.5"},
+        {"WORLD_SIZE": "9" * 30},
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "2", "RANK": "1"},
+        {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+        {"WORLD_SIZE": "2", "RANK": "one", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+        {"WORLD_SIZE": "2", "RANK": "-1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+    ],
+    ids=lambda environment: " ".join(f"{key}={value[:9]}" for key, value in environment.items()),
+)
+def test_processes_that_cannot_be(
+    difftool: Callable, refused: Callable, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    """One error of the commands that several processes share, nothing for all others."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert difftool("--version").out.startswith("difftool ")
+    assert difftool("models", "ls").out
+    assert difftool("sample", "--help").out
+    refused(2, "models", "lss", says="did you mean ls")
+    for command in ("sample", "train", "eval"):
+        refused(2, command, "--dry-run", says="no processes")
+
+
+def test_one_process_is_one(difftool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in ("1", " ", ""):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        monkeypatch.setenv("RANK", "7")
+        assert difftool("sample", "--dry-run").out
+
+
+@pytest.mark.parametrize("address", ["hf-mirror.com", "ftp://hub", "https://", "https://a@b"])
+def test_an_address_of_the_hub_matters_to_who_asks_it(
+    difftool: Callable, refused: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    for command in (["models", "ls"], ["models", "verify"], ["lab", "check"], ["sample", "--dry-run"]):
+        assert difftool(*command).code == 0
+    refused(2, "models", "pull", "tortoise", says="HF_ENDPOINT")
+    refused(4, "models", "pull", "tortoise", "--from", tmp_path, says="autoregressive.pth")
+    refused(4, "txt2img", "a cat", "--model", "sdxl", says="difftool models pull sdxl")
+
+
+class TestTextOfSettings:
+    def test_lists(self, difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+        for value in ('["a.safetensors", "b.safetensors:0.5"]', '"a.safetensors"'):
+            (tmp_path / "c.toml").write_text(f"[txt2img]\nlora = {value}\n")
+            refused(4, "txt2img", "a red circle", "--config", "c.toml", says="a.safetensors does not exist")
+        (tmp_path / "c.toml").write_text('["voice.prep"]\n[voice.prep]\ntranscript = ["a.srt", "b.srt"]\n')
+        (tmp_path / "c.toml").write_text('[voice.prep]\ntranscript = ["a.srt", "b.srt"]\n')
+        (tmp_path / "a.wav").touch()
+        given = ("a.wav", "--voice", "me", "--consent", "self", "--voices-dir", "v")
+        refused(2, "voice", "prep", *given, "--config", "c.toml", says="transcript")
+        for wrong in ("[3]", "true", "[true]", "[[]]", '["a\\u0000"]'):
+            (tmp_path / "c.toml").write_text(f"[voice.prep]\ntranscript = {wrong}\n")
+            refused(2, "voice", "prep", *given, "--config", "c.toml", says="transcript must be text")
+
+    def test_encodings(self, difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+        text = "[sample]\nsteps = 3 # f\u00fcnf\n"
+        (tmp_path / "c.toml").write_text(text, encoding="utf-8-sig")
+        told = difftool("sample", "--dry-run", "--json", "--config", "c.toml").json
+        assert told["data"]["settings"]["steps"] == 3
+        for encoding in ("utf-16", "cp1252"):
+            (tmp_path / "c.toml").write_text(text, encoding=encoding)
+            refused(2, "sample", "--dry-run", "--config", "c.toml", says="c.toml is no UTF-8 text")
+
+
+def test_a_narrow_terminal_has_room_for_what_options_do(tmp_path: Path) -> None:
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    seen = on_terminal("txt2img", "--help", cwd=tmp_path, env=env).splitlines()
+    assert len(seen) <= len(run("txt2img", "--help").stdout.splitlines()) + 25
+    assert all(len(line) <= 80 for line in seen)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["voice", "clone", "--redo", "9-3", "Hello."],
+        ["voice", "clone", "--redo", "1-" + "9" * 15 + "x", "Hello."],
+        ["voice", "clone", "--max-minutes", "0", "Hello."],
+        ["voice", "clone", "--max-minutes", "-1", "Hello."],
+        ["voice", "clone", "--voice", "nobody", "--engine", "stock", "--dtype", "bf16", "Hello."],
+        ["voice", "export", "nobody", "--format", "joined", "-o", "a.txt"],
+        ["voice", "export", "nobody", "--format", "xtts"],
+        ["voice", "consent", "nobody", "maybe"],
+        ["voice", "prep", "nothing.wav", "--voice", "a/b", "--consent", "written:nothing.pdf"],
+        ["voice", "prep", "nothing.wav", "--voice", "me", "--consent", "self", "--whisper", "bse"],
+        ["voice", "prep", "nothing.wav", "--voice", "me", "--consent", "self", "--language", "klingon"],
+        ["txt2img", "a [b] c", "--model", "sdxl"],
+        ["txt2img", " ", "--model", "sdxl"],
+        ["txt2img", "a cat", "--model", "sdxl", "--strength", "0.5"],
+        ["txt2img", "a cat", "--model", "sdxl", "-o", "a.jpg"],
+        ["sample", "nothing", "-o", "a.jpg"],
+        ["models", "pull", "tortise", "--from", "nothing"],
+    ],
+    ids=" ".join,
+)
+def test_a_usage_error_comes_before_what_is_missing(
+    refused: Callable, args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    refused(2, *args)
+
+
+def test_names_that_are_no_text(difftool: Callable, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for command in (["sample"], ["txt2img", "a red circle on a blue ground"]):
+        given = (*command, "--count", 2, "--steps", 1)
+        assert difftool(*given, "--json", "--output-dir", name, "--overwrite").json["ok"]
+        assert difftool(*given, "-o", f"{name}.png", "--overwrite").code == 0
+        assert difftool("rerun", f"{name}.png", "--json").json["data"]["identical"] is True
+        assert difftool("meta", f"{name}.png").code == 0
+    assert difftool("sample", name).code == 4
+
+
 def test_a_traceback_only_with_debug(difftool: Callable) -> None:
     assert "Traceback" not in difftool("meta", "nothing.png").err
     assert "Traceback" in difftool("meta", "nothing.png", "--debug").err

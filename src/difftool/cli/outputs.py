@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def is_png(output: Path) -> None:
         raise DifftoolError(
             Exit.USAGE,
             f"pictures are written as PNG, and {output} ends otherwise",
-            f"try -o {output.with_suffix('.png')}",
+            f"try -o {shlex.quote(str(output.with_suffix('.png')))}",
         )
 
 

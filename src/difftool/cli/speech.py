@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ def places(
     """The files for so many candidates. Raises DifftoolError 2 for a kind of file that is not written."""
     if output is not None and not output.is_dir() and output.suffix.lower() not in FORMATS:
         what = f"speech is written as {', '.join(FORMATS)}, and {output} ends otherwise"
-        raise DifftoolError(Exit.USAGE, what, f"try -o {output.with_suffix('.wav')}")
+        raise DifftoolError(Exit.USAGE, what, f"try -o {shlex.quote(str(output.with_suffix('.wav')))}")
     if stages is not None and stages.suffix.lower() != ".npz":
         raise DifftoolError(Exit.USAGE, f"stages are written as .npz, and {stages} ends otherwise", "name a FILE.npz")
     singles = [f"{k:05d}-{seed}" for k in range(count)]
@@ -138,7 +139,7 @@ def read_out(
     if to.default and (redo is not None or max_minutes is not None):
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
     if to.default:
-        console.say(f"to go on after a stop, run this again with -o {to.sounds[0]}")
+        console.say(f"to go on after a stop, run this again with -o {shlex.quote(str(to.sounds[0]))}")
     if to.stages:
         what = f"the text has {len(plan.parts)} parts, and stages are written for one"
         raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")

@@ -203,6 +203,10 @@ def txt2img(
     }
     failed: dict[str, DifftoolError] = {}
     if prompt is not None:
+        from ..image.prompts import begun_from, read
+
+        read(prompt)  # what is wrong with it is told before that a model is missing
+        begun_from(init, mask, strength)
         jobs = [Job("the prompt", {**common, "prompt": prompt, "seed": seed, "count": count}, 0)]
     else:
         assert prompts is not None

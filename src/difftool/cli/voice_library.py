@@ -115,14 +115,13 @@ def export(
 
     difftool voice export me --format joined -o me.flac
     """
-    from ..errors import pick
     from ..files import expanded
-    from ..voice.export import KINDS
+    from ..voice.export import KINDS, fitting
     from ..voice.export import export as write
     from ..voice.library import home, opened
 
-    pick("format", form, KINDS)
     to = expanded(output) if output else Path(f"{name}-joined.wav" if form == "joined" else f"{name}-{form}")
+    fitting(form, to)
     made = write(opened(name, home(voices_dir)), form, to, overwrite=overwrite)
     data = {"outputs": [{"path": str(path)} for path in made], "voice": name, "format": form}
     return Result(data, [f"{name} as {form}: {KINDS[form]}", *map(str, made)], made)

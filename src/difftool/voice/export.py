@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,10 +39,8 @@ def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> lis
     Raises DifftoolError: 2 for a form that is not known, 4 where the voice lacks what it needs, or `to` exists and,
     with `overwrite`, is anything but an export.
     """
-    pick("form", kind, KINDS)
+    fitting(kind, to)
     if kind == "joined":
-        if to.suffix.lower() not in FORMATS:
-            raise DifftoolError(Exit.USAGE, f"sound is written as {', '.join(FORMATS)}", f"try -o {to}.wav")
         unused([to], overwrite=overwrite)
         with writable(to.parent, option="-o"):
             tags = {"title": voice.name, "comment": json.dumps({"schema": SCHEMA, "voice": voice.name, "format": kind})}
@@ -63,17 +62,26 @@ def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> lis
     return [to / name for name in names]
 
 
+def fitting(kind: str, to: Path) -> None:
+    """Raises DifftoolError 2 for a form that is not known, or where `to` can be no place for it."""
+    pick("form", kind, KINDS)
+    if kind == "joined" and to.suffix.lower() not in FORMATS:
+        hint = f"try -o {shlex.quote(f'{to}.wav')}"
+        raise DifftoolError(Exit.USAGE, f"sound is written as {', '.join(FORMATS)}", hint)
+    if kind != "joined" and Path.cwd().is_relative_to(to.absolute().resolve()):
+        what = f"{to} is the folder you are in, or one around it"
+        raise DifftoolError(Exit.USAGE, what, "name a folder of its own with -o")
+
+
 def _note(to: Path) -> Path:
     """The file beside a folder that tells what was written into it."""
     return to.with_name(f"{to.name}.export.json")
 
 
 def _is_free(to: Path, *, overwrite: bool) -> None:
-    """Raises DifftoolError 2 for the folder that the command runs in, or one around it, 4 for a folder that is not
-    empty, but with `overwrite` for one with an export in it that nobody has touched since."""
+    """Raises DifftoolError 4 for a folder that is not empty, but with `overwrite` for one with an export in it that
+    nobody has touched since."""
     hint = "name a folder of its own with -o"
-    if Path.cwd().is_relative_to(to.absolute().resolve()):
-        raise DifftoolError(Exit.USAGE, f"{to} is the folder you are in, or one around it", hint)
     if to.is_symlink():
         raise DifftoolError(Exit.FILE, f"{to} is a link", hint)
     if to.exists() and not to.is_dir():
@@ -101,7 +109,7 @@ def _said(voice: Voice) -> dict[str, tuple[str, str]]:
     said = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
     if not said:
         what = f"no texts of the clips of {voice.name} are known"
-        raise DifftoolError(Exit.FILE, what, "prepare it with Whisper or a --transcript, and not with --slice vad")
+        raise DifftoolError(Exit.FILE, what, "run difftool voice prep with Whisper or a --transcript, and not with --slice vad")
     return said
 
 

@@ -14,7 +14,7 @@ from .. import SLICES
 from ..library import agreed, checked, digest_of, home, work_of
 from ..sound import KINDS
 from .gates import GATES
-from .transcribe import Transcriber, Transcript, Whisper
+from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
 
 
 class Source(NamedTuple):
@@ -80,6 +80,9 @@ def plan(
     if slice == "vad" and transcripts:
         raise DifftoolError(Exit.USAGE, "--slice vad needs no transcript", "leave out one or the other")
     name = checked(voice)
+    if slice == "words" and not transcripts:
+        known_size(whisper)
+        known_language(language)
     terms = agreed(consent)
     paths = found(sources)
     told = _paired(paths, [expanded(path) for path in transcripts]) if transcripts else {}
