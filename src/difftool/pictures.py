@@ -187,10 +187,15 @@ def strip(columns: Sequence[Pixels]) -> Pixels:
 
 
 def write_gif(
-    path: Path, frames: Sequence[Pixels], manifest: Mapping[str, Any], first: int = 500, each: int = 80, last: int = 2000
+    path: Path,
+    frames: Sequence[Pixels],
+    manifest: Mapping[str, Any],
+    first: int = 500,
+    each: int = 80,
+    last: int = 2000,
 ) -> None:
-    """Writes pictures (H, W, C) as an animation that repeats, with its manifest as a comment; milliseconds of the first,
-    of each and of the last."""
+    """Writes pictures (H, W, C) as an animation that repeats, its manifest as a comment; milliseconds of the first, of
+    each and of the last."""
     images = [
         Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame, MODES[frame.shape[2]]) for frame in frames
     ]

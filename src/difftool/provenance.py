@@ -87,8 +87,9 @@ def _files(note: Mapping[str, Any]) -> dict[str, str]:
 def _loras(settings: Mapping[str, Any]) -> list[list[Any]]:
     """The LoRAs of settings, a path and a weight each; nothing where they are of another form."""
     loras = settings.get("loras")
-    fits = isinstance(loras, list) and all(isinstance(one, list) and one and isinstance(one[0], str) for one in loras)
-    return loras if fits else []
+    if not isinstance(loras, list):
+        return []
+    return loras if all(isinstance(one, list) and one and isinstance(one[0], str) for one in loras) else []
 
 
 def _alias(path: str, digest: str, others: Iterable[str]) -> str:

@@ -278,8 +278,9 @@ def _unexpected(error: Exception, console: Console) -> DifftoolError:
         smaller = "try a smaller --batch-size" if "batch_size" in console.options else "close other programs"
         return DifftoolError(Exit.MEMORY, "out of memory", f"{smaller}, or take a machine with more memory")
     if is_disk_full(error):
-        where = getattr(error, "filename", None) or error
-        return DifftoolError(Exit.FAILED, f"the disk is full: {where}", "make room and run the same command again")
+        where = getattr(error, "filename", None)
+        what = "the disk is full" + (f": {where}" if where else "")
+        return DifftoolError(Exit.FAILED, what, "make room and run the same command again")
     if isinstance(error, OSError) and error.filename is not None:
         return DifftoolError(Exit.FILE, f"{error.filename}: {error.strerror}", "check the path and its rights")
     first = (str(error).splitlines() or [""])[0]

@@ -57,7 +57,9 @@ def rerun(
     settings = located(manifest, file)
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
-    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder)
+    to = places(
+        "rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder
+    )
     from ..image.pixels import columns
     from ..image.plan import plan
 
@@ -99,7 +101,9 @@ def _words(
     settings = located(manifest, file)
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
-    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder)
+    to = places(
+        "rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder
+    )
     from ..image.studio import again
     from ..image.txt2img import PACKAGES, described
 

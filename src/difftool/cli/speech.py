@@ -107,7 +107,7 @@ def carry_out(
             with replacing(to.stages) as written, written.open("w+b") as file:
                 np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})
                 with zipfile.ZipFile(file, "a") as archive:
-                    archive.comment = b"%sstages/1\"" % MARK
+                    archive.comment = b'%sstages/1"' % MARK
     items = [
         {
             "index": k,

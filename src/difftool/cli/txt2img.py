@@ -216,7 +216,16 @@ def txt2img(
     named = [lora_of(one) for one in lora or ()]
     items = [item for job in jobs for item in job.items]
     keep = skip_existing and not overwrite
-    to = places("txt2img", console.run_id, items, output, output_dir, overwrite=overwrite, keep=keep, standing=console.standing_folder)
+    to = places(
+        "txt2img",
+        console.run_id,
+        items,
+        output,
+        output_dir,
+        overwrite=overwrite,
+        keep=keep,
+        standing=console.standing_folder,
+    )
     made = there(jobs, to) if keep else set()
     if not failed and len(made) == len(items):
         return Result({"outputs": [], "skipped": len(made)}, [f"all {len(made)} pictures are there"], [])

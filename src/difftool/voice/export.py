@@ -109,7 +109,9 @@ def _said(voice: Voice) -> dict[str, tuple[str, str]]:
     said = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
     if not said:
         what = f"no texts of the clips of {voice.name} are known"
-        raise DifftoolError(Exit.FILE, what, "run difftool voice prep with Whisper or a --transcript, and not with --slice vad")
+        raise DifftoolError(
+            Exit.FILE, what, "run difftool voice prep with Whisper or a --transcript, and not with --slice vad"
+        )
     return said
 
 
@@ -123,9 +125,7 @@ def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
     (folder / "wavs").mkdir()
     lines = []
     for name, (text, words) in said.items():
-        store(
-            folder / "wavs" / f"{name}.wav", _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH), LJSPEECH
-        )
+        store(folder / "wavs" / f"{name}.wav", _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH), LJSPEECH)
         lines.append(f"{name}|{text}|{words}\n")
     write_text(folder / "metadata.csv", "".join(lines))
     yield from (folder / "wavs", folder / "metadata.csv")

@@ -52,8 +52,8 @@ def load(path: Path) -> tuple[dict[str, str], dict[str, Any] | None]:
 def _brief(note: Mapping[str, Any]) -> dict[str, Any]:
     """What of a note stands in the sound itself: no paths, and no long text."""
     brief = {key: value for key, value in shared(note).items() if key not in (*PASSING, "said")}
-    settings = brief.get("settings")
-    text = settings.get("text") if isinstance(settings, dict) else None
+    settings = brief["settings"] if isinstance(brief.get("settings"), dict) else {}
+    text = settings.get("text")
     if isinstance(text, str) and len(text) > LONG:
         brief["settings"] = {key: value for key, value in settings.items() if key != "text"}
         brief["text_sha256"] = _sha256(text)

@@ -246,7 +246,9 @@ def _texts(plan: Plan) -> set[str]:
 
 
 def _damaged(folder: Path) -> DifftoolError:
-    return DifftoolError(Exit.FILE, f"{folder / LIST} is damaged, or not of difftool", "move it away: the parts are said again")
+    return DifftoolError(
+        Exit.FILE, f"{folder / LIST} is damaged, or not of difftool", "move it away: the parts are said again"
+    )
 
 
 def _entries(

@@ -403,7 +403,7 @@ def _carried(source: Path, target: Path) -> None:
         raise DifftoolError(Exit.FILE, what, "move it away, and run the same command again")
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():
-        target.symlink_to(os.readlink(source))
+        target.symlink_to(source.readlink())
     elif source.is_dir():
         shutil.copytree(source, target, symlinks=True, copy_function=_linked)
     else:
