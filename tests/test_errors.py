@@ -37,6 +37,7 @@ def caused(outer: Exception, inner: Exception) -> Exception:
         RuntimeError("std::bad_alloc"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: 8 TB"),
         RuntimeError("can't start new thread"),
+        RuntimeError("could not create a primitive"),
         RuntimeError("unable to mmap 8 bytes from file <x>: Cannot allocate memory (12)"),
         ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         ValueError("Error in header: I/O error: Cannot allocate memory (os error 12)"),

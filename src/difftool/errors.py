@@ -102,9 +102,10 @@ def raise_what_ended(message: str) -> None:
 
 _NO_MEMORY = re.compile(
     r"(?i)(can't|cannot|unable to|failed to) (allocate|map) |std::bad_alloc|out of memory|can't start new thread"
-    r"|STATUS_ALLOC_FAILED|malloc failed|\(os error 12\)"
+    r"|STATUS_ALLOC_FAILED|malloc failed|\(os error 12\)|could not create a (primitive$|memory)"
 )
-"""The CPU's allocator and mmap; C++; CUDA; threads; cuBLAS's and cuDNN's; libsndfile's; Rust's, of safetensors."""
+"""The CPU's allocator and mmap; C++; CUDA; threads; cuBLAS's and cuDNN's; libsndfile's; Rust's, of safetensors;
+oneDNN's."""
 _NO_DISK = re.compile(r"(?i)no space left on device|disk quota exceeded|\d+ requested and \d+ written")
 """The system's words in those of libraries; NumPy's."""
 
