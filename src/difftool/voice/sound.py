@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, is_out_of_memory, raise_what_ended
 from ..files import replacing
 
 Samples = npt.NDArray[np.float32]
@@ -25,6 +27,15 @@ KINDS = (
     *(".amr", ".mp2", ".mka", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".wmv", ".flv"),
 )
 """Suffixes of files that sound is looked for in."""
+
+
+FILE = "file:"
+"""Stands for a file in a command of ffmpeg-python, which takes no names that are not UTF-8."""
+
+
+def command_of(stream: Any, path: Path) -> list[str]:
+    """What ffmpeg-python has built, with the `path` that FILE stands for."""
+    return [f"file:{path}" if part == FILE else part for part in stream.compile(cmd=ffmpeg())]
 
 
 def ffmpeg() -> str:
@@ -50,6 +61,8 @@ def read(path: Path, rate: int) -> Samples:
         with soundfile.SoundFile(path) as file:
             sound, own = file.read(dtype="float32", always_2d=True).mean(1), file.samplerate
     except soundfile.LibsndfileError as error:
+        if is_out_of_memory(error):
+            raise
         if not path.is_file():
             raise DifftoolError(Exit.FILE, f"there is no sound file {path}", "see that the path is right") from error
         sound, own = _decoded(path, rate), rate
@@ -85,12 +98,22 @@ def _decoded(path: Path, rate: int) -> Samples:
     """What ffmpeg makes of a file that libsndfile does not know."""
     import ffmpeg as build
 
-    pipe = build.input(f"file:{path}").output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
-    done = subprocess.run(pipe.compile(cmd=ffmpeg()), capture_output=True, stdin=subprocess.DEVNULL)
+    pipe = build.input(FILE).output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
+    done = subprocess.run(command_of(pipe, path), capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise_what_ended(last)
         raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read: {last}", "take another recording")
     return np.frombuffer(done.stdout, np.float32)
+
+
+def store(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
+    """Writes a short sound with libsndfile, which by itself does not tell of a full disk."""
+    import soundfile
+
+    written = io.BytesIO()
+    soundfile.write(written, sound, rate, **{"format": "WAV", **kind})
+    path.write_bytes(written.getbuffer())
 
 
 def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
@@ -100,11 +123,12 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
 
     with replacing(path) as written:
         given = build.input("pipe:", format="s16le", ac=1, ar=RATE)
-        options = {f"metadata:g:{k}": f"{key}={value}" for k, (key, value) in enumerate(tags.items())}
+        plain = [f"{key}={value}".encode(errors="replace").decode() for key, value in tags.items()]
+        options = {f"metadata:g:{k}": tag for k, tag in enumerate(plain)}
         exact = {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": "-1"}
         kind = FORMATS[path.suffix.lower()]
         quality = {"mp3": {"audio_bitrate": "128k"}, "ogg": {"acodec": "libvorbis", "aq": 5}}.get(kind, {})
-        command = given.output(f"file:{written}", format=kind, **quality, **exact, **options).compile(cmd=ffmpeg())
+        command = command_of(given.output(FILE, format=kind, **quality, **exact, **options), written)
         encoder = subprocess.Popen(
             [*command, "-loglevel", "error", "-nostdin"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -121,6 +145,7 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
             raise
         if encoder.returncode:
             why = (told.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+            raise_what_ended(f"{path}: {why}")
             raise DifftoolError(Exit.FAILED, f"ffmpeg could not write {path}: {why}", "see that there is room")
 
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torchaudio.functional import resample
 
-from ...errors import DifftoolError, Exit
-from ..sound import RATE, Samples, ffmpeg
+from ...errors import DifftoolError, Exit, raise_what_ended
+from ..sound import FILE, RATE, Samples, command_of
 
 BLOCK = 30
 """Seconds that are in memory at a time."""
@@ -111,8 +111,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, int, int, Iterator[Samples]]]:
     if not path.is_file():
         raise DifftoolError(Exit.FILE, f"there is no recording {path}", "see that the path is right")
     # the header of an .au file is the shortest that tells rate and channels
-    out = build.input(f"file:{path}").output("pipe:", format="au", acodec="pcm_f32be", vn=None, map="0:a:0")
-    command = [*out.compile(cmd=ffmpeg()), "-nostdin", "-loglevel", "error"]
+    out = build.input(FILE).output("pipe:", format="au", acodec="pcm_f32be", vn=None, map="0:a:0")
+    command = [*command_of(out, path), "-nostdin", "-loglevel", "error"]
     with tempfile.TemporaryFile() as complaints:
         run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
         assert run.stdout is not None
@@ -127,6 +127,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, int, int, Iterator[Samples]]]:
             head = run.stdout.read(24)
             if len(head) < 24:
                 why = told() or "no sound in it"
+                raise_what_ended(why)
                 raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read: {why}", "take another recording")
             start, _, _, rate, channels = struct.unpack(">5I", head[4:])
             run.stdout.read(start - 24)

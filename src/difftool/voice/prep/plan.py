@@ -14,7 +14,7 @@ from .. import SLICES
 from ..library import agreed, checked, digest_of, home, work_of
 from ..sound import KINDS
 from .gates import GATES
-from .transcribe import Transcriber, Transcript, Whisper
+from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
 
 
 class Source(NamedTuple):
@@ -79,8 +79,11 @@ def plan(
         raise DifftoolError(Exit.USAGE, what, "try --high-pass 80")
     if slice == "vad" and transcripts:
         raise DifftoolError(Exit.USAGE, "--slice vad needs no transcript", "leave out one or the other")
-    terms = agreed(consent)
     name = checked(voice)
+    if slice == "words" and not transcripts:
+        known_size(whisper)
+        known_language(language)
+    terms = agreed(consent)
     paths = found(sources)
     told = _paired(paths, [expanded(path) for path in transcripts]) if transcripts else {}
     place, _ = devices.choose(device, "fp32", threads)
