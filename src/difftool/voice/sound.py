@@ -37,31 +37,13 @@ def ffmpeg() -> str:
 
 
 def read(path: Path, rate: int) -> Samples:
-    """The sound in a file, (S,), its channels averaged, at so many samples a second.
+    """The sound in a file, (S,), as `media.mono` has it, at so many samples a second.
 
     Raises DifftoolError 4 where there is none that can be read.
     """
-    import soundfile
-    import torch
-    from torchaudio.functional import resample
+    from .media import mono
 
-    hint = "take another recording"
-    try:
-        with soundfile.SoundFile(path) as file:
-            sound, own = file.read(dtype="float32", always_2d=True).mean(1), file.samplerate
-    except soundfile.LibsndfileError as error:
-        if not path.is_file():
-            raise DifftoolError(Exit.FILE, f"there is no sound file {path}", "see that the path is right") from error
-        sound, own = _decoded(path, rate), rate
-    except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", hint) from error
-    if len(sound) == 0 or not np.isfinite(sound).all():
-        raise DifftoolError(
-            Exit.FILE, f"{path} holds {'numbers that are not finite' if len(sound) else 'no sound'}", hint
-        )
-    if own != rate:
-        sound = resample(torch.from_numpy(sound), own, rate).numpy()
-    return sound.clip(-1, 1)
+    return mono(path, rate)
 
 
 def seconds_of(path: Path) -> float:
@@ -79,18 +61,6 @@ def samples_of(path: Path) -> bytes:
         return soundfile.read(path, dtype="int16")[0].tobytes()
     except (soundfile.LibsndfileError, OSError) as error:
         raise DifftoolError(Exit.FILE, f"cannot read {path}: {error}", "run the same command again") from error
-
-
-def _decoded(path: Path, rate: int) -> Samples:
-    """What ffmpeg makes of a file that libsndfile does not know."""
-    import ffmpeg as build
-
-    pipe = build.input(f"file:{path}").output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
-    done = subprocess.run(pipe.compile(cmd=ffmpeg()), capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-        raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read: {last}", "take another recording")
-    return np.frombuffer(done.stdout, np.float32)
 
 
 def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:

@@ -33,7 +33,9 @@ FAINTEST = 1e-1
 """Power of a tenth of a second under which bands are all alike in an `envelope`."""
 CONTEXT = 0.5
 """Seconds beside a clip for the high-pass to swing in."""
-SPLITTABLE = frozenset(("no_speech", "reverb", "phone", "music", "noise", "coarse", "clipping", "filler", "stutter"))
+SPLITTABLE = frozenset(
+    ("no_speech", "damaged", "reverb", "phone", "music", "noise", "coarse", "clipping", "filler", "stutter")
+)
 """Reasons that may hold of one half of a clip only."""
 
 
@@ -58,7 +60,7 @@ class Take(NamedTuple):
 
 def units(recording: Recording, likely: Array, segments: Sequence[Segment] | None) -> list[cut.Unit]:
     """What a recording is cut into: by its transcript, or where there is none by its pauses."""
-    spans = activity.spans(likely, recording.seconds)
+    spans = cut.without(activity.spans(likely, recording.seconds), recording.holes)
     if segments is not None:
         return cut.of_words(segments, spans)
     return cut.of_speech([part for span in spans for part in _parts(recording, span)])

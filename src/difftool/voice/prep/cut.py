@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,10 @@ PAUSE, BREAK = 0.25, 1.2
 PAD, NEAR = 0.12, 0.08
 """Seconds kept before and after speech, for Whisper ends words early, and how far from there a quieter point is
 looked for."""
+EXACT, CUE = 0.6, 1.2
+"""Seconds by which the times of words, and those of whole cues, may miss the pause that is meant."""
+BESIDE = 0.25
+"""Seconds beside a hole that belong to no clip."""
 HALF = 1.0
 """Seconds that can be judged."""
 ENDS = (".", "!", "?", "…", "。", "！", "？")
@@ -64,15 +69,26 @@ def of_speech(spans: Sequence[Span]) -> list[Unit]:
     return [Unit(*span) for span in spans]
 
 
+def without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
+    """Speech without what is beside the holes of a recording."""
+    parts = list(spans)
+    for hole in holes:
+        low, high = hole.start - BESIDE, hole.end + BESIDE
+        sides = [half for part in parts for half in (Span(part.start, min(part.end, low)), Span(max(part.start, high), part.end))]
+        parts = [half for half in sides if half.seconds > 0]
+        parts = list(dict.fromkeys(parts))  # a part that lies beside it is there twice
+    return parts
+
+
 def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
-    """The units of a transcript. Where its times are those of whole segments, a segment is a unit, and where somebody
-    speaks (`spans`) tells what pauses lie between."""
+    """The units of a transcript. Where its times are those of whole segments, a segment is a unit. The pauses between
+    units are those in which nobody speaks, by `spans`, as far as there are some near."""
     made: list[Unit] = []
+    misses: list[float] = []
     for k, segment in enumerate(segments):
         if not segment.exact:
-            made.append(
-                _fitted(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])), spans)
-            )
+            made.append(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])))
+            misses.append(CUE)
             continue
         for word in segment.words:
             one = Unit(word.start, max(word.start, word.end), (word,), (k,), _closes(word))
@@ -80,20 +96,47 @@ def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
                 made[-1] = _merged(made[-1], one)
             else:
                 made.append(one)
+                misses.append(EXACT)
     for k in range(1, len(made)):  # nobody says two words at a time
         if made[k].start < made[k - 1].end:
             middle = max(made[k - 1].start, (made[k].start + made[k - 1].end) / 2)
             made[k - 1] = made[k - 1]._replace(end=middle)
             made[k] = made[k]._replace(start=middle, end=max(middle, made[k].end))
+    return _snapped(made, misses, spans)
+
+
+def _snapped(units: Sequence[Unit], misses: Sequence[float], spans: Sequence[Span]) -> list[Unit]:
+    """Units that begin and end where somebody begins and ends to speak: between two of them is the pause that lies
+    most between their times, or else the nearest that they may miss."""
+    if not units or not spans:
+        return list(units)
+    pauses = [Span(a.end, b.start) for a, b in pairwise(spans)]
+    edges: list[tuple[float, float]] = [(units[0].start, _edge(units[0].start, [s.start for s in spans], misses[0]))]
+    edges[0] = (0.0, min(edges[0][1], units[0].end))
+    at = 0
+    for k in range(1, len(units)):
+        a, b, miss = units[k - 1], units[k], max(misses[k - 1], misses[k])
+        while at < len(pauses) and pauses[at].end < max(a.start, a.end - miss):
+            at += 1
+        near = [p for p in pauses[at:at + 64] if p.start < b.start + miss and a.start < p.start and p.end < b.end]
+        if not near:
+            edges.append((a.end, b.start))
+            continue
+        best = max(near, key=lambda p: (min(p.end, b.start) - max(p.start, a.end), -abs(p.start + p.end - a.end - b.start)))
+        edges.append((best.start, best.end))
+    last = units[-1]
+    edges.append((max(last.start, _edge(last.end, [s.end for s in spans], misses[-1])), 0.0))
+    made = []
+    for unit, (_, start), (end, _) in zip(units, edges[:-1], edges[1:], strict=True):
+        # two pauses that are one: what is between them by the transcript is not where anybody speaks
+        made.append(unit._replace(start=start, end=end) if end > start else unit)
     return made
 
 
-def _fitted(unit: Unit, spans: Sequence[Span]) -> Unit:
-    """A unit without the silence that a transcript counts to it, at its start and at its end."""
-    inside = [span for span in spans if span.end > unit.start + 0.1 and span.start < unit.end - 0.1]
-    if not inside:
-        return unit
-    return unit._replace(start=max(unit.start, inside[0].start), end=min(unit.end, inside[-1].end))
+def _edge(time: float, edges: Sequence[float], miss: float) -> float:
+    """The nearest of the edges of speech that a time may miss, or else the time itself."""
+    nearest = min(edges, key=lambda edge: abs(edge - time))
+    return nearest if abs(nearest - time) <= miss else time
 
 
 def _merged(a: Unit, b: Unit) -> Unit:

@@ -44,6 +44,7 @@ class Gate(NamedTuple):
 
 SNR = 18.0
 GATES = {
+    "damaged": Gate("copy the recording again from where it was made", ((Bound("holes", above=0),),)),
     "reverb": Gate(
         "record in a small room with curtains, carpet or clothes, near the microphone", ((Bound("decay", below=115),),)
     ),
