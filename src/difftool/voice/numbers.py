@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable
 
 from ..nets.tortoise.tokenizer import in_words
+from .measures import CODES, COINS, COUNTRIES, IDIOMS, IRREGULAR, LABELS, MONTHS, PARTS, SCALES, UNITS, VULGAR
 
 Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
 
@@ -15,127 +16,26 @@ ALONE = r"(?<![\w.,:/])"
 """Nothing that would make a number part of something longer stands before it."""
 ARTICLE = r"(?P<article>\b[Aa]n?\s)?"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SCALES = {
-    **{word: word for word in ("hundred", "thousand", "million", "billion", "trillion")},
-    **{"k": "thousand", "K": "thousand", "m": "million", "M": "million", "mn": "million"},
-    **{"b": "billion", "B": "billion", "bn": "billion", "tn": "trillion"},
-}
-COINS = {
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "¥": ("yen", "yen", "", ""),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
-    "₽": ("ruble", "rubles", "kopeck", "kopecks"),
-    "₩": ("won", "won", "", ""),
-    "₺": ("lira", "lira", "", ""),
-    "₪": ("shekel", "shekels", "", ""),
-    "₿": ("bitcoin", "bitcoins", "", ""),
-}
-"""By their sign: one and many of them, and of their hundredths."""
-CODES = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
-COUNTRIES = {
-    "US": "US",
-    "A": "Australian",
-    "AU": "Australian",
-    "C": "Canadian",
-    "CA": "Canadian",
-    "HK": "Hong Kong",
-    "NZ": "New Zealand",
-    "S": "Singapore",
-}
+LAND = "|".join(sorted(COUNTRIES, key=len, reverse=True))
 SIGN = "[" + "".join(COINS) + "]"
 SCALE = r"(?:\s?(?P<scale>" + "|".join(sorted(SCALES, key=len, reverse=True)) + r")(?!\w))?"
-UNITS = {
-    "km/h": "kilometer per hour",
-    "m/s": "meter per second",
-    "mph": "mile per hour",
-    "km²": "square kilometer",
-    "m²": "square meter",
-    "cm²": "square centimeter",
-    "ft²": "square foot",
-    "m³": "cubic meter",
-    "cm³": "cubic centimeter",
-    "km": "kilometer",
-    "cm": "centimeter",
-    "mm": "millimeter",
-    "µm": "micrometer",
-    "nm": "nanometer",
-    "m": "meter",
-    "mi": "mile",
-    "yd": "yard",
-    "ft": "foot",
-    "kg": "kilogram",
-    "mg": "milligram",
-    "µg": "microgram",
-    "g": "gram",
-    "lb": "pound",
-    "lbs": "pound",
-    "oz": "ounce",
-    "ml": "milliliter",
-    "mL": "milliliter",
-    "cl": "centiliter",
-    "l": "liter",
-    "L": "liter",
-    "ms": "millisecond",
-    "s": "second",
-    "sec": "second",
-    "min": "minute",
-    "mins": "minute",
-    "h": "hour",
-    "hr": "hour",
-    "hrs": "hour",
-    "Hz": "hertz",
-    "kHz": "kilohertz",
-    "MHz": "megahertz",
-    "GHz": "gigahertz",
-    "kB": "kilobyte",
-    "KB": "kilobyte",
-    "MB": "megabyte",
-    "GB": "gigabyte",
-    "TB": "terabyte",
-    "W": "watt",
-    "kW": "kilowatt",
-    "MW": "megawatt",
-    "kWh": "kilowatt hour",
-    "V": "volt",
-    "dB": "decibel",
-    "px": "pixel",
-    "kcal": "kilocalorie",
-    "°C": "degree Celsius",
-    "°F": "degree Fahrenheit",
-    "°": "degree",
-    "%": "percent",
-    "‰": "per thousand",
-}
-"""What follows a number, as one of it is called."""
-IRREGULAR = {"foot": "feet", "square foot": "square feet"}
 UNIT = "|".join(map(re.escape, sorted(UNITS, key=len, reverse=True)))
 SHORT_UNITS = r"(?:(?<=ft)|(?<=lb)|(?<=lbs)|(?<=oz)|(?<=min)|(?<=mins)|(?<=sec)|(?<=hr)|(?<=hrs)|(?<=yd)|(?<=mi))"
-MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
 MONTH = r"(?P<month>" + "|".join(f"{name}|{name[:3]}" for name in MONTHS) + r"|Sept)\b\.?"
 OTHERWISE = r"(?!\s(?:[a-z]+s|people|men|women|children)\b)"
 """What follows is not what is counted, as in: May 5 people come?"""
-VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8"}
-PARTS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth"}
-PARTS |= {16: "sixteenth", 32: "thirty-second", 64: "sixty-fourth"}
-IDIOMS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "50/50": "fifty-fifty", "20/20": "twenty-twenty"}
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
-LABELS = {"no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "ch": "chapter"}
 CALLS = r"(?:call|phone|telephone|tel|dial|fax|text|ring)(?:s|ed|ing)?"
 NUMBERED = r"(?:version|ver\.?|v\.?|release|section|chapter|figure|table|python|ubuntu|windows|ios|android|macos|cuda)"
-DATING = frozenset(
-    "in since until till circa year years early late mid spring summer autumn fall winter".split()
-    + [name.lower() for name in MONTHS]
+DATING = re.compile(
+    "in|since|until|till|circa|years?|early|late|mid|spring|summer|autumn|fall|winter|" + "|".join(MONTHS), re.I
 )
 """Words before a year."""
-LOOSELY = frozenset("of the by from to before after around for".split())
+LOOSELY = re.compile("of|the|by|from|to|before|after|around|for", re.I)
 """Words before a year of our time, though what is counted may follow them too."""
-NOT_COUNTED = frozenset("was is has does its this as us less across always perhaps besides".split())
-COUNTED = frozenset("people men women children feet sheep fish percent".split())
+COUNTED = re.compile(
+    r"(?!(?:this|does|less|across|always|perhaps|besides)\b)(?:[a-z]{3,}s|people|men|women|children|feet|fish|percent)"
+)
 
 
 def read(text: str) -> str:
@@ -169,7 +69,7 @@ def ordinal(digits: str) -> str:
 def year(digits: str) -> str:
     """1999 as nineteen ninety-nine, 2005 as two thousand five."""
     century, rest = divmod(int(digits), 100)
-    if len(digits) != 4 or century % 10 == 0 and rest < 10:
+    if len(digits) != 4 or (century % 10 == 0 and rest < 10):
         return in_words(digits)
     if not rest:
         return f"{in_words(str(century))} hundred"
@@ -373,12 +273,10 @@ def _decade(found: re.Match[str]) -> str:
 def _year(found: re.Match[str]) -> str:
     """Four digits: a year, unless something is counted."""
     digits, value = found[0], int(found[0])
-    words = re.findall(r"[A-Za-z]+", found.string[max(0, found.start() - 20) : found.start()])
-    before = words[-1].lower() if words else ""
+    before = (re.findall(r"[A-Za-z]+", found.string[max(0, found.start() - 20) : found.start()]) or [""])[-1]
     after = _follows(found, r"\s([a-z]+)")
-    follows = after[1] if after else ""
-    counted = follows in COUNTED or (len(follows) > 3 and follows.endswith("s") and follows not in NOT_COUNTED)
-    dated = before in DATING or (before in LOOSELY and 1900 <= value <= 2099)
+    counted = after and COUNTED.fullmatch(after[1])
+    dated = DATING.fullmatch(before) or (LOOSELY.fullmatch(before) and 1900 <= value <= 2099)
     if digits[0] == "0" or not (dated or (1100 <= value <= 2099 and not counted)):
         return digits
     return year(digits)
@@ -398,56 +296,95 @@ RULES: tuple[Rule, ...] = (
     _rule(f"[{LOWERED}]+", lambda found: "".join(str(unicodedata.digit(char)) for char in found[0])),
     _rule(f"([0-9]?) ?([{''.join(VULGAR)}])", lambda found: f"{found[1]}{' ' if found[1] else ''}{VULGAR[found[2]]}"),
     _rule(rf"{ALONE}[1-9][0-9]{{0,2}}(?:[ \u00a0\u2009\u202f][0-9]{{3}})+(?![\w]|[ -]?[0-9])", _grouped),
-    _rule(rf"{ALONE}[1-9][0-9]{{0,2}}(?:(?:\.[0-9]{{3}}){{2,}}|(?:\.[0-9]{{3}})+,[0-9]{{1,2}})(?![\w.]*[0-9])", _dotted),
+    _rule(
+        rf"{ALONE}[1-9][0-9]{{0,2}}(?:(?:\.[0-9]{{3}}){{2,}}|(?:\.[0-9]{{3}})+,[0-9]{{1,2}})(?![\w.]*[0-9])", _dotted
+    ),
     _rule(r"(?<![\w.])[0-9]+(?:,[0-9]+)+(?:\.[0-9]+)?", _listed),
     _rule(r"\b(" + "|".join(CODES) + r")\s?(?=[0-9])", lambda found: CODES[found[1]]),
     _rule(r"([0-9])\s?(" + "|".join(CODES) + r")\b", lambda found: found[1] + CODES[found[2]]),
     # dates and times
-    _rule(r"\b([0-9]{4})([-/])([0-9]{1,2})\2([0-9]{1,2})(?:T(?=[0-9])|\b)",
-          lambda found: (_date(found[1], found[3], found[4], american=True) or found[0]) + (" " if found[0][-1] == "T" else "")),
+    _rule(
+        r"\b([0-9]{4})([-/])([0-9]{1,2})\2([0-9]{1,2})(?:T(?=[0-9])|\b)",
+        lambda found: (
+            (_date(found[1], found[3], found[4], american=True) or found[0]) + (" " if found[0][-1] == "T" else "")
+        ),
+    ),
     _rule(r"\b([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}|[0-9]{2})\b", _slashed),
     _rule(rf"{ALONE}[0-9]+(?:\.[0-9]+){{2,}}(?![0-9])", _parts),
-    _rule(rf"\b{MONTH}\s(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s(?P<year>[0-9]{{4}}))?(?![\w:%/]|[.,-][0-9]){OTHERWISE}",
-          _month_first),
-    _rule(rf"(?P<the>\b[Tt]he\s)?{ALONE}(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:\sof)?\s{MONTH}(?:,?\s(?P<year>[0-9]{{4}})(?!\w))?",
-          _day_first),
-    _rule(r"\b(" + "|".join(name[:3] for name in MONTHS) + r"|Sept)\.?\s(?=[0-9]{4}\b)",
-          lambda found: next(name for name in MONTHS if name[:3] == found[1][:3]) + " "),
+    _rule(
+        rf"\b{MONTH}\s(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s(?P<year>[0-9]{{4}}))?"
+        rf"(?![\w:%/]|[.,-][0-9]){OTHERWISE}",
+        _month_first,
+    ),
+    _rule(
+        rf"(?P<the>\b[Tt]he\s)?{ALONE}(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:\sof)?\s{MONTH}"
+        rf"(?:,?\s(?P<year>[0-9]{{4}})(?!\w))?",
+        _day_first,
+    ),
+    _rule(
+        r"\b(" + "|".join(name[:3] for name in MONTHS) + r"|Sept)\.?\s(?=[0-9]{4}\b)",
+        lambda found: next(name for name in MONTHS if name[:3] == found[1][:3]) + " ",
+    ),
     _rule(r"([0-9])\s?([AaPp])[Mm]\b\.?(?!\s?I\b)", lambda found: f"{found[1]} {found[2].lower()}.m."),
     _rule(r"\b([0-9]{1,2})\.([0-5][0-9])(?=\s?[ap]\.m\.)", r"\1:\2"),
     _rule(rf"{ALONE}([0-9]{{1,2}}):([0-9]{{2}})(?::([0-9]{{2}}))?(?![0-9:])", _time),
     _rule(r"(?<![\w:])([0-9]+):([0-9]+)(?![0-9:])", lambda found: f"{number(found[1])} to {number(found[2])}"),
     # telephones, ranges and what hangs on hyphens
-    _rule(r"\+[0-9]{1,3}(?:[ .()-]{1,2}[0-9]{2,}){2,}|\+[0-9]{7,}|(?<![\w.])(?:1[ .-])?(?:\([0-9]{3}\) ?|[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}\b",
-          _telephone),
+    _rule(
+        r"\+[0-9]{1,3}(?:[ .()-]{1,2}[0-9]{2,}){2,}|\+[0-9]{7,}"
+        r"|(?<![\w.])(?:1[ .-])?(?:\([0-9]{3}\) ?|[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}\b",
+        _telephone,
+    ),
     _rule(rf"(?i)\b({CALLS})\s([0-9]{{3,8}})\b(?![.,:/-]?[0-9])", lambda found: f"{found[1]} {by_digit(found[2])}"),
     _rule(r"(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-]|[.,][0-9])", _local),
     _rule(r"(?<![\w.,-])[0-9]+(?:-[0-9]+){2,}(?![\w-])", _chain),
     _rule(rf"(?<![\w.,–-])({SIGN}?)({NUM})(?:\s?–\s?|\s-\s|-)({SIGN}?{NUM})(?![\w-]*[A-Z])", _range),
     _rule(rf"({NUM}\s?(?:{UNIT}|{'|'.join(SCALES)}))(?:\s?–\s?|\s-\s|-)(?={SIGN}?{NUM})", r"\1 to "),
     # words for what a number is
-    _rule(r"(?i)\b(nos?|pp?|vol|ch)\.\s?(?=[0-9])",
-          lambda found: (LABELS[found[1].lower()].capitalize() if found[1][0].isupper() else LABELS[found[1].lower()]) + " "),
+    _rule(
+        r"(?i)\b(nos?|pp?|vol|ch)\.\s?(?=[0-9])",
+        lambda found: (
+            (LABELS[found[1].lower()].capitalize() if found[1][0].isupper() else LABELS[found[1].lower()]) + " "
+        ),
+    ),
     _rule(r"№\s?(?=[0-9])", "number "),
-    _rule(rf"(?i)\b({NUMBERED})\s?([0-9]+)\.([0-9]+)\b(?!\s?%)",
-          lambda found: f"{found[1]} {number(found[2])} point {number(found[3])}"),
+    _rule(
+        rf"(?i)\b({NUMBERED})\s?([0-9]+)\.([0-9]+)\b(?!\s?%)",
+        lambda found: f"{found[1]} {number(found[2])} point {number(found[3])}",
+    ),
     # amounts
-    _rule(rf"{ARTICLE}(?:(?<![\w.])(?P<minus>[-−]))?(?<![0-9A-Za-z])(?P<land>US|AU?|CA?|HK|NZ|S)?(?P<sign>{SIGN})\s?(?P<below>[-−])?"
-          rf"(?P<number>{NUM}){SCALE}(?P<per>/(?=[a-z]))?", _money),
-    _rule(rf"(?:(?<![\w.])(?P<minus>[-−]))?(?<![\w.,])(?P<number>{NUM}){SCALE}\s?(?P<sign>{SIGN})(?P<per>/(?=[a-z]))?(?![\w])", _money),
+    _rule(
+        rf"{ARTICLE}(?:(?<![\w.])(?P<minus>[-−]))?(?<![0-9A-Za-z])(?P<land>{LAND})?(?P<sign>{SIGN})\s?(?P<below>[-−])?"
+        rf"(?P<number>{NUM}){SCALE}(?P<per>/(?=[a-z]))?",
+        _money,
+    ),
+    _rule(
+        rf"(?:(?<![\w.])(?P<minus>[-−]))?(?<![\w.,])(?P<number>{NUM}){SCALE}\s?(?P<sign>{SIGN})(?P<per>/(?=[a-z]))?(?![\w])",
+        _money,
+    ),
     _rule(rf"{ALONE}({NUM})\s?¢", lambda found: f"{number(found[1])} cent{'' if found[1] == '1' else 's'}"),
     _rule(r"(?<![\w.)])[-−](?=\.?[0-9])", "minus "),
     # fractions, ordinals, decades, factors
-    _rule(r"(?<![\w.,/])(?:(?P<whole>[0-9]+)\s)?(?P<above>[0-9]{1,6})/(?P<below>[0-9]{1,6})(?![\w/]|[.,][0-9])", _fraction),
+    _rule(
+        r"(?<![\w.,/])(?:(?P<whole>[0-9]+)\s)?(?P<above>[0-9]{1,6})/(?P<below>[0-9]{1,6})(?![\w/]|[.,][0-9])", _fraction
+    ),
     _rule(r"(?<![\w.])([0-9][0-9,]*)(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda found: ordinal(found[1])),
-    _rule(r"(?<![\w.,])['’]?(?P<digits>[0-9]{1,4})s\b|(?<![\w.,])(?P<tens>[0-9]{3}0)['’]s\b",
-          lambda found: _decade(found) if found["digits"] else many(year(found["tens"]))),
-    _rule(rf"{ALONE}([0-9]+)['′]\s?([0-9]{{1,2}})(?:[\"″”]|'')", lambda found: f"{number(found[1])} foot {number(found[2])}"),
+    _rule(
+        r"(?<![\w.,])['’]?(?P<digits>[0-9]{1,4})s\b|(?<![\w.,])(?P<tens>[0-9]{3}0)['’]s\b",
+        lambda found: _decade(found) if found["digits"] else many(year(found["tens"])),
+    ),
+    _rule(
+        rf"{ALONE}([0-9]+)['′]\s?([0-9]{{1,2}})(?:[\"″”]|'')",
+        lambda found: f"{number(found[1])} foot {number(found[2])}",
+    ),
     _rule(rf"{ALONE}({NUM})\s?[x×*]\s?(?={NUM})", lambda found: f"{found[1]} {'by' if 'x' in found[0] else 'times'} "),
     _rule(rf"{ALONE}({NUM})[x×](?!\w)", lambda found: f"{number(found[1])} time{'' if found[1] == '1' else 's'}"),
     _rule(rf"{ALONE}({NUM})([kKM])(?![\w])", _scaled),
     # units, powers
-    _rule(rf"{ARTICLE}(?<![\w.,])(?P<number>{NUM})[-\s\u00a0\u202f]?(?P<unit>{UNIT})(?![\w²³/]|-[a-z])(?:{SHORT_UNITS}\.(?=\s+[a-z(]|[,;]))?", _unit),
+    _rule(
+        rf"{ARTICLE}(?<![\w.,])(?P<number>{NUM})[-\s\u00a0\u202f]?(?P<unit>{UNIT})(?![\w²³/]|-[a-z])(?:{SHORT_UNITS}\.(?=\s+[a-z(]|[,;]))?",
+        _unit,
+    ),
     _rule(rf"({NUM}|\b[A-Za-z]+|\))([{RAISED}]+|\^\{{?-?[0-9]+\}}?)", _power),
     # signs, years, and all that is left
     _rule(r"±\s?(?=\.?[0-9])", "plus or minus "),

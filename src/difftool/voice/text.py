@@ -138,7 +138,9 @@ def _long(text: str) -> str:
     text = re.sub(r"(?i)(?<![\w.])etc\.(?=\s+(?-i:[A-Z])|\s*\Z|\s*\n\s*\n)", "et cetera.", text)
     text = re.sub(r"(?i)(?<![\w.])etc\.", "et cetera", text)
     for short, long in STREETS.items():
-        text = re.sub(rf"((?:\b[A-Z][a-z]+|[0-9](?:st|nd|rd|th))[ \t]){short}\.(?=[ \t\n]+[a-z]|[,;:)])", rf"\1{long}", text)
+        text = re.sub(
+            rf"((?:\b[A-Z][a-z]+|[0-9](?:st|nd|rd|th))[ \t]){short}\.(?=[ \t\n]+[a-z]|[,;:)])", rf"\1{long}", text
+        )
         text = re.sub(rf"((?:\b[0-9]+ [A-Z][a-z]+|[0-9](?:st|nd|rd|th))[ \t]){short}\.", rf"\1{long}.", text)
         text = re.sub(rf"(\b[A-Z][a-z]+[ \t]){short}\.(?=\s*(?:\Z|\n[ \t]*\n))", rf"\1{long}.", text)
     return text

@@ -190,7 +190,7 @@ def _earlier(plan: Plan, before: Mapping[str, Any], given: dict[str, Source]) ->
 class _Known:
     """A Transcriber whose work is done."""
 
-    heard_language = None
+    heard_language: str | None = None
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -270,7 +270,9 @@ def _written(
         write_json(new / "report.json", summary)
         report.write(new / "report.html", summary, takes)
         sources = [
-            found.source | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            found.source
+            | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            | {"warnings": [*found.source["warnings"], *_unread(found)]}
             for source, found in done
         ]
         note = {
@@ -298,6 +300,16 @@ def _written(
 
 def _one(source: Source, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
     return {"source": source.path.name, **take, "folder": found.folder, "language": found.source["language"]}
+
+
+def _unread(found: stages.Done) -> list[str]:
+    """A warning where the texts of a recording keep their numbers as digits."""
+    language = found.source["language"]
+    texts = [take["text"] for take in found.takes if not take["reasons"]]
+    if language == "en" or not any(char.isdecimal() for text in texts for char in text):
+        return []
+    why = f"numbers in the language {language} are not written out" if language else "its language is not known"
+    return [f"{why}: metadata.csv keeps them as digits" + ("" if language else "; name it with --language")]
 
 
 def _plainly(take: Mapping[str, Any]) -> dict[str, Any]:

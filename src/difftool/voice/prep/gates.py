@@ -83,7 +83,7 @@ SILENCE = "silence"
 UNHEARD = "not_transcribed"
 """The reason for speech that the transcript does not have."""
 
-SURELY = frozenset("uh uhh uhm umm erm hm hmm mmm äh ähm öh öhm euh ehm".split())
+SURELY = frozenset(["uh", "uhh", "uhm", "umm", "erm", "hm", "hmm", "mmm", "äh", "ähm", "öh", "öhm", "euh", "ehm"])
 """Fillers that are no words anywhere."""
 FILLERS = {
     language: SURELY | frozenset(words.split())
@@ -123,9 +123,9 @@ TWICE = {
 }
 """Words that are said twice in good speech."""
 ANY_TWICE = frozenset().union(*TWICE.values())
-DOUBLING = frozenset("zh yue ja ko th lo km my vi id ms jw su tl hi ur bn ta te ml mr gu pa ne si tr az hy sw ht".split())
+DOUBLING = re.compile("zh|yue|ja|ko|th|lo|km|my|vi|id|ms|jw|su|tl|hi|ur|bn|ta|te|ml|mr|gu|pa|ne|si|tr|az|hy|sw|ht")
 """Languages in which doubling a word is grammar."""
-SHARED = frozenset("and or to und oder bis sowie en of tot och eller og y o e ou et".split())
+SHARED = re.compile("and|or|to|und|oder|bis|sowie|en|of|tot|och|eller|og|y|o|e|ou|et")
 """What follows a word that leaves its end to a later one: pre- and post-war."""
 
 
@@ -149,12 +149,12 @@ def of_text(words: Sequence[Word], seconds: float, language: str | None = None) 
     letters = sum(each.isalpha() for each in text)
     cased = sum(each.lower() != each.upper() for each in text)  # of Chinese, say, a second has fewer
     broken = sum(
-        bool(re.search(r"\w-$", word.text)) and plain(after.text) not in SHARED
+        bool(re.search(r"\w-$", word.text)) and not SHARED.fullmatch(plain(after.text))
         for word, after in itertools.pairwise(words)
     )
     twice = TWICE.get(language or "", ANY_TWICE)
     again = sum(a == b and a not in twice and not a.isdecimal() for a, b in itertools.pairwise(said))
-    if language in DOUBLING:
+    if DOUBLING.fullmatch(language or ""):
         again = 0
     fillers = FILLERS.get(language or "", SURELY)
     return {

@@ -6,6 +6,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 TAG = re.compile(r"</?(?:i|b|u|s|c|v|lang|ruby|rt|font|span|br|p|em|strong)\b[^<>]*>|<[\d:.]+>|\{[\\\w][^{}]*\}", re.I)
 BRACKETS = re.compile(r"\[[^\[\]]*\]|【[^【】]*】|［[^［］]*］|\[[^\[\]]*\Z|\A[^\[\]]*\]")
@@ -16,13 +17,16 @@ SIGNS = re.compile("[\u2669-\u266f\U0001f3b5\U0001f3b6]|(?<!\\S)#(?!\\S)")
 TURN = re.compile(r"(?m)(?<!\S)>{2,}|^[ \t]*(?:>|»|[-–—‐‑](?=[ \t]|[^\W\d]))")
 """That somebody else speaks now."""
 LABEL = re.compile(
-    r"(?m)(?:^[ \t]*|(?<=[.!?…][ \t]))([^\W_][\w.'’&-]*(?:[ \t]+#?\w[\w.'’&-]*){0,3})[ \t]*:(?=\s|\Z)"
+    r"(?m)(?:^[ \t]*|(?<=[.!?…][ \t])|(?<=[ ]{2}))([^\W_][\w.'’&-]*(?:[ \t]+#?\w[\w.'’&-]*){0,3})[ \t]*:(?=\s|\Z)"
 )
 """Perhaps who speaks: so begins a sentence too."""
 ROLE = re.compile(
-    r"(?i)(?:speaker|narrator|man|woman|boy|girl|host|guest|interviewer|interviewee|reporter|announcer)(?:[ _]?#?\w{1,2})?"
+    r"(?i)(?:speaker|narrator|man|woman|boy|girl|host|guest|interviewer|interviewee|reporter|announcer)"
+    r"(?:[ _]?#?\w{1,2})?"
 )
-SPOKEN = frozenset(["Note", "Remember", "Warning", "Question", "Answer", "Example", "First", "Second", "Third", "Finally"])
+SPOKEN = frozenset(
+    ["Note", "Remember", "Warning", "Question", "Answer", "Example", "First", "Second", "Third", "Finally"]
+)
 """Words before a colon that are no names."""
 SOUNDS = re.compile(
     r"(?i)\b(?:laugh|chuckl|giggl|applau|clapping|cheer|music|sigh|gasp|cough|sneez|sniff|sob|scream|groan|inaudible"
@@ -66,7 +70,7 @@ def without_notes(text: str, names: frozenset[str] = frozenset()) -> str:
         return blank(found) if capitals or ROLE.fullmatch(name) or name in names else found[0]
 
     text = LABEL.sub(label, text)
-    return re.sub(r"(?m)^([ \t]*):(?=\s)", r"\1 ", text)  # of a name in brackets
+    return re.sub(r"(?m)(^[ \t]*|[ ]{2}):(?=\s)", r"\1 ", text)  # of a name in brackets
 
 
 def speakers(texts: Sequence[str]) -> frozenset[str]:
@@ -83,7 +87,7 @@ def unrolled(texts: Sequence[str]) -> Iterator[str]:
     """Of each cue what the one before did not show, where captions roll as those of YouTube do: most cues begin with
     what the one before ends with."""
     words = [text.split() for text in texts]
-    shared = [0, *(_shared(a, b) for a, b in zip(words, words[1:], strict=False))]
+    shared = [0, *(_shared(a, b) for a, b in pairwise(words))]
     rolls = len(texts) > 2 and sum(map(bool, shared)) * 2 >= len(texts) - 1
     for text, own, known in zip(texts, words, shared, strict=True):
         yield " ".join(own[known:]) if rolls and known else text

@@ -34,11 +34,38 @@ MARGIN = 0.3
 """Seconds around a portion, but no more than half of what is silent there."""
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 THREE_LETTERS = {
-    **{"eng": "en", "fra": "fr", "fre": "fr", "deu": "de", "ger": "de", "nld": "nl", "dut": "nl", "spa": "es"},
-    **{"ita": "it", "por": "pt", "pol": "pl", "rus": "ru", "ukr": "uk", "ces": "cs", "cze": "cs", "swe": "sv"},
-    **{"dan": "da", "nor": "no", "nob": "no", "fin": "fi", "hun": "hu", "ron": "ro", "rum": "ro", "ell": "el"},
-    **{"gre": "el", "tur": "tr", "ara": "ar", "heb": "he", "hin": "hi", "zho": "zh", "chi": "zh", "cmn": "zh"},
-    **{"jpn": "ja", "kor": "ko", "tha": "th", "vie": "vi", "ind": "id"},
+    three: two
+    for two, codes in {
+        "en": "eng",
+        "fr": "fra fre",
+        "de": "deu ger",
+        "nl": "nld dut",
+        "es": "spa",
+        "it": "ita",
+        "pt": "por",
+        "pl": "pol",
+        "ru": "rus",
+        "uk": "ukr",
+        "cs": "ces cze",
+        "sv": "swe",
+        "da": "dan",
+        "no": "nor nob",
+        "fi": "fin",
+        "hu": "hun",
+        "ro": "ron rum",
+        "el": "ell gre",
+        "tr": "tur",
+        "ar": "ara",
+        "he": "heb",
+        "hi": "hin",
+        "zh": "zho chi cmn",
+        "ja": "jpn",
+        "ko": "kor",
+        "th": "tha",
+        "vi": "vie",
+        "id": "ind",
+    }.items()
+    for three in codes.split()
 }
 """ISO 639-2 codes that files are named with, as Whisper has them."""
 SUFFIXES = (".srt", ".vtt", ".json")

@@ -16,13 +16,11 @@ from .words import Segment, Word, guessed, joined, whole
 HINT = "take the .srt, .vtt or .json that Whisper writes"
 SECONDS_A_LETTER = 0.07
 """Of the last cue, where it has no length."""
-WESTERN = frozenset(
-    "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŸ“”‘’„…–—«»‹›¿¡£€°ªº½¼¾©®™•·§\u00a0"
-)
+WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŸ“”‘’„…–—«»‹›¿¡£€°ªº½¼¾©®™•·§\u00a0")
 """What a text in Windows-1252 has beyond ASCII; in other encodings of one byte these bytes are other letters."""
 FLAGS = ("forced", "sdh", "cc", "hi", "default")
 """What else stands at the end of a subtitle's name."""
-FOREIGN = 0.3
+FOREIGN = 0.5
 """Share of its letters beyond ASCII that a Western text stays under."""
 
 
@@ -89,7 +87,9 @@ def _from_cues(text: str) -> tuple[list[Segment], str | None]:
         language = found[1] if found else None
         # notes and styles have no times, and what stands above a cue's time is its name
         timed = [block[block.rfind("\n", 0, block.index("-->")) + 1 :] for block in [header, *blocks] if "-->" in block]
-        text = "\n\n".join(["WEBVTT", *timed]) + "\n"
+        text = (
+            re.sub(r"<[\d:.]+>", "", "\n\n".join(["WEBVTT", *timed])) + "\n"
+        )  # times of words, which look like a cue's
     cues = [cue for cue in SSAFile.from_string(text) if cue.is_text]
     shown = list(notes.unrolled([notes.untagged(cue.plaintext) for cue in cues]))
     names = notes.speakers(shown)
@@ -111,7 +111,7 @@ def _end(start: float, end: float, starts: Sequence[float], text: str) -> float:
 
 def _from_json(text: str) -> tuple[list[Segment], str | None]:
     try:
-        value = json.loads(text)
+        value: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise _Unreadable(f"it is no JSON ({error})") from error
     if isinstance(value, list):
@@ -182,7 +182,7 @@ def _segment(one: Mapping[str, Any], starts: Sequence[float]) -> Segment | None:
     text = text or joined(pieces)
     if not text.strip():
         return None
-    if math.isnan(sum(span)):
+    if math.isnan(span[0]):
         raise _Unreadable("it has words without times")
     start = max(0.0, span[0])
     words = guessed(start, _end(start, span[1], starts, text), text)
@@ -201,7 +201,9 @@ def _time(told: Mapping[str, Any], name: str) -> float:
 
 def _odds(word: Mapping[str, Any]) -> float | None:
     """How sure a recogniser is of a word, by the names that there are for it."""
-    return next((float(word[name]) for name in ("probability", "score", "confidence") if word.get(name) is not None), None)
+    return next(
+        (float(word[name]) for name in ("probability", "score", "confidence") if word.get(name) is not None), None
+    )
 
 
 def scores(segment: Mapping[str, Any]) -> dict[str, float]:
