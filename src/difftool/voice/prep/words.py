@@ -107,10 +107,10 @@ def _places(text: str, pieces: Sequence[Word]) -> list[tuple[int, int]] | None:
 
 
 def _as_they_stand(pieces: Sequence[Word]) -> str:
-    """Pieces joined by their own blanks; where none has any, they are words."""
+    """Pieces joined by their own blanks; where none has any, they are words, or what ends one."""
     if any(piece.text[:1].isspace() for piece in pieces):
         return "".join(piece.text for piece in pieces)
-    return joined(pieces)
+    return re.sub(r" (?=[-,.:;!?%'’)\]])", "", joined(pieces))
 
 
 def _tokens(text: str, starts: Sequence[int]) -> list[tuple[int, int, str]]:
