@@ -99,6 +99,61 @@ def test_a_voice(prep: Run, tmp_path: Path) -> None:
         assert 0 <= told["words"][0]["start"] <= told["words"][-1]["end"] <= 11.6
 
 
+def retold(path: Path, language: str | None, **texts: str) -> None:
+    """The transcript of the speech in pieces as Whisper has them, with other words at its beginning."""
+    told = json.loads((GOLDEN / "speech.json").read_text()) | ({"language": language} if language else {})
+    first = told["segments"][0]
+    for place, text in texts.items():
+        pieces = re.findall(r" ?[^ '’.,-]+|['’.,-][^ '’.,-]*", text)
+        words = first["words"]
+        edges = np.linspace(words[0]["start"], words[-1]["end"], len(pieces) + 1)
+        times = itertools.pairwise(edges.tolist())
+        own = [{"word": piece, "start": a, "end": b} for piece, (a, b) in zip(pieces, times, strict=True)]
+        first |= {place: text, "words": own}
+    path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "column"),
+    [
+        ("en", " Mrs. Coe's well-known hut cost $10,000.", "Missus Coe's well-known hut cost ten thousand dollars."),
+        ("fr", " Aujourd'hui, c'est l'été, et j'ai 10,5 ans.", "Aujourd'hui, c'est l'été, et j'ai 10,5 ans."),
+        (None, " Er ging um acht Uhr, um 10.5 Euro.", "Er ging um acht Uhr, um 10.5 Euro."),
+    ],
+)
+def test_words_and_numbers_by_language(prep: Run, tmp_path: Path, language: str | None, text: str, column: str) -> None:
+    retold(tmp_path / "talk.json", language, text=text)
+    ended = prep("talk.ogg", "--transcript", "talk.json", "--json")
+    assert ended.code == 0, ended
+    me = tmp_path / "voices" / "me"
+    row = (me / "metadata.csv").read_text().splitlines()[0].split("|")
+    assert row[1].startswith(text.strip())
+    assert row[2].startswith(column)
+    words = [word["word"] for word in lines(me / "words.jsonl")[0]["words"]]
+    assert words[: len(text.split())] == text.split()
+    assert json.loads((me / "voice.json").read_text())["language"] == language
+    assert ["metadata.csv keeps them as digits" in warning for warning in ended.json["warnings"]] == (
+        [] if language == "en" else [True]
+    )
+
+
+def test_a_cue_over_silence_is_told_of(prep: Run, tmp_path: Path) -> None:
+    told = json.loads((GOLDEN / "speech.json").read_text())["segments"]
+    sound, rate = soundfile.read(tmp_path / "talk.ogg")
+    soundfile.write(
+        tmp_path / "quiet.wav", np.concatenate([1e-4 * np.random.default_rng(0).normal(size=3 * rate), sound]), rate
+    )
+    spans = [(3 + one["words"][0]["start"], 3 + one["words"][-1]["end"], one["text"]) for one in told]
+    cues = [f"{a:.3f} --> {b:.3f}\n{text}" for a, b, text in [(0.5, 2.5, "Thanks for watching!"), *spans]]
+    stamp = re.compile(r"(\d+)\.(\d{3})")
+    cues = [stamp.sub(lambda m: f"00:{int(m[1]) // 60:02d}:{int(m[1]) % 60:02d}.{m[2]}", one) for one in cues]
+    (tmp_path / "quiet.vtt").write_text("WEBVTT\n\n" + "\n\n".join(cues) + "\n")
+    ended = prep("quiet.wav", "--transcript", "quiet.vtt", "--allow", "coarse", "--json")
+    assert ended.code == 0, ended
+    assert "Thanks for watching!" in ended.json["warnings"][0]
+    assert "Thanks" not in (tmp_path / "voices" / "me" / "metadata.csv").read_text()
+
+
 def test_clips_are_spans_of_the_source_and_the_rest_is_told(prep: Run, tmp_path: Path) -> None:
     prep()
     me = tmp_path / "voices" / "me"

@@ -16,7 +16,8 @@ from .cut import BREAK, MOST, PAD, Piece
 from .decode import Recording
 from .gates import SILENCE, UNHEARD, known, reasons
 from .measure import Array, measure, spectra
-from .transcribe import Segment, Word, error_rate, joined
+from .transcribe import error_rate
+from .words import Segment, Word, joined
 
 LEAST_GAP = 0.5
 """Seconds of silence that are told of."""
@@ -90,14 +91,16 @@ def takes(
     segments: Sequence[Segment] | None,
     allowed: Sequence[str] = (),
     verify: Callable[[Samples], str] | None = None,
+    language: str | None = None,
 ) -> Iterator[Take]:
     """All spans of a recording in order: its clips, what is left out and why, and where nobody speaks. `segments` is
-    its transcript; `verify` transcribes a clip once more, which is then compared with the text."""
+    its transcript; `verify` transcribes a clip once more, which is then compared with the text. `language`
+    tells which words are fillers."""
     told = list(segments or ())
 
     def judged(piece: Piece) -> Take:
         scores = _scores([told[k] for k in dict.fromkeys(k for unit in piece.units for k in unit.segments)])
-        figures = known(measure(recording, likely, piece.start, piece.end), scores, piece.words)
+        figures = known(measure(recording, likely, piece.start, piece.end), scores, piece.words, language)
         why = reasons(figures, allowed)
         if verify and piece.words and not why:
             heard = verify(recording.samples[round(piece.start * RATE) : round(piece.end * RATE)])

@@ -11,7 +11,7 @@ import numpy as np
 from ..sound import RATE
 from .activity import Span
 from .decode import Stored
-from .transcribe import Segment, Word, joined
+from .words import Segment, Word, joined
 
 LEAST, SHORT, LONG, MOST = 2.0, 6.0, 10.0, 11.6
 """Seconds of a clip: at least, wanted from, wanted to, at most (which is what Tortoise's trainer takes)."""

@@ -18,9 +18,8 @@ import soundfile
 from ...errors import DifftoolError, Exit
 from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, versions, writable, write_json, write_text
 from ...nets.tortoise.mel import CODE_HZ
-from ...nets.tortoise.tokenizer import normalise
 from ..library import KINDS, NOTE, SCHEMA, digest_of
-from ..text import spoken
+from ..text import written_out
 from . import refs, report, stages
 from .gates import GATES
 from .grade import Grade, grade
@@ -191,6 +190,8 @@ def _earlier(plan: Plan, before: Mapping[str, Any], given: dict[str, Source]) ->
 class _Known:
     """A Transcriber whose work is done."""
 
+    heard_language: str | None = None
+
     def __init__(self, key: str) -> None:
         self.key = key
 
@@ -251,7 +252,7 @@ def _written(
         used = [{"clip": clips[one.clip]["id"], "start": one.start, "score": one.score} for one in chosen]
         write_json(new / "refs" / "tortoise.json", {"references": used})
         languages = list(dict.fromkeys(found.source["language"] for _, found in done if found.source["language"]))
-        _lists(new, clips, english=languages in ([], ["en"]))
+        _lists(new, clips)
         write_text(new / "rejected.jsonl", "".join(json.dumps(_plainly(one)) + "\n" for one in rejected))
         graded = grade(clips, rejected, sum(_full(clips[one.clip]) for one in chosen))
         lost = _lost(rejected)
@@ -269,7 +270,9 @@ def _written(
         write_json(new / "report.json", summary)
         report.write(new / "report.html", summary, takes)
         sources = [
-            found.source | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            found.source
+            | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            | {"warnings": [*found.source["warnings"], *_unread(found)]}
             for source, found in done
         ]
         note = {
@@ -296,7 +299,17 @@ def _written(
 
 
 def _one(source: Source, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
-    return {"source": source.path.name, **take, "folder": found.folder}
+    return {"source": source.path.name, **take, "folder": found.folder, "language": found.source["language"]}
+
+
+def _unread(found: stages.Done) -> list[str]:
+    """A warning where the texts of a recording keep their numbers as digits."""
+    language = found.source["language"]
+    texts = [take["text"] for take in found.takes if not take["reasons"]]
+    if language == "en" or not any(char.isdecimal() for text in texts for char in text):
+        return []
+    why = f"numbers in the language {language} are not written out" if language else "its language is not known"
+    return [f"{why}: metadata.csv keeps them as digits" + ("" if language else "; name it with --language")]
 
 
 def _plainly(take: Mapping[str, Any]) -> dict[str, Any]:
@@ -354,15 +367,18 @@ def _same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return False
 
 
-def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -> None:
+def _lists(folder: Path, clips: Sequence[Mapping[str, Any]]) -> None:
     """metadata.csv as LJSpeech has it, the lists for trainers, and the words with their times."""
     lines, words = [], []
     train: dict[bool, list[str]] = {True: [], False: []}
     for k, clip in enumerate(clips):
         text = " ".join(clip["text"].replace("|", " ").split())
-        lines.append(f"{clip['id']}|{text}|{_in_words(text) if english else text}")
+        lines.append(f"{clip['id']}|{text}|{written_out(text) if clip['language'] == 'en' else text}")
         train[k % HELD_BACK != HELD_BACK // 2].append(f"clips/{clip['id']}.wav|{text}")
-        told = [dict(zip(("start", "end", "word", "probability"), word, strict=True)) for word in clip["words"]]
+        told = [
+            {"start": start, "end": end, "word": word.strip(), "probability": odds}
+            for start, end, word, odds in clip["words"]
+        ]
         words.append(json.dumps({"id": clip["id"], "words": told}, ensure_ascii=False))
     if not train[False] and len(train[True]) > 1:
         train[False].append(train[True].pop())
@@ -373,14 +389,6 @@ def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -
         ("words.jsonl", words),
     ):
         write_text(folder / name, "".join(f"{line}\n" for line in each))
-
-
-def _in_words(text: str) -> str:
-    """A text as it is spoken, in small letters."""
-    try:
-        return normalise(spoken(text))
-    except ValueError:  # a number that has no name
-        return text.lower()
 
 
 def _files(folder: Path) -> dict[str, str]:

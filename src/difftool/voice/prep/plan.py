@@ -14,7 +14,8 @@ from .. import SLICES
 from ..library import agreed, checked, digest_of, home, work_of
 from ..sound import KINDS
 from .gates import GATES
-from .transcribe import Transcriber, Transcript, Whisper
+from .transcribe import Transcriber, Transcript, Whisper, known_language
+from .transcripts import bases
 
 
 class Source(NamedTuple):
@@ -82,14 +83,15 @@ def plan(
     terms = agreed(consent)
     name = checked(voice)
     paths = found(sources)
-    told = _paired(paths, [expanded(path) for path in transcripts]) if transcripts else {}
     place, _ = devices.choose(device, "fp32", threads)
+    language = known_language(language)
     model = Whisper(whisper, place, language, models_dir) if slice == "words" and not transcripts else None
+    told = _paired(paths, [expanded(path) for path in transcripts], language) if transcripts else {}
     folder = home(voices_dir) / name
     settings = {
         "slice": slice,
         "whisper": whisper if model else None,
-        "language": model.language if model else language,
+        "language": language,
         "verify": verify and model is not None,
         "high_pass": high_pass,
         "allow": sorted(allow),
@@ -126,13 +128,15 @@ def found(sources: Sequence[str | Path]) -> list[Path]:
     return list({path.resolve(): path for path in paths}.values())
 
 
-def _paired(paths: Sequence[Path], transcripts: Sequence[Path]) -> dict[Path, Transcript]:
-    """Which transcript is whose: of the same name, or the only one of the only recording."""
+def _paired(paths: Sequence[Path], transcripts: Sequence[Path], language: str | None) -> dict[Path, Transcript]:
+    """Which transcript is whose: of the same name, which may end in a language, or the only one of the only
+    recording."""
     if len(paths) == len(transcripts) == 1:
-        return {paths[0]: Transcript(transcripts[0])}
-    of_name = {path.stem: path for path in transcripts}
+        return {paths[0]: Transcript(transcripts[0], language)}
+    stems = {path.stem for path in paths}
+    of_name = {next((s for s in bases(path) if s in stems), path.stem): path for path in transcripts}
     lost = [path.name for path in paths if path.stem not in of_name]
     if lost or len(of_name) != len(paths):
         what = f"{lost[0]} has no transcript" if lost else "there are transcripts without a recording"
         raise DifftoolError(Exit.USAGE, what, "give one for each recording, of its name: talk.srt for talk.mp3")
-    return {path: Transcript(of_name[path.stem]) for path in paths}
+    return {path: Transcript(of_name[path.stem], language) for path in paths}
