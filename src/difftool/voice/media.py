@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-import statistics
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +43,16 @@ SILENT = 1e-4
 """Largest sample under which a sound holds nothing that can be heard."""
 CONTEXT = 64
 """Samples of the lower rate on each side that the resampler's filter may reach; it has 6 zero crossings."""
-MOST_TAPS = 10**7
+MOST_TAPS = 10**6
 """Of torchaudio's filter, which has one phase for each sample of a whole period of both rates."""
 APART = 0.1
 """Seconds by which a packet may come late before something is missing."""
+LAG, FRAMES = 0.3, 4
+"""Seconds, or frames, that ffmpeg may have decoded already when it tells of one."""
 UNTIMED = frozenset(["wav", "w64", "flac", "mp3", "aac", "aiff", "au", "caf", "ac3", "amr", "wv"])
 """Formats in which one sample simply follows the other."""
+PLAIN = frozenset(["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+"""Samples as they are, in WAV files."""
 HINT = "use another recording"
 
 
@@ -98,9 +102,9 @@ class Timeline(NamedTuple):
     """When the sound of a video or a stream is heard."""
 
     late: float = 0.0
-    """Seconds after the picture at which it begins"""
+    """Seconds after the beginning of the file at which it begins"""
     gaps: tuple[Span, ...] = ()
-    """What was lost, in seconds from the beginning"""
+    """What was lost, in seconds from the beginning of the file"""
 
 
 class Opened(NamedTuple):
@@ -110,30 +114,31 @@ class Opened(NamedTuple):
     channels: int
     blocks: Iterator[Samples]
     """(S, channels) each"""
-    complaint: Any
-    """Called at the end: the last thing that ffmpeg complained of, or nothing"""
+    complaint: Callable[[], str]
+    """To be called at the end: the last thing that ffmpeg complained of, or nothing"""
 
 
 def track_of(path: Path) -> Track:
     """The track that is marked as default, or else the first. Raises DifftoolError 4 where there is no sound."""
     if not path.is_file():
         raise DifftoolError(Exit.FILE, f"there is no recording {path}", "check the path")
-    told = _ffmpeg("-hide_banner", "-i", _url(path)).stderr
-    lines = [line for line in told.splitlines() if re.match(r"\s*Stream #.*: Audio: ", line)]
-    if not lines:
-        reason = (told.strip().splitlines() or [""])[-1]
-        reason = "it has no audio track" if "Input #0" in told else reason.replace(_shown(path), "").strip(" :")
+    with _plain(path) as file:
+        if file is not None and file.channels <= 2:
+            return Track(0, None, timed=False, warnings=())
+    output = _complaints(["-hide_banner", "-i", _url(path)])
+    streams = [line for line in output if re.match(r"\s*Stream #.*: Audio: ", line)]
+    container = next((found[1] for line in output if (found := re.match(r"Input #0, ([^ ]+), from", line))), None)
+    if not streams:
+        reason = "it has no audio track" if container else (output or [""])[-1].replace(_shown(path), "").strip(" :")
         raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {reason or 'no sound in it'}", HINT)
-    number = next((k for k, line in enumerate(lines) if "(default)" in line), 0)
+    number = next((k for k, line in enumerate(streams) if "(default)" in line), 0)
     warnings = []
-    if len(lines) > 1:
-        marked = " (default)" if "(default)" in lines[number] else ""
-        warnings.append(f"it has {len(lines)} audio tracks; track {number + 1}{marked} is used")
-    layout = re.search(r" Hz, (\d)\.1\b", lines[number])
-    guessed = "Guessed Channel Layout" in told
-    lfe = None if guessed or layout is None else (3 if int(layout[1]) > 2 else 2)
-    container = re.search(r"Input #0, ([^ ]+), from", told)
-    timed = container is None or not UNTIMED.intersection(container[1].split(","))
+    if len(streams) > 1:
+        marked = " (default)" if "(default)" in streams[number] else ""
+        warnings.append(f"it has {len(streams)} audio tracks; track {number + 1}{marked} is used")
+    layout = re.search(r" Hz, (\d)\.1\b", streams[number])
+    lfe = min(3, int(layout[1])) if layout else None  # it follows left, right and, if there is one, centre
+    timed = not UNTIMED.intersection((container or "").split(","))
     return Track(number, lfe, timed, tuple(warnings))
 
 
@@ -141,73 +146,104 @@ def timeline_of(path: Path, track: Track) -> Timeline:
     """When the sound begins and what is missing of it, by the times of its packets, which are not decoded."""
     if not track.timed:
         return Timeline()
-    maps = ["-map", "0:V:0?", "-map", f"0:a:{track.number}", "-c", "copy", "-frames:v", "1"]
-    told = _ffmpeg("-loglevel", "error", "-copyts", "-i", _url(path), *maps, "-f", "framecrc", "-").stdout
-    kinds = dict(re.findall(r"^#media_type (\d+): (\w+)", told, re.M))
-    units = {index: int(a) / int(b) for index, a, b in re.findall(r"^#tb (\d+): (\d+)/(\d+)", told, re.M)}
-    packets: dict[str, list[tuple[float, float]]] = {"audio": [], "video": []}
-    for index, pts, duration in re.findall(r"^(\d+), +-?\d+, +(-?\d+), +(\d+),", told, re.M):
-        if kinds.get(index) in packets:
-            packets[kinds[index]].append((int(pts) * units[index], int(duration) * units[index]))
-    if not packets["audio"]:
+    kinds: dict[str, str] = {}
+    unit: dict[str, float] = {}
+    first: dict[str, float] = {}
+    own, gaps, long = "", [], []
+    lengths: Counter[float] = Counter()
+    last: Span | None = None
+    copied = ["-map", "0:V?", "-map", "0:a", "-c", "copy", "-copyinkf", "-f", "framecrc", "-"]
+    for line in _lines(["-loglevel", "quiet", "-i", _url(path), *copied], "stdout"):
+        if header := re.match(r"#(tb|media_type) (\d+): (\S+)", line):
+            name, index, value = header.groups()
+            if name == "tb":
+                numerator, denominator = value.split("/")
+                unit[index] = int(numerator) / int(denominator)
+            else:
+                kinds[index] = value
+                sounds = [index for index, kind in kinds.items() if kind == "audio"]
+                own = sounds[track.number] if len(sounds) > track.number else own
+        elif packet := re.match(r"(\d+), +-?\d+, +(-?\d+), +(\d+),", line):
+            index, start = packet[1], int(packet[2]) * unit[packet[1]]
+            first[index] = min(start, first.get(index, start))
+            if index == own:
+                length = int(packet[3]) * unit[index] or (start - last.start if last else 0.0)
+                if last and last.seconds and start - last.end > APART:
+                    gaps.append(Span(last.end, start))
+                last = Span(start, start + length)
+                lengths[length] += 1
+                if length > APART:
+                    long.append(last)
+    if own not in first:
         return Timeline()
-    first = packets["audio"][0][0]
-    late = first - packets["video"][0][0] if packets["video"] else 0.0
-    late = late if late > APART else 0.0
-    times = [start for start, _ in packets["audio"]]
-    usual = statistics.median([b - a for a, b in zip(times[:-1], times[1:], strict=True)] or [0.0])
-    gaps = []
-    for (start, duration), after in zip(packets["audio"][:-1], times[1:], strict=True):
-        end = start + (duration or usual)
-        if after - end > APART:
-            gaps.append(Span(end - first + late, after - first + late))
-    return Timeline(late, tuple(gaps))
+    usual = lengths.most_common(1)[0][0]  # MP4 lets the packet before a hole last until its end
+    gaps += [Span(one.start + usual, one.end) for one in long if one.seconds > 2 * usual + APART]
+    begin = min(first.values())
+    late = first[own] - begin
+    begin = begin if late > APART else first[own]
+    return Timeline(first[own] - begin, tuple(Span(gap.start - begin, gap.end - begin) for gap in sorted(gaps)))
 
 
-def damage_of(path: Path, track: Track) -> list[float]:
-    """Where ffmpeg could not decode something, in seconds of what it could."""
-    told = _ffmpeg(
-        *("-loglevel", "level+info", "-i", _url(path), "-map", f"0:a:{track.number}"),
-        *("-af", "ashowinfo", "-f", "null", "-"),
-    ).stderr
-    found, at, first = [], 0.0, None
-    for line in told.splitlines():
-        if shown := re.search(r"Parsed_ashowinfo.* pts_time:(-?[\d.]+).* rate:(\d+) nb_samples:(\d+)", line):
-            start = float(shown[1])
-            first = start if first is None else first
-            at = start - first + int(shown[3]) / int(shown[2])
-        elif "[error]" in line and (not found or at > found[-1]):
-            found.append(at)
+def damage_of(path: Path, track: Track, *, filled: bool = False) -> list[Span]:
+    """Where ffmpeg could not decode something, in seconds of the samples that `opened` gives."""
+    found: list[Span] = []
+    at = length = 0.0
+    shown = ["-af", ",".join([*_filters(track, filled), "ashowinfo"]), "-f", "null", "-"]
+    options = ["-loglevel", "level+info", "-i", _url(path), "-map", f"0:a:{track.number}", *shown]
+    for line in _lines(options, "stderr"):
+        if frame := re.search(r"Parsed_ashowinfo.* rate:(\d+) nb_samples:(\d+)", line):
+            length = int(frame[2]) / int(frame[1])
+            at += length
+        elif "[error]" in line and at and (not found or at > found[-1].start):  # before, it looks at the file's end
+            found.append(Span(at, at + max(LAG, FRAMES * length)))
     return found
+
+
+def _filters(track: Track, filled: bool) -> list[str]:
+    """ffmpeg's filters that put silence where packets are missing, and time samples by their number alone, for in what
+    was put together from parts the times begin anew."""
+    return [*(["aresample=async=1"] if filled else []), *(["asetpts=N/SR/TB"] if track.timed else [])]
 
 
 @contextmanager
 def opened(path: Path, track: Track, *, filled: bool = False) -> Iterator[Opened]:
     """The samples of a track, in blocks of whole seconds; with `filled`, silence where packets are missing. Raises
     DifftoolError 4 where it cannot be read."""
+    with _plain(path) as file:
+        if file is not None:
+            rate, channels = _checked(path, file.samplerate, file.channels)
+            size = _seconds(rate, channels) * rate
+            yield Opened(rate, channels, file.blocks(size, dtype="float32", always_2d=True), lambda: "")
+            return
+    with _decoding(path, track, filled=filled) as found:
+        yield found
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[Any]:
+    """A WAV file without compression, open, or None: libsndfile reads also such as have no length, or 24 bits in 32."""
     import soundfile
 
     try:
-        file = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, OSError):  # of which ffmpeg may read more
+        with path.open("rb") as begin:
+            wav = begin.read(4) in (b"RIFF", b"RIFX", b"RF64")
+        file = soundfile.SoundFile(os.fsencode(path)) if wav else None
+    except (soundfile.LibsndfileError, OSError):  # ffmpeg knows more kinds
         file = None
-    if file is not None:
-        with file:
-            plain = file.format in ("WAV", "WAVEX") and file.subtype.startswith("PCM_") and 0 < file.frames < 2**40
-            if plain:
-                rate, channels = _checked(path, file.samplerate, file.channels)
-                size = _seconds(rate, channels) * rate
-                yield Opened(rate, channels, file.blocks(size, dtype="float32", always_2d=True), str)
-                return
-    with _decoding(path, track, filled=filled) as found:
-        yield found
+    if file is None:
+        yield None
+        return
+    with file:
+        known = file.format in ("WAV", "WAVEX") and file.subtype in PLAIN
+        yield file if known and 0 < file.frames < 2**40 else None
 
 
 @contextmanager
 def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
     import ffmpeg as build
 
-    sound = {"af": "aresample=async=1"} if filled else {}
+    filters = _filters(track, filled)
+    sound = {"af": ",".join(filters)} if filters else {}
     # the header of an .au file is the shortest that tells rate and channels
     out = build.input("file:recording").output(
         "pipe:", format="au", acodec="pcm_f32be", vn=None, map=f"0:a:{track.number}", **sound
@@ -226,8 +262,8 @@ def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
         def complaint() -> str:
             run.wait()
             complaints.seek(0)
-            lines = complaints.read().decode(errors="replace").strip().splitlines()
-            return lines[-1].strip() if lines else ""
+            lines = complaints.read().decode(errors="replace").splitlines()
+            return next((line.strip() for line in reversed(lines) if "message repeated" not in line), "")
 
         try:
             head = run.stdout.read(24)
@@ -275,13 +311,13 @@ def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix
         energy = energy + np.einsum("sc,sc->c", wide, wide)
         cross += float(wide[:, 0] @ wide[:, -1])
         peak = max(peak, float(np.abs(wide).max(initial=0))) if np.isfinite(wide).all() else np.inf
-    if not peak <= INTEGERS[-1]:
+    if not peak <= OVER * INTEGERS[-1]:
         raise DifftoolError(Exit.FILE, f"{path} holds numbers that are no sound", HINT)
     means = total / max(count, 1)
     power = energy - count * means**2
     weights, warnings = _weights(power, cross - count * means[0] * means[-1], lfe)
     if peak > OVER:
-        full = peak if peak < LEAST_INTEGER else next(scale for scale in INTEGERS if peak <= scale)
+        full = peak if peak < LEAST_INTEGER else next(scale for scale in INTEGERS if peak <= OVER * scale)
         weights = (weights / full).astype(np.float32)
         warnings.append(f"its samples go up to {peak:,.6g} times full scale; divided by {full:,.6g}")
     offset = float(means @ weights) if len(means) == len(weights) else 0.0
@@ -317,11 +353,11 @@ def mono(path: Path, rate: int) -> Samples:
     with opened(path, track) as found:
         own, parts = found.rate, list(found.blocks)
     mix = mix_of(path, parts, track.lfe)
-    if mix.peak < SILENT:
-        raise DifftoolError(Exit.FILE, f"{path} holds {'only silence' if parts else 'no sound'}", HINT)
+    sound = np.concatenate([mix(part) for part in parts]) if parts else np.zeros(0, np.float32)
+    if np.abs(sound).max(initial=0) < SILENT:
+        raise DifftoolError(Exit.FILE, f"{path} holds {'only silence' if len(sound) else 'no sound'}", HINT)
     for warning in (*track.warnings, *mix.warnings):
         log.warning("%s: %s", path, warning)
-    sound = np.concatenate([mix(part) for part in parts])
     return at_rate(sound, own, rate).clip(-1, 1)
 
 
@@ -373,7 +409,16 @@ def _shown(path: Path) -> str:
     return os.fsencode(_url(path)).decode(errors="replace")
 
 
-def _ffmpeg(*args: str) -> subprocess.CompletedProcess[str]:
+def _complaints(options: Sequence[str]) -> list[str]:
     """What ffmpeg says when it is called so."""
-    command = [ffmpeg(), "-nostdin", *args]
-    return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace")
+    return list(_lines(options, "stderr"))
+
+
+def _lines(options: Sequence[str], stream: Literal["stdout", "stderr"]) -> Iterator[str]:
+    """What ffmpeg writes when it is called so, line by line."""
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {stream: subprocess.PIPE}
+    command = [ffmpeg(), "-nostdin", *options]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True, errors="replace", **pipes) as run:
+        lines = run.stdout if stream == "stdout" else run.stderr
+        assert lines is not None
+        yield from (line.rstrip() for line in lines)

@@ -61,10 +61,13 @@ class Take(NamedTuple):
 
 def units(recording: Recording, likely: Array, segments: Sequence[Segment] | None) -> list[cut.Unit]:
     """What a recording is cut into: by its transcript, or where there is none by its pauses."""
-    spans = cut.without(activity.spans(likely, recording.seconds), recording.holes)
-    if segments is not None:
-        return cut.of_words(segments, spans)
-    return cut.of_speech([part for span in spans for part in _parts(recording, span)])
+    spans = activity.spans(likely, recording.seconds)
+    if segments is None:
+        return cut.of_speech([part for span in cut.without(spans, recording.holes) for part in _parts(recording, span)])
+    return [
+        unit._replace(end=min(unit.end, recording.seconds))  # a transcript may go on for longer
+        for unit in cut.of_words(segments, spans)
+    ]
 
 
 def _parts(recording: Recording, span: Span) -> list[Span]:
@@ -181,7 +184,8 @@ def _without_speech(recording: Recording, likely: Array, start: float, end: floa
     # without the last of a word before and the first of one after
     levels = _levels(recording.samples[round((start + 0.1) * RATE) : round((end - 0.1) * RATE)], 0.1)
     figures["level"] = level = round(float(np.median(levels)), 1)  # a breath or a cough is no speech either
-    if level < max(SILENT, voice + QUIET) or end - start < BREAK:
+    silent = level < max(SILENT, voice + QUIET) or end - start < BREAK
+    if silent and not recording.holes_in(start, end):
         yield Take(start, end, (), figures, (SILENCE,))
         return
     figures = measure(recording, likely, start, min(end, start + LOOKED_AT))._asdict() | figures

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,11 @@ PAUSE, BREAK = 0.25, 1.2
 PAD, NEAR = 0.12, 0.08
 """Seconds kept before and after speech, for Whisper ends words early, and how far from there a quieter point is
 looked for."""
-EXACT, CUE = 0.6, 1.2
-"""Seconds by which the times of words, and those of whole cues, may miss the pause that is meant."""
+EXACT, CUE = (0.3, 0.6), (0.5, 1.0)
+"""Seconds by which the times of words, and those of whole cues, may miss the pause that is meant: inside a sentence,
+and at the end of one, where a pause is likelier."""
+EMPTY = 10.0
+"""What it costs, as seconds, if a unit has no length."""
 BESIDE = 0.25
 """Seconds beside a hole that belong to no clip."""
 HALF = 1.0
@@ -74,17 +78,17 @@ def without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
     parts = list(spans)
     for hole in holes:
         low, high = hole.start - BESIDE, hole.end + BESIDE
-        sides = [half for part in parts for half in (Span(part.start, min(part.end, low)), Span(max(part.start, high), part.end))]
-        parts = [half for half in sides if half.seconds > 0]
-        parts = list(dict.fromkeys(parts))  # a part that lies beside it is there twice
+        before = [part._replace(end=min(part.end, low)) for part in parts]
+        after = [part._replace(start=max(part.start, high)) for part in parts if part.end > high]
+        parts = sorted(part for part in (*before, *after) if part.seconds > 0)
     return parts
 
 
 def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
-    """The units of a transcript. Where its times are those of whole segments, a segment is a unit. The pauses between
-    units are those in which nobody speaks, by `spans`, as far as there are some near."""
+    """The units of a transcript. Where its times are those of whole segments, a segment is a unit. They begin and end
+    where somebody begins and ends to speak, by `spans`, as far as that is near."""
     made: list[Unit] = []
-    misses: list[float] = []
+    misses: list[tuple[float, float]] = []
     for k, segment in enumerate(segments):
         if not segment.exact:
             made.append(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])))
@@ -105,38 +109,54 @@ def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
     return _snapped(made, misses, spans)
 
 
-def _snapped(units: Sequence[Unit], misses: Sequence[float], spans: Sequence[Span]) -> list[Unit]:
-    """Units that begin and end where somebody begins and ends to speak: between two of them is the pause that lies
-    most between their times, or else the nearest that they may miss."""
+def _snapped(units: Sequence[Unit], misses: Sequence[tuple[float, float]], spans: Sequence[Span]) -> list[Unit]:
+    """Units that begin where a pause ends, and end where one begins: of all ways to move their edges in order, the one
+    that moves them least. `misses` are how far an edge may be moved inside a sentence, and at the end of one."""
     if not units or not spans:
         return list(units)
-    pauses = [Span(a.end, b.start) for a, b in pairwise(spans)]
-    edges: list[tuple[float, float]] = [(units[0].start, _edge(units[0].start, [s.start for s in spans], misses[0]))]
-    edges[0] = (0.0, min(edges[0][1], units[0].end))
-    at = 0
-    for k in range(1, len(units)):
-        a, b, miss = units[k - 1], units[k], max(misses[k - 1], misses[k])
-        while at < len(pauses) and pauses[at].end < max(a.start, a.end - miss):
-            at += 1
-        near = [p for p in pauses[at:at + 64] if p.start < b.start + miss and a.start < p.start and p.end < b.end]
-        if not near:
-            edges.append((a.end, b.start))
-            continue
-        best = max(near, key=lambda p: (min(p.end, b.start) - max(p.start, a.end), -abs(p.start + p.end - a.end - b.start)))
-        edges.append((best.start, best.end))
-    last = units[-1]
-    edges.append((max(last.start, _edge(last.end, [s.end for s in spans], misses[-1])), 0.0))
-    made = []
-    for unit, (_, start), (end, _) in zip(units, edges[:-1], edges[1:], strict=True):
-        # two pauses that are one: what is between them by the transcript is not where anybody speaks
-        made.append(unit._replace(start=start, end=end) if end > start else unit)
-    return made
+    bounds = [-math.inf, *(edge for span in spans for edge in span), math.inf]
+    pauses = [Span(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
+    closed = [True, *(unit.closed for unit in units)]
+    options: list[list[Place]] = []
+    for k, unit in enumerate(units):
+        for time, side in ((unit.start, 1), (unit.end, 0)):
+            miss = misses[k][closed[k + 1 - side]]
+            near = pauses[bisect_left(bounds[1::2], time - miss) : bisect_right(bounds[::2], time + miss)]
+            moved = [Place(pause[side], max(pause.start - time, time - pause.end, 0.0)) for pause in near]
+            options.append([Place(time, miss), *(place for place in moved if math.isfinite(place.time))])
+    times = _in_order(options)
+    return [unit._replace(start=a, end=b) for unit, a, b in zip(units, times[::2], times[1::2], strict=True)]
 
 
-def _edge(time: float, edges: Sequence[float], miss: float) -> float:
-    """The nearest of the edges of speech that a time may miss, or else the time itself."""
-    nearest = min(edges, key=lambda edge: abs(edge - time))
-    return nearest if abs(nearest - time) <= miss else time
+class Place(NamedTuple):
+    """Where an edge of a unit can be, and what that costs."""
+
+    time: float
+    cost: float
+
+
+def _in_order(options: Sequence[Sequence[Place]]) -> list[float]:
+    """Of each edge, a start and an end in turn, one place, so that none is before the one before it and all together
+    cost least: by dynamic programming. The first place of each edge is always possible."""
+    totals, times = [0.0], [-math.inf]
+    came: list[list[int]] = []
+    for number, places in enumerate(options):
+        best: list[tuple[float, int]] = []
+        for place in places:
+            ways = [(math.inf, 0)]
+            for k, (total, time) in enumerate(zip(totals, times, strict=True)):
+                if time <= place.time:
+                    empty = number % 2 == 1 and time == place.time
+                    ways.append((total + place.cost + (EMPTY if empty else 0.0), k))
+            best.append(min(ways))
+        totals, times = [total for total, _ in best], [place.time for place in places]
+        came.append([k for _, k in best])
+    k = totals.index(min(totals))
+    chosen = []
+    for places, before in zip(reversed(options), reversed(came), strict=True):
+        chosen.append(places[k].time)
+        k = before[k]
+    return chosen[::-1]
 
 
 def _merged(a: Unit, b: Unit) -> Unit:

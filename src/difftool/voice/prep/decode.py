@@ -18,6 +18,9 @@ from ..sound import RATE, Samples
 COARSE = 160
 """Levels on each side of zero under which a sound has too few."""
 
+NARROW = 0.05
+"""Seconds on each side of a hole that belong to it."""
+
 
 class Stored:
     """The samples of a raw float32 file. A slice is read when it is asked for: a mapped file would count as memory."""
@@ -53,6 +56,10 @@ class Recording(NamedTuple):
     def seconds(self) -> float:
         return len(self.samples) / RATE
 
+    def holes_in(self, start: float, end: float) -> int:
+        """How many holes lie in a stretch, or right beside it."""
+        return sum(start < hole.end + NARROW and hole.start - NARROW < end for hole in self.holes)
+
 
 TICK = 0.02
 """Seconds of a value of `Recording.flat`."""
@@ -65,30 +72,32 @@ def decode(path: Path, to: Path) -> Recording:
     """
     track = media.track_of(path)
     when = media.timeline_of(path, track)
-    with media.opened(path, track, filled=bool(when.gaps)) as source:
+    with media.opened(path, track) as source:
+        rate, channels = source.rate, source.channels
         mix = media.mix_of(path, source.blocks, track.lfe)
+        complaint = source.complaint()
+    filled = track.timed and bool(when.gaps or complaint)
     flat, levels = [], []
 
     def mixed(blocks: Iterator[Samples]) -> Iterator[Samples]:
-        silence = np.full(round(when.late * rate), mix.offset, np.float32)
-        for mono in _whole_seconds(itertools.chain([silence], (block @ mix.weights for block in blocks)), rate):
+        silence = _silence(when.late, rate, mix.offset)
+        for mono in _whole_seconds(itertools.chain(silence, (block @ mix.weights for block in blocks)), rate):
             flat.append(flat_tops(mono, rate))
             levels.append(steps(mono, rate))
             # of few levels, equal samples are nothing strange
             flat[-1][np.repeat(levels[-1] < COARSE, round(1 / TICK))[: len(flat[-1])]] = 0
             yield mix.centred(mono)
 
-    warnings = [*track.warnings, *mix.warnings]
-    holes = list(when.gaps)
-    with media.opened(path, track, filled=bool(when.gaps)) as source, to.open("wb") as file:
-        rate, channels = source.rate, source.channels
+    with media.opened(path, track, filled=filled) as source, to.open("wb") as file:
         for piece in media.resampled(mixed(source.blocks), rate, RATE):
             piece.tofile(file)
-        if complaint := source.complaint():
-            warnings.append(f"{path} is damaged in places: {complaint}")
-            holes += [Span(at + when.late, at + when.late) for at in media.damage_of(path, track)]
     if not to.stat().st_size:
         raise DifftoolError(Exit.FILE, f"{path} holds no sound", media.HINT)
+    warnings, holes = [*track.warnings, *mix.warnings], list(when.gaps)
+    if complaint:
+        warnings.append(f"{path} is damaged in places: {complaint}")
+        damage = media.damage_of(path, track, filled=filled)
+        holes += [Span(at.start + when.late, at.end + when.late) for at in damage]
     if when.late:
         warnings.append(f"the sound begins {when.late:.1f} s after the picture")
     if when.gaps:
@@ -96,6 +105,13 @@ def decode(path: Path, to: Path) -> Recording:
     return Recording(
         Stored(to), rate, channels, np.concatenate(flat), np.concatenate(levels), tuple(warnings), tuple(sorted(holes))
     )
+
+
+def _silence(seconds: float, rate: int, value: float) -> Iterator[Samples]:
+    left = round(seconds * rate)
+    while left:
+        yield np.full(min(left, media.BLOCK * rate), value, np.float32)
+        left -= min(left, media.BLOCK * rate)
 
 
 def _whole_seconds(blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:

@@ -32,8 +32,6 @@ DECAY_BANDS = (200, 400, 800, 1600, 3200, 6000)
 DECAY = 12
 """Frames, 0.12 s, over which sound is seen to die away."""
 LEAST = 1e-10
-NARROW = 0.05
-"""Seconds on each side of a hole that belong to it; a cut beside it keeps further off."""
 
 
 class Figures(NamedTuple):
@@ -63,7 +61,7 @@ class Figures(NamedTuple):
     """Share of the time in which somebody speaks"""
     level: float
     """dB of full scale, root mean square"""
-    holes: int
+    holes: int = 0
     """Places in it where something of the recording was lost, or could not be decoded"""
 
 
@@ -93,7 +91,7 @@ def measure(recording: Recording, likely: Array, start: float, end: float) -> Fi
         hum=_hum(sound),
         speech=round(float((told > 0.5).mean()), 3),
         level=_db(float(np.mean(sound.astype(np.float64) ** 2)) + LEAST),
-        holes=sum(start < hole.end + NARROW and hole.start - NARROW < end for hole in recording.holes),
+        holes=recording.holes_in(start, end),
     )
 
 

@@ -103,7 +103,7 @@ class Transcript:
         if beyond and len(beyond) > len(self.segments) / 2:
             what = f"{self.path} goes on to {beyond[-1].end:.0f} s, and the recording has {end:.0f}"
             raise DifftoolError(Exit.FILE, what, "name the transcript of this recording")
-        yield from (segment for segment in self.segments if segment.end <= end + 1)
+        yield from self.segments
 
 
 class Whisper:
