@@ -129,7 +129,6 @@ def _whole_seconds(blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
 
 def flat_tops(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
     """Of each TICK, the share of samples in a run of three or more equal ones near the largest of the second."""
-    size = max(1, round(TICK * rate))
     large = np.abs(sound)
     equal = np.abs(np.diff(sound, prepend=np.nan)) <= 1e-4 * large
     run = equal & np.roll(equal, -1)  # a middle of three
@@ -137,7 +136,8 @@ def flat_tops(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
     run |= np.roll(run, 1) | np.roll(run, -1)
     near = large >= 0.8 * np.repeat(_maxima(large, rate), rate)[: len(sound)]
     hits = run & near & (large > 0.02)
-    return _per(hits.astype(np.float32), size)
+    starts = np.arange(-(-len(sound) * round(1 / TICK) // rate)) * rate // round(1 / TICK)
+    return (np.add.reduceat(hits.astype(np.float32), starts) / (TICK * rate)).astype(np.float32)
 
 
 def steps(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
@@ -159,9 +159,3 @@ def _maxima(large: Samples, rate: int) -> Samples:
     """The largest of each second."""
     padded = np.pad(large, (0, -len(large) % rate))
     return padded.reshape(-1, rate).max(1)
-
-
-def _per(values: Samples, size: int) -> npt.NDArray[np.float32]:
-    """The mean of each `size` values."""
-    padded = np.pad(values, (0, -len(values) % size))
-    return padded.reshape(-1, size).mean(1).astype(np.float32)

@@ -12,7 +12,6 @@ from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import soundfile
 
 from ...errors import DifftoolError, Exit
@@ -20,11 +19,11 @@ from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, vers
 from ...nets.tortoise.mel import CODE_HZ
 from ..library import KINDS, NOTE, SCHEMA, digest_of
 from ..text import written_out
-from . import refs, report, stages
+from . import refs, report, stages, twins
 from .gates import GATES
 from .grade import Grade, grade
 from .plan import Plan, Source, plan
-from .transcribe import Whisper, plain
+from .transcribe import Whisper
 
 PACKAGES = ("torch", "torchaudio", "openai-whisper", "pyloudnorm", "silero-vad", "soundfile")
 OURS = frozenset(
@@ -42,10 +41,6 @@ OURS = frozenset(
     ]
 )
 """What is made here; whatever else lies in the folder of a voice stays."""
-FIRMLY = 5.0
-"""dB that the envelopes of two clips differ by on average, at most, where they are the same sound."""
-LENGTHS = 0.35
-"""Seconds by which their lengths may differ."""
 HELD_BACK = 20
 """Every so many clips one is for validation."""
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -206,6 +201,7 @@ def _whole(folder: Path, note: Mapping[str, Any]) -> bool:
 
 def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh: bool) -> Prepared:
     found = read_json(plan.folder / "report.json")
+    called = names([Path(one["path"]) for one in note["sources"]])
     return Prepared(
         plan.folder,
         Grade(**found["grade"]),
@@ -216,7 +212,7 @@ def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh:
         failed,
         fresh,
         {},
-        [f"{Path(one['path']).name}: {what}" for one in note["sources"] for what in one["warnings"]],
+        [f"{called[Path(one['path'])]}: {what}" for one in note["sources"] for what in one["warnings"]],
     )
 
 
@@ -228,9 +224,10 @@ def _written(
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes the folder of the voice beside the one that is there, and puts it into its place."""
-    takes = [_one(source, found, take) for source, found in done for take in found.takes]
+    called = names([source.path for source, _ in done])
+    takes = [_one(called[source.path], found, take) for source, found in done for take in found.takes]
     if "duplicate" not in plan.settings["allow"]:
-        _leave_out_twins(takes)
+        twins.leave_out(takes)
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"]]
     if not clips:
@@ -298,8 +295,21 @@ def _written(
     return note
 
 
-def _one(source: Source, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
-    return {"source": source.path.name, **take, "folder": found.folder, "language": found.source["language"]}
+def names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What recordings are called in lists: their file names, or where several have the same, their paths from the
+    folder that all of these are in."""
+    alike: dict[str, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        alike.setdefault(path.name, []).append(path)
+    called = {}
+    for name, same in alike.items():
+        common = os.path.commonpath([path.absolute().parent for path in same])
+        called |= {path: name if len(same) == 1 else str(path.absolute().relative_to(common)) for path in same}
+    return called
+
+
+def _one(source: str, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
+    return {"source": source, **take, "folder": found.folder, "language": found.source["language"]}
 
 
 def _unread(found: stages.Done) -> list[str]:
@@ -336,35 +346,6 @@ def _nothing(rejected: Sequence[Mapping[str, Any]]) -> DifftoolError:
     told = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in list(lost.items())[:3])
     what = f"nothing of it can be used: {told}" if told else "there is no speech in it"
     return DifftoolError(Exit.FILE, what, GATES[worst].advice if worst else "take another recording")
-
-
-def _leave_out_twins(takes: Sequence[dict[str, Any]]) -> None:
-    """Of clips with the same text or the same sound, the cleanest stays."""
-    clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -take["figures"]["snr"])
-    kept: list[dict[str, Any]] = []
-    texts: set[str] = set()
-    for clip in clips:
-        text = plain(clip["text"])
-        if text in texts or any(_same_sound(clip, other) for other in kept):
-            clip["reasons"] = ["duplicate"]
-            clip["figures"] = clip["figures"] | {"duplicate": 1}
-            continue
-        kept.append(clip)
-        if text:
-            texts.add(text)
-
-
-def _same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if abs(one["figures"]["seconds"] - other["figures"]["seconds"]) > LENGTHS:
-        return False
-    a, b = (np.array(each["envelope"]).reshape(-1, 4) for each in (one, other))
-    for shift in range(-6, 7):
-        first, second = a[max(0, shift) :], b[max(0, -shift) :]
-        length = min(len(first), len(second))
-        apart = first[:length] - second[:length]
-        if np.abs(apart - np.median(apart)).mean() < FIRMLY:
-            return True
-    return False
 
 
 def _lists(folder: Path, clips: Sequence[Mapping[str, Any]]) -> None:
