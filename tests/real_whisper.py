@@ -89,7 +89,9 @@ def _official(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             parts = [(found[f"{own}/linear_0/weight"], found[f"{own}/linear_0/bias"])]
             parts += zip(found[f"{own}/linear_1/weight"].chunk(2), found[f"{own}/linear_1/bias"].chunk(2), strict=True)
         else:
-            parts = [*zip(found[f"{own}/linear_0/weight"].chunk(3), found[f"{own}/linear_0/bias"].chunk(3), strict=True)]
+            parts = [
+                *zip(found[f"{own}/linear_0/weight"].chunk(3), found[f"{own}/linear_0/bias"].chunk(3), strict=True)
+            ]
         for name, (weight, bias) in zip(("query", "key", "value"), parts, strict=True):
             linear(f"{to}.{name}", weight, None if name == "key" else bias)
         last = "linear_2" if crossed else "linear_1"

@@ -93,12 +93,12 @@ def test_the_track_that_is_marked_is_taken(talk: Path, decoded: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("flac", "flac"), ("m4a", "aac"), ("wav", "pcm_s16le")])
-def test_low_frequency_effects_are_left_out(
-    suffix: str, codec: str, talk: Path, decoded: Any, tmp_path: Path
-) -> None:
+def test_low_frequency_effects_are_left_out(suffix: str, codec: str, talk: Path, decoded: Any, tmp_path: Path) -> None:
     sound, _ = soundfile.read(talk, dtype="float32")
     rumble = 0.5 * np.sin(2 * np.pi * 40 * np.arange(len(sound)) / RATE)
-    soundfile.write(tmp_path / "six.wav", np.stack([sound * 0, sound * 0, sound, rumble, sound * 0, sound * 0], 1), RATE)
+    soundfile.write(
+        tmp_path / "six.wav", np.stack([sound * 0, sound * 0, sound, rumble, sound * 0, sound * 0], 1), RATE
+    )
     layout = ["-af", "channelmap=0|1|2|3|4|5:5.1"]
     path = made(tmp_path / f"film.{suffix}", "-i", tmp_path / "six.wav", *layout, "-c:a", codec, "-b:a", "384k")
     found = decoded(path)
@@ -267,7 +267,8 @@ def test_names_that_are_no_text(suffix: str, talk: Path, decoded: Any, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "subtype"), [("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "FLOAT"), ("flac", "PCM_16"), ("flac", "PCM_24")]
+    ("suffix", "subtype"),
+    [("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "FLOAT"), ("flac", "PCM_16"), ("flac", "PCM_24")],
 )
 @pytest.mark.parametrize("rate", [22_050, 24_000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
