@@ -118,10 +118,10 @@ def export(
     from ..files import expanded
     from ..voice.export import KINDS, fitting
     from ..voice.export import export as write
-    from ..voice.library import home, opened
+    from ..voice.library import home, named, opened
 
     to = expanded(output) if output else Path(f"{name}-joined.wav" if form == "joined" else f"{name}-{form}")
     fitting(form, to)
-    made = write(opened(name, home(voices_dir)), form, to, overwrite=overwrite)
+    made = write(opened(named(name), home(voices_dir)), form, to, overwrite=overwrite)
     data = {"outputs": [{"path": str(path)} for path in made], "voice": name, "format": form}
     return Result(data, [f"{name} as {form}: {KINDS[form]}", *map(str, made)], made)

@@ -81,6 +81,14 @@ def checked(name: str) -> str:
     return name
 
 
+def named(name: str) -> str:
+    """`name`, if a voice of somebody can have it. Raises DifftoolError 2 as `checked`, and for RANDOM."""
+    if name == RANDOM:
+        what = f"{RANDOM!r} is the voice that nobody has"
+        raise DifftoolError(Exit.USAGE, what, "choose another name")
+    return checked(name)
+
+
 def find(spoken: str, voices_dir: Path | None = None) -> list[Voice]:
     """The voices of a name, or of several joined by &; of RANDOM none. Raises DifftoolError 2 for what is no name, 4
     for a voice that is not there or has nothing to be heard, 7 where no consent is recorded for it."""
@@ -261,7 +269,7 @@ def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
     """Writes a consent into the note of a voice. Raises DifftoolError as `agreed`, and 4 where the voice is not
     there."""
     terms = agreed(consent)
-    voice = opened(name, home(voices_dir))
+    voice = opened(named(name), home(voices_dir))
     path = voice.folder / NOTE
     note = read_json(path) if path.exists() else {"schema": SCHEMA, "name": name}
     write_json(path, note | {"consent": terms})

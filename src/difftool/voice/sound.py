@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DifftoolError, Exit, is_out_of_memory, raise_what_ended
+from ..errors import DifftoolError, Exit, raise_what_ended
 from ..files import replacing
 
 Samples = npt.NDArray[np.float32]
@@ -48,33 +48,13 @@ def ffmpeg() -> str:
 
 
 def read(path: Path, rate: int) -> Samples:
-    """The sound in a file, (S,), its channels averaged, at so many samples a second.
+    """The sound in a file, (S,), as `media.mono` has it, at so many samples a second.
 
     Raises DifftoolError 4 where there is none that can be read.
     """
-    import soundfile
-    import torch
-    from torchaudio.functional import resample
+    from .media import mono
 
-    hint = "take another recording"
-    try:
-        with soundfile.SoundFile(path) as file:
-            sound, own = file.read(dtype="float32", always_2d=True).mean(1), file.samplerate
-    except soundfile.LibsndfileError as error:
-        if is_out_of_memory(error):
-            raise
-        if not path.is_file():
-            raise DifftoolError(Exit.FILE, f"there is no sound file {path}", "see that the path is right") from error
-        sound, own = _decoded(path, rate), rate
-    except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", hint) from error
-    if len(sound) == 0 or not np.isfinite(sound).all():
-        raise DifftoolError(
-            Exit.FILE, f"{path} holds {'numbers that are not finite' if len(sound) else 'no sound'}", hint
-        )
-    if own != rate:
-        sound = resample(torch.from_numpy(sound), own, rate).numpy()
-    return sound.clip(-1, 1)
+    return mono(path, rate)
 
 
 def seconds_of(path: Path) -> float:
@@ -92,19 +72,6 @@ def samples_of(path: Path) -> bytes:
         return soundfile.read(path, dtype="int16")[0].tobytes()
     except (soundfile.LibsndfileError, OSError) as error:
         raise DifftoolError(Exit.FILE, f"cannot read {path}: {error}", "run the same command again") from error
-
-
-def _decoded(path: Path, rate: int) -> Samples:
-    """What ffmpeg makes of a file that libsndfile does not know."""
-    import ffmpeg as build
-
-    pipe = build.input(FILE).output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
-    done = subprocess.run(command_of(pipe, path), capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-        raise_what_ended(last)
-        raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read: {last}", "take another recording")
-    return np.frombuffer(done.stdout, np.float32)
 
 
 def store(path: Path, sound: Samples, rate: int, **kind: Any) -> None:

@@ -12,20 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, versions, writable, write_json, write_text
 from ...nets.tortoise.mel import CODE_HZ
-from ...nets.tortoise.tokenizer import normalise
 from ..library import KINDS, NOTE, SCHEMA, damaged, digest_of, digests, leftovers, made, note_of
 from ..sound import store
-from ..text import spoken
-from . import refs, report, stages
+from ..text import written_out
+from . import refs, report, stages, twins
 from .gates import GATES
 from .grade import Grade, grade
 from .plan import Plan, Source, plan
-from .transcribe import Whisper, plain
+from .transcribe import Whisper
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +42,6 @@ OURS = frozenset(
     ]
 )
 """What is made here; whatever else lies in the folder of a voice stays."""
-FIRMLY = 5.0
-"""dB that the envelopes of two clips differ by on average, at most, where they are the same sound."""
-LENGTHS = 0.35
-"""Seconds by which their lengths may differ."""
 HELD_BACK = 20
 """Every so many clips one is for validation."""
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -199,6 +192,8 @@ def _earlier(plan: Plan, before: Mapping[str, Any], given: dict[str, Source]) ->
 class _Known:
     """A Transcriber whose work is done."""
 
+    heard_language: str | None = None
+
     def __init__(self, key: str) -> None:
         self.key = key
 
@@ -208,6 +203,7 @@ class _Known:
 
 def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh: bool) -> Prepared:
     found = read_json(plan.folder / "report.json")
+    called = names([Path(one["path"]) for one in note["sources"]])
     return Prepared(
         plan.folder,
         Grade(**found["grade"]),
@@ -218,7 +214,7 @@ def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh:
         failed,
         fresh,
         {},
-        [f"{Path(one['path']).name}: {what}" for one in note["sources"] for what in one["warnings"]],
+        [f"{called[Path(one['path'])]}: {what}" for one in note["sources"] for what in one["warnings"]],
     )
 
 
@@ -230,9 +226,10 @@ def _written(
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes the folder of the voice beside the one that is there, and puts it into its place."""
-    takes = [_one(source, found, take) for source, found in done for take in found.takes]
+    called = names([source.path for source, _ in done])
+    takes = [_one(called[source.path], found, take) for source, found in done for take in found.takes]
     if "duplicate" not in plan.settings["allow"]:
-        _leave_out_twins(takes)
+        twins.leave_out(takes)
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"]]
     if not clips:
@@ -255,7 +252,7 @@ def _written(
         used = [{"clip": clips[one.clip]["id"], "start": one.start, "score": one.score} for one in chosen]
         write_json(new / "refs" / "tortoise.json", {"references": used})
         languages = list(dict.fromkeys(found.source["language"] for _, found in done if found.source["language"]))
-        _lists(new, clips, english=languages in ([], ["en"]))
+        _lists(new, clips)
         write_text(new / "rejected.jsonl", "".join(json.dumps(_plainly(one)) + "\n" for one in rejected))
         graded = grade(clips, rejected, sum(_full(clips[one.clip]) for one in chosen))
         lost = _lost(rejected)
@@ -273,7 +270,9 @@ def _written(
         write_json(new / "report.json", summary)
         report.write(new / "report.html", summary, takes)
         sources = [
-            found.source | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            found.source
+            | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            | {"warnings": [*found.source["warnings"], *_unread(found)]}
             for source, found in done
         ]
         note = {
@@ -297,8 +296,31 @@ def _written(
     return note
 
 
-def _one(source: Source, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
-    return {"source": source.path.name, **take, "folder": found.folder}
+def names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What recordings are called in lists: their file names, or where several have the same, their paths from the
+    folder that all of these are in."""
+    alike: dict[str, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        alike.setdefault(path.name, []).append(path)
+    called = {}
+    for name, same in alike.items():
+        common = os.path.commonpath([path.absolute().parent for path in same])
+        called |= {path: name if len(same) == 1 else str(path.absolute().relative_to(common)) for path in same}
+    return called
+
+
+def _one(source: str, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
+    return {"source": source, **take, "folder": found.folder, "language": found.source["language"]}
+
+
+def _unread(found: stages.Done) -> list[str]:
+    """A warning where the texts of a recording keep their numbers as digits."""
+    language = found.source["language"]
+    texts = [take["text"] for take in found.takes if not take["reasons"]]
+    if language == "en" or not any(char.isdecimal() for text in texts for char in text):
+        return []
+    why = f"numbers in the language {language} are not written out" if language else "its language is not known"
+    return [f"{why}: metadata.csv keeps them as digits" + ("" if language else "; name it with --language")]
 
 
 def _plainly(take: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,44 +350,18 @@ def _nothing(rejected: Sequence[Mapping[str, Any]], recordings: Sequence[str]) -
     return DifftoolError(Exit.FILE, f"{which}: {what}", GATES[worst].advice if worst else "take another recording")
 
 
-def _leave_out_twins(takes: Sequence[dict[str, Any]]) -> None:
-    """Of clips with the same text or the same sound, the cleanest stays."""
-    clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -take["figures"]["snr"])
-    kept: list[dict[str, Any]] = []
-    texts: set[str] = set()
-    for clip in clips:
-        text = plain(clip["text"])
-        if text in texts or any(_same_sound(clip, other) for other in kept):
-            clip["reasons"] = ["duplicate"]
-            clip["figures"] = clip["figures"] | {"duplicate": 1}
-            continue
-        kept.append(clip)
-        if text:
-            texts.add(text)
-
-
-def _same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if abs(one["figures"]["seconds"] - other["figures"]["seconds"]) > LENGTHS:
-        return False
-    a, b = (np.array(each["envelope"]).reshape(-1, 4) for each in (one, other))
-    for shift in range(-6, 7):
-        first, second = a[max(0, shift) :], b[max(0, -shift) :]
-        length = min(len(first), len(second))
-        apart = first[:length] - second[:length]
-        if np.abs(apart - np.median(apart)).mean() < FIRMLY:
-            return True
-    return False
-
-
-def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -> None:
+def _lists(folder: Path, clips: Sequence[Mapping[str, Any]]) -> None:
     """metadata.csv as LJSpeech has it, the lists for trainers, and the words with their times."""
     lines, words = [], []
     train: dict[bool, list[str]] = {True: [], False: []}
     for k, clip in enumerate(clips):
         text = " ".join(clip["text"].replace("|", " ").split())
-        lines.append(f"{clip['id']}|{text}|{_in_words(text) if english else text}")
+        lines.append(f"{clip['id']}|{text}|{written_out(text) if clip['language'] == 'en' else text}")
         train[k % HELD_BACK != HELD_BACK // 2].append(f"clips/{clip['id']}.wav|{text}")
-        told = [dict(zip(("start", "end", "word", "probability"), word, strict=True)) for word in clip["words"]]
+        told = [
+            {"start": start, "end": end, "word": word.strip(), "probability": odds}
+            for start, end, word, odds in clip["words"]
+        ]
         words.append(json.dumps({"id": clip["id"], "words": told}, ensure_ascii=False))
     if not train[False] and len(train[True]) > 1:
         train[False].append(train[True].pop())
@@ -376,14 +372,6 @@ def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -
         ("words.jsonl", words),
     ):
         write_text(folder / name, "".join(f"{line}\n" for line in each))
-
-
-def _in_words(text: str) -> str:
-    """A text as it is spoken, in small letters."""
-    try:
-        return normalise(spoken(text))
-    except ValueError:  # a number that has no name
-        return text.lower()
 
 
 def _his_own(folder: Path) -> Iterator[Path]:

@@ -23,9 +23,10 @@ from .cut import MOST
 from .decode import Recording, decode
 from .gates import SILENCE
 from .plan import Plan, Source
-from .transcribe import Segment, Transcriber, Whisper, Word, portions
+from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
+from .words import Segment, Word
 
-SCHEMA = "difftool/stage/1"
+SCHEMA = "difftool/stage/2"
 """Of the kept results; another number makes all of them anew."""
 POINTS = 160
 """Of a drawn wave."""
@@ -69,17 +70,21 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
         with timed(seconds, "speech"):
             likely = activity.speech(recording.samples, plan.net())
         yield 0.4
-        segments = None
+        segments, dreamt = None, None
         if source.transcriber is not None:
             spans = activity.spans(likely, recording.seconds)
             with timed(seconds, "transcribe"):
-                segments = yield from _transcribed(plan, source, source.transcriber, recording, spans)
+                told_of = yield from _transcribed(plan, source, source.transcriber, recording, spans)
+                segments, dreamt = over_speech(told_of, spans)
+        heard = source.transcriber.heard_language if source.transcriber else None
+        language = heard or plan.settings["language"]
         told: list[dict[str, Any]] = []
         with timed(seconds, "cut and measure"), ThreadPoolExecutor(1) as renderer:
             work: list[Future[dict[str, Any]]] = []
             verify = plan.verifier.text_of if plan.verifier else None
             try:
-                for number, take in enumerate(takes(recording, likely, segments, plan.settings["allow"], verify), 1):
+                found = takes(recording, likely, segments, plan.settings["allow"], verify, language)
+                for number, take in enumerate(found, 1):
                     told.append(_told(take))
                     work.append(renderer.submit(_rendered, folder, number, recording, take, plan, seconds))
                     yield 0.5 + 0.5 * take.end / recording.seconds
@@ -92,10 +97,12 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
             "rate": recording.rate,
             "channels": recording.channels,
         }
-        heard = source.transcriber.heard_language if isinstance(source.transcriber, Whisper) else None
-        about["language"] = plan.settings["language"] or heard
+        about["language"] = language
+        about["warnings"] = [*recording.warnings, *([dreamt] if dreamt else [])]
+        if isinstance(source.transcriber, Transcript):
+            about["warnings"] += source.transcriber.warnings
         (folder / "decoded.f32").unlink()
-        write_json(folder / "stage.json", {"source": about | {"warnings": recording.warnings}, "takes": told})
+        write_json(folder / "stage.json", {"source": about, "takes": told})
         replace_folder(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
