@@ -228,7 +228,7 @@ def _plain(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as begin:
             wav = begin.read(4) in (b"RIFF", b"RIFX", b"RF64")
-        file = soundfile.SoundFile(os.fsencode(path)) if wav else None
+        file = soundfile.SoundFile(os.fsencode(path)) if wav else None  # pyright: ignore[reportArgumentType]
     except (soundfile.LibsndfileError, OSError) as error:  # ffmpeg knows more kinds
         if is_out_of_memory(error):
             raise
