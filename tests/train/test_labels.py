@@ -66,6 +66,7 @@ def test_one_class_a_picture(tmp_path: Path, labels: Any, classes: list[str]) ->
         (np.arange(48).reshape(12, 4), "4 numbers for each picture"),
         (RNG.dirichlet([1, 1, 1], 12), "3 numbers for each picture"),
         (np.linspace(0, 1, 12), "real numbers such as 0.0909"),
+        (np.where(TWO, np.inf, 1.0), "real numbers such as inf"),
         (np.where(TWO, np.nan, 1.0), "6 pictures without a label, first number 1"),
         (np.array(3), "one label for 12 pictures"),
         (np.arange(11), "11 labels of 12 pictures"),
@@ -94,6 +95,17 @@ def test_what_is_no_class(tmp_path: Path, labels: Any, says: str) -> None:
 def test_columns_that_are_no_labels_or_captions(tmp_path: Path, own: dict[str, Any], says: str) -> None:
     with pytest.raises(DifftoolError, match=says) as caught:
         column(tmp_path, **own)
+    assert caught.value.code == Exit.FILE
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    column(tmp_path)
+    rows = pyarrow.parquet.read_table(tmp_path / "a.parquet").column("image")
+    labels = pyarrow.array(TWO)
+    twice = pyarrow.table([rows, labels, labels], names=["image", "label", "label"])
+    pyarrow.parquet.write_table(twice, tmp_path / "b.parquet")
+    with pytest.raises(DifftoolError, match="several columns label") as caught:
+        load(str(tmp_path / "b.parquet"))
     assert caught.value.code == Exit.FILE
 
 

@@ -170,12 +170,55 @@ def test_captions_in_utf8_with_and_without_a_mark(tmp_path: Path) -> None:
     assert caught.value.code == Exit.FILE
 
 
-def test_boxes_are_no_captions(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 0.5 0.5 0.25 0.25\n11 0.1 0.2 0.3 0.4\n",
+        "0 0.5 .5 1 1e-05\n",
+        "0" + 200 * " 0.123456 0" + "\n",  # outlines, which a regular expression may take years for
+    ],
+)
+def test_boxes_are_no_captions(tmp_path: Path, text: str) -> None:
     lay(tmp_path, "0.png", "1.png")
-    (tmp_path / "0.txt").write_text("0 0.5 0.5 0.25 0.25\n11 0.1 0.2 0.3 0.4\n")
+    (tmp_path / "0.txt").write_text(text)
     data = load(str(tmp_path))
     assert data.captions is None
     assert "1 text (0.txt) not used" in data.notes[0]
+
+
+@pytest.mark.parametrize("text", ["7 4 1 2 3", "0" + 200 * " 0.123456" + " nan"])
+def test_numbers_that_are_no_boxes_are_captions(tmp_path: Path, text: str) -> None:
+    lay(tmp_path, "0.png", "1.png")
+    (tmp_path / "0.txt").write_text(text)
+    assert load(str(tmp_path)).captions == [text, ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("metadata.csv", "file_name,text\n0.png,a dog, and a cat\n", "more cells than columns in the row of 0.png"),
+        ("metadata.csv", "file_name,label,text\n0.png,x,a dog, and a cat\n", "more cells than columns"),
+        ("metadata.jsonl", "[" * 100_000, "no table of UTF-8"),
+        ("metadata.jsonl", '{"file_name": "0.png", "label": {"a": 1}}\n', "without a label"),
+        ("metadata.jsonl", '{"file_name": "0.png", "label": {}}\n{"file_name": "1.png", "label": 1}\n', "such as {}"),
+    ],
+)
+def test_metadata_that_are_no_table(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DifftoolError, match=says) as caught:
+        lay(tmp_path, "0.png", "1.png")
+    assert caught.value.code == Exit.FILE
+
+
+def test_rows_of_metadata_that_are_not_used_are_told(tmp_path: Path) -> None:
+    (tmp_path / "Metadata.CSV").write_text("file_name,text,label\n0.png,a,x\n0.png,b,x\n1.png,c,x\n")
+    data = lay(tmp_path, "0.png", "1.png")
+    assert data.captions == ["b", "c"]
+    assert data.labels is None
+    assert data.notes == (
+        "1 picture (0.png) with several rows of metadata: the last counts",
+        "all pictures have the same label, or none: labels are not used",
+    )
 
 
 def test_metadata_beside_pictures(tmp_path: Path) -> None:
