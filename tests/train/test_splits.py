@@ -64,6 +64,30 @@ CASES: dict[str, tuple[list[str], list[str], list[int], list[int]]] = {
     "test alone": (["test/cat/a.png", "test/dog/b.png"], ["cat", "dog"], [0, 1], []),
     "test beside classes": (["cat/a.png", "dog/b.png", "test/c.png"], ["cat", "dog"], [0, 1], []),
     "classes beside theirs": (["cat/a.png", "dog/b.png", "test/cat/c.png"], ["cat", "dog"], [0, 1], [2]),
+    "one folder beside theirs": (
+        ["pets/cat/a.png", "pets/dog/b.png", "test/cat/c.png"],
+        ["cat", "dog"],
+        [0, 1],
+        [2],
+    ),
+    "twice in each other": (
+        ["seg_train/seg_train/x/a.png", "seg_train/seg_train/y/b.png", "seg_test/seg_test/y/c.png"],
+        ["x", "y"],
+        [0, 1],
+        [2],
+    ),
+    "two words in a name": (["my_train/x/a.png", "my_train/y/b.png", "my_test/x/c.png"], ["x", "y"], [0, 1], [2]),
+    "with a letter": (["trainA/a.png", "trainB/b.png", "testA/c.png", "testB/d.png"], ["A", "B"], [0, 1], [2, 3]),
+    "with a number": (["train/a.png", "test1/b.png"], [], [0], [1]),
+    "a word without its counterpart": (["crash_test/a.png", "train/b.png"], ["crash_test", "train"], [0, 1], []),
+    "a stray one beside the folder of the classes": (
+        ["pets/cat/a.png", "pets/dog/b.png", "logo.png"],
+        ["cat", "dog"],
+        [0, 1],
+        [],
+    ),
+    "a stray one beside train": (["train/cat/a.png", "train/dog/b.png", "logo.png"], ["cat", "dog"], [0, 1], []),
+    "a stray one beside one folder": (["cat/a.png", "cat/b.png", "c.png"], [], [2, 0, 1], []),
     "beside the parts": (["train/a.png", "test/b.png", "extra/c.png"], [], [0], [1]),
 }
 
