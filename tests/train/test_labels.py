@@ -169,6 +169,18 @@ def test_numbers_without_a_meaning(tmp_path: Path, values: Any, says: str) -> No
     assert caught.value.code == Exit.FILE
 
 
+def test_floats_and_bytes_in_one_set_have_a_measure_each(tmp_path: Path) -> None:
+    data = arrays(tmp_path, images=UNIT, test_images=PIXELS)
+    assert data.held_out is not None
+    assert np.array_equal(data.pixels, PIXELS)
+    assert np.array_equal(data.held_out.pixels, PIXELS)
+
+
+def test_a_part_that_is_nearly_black_beside_the_other_is_told(tmp_path: Path) -> None:
+    data = arrays(tmp_path, images=UNIT, test_images=UNIT * 255)
+    assert data.notes == ("one part of the pictures runs to 1, another to 255: the one is nearly black",)
+
+
 def test_pictures_that_are_nearly_black_are_said_to_be(tmp_path: Path) -> None:
     data = arrays(tmp_path, images=PIXELS // 16)
     assert data.pixels.max() == 15

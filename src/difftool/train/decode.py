@@ -96,7 +96,8 @@ def decode(entries: Contents, size: tuple[int, int] | None, held: Collection[str
     images = [one.image for one in kept.values() if one.image is not None]
     mode = _common({one.image.mode for one in measured if one.image is not None})
     pixels = np.stack([pixels_of(fit(image, size).convert(mode)) for image in images])
-    return Decoded(pixels, [*kept], tuple(skipped), _notes(kept.values(), binary))
+    zero_one = binary or any(span == (0, 1) and mode != "F" for mode, span in spans.items())
+    return Decoded(pixels, [*kept], tuple(skipped), _notes(kept.values(), zero_one))
 
 
 def _opened(
@@ -179,10 +180,13 @@ def _highest(image: Image.Image) -> int:
     return max(high for _, high in (bands[:-1] if image.mode.endswith("A") else bands))
 
 
-def _notes(kept: Collection[_Opened], binary: bool) -> tuple[str, ...]:
-    notes = ["their values are 0 and 1, taken for black and white"] if binary else []
-    if (highest := _brightest(kept)) <= DARK:
-        notes.append(f"the pictures are nearly black: no value is above {highest} of 255")
+def _notes(kept: Collection[_Opened], zero_one: bool) -> tuple[str, ...]:
+    notes = ["their values are 0 and 1, taken for black and white"] if zero_one else []
+    dark = [one.name for one in kept if one.image is not None and _highest(one.image) <= DARK]
+    if len(dark) == len(kept):
+        notes.append(f"the pictures are nearly black: no value is above {_brightest(kept)} of 255")
+    elif dark:
+        notes.append(f"{some(dark, 'picture')} nearly black: no value is above {DARK} of 255")
     if several := [one.name for one in kept if one.frames]:
         notes.append(f"{some(several, 'picture')} of several frames: the first is taken")
     return tuple(notes)
