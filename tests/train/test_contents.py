@@ -109,6 +109,13 @@ def test_a_damaged_member_of_a_zip(tmp_path: Path, name: str) -> None:
     assert caught.value.code == Exit.FILE
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "a.TAR.GZ"])
+def test_what_is_called_an_archive_and_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4" + bytes(2000))
+    with pytest.raises(DifftoolError, match=f"{name}: there are no pictures in it: it is no archive, or empty"):
+        load(str(tmp_path / name))
+
+
 def test_a_locked_member_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("0.png", png())

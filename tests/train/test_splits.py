@@ -268,6 +268,14 @@ def test_metadata_beside_pictures(tmp_path: Path) -> None:
         load(str(tmp_path / "a"))
 
 
+def test_a_damaged_data_set_beside_a_picture_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0, 4]))
+    (tmp_path / "train-0.parquet").write_bytes(b"PAR1PAR1")
+    notes = lay(tmp_path, "logo.png").notes
+    assert "train-images-idx3-ubyte announces 144 bytes and holds 0" in notes
+    assert any("train-0.parquet is damaged" in note for note in notes)
+
+
 def test_the_kind_is_decided_by_all_files(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet

@@ -32,6 +32,7 @@ LINKS = 20_000
 """Links to folders that are followed."""
 ASIDE = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbnails", "thumbs")
 """Names of folders that systems put beside pictures."""
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
@@ -66,14 +67,24 @@ def contents(path: Path) -> Source:
                 return _tar(path) if packed is None else _packed_tar(packed(file), path)
     except UNREADABLE as error:
         raise damaged(path.name, error) from error
+    if path.name.lower().endswith(ARCHIVES):
+        raise Damaged(
+            Exit.FILE,
+            "there are no pictures in it: it is no archive, or empty, or damaged",
+            "copy or download it again",
+        )
     return Source({path.name: path.read_bytes}, path.stat().st_size)
 
 
-def damaged(name: str, error: Exception) -> DifftoolError:
+class Damaged(DifftoolError):
+    """A file that would be learned from if it were whole."""
+
+
+def damaged(name: str, error: Exception) -> Damaged:
     """The error for a file of the source that cannot be read."""
     if isinstance(error, TooLarge):
-        return DifftoolError(Exit.FILE, f"{name} is left unread: {error}", "take another copy of it")
-    return DifftoolError(Exit.FILE, f"{name} is damaged: {reason_of(error)}", "copy or download it again")
+        return Damaged(Exit.FILE, f"{name} is left unread: {error}", "take another copy of it")
+    return Damaged(Exit.FILE, f"{name} is damaged: {reason_of(error)}", "copy or download it again")
 
 
 class TooLarge(OSError):
