@@ -234,6 +234,17 @@ def test_metadata_that_are_no_table(tmp_path: Path, name: str, text: str, says: 
     assert caught.value.code == Exit.FILE
 
 
+def test_metadata_of_another_kind_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("isic_id,age\n0,70\n")
+    assert lay(tmp_path, "0.png", "1.png").notes == ("metadata.csv not used: it has no column file_name",)
+
+
+def test_pictures_in_a_folder_of_thumbnails_alone_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DifftoolError, match="no pictures in it but those of hidden folders and thumbnails: Thumbs"):
+        lay(tmp_path, "Thumbs/a/0.png", "Thumbs/b/1.png")
+    assert load(str(tmp_path / "Thumbs")).classes == ["a", "b"]
+
+
 def test_rows_of_metadata_that_are_not_used_are_told(tmp_path: Path) -> None:
     (tmp_path / "Metadata.CSV").write_text("file_name,text,label\n0.png,a,x\n0.png,b,x\n1.png,c,x\n")
     data = lay(tmp_path, "0.png", "1.png")
@@ -263,7 +274,7 @@ def test_metadata_beside_pictures(tmp_path: Path) -> None:
     assert data.held_out is not None
     assert data.held_out.labels is not None
     assert data.held_out.labels.tolist() == [0]
-    (tmp_path / "a" / "metadata.csv").write_text("name\n0.png\n")
+    (tmp_path / "a" / "metadata.csv").write_text("file_name;text\n0.png;a\n", "utf-16")
     with pytest.raises(DifftoolError, match="column file_name"):
         load(str(tmp_path / "a"))
 

@@ -52,6 +52,14 @@ class Source(NamedTuple):
 def contents(path: Path) -> Source:
     """The files of a folder, an archive, or of a file alone. Raises DifftoolError 4 for an archive that is damaged or a
     bomb, and for what is neither file nor folder."""
+    source = _source(path)
+    if source.aside and not source.files:
+        what = f"there are no pictures in it but those of hidden folders and thumbnails: {', '.join(source.aside)}"
+        raise DifftoolError(Exit.FILE, what, "name the folder of the pictures itself, unpacked")
+    return source
+
+
+def _source(path: Path) -> Source:
     if path.is_dir():
         return _folder(path)
     if not path.is_file():

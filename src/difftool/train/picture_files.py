@@ -91,6 +91,7 @@ def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str], li
     found = [name for name in files if PurePosixPath(name).name.lower() in METADATA]
     rows: dict[str, dict[str, Any]] = {}
     twice: dict[str, None] = {}
+    notes = []
     for name in found:
         try:
             text = bytes_of(name, files).decode("utf-8-sig")
@@ -99,6 +100,9 @@ def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str], li
                 if name.lower().endswith(".csv")
                 else [json.loads(line) for line in text.splitlines() if line.strip()]
             )
+            if not all("file_name" in row for row in lines[:1]):
+                notes.append(f"{name} not used: it has no column file_name")
+                continue
             own = [(posixpath.join(posixpath.dirname(name), str(row["file_name"])), row) for row in lines]
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
             what = f"{name} is no table of UTF-8 with a column file_name"
@@ -110,7 +114,8 @@ def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str], li
             key = posixpath.normpath(picture)
             twice |= {key: None} if key in rows else {}
             rows[key] = row
-    return rows, found, [f"{some(twice, 'picture')} with several rows of metadata: the last counts"] if twice else []
+    notes += [f"{some(twice, 'picture')} with several rows of metadata: the last counts"] if twice else []
+    return rows, found, notes
 
 
 def _rows_of(
