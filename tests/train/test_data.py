@@ -130,6 +130,14 @@ def test_masks_beside_a_picture_of_another_measure_are_told(tmp_path: Path, suff
     assert f"3 pictures (0.{suffix}, 1.{suffix}, 2.{suffix}) nearly black" in note
 
 
+def test_a_deep_picture_without_a_meaning_beside_others_is_skipped(tmp_path: Path) -> None:
+    picture(tmp_path / "0.png")
+    Image.fromarray(np.linspace(-9, 9, 36, dtype=np.float32).reshape(6, 6)).save(tmp_path / "depth.tif")
+    data = folder(tmp_path)
+    assert len(data.pixels) == 1
+    assert data.skipped == ("depth.tif: its values run from -9 to 9",)
+
+
 def test_deep_pictures_of_zeros_and_ones_are_told(tmp_path: Path) -> None:
     Image.fromarray(RNG.integers(0, 2, (6, 6)).astype(np.uint16)).save(tmp_path / "0.png")
     data = folder(tmp_path)

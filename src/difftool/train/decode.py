@@ -76,8 +76,14 @@ def decode(entries: Contents, size: tuple[int, int] | None, held: Collection[str
     """The pictures of `entries`; size and mode are those that the ones which are not `held` have or need."""
     opened = {one.name: one for one in _opened(entries, entries, size, {}, 1)}
     held = frozenset(held)
-    deep = {one.name: one for one in opened.values() if one.deep}
-    spans = _spans(deep.values())
+    spans = _spans([one for one in opened.values() if one.deep])
+    odd = [one for one in opened.values() if one.deep and one.deep not in spans]
+    if odd and not spans and all(one.deep or one.reason for one in opened.values()):
+        what = f"the values of its pictures run from {odd[0].extent[0]:g} to {odd[0].extent[1]:g}"
+        raise DifftoolError(Exit.FILE, what, "save them with 8 or 16 bits, or as floats from 0 to 1")
+    for one in odd:
+        opened[one.name] = one._replace(reason=f"its values run from {one.extent[0]:g} to {one.extent[1]:g}")
+    deep = {one.name: one for one in opened.values() if one.deep in spans}
     opaque = not any(one.image.mode.endswith("A") for one in opened.values() if one.image)
     binary = opaque and not deep and _brightest(opened.values()) == 1
     if deep or binary:
@@ -141,7 +147,7 @@ def _opened(
 
 def _spans(deep: Collection[_Opened]) -> dict[str, Span]:
     """By their mode, which values of deep pictures mean black and white: what the values of all of them say, as one
-    alone may be dark. What has values of no such meaning does not count."""
+    alone may be dark. What has values of no such meaning does not count, and its mode has none if all are so."""
     spans: dict[str, Span] = {}
     for mode in sorted({one.deep for one in deep}):
         extents = [one.extent for one in deep if one.deep == mode]
@@ -150,9 +156,6 @@ def _spans(deep: Collection[_Opened]) -> dict[str, Span]:
             if group and _means(joint):
                 spans[mode] = span_of(*joint)
                 break
-        else:
-            what = f"the values of its pictures run from {extents[0][0]:g} to {extents[0][1]:g}"
-            raise DifftoolError(Exit.FILE, what, "save them with 8 or 16 bits, or as floats from 0 to 1")
     return spans
 
 
