@@ -237,6 +237,15 @@ def test_pictures_of_too_many_pixels_or_bytes_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_caption_of_gigabytes_is_left_unread(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(flat_png(4, 4))
+    with (tmp_path / "0.txt").open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(DifftoolError, match=r"0.txt is left unread: it has 2,147,483,648 bytes") as caught:
+        load(str(tmp_path))
+    assert caught.value.code == Exit.FILE
+
+
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "ok.png").write_bytes(png())
     for name in ("a.png", "b.txt", "c.npz"):

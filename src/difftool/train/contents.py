@@ -26,8 +26,8 @@ UNREADABLE = (OSError, RuntimeError, EOFError, zipfile.BadZipFile, tarfile.TarEr
 FREE, RATIO, UNTOLD = 2**26, 128, 64
 """Bytes that anything packed may take, and how many times its packed size if that is more: data sets of black and white
 shapes take a hundred times. Less where the size is not told beforehand, and is found by unpacking."""
-PICTURE = 2**28
-"""Bytes of the file of one picture, at most."""
+PICTURE, TEXT = 2**28, 2**22
+"""Bytes of the file of one picture, and of one caption, at most."""
 LINKS = 20_000
 """Links to folders that are followed."""
 ASIDE = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbnails", "thumbs")
@@ -181,13 +181,15 @@ def _folder(root: Path) -> Source:
 
 
 def _read(path: Path, size: int) -> bytes:
-    _fits_picture(path.name, size)
+    _fits_kind(path.name, size)
     return path.read_bytes()
 
 
-def _fits_picture(name: str, size: int) -> None:
-    if size > PICTURE and PurePosixPath(name).suffix.lower() in SUFFIXES:
-        raise TooLarge(f"it has {size:,} bytes, more than {PICTURE:,}")
+def _fits_kind(name: str, size: int) -> None:
+    suffix = PurePosixPath(name).suffix.lower()
+    most = PICTURE if suffix in SUFFIXES else TEXT if suffix == ".txt" else size
+    if size > most:
+        raise TooLarge(f"it has {size:,} bytes, more than {most:,}")
 
 
 def _aside(name: str) -> bool:
@@ -216,7 +218,7 @@ def _zip(path: Path) -> Source:
 
     def read(info: zipfile.ZipInfo) -> bytes:
         fits(info.file_size, info.compress_size)
-        _fits_picture(info.filename, info.file_size)
+        _fits_kind(info.filename, info.file_size)
         if info.flag_bits & 1:
             raise OSError("it is locked with a password")
         with archive.open(info) as file:
@@ -238,7 +240,7 @@ def _tar(path: Path) -> Source:
     """Of an archive that is not packed, each file is read where it stands."""
 
     def read(member: tarfile.TarInfo) -> bytes:
-        _fits_picture(member.name, member.size)
+        _fits_kind(member.name, member.size)
         with path.open("rb") as file:
             file.seek(member.offset_data)
             data = file.read(member.size)
