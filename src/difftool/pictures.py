@@ -112,11 +112,9 @@ def _comment(image: Image.Image) -> str | None:
     its EXIF, behind 8 bytes that name its coding."""
     exif = image.getexif()
     comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment) or image.info.get("comment") or b""
-    if isinstance(comment, str):
-        readings = [comment]
-    elif (
-        comment[:8] == b"UNICODE\0"
-    ):  # in the order of bytes of the EXIF, or, by most tools, big-endian whatever that is
+    if not isinstance(comment, bytes):
+        readings = [str(comment)]
+    elif comment[:8] == b"UNICODE\0":  # in the order of the EXIF's bytes, or, by most tools, big-endian in any case
         orders = ("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")
         readings = [comment[8:].decode(order, "replace") for order in orders]
     else:
