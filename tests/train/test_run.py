@@ -18,6 +18,7 @@ from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, lock
 from difftool.models import open_model
 from difftool.pictures import read_png
+from difftool.provenance import located
 from difftool.train import course, recipe, train
 from difftool.train import folder as folder_module
 from difftool.train import run as module
@@ -349,7 +350,8 @@ def test_a_run_with_the_name_of_the_model_in_the_package(
     pixels, _, manifest = read_png(done.grid)
     assert pixels.shape[2] == 3
     assert manifest is not None
-    assert manifest["settings"]["model"] == str(tmp_path / "digits")
+    assert manifest["settings"]["model"] == "./digits"  # with the mark of a folder, and told of no other
+    assert located(manifest, done.grid)["model"] == str(tmp_path / "digits")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])

@@ -119,7 +119,12 @@ def _words(
     works = [Work("the prompt", 0, planned, dict(zip(wanted, to.singles, strict=True)))]
     if dry_run:
         return dry(works, to, {})
-    then, files = ({**shared(note).get("files", {})} for note in (manifest, described(planned, console.run_id)))
+    asked, loras = manifest["settings"], zip(manifest["settings"]["loras"], settings["loras"], strict=True)
+    where = {name: path for (name, *_), (path, *_) in loras} | {asked[key]: settings[key] for key in ("init", "mask")}
+    then, files = (
+        {where.get(name, name): digest for name, digest in shared(note).get("files", {}).items()}
+        for note in (manifest, described(planned, console.run_id))
+    )
     now = {**versions(*PACKAGES), **files}
     told = carry_out(console, works, to, {})
     identical = bool(np.array_equal(before, read_png(to.all[-1])[0]))
