@@ -176,7 +176,7 @@ def test_sizes() -> None:
 def test_a_run_that_is_ended_goes_on(pictures: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     """By a signal, in a process of its own; and a killed process leaves no lock and no rubbish behind."""
     line = ["train", "data", "--preset", "digits", "--steps", "32", "--batch-size", "4", "--save-every", "16"]
-    line += ["--size", "8x8", "--output-dir", "run", "--threads", "1"]
+    line += ["--preview-every", "1k", "--size", "8x8", "--output-dir", "run", "--threads", "1"]
     done = dies(number, 1, "previous.safetensors", *line, cwd=tmp_path)
     assert done.returncode == code
     assert done.stdout == ""

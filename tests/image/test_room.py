@@ -38,9 +38,7 @@ def test_a_tile_is_smaller_than_a_picture_of_sdxl(tiny_pipeline: Tiny) -> None:
     for name, sizes in seen.items():
         part = getattr(vae, name)
         part.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(given[0].shape[-1]))
-        part.mid_block.attentions[0].forward = lambda x, **_: (
-            x
-        )  # over a quarter of the pixels of a tile here, not a 64th
+        part.mid_block.attentions[0].forward = lambda x, **_: x  # in so small a VAE it is over 65,536 tokens
     pixels = torch.linspace(-1, 1, 1024).expand(1, 3, 1024, 1024)
     latents = encoded(studio, pixels)
     assert latents.shape[-1] == 1024 // factor
