@@ -102,7 +102,7 @@ def test_the_line_of_the_guide_on_a_terminal(tortoise: Path, tmp_path: Path, voi
     store.mkdir(parents=True)
     (store / "tortoise").symlink_to(tortoise)
     env = {"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    env |= {"DIFFTOOL_SAMPLES": "4", "DIFFTOOL_STEPS": "3"}
+    env |= {"DIFFTOOL_SAMPLES": "4", "DIFFTOOL_STEPS": "3", "DIFFTOOL_THREADS": "1"}
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "difftool", "voice", "clone", "--voice", "me", "--preset", "fast"]
     running = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, env=env, close_fds=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tiny_whisper
 import torch
@@ -97,6 +99,21 @@ def test_whisper_hears_a_recording(tmp_path: Path) -> None:
             assert 0 <= (word.probability or 0) <= 1
     assert list(whisper(recording.samples, spans)) == heard
     assert isinstance(whisper.text_of(recording.samples[: 3 * 24_000]), str)
+
+
+def test_threads_stay_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library that Whisper looks for the times of words with sets their number for the whole process."""
+
+    def transcribe(*_: object, **more: object) -> dict[str, Any]:
+        torch.set_num_threads(3)
+        return {"segments": [], "language": "en"}
+
+    tiny_whisper.save(tmp_path / "whisper-tiny" / "tiny.pt")
+    whisper = Whisper("tiny", CPU, "en", tmp_path)
+    monkeypatch.setattr(whisper.model, "transcribe", transcribe)
+    before = torch.get_num_threads()
+    assert whisper.text_of(np.zeros(24_000, np.float32)) == ""
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "other", "code", "empty"])

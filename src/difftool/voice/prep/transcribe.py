@@ -168,6 +168,7 @@ class Whisper:
         heard = resample(torch.from_numpy(sound), RATE, HEARD).numpy()
         model = self.model  # which draws while it is built
         torch.manual_seed(0)  # the fallback to higher temperatures draws
+        threads = torch.get_num_threads()
         told: Any = model.transcribe(
             heard,
             language=self.language or self.heard_language,
@@ -177,6 +178,7 @@ class Whisper:
             fp16=self.device.type == "cuda",
             verbose=None,
         )
+        torch.set_num_threads(threads)  # numba, which looks for the times of words, takes all cores for all of OpenMP
         self.heard_language = self.heard_language or told["language"]
         return told["segments"]
 
