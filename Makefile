@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-stock lint bench bench-stock bench-clone bench-training help
+.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training bench-gpu acceptance help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -19,11 +19,16 @@ demo: $(VENV)/.installed ## install, and draw digits with the model in the packa
 	@echo '          $(BIN)/difftool txt2img "a red circle on a blue ground"   # words, by the other model in the package'
 	@echo '          $(BIN)/difftool --help'
 
-test: $(VENV)/.installed-test ## install, and run the tests
-	$(BIN)/python -m pytest
+PYTEST_WORKERS ?= 2
 
-test-slow: $(VENV)/.installed-test ## the tests that take minutes
+test: $(VENV)/.installed-test ## install, run the tests in PYTEST_WORKERS=2 processes, and list the ten slowest
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal --durations 10
+
+test-slow: $(VENV)/.installed-test ## the tests that take minutes, one after another
 	$(BIN)/python -m pytest -m slow
+
+test-install: | $(BIN)/python ## the wheel in a clean environment for each Python and build of PyTorch, one at a time, 6 GB each
+	$(BIN)/python tests/installs.py $(PYTHONS)
 
 STOCK := VENV=.venv-stock PYTHON=python3.11 CONSTRAINTS=constraints-stock.txt EXTRAS=stock,test
 
@@ -59,6 +64,12 @@ bench-training: ## training beside diffusers' script and denoising-diffusion-pyt
 	.venv-peers/bin/python -W ignore bench/training.py speed
 	.venv-peers/bin/python -W ignore bench/training.py start
 	.venv-peers/bin/python -W ignore bench/training.py quality
+
+bench-gpu: $(VENV)/.installed-test ## on a GPU: speed and memory of everything, random weights, under eight minutes
+	$(BIN)/python -W ignore bench/gpu.py
+
+acceptance: $(VENV)/.installed-test ## with real weights (pulls 9 GB): pictures and speech, compared and heard
+	$(BIN)/python -W ignore bench/acceptance.py
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test

@@ -1,17 +1,55 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis
+import psutil
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: one thread for each, and for what its tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile("difftool", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("difftool")
 
 GOLDEN = Path(__file__).parent / "golden"
+_signals, _signalled = os.pipe()
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the run as Ctrl-C does; and Ctrl-C ends what tests start, also where a shell that keeps the run in
+    the background has it ignored."""
+    os.set_blocking(_signals, False)
+    os.set_blocking(_signalled, False)
+    signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(*_: object) -> None:
+    """Ends the run, and the workers and commands that it started."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    raise KeyboardInterrupt("SIGTERM")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """A command that a test runs in this process takes SIGTERM for its own: the run ends after that test. Python writes
+    the number of each signal to the pipe, whoever handles it."""
+    signal.set_wakeup_fd(_signalled, warn_on_full_buffer=False)
+    done = yield
+    with suppress(BlockingIOError):
+        if signal.SIGTERM in os.read(_signals, 4096):
+            _end()
+    return done
 
 
 @pytest.fixture(scope="session")

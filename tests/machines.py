@@ -57,7 +57,7 @@ class Nvml:
         return card.name
 
     def nvmlDeviceGetUUID(self, card: Any) -> str:
-        return f"GPU-{card.name}"
+        return f"{'MIG' if ' MIG ' in card.name else 'GPU'}-{card.name}"
 
     def nvmlDeviceGetCudaComputeCapability(self, card: Any) -> tuple[int, int]:
         return card.capability
@@ -124,6 +124,9 @@ def machine(
     library: str | None = None,
     cuda: int = 13000,
     torch: tuple[str, str | None] = ("2.11.0+cu130", "13.0"),
+    torchaudio: str | None = None,
+    rocm: str | None = None,
+    amd: bool = False,
     ram: float = 64,
     limit: float | None = None,
     cores: int = 16,
@@ -155,12 +158,17 @@ def machine(
     for k in range(len(cards) if on_bus is None else on_bus):
         write(f"sys/bus/pci/devices/0000:0{k}:00.0/vendor", "0x10de\n")
         write(f"sys/bus/pci/devices/0000:0{k}:00.0/class", "0x030000\n")
+    if amd:
+        write("sys/bus/pci/devices/0000:63:00.0/vendor", "0x1002\n")
+        write("sys/bus/pci/devices/0000:63:00.0/class", "0x030000\n")
     for node in nodes:
         write(f"dev/{node}", "")
     (site / "torch").mkdir(parents=True)
     build = "None" if torch[1] is None else repr(torch[1])
-    (site / "torch" / "version.py").write_text(f"__version__ = '{torch[0]}'\ncuda: Optional[str] = {build}\n")
-    (site / f"torchaudio-{torch[0]}.dist-info").mkdir()
+    versions = f"__version__ = '{torch[0]}'\ncuda: Optional[str] = {build}\nhip: Optional[str] = {rocm!r}\n"
+    (site / "torch" / "version.py").write_text(versions)
+    (site / "torchaudio").mkdir()
+    (site / "torchaudio" / "version.py").write_text(f"__version__ = '{torchaudio or torch[0]}'\n")
     wheel = "cu13/lib/libcudart.so.13" if (torch[1] or "").startswith("13") else "cuda_runtime/lib/libcudart.so.12"
     for name in (wheel, "cudnn/lib/libcudnn.so.9") if torch[1] else ():
         (site / "nvidia" / name).parent.mkdir(parents=True)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from difftool import sample
 from difftool.core import EPS, TARGETS, DiscreteVP, Flow, Karras
 from difftool.errors import DifftoolError, Exit
 from difftool.files import save_tensors
-from difftool.models import build_path, open_model, typed
+from difftool.models import SCHEMA, build_net, build_path, open_model, save_model, typed
 
 
 def fails(says: str) -> pytest.RaisesExc[DifftoolError]:
@@ -96,10 +98,12 @@ def test_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str
         (lambda c: c.update(path={"type": "karras", "lo": 0.0, "hi": 80}), "runs from 0.0 to 80"),
         (lambda c: c.update(path={"type": "karras", "lo": 0.002, "hi": 1e308}), "runs from 0.002 to 1e"),
         (lambda c: c["path"].update(betas="cosin"), "unknown schedule"),
-        (lambda c: c["path"].update(T=10**9), "1 to 1,000,000 levels"),
+        (lambda c: c["path"].update(T=10**9), "1 to 100,000 levels"),
         (lambda c: c["path"].update(zero_snr="no"), "true or false"),
         (lambda c: c["path"].update(type="ve"), "unknown type of path"),
         (lambda c: c.update(size=[8]), "does not fit"),
+        (lambda c: c.update(size=[10**9, 10**9]), "does not fit"),
+        (lambda c: c.update(classes=["x" * 100] * 10**5), "is no config of a model"),
         (lambda c: c.update(classes=None), "does not fit"),
     ],
 )
@@ -110,6 +114,48 @@ def test_a_config_that_does_not_fit(tiny_model: Callable[..., Path], change: Cal
     (folder / "config.json").write_text(json.dumps(config))
     with fails(says):
         open_model(folder)
+
+
+def test_more_layers_than_the_weights_fill(tmp_path: Path) -> None:
+    """Which would take minutes to make, though nothing of them would fit."""
+    net = {"type": "mlp", "channels": 2, "width": 8, "layers": 3}
+    flow = {"type": "flow", "shift": 1.0, "clock": 1000}
+    config = {"net": net, "path": flow, "target": "v", "size": [1, 1], "classes": []}
+    save_model(tmp_path, config, build_net(net).state_dict())
+    assert open_model(tmp_path).shape == (2, 1, 1)
+    (tmp_path / "config.json").write_text(json.dumps({"schema": SCHEMA, **config, "net": {**net, "layers": 10**7}}))
+    with fails("far more layers"):
+        open_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"layers_per_block": 10**7},
+        {"block_out_channels": [8 * 10**7, 16 * 10**7]},
+        {"block_out_channels": [8] * 10**5},
+        {"time_embedding_type": "x"},
+        {"sample_size": 10**9},
+    ],
+)
+def test_a_diffusers_config_that_asks_for_more(tmp_path: Path, more: dict[str, Any]) -> None:
+    from diffusers import UNet2DModel
+
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    sizes = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "norm_num_groups": 4}
+    UNet2DModel(**sizes, **blocks, block_out_channels=(8, 16)).save_pretrained(tmp_path)
+    assert open_model(tmp_path).shape == (1, 8, 8)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **more}))
+    with pytest.raises(DifftoolError) as found:
+        open_model(tmp_path)
+    assert found.value.code == Exit.FILE
+
+
+def test_a_config_that_never_ends(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with fails("is no config of a model"):
+        open_model(tmp_path)
 
 
 def test_weights_that_are_not_there_or_of_another_network(tiny_model: Callable[..., Path]) -> None:

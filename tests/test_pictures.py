@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
-from difftool.pictures import GAP, grid, parameters, plot_curves, plot_points, read_png, to_pixels, write_png
+from difftool.image.studio import rgb
+from difftool.pictures import (
+    GAP,
+    grid,
+    parameters,
+    plot_curves,
+    plot_points,
+    read_manifest,
+    read_png,
+    to_pixels,
+    write_png,
+)
 
 # how the AUTOMATIC1111 web UI takes its line of parameters apart
 A1111 = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -119,3 +131,33 @@ def test_points_lie_where_they_are_and_are_darker_where_more_lie() -> None:
     shades = [int(plot[row, column].sum()) for row, column in ((511, 0), (511, 511), (0, 256), (200, 200))]
     assert shades[3] == 3 * 255
     assert shades[1] < shades[0] == shades[2] < shades[3]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.eps", "a.jpg"])
+def test_no_program_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Pillow hands PostScript to Ghostscript, whatever its name."""
+    (tmp_path / "gs").write_text(f'#!/bin/sh\ntouch "{tmp_path}/called"\n')
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    page = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / name).write_text(page)
+    for reader in (read_png, read_manifest, rgb):
+        with pytest.raises(DifftoolError) as caught:
+            reader(tmp_path / name)
+        assert caught.value.code == Exit.FILE
+    assert not (tmp_path / "called").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DifftoolError, match="no regular file") as caught:
+        read_png(tmp_path / "a.png")
+    assert caught.value.code == Exit.FILE
+
+
+def test_floats_are_read_by_what_they_mean(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    for k, values in enumerate((ramp, 255 * ramp, 2 * ramp - 1)):
+        Image.fromarray(values).save(tmp_path / f"{k}.tif")
+        found = np.asarray(rgb(tmp_path / f"{k}.tif"))[..., 0]
+        assert np.abs(found - 255 * ramp).max() <= 1

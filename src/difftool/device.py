@@ -3,6 +3,7 @@ CPU."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import TYPE_CHECKING
@@ -12,29 +13,36 @@ from .errors import DifftoolError, Exit, pick
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
+
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names on the command line, and torch's."""
 MOST_THREADS = 1024
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of malloc.h."""
+ROCM_BF16 = r"gfx(908|90a|9[45]|1[12])"
+"""AMD's architectures that compute in bf16: CDNA, and RDNA from its third on. Those before emulate it."""
 
 
-def spelled(device: str) -> str:
-    """`device` itself, if it is auto, cpu, cuda or cuda:N. Raises DifftoolError 2 otherwise."""
+def spelled(device: object) -> str:
+    """`device` as text, if it is auto, cpu, cuda or cuda:N. Raises DifftoolError 2 otherwise."""
+    device = str(device)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
         raise DifftoolError(Exit.USAGE, f"unknown device {device!r}", "known: auto, cpu, cuda, cuda:0, cuda:1, ...")
     return device
 
 
-def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None) -> tuple[torch.device, torch.dtype]:
+def choose(
+    device: str | torch.device = "auto", dtype: str = "auto", threads: int | None = None
+) -> tuple[torch.device, torch.dtype]:
     """Sets the number of CPU threads, lets the process `keep_memory`, and resolves ``auto|cpu|cuda[:i]`` and
     ``auto|fp32|bf16|fp16``.
 
-    auto is the first GPU where there is one, else the CPU; and bf16 on a GPU that computes in it (compute capability
-    8.0), else fp32. Raises DifftoolError 3 for a GPU that is not there, 2 for a name that is none or threads outside 1
-    to MOST_THREADS.
+    auto is the first GPU where there is one, else the CPU; and bf16 on a GPU that computes in it, else fp32. A PyTorch
+    for ROCm calls its GPUs cuda too; they are taken, with a warning. Raises DifftoolError 3 for a GPU that is not
+    there, 2 for a name that is none or threads outside 1 to MOST_THREADS.
     """
-    spelled(device)
+    device = spelled(device)
     pick("dtype", dtype, {"auto": "", **DTYPES})
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         what = f"threads must be at least 1 and at most {MOST_THREADS:,}, not {threads}"
@@ -47,18 +55,36 @@ def choose(device: str = "auto", dtype: str = "auto", threads: int | None = None
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not torch.cuda.is_available():
-        cpu_build = torch.version.cuda is None
-        why = "this PyTorch is built for the CPU only" if cpu_build else "PyTorch finds no usable NVIDIA GPU"
-        raise DifftoolError(Exit.MACHINE, f"{device}: {why}", "run on the CPU with --device cpu")
+        raise DifftoolError(Exit.MACHINE, f"{device}: {_without_gpu()}", "run on the CPU with --device cpu")
     found = torch.device(device)
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise DifftoolError(
             Exit.MACHINE, f"{device}: there are {torch.cuda.device_count()} GPUs", "they count from cuda:0"
         )
+    if found.type == "cuda" and torch.version.hip:
+        log.warning("this PyTorch is built for ROCm; difftool is not tested on AMD GPUs")
     if dtype == "auto":
-        good = found.type == "cuda" and torch.cuda.get_device_capability(found)[0] >= 8
-        dtype = "bf16" if good else "fp32"
+        dtype = "bf16" if found.type == "cuda" and _computes_bf16(found) else "fp32"
     return found, getattr(torch, DTYPES[dtype])
+
+
+def _without_gpu() -> str:
+    """Why PyTorch has no GPU."""
+    import torch
+
+    if torch.version.hip:
+        return "this PyTorch is built for ROCm and finds no usable AMD GPU"
+    if torch.version.cuda is None:
+        return "this PyTorch is built for the CPU only"
+    return "PyTorch finds no usable NVIDIA GPU"
+
+
+def _computes_bf16(gpu: torch.device) -> bool:
+    import torch
+
+    if torch.version.hip:  # whose compute capability is the same for old and new: 9.0 from Vega to the MI250
+        return re.match(ROCM_BF16, torch.cuda.get_device_properties(gpu).gcnArchName) is not None
+    return torch.cuda.get_device_capability(gpu)[0] >= 8
 
 
 def keep_memory() -> None:

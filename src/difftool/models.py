@@ -7,12 +7,14 @@ A folder holds ``config.json`` (the network, its path and target, the pictures' 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from .core.level import DiscreteVP, Flow, Karras, Level, Path, betas
 from .core.predict import TARGETS, Target, edm_scale
@@ -24,8 +26,12 @@ from .nets.unet import UNet
 ASSETS = FilePath(__file__).parent / "assets"
 BUNDLED = ("digits",)
 SCHEMA = "difftool/model/1"
-MOST_LEVELS = 10**6
+MOST_LEVELS = 10**5
 """That a discrete path may have."""
+MOST_CONFIG = 4 * 2**20
+"""Bytes of a config."""
+LARGEST = 8192
+"""Pixels along a side of a picture."""
 
 
 class Model(NamedTuple):
@@ -83,7 +89,7 @@ def open_model(
     load = _open_diffusers if _diffusers_config(folder) else _open_own
     try:
         model = load(folder, source)
-        if min(model.shape) < 1:
+        if min(model.shape) < 1 or max(model.shape) > LARGEST:
             raise ValueError(f"its pictures have the size {model.shape}")
         if not all(map(math.isfinite, (*model.path.level(model.path.hi), *model.path.level(model.path.lo)))):
             raise ValueError("its path does not lie among the numbers")
@@ -105,8 +111,38 @@ def typed(folder: FilePath, bundled: Collection[str] = BUNDLED) -> str:
     return f"./{folder}" if str(folder) in bundled else str(folder)
 
 
-MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+MISFITS = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, NameError, ArithmeticError, AssertionError),
+    RuntimeError,
+)
 """What building a network or a path from wrong numbers raises."""
+
+
+def read_config(path: FilePath) -> dict[str, Any]:
+    """The config of a model, which is short. Raises DifftoolError 4 where there is none."""
+    if path.exists() and not (path.is_file() and path.stat().st_size <= MOST_CONFIG):
+        what = f"{path} is no config of a model: it is no file, or longer than {MOST_CONFIG:,} bytes"
+        raise DifftoolError(Exit.FILE, what, "restore the file or take another folder")
+    return read_json(path)
+
+
+@contextmanager
+def bounded(tensors: int) -> Iterator[None]:
+    """Within it no network is built that could not be filled with so many tensors: a config may ask for any number of
+    layers, and making them takes time and memory before anything can be compared. Raises ValueError."""
+    left = 1000 + 10 * tensors
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"its network has far more layers than its {tensors:,} tensors could fill")
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def build_net(config: Mapping[str, Any]) -> nn.Module:
@@ -151,7 +187,7 @@ def save_model(folder: FilePath, config: Mapping[str, Any], weights: Mapping[str
 
 
 def _open_own(folder: FilePath, source: str) -> Model:
-    config = read_json(folder / "config.json")
+    config = read_config(folder / "config.json")
     if config.get("schema") != SCHEMA:
         raise DifftoolError(
             Exit.FILE, f"{folder} holds no model of difftool or diffusers", "name the folder of a model"
@@ -164,7 +200,7 @@ def _open_own(folder: FilePath, source: str) -> Model:
     if config["target"] not in TARGETS:
         raise ValueError(f"unknown target {config['target']!r}")
     loaded = load_tensors(weights)
-    with torch.device("meta"):  # which takes no memory, whatever the config says
+    with torch.device("meta"), bounded(len(loaded.tensors)):  # which takes no memory, whatever the config says
         fits(build_net(config["net"]), loaded.tensors, weights)
     net = build_net(config["net"])
     if len(config["classes"]) != config["net"].get("classes", 0):
@@ -224,27 +260,27 @@ def _diffusers_config(folder: FilePath) -> FilePath | None:
     if (folder / "model_index.json").exists():
         return folder / "unet" / "config.json"
     config = folder / "config.json"
-    return config if config.exists() and "_class_name" in read_json(config) else None
+    return config if config.exists() and "_class_name" in read_config(config) else None
 
 
 def _open_diffusers(folder: FilePath, source: str) -> Model:
     unet = _diffusers_config(folder)
     assert unet is not None
-    config = read_json(unet)
+    config = read_config(unet)
     if config["_class_name"] != "UNet2DModel":
         raise DifftoolError(
             Exit.FILE,
             f"{folder} holds a {config['_class_name']}; sample knows UNet2DModel",
             "name a folder of such a model",
         )
-    index = read_json(folder / "model_index.json") if unet.parent != folder else {}
+    index = read_config(folder / "model_index.json") if unet.parent != folder else {}
     if others := [name for name in index if not name.startswith("_") and name not in ("unet", "scheduler")]:
         raise DifftoolError(
             Exit.FILE, f"{folder} is a pipeline with a {others[0]}", "sample draws from pixel models only"
         )
     scheduler_file = folder / "scheduler" / "scheduler_config.json"
     plain: dict[str, Any] = {"_class_name": "DDPMScheduler"}
-    scheduler = read_json(scheduler_file) if scheduler_file.exists() else plain
+    scheduler = read_config(scheduler_file) if scheduler_file.exists() else plain
     learned = config["out_channels"] == 2 * config["in_channels"]
     variance = _known(_VARIANCES, scheduler.get("variance_type", "learned_range" if learned else "fixed_small"))
     if learned != (variance == "learned") or not (learned or config["out_channels"] == config["in_channels"]):
@@ -258,6 +294,8 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     loaded = load_tensors(weights)
     from diffusers.models.unets.unet_2d import UNet2DModel
 
+    with torch.device("meta"), bounded(len(loaded.tensors)):
+        fits(UNet2DModel.from_config(config), loaded.tensors, weights)  # pyright: ignore[reportArgumentType]
     net = UNet2DModel.from_config(config)
     assert isinstance(net, nn.Module)
     fill(net, loaded.tensors, weights)

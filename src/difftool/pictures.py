@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from .core.solve import SAMPLERS
 from .errors import DifftoolError, Exit
 from .files import replacing
+from .provenance import remember, shared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +27,16 @@ if TYPE_CHECKING:
     Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+MOST_PROFILE, MOST_TEXT = 2**20, PngImagePlugin.MAX_TEXT_MEMORY
+"""Bytes of a colour profile, and of a text, that a PNG may unpack to. Pillow grants texts as little as profiles, and
+workflows are larger than that."""
+PngImagePlugin.MAX_TEXT_CHUNK = MOST_TEXT
 GAP = 2
 GRID_PIXELS = 512
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM", "HEIF")
+"""What a picture is opened as, by Pillow's names: readers of other formats start programs (EPS: Ghostscript)."""
+MOST_PIXELS = 120_000_000
+"""Of a picture: it takes four bytes each."""
 
 
 def to_pixels(x: Tensor) -> Pixels:
@@ -65,21 +77,52 @@ def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = N
     if manifest is not None:
         if "model" in manifest:
             info.add_text("parameters", parameters(manifest).encode(errors="replace").decode())
-        info.add_itxt("difftool", json.dumps(manifest))  # in ASCII, which also holds names that are no UTF-8
+        info.add_itxt("difftool", _told(manifest))  # in ASCII, which also holds names that are no UTF-8
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels, MODES[pixels.shape[2]])
     with replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=info)
 
 
+def _told(manifest: Mapping[str, Any]) -> str:
+    """What a file says of how it was made."""
+    remember(manifest)
+    return json.dumps(shared(manifest))
+
+
 def read_png(path: Path) -> tuple[Pixels, str | None, dict[str, Any] | None]:
-    """(pixels (H, W, C), the `parameters` text, the manifest) of a PNG. Raises DifftoolError 4 for a file that is no
-    picture or whose manifest is damaged."""
+    """(pixels (H, W, C), the `parameters` text, the manifest) of a PNG, or of a picture of other tools that has such a
+    text in its EXIF. Raises DifftoolError 4 for a file that is no picture or whose manifest is damaged."""
     with opened(path) as image:
         image.load()
         pixels = np.asarray(image)
         texts = dict(getattr(image, "text", {}))
+        parameters = texts.get("parameters") or _comment(image)
     manifest = _manifest(path, texts)
-    return pixels[..., None] if pixels.ndim == 2 else pixels, texts.get("parameters"), manifest
+    return pixels[..., None] if pixels.ndim == 2 else pixels, parameters, manifest
+
+
+def texts_in(path: Path) -> list[str]:
+    """What the texts in a PNG are called. Raises DifftoolError 4 for a file that is no picture."""
+    with opened(path) as image:
+        return [*getattr(image, "text", {})]
+
+
+def _comment(image: Image.Image) -> str | None:
+    """The comment of a picture, where it tells of steps as the `parameters` form does: that of a JPEG or WebP stands in
+    its EXIF, behind 8 bytes that name its coding."""
+    exif = image.getexif()
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment) or image.info.get("comment") or b""
+    if isinstance(comment, str):
+        readings = [comment]
+    elif (
+        comment[:8] == b"UNICODE\0"
+    ):  # in the order of bytes of the EXIF, or, by most tools, big-endian whatever that is
+        orders = ("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")
+        readings = [comment[8:].decode(order, "replace") for order in orders]
+    else:
+        readings = [comment.removeprefix(b"ASCII\0\0\0").decode("utf-8", "replace")]
+    found = (text.strip("\0\ufeff \r\n\t") for text in readings)
+    return next((text for text in found if re.search(r"\bsteps\b", text, re.IGNORECASE)), None)
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -88,33 +131,118 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         return _manifest(path, getattr(image, "text", {}))
 
 
+def is_cut_off(path: Path) -> bool:
+    """Whether a file that cannot be read as a picture is what a write that broke off left of a PNG, or of nothing."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return b"\x89PNG\r\n\x1a\n".startswith(head)
+
+
 @contextmanager
 def opened(path: Path, hint: str = "name a picture that difftool made") -> Iterator[Image.Image]:
     """A picture, open. Raises DifftoolError 4 where it is none, or damaged."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
+            profile = image.info.get("icc_profile") or b""
+            if image.format == "PNG" and len(profile) > MOST_PROFILE:
+                raise ValueError(f"its ICC profile has more than {MOST_PROFILE:,} bytes")
             yield image
     except FileNotFoundError as error:
         raise DifftoolError(Exit.FILE, f"{path} does not exist", hint) from error
     except (DifftoolError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise whatever a broken file provokes
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no intact picture"
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {reason}", hint) from error
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {_reason(error)}", hint) from error
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A picture as a camera held it, in the smallest of the modes L, LA, RGB and RGBA that holds it."""
+def _reason(error: Exception) -> str:
+    """Why a picture could not be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MOST_PIXELS:,} pixels"
+    if "MAX_TEXT_" in str(error):
+        return f"a text in it has more than {MOST_TEXT:,} bytes"
+    ours = isinstance(error, ValueError) and str(error).startswith("its ")  # of the profile, or of the values
+    return str(error) if ours else "no intact picture"
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[str, ...]:
+    """The FORMATS that can be read here; HEIF wants pillow-heif."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+
+        register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def open_image(file: Path | IO[bytes]) -> Image.Image:
+    """A picture of one of the `formats`, opened and not yet decoded. Raises what Pillow raises, and
+    DecompressionBombError from MOST_PIXELS on."""
+    if isinstance(file, Path) and file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(file))  # a pipe would be waited for
+    image = Image.open(file, formats=formats())
+    if image.width * image.height > MOST_PIXELS:
+        what = f"it has {image.width * image.height:,} pixels, more than {MOST_PIXELS:,}"
+        image.close()
+        raise Image.DecompressionBombError(what)
+    return image
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture has more than 8 bits a value: integers of 16 or 32, or floats."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def span_of(low: float, high: float, whole: bool) -> tuple[float, float]:
+    """Which values mean black and white in pictures whose values run from `low` to `high`: bytes, 16 bits or 0 and 1 of
+    `whole` numbers; of others 0..1 and -1..1, which resizing may leave by a little, and floats that hold bytes or 16
+    bits. Raises ValueError where it is none of them."""
+    slack = 0.05
+    if whole:
+        spans = [(0, top) for top in (1, 255, 65535) if high <= top and (top > 1 or high == 1)]
+    elif high <= 1 + slack:
+        spans = [(0, 1)] if low >= -slack else [(-1, 1)]
+        low = low + slack
+    else:  # of which a tenth must be used: values up to 16 are no bytes
+        spans = [(0, top) for top in (255, 65535) if top / 10 < high <= top]
+    found = next((span for span in spans if span[0] <= low), None)
+    if found is None:
+        raise ValueError(f"its values run from {low:g} to {high:g}")
+    return found
+
+
+def to_bytes(values: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:
+    """Values of which `span` holds black and white as uint8."""
+    low, high = span
+    return ((values.clip(low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
+
+
+def upright(image: Image.Image, span: tuple[float, float] | None = None) -> Image.Image:
+    """A picture as a camera held it, in the smallest of the modes L, LA, RGB and RGBA that holds it; an alpha that is
+    opaque everywhere is none, and `image` itself may be changed. `span` are the values of a deep picture that mean
+    black and white, by default those that `span_of` finds in it. Raises ValueError where it finds none."""
     alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-    turned: Image.Image = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I") or turned.mode == "F":  # 16 bits or more a pixel: Pillow would cut them off at 255
-        values = np.asarray(turned, dtype=np.float64)
-        top = 65535 if values.max(initial=0) > 255 else 255
-        turned = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    grey = image.mode in ("1", "L", "LA", "La") or is_deep(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    if is_deep(image):  # Pillow would cut values off at 255
+        image = Image.fromarray(to_bytes(np.asarray(image, np.float64), span or span_of(*extent(image))))
     if alpha:
-        turned = turned.convert("RGBA")  # from which LA can be had; from others not always
-    return turned.convert(("L" if grey else "RGB") + ("A" if alpha else ""))
+        image = image.convert("RGBA")  # from which LA can be had; from others not always
+        alpha = image.getchannel("A").getextrema() != (255, 255)
+    mode = ("L" if grey else "RGB") + ("A" if alpha else "")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def extent(image: Image.Image) -> tuple[float, float, bool]:
+    """(lowest value, highest value, whether values are whole numbers) of a deep picture. Raises ValueError for values
+    that are not finite."""
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ValueError("its values are not all finite")
+    return float(values.min(initial=0)), float(values.max(initial=0)), image.mode != "F"
 
 
 def _manifest(path: Path, texts: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -179,8 +307,16 @@ def strip(columns: Sequence[Pixels]) -> Pixels:
     return grid(rows.reshape(-1, *rows.shape[2:]), len(columns))
 
 
-def write_gif(path: Path, frames: Sequence[Pixels], first: int = 500, each: int = 80, last: int = 2000) -> None:
-    """Writes pictures (H, W, C) as an animation that repeats; milliseconds of the first, of each and of the last."""
+def write_gif(
+    path: Path,
+    frames: Sequence[Pixels],
+    manifest: Mapping[str, Any],
+    first: int = 500,
+    each: int = 80,
+    last: int = 2000,
+) -> None:
+    """Writes pictures (H, W, C) as an animation that repeats, its manifest as a comment; milliseconds of the first, of
+    each and of the last."""
     images = [
         Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame, MODES[frame.shape[2]]) for frame in frames
     ]
@@ -188,7 +324,8 @@ def write_gif(path: Path, frames: Sequence[Pixels], first: int = 500, each: int 
     times = [each] * len(images)
     times[0], times[-1] = first, last
     with replacing(path) as temporary:
-        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=times, loop=0)
+        kept = {"append_images": images[1:], "duration": times, "loop": 0, "comment": _told(manifest)}
+        images[0].save(temporary, format="GIF", save_all=True, **kept)
 
 
 def plot_compared(
@@ -198,7 +335,7 @@ def plot_compared(
     across = min(len(blocks), 4)
     down = math.ceil(len(blocks) / across)
     rows, columns = blocks[0][1].shape[:2]
-    metadata = {} if manifest is None else {"difftool": json.dumps(manifest)}
+    metadata = {} if manifest is None else {"difftool": _told(manifest)}
     with _figure(path, 3.2 * across, (3.0 * rows / columns + 0.6) * down + 0.4, metadata) as figure:
         for place, (caption, pixels) in enumerate(blocks, 1):
             axes = figure.add_subplot(down, across, place)

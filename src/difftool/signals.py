@@ -19,11 +19,24 @@ class Stop:
     """Whether Ctrl-C or SIGTERM has come."""
 
     code: Exit | None = None
+    raises = False
+
+    @contextmanager
+    def at_once(self, raises: bool = True) -> Iterator[None]:
+        """Within it the signal raises KeyboardInterrupt as soon as it comes, or (False) it does not."""
+        before, self.raises = self.raises, raises
+        try:
+            if raises and self.code is not None:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.raises = before
 
 
 @contextmanager
 def deferred() -> Iterator[Stop]:
-    """Within it the first SIGINT or SIGTERM only sets `Stop.code`; a second one ends the program at once.
+    """Within it the first SIGINT or SIGTERM only sets `Stop.code`, but for what is done `Stop.at_once`; a second one
+    ends the program.
 
     Outside the main thread, where Python delivers no signals, it changes nothing.
     """
@@ -37,6 +50,8 @@ def deferred() -> Iterator[Stop]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         stop.code = CODES[signal.Signals(number)]
+        if stop.raises:
+            raise KeyboardInterrupt
         log.info("stopping at the next good place; once more ends it at once")
 
     before = {number: signal.signal(number, ask) for number in CODES}

@@ -22,6 +22,20 @@ def test_the_digits_of_the_package(difftool: Callable) -> None:
     assert "would draw 500 pictures" in told.out
 
 
+def test_classes_are_drawn_as_they_are_held_out(
+    difftool: Callable, tmp_path: Path, tiny_model: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 6, 10), dtype=np.uint8)
+    labels = np.where(np.arange(1000) < 900, "a", "b")
+    np.savez(tmp_path / "data.npz", images=pixels, labels=labels)
+    monkeypatch.setattr("difftool.train.judge.c2st", lambda a, b: 0.5)
+    ended = difftool(
+        "eval", tiny_model(), "--data", "data.npz", "--held-out", 0.1, "--count", 50, "--steps", 1, "--json"
+    )
+    assert ended.code == 0, ended.err
+    assert ended.json["data"]["settings"]["label"].count("b") in (3, 4, 5, 6, 7)  # of the 100 held out, a tenth or so
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [

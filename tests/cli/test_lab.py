@@ -59,6 +59,15 @@ def test_real_kernels(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> No
     assert deep.findings(found)[-1].level == "error"
 
 
+def test_a_process_for_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    row = {"device": "cuda:0", "what": "process", "said": "1 ms", "well": True}
+    monkeypatch.setattr(deep, "_child", lambda devices, **more: asked.append((devices, more)) or [row])
+    gpus = tuple(Gpu(k, "a slice", f"MIG-{k}", (8, 0), 2**30, 2**30, slice=True) for k in range(2))
+    assert [one["device"] for one in deep.kernels(Machine(system="", python="", gpus=gpus))] == ["MIG-0", "MIG-1"]
+    assert asked == [(["cuda:0"], {"CUDA_VISIBLE_DEVICES": f"MIG-{k}"}) for k in range(2)]
+
+
 def test_the_way_of_the_guide(difftool: Difftool) -> None:
     told = difftool("lab", "plan", "--json").json["data"]["stages"]
     assert [one["name"] for one in told] == ["first", "year1", "year2"]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
-from difftool.pictures import read_png, write_png
+from difftool.pictures import grid, read_png, write_png
 
 
 @pytest.fixture
@@ -41,6 +41,53 @@ def test_meta_of_other_tools(difftool: Callable, refused: Callable, tmp_path: Pa
     assert ended.out.startswith("a cat\nSteps: 20")
     assert difftool("meta", "other.png", "--json").json["data"]["manifest"] is None
     refused(4, "rerun", "other.png", says="no settings of difftool")
+
+
+PARAMETERS = (
+    "a cat, (\u732b:1.2)\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 8x8"
+)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp", "avif", "png"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("coding", ["utf-16-be", "utf-16-le", "utf-8", "ascii", "bare"])
+def test_meta_of_other_tools_in_exif(difftool: Callable, tmp_path: Path, kind: str, order: str, coding: str) -> None:
+    """Tools write the comment big-endian, or as the EXIF is."""
+    text = PARAMETERS if coding.startswith("utf") else PARAMETERS.encode("ascii", "ignore").decode()
+    text += ", Note: " + "x" * 10_000
+    prefix = {"utf-8": b"\0" * 8, "ascii": b"ASCII\0\0\0", "bare": b""}.get(coding, b"UNICODE\0")
+    exif = Image.Exif()
+    exif.endian = order
+    exif.get_ifd(0x8769)[0x9286] = prefix + text.encode(coding if coding.startswith("utf") else "ascii")
+    Image.new("RGB", (16, 16)).save(tmp_path / f"a.{kind}", exif=exif.tobytes())
+    assert difftool("meta", f"a.{kind}", "--json").json["data"]["parameters"] == text
+
+
+def test_meta_of_a_photograph(difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0a nice day"
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg", exif=exif)
+    refused(4, "meta", "a.jpg", says="carries no settings known here")
+
+
+def test_meta_of_workflows(difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+    info = PngInfo()
+    info.add_text("prompt", "{}")
+    info.add_text("workflow", "x" * 3_000_000, zip=True)
+    Image.new("L", (8, 8)).save(tmp_path / "comfy.png", pnginfo=info)
+    refused(4, "meta", "comfy.png", says="no settings known here, only texts named prompt, workflow")
+    info.add_text("parameters", PARAMETERS.replace("\u732b", "b"))
+    Image.new("L", (8, 8)).save(tmp_path / "both.png", pnginfo=info)
+    assert difftool("meta", "both.png").out.startswith("a cat, (b:1.2)")
+
+
+def test_the_limit_that_a_picture_goes_beyond_is_named(refused: Callable, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "icc.png", icc_profile=bytes(3_000_000))
+    refused(4, "meta", "icc.png", says="its ICC profile has more than 1,048,576 bytes")
+    info = PngInfo()
+    info.add_text("workflow", "x" * (PngImagePlugin.MAX_TEXT_MEMORY + 10), zip=True)
+    Image.new("L", (8, 8)).save(tmp_path / "text.png", pnginfo=info)
+    refused(4, "meta", "text.png", says="a text in it has more than 67,108,864 bytes")
 
 
 def test_meta_leaves_the_terminal_alone(difftool: Callable, tmp_path: Path) -> None:
@@ -75,6 +122,17 @@ def test_rerun_gives_the_same_pixels(difftool: Callable, picture: Path, name: st
 def test_rerun_of_a_rerun(difftool: Callable, picture: Path) -> None:
     assert difftool("rerun", picture.with_name("a-00002-2.png"), "-o", "b.png").code == 0
     assert difftool("rerun", "b.png", "-o", "c.png", "--json").json["data"]["identical"]
+
+
+def test_rerun_of_a_grid_in_earlier_columns(
+    difftool: Callable, tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert difftool("sample", tiny_model(), "--steps", 1, "--count", 16, "-o", "a.png").code == 0
+    _, _, manifest = read_png(tmp_path / "a.png")
+    singles = np.stack([read_png(tmp_path / f"a-{k:05d}-{k}.png")[0] for k in range(16)])
+    write_png(tmp_path / "old.png", grid(singles, 2), manifest)
+    for name in ("a.png", "old.png"):
+        assert difftool("rerun", name, "--json").json["data"]["identical"] is True
 
 
 def test_rerun_says_what_changed(difftool: Callable, picture: Path) -> None:
@@ -160,6 +218,9 @@ class TestWrongInput:
             (lambda m: m["settings"].update(guidance=float("nan")), 4),
             (lambda m: m["settings"].update(eta=7.5), 4),
             (lambda m: m["settings"].update(label="nobody"), 4),
+            (lambda m: m["settings"].update(label=["3", "nobody"]), 4),
+            (lambda m: m["settings"].update(label=[3]), 4),
+            (lambda m: m["settings"].update(label=[]), 4),
             (lambda m: m["settings"].pop("threads"), 4),
             (lambda m: m["versions"].update(torch=["2"]), 4),
             (lambda m: m.update(item=[1]), 4),
@@ -177,10 +238,44 @@ class TestWrongInput:
         refused(code, "rerun", "x.png")
 
     def test_a_picture_too_large_to_be_one(self, refused: Callable, tmp_path: Path) -> None:
-        header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
-        chunk = len(header[4:]).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
-        (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
-        refused(4, "meta", "x.png")
+        head = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+        parts = (head, b"IDAT" + zlib.compress(b""), b"IEND")
+        chunks = [len(part[4:]).to_bytes(4, "big") + part + zlib.crc32(part).to_bytes(4, "big") for part in parts]
+        (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+        refused(4, "meta", "x.png", says="pixels")
+
+    @pytest.mark.parametrize("command", ["sample", "txt2img"])
+    def test_settings_of_a_wrong_kind(
+        self, difftool: Callable, refused: Callable, tiny_pipeline: Callable, tmp_path: Path, command: str
+    ) -> None:
+        """Every field, made everything that JSON knows."""
+        given = ["sample", "--count", 1, "--steps", 1]
+        if command == "txt2img":
+            given = ["txt2img", "a red circle", "--model", tiny_pipeline("sd"), "--steps", 2]
+        assert difftool(*given, "-o", "a.png").code == 0
+        pixels, _, manifest = read_png(tmp_path / "a.png")
+        assert manifest is not None
+        rows = [[], [None], [1], [1.5, 2], ["64", "64"], [10**30] * 2, [["a"]], [["a", "b"]], [[1, 2]], [["a", True]]]
+        may_be_none = ("eta", "label", "negative", "init", "mask", "strength", "prediction", "models_dir", "item")
+        numbers, texts = ("eta", "guidance", "true_cfg"), ("negative", "label", "models_dir", "init")
+        wrong = [None, True, 1.5, "x", "", "x\0y", {}, *rows]
+        places = [(manifest["settings"], key) for key in [*manifest["settings"]]]
+        for holder, key in [*places, *((manifest, key) for key in ("settings", "model", "versions", "item"))]:
+            before = holder[key]
+            for value in wrong:
+                if type(value) is type(before) and not isinstance(value, list):
+                    continue
+                if (key, value) == ("loras", []) or (value is None and key in may_be_none):
+                    continue
+                if (isinstance(value, float) and key in numbers) or (isinstance(value, str) and key in texts):
+                    continue
+                holder[key] = value
+                info = PngInfo()
+                info.add_itxt("difftool", json.dumps(manifest))
+                Image.fromarray(pixels.squeeze()).save(tmp_path / "x.png", pnginfo=info)
+                ended = difftool("rerun", "x.png", "--dry-run")
+                assert (ended.code, ended.err.count("\n")) == (4, 2), (key, value, ended)
+            holder[key] = before
 
     def test_a_chunk_that_is_no_json(self, refused: Callable, tmp_path: Path) -> None:
         for text in ("{", "[]", "3", "null", "[" * 100_000):
@@ -192,3 +287,17 @@ class TestWrongInput:
     def test_places(self, refused: Callable, picture: Path) -> None:
         refused(4, "rerun", picture.with_name("a-00001-1.png"), "-o", picture, says="exists already")
         refused(2, "rerun", picture.with_name("a-00001-1.png"), "-o", "b.gif", says="PNG")
+
+
+def test_a_grid_of_training_is_made_again(difftool: Callable, tmp_path: Path, tiny_model: Callable) -> None:
+    """Its classes are told one by one."""
+    from difftool.image.pixels import columns, draw
+    from difftool.image.plan import plan
+    from difftool.pictures import sheet, write_png
+
+    drawn = draw(plan(tiny_model(), count=5, steps=2, label=["a", "a", "a", "b", "b"]))
+    assert [item["label"] for item in drawn.items] == ["a", "a", "a", "b", "b"]
+    write_png(tmp_path / "grid.png", sheet(drawn.pixels, columns(drawn)), drawn.manifest)
+    ended = difftool("rerun", "grid.png", "-o", "again.png", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["data"]["identical"]

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from dying import dies
 from PIL import Image
 
 from difftool.cli.options import count_of, size_of
 from difftool.errors import DifftoolError
+from difftool.files import lock
 
 
 @pytest.fixture
@@ -93,13 +93,32 @@ def test_dry_run(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
     ended = difftool("train", "data", "--dry-run", "--epochs", 2, "--size", "16x24")
     assert ended.code == 0, ended.err
     assert "6 pictures of 16x24x3: data in 2 classes" in ended.out
-    assert "for 2 epochs" in ended.out
+    assert "for 2 epochs, 32 an update" in ended.out
+    assert "mirrored" not in ended.out
+    assert "mirrored half of the time" in difftool("train", "data", "--dry-run", "--flip").out
     assert {path.name for path in tmp_path.iterdir()} == {"data", "home"}  # with the pictures as they were decoded
+
+
+def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: Path) -> None:
+    pictures.rename(pictures.with_name("train"))
+    (pictures / "test" / "a").mkdir(parents=True)
+    Image.new("RGB", (12, 8), "red").save(pictures / "test" / "a" / "9.png")
+    pictures.with_name("train").rename(pictures / "train")
+    (pictures / "notes.csv").write_text("a,b\n")
+    ended = difftool("train", "data", "--dry-run")
+    assert "6 pictures of 12x8x3: data in 2 classes (a, b)\nand judge by 1 more, held out\n" in ended.out
+    assert "warning: 1 file (notes.csv) not used\n" in ended.err
+    told = difftool("train", "data", "--dry-run", "--json").json
+    assert told["data"]["held_out"] == 1
+    assert told["warnings"] == ["1 file (notes.csv) not used"]
 
 
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
+        (["moons", "--flip"], 2, "cannot be mirrored"),
+        (["moons", "--held-out", "0.1"], 2, "held-out part of their own"),
+        (["data", "--held-out", "0.1"], 2, "less than one"),
         (["data", "--data", "data"], 2, "exclude each other"),
         (["data", "--steps", "5", "--minutes", "2"], 2, "exclude each other"),
         (["data", "--minutes", "0"], 2, "minutes"),
@@ -171,66 +190,25 @@ def test_sizes() -> None:
     ],
 )
 def test_a_run_that_is_ended_goes_on(pictures: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """By a signal from outside, in its own process; and a killed process leaves no lock and no rubbish behind."""
-    command = [
-        sys.executable,
-        "-m",
-        "difftool",
-        "train",
-        "data",
-        "--steps",
-        "32",
-        "--batch-size",
-        "4",
-        "--save-every",
-        "16",
-    ]
-    command += ["--size", "8x8", "--output-dir", "run", "--threads", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    waited = time.monotonic()
-    while not (tmp_path / "run" / "previous.safetensors").exists():
-        time.sleep(0.01)
-        assert time.monotonic() - waited < 60
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert out == ""
+    """By a signal, in a process of its own; and a killed process leaves no lock and no rubbish behind."""
+    line = ["train", "data", "--steps", "32", "--batch-size", "4", "--save-every", "16"]
+    line += ["--size", "8x8", "--output-dir", "run", "--threads", "1"]
+    done = dies(number, 1, "previous.safetensors", *line, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stdout == ""
     if number != signal.SIGKILL:
-        assert "stopped after" in err
-        assert "--output-dir run and without --overwrite" in err
-        assert err.count("Traceback") == 0
-    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True)
+        assert "stopped after" in done.stderr
+        assert "--output-dir run and without --overwrite" in done.stderr
+        assert done.stderr.count("Traceback") == 0
+    again = [sys.executable, "-m", "difftool", *line, "--json"]
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["data"]["images"] == 128
     assert not [path for path in (tmp_path / "run").rglob("*") if "tmp" in path.name]
 
 
 def test_a_second_run_in_a_folder_waits_its_turn(pictures: Path, tmp_path: Path, refused: Callable) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "difftool",
-        "train",
-        "data",
-        "--steps",
-        "100k",
-        "--size",
-        "8x8",
-        "--output-dir",
-        "run",
-    ]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert process.stderr is not None
-    try:
-        while line := process.stderr.readline():
-            if "train: 0 of" in line:
-                break
-        assert process.poll() is None
-        refused(
-            75, "train", "data", "--steps", "100k", "--size", "8x8", "--output-dir", "run", says="in use by another run"
-        )
-    finally:
-        process.kill()
-        process.wait()
+    line = ["train", "data", "--steps", "100k", "--size", "8x8", "--output-dir", "run"]
+    (tmp_path / "run").mkdir()
+    with lock(tmp_path / "run"):
+        refused(75, *line, says="in use by another run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -175,9 +176,108 @@ def test_a_file_that_is_broken_off_is_gone_on_with(draw: Difftool, tmp_path: Pat
     assert whole.code == 0
     (tmp_path / "out" / "00002-2.png").unlink()
     (tmp_path / "out" / "00001-1.png").write_bytes((tmp_path / "out" / "00000-0.png").read_bytes()[:100])
-    done = draw(PROMPT, "--count", "3", "--output-dir", "out", "--skip-existing")
-    assert done.code == 4  # it is named, and not taken for a picture
-    assert "00001-1.png" in done.err
+    before = (tmp_path / "out" / "00001-1.png").read_bytes()
+    done = draw(PROMPT, "--count", "3", "--output-dir", "out", "--skip-existing", "--json")
+    assert done.code == 0, done.err
+    assert "00001-1.png is damaged" in done.json["warnings"][0]
+    assert [one["index"] for one in done.json["data"]["outputs"]] == [1, 2]
+    assert len(before) == 100 and read_png(tmp_path / "out" / "00001-1.png")[0].shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG", None])
+def test_a_damaged_picture_is_drawn_again(draw: Difftool, tmp_path: Path, content: bytes | None) -> None:
+    """Empty, cut off in its head, or among its pixels; and not what somebody else put there."""
+    path = tmp_path / "out" / "00000-0.png"
+    assert draw(PROMPT, "--output-dir", "out").code == 0
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-300] if content is None else content)
+    assert draw(PROMPT, "--output-dir", "out", "--skip-existing").code == 0
+    assert np.array_equal(read_png(path)[0], _pixels(whole))
+    path.write_bytes(b"<html>precious</html>")
+    done = draw(PROMPT, "--output-dir", "out", "--skip-existing")
+    assert done.code == 4 and "hint: remove it" in done.err
+    assert path.read_bytes() == b"<html>precious</html>"
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    import io
+
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def test_the_summary_tells_what_was_drawn(draw: Difftool, tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_text(
+        "a red circle --steps 2\na red circle --steps 3\na circle --steps 5 --sampler euler\n"
+    )
+    assert (
+        "dpmpp_2m and euler, 2 to 5 steps, guidance 7, seed 0 to 2)"
+        in draw("--prompts", "l.txt", "--output-dir", "o").out
+    )
+    (tmp_path / "o" / "00001-1.png").unlink()
+    again = draw("--prompts", "l.txt", "--output-dir", "o", "--skip-existing")
+    assert "dpmpp_2m, 3 steps, guidance 7, seed 1; 2 were there)" in again.out
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+def test_what_goes_on_after_a_stop_is_named(
+    draw: Difftool, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    """After Ctrl-C or a full disk: the command that is hinted at draws the rest."""
+    import errno
+
+    from difftool import pictures
+
+    write, written = pictures.write_png, []
+
+    def some(path: Path, *rest: Any) -> None:
+        if written:
+            raise stop(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        write(path, *rest)
+
+    for given in (["--output-dir", "out"], []):
+        written.clear()
+        monkeypatch.setattr(pictures, "write_png", some)
+        done = draw(PROMPT, "--count", "3", *given)
+        assert done.code == (130 if stop is KeyboardInterrupt else 1)
+        hint = done.err.splitlines()[-1]
+        monkeypatch.setattr(pictures, "write_png", write)
+        more = re.search("run it again with (.*--skip-existing)", hint)
+        assert more is not None, hint
+        again = draw(PROMPT, "--count", "3", *given, *more[1].split(), "--json")
+        assert again.code == 0 and again.json["data"]["skipped"] == 1, again.err
+
+
+@pytest.mark.parametrize("white", [0, 1, 127])
+def test_a_mask_without_white(
+    draw: Difftool, refused: Difftool, tiny_pipeline: Tiny, tmp_path: Path, white: int
+) -> None:
+    picture(tmp_path / "in.png")
+    mask = Image.new("L", Image.open(tmp_path / "in.png").size)
+    mask.putpixel((2, 2), white)
+    mask.save(tmp_path / "mask.png")
+    given = ["txt2img", PROMPT, "--model", tiny_pipeline("sd"), "--init", "in.png", "--mask", "mask.png"]
+    refused(2, *given, says="nothing in the mask is white")
+
+
+def test_from_python(tiny_pipeline: Tiny) -> None:
+    """It takes what `sample` takes."""
+    import torch
+
+    import difftool
+    from difftool.errors import DifftoolError, Exit
+
+    settings: dict[str, Any] = {"steps": 2, "size": (32, 32)}
+    cpu = difftool.txt2img(PROMPT, tiny_pipeline("sd"), device="cpu", **settings)
+    for device in (torch.device("cpu"), "auto" if not torch.cuda.is_available() else "cpu"):
+        assert (difftool.txt2img(PROMPT, tiny_pipeline("sd"), device=device, dtype="fp32", **settings) == cpu).all()
+    assert difftool.sample(device=torch.device("cpu"), count=1, steps=1).pixels.shape == (1, 8, 8, 1)
+    for draw in (difftool.txt2img, difftool.sample):
+        model = (PROMPT, tiny_pipeline("sd")) if draw is difftool.txt2img else ()
+        for device in ("gpu", torch.device("meta"), None):
+            with pytest.raises(DifftoolError) as found:
+                draw(*model, device=device, steps=1)
+            assert found.value.code == Exit.USAGE
 
 
 def picture(path: Path, size: tuple[int, int] = (32, 32), colour: str = "red") -> None:
@@ -293,12 +393,69 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "no factor": lambda folder: _said(folder / "vae" / "config.json", scaling_factor=0),
     "no text encoder": lambda folder: _said(folder / "model_index.json", text_encoder=[None, None]),
     "a reader of nothing": lambda folder: _said(folder / "text_encoder" / "config.json", max_position_embeddings=2),
+    "other code for its attention": lambda folder: _said(
+        folder / "text_encoder" / "config.json", attn_implementation="owner/kernel"
+    ),
+    "other code, elsewhere": lambda folder: _said(
+        folder / "text_encoder" / "config.json", _attn_implementation_internal={"": "owner/kernel"}
+    ),
+    "code of its own": lambda folder: _said(folder / "text_encoder" / "config.json", auto_map={"AutoModel": "evil.E"}),
+    "an adapter": lambda folder: (folder / "text_encoder" / "adapter_config.json").write_text(
+        '{"base_model_name_or_path": "owner/name", "peft_type": "LORA"}'
+    ),
+    "other weights": lambda folder: _said(folder / "text_encoder" / "config.json", transformers_weights="x.bin"),
+    "a quantisation": lambda folder: _said(folder / "unet" / "config.json", quantization_config={"load_in_4bit": True}),
+    "quantised weights": lambda folder: _more(folder / "unet", "mid_block.attentions.0.proj_in.weight.absmax"),
+    "endless levels": lambda folder: _said(folder / "scheduler" / "scheduler_config.json", num_train_timesteps=10**9),
+    "endless layers": lambda folder: _said(folder / "unet" / "config.json", layers_per_block=10**7),
+    "endless layers of text": lambda folder: _said(folder / "text_encoder" / "config.json", num_hidden_layers=10**7),
+    "endless channels": lambda folder: _said(folder / "vae" / "config.json", block_out_channels=[8 * 10**8, 10**9]),
+    "endless words": lambda folder: _said(folder / "text_encoder" / "config.json", vocab_size=10**9),
+    "endless pictures": lambda folder: _said(folder / "unet" / "config.json", sample_size=10**9),
+    "a long config": lambda folder: _said(folder / "model_index.json", more="x" * 5_000_000),
     "a library of its own": lambda folder: _said(folder / "model_index.json", unet=["this", "UNet"]),
 }
 
 
 def _said(path: Path, **more: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+
+
+def _more(part: Path, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+    from torch import ones
+
+    weights = part / "diffusion_pytorch_model.safetensors"
+    save_file({**load_file(weights), name: ones(3)}, weights, {"format": "pt"})
+
+
+def test_tensors_without_a_place_are_named(difftool: Difftool, tiny_pipeline: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny_pipeline("sd"), tmp_path / "model")
+    _more(tmp_path / "model" / "unet", "down_blocks.9.weight")
+    done = difftool("txt2img", PROMPT, "--model", "model", "-o", "a.png", "--steps", "2", "--json")
+    assert done.code == 0, done.err
+    assert ["down_blocks.9.weight" in warning for warning in done.json["warnings"]] == [True]
+
+
+def test_no_library_goes_to_the_network(
+    difftool: Difftool, tiny_pipeline: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a folder asks for, with --debug, and from Python; and a caller's own word is as it was."""
+    from huggingface_hub import constants
+
+    from difftool.image import pipeline
+    from difftool.image.studio import Studio
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    seen, opening = [], pipeline.class_of
+    monkeypatch.setattr(pipeline, "class_of", lambda name: (seen.append(constants.HF_HUB_OFFLINE), opening(name))[1])
+    Studio(tiny_pipeline("sd"), device="cpu")
+    assert seen and all(seen) and constants.HF_HUB_OFFLINE is False
+    assert (
+        difftool("txt2img", PROMPT, "--model", tiny_pipeline("sd"), "--steps", "1", "--debug", "-o", "a.png").code == 0
+    )
+    assert all(seen) and os.environ["HF_HUB_OFFLINE"] == "1"
 
 
 def _cut(path: Path) -> None:

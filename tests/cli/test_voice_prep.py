@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 import real_whisper
 import soundfile
 import tiny_whisper
+from dying import dies
 from spoiled import REASONS, spoil
 
 from difftool.files import lock
@@ -535,17 +535,13 @@ def test_killed_at_any_moment_it_ends_in_the_same_folder(talk: Path, tmp_path: P
     for number in range(3):
         soundfile.write(tmp_path / "drop" / f"{number}.flac", np.roll(sound, number * 7 * rate), rate)
     args = ("drop", "--voice", "me", "--consent", "self", "--slice", "vad", "--voices-dir")
-    began = time.monotonic()
     subprocess.run(command(*args, "calm"), cwd=tmp_path, check=True, capture_output=True)
-    whole = time.monotonic() - began
-    killed = 0
-    for number in range(12):
-        run = subprocess.Popen(command(*args, "stormy"), cwd=tmp_path, stdout=-3, stderr=-3)
-        time.sleep(whole * (0.3 + 0.06 * number))
-        run.send_signal(signal.SIGKILL)
-        killed += run.wait() == -signal.SIGKILL
-    assert killed >= 4
-    subprocess.run(command(*args, "stormy"), cwd=tmp_path, check=True, capture_output=True)
+    moments = itertools.count(4, 5)
+    while (
+        code := dies(signal.SIGKILL, next(moments), "*", "voice", "prep", *args, "stormy", cwd=tmp_path).returncode
+    ) != 0:
+        assert code == -signal.SIGKILL
+    assert next(moments) > 50
     assert contents(tmp_path / "stormy" / "me") == contents(tmp_path / "calm" / "me")
     assert sorted(path.name for path in (tmp_path / "stormy").iterdir()) == [".me.prep", "me"]
 

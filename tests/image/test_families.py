@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peers import levels_of, opened
 from tiny_pipelines import recent
 
-from difftool.core.level import CLEAN, Level
 from difftool.errors import DifftoolError
 from difftool.image.families import told
 from difftool.image.prompts import read
@@ -30,32 +30,6 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True, "algorithm_type": "dpmsolver++"}),
     "unipc": ("UniPCMultistepScheduler", {"solver_order": 2, "solver_type": "bh2", "final_sigmas_type": "zero"}),
 }
-
-
-def opened(folder: Path, scheduler: str | None = None, **more: Any) -> Any:
-    import diffusers
-
-    pipe = diffusers.DiffusionPipeline.from_pretrained(str(folder), local_files_only=True)
-    pipe.set_progress_bar_config(disable=True)
-    if scheduler is not None:
-        config = {**pipe.scheduler.config, "rescale_betas_zero_snr": False, **more}
-        del config["_use_default_values"]  # of which none would be heard
-        pipe.scheduler = getattr(diffusers, scheduler).from_config(config)
-    return pipe
-
-
-def levels_of(scheduler: Any, path: Any, *, flow: bool, clock: float) -> list[Level]:
-    """The grid that a scheduler visited."""
-    times = list(dict.fromkeys(scheduler.timesteps.tolist()))
-    if "DDIM" in type(scheduler).__name__:
-        return [*(path.level(float(t)) for t in times), CLEAN]
-    sigmas = list(dict.fromkeys(scheduler.sigmas.double().tolist()))[: len(times)]
-    if flow:
-        return [*(Level(clock * s, 1 - s, s) for s in sigmas), CLEAN]
-    return [
-        *(Level(t, (1 + s * s) ** -0.5, s * (1 + s * s) ** -0.5) for t, s in zip(times, sigmas, strict=True)),
-        CLEAN,
-    ]
 
 
 def compared(folder: Path, pipe: Any, sampler: str, *, flow: bool = False, clock: float = 1.0, **settings: Any) -> None:

@@ -169,3 +169,12 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_model: Make, monke
     monkeypatch.setattr(pixels, "states", states)
     with pytest.raises(RuntimeError, match="something else"):
         difftool.sample(tiny_model(), steps=2)
+
+
+@pytest.mark.parametrize(("count", "wide"), [(16, 4), (6, 2), (2, 2), (5, None), (100, 10)])
+def test_a_grid_of_two_classes_is_near_to_a_square(tiny_model: Make, count: int, wide: int | None) -> None:
+    assert pixels.columns(difftool.sample(tiny_model(), count=count, steps=1)) == wide
+
+
+def test_a_grid_of_ten_classes_has_a_column_for_each() -> None:
+    assert pixels.columns(difftool.sample(count=30, steps=1)) == 10

@@ -41,6 +41,54 @@ def test_what_is_no_prompt(text: str) -> None:
     assert found.value.code == Exit.USAGE
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "red hair BREAK blue dress",
+            "a cat AND a dog",
+            "a cat :1.2 AND\na dog",
+            "\u732b AND \u72ac",
+            "a cat AND_PERP b",
+        ),
+        *(
+            "{a|b} cat",
+            "{{a}} cat",
+            "a }",
+            "a {2$$b|c}",
+            "<lyco:x:1> a",
+            "<hypernet:x> a",
+            "<embedding:x> a",
+            "<lora:x a",
+        ),
+        *("a <random:b,c>", "embedding:easy, a", "a __colour__ cat", "(a:1,3)", "(a:1.2.3)", "(a:130%)", "(a:1.3,)"),
+        *("a (b)1.3", "(b)++, a", '("a", "b").blend(0.5, 0.5)', "a cat --ar 16:9", "[a]", "[a:b:0.5]", "[a|b]"),
+    ],
+)
+def test_what_means_something_elsewhere_is_refused(text: str) -> None:
+    for empty in (False, True):
+        with pytest.raises(DifftoolError) as found:
+            read(text, empty=empty)
+        assert found.value.code == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("SALT AND PEPPER", None),
+        ("a sign that says SALT AND PEPPER", None),
+        ("TAKE A BREAK", None),
+        ("a brand, a band and a sand break", None),
+        ("<3 hearts, a < b > c, x | y", None),
+        ("well -- known, snake_case, my__name", None),
+        (r"an \AND gate \{a\}", "an AND gate {a}"),
+        ("(chapter 3: 1,000 soldiers), (red)-haired", "chapter 3: 1,000 soldiers, red-haired"),
+    ],
+)
+def test_what_means_itself(text: str, plain: str | None) -> None:
+    assert read(text).plain == (plain or text)
+
+
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

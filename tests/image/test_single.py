@@ -130,6 +130,50 @@ def test_one_file_draws_what_its_folder_draws(
     assert abs(drawn[0] - drawn[1]).max() <= 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "scaled_fp8",
+        f"{UNET}input_blocks.0.0.scale_weight",
+        f"{UNET}input_blocks.0.0.comfy_quant",
+        f"{UNET}input_blocks.0.0.weight.absmax",
+        f"{UNET}input_blocks.0.0.weight.quant_state.bitsandbytes__nf4",
+        f"{UNET}input_blocks.0.0.weight.SCB",
+        f"{UNET}input_blocks.0.0.qweight",
+    ],
+)
+def test_quantised_weights_are_refused(tiny_single: Path, tmp_path: Path, name: str) -> None:
+    save_file({**load_file(tiny_single), name: torch.ones(1)}, tiny_single)
+    with pytest.raises(DifftoolError, match="is quantised") as found:
+        Studio(tiny_single, device="cpu", models_dir=tmp_path / "store")
+    assert found.value.code == Exit.FILE and name in found.value.message
+
+
+def test_a_gguf_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(DifftoolError, match="is a GGUF file"):
+        single.shapes_of(tmp_path / "a.safetensors")
+
+
+def test_what_is_not_used_is_named(tiny_single: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """But for averages of the weights, and what was kept of training."""
+    idle = {
+        "model_ema.num_updates": torch.ones(1),
+        "alphas_cumprod": torch.ones(1000),
+        "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
+    }
+    save_file({**load_file(tiny_single), **idle}, tiny_single)
+    Studio(tiny_single, device="cpu", models_dir=tmp_path / "store")
+    assert not caplog.records
+    strange = {"control_model.a": torch.ones(1), f"{UNET}input_blocks.99.0.weight": torch.ones(1234)}
+    save_file({**load_file(tiny_single), **strange}, tiny_single)
+    Studio(tiny_single, device="cpu", models_dir=tmp_path / "store")
+    assert [record.message.split(": ")[1] for record in caplog.records] == [
+        "1 tensors are of no part and are not used, the first is control_model.a",
+        "1,234 numbers of its network have no place in it and are not used",
+    ]
+
+
 def test_without_the_words_of_its_tokenizer(tiny_single: Path, tmp_path: Path) -> None:
     with pytest.raises(DifftoolError) as found:
         Studio(tiny_single, device="cpu", models_dir=tmp_path / "other")

@@ -13,7 +13,7 @@ from tiny_pipelines import recent
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from difftool.lab import count
+from difftool.lab import count, verdicts
 from difftool.lab.meter import peak_of
 from difftool.nets.tortoise.clvp import CLVP
 from difftool.nets.unet import UNet
@@ -153,9 +153,23 @@ def test_the_table_of_painting(name: str, kind: str) -> None:
 
 
 def test_the_table_of_speaking() -> None:
-    assert count.speaking() == needs("voice")["tortoise"]
+    need = needs("voice")["tortoise"]
+    assert count.speaking() == {key: need[key] for key in ("parameters", "live")}
 
 
 @pytest.mark.parametrize("size", family("whisper"))
 def test_the_table_of_transcribing(size: str) -> None:
-    assert count.transcribing(size) == needs("whisper")[size]
+    need = needs("whisper")[size]
+    assert count.transcribing(size) == {key: need[key] for key in ("parameters", "live")}
+
+
+def test_lab_check_believes_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the usual way of a preset in halves, and for no other."""
+    counted = verdicts.presets()
+    monkeypatch.setattr(
+        verdicts, "needs", lambda kind: {name: {**need, "measured": 123} for name, need in needs(kind).items()}
+    )
+    for one, now in zip(counted, verdicts.presets(), strict=True):
+        assert now.ways[0] == one.ways[0]._replace(vram=123)
+        assert (now.ways[1:], now.on_cpu) == (one.ways[1:], one.on_cpu)
+        assert now.wide == (now.ways if one.wide == one.ways else one.wide)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machines import GIB, Card, machine
 
+from difftool.cli.lab import _machine
+from difftool.lab import deep, probes
 from difftool.lab.facts import Machine, spelled
 from difftool.lab.findings import ERROR, findings
 from difftool.lab.probes import Sources, probe
@@ -82,6 +88,91 @@ def test_slices_of_an_a100(tmp_path: Path) -> None:
     assert xl.flags == (f"CUDA_VISIBLE_DEVICES={m.gpus[1].uuid}",) and "tiles" in xl.note
 
 
+def shown(tmp_path: Path, *cards: Card, **env: str) -> Machine:
+    """A machine where CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are set."""
+    return machine(tmp_path / str(len([*tmp_path.iterdir()])), *cards, env={f"CUDA_{key}": env[key] for key in env})
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("0", ["RTX 4090"]),
+        ("1", ["GTX 1080"]),
+        ("2,0", ["H100 PCIe", "RTX 4090"]),
+        (" 1 , 2", ["GTX 1080", "H100 PCIe"]),
+        ("0,2,-1,1", ["RTX 4090", "H100 PCIe"]),  # an entry that names nothing ends the list
+        ("0,7,1", ["RTX 4090"]),
+        ("1gpu", ["GTX 1080"]),
+        ("1,GPU-RTX 4090", ["GTX 1080"]),
+        ("GPU-H100 PCIe,GPU-RTX", ["H100 PCIe", "RTX 4090"]),  # as much of a UUID as tells it from others
+        ("GPU-H100 PCIe,0", ["H100 PCIe"]),
+        ("GPU-", []),
+        ("", []),
+        ("-1", []),
+        ("none", []),
+        ("NoDevFiles", []),
+        ("0,1,0", []),  # one that comes twice
+        ("GPU-RTX,GPU-RTX 4090", []),
+    ],
+)
+def test_what_cuda_is_shown(tmp_path: Path, visible: str, names: list[str]) -> None:
+    m = shown(tmp_path, RTX4090, GTX1080, H100, VISIBLE_DEVICES=visible)
+    assert [gpu.name for gpu in m.gpus] == names
+    assert [gpu.number for gpu in m.gpus] == [*range(len(names))]
+    assert m.hidden == 3 - len(names)
+
+
+def test_advice_follows_what_cuda_is_shown(tmp_path: Path) -> None:
+    second = shown(tmp_path, GTX1080, RTX4090._replace(ecc=3), VISIBLE_DEVICES="1")
+    assert (verdict(second, "sdxl").where, verdict(second, "sdxl").flags) == ("cuda:0", ())
+    assert mend(second, "ecc") == "nvidia-smi -q -i 1 -d ECC"  # which counts all
+    assert "no_kernels" not in names(second)
+    assert mend(second, "hidden") == "unset CUDA_VISIBLE_DEVICES"
+    both = shown(tmp_path, LAPTOP, RTX4090, H100, VISIBLE_DEVICES="1,0", DEVICE_ORDER="PCI_BUS_ID")
+    assert verdict(both, "faces64").where == "cuda:0" and both.peers == ((0, 1, True),)
+    assert verdict(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="0,1"), "sdxl").flags == ("--device cuda:1",)
+    none = shown(tmp_path, RTX4090, VISIBLE_DEVICES="")
+    assert names(none)["hidden"] == "warning" and "no_answer" not in names(none)
+    assert verdict(none, "sd").where == "cpu"
+
+
+def test_numbers_hang_on_the_order_where_gpus_differ(tmp_path: Path) -> None:
+    """Also where one of them is all that is left."""
+    assert "cuda_order" in names(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="1"))
+    assert "cuda_order" not in names(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="GPU-RTX 4090"))
+    assert "cuda_order" not in names(shown(tmp_path, LAPTOP, RTX4090, VISIBLE_DEVICES="1", DEVICE_ORDER="PCI_BUS_ID"))
+    assert "cuda_order" not in names(shown(tmp_path, RTX4090, RTX4090._replace(free=3), VISIBLE_DEVICES="1"))
+
+
+def test_a_slice_that_is_pinned(tmp_path: Path) -> None:
+    large = "MIG-A100-SXM4-40GB MIG 2g.10gb"
+    for pinned in (large, f"{large},MIG-A100-SXM4-40GB MIG 1g.5gb"):  # CUDA takes the first of them
+        m = shown(tmp_path, RTX4090, A100, VISIBLE_DEVICES=pinned)
+        assert [(gpu.number, gpu.uuid, gpu.board) for gpu in m.gpus] == [(0, large, 1)]
+        assert verdict(m, "sdxl").flags == ()
+    assert [gpu.slice for gpu in shown(tmp_path, RTX4090, A100, VISIBLE_DEVICES="1").gpus] == [True, True]
+    assert not shown(tmp_path, RTX4090, A100, VISIBLE_DEVICES="MIG-nothing").gpus
+
+
+def test_slices_of_one_gpu_are_one_gpu(tmp_path: Path) -> None:
+    m = machine(tmp_path, A100._replace(ecc=3, reasons=0x40))
+    assert "cuda_order" not in names(m)
+    assert [one.what.split(" (")[0] for one in findings(m) if one.name == "ecc"] == ["the GPU of slice 0"]
+    assert [one.name for one in findings(m)].count("throttled") == 1
+
+
+@pytest.mark.parametrize("version", ["535.54.03", "580.95", "550.40.07", "470.57.02"])
+def test_a_drivers_version_is_told_as_it_is(tmp_path: Path, version: str) -> None:
+    from difftool.cli.lab import _machine
+
+    m = machine(tmp_path, RTX4090, driver=version)
+    assert m.driver == tuple(map(int, version.split(".")))
+    assert f"driver      {version}, CUDA up to 13.0" in [*_machine(m)]
+    assert "driver_mismatch" not in names(m)
+    old = [one.what for one in findings(m) if one.name == "driver_too_old"]
+    assert old == [] if version == "580.95" else old[0].startswith(f"driver {version} is too old")
+
+
 def test_an_h100(tmp_path: Path) -> None:
     m = machine(tmp_path, H100, ram=256)
     assert "fp8" in m.gpus[0].precisions and "fp4" not in m.gpus[0].precisions
@@ -135,7 +226,20 @@ def test_a_pytorch_for_the_cpu_beside_a_gpu(tmp_path: Path) -> None:
     m = machine(tmp_path, RTX4090, torch=("2.11.0+cpu", None))
     assert names(m)["torch_for_cpu"] == ERROR
     assert "--torch-backend=cu130" in mend(m, "torch_for_cpu")
+    assert "--reinstall-package torch " in mend(m, "torch_for_cpu")  # without which uv keeps the build that is there
+    assert f"{shlex.quote(sys.executable)} -m pip install soundfile" in mend(m._replace(sndfile=None), "sndfile")
     assert verdict(m, "sd").where == "cpu"
+
+
+def test_torch_and_torchaudio_of_two_builds(tmp_path: Path) -> None:
+    cpu = ("2.11.0+cpu", None)
+    assert "torch_and_torchaudio" not in names(machine(tmp_path / "a", torch=cpu, torchaudio="2.11.0+cpu"))
+    assert "torch_and_torchaudio" not in names(machine(tmp_path / "b", torchaudio="2.11.0+cpu"))
+    for k, other in enumerate(("2.11.0+cu130", "2.11.1+cu132", "2.11.1+cpu")):
+        m = machine(tmp_path / str(k), driver="", nodes=(), torch=cpu, torchaudio=other)
+        assert names(m)["torch_and_torchaudio"] == ERROR
+        assert "--torch-backend=cpu" in mend(m, "torch_and_torchaudio")
+    assert "torch_and_torchaudio" in names(machine(tmp_path / "c", RTX4090, torchaudio="2.11.1+cu132"))
 
 
 def test_a_limit_of_4_gb(tmp_path: Path) -> None:
@@ -162,13 +266,39 @@ def test_a_card_in_trouble(tmp_path: Path) -> None:
 
 
 def test_other_makers_are_described(tmp_path: Path) -> None:
-    for place, text in (("vendor", "0x1002"), ("class", "0x030000")):
-        (tmp_path / "root/sys/bus/pci/devices/0000:03:00.0").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "root/sys/bus/pci/devices/0000:03:00.0" / place).write_text(text)
-    m = machine(tmp_path, driver="", nodes=())
+    m = machine(tmp_path, driver="", nodes=(), amd=True)
     assert m.others == ("AMD graphics",)
     said = next(one.what for one in findings(m) if one.name == "no_gpu")
     assert "AMD graphics" in said
+
+
+ROCM: dict[str, Any] = {"torch": ("2.11.0+rocm6.4", None), "rocm": "6.4.43482-0f2d60242"}
+
+
+def test_a_pytorch_for_rocm_with_an_amd_gpu(tmp_path: Path) -> None:
+    m = machine(tmp_path, driver="", nodes=(), amd=True, **ROCM)
+    assert (m.torch, m.torch_cuda, m.torch_rocm) == ("2.11.0+rocm6.4", None, "6.4.43482-0f2d60242")
+    assert names(m) == {"rocm": "warning"}
+    digits = verdict(m, "digits")
+    assert digits.where == "cpu" and "AMD" in digits.note
+    said = "\n".join(_machine(m))
+    assert "2.11.0+rocm6.4 for ROCm 6.4.43482" in said and "not used" not in said
+
+
+def test_a_pytorch_for_rocm_without_an_amd_gpu(tmp_path: Path) -> None:
+    bare = machine(tmp_path / "a", driver="", nodes=(), **ROCM)
+    assert "rocm" not in names(bare) and "no_gpu" in names(bare)
+    beside = machine(tmp_path / "b", RTX4090, **ROCM)
+    assert names(beside)["torch_for_cpu"] == ERROR and "ROCm" in verdict(beside, "sd").note
+    both = machine(tmp_path / "c", RTX4090, amd=True, **ROCM)
+    assert names(both)["torch_for_cpu"] == ERROR and names(both)["rocm"] == "warning"
+
+
+def test_deep_asks_the_amd_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(deep, "_child", lambda devices: asked.append(devices) or [])
+    deep.kernels(machine(tmp_path, driver="", nodes=(), amd=True, **ROCM))
+    assert asked == [["cuda:0"]]
 
 
 def test_a_suspended_machine_and_a_foreign_cudnn(tmp_path: Path) -> None:
@@ -179,17 +309,14 @@ def test_a_suspended_machine_and_a_foreign_cudnn(tmp_path: Path) -> None:
     assert mend(m, "foreign_cudnn") == "unset LD_LIBRARY_PATH"
 
 
-def test_probes_that_fail_or_hang_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
-    from difftool.lab import probes
-
-    monkeypatch.setattr(probes, "PATIENCE", 0.2)
+def test_probes_that_fail_or_hang_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
     monkeypatch.setitem(probes.PROBES, "memory", lambda sources: 1 / 0)
-    monkeypatch.setitem(probes.PROBES, "cards", lambda sources: time.sleep(5))
-    m = probe(Sources())
-    assert dict(m.failed)["memory"] == "division by zero"
-    assert dict(m.failed)["cards"].startswith("no answer")
+    assert dict(probe(Sources()).failed)["memory"] == "division by zero"
+    monkeypatch.setattr(probes, "PROBES", {"cards": lambda sources: {} if ended.wait() else None})
+    monkeypatch.setattr(probes, "PATIENCE", 0)
+    assert dict(probe(Sources()).failed) == {"cards": "no answer in 0 s"}
+    ended.set()
     assert spelled(None) == "none"
 
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
+from difftool.pictures import formats
 from difftool.train.data import Pictures, digits, load
 
 RNG = np.random.default_rng(0)
@@ -77,11 +79,84 @@ def test_sixteen_bits_are_scaled_not_cut(tmp_path: Path) -> None:
     assert np.abs(found - values / 257).max() <= 0.5
 
 
+def saved(path: Path, *values: np.ndarray[Any, Any]) -> Path:
+    path.mkdir(exist_ok=True)
+    for k, one in enumerate(values):
+        Image.fromarray(one).save(path / f"{k}.tif")
+    return path
+
+
+def test_what_the_values_of_deep_pictures_mean_is_said_by_all_of_them(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+    grey = (ramp * 255).round().astype(int)
+    assert np.array_equal(folder(saved(tmp_path / "unit", ramp)).pixels[0, :, :, 0], grey)
+    both = folder(saved(tmp_path / "signed", 2 * ramp - 1, ramp)).pixels[..., 0]
+    assert np.abs(both - np.stack([grey, 127.5 + grey / 2])).max() <= 1
+    dark = folder(saved(tmp_path / "bytes", 255 * ramp, ramp)).pixels[..., 0]
+    assert np.array_equal(dark, np.stack([grey, ramp.round().astype(int)]))
+    deep = np.arange(100, dtype=np.uint16).reshape(10, 10)
+    found = folder(saved(tmp_path / "sixteen", deep * 600, deep)).pixels[..., 0]
+    assert np.array_equal(found[1], (deep / 257).round())
+
+
+def test_deep_pictures_of_no_meaning_are_left_out(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    data = folder(saved(tmp_path, ramp, ramp * np.nan, ramp * 1e9))
+    assert len(data.pixels) == 1
+    assert [line.split(" run")[0] for line in data.skipped] == [
+        "1.tif: its values are not all finite",
+        "2.tif: its values",
+    ]
+
+
+def test_pictures_of_zeros_and_ones(tmp_path: Path) -> None:
+    masks = [RNG.integers(0, 2, (9, 9), dtype=np.uint8) for _ in range(3)]
+    data = folder(saved(tmp_path / "a", *masks))
+    assert np.array_equal(data.pixels[..., 0], 255 * np.stack(masks))
+    assert data.notes == ("their values are 0 and 1, taken for black and white",)
+    data = folder(saved(tmp_path / "b", *(9 * mask for mask in masks)))
+    assert data.pixels.max() == 9
+    assert data.notes == ("the pictures are nearly black: no value is above 9 of 255",)
+
+
+def test_of_several_frames_the_first_is_taken(tmp_path: Path) -> None:
+    frames = [Image.fromarray(RNG.integers(0, 256, (6, 6), dtype=np.uint8)) for _ in range(3)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    data = folder(tmp_path)
+    assert np.array_equal(data.pixels[0, :, :, 0], np.asarray(frames[0]))
+    assert data.notes == ("1 picture (a.tif) of several frames: the first is taken",)
+
+
+def test_a_share_to_hold_out_is_heeded_or_refused(tmp_path: Path) -> None:
+    for k in range(20):
+        picture(tmp_path / f"{k}.png")
+    held = load(str(tmp_path), held_out=0.3).held_out
+    assert held is not None
+    assert len(held.pixels) == 6
+    assert load(str(tmp_path)).held_out is None
+    for source, share, says in ((str(tmp_path), 0.01, "less than one"), ("digits", 0.1, "held-out part of their own")):
+        with pytest.raises(DifftoolError, match=says) as caught:
+            load(source, held_out=share)
+        assert caught.value.code == Exit.USAGE
+
+
 def test_palette_with_transparency(tmp_path: Path) -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 1), 1)
     image.save(tmp_path / "a.gif", transparency=1)
-    assert folder(tmp_path).pixels.shape == (1, 4, 4, 4)
+    found = folder(tmp_path).pixels
+    assert found.shape == (1, 4, 4, 4)
+    assert (found[0, :, :, 3] == 0).sum() == 1
+
+
+def test_an_alpha_that_is_opaque_is_none(tmp_path: Path) -> None:
+    image = picture(tmp_path / "a.png", "RGB")
+    image.convert("RGBA").save(tmp_path / "b.png")
+    image.convert("LA").save(tmp_path / "c.png")
+    found = folder(tmp_path).pixels
+    assert found.shape == (3, 10, 12, 3)
+    assert np.array_equal(found[1], np.asarray(image))
 
 
 def test_sizes(tmp_path: Path) -> None:
@@ -98,9 +173,23 @@ def test_sizes(tmp_path: Path) -> None:
 def test_names_and_formats(tmp_path: Path) -> None:
     for name in ("A.PNG", "b.JPG", "c.jpeg", "d.webp", "e.bmp", "f.TIFF", "sub/deep/g.gif"):
         picture(tmp_path / name)
+    picture(tmp_path / "h.jfif", format="JPEG")
+    for name in ("i.heic", "j.HEIC", "k.tga"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
     picture(tmp_path / ".hidden" / "x.png")
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert len(folder(tmp_path).pixels) == 7
+    (tmp_path / "readme.txt").write_text("no picture")
+    found = folder(tmp_path)
+    assert len(found.pixels) == 8
+    assert found.notes == (
+        "3 pictures (i.heic, j.HEIC, k.tga) left out: no format that is read here; pip install pillow-heif reads .heic",
+        "hidden folders and thumbnails left out: .hidden",
+    )
+
+
+@pytest.mark.skipif("AVIF" not in formats(), reason="this Pillow reads no AVIF")
+def test_avif(tmp_path: Path) -> None:
+    picture(tmp_path / "a.avif")
+    assert folder(tmp_path).pixels.shape == (1, 10, 12, 3)
 
 
 def test_sub_folders_are_labels(tmp_path: Path) -> None:
@@ -111,7 +200,18 @@ def test_sub_folders_are_labels(tmp_path: Path) -> None:
     assert data.labels is not None
     assert sorted(data.labels.tolist()) == [0, 1, 2, 2]
     picture(tmp_path / "loose.png")
-    assert folder(tmp_path).labels is None
+    data = folder(tmp_path)
+    assert data.classes == ["Dog", "ant", "cat"]
+    assert len(data.pixels) == 4
+    assert data.notes == ("1 picture (loose.png) left out: beside the folders of the classes",)
+    for k in range(5):
+        picture(tmp_path / f"{k}.png")
+    data = folder(tmp_path)
+    assert data.labels is None
+    assert len(data.pixels) == 10
+    assert data.notes == (
+        "6 pictures lie beside 3 folders, which are no classes then: move them into folders for labels",
+    )
     assert folder(tmp_path / "cat").classes == []
 
 
@@ -124,7 +224,7 @@ def test_broken_pictures_are_named_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     data = folder(tmp_path)
     assert len(data.pixels) == 1
-    assert sorted(line.split(":")[0] for line in data.skipped) == ["cut.png", "empty.png", "page.jpg"]
+    assert sorted(line.split(":")[0] for line in data.skipped) == ["cut.png", "empty.png", "loop.png", "page.jpg"]
     assert all(len(line) < 120 and str(tmp_path) not in line for line in data.skipped)
 
 
@@ -187,3 +287,12 @@ def test_digits_have_one_size() -> None:
     with pytest.raises(DifftoolError) as caught:
         load("digits", (16, 16))
     assert caught.value.code == Exit.USAGE
+
+
+def test_pictures_that_cannot_be_read_here_are_told(tmp_path: Path) -> None:
+    for k in range(3):
+        (tmp_path / f"{k}.jxl").write_bytes(b"x")
+    with pytest.raises(
+        DifftoolError, match=r"but 3 pictures \(0.jxl, 1.jxl, 2.jxl\) of formats that are not read here"
+    ):
+        folder(tmp_path)

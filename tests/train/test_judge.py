@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from difftool.train.data import digits
-from difftool.train.judge import frechet, judge, legible
+from difftool.train.data import Pictures, digits
+from difftool.train.judge import by_share, c2st, frechet, judge, legible, scattered
 
 
 def test_frechet_of_two_gaussians() -> None:
@@ -56,3 +58,60 @@ def test_legible() -> None:
     assert legible(data.pixels[second], data.labels[second], data.pixels[first], data.labels[first]) > 0.97
     wrong = (data.labels[second] + 1) % 10
     assert legible(data.pixels[second], wrong, data.pixels[first], data.labels[first]) < 0.03
+
+
+def set_of(*counts: int) -> Pictures:
+    """Pictures in the order of their classes, a, b, ..., of which there are so many each."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return Pictures("", np.zeros((len(labels), 2, 2, 1), np.uint8), labels, [*"abcdefghij"[: len(counts)]])
+
+
+@pytest.mark.parametrize(
+    ("counts", "count", "drawn"),
+    [
+        ((90, 10), 50, {"a": 45, "b": 5}),
+        ((70, 20, 10), 500, {"a": 350, "b": 100, "c": 50}),
+        ((999, 1), 50, {"a": 50}),
+        ((2, 0, 1), 40, {"a": 27, "c": 13}),  # more than there are, and a class that is not there
+    ],
+)
+def test_classes_are_drawn_by_their_share(counts: tuple[int, ...], count: int, drawn: dict[str, int]) -> None:
+    found = by_share(set_of(*counts), [*"abcdefghij"], count)
+    assert found is not None
+    assert Counter(found) == drawn
+    half = Counter(found[: count // 2])  # wherever it is cut off, for who takes the first ones
+    assert all(abs(half[name] - n / 2) <= 1 for name, n in drawn.items())
+
+
+def test_the_digits_are_drawn_as_they_are_held_out() -> None:
+    held = digits().held_out
+    assert held is not None and held.labels is not None
+    found = by_share(held, held.classes, 500)
+    assert found is not None
+    assert Counter(found) == Counter(held.classes[k] for k in held.labels)
+
+
+@pytest.mark.parametrize(("counts", "count"), [((10, 10, 10), 40), ((10, 10), 7), ((101, 100, 99), 30)])
+def test_with_equal_shares_nothing_changes(counts: tuple[int, ...], count: int) -> None:
+    data = set_of(*counts)
+    assert by_share(data, data.classes, count) is None
+    assert by_share(data._replace(labels=None), data.classes, count) is None
+    assert by_share(digits(), digits().classes, 40) is None  # the previews of the preset
+
+
+def test_a_class_that_the_model_never_saw_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert by_share(set_of(90, 10), ["a"], 50) is None
+    assert "'b'" in caplog.text
+
+
+def test_a_few_stand_for_all_of_them() -> None:
+    """Held-out pictures of a folder lie class by class: the first ones would be of one class."""
+    labels = np.repeat([0, 1], 300)
+    few = scattered(600, 100)
+    assert len(set(few)) == 100 and abs(labels[few].mean() - 0.5) < 0.1
+    assert np.array_equal(few, scattered(600, 100))
+    assert np.array_equal(scattered(50, 100), np.arange(50))
+    rng = np.random.default_rng(0)
+    held = np.concatenate([rng.normal(0, 1, (300, 4)), rng.normal(8, 1, (300, 4))])
+    drawn = np.concatenate([rng.normal(0, 1, (50, 4)), rng.normal(8, 1, (50, 4))])
+    assert c2st(drawn, held) < 0.6  # three quarters against the first hundred

@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from dying import dies
 
 from difftool.files import load_tensors
 
 KILLS = 20
-LINE = [sys.executable, "-m", "difftool", "train", "digits", "--steps", "2000", "--threads", "2", "-q"]
-
-
-def start(home: Path, *more: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*LINE, *more], cwd=home, env={**os.environ, "HOME": str(home)}, start_new_session=True)
+LINE = ["train", "digits", "--steps", "2000", "--threads", "2", "-q", "--output-dir"]
 
 
 @pytest.mark.slow
-def test_twenty_random_kills(tmp_path: Path) -> None:
-    assert start(tmp_path, "--output-dir", "whole").wait() == 0
+def test_twenty_random_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    whole, killed = (tmp_path / name for name in ("whole", "run"))
+    subprocess.run([sys.executable, "-m", "difftool", *LINE, whole], cwd=tmp_path, check=True)
     rng = random.Random(0)
-    kills = 0
-    while True:
+    for _ in range(KILLS):
         cadence = [
             "--save-every",
             str(rng.choice([640, 1280, 3200])),
             "--preview-every",
             str(rng.choice([3000, 9000, 20000])),
         ]
-        run = start(tmp_path, "--output-dir", "run", *cadence)
-        began, wait = time.monotonic(), rng.uniform(0, 5) if rng.random() < 0.3 else rng.uniform(4, 9)
-        while run.poll() is None and time.monotonic() - began < wait:
-            time.sleep(0.01)
-        if run.poll() is not None:
-            assert run.returncode == 0
-            break
-        if kills == KILLS:
-            assert run.wait() == 0
-            break
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
-        kills += 1
-    assert kills >= KILLS, "the run was finished before it was killed as often as it should be"
-    whole, killed = (tmp_path / name for name in ("whole", "run"))
+        done = dies(
+            signal.SIGKILL, rng.randrange(1, 40), "*", *LINE, killed, *cadence, cwd=tmp_path, HOME=str(tmp_path)
+        )
+        assert done.returncode == -signal.SIGKILL, "it was finished before it was killed as often as it should be"
+    subprocess.run([sys.executable, "-m", "difftool", *LINE, killed], cwd=tmp_path, check=True)
     assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
     # the order of the notes in a file of safetensors is any
     one, two = (load_tensors(folder / "last.safetensors").tensors for folder in (whole, killed))

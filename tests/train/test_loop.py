@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from difftool.models import build_net
-from difftool.train import loop
+from difftool.train import loop, tasks
 from difftool.train.loop import Trainee, Update, held_out, learning_rate, line_fit, updates
 from difftool.train.tasks import Data, Denoising, indices, seeded
 
@@ -72,6 +72,37 @@ def test_each_epoch_is_a_permutation() -> None:
     # any stretch of the run is that stretch
     assert indices(1, 7, 12, 9).tolist() == order.flatten()[12:21].tolist()
     assert indices(2, 7, 0, 35).tolist() != order.flatten().tolist()
+
+
+class Sliced(list[float]):
+    """A list that counts what is copied out of it."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        self.copied += len(part) if isinstance(key, slice) else 0
+        return part
+
+
+def test_what_is_drawn_ahead_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute went by before the first update of `train moons --batch-size 8`."""
+    inner, made = tasks.times, []
+    monkeypatch.setattr(tasks, "times", lambda *args: made.append(Sliced(inner(*args))) or made[-1])
+    tasks._drawn(0, 0, 300, range(2, 5), 8, torch.Size([2, 1, 1]), CPU)
+    assert made[0].copied == 300 * 3
+
+
+@pytest.mark.parametrize("rows", [range(8), range(2, 5)])
+def test_drawing_ahead_changes_nothing(rows: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks, inner = [], tasks._drawn_ahead
+    monkeypatch.setattr(tasks, "_drawn_ahead", lambda *args: blocks.append(args[2]) or inner(*args))
+    shape = torch.Size([2, 1, 1])
+    for step in (0, 511, 512, 100_000):
+        ahead, alone = tasks.draw(3, step, rows, 8, shape, CPU), tasks._drawn(3, step, 1, rows, 8, shape, CPU)[0]
+        assert ahead.times == alone.times
+        assert all(torch.equal(a, b) for a, b in zip(ahead[1:], alone[1:], strict=True))
+    assert set(blocks) == {512}  # however small the pictures are
 
 
 def test_the_learning_rate_rises_and_falls(config: dict[str, Any]) -> None:
@@ -197,6 +228,16 @@ def test_held_out_pictures_have_the_same_noise_each_time(config: dict[str, Any])
     assert last is not None
     assert sum(last) < sum(first)  # type: ignore[arg-type]
     assert trainee.net.training
+
+
+def test_held_out_pictures_that_lie_class_by_class_are_watched_from_all(config: dict[str, Any]) -> None:
+    held = Data(torch.zeros(600, 1, 6, 10, dtype=torch.uint8), {"label": torch.arange(600) // 300}, {})
+    data = Data(PIXELS, {"label": LABELS}, {"label": torch.tensor(2)})
+    seen: list[torch.Tensor] = []
+    task = Denoising(config, build_net(config["net"]), data, held)
+    task._losses = lambda net, x0, when, eps, cond: seen.append(cond["label"]) or torch.zeros(len(x0))  # type: ignore
+    task.held_losses({}, range(task.held_out))
+    assert abs(float(seen[0].double().mean()) - 0.5) < 0.1
 
 
 @pytest.mark.parametrize(

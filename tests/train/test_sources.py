@@ -380,3 +380,12 @@ def test_toys(name: str) -> None:
     assert np.array_equal(load(name).pixels, found.pixels)
     # they fill a part of the plane, and not the whole
     assert 0.005 < len(np.unique(found.pixels.reshape(-1, 2), axis=0)) / 256**2 < 0.2
+
+
+def test_mnist_packed_and_unpacked_in_one_folder(tmp_path: Path) -> None:
+    """As torchvision leaves it."""
+    mnist(tmp_path / "raw")
+    train, *_ = mnist(tmp_path / "raw", packed=False)
+    found = load(str(tmp_path / "raw"))
+    assert np.array_equal(found.pixels[..., 0], train)
+    assert found.classes == [str(k) for k in range(10)]

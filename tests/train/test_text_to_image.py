@@ -175,8 +175,12 @@ def test_the_text_encoder_has_the_names_that_old_readers_look_for(whole: Path) -
 def test_killed_in_either_stage(whole: Path, tmp_path: Path, step: int, run: int) -> None:
     with pytest.raises(Killed):
         train("shapes", output_dir=tmp_path / "run", steps=6, save_every=4, track=dies_after(step, run))
+    half = tmp_path / "run" / ".unet.tmp-0123abcd"  # as a part that was being written is left
+    half.mkdir()
+    (half / "config.json").write_text("{}")
+    (tmp_path / "run" / "autoencoder" / "latents.safetensors").write_bytes(b"damaged")  # which can be had again
     done = train("shapes", output_dir=tmp_path / "run", steps=6, save_every=4)
-    assert not done.finished_before
+    assert not done.finished_before and not half.exists()
     for name in ("unet/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"):
         one, two = (load_tensors(folder / f"{name}.safetensors").tensors for folder in (whole, done.folder))
         assert all(torch.equal(one[key], two[key]) for key in one), name

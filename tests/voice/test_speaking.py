@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from difftool.errors import DifftoolError, Exit
 from difftool.nets.tortoise.diffusion import denormalise, frames
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.sampling import choose
+from difftool.voice import stock
 from difftool.voice.cloning import clone, perform, tts_with_preset
 from difftool.voice.codes import CALM, STOP, Odds
 from difftool.voice.networks import open_network
@@ -303,3 +307,18 @@ class TestFromPython:
         with pytest.raises(DifftoolError, match="not finite") as error:
             said(tortoise)
         assert error.value.code == Exit.FAILED
+
+
+@pytest.mark.parametrize(
+    ("python", "hint"), [((3, 11), r"pip install .*tortoise-tts==3\.0\.0"), ((3, 12), "it needs Python 3.11")]
+)
+def test_the_original_where_it_is_not_installed(
+    python: tuple[int, int], hint: str, tortoise: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tortoise", None)
+    monkeypatch.setitem(sys.modules, "tortoise.api", None)
+    monkeypatch.setattr(stock, "sys", SimpleNamespace(version_info=python))
+    with pytest.raises(DifftoolError, match="tortoise-tts cannot be imported") as error:
+        said(tortoise, engine="stock", sampler="ddpm", voice="random")
+    assert error.value.code == Exit.FILE
+    assert re.search(hint, error.value.hint)

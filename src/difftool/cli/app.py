@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import inspect
 import os
+import shutil
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,16 +17,18 @@ import typer
 import typer.core
 
 from .. import processes
-from ..errors import MEANING, DifftoolError, Exit, is_out_of_memory, nearest
+from ..errors import MEANING, DifftoolError, Exit, is_disk_full, is_out_of_memory, nearest
 from ..files import expanded
 from ..signals import Terminated, sigterm_raises
-from . import COMMANDS
-from .config import apply, settle
+from . import COMMANDS, TOGETHER
+from .config import apply, said, settle
 from .console import Console, Result, discard
 
 Table = Mapping[str, tuple[str, str]]
 
 MESSAGES = "Messages"
+ROOMY = 100
+"""Columns from which on the boxes of a help leave room for what it says."""
 SHARED = {
     "json": ("--json/--no-json", "Print one JSON object and nothing else."),
     "quiet": ("--quiet/--no-quiet", "-q", "Print the paths of the results only."),
@@ -40,24 +44,27 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
     # for errors in the command line itself, which come before its flags are read
     console = Console(json=_asked("json", args), debug=_asked("debug", args))
     well = False
+    processes.part()
     try:
         with sigterm_raises() as stop:
             code = _root(table).main(args, prog_name="difftool", standalone_mode=False, obj=console)
             well = True
         if code == Exit.INTERRUPTED:  # while the command line was still being read
-            return console.error(_stopped(stop.code or Exit.INTERRUPTED))
+            return console.error(_stopped(stop.code or Exit.INTERRUPTED, console))
         return code if isinstance(code, int) else Exit.DONE
     except typer.TyperException as error:
         return console.error(_usage(error))
     except DifftoolError as error:
-        return console.error(error)
+        ended = error.code in (Exit.FAILED, Exit.FILE) and is_out_of_memory(error)
+        ended |= error.code == Exit.FAILED and is_disk_full(error)
+        return console.error(_unexpected(error, console) if ended else error)
     except SystemExit as ended:
         if ended.code != 1:  # shell completion
             return int(ended.code or 0)
         discard(sys.stdout)  # Typer's 1: whoever read the help has gone
         return Exit.DONE
     except Exception as error:
-        told = _unexpected(error)
+        told = _unexpected(error, console)
         told.__cause__ = error
         return console.error(told)
     finally:
@@ -113,6 +120,9 @@ class LazyGroup(typer.core.TyperGroup):
             raise DifftoolError(Exit.USAGE, what, f"see {ctx.command_path} --help")
         full = self.prefix + name
         ctx.obj.command = full
+        if full in TOGETHER:
+            with suppress(DifftoolError):  # which is told when it runs, and not by its help
+                processes.join()
         return name, load(full, *self.table[full]) if full in self.table else self._group(full), args[1:]
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
@@ -172,11 +182,18 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
         console: Console = ctx.obj
         console.configure(name, **{key: options.pop(key) for key in SHARED})
         options.pop("config")
+        console.options = {*options}
+        if name in TOGETHER:
+            processes.join()
         options = {key: expanded(value) if isinstance(value, Path) else value for key, value in options.items()}
+        if console.read:
+            console.note(f"settings from {' and '.join(map(str, console.read))}")
+        console.standing_folder = "output_dir" in options and said(ctx, "output_dir") in (1, 2)
         try:
             result = function(console, **settle(ctx, options))
         except KeyboardInterrupt as error:
-            raise _stopped(Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED) from error
+            code = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
+            raise _stopped(code, console) from error
         console.result(result)
         return Exit.DONE
 
@@ -234,13 +251,14 @@ def _asked(flag: str, args: Sequence[str]) -> bool:
     return os.environ.get(f"DIFFTOOL_{flag.upper()}", "").lower() in ("1", "true", "t", "yes", "y", "on")
 
 
-def _stopped(code: Exit) -> DifftoolError:
-    return DifftoolError(code, code.name.lower(), "run the same command again")
+def _stopped(code: Exit, console: Console) -> DifftoolError:
+    return DifftoolError(code, code.name.lower(), console.resume)
 
 
 def _markup() -> Any:
-    """Rich's boxes for a person at a terminal, plain text for files, pipes and cron mail."""
-    return "rich" if sys.stdout.isatty() else None
+    """Rich's boxes for a person at a terminal that has room for them, plain text for narrow ones, files, pipes and cron
+    mail."""
+    return "rich" if sys.stdout.isatty() and shutil.get_terminal_size().columns >= ROOMY else None
 
 
 def _hyphens(token: str) -> str:
@@ -253,14 +271,17 @@ def _usage(error: typer.TyperException) -> DifftoolError:
     return DifftoolError(Exit.USAGE, " ".join(error.format_message().split()), f"see {path} --help")
 
 
-def _unexpected(error: Exception) -> DifftoolError:
+def _unexpected(error: Exception, console: Console) -> DifftoolError:
     """What the system or a library raised, as far as a user can do something about it."""
     if is_out_of_memory(error):
-        return DifftoolError(Exit.MEMORY, "out of memory", "try a smaller --batch-size")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DifftoolError(
-            Exit.FAILED, f"the disk is full: {error.filename or error}", "make room and run the same command again"
-        )
+        if not console.debug:
+            traceback.clear_frames(error.__traceback__)  # so that there is some to say it with
+        smaller = "try a smaller --batch-size" if "batch_size" in console.options else "close other programs"
+        return DifftoolError(Exit.MEMORY, "out of memory", f"{smaller}, or take a machine with more memory")
+    if is_disk_full(error):
+        where = getattr(error, "filename", None)
+        what = "the disk is full" + (f": {where}" if where else "")
+        return DifftoolError(Exit.FAILED, what, f"make room and {console.resume}")
     if isinstance(error, OSError) and error.filename is not None:
         return DifftoolError(Exit.FILE, f"{error.filename}: {error.strerror}", "check the path and its rights")
     first = (str(error).splitlines() or [""])[0]

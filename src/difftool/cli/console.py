@@ -51,6 +51,14 @@ class Console:
         self.run_id = run_id()
         self.began = time.monotonic()
         self.warnings: list[str] = []
+        self.resume = "run the same command again"
+        """What goes on with the work after Ctrl-C or a full disk."""
+        self.options: set[str] = set()
+        """Those that the command has of its own."""
+        self.read: list[Path] = []
+        """Files of settings that counted."""
+        self.standing_folder = False
+        """Whether --output-dir was not said for this run, but stands in a file or in the environment for every one."""
         self.terminal = sys.stderr.isatty()
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
@@ -63,6 +71,7 @@ class Console:
         log.handlers = [_Handler(self)]
         log.propagate = False
         log.setLevel(logging.DEBUG if verbose or debug else logging.WARNING if quiet else logging.INFO)
+        os.environ["HF_HUB_OFFLINE"] = "1"  # only models pull goes to the network, and not by the hub's libraries
         if not debug:
             warnings.simplefilter("ignore")
             logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
@@ -82,6 +91,11 @@ class Console:
             self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
         else:
             _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
+
+    def note(self, line: str) -> None:
+        """A line to stderr that a person may want to know, and --quiet does not."""
+        if not self.quiet:
+            self.say(line)
 
     def warn(self, message: str) -> None:
         """A warning: on stderr, and in the JSON result; the same one once."""
@@ -207,12 +221,14 @@ def _write(stream: TextIO, text: str) -> None:
             raise
 
 
+_UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]")
+"""Compiled beforehand, for an error may be told when memory has come to its end."""
+
+
 def _visible(text: str) -> str:
     """`text` with what a foreign file may bring along spelled out: control characters that steer the terminal, and
     halves of surrogate pairs but for those that stand for the bytes of a path."""
-    return re.sub(
-        "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]", lambda found: repr(found[0])[1:-1], text
-    )
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _line(text: str) -> str:
@@ -222,13 +238,12 @@ def _line(text: str) -> str:
 
 _SILENCE = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "KINETO_LOG_LEVEL": "5",
 }
-"""What keeps other libraries from writing between our lines, and from the network."""
+"""What keeps other libraries from writing between our lines."""
 
 
 class _Handler(logging.Handler):

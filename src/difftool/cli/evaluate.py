@@ -67,18 +67,29 @@ def evaluate(
     """
     from ..image.pixels import draw
     from ..image.plan import plan
-    from ..train.data import BUILT_IN, load
-    from ..train.judge import FEWEST, fid, judged, measure
+    from ..train.data import BUILT_IN, announce, load
+    from ..train.judge import FEWEST, by_share, fid, judged, measure
 
     if inception is not None and not inception.is_file():
         raise DifftoolError(Exit.FILE, f"there is no file {inception}", "name pytorch-fid's weights of Inception")
-    how = {"sampler": sampler, "steps": steps, "schedule": schedule, "eta": eta, "guidance": guidance}
-    planned = plan(
-        model, count=count, seed=seed, batch_size=batch_size, device=device, dtype=dtype, threads=threads, **how
-    )
+    how = {
+        "sampler": sampler,
+        "steps": steps,
+        "schedule": schedule,
+        "eta": eta,
+        "guidance": guidance,
+        "count": count,
+        "seed": seed,
+        "batch_size": batch_size,
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+    }
+    planned = plan(model, **how)
     channels, height, width = planned.model.shape
     source = "digits" if data is None else data
     pictures = load(source, None if source in BUILT_IN else (width, height), held_out)
+    announce(pictures)
     if pictures.pixels.shape[1:] != (height, width, channels):
         found = "x".join(map(str, pictures.pixels.shape[1:]))
         what = f"{planned.model.name} draws {height}x{width}x{channels}, and {source} is {found}"
@@ -87,6 +98,7 @@ def evaluate(
         what = f"{source} holds out fewer than {FEWEST} pictures"
         raise DifftoolError(Exit.FILE, what, "take more pictures, or a larger --held-out")
     assert pictures.held_out is not None
+    planned = plan(planned.model, **how, label=by_share(pictures.held_out, planned.model.classes, count))
     if dry_run:
         line = f"would draw {count} pictures and compare them with {len(pictures.held_out.pixels)} of {source}"
         return Result({"dry_run": True, "settings": planned.settings}, [line], [])

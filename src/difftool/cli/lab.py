@@ -128,7 +128,8 @@ def _machine(m: Machine) -> Iterator[str]:
     for a, b, well in m.peers:
         yield f"            cuda:{a} and cuda:{b} {'read each other directly' if well else 'exchange through RAM'}"
     if m.others:
-        yield f"others      {', '.join(m.others)}: not used by difftool"
+        used = "AMD is used through ROCm, untested" if m.runs_on_rocm else "not used by this PyTorch"
+        yield f"others      {', '.join(m.others)}: {used}"
     ffmpeg = m.ffmpeg or ("that of imageio-ffmpeg" if m.ffmpeg_bundled else "none")
     yield f"sound       ffmpeg: {ffmpeg}; soundfile {m.sndfile or 'none'}"
     for disk in m.disks:

@@ -25,13 +25,13 @@ def meta(
     """
     if file.suffix.lower() in FORMATS:
         return _of_sound(file)
-    from ..pictures import read_png
+    from ..pictures import read_png, texts_in
 
     _, parameters, manifest = read_png(file)
     if parameters is None and manifest is None:
-        raise DifftoolError(
-            Exit.FILE, f"{file} carries no settings", "name a picture that difftool or a tool like it made"
-        )
+        others = ", ".join(texts_in(file))
+        what = f"{file} carries no settings known here" + (f", only texts named {others}" if others else "")
+        raise DifftoolError(Exit.FILE, what, "name a picture that difftool or a tool like it made")
     summary = [] if parameters is None else [parameters.strip()]
     if manifest is not None:
         summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -89,23 +89,39 @@ def lora_of(text: str) -> tuple[Path, float]:
 
 
 def there(jobs: Sequence[Job], to: Places) -> set[Path]:
-    """The pictures that are there; warns of those that show another prompt than would be drawn there. Raises
-    DifftoolError 4 where the grid is there and none of difftool."""
+    """The pictures that are there, but for damaged ones, which are to be drawn again; warns of those that show another
+    prompt than would be drawn there. Raises DifftoolError 4 where a file is there and none of difftool."""
     prompts = (job.settings["prompt"] for job in jobs for _ in job.items)
-    found = {path: prompt for path, prompt in zip(to.singles, prompts, strict=True) if path.exists()}
-    others = [path for path, prompt in found.items() if _settings(path).get("prompt", prompt) != prompt]
+    found, others, damaged = set[Path](), list[Path](), list[Path]()
+    for path, prompt in zip(to.singles, prompts, strict=True):
+        if not path.exists():
+            continue
+        if (settings := _settings(path)) is None:
+            damaged.append(path)
+            continue
+        found.add(path)
+        if settings.get("prompt", prompt) != prompt:
+            others.append(path)
     if others:
         log.warning(f"{len(others)} of the pictures that are there show another prompt, the first of them {others[0]}")
-    if to.grid is not None and to.grid.exists() and not _settings(to.grid):
+    if damaged:
+        log.warning(f"{_counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
+    if to.grid is not None and to.grid.exists() and _settings(to.grid) == {}:
         raise DifftoolError(Exit.FILE, f"{to.grid} exists already", "choose another name, or add --overwrite")
-    return {*found}
+    return found
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """What a picture says of how it was made; nothing where it says nothing."""
-    from ..pictures import read_manifest
+def _settings(path: Path) -> dict[str, Any] | None:
+    """What a picture says of how it was made; nothing where it says nothing, None where it is damaged. Raises
+    DifftoolError 4 for a file that never was one of ours."""
+    from ..pictures import is_cut_off, read_manifest
 
-    found = (read_manifest(path) or {}).get("settings")
+    try:
+        found = (read_manifest(path) or {}).get("settings")
+    except DifftoolError as error:
+        if is_cut_off(path):
+            return None
+        raise DifftoolError(error.code, error.message, "remove it, or add --overwrite") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -251,11 +267,13 @@ def _sheet(console: Console, works: Sequence[Work], to: Places) -> Path | None:
 def _summary(
     works: Sequence[Work], outputs: list[dict[str, Any]], skipped: int, seconds: float, sheet: Path | None
 ) -> list[str]:
-    one = works[0].plan
-    settings = one.settings
-    how = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}"
-    how += f", seed {outputs[0]['seed']}" + (f"; {skipped} were there" if skipped else "")
-    lines = [f"{_counted(len(outputs), 'picture')} of {one.studio.pipeline.name} in {seconds:.1f} s ({how})"]
+    drawn = [work.plan.settings for work in works if work.paths]
+    samplers = " and ".join(dict.fromkeys(settings["sampler"] for settings in drawn))
+    steps, guidance = (_range(settings[key] for settings in drawn) for key in ("steps", "guidance"))
+    how = f"{samplers}, {steps} steps, guidance {guidance}, seed {_range(one['seed'] for one in outputs)}"
+    how += f"; {skipped} were there" if skipped else ""
+    name = works[0].plan.studio.pipeline.name
+    lines = [f"{_counted(len(outputs), 'picture')} of {name} in {seconds:.1f} s ({how})"]
     lines.append(str(sheet) if sheet else outputs[-1]["path"])
     if len(outputs) > 1:
         lines.append(f"singles: {outputs[0]['path']} ...")
@@ -280,6 +298,13 @@ def dry(works: Sequence[Work], to: Places, failed: dict[str, DifftoolError]) -> 
     lines = [f"would draw {what}: {weights / 1e6:,.1f} MB of weights, {calls:,} calls of the network"]
     lines += [f"would write {paths[0]}{' and others' if len(paths) > 1 else ''}"] if paths else []
     return Result(data, lines, [], _partial(failed, len(works) + len(failed)) if failed else None)
+
+
+def _range(numbers: Iterable[float]) -> str:
+    """The least and the greatest of some numbers, or the one that all are."""
+    every = sorted(numbers)
+    ends = (every[0], every[-1])
+    return " to ".join(dict.fromkeys(f"{end:g}" if isinstance(end, float) else str(end) for end in ends))
 
 
 def _counted(number: int, what: str) -> str:

@@ -15,6 +15,7 @@ from .console import Console, Result
 from .options import MACHINE, OUTPUT, Device, DryRun, Dtype, Overwrite, Threads, count_of, one_of, size_of
 
 if TYPE_CHECKING:
+    from ..train.data import Pictures
     from ..train.run import Trained
 
 LENGTH, DATA, LEARNING = "Length (one of)", "Data", "Learning"
@@ -47,7 +48,12 @@ def train(
     ] = None,
     flip: Annotated[
         bool | None,
-        typer.Option("--flip/--no-flip", help="Mirror every second picture.", show_default=False, rich_help_panel=DATA),
+        typer.Option(
+            "--flip/--no-flip",
+            help="Mirror a picture half of the times it is seen.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -231,7 +237,7 @@ def train(
     from ..train.run import check, run
 
     if dry_run:
-        return _dry(*check(job, to, overwrite), to, overwrite)
+        return _dry(*check(job, to, overwrite), job.pictures, to, overwrite)
     done = run(
         job,
         to,
@@ -280,27 +286,31 @@ def _told(done: Trained, seconds: float) -> Result:
     return Result(told, summary + [f"{what:9} {path}" for what, path in where.items()], [done.folder])
 
 
-def _dry(config: dict[str, Any], finished: bool, to: Path, overwrite: bool) -> Result:
+def _dry(config: dict[str, Any], finished: bool, pictures: Pictures, to: Path, overwrite: bool) -> Result:
     if finished:
         return Result({"dry_run": True, "finished_before": True, "folder": str(to)}, [f"{to} is finished already"], [])
     from ..models import build_net
+    from ..train.recipe import classes_of
 
     recipe = config["train"]
+    held = 0 if pictures.held_out is None else len(pictures.held_out.pixels)
+    told = {"dry_run": True, "config": config, "folder": str(to), "held_out": held, "skipped": pictures.skipped}
     (unit, value), found = next(iter(recipe["length"].items())), recipe["data"]
     last = f"would {'write' if overwrite or not (to / 'config.json').exists() else 'go on in'} {to}"
     if "autoencoder" in config:
         what = f"an autoencoder, then a text encoder and a U-Net on {found['name']} ({found['pictures']:,})"
         summary = [f"would train {what} for {value:g} {unit}", last]
-        return Result({"dry_run": True, "config": config, "folder": str(to)}, summary, [])
+        return Result(told, summary, [])
     parameters = sum(p.numel() for p in build_net(config["net"]).parameters())
     what = "x".join(map(str, [*reversed(config["size"]), config["net"]["channels"]]))
-    classes = f" in {len(config['classes'])} classes" if config["classes"] else ""
+    classes = f" in {classes_of(config['classes'])}" if config["classes"] else ""
     how = f"{recipe['batch_size']} an update, lr {recipe['lr']:g}, target {config['target']}, seed {recipe['seed']}"
     summary = [
         f"would train {parameters:,} parameters on {found['pictures']:,} pictures of {what}: {found['name']}{classes}",
-        f"for {value:g} {unit}, {how}",
+        *([f"and judge by {held:,} more, held out"] if held else []),
+        f"for {value:g} {unit}, {how}{', mirrored half of the time' if recipe.get('flip') else ''}",
         # weights, their average, gradients and the two moments of AdamW, in fp32
         f"needs {parameters * 20 / 1e6:.0f} MB for weights and optimiser, and what a batch takes",
         last,
     ]
-    return Result({"dry_run": True, "config": config, "parameters": parameters, "folder": str(to)}, summary, [])
+    return Result({**told, "parameters": parameters}, summary, [])

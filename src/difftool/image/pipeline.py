@@ -6,7 +6,8 @@ import importlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -20,8 +21,10 @@ from ..core.level import Flow, Path, dynamic_shift
 from ..core.predict import TARGETS, Target
 from ..download import digest_of, hash_beside
 from ..errors import DifftoolError, Exit, is_out_of_memory, nearest, pick
-from ..files import expanded, read_json
-from ..models import ASSETS, PREDICTIONS, SCHEMA, discrete_path, target_of
+from ..files import expanded
+from ..models import ASSETS, LARGEST, PREDICTIONS, SCHEMA, bounded, discrete_path, read_config, target_of
+
+log = logging.getLogger(__name__)
 
 BUNDLED = ("shapes",)
 """Pipelines in the package; the first is taken where none is named."""
@@ -42,8 +45,17 @@ TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 NETWORKS = ("unet", "transformer")
 READERS = {"sd": 1, "sdxl": 2, "sd3": 2, "flux": 2}
 """Text encoders that a family needs."""
-LARGEST = 8192
-"""Pixels along a side, at most."""
+PLAIN_ATTENTION = (None, "eager", "sdpa")
+"""What a config may ask for; everything else is code from elsewhere."""
+DOORS = ("auto_map", "quantization_config", "transformers_weights", "trust_remote_code")
+"""Keys of a config that have a library run code, or read the weights in another way."""
+SPARE = ("position_ids", "logit_scale")
+"""Tensors that old versions wrote and nothing needs."""
+QUANTISED = re.compile(
+    r"(?:scaled_fp8|scale_weight|weight_scale|scale_input|input_scale|comfy_quant|absmax|quant_map|quant_state[.\w]*|SCB"
+    r"|weight_format|qweight|qzeros|wscales|smooth_factor\w*|weight_zero_point|zero_point)$"
+)
+"""How the tensors end that stand beside quantised weights: fp8 with scales, bitsandbytes, GPTQ, AWQ and SVDQuant."""
 FAMILIES = {
     "StableDiffusion": "sd",
     "LatentConsistencyModel": "sd",
@@ -190,7 +202,7 @@ def _folder(folder: FilePath, source: str, device: torch.device, dtype: torch.dt
     if not (folder / "model_index.json").exists():
         what = f"{folder} holds no pipeline: it has no model_index.json"
         raise DifftoolError(Exit.FILE, what, "name a folder of Stable Diffusion, or a .safetensors file")
-    index = read_json(folder / "model_index.json")
+    index = read_config(folder / "model_index.json")
     family = family_of(index, folder)
     with misfits(folder), ThreadPoolExecutor(1) as beside:
         network = next((name for name in NETWORKS if name in index), "unet")
@@ -205,7 +217,7 @@ def _folder(folder: FilePath, source: str, device: torch.device, dtype: torch.dt
                 encoders=[part(name) for name in ENCODERS if name in index],
                 net=part(network),
                 vae=part("vae"),
-                scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
+                scheduler=read_config(folder / "scheduler" / "scheduler_config.json"),
                 zeros_for_nothing=bool(index.get("force_zeros_for_empty_prompt", family == "sdxl")),
                 device=device,
                 dtype=dtype,
@@ -274,8 +286,8 @@ def finished(pipeline: Pipeline) -> Pipeline:
         pipeline.vae.to(torch.float32)  # what it computes does not fit into float16
     if not math.isfinite(1 / pipeline.vae.config.scaling_factor):
         raise ValueError("the scaling factor of its autoencoder is no number")
-    if not all(isinstance(side, int) and side > 0 for side in pipeline.native):
-        raise ValueError("the size of its pictures is no number")
+    if not all(isinstance(side, int) and 0 < side <= LARGEST for side in pipeline.native):
+        raise ValueError(f"the size of its pictures is no number up to {LARGEST:,}")
     path = pipeline.path(*pipeline.native)
     pipeline.target(path.level(path.hi))
     return pipeline
@@ -288,9 +300,11 @@ def is_clip(encoder: Any) -> bool:
 
 @contextmanager
 def misfits(where: FilePath) -> Iterator[None]:
-    """Within it, what opening wrong files raises becomes DifftoolError 4: the libraries raise whatever occurs."""
+    """Within it, what opening wrong files raises becomes DifftoolError 4: the libraries raise whatever occurs. Nor do
+    they go to the network, whatever the files ask for and the environment says."""
     try:
-        yield
+        with offline():
+            yield
     except (DifftoolError, MemoryError):
         raise
     except Exception as error:
@@ -298,6 +312,18 @@ def misfits(where: FilePath) -> Iterator[None]:
             raise
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DifftoolError(Exit.FILE, f"{where} cannot be opened: {said}", "fetch or save it again") from error
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Within it the hub's libraries are without a network, by the word that they read before each request."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def class_of(name: str) -> Any:
@@ -324,8 +350,13 @@ def _part(folder: FilePath, index: Mapping[str, Any], dtype: torch.dtype, name: 
     quiet()
     place, made = folder / name, class_of(kind)
     if name.startswith("tokenizer"):
-        return made.from_pretrained(str(place))
+        return made.from_pretrained(str(place), local_files_only=True)
+    _shut(place)
     variant = _variant(place)
+    sizes = _sizes(place, variant)
+    if marked := quantised(sizes):
+        raise ValueError(f"its {name} is quantised ({marked}), in a form that is not known here")
+    _affordable(name, made, read_config(place / "config.json"), sizes)
     network, told = made.from_pretrained(
         str(place),
         local_files_only=True,
@@ -337,7 +368,61 @@ def _part(folder: FilePath, index: Mapping[str, Any], dtype: torch.dtype, name: 
     missing = [*told.get("missing_keys", ()), *told.get("mismatched_keys", ())]
     if missing:
         raise ValueError(f"its {name} lacks {missing[0]} (and {len(missing) - 1} more)")
+    if unused := [key for key in told.get("unexpected_keys", ()) if not key.endswith(SPARE)]:
+        log.warning(f"{place}: {len(unused)} tensors have no place in it and are not used, the first is {unused[0]}")
     return network
+
+
+def _shut(place: FilePath) -> None:
+    """Raises ValueError where the config of a part would have a library fetch or run something, or read other
+    weights."""
+    if (place / "adapter_config.json").exists():
+        raise ValueError(f"its {place.name} names an adapter, which is not known here")
+    for key, value in _entries(read_config(place / "config.json")):
+        if key.endswith(("attn_implementation", "attn_implementation_internal", "experts_implementation")):
+            if value not in PLAIN_ATTENTION:
+                raise ValueError(f"its {place.name} asks for other code ({key} {value!r})")
+        elif key in DOORS and value:
+            raise ValueError(f"its {place.name} has a {key}, which is not known here")
+
+
+def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys of a config and their values, and those of the configs in it."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from ((key if "_implementation" in key else inner, one) for inner, one in _entries(value))
+        if not isinstance(value, dict) or key in DOORS:
+            yield key, value
+
+
+def _affordable(name: str, made: Any, config: dict[str, Any], sizes: Mapping[str, int]) -> None:
+    """Raises ValueError for a part whose config asks for more than tensors of these sizes fill, before it takes time or
+    memory: `made` is its class."""
+    there, places = sum(sizes.values()), config.get("pos_embed_max_size") or 0
+    if places**2 > there:  # SD 3 works out its table of places at once
+        raise ValueError(f"its {name} has {places:,} places along a side, and no table of them")
+    with torch.device("meta"), bounded(len(sizes)):
+        empty = made(made.config_class.from_dict(config)) if hasattr(made, "config_class") else made.from_config(config)
+    needed = sum(p.numel() for p in empty.parameters())
+    if needed > there:
+        raise ValueError(f"its {name} needs {needed:,} numbers, and {there:,} are there")
+
+
+def _sizes(place: FilePath, variant: str | None) -> dict[str, int]:
+    """How many numbers the tensors of a part have, by name."""
+    from safetensors import safe_open
+
+    sizes: dict[str, int] = {}
+    for path in place.glob(f"*.{variant}*.safetensors" if variant else "*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            sizes |= {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return sizes
+
+
+def quantised(names: Iterable[str]) -> str | None:
+    """The first of the tensors that only a quantised form has, if there is one: its weights are no numbers that could
+    be used as they are."""
+    return next((name for name in names if QUANTISED.search(name)), None)
 
 
 def _variant(place: FilePath) -> str | None:
@@ -353,7 +438,7 @@ def _variant(place: FilePath) -> str | None:
 def _trained_here(folder: FilePath) -> bool:
     """Whether a pipeline is a run of `difftool train`, which its config.json says."""
     try:
-        return read_json(folder / "config.json").get("schema") == SCHEMA
+        return read_config(folder / "config.json").get("schema") == SCHEMA
     except DifftoolError:  # most have no such file, and what is in another's is nobody's business
         return False
 
@@ -371,7 +456,6 @@ def _digest(place: FilePath) -> str:
 def quiet() -> None:
     """Silences what diffusers and transformers say on their own."""
     for name in ("diffusers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
         module = importlib.import_module(f"{name}.utils.logging")
-        module.set_verbosity_error()
+        module.set_verbosity(logging.CRITICAL)  # they log what they raise
         module.disable_progress_bar()

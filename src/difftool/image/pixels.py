@@ -118,10 +118,13 @@ def draw(
 
 
 def columns(drawn: Sampled) -> int | None:
-    """Columns of a grid that put each class below itself; None where the pictures do not fill them."""
-    classes = len(drawn.manifest["model"]["classes"])
-    fits = classes > 1 and drawn.manifest["settings"]["label"] is None and len(drawn.items) % classes == 0
-    return classes if fits and classes <= WIDEST else None
+    """Columns of a grid that put each class below itself, as near to a square as they do; None where the pictures do
+    not fill them."""
+    classes, count = len(drawn.manifest["model"]["classes"]), len(drawn.items)
+    if classes < 2 or drawn.manifest["settings"]["label"] is not None:
+        return None
+    fitting = [wide for wide in range(classes, WIDEST + 1, classes) if count % wide == 0]
+    return min(fitting, key=lambda wide: abs(wide - math.sqrt(count)), default=None)
 
 
 def states(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,11 +52,11 @@ def plan(
     schedule: str | None = None,
     eta: float | None = None,
     guidance: float = 1.0,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     count: int = 16,
     seed: int = 0,
     batch_size: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     dtype: str = "auto",
     threads: int | None = None,
 ) -> Plan:
@@ -97,8 +97,9 @@ def plan(
     return Plan(opened, way, labels, settings)
 
 
-def read_labels(label: str | None, model: Model, count: int) -> list[str | None]:
-    """The class of each of `count` pictures: `label` is one, several with commas, "any", or None for all in turn."""
+def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> list[str | None]:
+    """The class of each of `count` pictures: `label` is one, several (with commas, or in a list) in turn, "any", or
+    None for all in turn."""
     if not model.classes:
         if label not in (None, ANY):
             raise DifftoolError(Exit.USAGE, f"{model.name} was trained without labels", "leave out --label")
@@ -106,11 +107,13 @@ def read_labels(label: str | None, model: Model, count: int) -> list[str | None]
     known = [*model.classes, *([ANY] if model.any_label else [])]
     if label is None:
         names = list(model.classes)
+    elif not isinstance(label, str):
+        names = list(label)
     else:
         names = [label] if label in known else [name.strip() for name in label.split(",")]  # "cats, black" may be one
-    for name in names:
+    for name in names or [""]:
         if name not in known:
-            raise unknown("label", name, known)
+            raise unknown("label", str(name), known)
     return [name if name in model.classes else None for name in (names[k % len(names)] for k in range(count))]
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DifftoolError, Exit, unknown
@@ -14,6 +15,28 @@ STRONGER = 1.1
 """What a pair of brackets multiplies the weight of what stands in it by."""
 MOST = 100.0
 """Weight of a word at most, either way."""
+
+
+KEYWORDS = r"\b(?:BREAK|AND|AND_PERP|AND_SALT|AND_TOPK|ADDBASE|ADDCOMM|ADDCOL|ADDROW)\b"
+FOREIGN = (
+    (KEYWORDS, "{} between prompts has no meaning here", r"for the word itself write \{}, or small letters"),
+    (
+        r"[\[\]]",
+        "square brackets have no meaning in a prompt here",
+        r"write (word:0.9) for less of it, and \{} for the sign",
+    ),
+    (r"[{}]", "braces have no meaning in a prompt here", r"write (word:1.1) for more of it, and \{} for the sign"),
+    (r"<\w+:[^>]*>?", "{} has no meaning here", "only <lora:name:0.8> has, and closes with >"),
+    (r"\bembedding:\S+", "{} has no meaning here", "embeddings cannot be applied: leave it out"),
+    (r"__[\w/*-]+__", "{} stands for words of a file elsewhere, and for none here", "write the words themselves"),
+    (
+        r"\)(?:\.(?:blend|swap|and)\(|(?:\++|--?)(?=[\s,.;)]|$)|\d*\.\d+)",
+        "{} behind brackets has no meaning here",
+        "write (word:1.3)",
+    ),
+    (r"(?:^|\s)--[a-zA-Z]\w*", "{} stands in the prompt, where it says nothing", "give options behind the prompt"),
+)
+"""(pattern, what is wrong, hint): what has a meaning in prompts of other tools, but none here."""
 
 
 class Prompt(NamedTuple):
@@ -32,11 +55,12 @@ class Prompt(NamedTuple):
 
 def read(text: str, *, empty: bool = False) -> Prompt:
     """A prompt in the notation that most tools share: ``(word:1.3)`` has that weight, ``(word)`` 1.1 times as much as
-    what is around it, brackets within brackets multiply, a backslash makes a bracket a plain one, and
-    ``<lora:name:0.8>`` applies a LoRA.
+    what is around it, brackets within brackets multiply, a backslash makes a bracket or a word of `FOREIGN` a plain
+    one, and ``<lora:name:0.8>`` applies a LoRA.
 
-    Raises DifftoolError 2 for brackets that do not match, for square ones, which mean other things elsewhere, for a
-    weight beyond MOST, for what is no text in Unicode, and, unless it may be `empty`, for a prompt without words.
+    Raises DifftoolError 2 for brackets that do not match, for what other tools give a meaning that it does not have
+    here (`FOREIGN`), for a weight beyond MOST, for what is no text in Unicode, and, unless it may be `empty`, for a
+    prompt without words.
     """
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise DifftoolError(Exit.USAGE, "the prompt is no text in UTF-8", "save or type it as UTF-8")
@@ -47,11 +71,9 @@ def read(text: str, *, empty: bool = False) -> Prompt:
         return ""
 
     bare = re.sub(r"<lora:([^:>]+)(?::([^>]*))?>", lora, text)
+    _refuse_foreign(bare, text)
     stack: list[list[tuple[str, float]]] = [[]]
-    for sign in re.findall(r"\\[\\()\[\]]|[()\[\]]|[^\\()\[\]]+|\\", bare):
-        if sign in ("[", "]"):
-            hint = rf"write (word:0.9) for less of it, and \{sign} for the sign itself"
-            raise DifftoolError(Exit.USAGE, f"square brackets have no meaning in a prompt here: {_short(text)}", hint)
+    for sign in re.findall(rf"\\(?:[\\()\[\]{{}}]|{KEYWORDS})|[()]|[^\\()]+|\\", bare):
         if sign == "(":
             stack.append([])
         elif sign == ")":
@@ -60,7 +82,7 @@ def read(text: str, *, empty: bool = False) -> Prompt:
             inner = stack.pop()
             stack[-1] += _weighted(inner)
         else:
-            stack[-1].append((sign[1:] if len(sign) == 2 and sign[0] == "\\" else sign, 1.0))
+            stack[-1].append((sign[1:] if len(sign) > 1 and sign[0] == "\\" else sign, 1.0))
     if len(stack) > 1:
         raise _unmatched(text)
     pieces = _joined(stack[0])
@@ -73,12 +95,31 @@ def read(text: str, *, empty: bool = False) -> Prompt:
     return found
 
 
+def _refuse_foreign(bare: str, text: str) -> None:
+    """Raises DifftoolError 2 where a prompt has something of `FOREIGN` in it, which no backslash makes plain."""
+    plain = re.sub(r"\\.", "", bare, flags=re.DOTALL)
+    for pattern, what, hint in FOREIGN:
+        for match in re.finditer(pattern, plain):
+            if re.fullmatch(KEYWORDS, match[0]) and _among_capitals(plain, match):
+                continue
+            raise DifftoolError(Exit.USAGE, f"{what.format(match[0].strip())}: {_short(text)}", hint.format(match[0]))
+
+
+def _among_capitals(text: str, match: re.Match[str]) -> bool:
+    """Whether the words before and behind are in capitals too, as in SALT AND PEPPER, so that it is a word as they
+    are."""
+    before, behind = re.findall(r"\w+", text[: match.start()])[-1:], re.findall(r"\w+", text[match.end() :])[:1]
+    return bool(before or behind) and all(word.isupper() or word.isdigit() for word in (*before, *behind))
+
+
 def _weighted(inner: list[tuple[str, float]]) -> list[tuple[str, float]]:
     """What stands in a pair of brackets; a number after its last colon is the weight of all of it."""
     factor = STRONGER
     last = inner[-1][0] if inner and inner[-1][1] == 1.0 else ""
     if found := re.fullmatch(r"(.*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*", last, re.DOTALL):
         inner, factor = [*inner[:-1], (found[1], 1.0)], float(found[2])
+    elif found := re.search(r":\s*([+-]?[\d.,]*\d[\d.,]*%?)\s*$", last):
+        raise DifftoolError(Exit.USAGE, f"{found[1]} is no weight", "write (word:1.3), with a point")
     return [(text, weight * factor) for text, weight in inner]
 
 
@@ -196,3 +237,11 @@ def _value(name: str, value: Any, kind: type) -> Any:
         raise DifftoolError(
             Exit.USAGE, f"{name} wants {expected}, not {value!r}", "see difftool txt2img --help"
         ) from error
+
+
+def begun_from(init: Path | None, mask: Path | None, strength: float | None) -> bool:
+    """Whether there is a picture to begin from. Raises DifftoolError 2 for what belongs to one, where there is none."""
+    for value, what in ((mask, "a mask says what of a picture is drawn"), (strength, "strength belongs to a picture")):
+        if init is None and value is not None:
+            raise DifftoolError(Exit.USAGE, what, "name the picture with --init")
+    return init is not None

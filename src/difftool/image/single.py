@@ -4,6 +4,10 @@ and, for the words of the tokenizers, from the store."""
 from __future__ import annotations
 
 import importlib
+import logging
+import math
+import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,7 +21,9 @@ from ..download import digest_of, hash_beside
 from ..errors import DifftoolError, Exit
 from ..files import read_json, unpickled, write_json
 from ..models import ASSETS
-from .pipeline import ENCODERS, TOKENIZERS, Pipeline, family_of, finished, misfits, of_type, quiet
+from .pipeline import ENCODERS, TOKENIZERS, Pipeline, family_of, finished, misfits, of_type, quantised, quiet
+
+log = logging.getLogger(__name__)
 
 UNET = "model.diffusion_model."
 MARKS = {
@@ -31,6 +37,19 @@ SAID = {
     "ztsnr": {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
 }
 """Names of empty tensors by which some files say what they were trained on."""
+NETWORK = re.compile(
+    re.escape(UNET)
+    + r"|(double_blocks|single_blocks|img_in|txt_in|time_in|vector_in|guidance_in|final_layer|joint_blocks)\."
+)
+AUTOENCODER = re.compile(r"(first_stage_model|vae)\.(?!loss\.|model_ema\.)")
+PLACES = re.compile(
+    NETWORK.pattern
+    + r"|(first_stage_model|cond_stage_model|conditioner|text_encoders|vae|model_ema)\."
+    + r"|(alphas_cumprod|betas|log_one_minus_|posterior_|sqrt_|denoiser\.|logvar|scale_factor|loss\.|lvlb_weights)"
+    + r"|(v_pred|ztsnr|edm_mean|edm_std|edm_vpred\.|global_step|model\.alphas_cumprod)"
+)
+"""What the names of tensors begin with that are used, or that nothing needs: averages of the weights and what was kept
+of training."""
 WORDS = {
     "CLIPTokenizer": ("clip-tokenizer", ("vocab.json", "merges.txt")),
     "T5TokenizerFast": ("t5-tokenizer", ("tokenizer.json",)),
@@ -50,6 +69,11 @@ def unpacked(
     """The pipeline of a .safetensors file, or of a .ckpt that opens without running any code. Raises DifftoolError 4
     where it is damaged, of no known family, or the store lacks the words of its tokenizers."""
     shapes = shapes_of(path)
+    if marked := quantised(shapes):
+        what = f"{path} is quantised ({marked}), in a form that is not known here"
+        raise DifftoolError(Exit.FILE, what, "take it in fp16 or bf16")
+    if others := [name for name in shapes if not PLACES.match(name)]:
+        log.warning(f"{path}: {len(others)} tensors are of no part and are not used, the first is {others[0]}")
     about = read_json(ASSETS / "single" / f"{kind_of(shapes, path)}.json")
     about["scheduler"] |= {key: value for mark, said in SAID.items() if mark in shapes for key, value in said.items()}
     family = family_of(about["model_index"], path)
@@ -61,6 +85,11 @@ def unpacked(
         parts = made.from_single_file(
             str(path), config=str(folder), local_files_only=True, **of_type("diffusers", dtype)
         ).components
+        net = parts.get("unet") or parts["transformer"]
+        for what, pattern, part in (("network", NETWORK, net), ("autoencoder", AUTOENCODER, parts["vae"])):
+            given = sum(math.prod(shape) for name, shape in shapes.items() if pattern.match(name))
+            if (more := given - sum(tensor.numel() for tensor in part.state_dict().values())) > 0:
+                log.warning(f"{path}: {more:,} numbers of its {what} have no place in it and are not used")
         return finished(
             Pipeline(
                 name=path.stem,
@@ -69,7 +98,7 @@ def unpacked(
                 family=family,
                 tokenizers=[parts.get(name) for name in TOKENIZERS if name in about],
                 encoders=[parts.get(name) for name in ENCODERS if name in about],
-                net=parts.get("unet") or parts["transformer"],
+                net=net,
                 vae=parts["vae"],
                 scheduler=about["scheduler"],
                 zeros_for_nothing=bool(about["model_index"].get("force_zeros_for_empty_prompt", False)),
@@ -91,6 +120,10 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
+        with path.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                what = f"{path} is a GGUF file, which is a quantised form that is not known here"
+                raise DifftoolError(Exit.FILE, what, "take it as .safetensors, in fp16 or bf16") from error
         raise DifftoolError(
             Exit.FILE, f"{path} is no .safetensors file, or damaged: {error}", "fetch it again"
         ) from error
@@ -108,7 +141,11 @@ def kind_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
     if kind is None:
         lora = any("lora" in name for name in shapes)
         what = f"{path} {'is a LoRA, not a model' if lora else 'is of no family that is known here'}"
-        hint = f"apply it with --lora {path}" if lora else "known: Stable Diffusion 1, 2, XL and 3, FLUX.1"
+        hint = (
+            f"apply it with --lora {shlex.quote(str(path))}"
+            if lora
+            else "known: Stable Diffusion 1, 2, XL and 3, FLUX.1"
+        )
         raise DifftoolError(Exit.FILE, what, hint)
     return kind
 

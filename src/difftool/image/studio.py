@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from .. import names, sampling
@@ -21,7 +22,7 @@ from .lora import Loras, stored, there
 from .pipeline import BUNDLED, Pipeline, open_pipeline
 from .plan import MOST
 from .prompts import MOST as HEAVIEST
-from .prompts import Prompt, read
+from .prompts import Prompt, begun_from, read
 from .room import Room
 from .vocabulary import strangers
 
@@ -48,7 +49,7 @@ class Studio:
         model: str | Path = BUNDLED[0],
         *,
         prediction: str | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str = "auto",
         threads: int | None = None,
         models_dir: Path | None = None,
@@ -164,6 +165,9 @@ def plan(
     if clip_skip > 1 and pipeline.family == "flux":
         what = "FLUX reads none of CLIP's layers but the last"
         raise DifftoolError(Exit.USAGE, what, "leave out --clip-skip")
+    if mask is not None and not white(mask, (width, height)).any():
+        what = f"nothing in the mask is white: {mask}"
+        raise DifftoolError(Exit.USAGE, what, "paint white (255, not 1) what is to be drawn anew")
     path, name = pipeline.path(width, height), start["sampler"] if sampler is None else sampler
     if schedule is None:
         schedule = names.sampler(name).schedule or _spacing(pipeline, path, start["schedule"])
@@ -206,14 +210,9 @@ def plan(
 
 def _strength(init: Path | None, mask: Path | None, strength: float | None) -> float | None:
     """How much of a picture to begin from is drawn anew; None without one."""
-    if init is None:
-        for value, what in (
-            (mask, "a mask says what of a picture is drawn"),
-            (strength, "strength belongs to a picture"),
-        ):
-            if value is not None:
-                raise DifftoolError(Exit.USAGE, what, "name the picture with --init")
+    if not begun_from(init, mask, strength):
         return None
+    assert init is not None
     strength = STRENGTH if strength is None else strength
     if not 0 < strength <= 1:
         raise DifftoolError(Exit.USAGE, f"strength lies above 0 and up to 1, not at {strength}", "try --strength 0.75")
@@ -258,18 +257,19 @@ def rgb(path: Path) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
+def white(mask: Path, frame: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(H, W): where a mask is white, brought to (width, height). Raises DifftoolError 4 where it cannot be read."""
+    return np.asarray(rgb(mask).convert("L").resize(frame)) > 127
+
+
 def again(settings: dict[str, Any]) -> Plan:
     """The plan that has these settings. Raises DifftoolError 2 where they are none."""
-    try:
-        size, loras = (
-            tuple(map(int, settings["size"])),
-            [(Path(path), float(weight)) for path, weight in settings["loras"]],
-        )
-        width, height = size
-    except (TypeError, ValueError) as error:
-        raise DifftoolError(
-            Exit.USAGE, f"its size or its LoRAs are none: {error}", "take another copy of it"
-        ) from error
+    kinds = [[type(part) for part in row] if isinstance(row, list) else [] for row in settings["loras"]]
+    fits = [type(side) for side in settings["size"]] == [int, int]
+    if not fits or not all(kind in ([str, float], [str, int]) for kind in kinds):
+        raise DifftoolError(Exit.USAGE, "its size or its LoRAs are none", "take another copy of it")
+    width, height = settings["size"]
+    loras = [(Path(path), float(weight)) for path, weight in settings["loras"]]
     opening = {key: settings[key] for key in ("model", "prediction", "device", "dtype", "threads", "low_vram")}
     folder = settings["models_dir"]
     studio = Studio(**opening, models_dir=None if folder is None else Path(folder))

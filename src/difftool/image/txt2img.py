@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from ..pictures import to_pixels
 from .families import caller, told
 from .pipeline import BUNDLED
 from .pixels import Track, untracked
-from .studio import Plan, Studio, plan, rgb
+from .studio import Plan, Studio, plan, rgb, white
 from .text import Told, joined, repeated
 
 if TYPE_CHECKING:
@@ -34,14 +35,16 @@ PACKAGES = ("torch", "diffusers", "transformers")
 def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
     """Pictures (N, H, W, 3) in uint8 of a prompt. `model` is a name of the package or the store, a folder, a file,
     or a `Studio`, which keeps an opened one for many prompts and knows device and number format; `settings` are those
-    of `plan`.
+    of `plan` and, where it is no `Studio`, the arguments of one.
 
     Raises DifftoolError as `Studio`, `plan` and `draw` do.
     """
     import numpy as np
 
-    studio = model if isinstance(model, Studio) else Studio(model)
-    return np.stack([pixels for _, pixels in draw(plan(studio, prompt, **settings))])
+    if not isinstance(model, Studio):
+        opening = inspect.signature(Studio).parameters
+        model = Studio(model, **{key: settings.pop(key) for key in [*settings] if key in opening})
+    return np.stack([pixels for _, pixels in draw(plan(model, prompt, **settings))])
 
 
 class Known(NamedTuple):
@@ -108,8 +111,7 @@ def _known(plan: Plan) -> Known | None:
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     mask = None
     if settings["mask"] is not None:
-        grey = rgb(Path(settings["mask"])).convert("L").resize(plan.frame)
-        mask = (torch.from_numpy(np.asarray(grey).copy()) > 127).float()[None, None].to(device)
+        mask = torch.from_numpy(white(Path(settings["mask"]), plan.frame)).float()[None, None].to(device)
     return Known(pixels, encoded(plan.studio, pixels), mask)
 
 

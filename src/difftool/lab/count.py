@@ -72,28 +72,17 @@ def painting(kind: str) -> dict[str, dict[str, int]]:
     return {"parameters": sizes, "live": live}
 
 
-def worked(kind: str) -> int:
-    """Bytes that PyTorch reserves at most on the GPU that is the default device, where all parts of an architecture lie
-    there and are used one after the other."""
-    torch.cuda.reset_peak_memory_stats()
-    with torch.no_grad():
-        nets = [*parts(kind)]
-        for part, net in nets:
-            WORK[part](net, kind)[part]()
-    return torch.cuda.max_memory_reserved()
-
-
 def parts(kind: str) -> Iterator[tuple[str, Any]]:
     """(text, network or vae; the network in halves) of an architecture, on the default device."""
-    about = _about(kind)
+    about = architecture(kind)
     quiet()
     for name, made in about["model_index"].items():
         if name in about and name.startswith(("text_encoder", "unet", "transformer", "vae")):
-            net = _made(made[1], about[name]).to(HALF).eval().requires_grad_(False)
+            net = built(made[1], about[name]).to(HALF).eval().requires_grad_(False)
             yield "text" if name.startswith("text") else "vae" if name == "vae" else "network", net
 
 
-def _about(kind: str) -> dict[str, Any]:
+def architecture(kind: str) -> dict[str, Any]:
     """The index of an architecture and, by their names in it, the configs of its parts."""
     if kind not in BUNDLED:
         return read_json(ASSETS / "single" / f"{kind}.json")
@@ -102,7 +91,8 @@ def _about(kind: str) -> dict[str, Any]:
     return {"model_index": index, **{name: read_json(path) for name, path in configs.items() if path.exists()}}
 
 
-def _made(kind: str, config: Mapping[str, Any]) -> nn.Module:
+def built(kind: str, config: Mapping[str, Any]) -> Any:
+    """A part of an architecture, by the name of its class, on the default device and in the default number format."""
     made = class_of(kind)
     return made(made.config_class(**config)) if hasattr(made, "config_class") else made.from_config(config)
 

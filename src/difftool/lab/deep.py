@@ -19,14 +19,20 @@ PATIENCE = 120
 def kernels(machine: Machine) -> list[dict[str, Any]]:
     """What each device said to a product of matrices in each number format, a convolution and attention; and to a sum
     over all GPUs where there are several. A row for each: device, what, said (a time, or the error)."""
-    devices = [f"cuda:{gpu.number}" for gpu in machine.gpus] or ["cpu"]
-    tasks = [[device] for device in devices] + ([devices] if len(devices) > 1 else [])
-    return [row for task in tasks for row in _child(task)]
+    devices = [f"cuda:{gpu.number}" for gpu in machine.gpus if not gpu.slice]
+    if machine.runs_on_rocm:
+        devices = ["cuda:0"]  # NVML, which counts the others, does not count those of AMD
+    rows = [row for device in devices or ([] if machine.gpus else ["cpu"]) for row in _child([device])]
+    rows += _child(devices) if len(devices) > 1 else []
+    for gpu in machine.gpus:  # a process sees one slice, as the first GPU
+        if gpu.slice:
+            rows += [{**row, "device": gpu.uuid} for row in _child(["cuda:0"], CUDA_VISIBLE_DEVICES=gpu.uuid)]
+    return rows
 
 
-def _child(devices: list[str]) -> list[dict[str, Any]]:
+def _child(devices: list[str], **more: str) -> list[dict[str, Any]]:
     line = [sys.executable, "-m", "difftool.lab.deep", *devices]
-    env = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # as NVML counts
+    env = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", **more}  # as NVML counts
     try:
         done = subprocess.run(line, capture_output=True, timeout=PATIENCE, check=False, env=env)
         out, ended = done.stdout, "" if done.returncode == 0 else f"the process ended with {done.returncode}"

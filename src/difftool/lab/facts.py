@@ -8,6 +8,12 @@ from typing import NamedTuple
 Version = tuple[int, ...]
 
 
+class Written(Version):
+    """The numbers of a version, to be compared, with the text they were read from."""
+
+    text = ""
+
+
 class Process(NamedTuple):
     """A process that holds memory of a GPU."""
 
@@ -21,7 +27,7 @@ class Gpu(NamedTuple):
     """A GPU of NVIDIA, or a slice of one."""
 
     number: int
-    """As NVML counts, from 0."""
+    """As CUDA counts those that it is shown, from 0."""
     name: str
     uuid: str
     capability: tuple[int, int]
@@ -41,6 +47,8 @@ class Gpu(NamedTuple):
     pcie_width: tuple[int, int] | None = None
     """Lanes in use, and lanes there are."""
     nvlinks: int = 0
+    board: int = 0
+    """The number that NVML and nvidia-smi give the GPU that it is, or is a slice of."""
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -95,10 +103,16 @@ class Machine(NamedTuple):
     torch_cuda: Version | None = None
     """What PyTorch was built for; None is no CUDA."""
     torch_rocm: str | None = None
-    """The same of AMD."""
+    """The same for ROCm, on which AMD GPUs answer to the name cuda."""
     torchaudio: str | None = None
     cuda_order: str | None = None
     """CUDA_DEVICE_ORDER"""
+    cuda_visible: str | None = None
+    """CUDA_VISIBLE_DEVICES"""
+    hidden: int = 0
+    """GPUs and slices that it hides."""
+    mixed: bool = False
+    """Whether the GPUs of this machine, hidden or not, are of several kinds."""
     ram: int = 0
     ram_free: int = 0
     ram_limit: int | None = None
@@ -120,6 +134,11 @@ class Machine(NamedTuple):
     """(probe, why it found nothing)."""
 
     @property
+    def runs_on_rocm(self) -> bool:
+        """Whether PyTorch is built for ROCm, and there is an AMD GPU for it."""
+        return self.torch_rocm is not None and any(one.startswith("AMD") for one in self.others)
+
+    @property
     def memory(self) -> int:
         """Bytes of RAM that a process can have now."""
         return self.ram_free if self.ram_limit is None else min(self.ram_free, self.ram_limit - self.ram_held)
@@ -133,8 +152,13 @@ class Machine(NamedTuple):
 def parsed(text: str | None) -> Version | None:
     """A version such as 580.65.06 or 12.8 as numbers."""
     found = re.match(r"\d+(?:\.\d+)*", text or "")
-    return tuple(int(part) for part in found[0].split(".")) if found else None
+    if not found:
+        return None
+    version = Written(int(part) for part in found[0].split("."))
+    version.text = found[0]
+    return version
 
 
 def spelled(version: Version | None) -> str:
-    return "none" if version is None else ".".join(map(str, version))
+    """A version as it was written, where it was read."""
+    return "none" if version is None else getattr(version, "text", ".".join(map(str, version)))

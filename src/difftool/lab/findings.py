@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..errors import pip_install
 from .facts import Gpu, Machine, Version, parsed, spelled
 
 FLOORS: dict[int, Version] = {13: (580,), 12: (525, 60, 13), 11: (450, 80, 2)}
@@ -65,13 +68,15 @@ def build_for(machine: Machine) -> str:
 
 
 def _install(build: str) -> str:
-    return f"uv pip install 'torch==2.11.*' 'torchaudio==2.11.*' --torch-backend={build}"
+    again = "--reinstall-package torch --reinstall-package torchaudio"  # or uv is content with another build
+    python = shlex.quote(sys.executable)
+    return f"uv pip install --python {python} {again} torch==2.11.0 torchaudio==2.11.0 --torch-backend={build}"
 
 
 def no_gpu(m: Machine) -> list[Finding]:
-    if m.gpus or m.on_bus or m.nodes or m.driver:
+    if m.gpus or m.on_bus or m.nodes or m.driver or m.runs_on_rocm:
         return []
-    others = f"; there is {' and '.join(m.others)}, which difftool does not use" if m.others else ""
+    others = f"; there is {' and '.join(m.others)}, which this PyTorch does not use" if m.others else ""
     what = f"no GPU of NVIDIA is here{others}"
     return [Finding("no_gpu", NOTE, what, "everything runs on the CPU", "difftool lab plan tells what a GPU would add")]
 
@@ -96,7 +101,7 @@ def driver_too_old(m: Machine) -> list[Finding]:
 
 def no_answer(m: Machine) -> list[Finding]:
     """A driver, and no GPU that it knows."""
-    if m.gpus or not m.driver or mismatch(m) or container(m):
+    if m.gpus or m.hidden or not m.driver or mismatch(m) or container(m):
         return []
     why = m.nvml_error or "a GPU that fell off the bus, or MIG without slices"
     what = f"driver {spelled(m.driver)} is loaded and tells of no GPU"
@@ -126,7 +131,7 @@ def no_kernels(m: Machine) -> list[Finding]:
         return []
     low, high = kernels_of(m.torch_cuda)
     found = []
-    for gpu in m.gpus:
+    for gpu in _boards(m):
         if not low <= gpu.capability <= high:
             what = f"this PyTorch has no kernels for {_named(gpu)} (compute capability {spelled(gpu.capability)})"
             why = f"PyTorch {m.torch} was built for {spelled(low)} to {spelled(high)}"
@@ -142,13 +147,24 @@ def built_for_cpu(m: Machine) -> list[Finding]:
     return [Finding("torch_for_cpu", ERROR, what, "another index or another package was installed", build_for(m))]
 
 
+def rocm(m: Machine) -> list[Finding]:
+    if not m.runs_on_rocm:
+        return []
+    what = f"PyTorch {m.torch} is built for ROCm: --device cuda is an AMD GPU"
+    why = "difftool is not tested on AMD GPUs, and the verdicts are for the CPU"
+    return [Finding("rocm", WARNING, what, why, "difftool lab check --deep; where it fails, take --device cpu")]
+
+
 def no_torch(m: Machine) -> list[Finding]:
     if m.torch is None:
         return [Finding("no_torch", ERROR, "PyTorch is not installed", "", build_for(m))]
-    ours, theirs = (parsed(text) for text in (m.torch, m.torchaudio))
-    if not ours or not theirs or ours[:2] == theirs[:2]:
+    if m.torchaudio is None:
         return []
-    what = f"torch {m.torch} and torchaudio {m.torchaudio} are of two releases"
+    ours, theirs = (text.partition("+") for text in (m.torch, m.torchaudio))
+    another_cuda = theirs[2].startswith("cu") and ours[2] not in ("", theirs[2])
+    if parsed(ours[0]) == parsed(theirs[0]) and not another_cuda:
+        return []
+    what = f"torch {m.torch} and torchaudio {m.torchaudio} are of two {'builds' if another_cuda else 'releases'}"
     return [Finding("torch_and_torchaudio", ERROR, what, "torchaudio does not import with another torch", build_for(m))]
 
 
@@ -187,18 +203,29 @@ def container(m: Machine) -> list[Finding]:
 
 
 def order(m: Machine) -> list[Finding]:
-    if len({gpu.name for gpu in m.gpus}) < 2 or m.cuda_order == "PCI_BUS_ID":
+    """Where the numbers of GPUs depend on which CUDA takes for the fastest; by their UUIDs they do not."""
+    by_uuid = (m.cuda_visible or "").strip().startswith(("GPU-", "MIG-"))
+    if not m.gpus or not m.mixed or by_uuid or m.cuda_order == "PCI_BUS_ID":
         return []
     what = "the GPUs differ, and CUDA numbers them otherwise than this list, the fastest first"
     return [Finding("cuda_order", WARNING, what, "cuda:0 may be another one", "export CUDA_DEVICE_ORDER=PCI_BUS_ID")]
 
 
+def hidden(m: Machine) -> list[Finding]:
+    """What CUDA_VISIBLE_DEVICES keeps from CUDA."""
+    if not m.hidden:
+        return []
+    level, some = (NOTE, "") if m.gpus else (WARNING, "all ")
+    what = f"CUDA_VISIBLE_DEVICES={m.cuda_visible} hides {some}{m.hidden} GPUs or slices of them"
+    return [Finding("hidden", level, what, "CUDA numbers those that it shows", "unset CUDA_VISIBLE_DEVICES")]
+
+
 def cards(m: Machine) -> list[Finding]:
     found = []
-    for gpu in m.gpus:
+    for gpu in _boards(m):
         if gpu.ecc_errors:
             what = f"{_named(gpu)} has {gpu.ecc_errors:,} memory errors that could not be corrected"
-            found.append(Finding("ecc", ERROR, what, "its memory is failing", f"nvidia-smi -q -i {gpu.number} -d ECC"))
+            found.append(Finding("ecc", ERROR, what, "its memory is failing", f"nvidia-smi -q -i {gpu.board} -d ECC"))
         if hot := [why for why in gpu.throttled if why != "power limit"]:
             what = f"{_named(gpu)} is held down: {', '.join(hot)}"
             found.append(
@@ -247,7 +274,7 @@ def tools(m: Machine) -> list[Finding]:
             Finding("ffmpeg", ERROR, "there is no ffmpeg", "sounds cannot be decoded", "sudo apt install ffmpeg")
         )
     if m.sndfile is None:
-        found.append(Finding("sndfile", ERROR, "soundfile is not installed", "", "pip install soundfile"))
+        found.append(Finding("sndfile", ERROR, "soundfile is not installed", "", pip_install("soundfile")))
     part = [name for name, state in m.store if state == "in part"]
     if part:
         what = f"{', '.join(part)} lies only in part in the store"
@@ -266,13 +293,21 @@ def tools(m: Machine) -> list[Finding]:
     return found
 
 
+def _boards(m: Machine) -> list[Gpu]:
+    """The GPUs, of each that is cut into slices the first one."""
+    return [
+        gpu for k, gpu in enumerate(m.gpus) if not (gpu.slice and any(other.board == gpu.board for other in m.gpus[:k]))
+    ]
+
+
 def _named(gpu: Gpu) -> str:
-    return f"GPU {gpu.number} ({gpu.name})"
+    return f"{'the GPU of slice' if gpu.slice else 'GPU'} {gpu.number} ({gpu.name})"
 
 
 RULES: dict[Callable[[Machine], list[Finding]], str] = {
     no_torch: "packages",
     built_for_cpu: "packages",
+    rocm: "packages",
     no_driver: "driver",
     mismatch: "driver",
     driver_too_old: "packages",
@@ -284,7 +319,8 @@ RULES: dict[Callable[[Machine], list[Finding]], str] = {
     container: "cards",
     cards: "cards",
     foreign_cudnn: "cuda",
-    order: "system",
+    order: "cards",
+    hidden: "cards",
     room: "memory",
     tools: "tools",
     no_gpu: "bus",

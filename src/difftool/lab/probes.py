@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -97,6 +97,7 @@ def system(sources: Sources) -> dict[str, Any]:
         "container": inside or any(word in cgroup for word in ("docker", "kubepods", "lxc", "containerd")),
         "cron": "TERM" not in sources.env and path in ("/usr/bin:/bin", "/usr/sbin:/usr/bin:/sbin:/bin"),
         "cuda_order": sources.env.get("CUDA_DEVICE_ORDER"),
+        "cuda_visible": sources.env.get("CUDA_VISIBLE_DEVICES"),
     }
 
 
@@ -199,12 +200,15 @@ def cards(sources: Sources) -> dict[str, Any]:
     except Exception as error:  # its errors are classes of its own, one for each number
         return {"nvml_error": str(error)}
     try:
-        cards = [_card(sources, nvml, k) for k in range(nvml.nvmlDeviceGetCount())]
-        found = [one for several in cards for one in several]
+        boards = [_card(sources, nvml, k) for k in range(nvml.nvmlDeviceGetCount())]
+        shown = visible(sources.env.get("CUDA_VISIBLE_DEVICES"), boards)
+        found = [gpu._replace(number=k) for k, gpu in enumerate(shown)]
         cuda = int(nvml.nvmlSystemGetCudaDriverVersion_v2())
         return {
-            "gpus": tuple(one._replace(number=k) for k, one in enumerate(found)),
-            "peers": () if any(one.slice for one in found) else _peers(nvml),
+            "gpus": tuple(found),
+            "hidden": sum(len(one.usable) for one in boards) - len(found),
+            "mixed": len({one.name for one in boards if one.name}) > 1,
+            "peers": () if any(gpu.slice for gpu in found) else _peers(nvml, [gpu.board for gpu in found]),
             "library": parsed(_text(nvml.nvmlSystemGetDriverVersion())),
             "cuda_driver": (cuda // 1000, cuda % 1000 // 10),
         }
@@ -216,8 +220,53 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _card(sources: Sources, nvml: Any, k: int) -> list[Gpu]:
-    """A GPU, or the slices into which it is cut; nothing where it does not answer at all."""
+class Board(NamedTuple):
+    """A GPU as NVML counts them."""
+
+    name: str = ""
+    uuid: str = ""
+    usable: tuple[Gpu, ...] = ()
+    """Itself, or the slices into which it is cut; nothing where it does not answer at all."""
+
+
+def visible(shown: str | None, boards: Sequence[Board]) -> list[Gpu]:
+    """The GPUs that CUDA sees, in its order, where CUDA_VISIBLE_DEVICES is `shown`: numbers, or beginnings of UUIDs, as
+    far as they name something; nothing where one is named twice, and the first of several slices (NVIDIA, CUDA
+    programming guide, environment variables; MIG user guide)."""
+    if shown is None:
+        return [gpu for board in boards for gpu in board.usable]
+    kind = shown.strip()[:4]
+    named: list[Gpu] = []
+    for entry in (one.strip() for one in shown.split(",")):
+        if kind in ("GPU-", "MIG-"):
+            found = _by_uuid(entry, boards) if entry.startswith(kind) else ()
+        else:
+            digits = re.match(r"\+?\d+", entry)  # what follows the digits is not read
+            found = boards[int(digits[0])].usable if digits and int(digits[0]) < len(boards) else ()
+        if not found:
+            break
+        if found[0] in named:
+            return []
+        named += found
+        if kind == "MIG-":
+            break
+    return named
+
+
+def _by_uuid(start: str, boards: Sequence[Board]) -> Sequence[Gpu]:
+    """What one board, or else one slice, is that has this UUID or alone begins so."""
+    whole = [(board.uuid, board.usable) for board in boards]
+    slices = [(gpu.uuid, (gpu,)) for board in boards for gpu in board.usable if gpu.slice]
+    for rows in (whole, slices):
+        exact = [found for uuid, found in rows if uuid == start]
+        alike = [found for uuid, found in rows if uuid.startswith(start)]
+        if exact or len(alike) == 1:
+            return (exact or alike)[0]
+    return ()
+
+
+def _card(sources: Sources, nvml: Any, k: int) -> Board:
+    """A GPU with its slices, if it has some."""
 
     def told(name: str, *args: Any, otherwise: Any = None, of: Any = None) -> Any:
         """What this GPU answers; not every one can answer everything."""
@@ -230,7 +279,7 @@ def _card(sources: Sources, nvml: Any, k: int) -> list[Gpu]:
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(k)
     except Exception:
-        return []
+        return Board()
     ram = memory(sources)  # which a GPU without memory of its own shares
     shared = SimpleNamespace(total=ram["ram"], free=ram["ram_free"])
     room = told("nvmlDeviceGetMemoryInfo", otherwise=shared)
@@ -250,10 +299,11 @@ def _card(sources: Sources, nvml: Any, k: int) -> list[Gpu]:
         display=None if (shown := told("nvmlDeviceGetDisplayActive")) is None else bool(shown),
         processes=tuple(Process(one.pid, _name(one.pid), one.usedGpuMemory) for one in running),
         pcie_width=None if None in widths else widths,
+        board=k,
         nvlinks=sum(bool(told("nvmlDeviceGetNvLinkState", link, otherwise=0)) for link in range(18)),
     )
     if not told("nvmlDeviceGetMigMode", otherwise=(0, 0))[0]:
-        return [whole]
+        return Board(whole.name, whole.uuid, (whole,))
     slices = []
     for j in range(told("nvmlDeviceGetMaxMigDeviceCount", otherwise=0)):
         part = told("nvmlDeviceGetMigDeviceHandleByIndex", j)
@@ -262,19 +312,19 @@ def _card(sources: Sources, nvml: Any, k: int) -> list[Gpu]:
             name = _text(told("nvmlDeviceGetName", otherwise=whole.name, of=part))
             uuid = _text(told("nvmlDeviceGetUUID", otherwise="", of=part))
             slices.append(whole._replace(name=name, uuid=uuid, total=room.total, free=room.free, slice=True))
-    return slices
+    return Board(whole.name, whole.uuid, tuple(slices))
 
 
 def _name(pid: int) -> str:
     return text_of(Path(f"/proc/{pid}/comm")) or "?"
 
 
-def _peers(nvml: Any) -> tuple[tuple[int, int, bool], ...]:
-    """Which pairs read each other's memory; those that do not answer are left out."""
+def _peers(nvml: Any, shown: Sequence[int]) -> tuple[tuple[int, int, bool], ...]:
+    """Which pairs of the boards `shown` read each other's memory; those that do not answer are left out."""
     pairs = []
-    for a, b in combinations(range(nvml.nvmlDeviceGetCount()), 2):
+    for a, b in combinations(range(len(shown)), 2):
         with suppress(Exception):
-            both = (nvml.nvmlDeviceGetHandleByIndex(k) for k in (a, b))
+            both = (nvml.nvmlDeviceGetHandleByIndex(shown[k]) for k in (a, b))
             pairs.append((a, b, nvml.nvmlDeviceGetP2PStatus(*both, 0) == 0))  # of reading; 0 is well
     return tuple(pairs)
 
@@ -328,16 +378,17 @@ def _site(sources: Sources) -> Path:
 
 def packages(sources: Sources) -> dict[str, Any]:
     """PyTorch as it was built, told from its files."""
-    about = text_of(_site(sources) / "torch" / "version.py")
-    found = re.search(r"^cuda(?:\s*:[^=]*)?\s*=\s*'([\d.]+)'", about, re.MULTILINE)
-    own = re.search(r"^__version__\s*=\s*'([^']+)'", about, re.MULTILINE)
-    amd = re.search(r"^hip(?:\s*:[^=]*)?\s*=\s*'([^']+)'", about, re.MULTILINE)
-    audio = [path.stem.split("-")[1] for path in _site(sources).glob("torchaudio-*.dist-info")]
+    about, audio = (text_of(_site(sources) / name / "version.py") for name in ("torch", "torchaudio"))
+
+    def named(name: str, text: str) -> str | None:
+        found = re.search(rf"^{name}(?:\s*:[^=]*)?\s*=\s*'([^']+)'", text, re.MULTILINE)
+        return found[1] if found else None
+
     return {
-        "torch": own[1] if own else None,
-        "torch_cuda": parsed(found[1]) if found else None,
-        "torch_rocm": amd[1] if amd else None,
-        "torchaudio": audio[0] if audio else None,
+        "torch": named("__version__", about),
+        "torch_cuda": parsed(named("cuda", about)),
+        "torch_rocm": named("hip", about),
+        "torchaudio": named("__version__", audio),
     }
 
 

@@ -134,7 +134,7 @@ def _training() -> Iterator[Preset]:
                 Way(("--checkpointing",), taken(1 / KEPT, width) + CONTEXT, ram, "one at a time"),
             )
 
-        half = ways(2)
+        half = _measured(ways(2), need)
         cpu = (Way((), 0, BARE + taken(size, 4)), Way((), 0, BARE + taken(fewer, 4), half[1].note))
         yield Preset("train", name, half, ways(4), cpu, 40 * parameters + data, parameters)
 
@@ -152,7 +152,7 @@ def _painting() -> Iterator[Preset]:
         part = max(weights[one] + (tile if one == "vae" else at_work[one]) for one in weights)
         ram = BARE + whole  # where it is opened, before it goes to the GPU
         ways = (
-            Way((), max(whole + max(at_work.values()) + CONTEXT, need.get("measured", 0)), ram),
+            Way((), whole + max(at_work.values()) + CONTEXT, ram),
             Way((), whole + max(at_work["network"], tile) + CONTEXT, ram, "decoded in tiles, by itself"),
             Way(("--low-vram",), part + CONTEXT, ram, "a part at a time"),
             Way(("--low-vram",), LAYER + max(at_work["network"], tile) + CONTEXT, ram, "a layer at a time, slow"),
@@ -163,6 +163,7 @@ def _painting() -> Iterator[Preset]:
             Way(("--low-vram",), 0, BARE + 2 * (whole + small), "decoded in tiles"),
             Way(("--low-vram", "--dtype bf16"), 0, BARE + whole + small, "in halves"),
         )
+        ways = _measured(ways, need)
         yield Preset("txt2img", name, ways, ways, cpu, need["stored"] * sum(sizes.values()), sum(sizes.values()))
 
 
@@ -180,31 +181,44 @@ def _speaking() -> Iterator[Preset]:
 
     cpu = (Way((), 0, BARE + max(sizes[net] * 4 + live[net] for net in sizes)),)
     for name in family("voice"):
-        yield Preset("voice clone", name, ways(2), ways(4), cpu, 8 * sum(sizes.values()), sum(sizes.values()))
+        half = _measured(ways(2), need)
+        yield Preset("voice clone", name, half, ways(4), cpu, 8 * sum(sizes.values()), sum(sizes.values()))
 
 
 def _transcribing() -> Iterator[Preset]:
     for name, need in needs("whisper").items():
         count, live = need["parameters"], need["live"]
         opened = BARE + int(count * UNPACKED)
-        ways = (Way((), 4 * count + int(live * ATTENDED) + CONTEXT, opened),)
+        ways = _measured((Way((), 4 * count + int(live * ATTENDED) + CONTEXT, opened),), need)
         cpu = (Way((), 0, opened + live),)
         yield Preset("voice prep", f"whisper-{name}", ways, ways, cpu, 2 * count, count)
 
 
+def _measured(ways: tuple[Way, ...], need: dict[str, Any]) -> tuple[Way, ...]:
+    """The ways to run a preset, the usual one with what it took on a GPU, where a table says that."""
+    usual, *others = ways
+    return (usual._replace(vram=need.get("measured", usual.vram)), *others)
+
+
 def judge(machine: Machine, preset: Preset) -> Verdict:
     """Whether a machine carries a preset: on the GPU that a command takes by itself, the first, or if that is better on
-    another with the flag that chooses it; on the CPU where PyTorch sees no GPU."""
-    if not machine.gpus:
-        return _on_cpu(machine, preset)
+    another with the flag that chooses it; on the CPU where PyTorch sees no GPU of NVIDIA."""
     if unseen := _unseen(machine):
         return _on_cpu(machine, preset)._replace(note=unseen)
+    if not machine.gpus:
+        return _on_cpu(machine, preset)
     found = [_on_gpu(machine, gpu, preset) for gpu in machine.gpus]
     return min(found, key=lambda one: (RANKS.index(one.verdict), not SPARING.isdisjoint(one.flags)))
 
 
 def _unseen(machine: Machine) -> str:
-    """Why PyTorch sees no GPU, and so computes on the CPU; nothing where it sees them."""
+    """Why the CPU is judged on a machine with a GPU; nothing where PyTorch sees GPUs of NVIDIA, or there are none."""
+    if machine.runs_on_rocm:
+        return "on the CPU: the memory of AMD GPUs is not measured"
+    if not machine.gpus:
+        return ""
+    if machine.torch_rocm is not None:
+        return "on the CPU: this PyTorch is built for ROCm"
     if machine.torch is not None and machine.torch_cuda is None:
         return "on the CPU, for which this PyTorch is built"
     if machine.cuda_error not in (None, 0):

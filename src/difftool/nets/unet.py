@@ -130,13 +130,14 @@ class UNet(nn.Module):
         if not 1 <= blocks * len(mults) <= 1000:
             raise ValueError(f"a network has 1 to 1000 blocks on its way down, not {blocks} on {len(mults)} levels")
         self.width, self.classes, self.multiple = width, classes, 2 ** (len(mults) - 1)
+        attending = frozenset(attention)
         emb = 4 * width
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.label = nn.Embedding(classes + 1, emb) if classes else None
         self.stem = nn.Conv2d(channels, width, 3, padding=1)
 
         def stage(level: int, inp: int, out: int) -> Stage:
-            extra = [Attention(out)] if level in attention else []
+            extra = [Attention(out)] if level in attending else []
             return Stage([ResBlock(inp, out, emb, dropout), *extra])
 
         widths = [width * m for m in mults]

@@ -15,7 +15,7 @@ from ..image.pixels import Track
 from ..signals import Stop
 from .folder import clear, resume, save
 from .loop import Trainee, Update, at_once, held_out, seconds_per_update, updates
-from .seeing import Board, append
+from .seeing import Board, append, grid_path
 from .tasks import Task
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,14 @@ class Course(NamedTuple):
     """Draws from what was published, after so many pictures."""
     again: str = ""
     """How to go on."""
+
+    def stopped(self, seen: int, total: int) -> DifftoolError:
+        """The error that ends a run where it was asked to stop."""
+        return DifftoolError(
+            self.stop.code or Exit.TERMINATED,
+            f"stopped after {seen:,} of {total:,} pictures; the state is saved",
+            f"go on with the same command, with {self.again} and without --overwrite",
+        )
 
 
 class Cost(NamedTuple):
@@ -117,31 +125,58 @@ def learn(
     if processes.rank():
         trainee.restore(tensors, numbers)
     train = config["train"]
-    if trainee.step:  # the process may have died between its last checkpoint and the model
-        processes.agreed(lambda: course.publish(trainee))
     size, total = train["batch_size"], train["images"]
     done = trainee.step * size
     what = f"{sum(p.numel() for p in trainee.params):,} parameters, seed {train['seed']}"
     with_ = f" by {processes.count()} processes" if processes.count() > 1 else ""
     log.info(f"{folder}: {what}, {total - done:,} of {total:,} pictures to see{with_}")
+    board = None
+    if done:  # the process may have died between its last checkpoint and the model, or the grid that was due
+        processes.agreed(lambda: course.publish(trainee))
+        undrawn = _due(_preview_every(course, train), done, size) and not grid_path(folder, done).exists()
+        if done < total and processes.agreed(lambda: undrawn):
+            board = None if processes.rank() else Board(folder, trainee.step)
+            _draw(course, trainee, done, total, board)
     if done < total:
-        _follow(folder, config, trainee, task, course)
-    board = None if processes.rank() else Board(folder, trainee.step)
-    course.preview(trainee, config["train"]["images"], board)
+        with course.stop.at_once(False):
+            board = _follow(folder, config, trainee, task, course, board)
+            if any(processes.gathered(course.stop.code is not None)):  # while the last state was saved
+                raise course.stopped(train["images"], train["images"])
+    elif not processes.rank():
+        board = Board(folder, trainee.step)
+    course.preview(trainee, train["images"], board)
     if board is not None:
         board.close()
 
 
-def _follow(folder: Path, config: dict[str, Any], trainee: Trainee, task: Task, course: Course) -> None:
+def _preview_every(course: Course, train: dict[str, Any]) -> int:
+    return course.preview_every or math.ceil(train.get("planned", train["images"]) / PREVIEWS)
+
+
+def _draw(course: Course, trainee: Trainee, seen: int, total: int, board: Board | None) -> None:
+    """A preview on the way, without which the run goes on where it cannot be drawn; a signal ends it at once, as the
+    state is saved."""
+    try:
+        with course.stop.at_once():
+            course.preview(trainee, seen, board)
+    except KeyboardInterrupt as error:
+        raise course.stopped(seen, total) from error
+    except DifftoolError as error:
+        log.warning(f"no pictures at {seen:,}: {error.message}")
+
+
+def _follow(
+    folder: Path, config: dict[str, Any], trainee: Trainee, task: Task, course: Course, board: Board | None
+) -> Board | None:
     """Makes the updates that are left, and on the way writes the log, saves, draws, and stops where it is asked to, or
-    where time ends on a machine that became slower."""
+    where time ends on a machine that became slower. Gives the board, once something was written there."""
     train = config["train"]
     size, total = train["batch_size"], train["images"]
     log_every = max(total // size // LOG_LINES, 1) * size
     held_every = LOG_LINES // HELD_LINES * log_every
-    preview_every = course.preview_every or math.ceil(total / PREVIEWS)
+    preview_every = _preview_every(course, train)
     losses: list[Update] = []
-    bad, saved, since, board = 0, time.monotonic(), time.monotonic(), None
+    bad, saved, since = 0, time.monotonic(), time.monotonic()
 
     def ask() -> tuple[bool, bool, bool]:
         now = time.monotonic()
@@ -190,19 +225,11 @@ def _follow(folder: Path, config: dict[str, Any], trainee: Trainee, task: Task, 
             processes.agreed(keep)
             saved = time.monotonic()
         if stopped:
-            raise DifftoolError(
-                course.stop.code or Exit.TERMINATED,
-                f"stopped after {seen:,} of {total:,} pictures; the state is saved",
-                f"go on with the same command, with {course.again} and without --overwrite",
-            )
+            raise course.stopped(seen, total)
         if drawing_now:
-            try:
-                course.preview(trainee, seen, board)
-            except DifftoolError as error:
-                log.warning(f"no pictures at {seen:,}: {error.message}")
+            _draw(course, trainee, seen, total, board)
             since = time.monotonic()
-    if board is not None:
-        board.close()
+    return board
 
 
 def _line(losses: list[Update], update: Update, seen: int, skipped: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -18,8 +19,10 @@ from ..errors import DifftoolError, Exit, nearest
 from ..files import expanded, replace_folder, temporary, write_json
 from ..pictures import points
 from . import sources
+from .contents import UNREADABLE, contents
 from .decode import SUFFIXES, Pixels
-from .sources import Raw
+from .raw import Raw, rows_of
+from .tables import hub
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,10 @@ HELD_OUT = 0.05
 LEAST = 100
 KEPT_BYTES = 20 * 10**9
 """Of data sets on disk; what was not used for longest goes first."""
-SCHEMA = "difftool/pictures/1"
+SCHEMA = "difftool/pictures/2"
+"""Of what is kept; another one where the same files mean other pictures, labels or captions."""
+HELD_BYTES = 2**28
+"""Of files that are read once and held, instead of twice."""
 RASTER = 256
 """Points of the plane lie on a raster of so many values each way."""
 
@@ -48,6 +54,8 @@ class Pictures(NamedTuple):
     """How many grey levels the data really have."""
     skipped: tuple[str, ...] = ()
     """Files that could not be read, as "path: reason"."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the data: what has no place in them, and what was taken for what."""
     duplicates: int = 0
     """Pictures that are there a second time."""
     folder: Path | None = None
@@ -74,16 +82,11 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
     the user's cache, where they are found by what they hold. Raises DifftoolError 4 where nothing can be learned."""
     if not source:
         raise DifftoolError(Exit.USAGE, "the data have an empty name", f"name {sources.KNOWN}, or {_built_in()}")
-    share = HELD_OUT if held_out is None else held_out
-    if not 0 <= share < 1:
-        raise DifftoolError(Exit.USAGE, f"held-out must be a share from 0 to below 1, not {share}", "try 0.05")
+    if not 0 <= (HELD_OUT if held_out is None else held_out) < 1:
+        raise DifftoolError(Exit.USAGE, f"held-out must be a share from 0 to below 1, not {held_out}", "try 0.05")
     if source in BUILT_IN:
-        found = BUILT_IN[source]()
-        own = found.pixels.shape[2], found.pixels.shape[1]
-        if size not in (None, own):
-            raise DifftoolError(Exit.USAGE, f"the {source} are {own[0]}x{own[1]}", "leave out --size")
-        return found
-    path = sources.hub(source.removeprefix("hf:")) if source.startswith("hf:") else expanded(source)
+        return _own(source, size, held_out)
+    path = hub(source.removeprefix("hf:")) if source.startswith("hf:") else expanded(source)
     if not path.exists():
         near = nearest(source, BUILT_IN)
         hint = f"did you mean {near}?" if near else f"name {sources.KNOWN}, or {_built_in()}"
@@ -91,22 +94,56 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         raise DifftoolError(Exit.FILE, f"{source} is one picture", f"name its folder: {path.parent}")
     try:
-        files = sources.contents(path)
-        opened = {name: _held(read) for name, read in files.items()} if _small(path) else files
-        digest = hashlib.sha256(json.dumps([SCHEMA, size, share]).encode())
-        for name, read in opened.items():
-            digest.update(f"{name}\0".encode(errors="surrogateescape") + _print_of(read))
-        found = _kept(digest.hexdigest(), lambda: _split(sources.read(opened, size), share))
+        found = _read(path, size, held_out)
     except DifftoolError as error:
         raise DifftoolError(error.code, f"nothing can be learned from {source}: {error.message}", error.hint) from error
     return found._replace(name=path.stem or str(path), folder=path if path.is_dir() else None)
+
+
+def _own(source: str, size: tuple[int, int] | None, held_out: float | None) -> Pictures:
+    """A built-in set, which has a size and a held-out part of its own."""
+    found = BUILT_IN[source]()
+    own = found.pixels.shape[2], found.pixels.shape[1]
+    if size not in (None, own):
+        raise DifftoolError(Exit.USAGE, f"the {source} are {own[0]}x{own[1]}", "leave out --size")
+    if held_out is not None:
+        raise DifftoolError(Exit.USAGE, f"the {source} have a held-out part of their own", "leave out --held-out")
+    return found
+
+
+def _read(path: Path, size: tuple[int, int] | None, held_out: float | None) -> Pictures:
+    """What a file or folder holds, kept by what those of its files hold that are learned from."""
+    source = contents(path)
+    _, files, _ = sources.chosen(source.files)
+    if source.size < HELD_BYTES:
+        files = {name: _held(read) for name, read in files.items()}
+    digest = hashlib.sha256(json.dumps([SCHEMA, size, held_out, *source.left_out, *source.aside]).encode())
+    for name in source.files:
+        mark = _print_of(files[name]) if name in files else b""
+        digest.update(f"{name}\0".encode(errors="surrogateescape") + mark)
+
+    def read() -> Pictures:
+        raw = sources.read({**source.files, **files}, size)
+        notes = [f"hidden folders and thumbnails left out: {', '.join(source.aside)}"] if source.aside else []
+        raw = raw._replace(skipped=(*raw.skipped, *source.left_out), notes=(*raw.notes, *notes))
+        return _split(raw, held_out)
+
+    return _kept(digest.hexdigest(), read)
+
+
+def announce(pictures: Pictures) -> None:
+    """Tells what of the data is left out, and what was taken for what."""
+    for reason in pictures.skipped:
+        log.warning(f"skipped {reason}")
+    for note in pictures.notes:
+        log.warning(note)
 
 
 def _held(read: Callable[[], bytes]) -> Callable[[], bytes]:
     """`read`, done already; a file that cannot be read says so when it is asked for."""
     try:
         data = read()
-    except sources.UNREADABLE as error:
+    except UNREADABLE as error:
         failed = error
 
         def fail() -> bytes:
@@ -119,46 +156,43 @@ def _held(read: Callable[[], bytes]) -> Callable[[], bytes]:
 def _print_of(read: Callable[[], bytes]) -> bytes:
     try:
         return hashlib.sha256(read()).digest()
-    except sources.UNREADABLE as error:
+    except UNREADABLE as error:
         return repr(error).encode()
 
 
-def _small(path: Path) -> bool:
-    """Whether a source may be read into memory at once, so that nothing is read twice."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files) < 2 * 10**9
-
-
-def _split(raw: Raw, share: float) -> Pictures:
-    """Held-out pictures apart: the source's own, or a share of those that are there only once, always the same."""
-    count = len(raw.pixels)
+def _split(raw: Raw, held_out: float | None) -> Pictures:
+    """Held-out pictures apart: the source's own, or a share of those that are there only once, always the same. Raises
+    DifftoolError 2 where a share that was asked for is less than one picture."""
+    count, notes = len(raw.pixels), [*raw.notes]
     seen: dict[bytes, int] = {}
     prints = [hashlib.blake2b(p.tobytes(), digest_size=16).digest() for p in raw.pixels]
     for one in prints:
         seen[one] = seen.get(one, 0) + 1
     duplicates = count - len(seen)
     test = raw.test
-    if test is not None and (test.pixels.shape[1:] != raw.pixels.shape[1:] or test.classes != raw.classes):
-        log.warning("the test part has another size or other classes, and is left out")
+    if test is not None and test.pixels.shape[1:] != raw.pixels.shape[1:]:
+        notes.append("the test part has pictures of another size, and is left out")
         test = None
+    if test is not None and held_out:
+        notes.append("the data have a test part of their own, and nothing more is held out")
     train = np.arange(count)
-    if test is None and share and count >= LEAST:
+    share = HELD_OUT if held_out is None else held_out
+    if test is None and share and (count >= LEAST or held_out is not None):
         order = np.random.RandomState(0).permutation(count)
         single = [k for k in order if seen[prints[k]] == 1]
-        held = np.sort(single[: int(share * count)])
+        wanted = int(share * count)
+        if not wanted:
+            what = f"held-out {share:g} of {count:,} pictures is less than one"
+            raise DifftoolError(Exit.USAGE, what, f"give at least --held-out {math.ceil(100 / count) / 100:g}")
+        if len(single) < wanted:
+            notes.append(f"only {len(single):,} pictures are held out: the others are there twice")
+        held = np.sort(single[:wanted]).astype(int)
         train = np.setdiff1d(train, held)
-        test = _rows(raw, held)
-    kept = _rows(raw, train) if len(train) < count else raw
-    held_out = None if test is None else Pictures("", test.pixels, test.labels, raw.classes, test.captions)
-    return Pictures("", kept.pixels, kept.labels, raw.classes, kept.captions, held_out, 256, raw.skipped, duplicates)
-
-
-def _rows(raw: Raw, rows: np.ndarray[Any, Any]) -> Raw:
-    return raw._replace(
-        pixels=raw.pixels[rows],
-        labels=None if raw.labels is None else raw.labels[rows],
-        captions=None if raw.captions is None else [raw.captions[k] for k in rows],
-    )
+        test = rows_of(raw, held) if len(held) else None
+    kept = rows_of(raw, train) if len(train) < count else raw
+    apart = None if test is None else Pictures("", test.pixels, test.labels, raw.classes, test.captions)
+    rest = (raw.skipped, tuple(notes), duplicates)
+    return Pictures("", kept.pixels, kept.labels, raw.classes, kept.captions, apart, 256, *rest)
 
 
 # --- kept for the next time ------------------------------------------------------------------------------------------
@@ -186,7 +220,8 @@ def _kept(key: str, make: Callable[[], Pictures]) -> Pictures:
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     train, held = (_part(folder, name, about) for name in ("train", "held"))
     assert train is not None
-    return train._replace(held_out=held, skipped=tuple(about["skipped"]), duplicates=about["duplicates"])
+    told = {key: tuple(about[key]) for key in ("skipped", "notes")}
+    return train._replace(held_out=held, duplicates=about["duplicates"], **told)
 
 
 def _part(folder: Path, name: str, about: dict[str, Any]) -> Pictures | None:
@@ -202,7 +237,7 @@ def _keep(folder: Path, found: Pictures) -> None:
     fresh = temporary(folder)
     fresh.mkdir(parents=True)
     try:
-        about: dict[str, Any] = {"classes": found.classes, "skipped": found.skipped, "duplicates": found.duplicates}
+        about: dict[str, Any] = {key: getattr(found, key) for key in ("classes", "skipped", "notes", "duplicates")}
         for name, part in (("train", found), ("held", found.held_out)):
             about[name] = None
             if part is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from ..errors import DifftoolError, Exit
 from ..models import SCHEMA
 from .data import Pictures
 from .loop import Trainee
+from .pipeline import PARTS
 from .seeing import LOG, PLOT, SAMPLES, final_loss, grid_path, read_log
 
 log = logging.getLogger(__name__)
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 REPORT = "report.html"
 OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, REPORT, "model.safetensors", "model_index.json", "config.json")
+OWN_FOLDERS = (SAMPLES, "autoencoder", *PARTS)
+"""What `overwrite` would remove."""
 DRAWN, EVENTS = "[0-9]" * 9 + "*.png", "events.out.tfevents.*"
 """Names of pictures drawn on the way, and of what TensorBoard reads."""
 
@@ -50,16 +54,17 @@ class Trained(NamedTuple):
 def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dict[str, Any], bool]:
     """(the config to train by, whether that run is finished already): the folder's own config where the same run stands
     there. Changes nothing. Raises DifftoolError 4 where the folder holds something else."""
-    if overwrite or not folder.exists():
+    if not folder.exists():
         return config, False
-    if not (folder / "config.json").exists():
-        foreign = [path.name for path in folder.iterdir() if path.name != ".lock" and not path.match(files.TEMPORARY)]
+    if not (folder / "config.json").exists() or not files.made_here(folder / "config.json"):
+        inside = [path.name for path in folder.iterdir() if path.name != ".lock" and not path.match(files.TEMPORARY)]
+        foreign = [name for name in inside if not overwrite or name in (*OWN_FILES, *OWN_FOLDERS)]
         if foreign:
-            raise DifftoolError(
-                Exit.FILE,
-                f"{folder} holds no run but other files ({foreign[0]})",
-                "choose a new folder with --output-dir, or add --overwrite",
-            )
+            other = f"another run or model, which difftool did not make ({foreign[0]})"
+            what = other if "config.json" in foreign else f"no run but other files ({foreign[0]})"
+            raise DifftoolError(Exit.FILE, f"{folder} holds {what}", "choose a new folder with --output-dir")
+        return config, False
+    if overwrite:
         return config, False
     there = files.read_json(folder / "config.json")
     resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
@@ -89,7 +94,10 @@ def clear(folder: Path, overwrite: bool) -> None:
     leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
     drawn = [*(folder / SAMPLES).glob(DRAWN), *folder.glob(EVENTS)]
     for path in [*leftovers, *((*drawn, *(folder / name for name in OWN_FILES)) if overwrite else ())]:
-        path.unlink(missing_ok=True)
+        if path.is_dir():  # a part of a pipeline
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
@@ -116,6 +124,7 @@ def save(folder: Path, trainee: Trainee) -> None:
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
     fresh.replace(folder / LAST)
+    files.synced(folder)
 
 
 def resume(folder: Path, trainee: Trainee) -> None:
@@ -128,6 +137,7 @@ def resume(folder: Path, trainee: Trainee) -> None:
             trainee.restore(loaded.tensors, loaded.metadata)
             if path.name == PREVIOUS:
                 path.replace(folder / LAST)  # lest the damaged one become the previous
+                files.synced(folder)
             break
         except (DifftoolError, KeyError, ValueError) as error:
             if path == kept[-1] or isinstance(error.__cause__, OSError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -11,11 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.noise import keys, normal
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, install_extra
 
 if TYPE_CHECKING:
     from ..image.pixels import Sampled
     from .data import Pictures
+
+log = logging.getLogger(__name__)
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -82,6 +86,29 @@ def judged(pictures: Pictures) -> bool:
     return pictures.held_out is not None and len(pictures.held_out.pixels) >= FEWEST
 
 
+def by_share(pictures: Pictures, known: Sequence[str], count: int) -> list[str] | None:
+    """The classes of `count` pictures to be drawn, well mixed, in the shares that they have among `pictures`: figures
+    compare with those. None where the `known` classes of the model in turn are that, or where the data do not say."""
+    if pictures.labels is None or not known:
+        return None
+    classes, have = pictures.classes, np.bincount(pictures.labels, minlength=len(pictures.classes))
+    if strange := [classes[k] for k in np.flatnonzero(have) if classes[k] not in known]:
+        log.warning(f"the model knows no class {strange[0]!r}: its own are drawn in turn, and not by their share")
+        return None
+    each, rest = np.divmod(have * count, have.sum())
+    each[np.argsort(-rest, kind="stable")[: count - each.sum()]] += 1
+    in_turn = {name: len(range(k, count, len(known))) for k, name in enumerate(known)}
+    if all(in_turn[name] == n for name, n in zip(classes, each, strict=True) if name in in_turn):
+        return None
+    places = np.concatenate([(np.arange(n) + 0.5) / n for n in each if n])
+    return [classes[k] for k in np.repeat(np.arange(len(classes)), each)[np.argsort(places, kind="stable")]]
+
+
+def scattered(n: int, count: int) -> Array:
+    """Which `count` of `n` pictures stand for all of them, always the same: the first ones may be of one class."""
+    return np.arange(n) if count >= n else np.sort(np.random.RandomState(0).permutation(n)[:count])
+
+
 def legible(drawn: Array, meant: Array, trained: Array, labels: Array) -> float:
     """Share of drawn pictures (N, H, W, C) that a support vector machine, which learned the labels of (up to 5,000)
     real ones, reads as the label they were `meant` to have (N,)."""
@@ -94,12 +121,12 @@ def legible(drawn: Array, meant: Array, trained: Array, labels: Array) -> float:
 
 def c2st(a: Array, b: Array) -> float:
     """Classifier two-sample test (Lopez-Paz & Oquab 2017, arXiv:1610.06545): 5-fold accuracy of gradient-boosted
-    trees, with as many of the one as of the other."""
+    trees, with as many of the one as of the other. `a` may be cut off anywhere, `b` lies in any order."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     n = min(len(a), len(b))
-    x, y = np.concatenate([a[:n], b[:n]]), np.repeat([1, 0], [n, n])
+    x, y = np.concatenate([a[:n], b[scattered(len(b), n)]]), np.repeat([1, 0], [n, n])
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     return float(cross_val_score(HistGradientBoostingClassifier(random_state=0), x, y, cv=folds).mean())
 
@@ -182,7 +209,7 @@ def fid(drawn: Array, real: Array, inception: Path) -> float:
         from pytorch_fid import inception as theirs  # pyright: ignore[reportMissingImports]
         from torchvision.models.inception import Inception3  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DifftoolError(Exit.USAGE, "a real FID needs pytorch-fid", 'pip install "difftool[fid]"') from error
+        raise DifftoolError(Exit.USAGE, "a real FID needs pytorch-fid", install_extra("fid")) from error
     net = Inception3(num_classes=1008, aux_logits=False, init_weights=False)
     for name, block in (
         ("Mixed_5b", theirs.FIDInceptionA(192, pool_features=32)),

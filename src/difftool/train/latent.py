@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from .. import files, processes
 from ..core.noise import keys, normal
 from ..core.objective import NOISE
+from ..errors import DifftoolError
+from .judge import scattered
 from .tasks import HELD, HELD_SEED, Data, floats, indices
 
 log = logging.getLogger(__name__)
@@ -83,6 +86,7 @@ class Autoencoding:
         self.train, self.data, self.held, self.dtype = config["train"], data, held, dtype
         self.net: Autoencoder = net.to(data.x.device)
         self.held_out = 0 if held is None else min(len(held.x), HELD)
+        self.watched = scattered(0 if held is None else len(held.x), HELD)
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         seed, x = self.train["seed"], self.data.x
@@ -95,11 +99,12 @@ class Autoencoding:
         assert self.held is not None
         x = self.held.x
         here = torch.arange(rows.start, rows.stop, device=x.device)
+        watched = torch.from_numpy(self.watched)[rows.start : rows.stop].to(x.device)
 
         def net(*args: Tensor) -> Any:
             return torch.func.functional_call(self.net, dict(weights), args)
 
-        return self._losses(net, floats(x[here]), keys([HELD_SEED] * len(rows), x.device), here)
+        return self._losses(net, floats(x[watched]), keys([HELD_SEED] * len(rows), x.device), here)
 
     def _losses(self, net: Any, x: Tensor, seeds: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -118,8 +123,9 @@ def latents_of(folder: Path, net: Autoencoder, x: Tensor, held: Tensor) -> tuple
     model = files.load_tensors(folder / "model.safetensors").sha256
 
     def make() -> None:
-        if place.exists() and files.load_tensors(place).metadata.get("model") == model:
-            return
+        with suppress(DifftoolError):  # damaged: they can be had again
+            if place.exists() and files.load_tensors(place).metadata.get("model") == model:
+                return
         log.info(f"encoding {len(x) + len(held):,} pictures, once")
         net.eval()
         files.save_tensors(place, {"train": net.encoded(x).half(), "held": net.encoded(held).half()}, {"model": model})

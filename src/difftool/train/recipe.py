@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -94,13 +95,12 @@ def prepare(
     if processes.count() > numbers["batch_size"]:
         what = f"{processes.count()} processes cannot share a batch of {numbers['batch_size']}"
         raise DifftoolError(Exit.USAGE, what, "start fewer, or give a larger --batch-size")
-    from .data import load  # from here on it takes seconds
+    from .data import announce, load  # from here on it takes seconds
 
     where, kind = choose(device, dtype, threads)
     where = processes.begin(where)
     pictures = processes.first(lambda: load(str(row["data"] if data is None else data), size, held_out))
-    for reason in pictures.skipped:
-        log.warning(f"skipped {reason}")
+    announce(pictures)
     log.info(_found(pictures))
     _suits(name, row, pictures, numbers, path, target)
     height, width = pictures.pixels.shape[1:3]
@@ -123,6 +123,8 @@ def _suits(
         raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}", "leave out --preset")
     if pictures.points and numbers.get("checkpointing"):
         raise DifftoolError(Exit.USAGE, f"the preset {name} has no checkpointing", "leave out --checkpointing")
+    if pictures.points and numbers.get("flip"):
+        raise DifftoolError(Exit.USAGE, "points of the plane cannot be mirrored", "leave out --flip")
     if "autoencoder" not in row:
         return
     _, height, width, _ = pictures.pixels.shape
@@ -152,12 +154,17 @@ def _computes_bf16() -> bool:
     return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
 
 
+def classes_of(names: Sequence[str]) -> str:
+    """How many classes there are, and what the first are called."""
+    return f"{len(names)} classes ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
+
+
 def _found(pictures: Pictures) -> str:
     """What the data are, in a line."""
     number, height, width, channels = pictures.pixels.shape
     kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
     parts = [f"{number:,} {'points' if pictures.points else f'pictures of {width}x{height}, {kinds[channels]}'}"]
-    parts += [f"{len(pictures.classes)} classes"] if pictures.classes else []
+    parts += [classes_of(pictures.classes)] if pictures.classes else []
     parts += ["with captions"] if pictures.captions is not None else []
     parts += [f"{len(pictures.held_out.pixels):,} more held out"] if pictures.held_out is not None else []
     parts += [f"{pictures.duplicates:,} of them twice"] if pictures.duplicates else []

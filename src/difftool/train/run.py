@@ -14,14 +14,14 @@ from .. import files, processes
 from ..device import name_of
 from ..errors import DifftoolError, Exit
 from ..image.pixels import Track, columns, draw, untracked
-from ..image.plan import plan
-from ..models import build_net, open_model, save_model
+from ..image.plan import Plan, plan
+from ..models import Model, build_net, open_model, save_model
 from ..pictures import sheet, write_png
 from ..signals import deferred
 from .course import Cost, Course, learn, measured
 from .data import Pictures
-from .folder import REPORT, Trained, report, standing
-from .judge import JUDGE_SEED, JUDGED, judged, measure
+from .folder import LAST, REPORT, Trained, report, standing
+from .judge import JUDGE_SEED, JUDGED, by_share, judged, measure
 from .loop import Trainee
 from .recipe import Job, prepare
 from .report import write as write_report
@@ -73,7 +73,33 @@ def run(
     """Trains in `folder`, or goes on there. Minutes count from `began` (`time.monotonic`), with all that the command
     does besides."""
     folder = processes.agreed(lambda to=folder: to)  # each has a name of its own for a run that has none
-    with ExitStack() as stack, deferred() as stop:
+    again = f"--output-dir {shlex.quote(str(folder))}"
+    with deferred() as stop:
+        course = Course(stop, math.inf, save_every, preview_every, track, again=again)
+        try:
+            with stop.at_once():  # whatever is not an update can be done again
+                return _run(job, folder, began, course, overwrite=overwrite)
+        except BaseException as error:  # what a signal provokes: KeyboardInterrupt, or what others make of it
+            if stop.code is None or (isinstance(error, DifftoolError) and error.code == stop.code):
+                raise
+            raise _stopped(folder, job, stop.code, again) from error
+
+
+def _stopped(folder: Path, job: Job, code: Exit, again: str) -> DifftoolError:
+    """The error that ends a run before its first update or after its last one."""
+    try:
+        standing(folder, job.config, overwrite=False)
+        saved = any(folder.rglob(LAST))
+    except DifftoolError:
+        saved = False
+    if not saved:
+        return DifftoolError(code, "stopped before anything was trained", "run the same command again")
+    how = f"go on with the same command, with {again} and without --overwrite"
+    return DifftoolError(code, "stopped; the state is saved", how)
+
+
+def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: bool) -> Trained:
+    with ExitStack() as stack:
 
         def enter() -> tuple[dict[str, Any], bool]:
             check(job, folder, overwrite)
@@ -84,9 +110,7 @@ def run(
         config, finished = processes.agreed(enter)
         if finished:
             return report(folder, config, job.pictures, finished_before=True)
-        end = began + config["train"]["length"].get("minutes", math.inf) * 60
-        again = f"--output-dir {shlex.quote(str(folder))}"
-        course = Course(stop, end, save_every, preview_every, track, again=again)
+        course = course._replace(end=began + config["train"]["length"].get("minutes", math.inf) * 60)
         if "autoencoder" in config:
             from .text_to_image import stages
 
@@ -116,7 +140,7 @@ def _pixels(
     drawing = {"steps": DRAWING_STEPS, "device": str(where), "dtype": name_of(number)}
     course = course._replace(
         publish=lambda trainee: save_model(folder, config, trainee.averaged()),
-        preview=lambda trainee, seen, board: _preview(folder, trainee, seen, board, drawing),
+        preview=lambda trainee, seen, board: _preview(folder, trainee, seen, board, pictures, drawing),
     )
     learn(folder, config, trainee, task, course, overwrite=overwrite)
     return _judged(folder, config, pictures, drawing)
@@ -135,14 +159,22 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool
     return standing(folder, job.config, overwrite)
 
 
-def _preview(folder: Path, trainee: Trainee, seen: int, board: Board | None, drawing: dict[str, Any]) -> None:
+def _preview(
+    folder: Path, trainee: Trainee, seen: int, board: Board | None, pictures: Pictures, drawing: dict[str, Any]
+) -> None:
     """Draws from the model as saved and from its weights without the average, always from the same noise, and plots the
-    loss."""
-    drawn = draw(plan(folder, count=PREVIEW_PICTURES, **drawing))
+    loss. The classes come in the shares that they have among the training pictures, one after the other where not all
+    have the same."""
+
+    def planned(model: Path | Model, count: int) -> Plan:
+        labels = by_share(pictures, pictures.classes, count)
+        return plan(model, count=count, label=labels and sorted(labels, key=pictures.classes.index), **drawing)
+
+    drawn = draw(planned(folder, PREVIEW_PICTURES))
     trainee.net.eval()
     model = open_model(folder)._replace(net=trainee.net)
     try:
-        raw = draw(plan(model, count=RAW_PICTURES, **drawing))
+        raw = draw(planned(model, RAW_PICTURES))
     finally:
         trainee.net.train()
 
@@ -155,8 +187,10 @@ def _judged(
 ) -> dict[str, float] | None:
     """The figures of a finished run; draws the strip of nearest training pictures."""
     count = JUDGED if judged(pictures) else PREVIEW_PICTURES
+    compared = pictures.held_out if judged(pictures) else None
+    labels = by_share(compared or pictures, pictures.classes, count)
     log.info(f"judging {count} pictures" if judged(pictures) else "looking for the nearest training pictures")
-    drawn = draw(plan(folder, count=count, seed=JUDGE_SEED, **drawing))
+    drawn = draw(plan(folder, count=count, seed=JUDGE_SEED, label=labels, **drawing))
 
     def judging() -> dict[str, float] | None:
         if not pictures.points:

@@ -24,8 +24,10 @@ STRIP = 10
 """Drawn pictures whose nearest training picture is shown."""
 COPIED = 0.5
 """A nearest ratio below which a run is said to draw its training pictures again."""
-SURE = 2.0
-"""Standard errors from which on a fall of the loss is no chance."""
+FEWEST = 5
+"""Values in a fifth of a run below which nothing is said of its course."""
+SEEN = 0.05
+"""A change of the loss that must stand out of its noise before a run is said to improve no longer."""
 
 Line = dict[str, Any]
 
@@ -101,23 +103,30 @@ def plot(folder: Path) -> None:
 
 def improving(lines: Sequence[Line]) -> str:
     """Whether the run still gets better, in a line: the held-out loss (or else that of training) of the last fifth
-    against the fifth before."""
+    against the fifth before, with the 95 % interval of Student's t around the difference of their means. That none is
+    seen says something only where the interval is narrow."""
+    from scipy.stats import t as student
+
     values = [line["held_out"] for line in lines if line.get("held_out") is not None]
     what = "held-out loss"
-    if len(values) < 10:
+    if len(values) < 5 * FEWEST:
         values, what = [line["loss"] for line in lines if "loss" in line], "training loss"
     n = len(values) // 5
-    if n < 2:
+    if n < FEWEST:
         return "too short to say whether it still improves"
     before, now = (np.array(part) for part in (values[-2 * n : -n], values[-n:]))
-    fall = before.mean() - now.mean()
-    error = math.sqrt(before.var(ddof=1) / n + now.var(ddof=1) / n)
-    share = f"{abs(fall) / max(abs(before.mean()), 1e-12):.1%}"
-    if fall > SURE * error:
-        return f"still improving: the {what} fell by {share} over the last fifth; a longer run would be better"
-    if fall < -SURE * error:
-        return f"getting worse: the {what} rose by {share} over the last fifth; a shorter run, or more data"
-    return f"no longer improving: the {what} changed by {share} over the last fifth, which is within its noise"
+    size = max(abs(before.mean()), 1e-12)
+    fall = (before.mean() - now.mean()) / size
+    noise = float(student.ppf(0.975, n - 1)) * math.sqrt((before.var(ddof=1) + now.var(ddof=1)) / n) / size
+    if fall > noise:
+        return f"still improving: the {what} fell by {fall:.1%} over the last fifth; a longer run would be better"
+    if fall < -noise:
+        return f"getting worse: the {what} rose by {-fall:.1%} over the last fifth; a shorter run, or more data"
+    if noise > SEEN:
+        return (
+            f"too short to say whether it still improves: changes of the {what} below {noise:.0%} are lost in its noise"
+        )
+    return f"no longer improving: the {what} changed by {abs(fall):.1%} over the last fifth, which is within its noise"
 
 
 class Board:

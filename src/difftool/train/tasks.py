@@ -17,6 +17,7 @@ from ..core.predict import TARGETS, edm_scale
 from ..models import build_path
 from ..nets.unet import Dropout, number_dropout
 from .data import Pictures
+from .judge import scattered
 
 ORDER, FLIP = 3, 4
 """Stages of the draws that shuffle an epoch and that mirror pictures; those of `core.objective` come before them."""
@@ -24,6 +25,8 @@ BANDS = 4
 """Of the noise, each with as many of the times that are trained at."""
 AHEAD = 2**17
 """Numbers that are drawn in one go, where those of several updates fit: most of a small draw is calls."""
+UPDATES_AHEAD = 512
+"""Updates that are drawn for in one go at most: each keeps tensors of its own, whatever its size."""
 HELD = 256
 """Held-out pictures, at most, whose loss is watched."""
 HELD_SEED = 2**40
@@ -97,6 +100,7 @@ class Denoising:
         self.weight = WEIGHTS[self.train["weight"]]() if "weight" in self.train else None
         self.scale = edm_scale() if config["target"] == "edm" else None
         self.held_out = 0 if held is None else min(len(held.x), HELD)
+        self.watched = scattered(0 if held is None else len(held.x), HELD)
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         train, x = self.train, self.data.x
@@ -117,11 +121,12 @@ class Denoising:
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
         assert self.held is not None
         here = torch.arange(rows.start, rows.stop, device=self.held.x.device)
-        x0 = floats(self.held.x[here])
+        watched = torch.from_numpy(self.watched)[rows.start : rows.stop].to(here.device)
+        x0 = floats(self.held.x[watched])
         seeds = keys([HELD_SEED] * len(rows), x0.device)
         # every time once, in an order that has nothing to do with that of the pictures
         when = [(k * 97 % self.held_out + 0.5) / self.held_out for k in rows]
-        cond = {name: value[here] for name, value in self.held.cond.items()}
+        cond = {name: value[watched] for name, value in self.held.cond.items()}
         was = self.net.training
         self.net.eval()
         try:
@@ -161,7 +166,7 @@ class Draws(NamedTuple):
 
 def draw(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> Draws:
     """What is random for the `rows` of the batch of `size` of update number `step`, of pictures of a `shape`."""
-    updates = max(AHEAD // (len(rows) * shape.numel()), 1)
+    updates = min(max(AHEAD // (len(rows) * shape.numel()), 1), UPDATES_AHEAD)
     block, k = divmod(step, updates)
     drawn = _drawn if updates == 1 else _drawn_ahead  # what is large is not kept
     return drawn(seed, block * updates, updates, rows, size, shape, device)[k]
@@ -175,7 +180,7 @@ def _drawn(
     here = torch.arange(step * size, (step + count) * size, device=device).reshape(count, size)[:, mine].flatten()
     seeds = keys([seed], device).expand(len(here))
     every = times(seed, step * size, size, count)
-    whens = [every[k * size :][mine] for k in range(count)]
+    whens = [every[k + rows.start : k + rows.stop] for k in range(0, count * size, size)]
     banded = bands(every, device).reshape(count, size)[:, mine]
     numbers = normal(seeds, here, NOISE, shape), *(uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
     return [Draws(*one) for one in zip(whens, banded, *(part.split(len(rows)) for part in numbers), strict=True)]

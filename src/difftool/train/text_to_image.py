@@ -26,7 +26,7 @@ from ..models import SCHEMA, build_path, save_model
 from ..pictures import grid, to_pixels, write_png
 from .course import Cost, Course, learn, measured
 from .folder import clear, standing
-from .judge import JUDGE_SEED, JUDGED, judge, judged
+from .judge import JUDGE_SEED, JUDGED, judge, judged, scattered
 from .latent import AT_ONCE, Autoencoder, Autoencoding, latents_of
 from .loop import Trainee
 from .pipeline import PARTS, state_of, write_network, write_pipeline
@@ -91,13 +91,14 @@ class TextToImage(nn.Module):
 def drawn(
     config: Mapping[str, Any], net: nn.Module, vae: Autoencoder, held: Data, count: int, seed: int
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Pictures (N, H, W, C) of the first `count` captions of `held`, the k-th with the seed + k: ddim, guided as the
-    config says. Each process draws its share."""
+    """Pictures (N, H, W, C) of `count` captions of `held`, the k-th with the seed + k: ddim, guided as the config says.
+    Each process draws its share."""
     mine, device = processes.share(count), held.x.device
+    captions = torch.from_numpy(scattered(len(held.x), count)).to(device)
     levels, done = levels_of(build_path(config["path"]), STEPS), []
     for start in range(mine.start, mine.stop, AT_ONCE):
         rows = range(start, min(start + AT_ONCE, mine.stop))
-        told = held.cond["tokens"][rows.start : rows.stop]
+        told = held.cond["tokens"][captions[rows.start : rows.stop]]
         both = torch.cat([told, held.nothing["tokens"].expand(len(rows), -1)])
         predict = denoiser(net, TARGETS[config["target"]], cond={"tokens": both})
         x = levels[0].sigma * Noise([seed + k for k in rows], held.x.shape[1:], device)(START)

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from torchaudio.functional import resample
 
-from ..errors import DifftoolError, Exit
-from .sound import ffmpeg
+from ..errors import DifftoolError, Exit, is_out_of_memory, raise_what_ended
+from .sound import FILE, command_of, ffmpeg
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +130,7 @@ def track_of(path: Path) -> Track:
     container = next((found[1] for line in output if (found := re.match(r"Input #0, ([^ ]+), from", line))), None)
     if not streams:
         reason = "it has no audio track" if container else (output or [""])[-1].replace(_shown(path), "").strip(" :")
+        raise_what_ended(reason)
         raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {reason or 'no sound in it'}", HINT)
     number = next((k for k, line in enumerate(streams) if "(default)" in line), 0)
     warnings = []
@@ -227,8 +228,10 @@ def _plain(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as begin:
             wav = begin.read(4) in (b"RIFF", b"RIFX", b"RF64")
-        file = soundfile.SoundFile(os.fsencode(path)) if wav else None
-    except (soundfile.LibsndfileError, OSError):  # ffmpeg knows more kinds
+        file = soundfile.SoundFile(os.fsencode(path)) if wav else None  # pyright: ignore[reportArgumentType]
+    except (soundfile.LibsndfileError, OSError) as error:  # ffmpeg knows more kinds
+        if is_out_of_memory(error):
+            raise
         file = None
     if file is None:
         yield None
@@ -245,14 +248,12 @@ def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
     filters = _filters(track, filled)
     sound = {"af": ",".join(filters)} if filters else {}
     # the header of an .au file is the shortest that tells rate and channels
-    out = build.input("file:recording").output(
+    out = build.input(FILE).output(
         "pipe:", format="au", acodec="pcm_f32be", vn=None, map=f"0:a:{track.number}", **sound
     )
-    # the name is put in last, for the library takes no name that is not UTF-8
-    command = [_url(path) if part == "file:recording" else part for part in out.compile(cmd=ffmpeg())]
     with tempfile.TemporaryFile() as complaints:
         run = subprocess.Popen(
-            [*command, "-nostdin", "-loglevel", "error"],
+            [*command_of(out, path), "-nostdin", "-loglevel", "error"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -269,6 +270,7 @@ def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
             head = run.stdout.read(24)
             if len(head) < 24:
                 why = complaint() or "no sound in it"
+                raise_what_ended(why)
                 raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {why}", HINT)
             start, _, _, rate, channels = struct.unpack(">5I", head[4:])
             run.stdout.read(start - 24)
@@ -416,9 +418,11 @@ def _complaints(options: Sequence[str]) -> list[str]:
 
 def _lines(options: Sequence[str], stream: Literal["stdout", "stderr"]) -> Iterator[str]:
     """What ffmpeg writes when it is called so, line by line."""
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {stream: subprocess.PIPE}
     command = [ffmpeg(), "-nostdin", *options]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True, errors="replace", **pipes) as run:
+    out, err = (subprocess.PIPE if stream == name else subprocess.DEVNULL for name in ("stdout", "stderr"))
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, text=True, errors="replace"
+    ) as run:
         lines = run.stdout if stream == "stdout" else run.stderr
         assert lines is not None
         yield from (line.rstrip() for line in lines)

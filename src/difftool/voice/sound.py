@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, raise_what_ended
 from ..files import replacing
 
 Samples = npt.NDArray[np.float32]
@@ -25,6 +27,15 @@ KINDS = (
     *(".amr", ".mp2", ".mka", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".wmv", ".flv"),
 )
 """Suffixes of files that sound is looked for in."""
+
+
+FILE = "file:"
+"""Stands for a file in a command of ffmpeg-python, which takes no names that are not UTF-8."""
+
+
+def command_of(stream: Any, path: Path) -> list[str]:
+    """What ffmpeg-python has built, with the `path` that FILE stands for."""
+    return [f"file:{path}" if part == FILE else part for part in stream.compile(cmd=ffmpeg())]
 
 
 def ffmpeg() -> str:
@@ -63,6 +74,15 @@ def samples_of(path: Path) -> bytes:
         raise DifftoolError(Exit.FILE, f"cannot read {path}: {error}", "run the same command again") from error
 
 
+def store(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
+    """Writes a short sound with libsndfile, which by itself does not tell of a full disk."""
+    import soundfile
+
+    written = io.BytesIO()
+    soundfile.write(written, sound, rate, **{"format": "WAV", **kind})
+    path.write_bytes(written.getbuffer())
+
+
 def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
     """A file of the kind that its suffix says, with tags, from pieces of 16-bit mono samples at RATE, written all or
     nothing; no more than a piece is in memory, and equal pieces make equal bytes."""
@@ -70,11 +90,12 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
 
     with replacing(path) as written:
         given = build.input("pipe:", format="s16le", ac=1, ar=RATE)
-        options = {f"metadata:g:{k}": f"{key}={value}" for k, (key, value) in enumerate(tags.items())}
+        plain = [f"{key}={value}".encode(errors="replace").decode() for key, value in tags.items()]
+        options = {f"metadata:g:{k}": tag for k, tag in enumerate(plain)}
         exact = {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": "-1"}
         kind = FORMATS[path.suffix.lower()]
         quality = {"mp3": {"audio_bitrate": "128k"}, "ogg": {"acodec": "libvorbis", "aq": 5}}.get(kind, {})
-        command = given.output(f"file:{written}", format=kind, **quality, **exact, **options).compile(cmd=ffmpeg())
+        command = command_of(given.output(FILE, format=kind, **quality, **exact, **options), written)
         encoder = subprocess.Popen(
             [*command, "-loglevel", "error", "-nostdin"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -91,6 +112,7 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
             raise
         if encoder.returncode:
             why = (told.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+            raise_what_ended(f"{path}: {why}")
             raise DifftoolError(Exit.FAILED, f"ffmpeg could not write {path}: {why}", "see that there is room")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, install_extra
 from .codes import Steps
 from .plan import Plan
 from .tortoise import Spoken, Timbre
@@ -28,7 +29,8 @@ def speaker(
         with warnings.catch_warnings(action="ignore"):
             import tortoise.api as api  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        hint = 'on Python 3.11: pip install -c constraints-stock.txt "difftool[stock]"'
+        runs_here = sys.version_info < (3, 12)
+        hint = install_extra("stock") if runs_here else "it needs Python 3.11; --engine native runs on any"
         raise DifftoolError(Exit.FILE, f"tortoise-tts cannot be imported: {error}", hint) from error
     # its own models_dir is a cache of the hub, not a folder of files
     api.get_model_path = lambda name, models_dir=None: str(plan.folder / name)

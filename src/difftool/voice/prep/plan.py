@@ -14,7 +14,7 @@ from .. import SLICES
 from ..library import agreed, digest_of, home, named, work_of
 from ..sound import KINDS
 from .gates import GATES
-from .transcribe import Transcriber, Transcript, Whisper, known_language
+from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
 from .transcripts import bases
 
 
@@ -80,8 +80,11 @@ def plan(
         raise DifftoolError(Exit.USAGE, what, "try --high-pass 80")
     if slice == "vad" and transcripts:
         raise DifftoolError(Exit.USAGE, "--slice vad needs no transcript", "leave out one or the other")
-    terms = agreed(consent)
     name = named(voice)
+    if slice == "words" and not transcripts:
+        known_size(whisper)
+        known_language(language)
+    terms = agreed(consent)
     paths = found(sources)
     place, _ = devices.choose(device, "fp32", threads)
     language = known_language(language)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files import read_json, temporary, write_json
-from ..sound import RATE, Samples
+from ...files import read_json, replace_folder, temporary, write_json
+from ..sound import RATE, Samples, store
 from . import activity
 from .clips import Take, envelope, sound_of, takes
 from .cut import MOST
@@ -103,7 +103,7 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
             about["warnings"] += source.transcriber.warnings
         (folder / "decoded.f32").unlink()
         write_json(folder / "stage.json", {"source": about, "takes": told})
-        folder.rename(final)
+        replace_folder(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -161,18 +161,16 @@ def _rendered(
     folder: Path, number: int, recording: Recording, take: Take, plan: Plan, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Writes the sounds of a take: a clip as it is kept, and for the report what is to be heard of it."""
-    import soundfile
-
     if take.reasons[:1] == (SILENCE,):
         return {}
     sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST), plan.settings["high_pass"])
     made: dict[str, Any] = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
     if not take.reasons:
         made |= {"clip": f"{number:05d}.wav", "envelope": envelope(sound)}
-        soundfile.write(folder / made["clip"], sound, RATE, subtype="PCM_16")
+        store(folder / made["clip"], sound, RATE, subtype="PCM_16")
     with timed(seconds, "sounds of the report"):
         kind = {"format": "MP3", "compression_level": QUALITY, "bitrate_mode": "VARIABLE"}
-        soundfile.write(folder / made["sound"], sound.clip(-1, 1), RATE, **kind)
+        store(folder / made["sound"], sound.clip(-1, 1), RATE, **kind)
     return made
 
 

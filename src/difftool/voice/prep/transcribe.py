@@ -207,6 +207,14 @@ def code_of(language: str | None) -> str | None:
     return word if word in LANGUAGES else TO_LANGUAGE_CODE.get(word)
 
 
+def known_size(size: str) -> str:
+    """What the store calls a size of Whisper; a .pt file as it stands. Raises DifftoolError 2 for others."""
+    if size.endswith(".pt"):
+        return size
+    sizes = {name.removeprefix("whisper-"): name for name in store.entries() if name.startswith("whisper-")}
+    return pick("size of Whisper", size, sizes)
+
+
 def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | None]:
     """The file of a size of Whisper, its hash, and which of its heads tell times. Raises as Whisper."""
     import whisper
@@ -214,8 +222,7 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
     if size.endswith(".pt"):
         path = expanded(size)
         return path, digest_of(path), None
-    sizes = {name.removeprefix("whisper-"): name for name in store.entries() if name.startswith("whisper-")}
-    entry = store.entry(pick("size of Whisper", size, sizes))
+    entry = store.entry(known_size(size))
     places = [store.home(models) / entry.name / entry.files[0], expanded("~/.cache/whisper") / entry.files[0]]
     if not (path := next((place for place in places if place.is_file()), None)):
         what = f"Whisper {size} is not here"
