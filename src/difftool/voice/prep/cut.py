@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +26,9 @@ PAD, NEAR = 0.2, 0.08
 far from there a quieter point is looked for."""
 TIGHT = 0.4
 """What it costs, as seconds, to cut where nobody pauses: whoever hears the clip alone misses a part of a word."""
-EXACT, CUE = (0.3, 0.6), (0.5, 1.0)
-"""Seconds by which the times of words, and those of whole cues, may miss the pause that is meant: inside a sentence,
-and at the end of one, where a pause is likelier."""
+INSIDE, EXACT, CUE = 0.5, 0.6, 1.0
+"""Seconds by which a transcript may miss the pause that is meant: where no sentence ends and it has no pause; and where
+there is one to be expected, by times of words, and by those of whole cues."""
 EMPTY = 10.0
 """What it costs, as seconds, if a unit has no length."""
 BESIDE = 0.25
@@ -90,7 +91,7 @@ def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
     """The units of a transcript. Where its times are those of whole segments, a segment is a unit. They begin and end
     where somebody begins and ends to speak, by `spans`, as far as that is near."""
     made: list[Unit] = []
-    misses: list[tuple[float, float]] = []
+    misses: list[float] = []
     for k, segment in enumerate(segments):
         if not segment.exact:
             made.append(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])))
@@ -111,18 +112,18 @@ def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
     return _snapped(made, misses, spans)
 
 
-def _snapped(units: Sequence[Unit], misses: Sequence[tuple[float, float]], spans: Sequence[Span]) -> list[Unit]:
+def _snapped(units: Sequence[Unit], misses: Sequence[float], spans: Sequence[Span]) -> list[Unit]:
     """Units that begin where a pause ends, and end where one begins: of all ways to move their edges in order, the one
-    that moves them least. `misses` are how far an edge may be moved inside a sentence, and at the end of one."""
+    that moves them least. `misses` are how far an edge of each may be moved to where a pause is to be expected."""
     if not units or not spans:
         return list(units)
     bounds = [-math.inf, *(edge for span in spans for edge in span), math.inf]
     pauses = [Span(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
-    closed = [True, *(unit.closed for unit in units)]
+    expected = [True, *(a.closed or b.start - a.end >= PAUSE for a, b in pairwise(units)), True]
     options: list[list[Place]] = []
     for k, unit in enumerate(units):
         for time, side in ((unit.start, 1), (unit.end, 0)):
-            miss = misses[k][closed[k + 1 - side]]
+            miss = misses[k] if expected[k + 1 - side] else INSIDE
             near = pauses[bisect_left(bounds[1::2], time - miss) : bisect_right(bounds[::2], time + miss)]
             moved = [Place(pause[side], max(pause.start - time, time - pause.end, 0.0)) for pause in near]
             options.append([Place(time, miss), *(place for place in moved if math.isfinite(place.time))])
