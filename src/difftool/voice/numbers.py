@@ -339,7 +339,7 @@ RULES: tuple[Rule, ...] = (
     _rule(r"(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-]|[.,][0-9])", _local),
     _rule(r"(?<![\w.,-])[0-9]+(?:-[0-9]+){2,}(?![\w-])", _chain),
     _rule(rf"(?<![\w.,–-])({SIGN}?)({NUM})(?:\s?–\s?|\s-\s|-)({SIGN}?{NUM})(?![\w-]*[A-Z])", _range),
-    _rule(rf"({NUM}\s?(?:{UNIT}|{'|'.join(SCALES)}))(?:\s?–\s?|\s-\s|-)(?={SIGN}?{NUM})", r"\1 to "),
+    _rule(rf"(?<![\w.,])({NUM}\s?(?:{UNIT}|{'|'.join(SCALES)}))(?:\s?–\s?|\s-\s|-)(?={SIGN}?{NUM})", r"\1 to "),
     # words for what a number is
     _rule(
         r"(?i)\b(nos?|pp?|vol|ch)\.\s?(?=[0-9])",
@@ -385,7 +385,7 @@ RULES: tuple[Rule, ...] = (
         rf"{ARTICLE}(?<![\w.,])(?P<number>{NUM})[-\s\u00a0\u202f]?(?P<unit>{UNIT})(?![\w²³/]|-[a-z])(?:{SHORT_UNITS}\.(?=\s+[a-z(]|[,;]))?",
         _unit,
     ),
-    _rule(rf"({NUM}|\b[A-Za-z]+|\))([{RAISED}]+|\^\{{?-?[0-9]+\}}?)", _power),
+    _rule(rf"((?<![0-9.,]){NUM}|\b[A-Za-z]+|\))([{RAISED}]+|\^\{{?-?[0-9]+\}}?)", _power),
     # signs, years, and all that is left
     _rule(r"±\s?(?=\.?[0-9])", "plus or minus "),
     _rule(r"[~≈]\s?(?=\.?[0-9])", "about "),

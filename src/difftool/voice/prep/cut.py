@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,12 +21,14 @@ MOST_TEXT = 200
 """Characters of a clip's text."""
 PAUSE, BREAK = 0.25, 1.2
 """Seconds of silence at which may be cut, and at which must be."""
-PAD, NEAR = 0.12, 0.08
-"""Seconds kept before and after speech, for Whisper ends words early, and how far from there a quieter point is
-looked for."""
-EXACT, CUE = (0.3, 0.6), (0.5, 1.0)
-"""Seconds by which the times of words, and those of whole cues, may miss the pause that is meant: inside a sentence,
-and at the end of one, where a pause is likelier."""
+PAD, NEAR = 0.2, 0.08
+"""Seconds kept before and after speech, a breath, for words begin earlier and end later than they are heard to; and how
+far from there a quieter point is looked for."""
+TIGHT = 0.4
+"""What it costs, as seconds, to cut where nobody pauses: whoever hears the clip alone misses a part of a word."""
+INSIDE, EXACT, CUE = 0.5, 0.6, 1.0
+"""Seconds by which a transcript may miss the pause that is meant: where no sentence ends and it has no pause; and where
+there is one to be expected, by times of words, and by those of whole cues."""
 EMPTY = 10.0
 """What it costs, as seconds, if a unit has no length."""
 BESIDE = 0.25
@@ -88,7 +91,7 @@ def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
     """The units of a transcript. Where its times are those of whole segments, a segment is a unit. They begin and end
     where somebody begins and ends to speak, by `spans`, as far as that is near."""
     made: list[Unit] = []
-    misses: list[tuple[float, float]] = []
+    misses: list[float] = []
     for k, segment in enumerate(segments):
         if not segment.exact:
             made.append(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])))
@@ -109,18 +112,18 @@ def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
     return _snapped(made, misses, spans)
 
 
-def _snapped(units: Sequence[Unit], misses: Sequence[tuple[float, float]], spans: Sequence[Span]) -> list[Unit]:
+def _snapped(units: Sequence[Unit], misses: Sequence[float], spans: Sequence[Span]) -> list[Unit]:
     """Units that begin where a pause ends, and end where one begins: of all ways to move their edges in order, the one
-    that moves them least. `misses` are how far an edge may be moved inside a sentence, and at the end of one."""
+    that moves them least. `misses` are how far an edge of each may be moved to where a pause is to be expected."""
     if not units or not spans:
         return list(units)
     bounds = [-math.inf, *(edge for span in spans for edge in span), math.inf]
     pauses = [Span(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
-    closed = [True, *(unit.closed for unit in units)]
+    expected = [True, *(a.closed or b.start - a.end >= PAUSE for a, b in pairwise(units)), True]
     options: list[list[Place]] = []
     for k, unit in enumerate(units):
         for time, side in ((unit.start, 1), (unit.end, 0)):
-            miss = misses[k][closed[k + 1 - side]]
+            miss = misses[k] if expected[k + 1 - side] else INSIDE
             near = pauses[bisect_left(bounds[1::2], time - miss) : bisect_right(bounds[::2], time + miss)]
             moved = [Place(pause[side], max(pause.start - time, time - pause.end, 0.0)) for pause in near]
             options.append([Place(time, miss), *(place for place in moved if math.isfinite(place.time))])
@@ -195,7 +198,7 @@ def _cost(units: Sequence[Unit], after: Sequence[Unit]) -> float:
     seconds = units[-1].end - units[0].start + 2 * PAD
     lost = seconds if not LEAST <= seconds <= MOST else 0.0
     off = max(0.0, SHORT - seconds) * 0.1 + max(0.0, seconds - LONG) * 0.1
-    tight = 0.1 if after and after[0].start - units[-1].end < PAUSE else 0.0
+    tight = TIGHT if after and after[0].start - units[-1].end < PAUSE else 0.0
     return 0.1 + lost + off + (0.0 if units[-1].closed else 0.2) + tight
 
 
@@ -233,17 +236,18 @@ def split(samples: Stored, piece: Piece) -> list[Piece]:
 
 def _cut(samples: Stored, edge: float, other: float, way: int) -> float:
     """Where to cut between the `edge` of speech and the `other` speech beyond it (`way` is +1 after speech, -1 before):
-    PAD away or half of the way, at the quietest 10 ms within NEAR of that."""
+    PAD away or half of the way, at the quietest 10 ms within NEAR of that. Where there is no pause, what is before and
+    what is after it are cut at one point."""
     room = max(0.0, way * (other - edge))
     wanted = min(PAD, room / 2)
-    low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (PAD + NEAR) else room)
+    if room < 2 * NEAR:
+        low, high = wanted - NEAR, wanted + NEAR
+    else:
+        low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (PAD + NEAR) else room)
     tick = RATE // 200
-    first = round((edge + way * (low if way > 0 else high)) * RATE)
-    count = max(0, round((high - low) * RATE) // tick)
-    if count < 2 or first < 0:
-        return max(0.0, edge + way * wanted)
-    energy = (np.asarray(samples[first : first + count * tick], np.float64) ** 2)[: count * tick]
-    energy = energy[: len(energy) // tick * tick].reshape(-1, tick).sum(1)
+    first = max(0, round((edge + way * (low if way > 0 else high)) * RATE))
+    sound = samples[first : first + round((high - low) * RATE) // tick * tick].astype(np.float64)
+    energy = (sound[: len(sound) // tick * tick] ** 2).reshape(-1, tick).sum(1)
     if len(energy) < 2:
         return max(0.0, edge + way * wanted)
     pair = energy[:-1] + energy[1:]

@@ -82,11 +82,12 @@ def decode(path: Path, to: Path) -> Recording:
     def mixed(blocks: Iterator[Samples]) -> Iterator[Samples]:
         silence = _silence(when.late, rate, mix.offset)
         for mono in _whole_seconds(itertools.chain(silence, (block @ mix.weights for block in blocks)), rate):
-            flat.append(flat_tops(mono, rate))
+            centred = mix.centred(mono)
+            flat.append(flat_tops(centred, rate))
             levels.append(steps(mono, rate))
             # of few levels, equal samples are nothing strange
             flat[-1][np.repeat(levels[-1] < COARSE, round(1 / TICK))[: len(flat[-1])]] = 0
-            yield mix.centred(mono)
+            yield centred
 
     with media.opened(path, track, filled=filled) as source, to.open("wb") as file:
         for piece in media.resampled(mixed(source.blocks), rate, RATE):
