@@ -139,9 +139,10 @@ def _sound(
     from ..voice.plan import plan
     from ..voice.sound import RATE, read
 
-    before, (_, note) = read(file, RATE), load(file)
+    _, note = load(file)
     if note is None:
         raise DifftoolError(Exit.FILE, f"{file} carries no settings of difftool", "name a sound that difftool made")
+    before = read(file, RATE)
     if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
         what = f"{file} was not made by a command that this version can repeat"
         raise DifftoolError(Exit.FILE, what, "see difftool meta FILE")
