@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from difftool.voice.prep import cut
 from difftool.voice.prep.activity import Span, network, spans, speech
-from difftool.voice.prep.cut import BREAK, LEAST, LONG, MOST, MOST_TEXT, PAD, Unit, groups, of_words, pieces, split
+from difftool.voice.prep.cut import BREAK, BREATH, LEAST, LONG, MOST, MOST_TEXT, Unit, groups, of_words, pieces, split
 from difftool.voice.prep.decode import Recording, decode
 from difftool.voice.prep.transcribe import Segment, Transcript, Word
 from difftool.voice.sound import RATE
@@ -91,7 +91,7 @@ def test_a_cut_lies_at_the_quietest_point(recording: Recording, told: list[Segme
     after = made[0].units[-1].end
     power = recording.samples[round(after * RATE) : round((after + 0.4) * RATE)] ** 2
     at = round((made[0].end - after) * RATE)
-    assert PAD - 0.09 < made[0].end - after < PAD + 0.09
+    assert BREATH - 0.09 < made[0].end - after < BREATH + 0.09
     assert power[at - 120 : at + 120].mean() < power[1500:].mean()
 
 
@@ -110,14 +110,14 @@ def test_groups_keep_all_units_and_the_limits(lengths: list[tuple[float, float, 
     assert [unit for group in made for unit in group] == units
     for group in made:
         if len(group) > 1:
-            assert group[-1].end - group[0].start + 2 * PAD <= MOST + 1e-9
+            assert group[-1].end - group[0].start + 2 * BREATH <= MOST + 1e-9
             assert sum(len(unit.words[0].text) + 1 for unit in group) - 1 <= MOST_TEXT
             assert all(b.start - a.end <= BREAK for a, b in itertools.pairwise(group))
 
 
 def test_sentences_of_two_seconds_become_clips_of_six_to_ten() -> None:
     made = groups(units_of([(2.0, 0.4, True)] * 30))
-    assert all(6 <= group[-1].end - group[0].start + 2 * PAD <= LONG for group in made)
+    assert all(6 <= group[-1].end - group[0].start + 2 * BREATH <= LONG for group in made)
 
 
 def test_clips_end_with_sentences_where_they_can() -> None:

@@ -21,11 +21,12 @@ MOST_TEXT = 200
 """Characters of a clip's text."""
 PAUSE, BREAK = 0.25, 1.2
 """Seconds of silence at which may be cut, and at which must be."""
-PAD, NEAR = 0.2, 0.08
-"""Seconds kept before and after speech, a breath, for words begin earlier and end later than they are heard to; and how
-far from there a quieter point is looked for."""
-TIGHT = 0.4
-"""What it costs, as seconds, to cut where nobody pauses: whoever hears the clip alone misses a part of a word."""
+PAD, BREATH, NEAR = 0.12, 0.2, 0.08
+"""Seconds kept before and after speech; a breath where it has words, which begin earlier and end later than they are
+heard to; and how far from there a quieter point is looked for."""
+TIGHT, TORN = 0.1, 0.4
+"""What it costs, as seconds, to cut where nobody pauses, and where it has words: whoever hears the clip alone misses a
+part of one."""
 INSIDE, EXACT, CUE = 0.5, 0.6, 1.0
 """Seconds by which a transcript may miss the pause that is meant: where no sentence ends and it has no pause; and where
 there is one to be expected, by times of words, and by those of whole cues."""
@@ -180,7 +181,7 @@ def groups(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
         for first in range(k - 1, -1, -1):
             if first < k - 1 and (
                 units[first + 1].start - units[first].end > BREAK
-                or units[k - 1].end - units[first].start > MOST - 2 * PAD
+                or units[k - 1].end - units[first].start > MOST - 2 * _pad(units[first])
                 or len(joined([word for unit in units[first:k] for word in unit.words])) > MOST_TEXT
             ):
                 break
@@ -195,10 +196,10 @@ def groups(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
 
 def _cost(units: Sequence[Unit], after: Sequence[Unit]) -> float:
     """Of a clip; a second that is lost costs 1."""
-    seconds = units[-1].end - units[0].start + 2 * PAD
+    seconds = units[-1].end - units[0].start + 2 * _pad(units[0])
     lost = seconds if not LEAST <= seconds <= MOST else 0.0
     off = max(0.0, SHORT - seconds) * 0.1 + max(0.0, seconds - LONG) * 0.1
-    tight = TIGHT if after and after[0].start - units[-1].end < PAUSE else 0.0
+    tight = (TORN if units[-1].words else TIGHT) if after and after[0].start - units[-1].end < PAUSE else 0.0
     return 0.1 + lost + off + (0.0 if units[-1].closed else 0.2) + tight
 
 
@@ -209,8 +210,8 @@ def pieces(samples: Stored, units: Sequence[Unit]) -> Iterator[Piece]:
     at = 0
     for group in groups(units):
         before, after = ends[at], starts[at + len(group) + 1]
-        start = _cut(samples, group[0].start, before, -1)
-        end = _cut(samples, group[-1].end, after, 1)
+        start = _cut(samples, group[0].start, before, -1, _pad(group[0]))
+        end = _cut(samples, group[-1].end, after, 1, _pad(group[0]))
         at += len(group)
         yield Piece(start, end, group)
 
@@ -219,9 +220,10 @@ def split(samples: Stored, piece: Piece) -> list[Piece]:
     """A clip in two, at its longest pause; none where there is no pause in it, or a half
     would be too short to be judged."""
     options = []
+    pad = _pad(piece.units[0])
     for k in range(1, len(piece.units)):
         a, b = piece.units[k - 1], piece.units[k]
-        halves = (a.end - piece.start + PAD, piece.end - b.start + PAD)
+        halves = (a.end - piece.start + pad, piece.end - b.start + pad)
         if min(halves) >= HALF:
             options.append((b.start - a.end, k))
     if not options:
@@ -229,21 +231,25 @@ def split(samples: Stored, piece: Piece) -> list[Piece]:
     k = max(options)[1]
     a, b = piece.units[:k], piece.units[k:]
     return [
-        Piece(piece.start, _cut(samples, a[-1].end, b[0].start, 1), a),
-        Piece(_cut(samples, b[0].start, a[-1].end, -1), piece.end, b),
+        Piece(piece.start, _cut(samples, a[-1].end, b[0].start, 1, pad), a),
+        Piece(_cut(samples, b[0].start, a[-1].end, -1, pad), piece.end, b),
     ]
 
 
-def _cut(samples: Stored, edge: float, other: float, way: int) -> float:
+def _pad(unit: Unit) -> float:
+    return BREATH if unit.words else PAD
+
+
+def _cut(samples: Stored, edge: float, other: float, way: int, pad: float) -> float:
     """Where to cut between the `edge` of speech and the `other` speech beyond it (`way` is +1 after speech, -1 before):
-    PAD away or half of the way, at the quietest 10 ms within NEAR of that. Where there is no pause, what is before and
-    what is after it are cut at one point."""
+    `pad` away or half of the way, at the quietest 10 ms within NEAR of that. Where there is no pause, what is before
+    and what is after it are cut at one point."""
     room = max(0.0, way * (other - edge))
-    wanted = min(PAD, room / 2)
+    wanted = min(pad, room / 2)
     if room < 2 * NEAR:
         low, high = wanted - NEAR, wanted + NEAR
     else:
-        low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (PAD + NEAR) else room)
+        low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (pad + NEAR) else room)
     tick = RATE // 200
     first = max(0, round((edge + way * (low if way > 0 else high)) * RATE))
     sound = samples[first : first + round((high - low) * RATE) // tick * tick].astype(np.float64)
