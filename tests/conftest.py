@@ -14,6 +14,7 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: one thread for each, and for what its tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])  # of Whisper, which sets it for all
 
 hypothesis.settings.register_profile("difftool", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("difftool")
@@ -74,6 +75,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     place = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(data, "cache", lambda: place)
     return place
+
+
+@pytest.fixture
+def small_previews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in this process draws few pictures on the way, in few steps."""
+    from difftool.train import course, run
+
+    monkeypatch.setattr(run, "PREVIEW_PICTURES", 4)
+    monkeypatch.setattr(run, "RAW_PICTURES", 2)
+    monkeypatch.setattr(run, "DRAWING_STEPS", 2)
+    monkeypatch.setattr(course, "PREVIEWS", 2)
 
 
 @pytest.fixture(scope="session")

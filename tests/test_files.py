@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,14 +96,32 @@ def test_json_that_is_none(tmp_path: Path) -> None:
 
 
 def test_unused(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("x")
+    files.write_json(tmp_path / "a", files.manifest("sample", "1", {}, ()))
     (tmp_path / "d").mkdir()
     files.unused([tmp_path / "b"], overwrite=False)
     files.unused([tmp_path / "a"], overwrite=True)
-    with fails(Exit.FILE):
+    with pytest.raises(DifftoolError) as ours:
         files.unused([tmp_path / "a"], overwrite=False)
+    assert "--overwrite" in ours.value.hint
     with fails(Exit.FILE):
         files.unused([tmp_path / "d"], overwrite=True)
+
+
+@pytest.mark.parametrize("kind", ["text", "link", "nowhere", "pipe"])
+def test_what_difftool_did_not_write_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "a.png"
+    files.write_json(tmp_path / "ours", files.manifest("sample", "1", {}, ()))
+    if kind == "text":
+        target.write_text("ten years of work")
+    elif kind == "pipe":
+        os.mkfifo(target)
+    else:
+        target.symlink_to("ours" if kind == "link" else "nothing")
+    for overwrite in (False, True):
+        with pytest.raises(DifftoolError) as refusal:
+            files.unused([target], overwrite=overwrite)
+        assert refusal.value.code == Exit.FILE
+        assert "--overwrite" not in refusal.value.hint
 
 
 def test_folders_made_for_nothing_are_gone(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import errno
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import TypeVar
 
@@ -90,7 +92,46 @@ def install_extra(extra: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that something found no room, on a GPU or in RAM."""
-    by_name = type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported to say so
-    said = ("can't allocate memory", "STATUS_ALLOC_FAILED", "out of memory")  # the CPU's; cuBLAS's and cuDNN's; CUDA's
-    return by_name or isinstance(error, MemoryError) or any(words in str(error) for words in said)
+    """Whether an exception, or what caused it, means that something found no room, on a GPU or in RAM."""
+    return any(
+        type(one).__name__ == "OutOfMemoryError"  # torch's, which need not be imported to say so
+        or isinstance(one, MemoryError)
+        or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
+        or (not isinstance(one, (DifftoolError, OSError)) and _NO_MEMORY.search(str(one)) is not None)
+        for one in _chain(error)
+    )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception, or what caused it, means that a disk, or somebody's share of it, has no room."""
+    return any(
+        one.errno in (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(one, OSError) and one.errno is not None  # else its words may be the name of a file
+        else not isinstance(one, DifftoolError) and _NO_DISK.search(str(one)) is not None
+        for one in _chain(error)
+    )
+
+
+def raise_what_ended(message: str) -> None:
+    """Raises MemoryError or OSError where another program says that memory or the disk came to an end."""
+    if _NO_MEMORY.search(message):
+        raise MemoryError(message)
+    if _NO_DISK.search(message):
+        raise OSError(errno.ENOSPC, message)
+
+
+_NO_MEMORY = re.compile(
+    r"(?i)(can't|cannot|unable to|failed to) (allocate|map) |std::bad_alloc|out of memory|can't start new thread"
+    r"|STATUS_ALLOC_FAILED|malloc failed|\(os error 12\)|could not create a (primitive$|memory)"
+)
+"""The CPU's allocator and mmap; C++; CUDA; threads; cuBLAS's and cuDNN's; libsndfile's; Rust's, of safetensors;
+oneDNN's."""
+_NO_DISK = re.compile(r"(?i)no space left on device|disk quota exceeded|\d+ requested and \d+ written")
+"""The system's words in those of libraries; NumPy's."""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and its causes."""
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -28,6 +28,10 @@ TEMPORARY = ".*.tmp-" + "[0-9a-f]" * 8
 """What the names of temporary files look like, for those that a killed process left behind."""
 
 
+MARK = b'"schema": "difftool/'
+"""What every result, note and manifest of difftool holds."""
+
+
 def temporary(path: Path) -> Path:
     """A name beside `path` for something that is to become it."""
     return path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
@@ -45,7 +49,12 @@ def replacing(path: Path) -> Iterator[Path]:
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY)  # the new name itself must reach the disk too
+    synced(path.parent)  # the new name itself must reach the disk too
+
+
+def synced(path: Path) -> None:
+    """Waits until a file, or the names in a folder, have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -53,17 +62,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Makes the folder `new` be `target`, in one move where the system can exchange two names; what was there is
-    removed."""
+    """Makes the folder `new`, once its bytes have reached the disk, be `target`, in one move where the system can
+    exchange two names. What was there is removed: that all of it is ours is for the caller to know."""
+    for folder, _, names in os.walk(new):
+        for path in (*(Path(folder, name) for name in names), Path(folder)):
+            if path.is_file() or path.is_dir():  # else a link that leads nowhere
+                synced(path)
+    old = None
     if not target.exists():
         new.rename(target)
-        return
-    if not _exchanged(new, target):
-        aside = temporary(target)
-        target.rename(aside)
+    elif _exchanged(new, target):
+        old = new
+    else:
+        old = temporary(target)
+        target.rename(old)
         new.rename(target)
-        new = aside
-    shutil.rmtree(new)
+    synced(target.parent)
+    if old is not None:
+        shutil.rmtree(old)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -193,12 +209,29 @@ def _payload(data: bytes) -> memoryview:
     return memoryview(data)[8 + struct.unpack("<Q", data[:8])[0] :]
 
 
+def made_here(path: Path) -> bool:
+    """Whether a file is a result of difftool, and so may be replaced by another: each carries its manifest or the like,
+    near its beginning or at its end. An empty file has nothing to be lost."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+        file.seek(-min(path.stat().st_size, 1024), os.SEEK_END)
+        return not head or MARK in head or MARK in file.read()
+
+
 def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
-    """Raises DifftoolError 4 where a target exists already (without `overwrite`) or is a folder."""
+    """Raises DifftoolError 4 where a target is a folder, or exists already; with `overwrite` only where that is no
+    result of difftool."""
     for path in targets:
         if path.is_dir():
-            raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file with -o, or a folder with --output-dir")
-        if os.path.lexists(path) and not overwrite:
+            raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file")
+        if not os.path.lexists(path):
+            continue
+        if not made_here(path):
+            what = f"{path} exists already, and is not a result of difftool"
+            raise DifftoolError(Exit.FILE, what, "choose another name, or move it away")
+        if not overwrite:
             raise DifftoolError(Exit.FILE, f"{path} exists already", "choose another name, or add --overwrite")
 
 

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 from .core.solve import SAMPLERS
 from .errors import DifftoolError, Exit
 from .files import replacing
+from .provenance import remember, shared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,10 +77,16 @@ def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = N
     if manifest is not None:
         if "model" in manifest:
             info.add_text("parameters", parameters(manifest).encode(errors="replace").decode())
-        info.add_itxt("difftool", json.dumps(manifest))  # in ASCII, which also holds names that are no UTF-8
+        info.add_itxt("difftool", _told(manifest))  # in ASCII, which also holds names that are no UTF-8
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels, MODES[pixels.shape[2]])
     with replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=info)
+
+
+def _told(manifest: Mapping[str, Any]) -> str:
+    """What a file says of how it was made."""
+    remember(manifest)
+    return json.dumps(shared(manifest))
 
 
 def read_png(path: Path) -> tuple[Pixels, str | None, dict[str, Any] | None]:
@@ -105,11 +112,9 @@ def _comment(image: Image.Image) -> str | None:
     its EXIF, behind 8 bytes that name its coding."""
     exif = image.getexif()
     comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment) or image.info.get("comment") or b""
-    if isinstance(comment, str):
-        readings = [comment]
-    elif (
-        comment[:8] == b"UNICODE\0"
-    ):  # in the order of bytes of the EXIF, or, by most tools, big-endian whatever that is
+    if not isinstance(comment, bytes):
+        readings = [str(comment)]
+    elif comment[:8] == b"UNICODE\0":  # in the order of the EXIF's bytes, or, by most tools, big-endian in any case
         orders = ("utf-16-le", "utf-16-be") if exif.endian == "<" else ("utf-16-be", "utf-16-le")
         readings = [comment[8:].decode(order, "replace") for order in orders]
     else:
@@ -300,8 +305,16 @@ def strip(columns: Sequence[Pixels]) -> Pixels:
     return grid(rows.reshape(-1, *rows.shape[2:]), len(columns))
 
 
-def write_gif(path: Path, frames: Sequence[Pixels], first: int = 500, each: int = 80, last: int = 2000) -> None:
-    """Writes pictures (H, W, C) as an animation that repeats; milliseconds of the first, of each and of the last."""
+def write_gif(
+    path: Path,
+    frames: Sequence[Pixels],
+    manifest: Mapping[str, Any],
+    first: int = 500,
+    each: int = 80,
+    last: int = 2000,
+) -> None:
+    """Writes pictures (H, W, C) as an animation that repeats, its manifest as a comment; milliseconds of the first, of
+    each and of the last."""
     images = [
         Image.fromarray(frame.squeeze(2) if frame.shape[2] == 1 else frame, MODES[frame.shape[2]]) for frame in frames
     ]
@@ -309,7 +322,8 @@ def write_gif(path: Path, frames: Sequence[Pixels], first: int = 500, each: int 
     times = [each] * len(images)
     times[0], times[-1] = first, last
     with replacing(path) as temporary:
-        images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=times, loop=0)
+        kept = {"append_images": images[1:], "duration": times, "loop": 0, "comment": _told(manifest)}
+        images[0].save(temporary, format="GIF", save_all=True, **kept)
 
 
 def plot_compared(
@@ -319,7 +333,7 @@ def plot_compared(
     across = min(len(blocks), 4)
     down = math.ceil(len(blocks) / across)
     rows, columns = blocks[0][1].shape[:2]
-    metadata = {} if manifest is None else {"difftool": json.dumps(manifest)}
+    metadata = {} if manifest is None else {"difftool": _told(manifest)}
     with _figure(path, 3.2 * across, (3.0 * rows / columns + 0.6) * down + 0.4, metadata) as figure:
         for place, (caption, pixels) in enumerate(blocks, 1):
             axes = figure.add_subplot(down, across, place)

@@ -17,16 +17,52 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _failed_together = threading.Event()
+_alone = threading.Event()
 
 
 def rank() -> int:
     """The number of this process, from 0; 0 where there is one."""
-    return int(os.environ.get("RANK", 0)) if count() > 1 else 0
+    return _number("RANK", 0) if count() > 1 else 0
 
 
 def count() -> int:
     """How many processes there are."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return 1 if _alone.is_set() else _number("WORLD_SIZE", 1)
+
+
+def part() -> None:
+    """From now on this process is the only one, whatever the environment says: it may be meant for others."""
+    _alone.set()
+
+
+def join() -> None:
+    """From now on this process is one of those that the environment tells of. Raises DifftoolError 2, and leaves it the
+    only one, where they cannot be."""
+    _alone.clear()
+    try:
+        number, size = rank(), count()
+        lost = next((name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)), None)
+        if not size or (size > 1 and lost):
+            raise _wrong(f"WORLD_SIZE is {size}" + (f" without {lost}" if size else ""))
+        if number >= size:
+            raise _wrong(f"RANK is {number}, and WORLD_SIZE {size}")
+    except DifftoolError:
+        _alone.set()
+        raise
+
+
+def _number(name: str, default: int) -> int:
+    said = os.environ.get(name, "").strip()
+    if not said:
+        return default
+    if not (said.isascii() and said.isdecimal() and len(said) < 7):
+        raise _wrong(f"{name} is {said!r}")
+    return int(said)
+
+
+def _wrong(what: str) -> DifftoolError:
+    hint = "start several processes with torchrun, or take WORLD_SIZE out of the environment"
+    return DifftoolError(Exit.USAGE, f"{what}, which are no processes", hint)
 
 
 def begin(device: torch.device) -> torch.device:

@@ -27,9 +27,17 @@ class Entry(NamedTuple):
     about: str
     licence: str
     files: tuple[str, ...]
-    urls: tuple[str, ...]
+    source: str
+    """hub:OWNER/NAME, or the address of a folder."""
     sha256: str | None
     """Where it is known beforehand, of the only file."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of its files. Raises DifftoolError 2 where HF_ENDPOINT is none."""
+        kind, _, repository = self.source.partition(":")
+        base = f"{hub()}/{repository}/resolve/main" if kind == "hub" else self.source
+        return tuple(f"{base}/{quote(file)}" for file in self.files)
 
 
 class Held(NamedTuple):
@@ -53,14 +61,10 @@ def home(models_dir: Path | None = None) -> Path:
 
 def entries() -> dict[str, Entry]:
     """All models that can be fetched, by name."""
-    found = {}
-    for name, row in family("store").items():
-        kind, _, repository = row["from"].partition(":")
-        base = f"{hub()}/{repository}/resolve/main" if kind == "hub" else row["from"]
-        files = tuple(row["files"])
-        urls = tuple(f"{base}/{quote(file)}" for file in files)
-        found[name] = Entry(name, row["about"], row["licence"], files, urls, row.get("sha256"))
-    return found
+    return {
+        name: Entry(name, row["about"], row["licence"], tuple(row["files"]), row["from"], row.get("sha256"))
+        for name, row in family("store").items()
+    }
 
 
 def entry(name: str) -> Entry:

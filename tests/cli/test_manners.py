@@ -262,11 +262,43 @@ class TestConfiguration:
         told = difftool("sample", "--dry-run", "--json", "--seed", 0).json["data"]["settings"]
         assert (told["guidance"], told["seed"], told["eta"]) == (0, 0, 0.0)
         monkeypatch.setenv("DIFFTOOL_GUIDANCE", "0")
-        (tmp_path / "difftool.toml").write_text("[sample]\nguidance = 3\noverwrite = true\n")
+        (tmp_path / "difftool.toml").write_text("[sample]\nguidance = 3\n")
         assert difftool("sample", "--dry-run", "--json").json["data"]["settings"]["guidance"] == 0
+
+    def test_overwrite_is_for_the_user_to_say(self, difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+        """A file that lies in the folder may come from anybody."""
         (tmp_path / "a.png").write_text("")
-        assert difftool("sample", "--dry-run", "--count", 1, "-o", "a.png").code == 0
-        assert difftool("sample", "--dry-run", "--count", 1, "-o", "a.png", "--no-overwrite").code == 4
+        (tmp_path / "mine.toml").write_text("[sample]\noverwrite = true\ncount = 1\n")
+        assert difftool("sample", "--dry-run", "-o", "a.png", "--config", "mine.toml").code == 0
+        refused(4, "sample", "--dry-run", "-o", "a.png", "--config", "mine.toml", "--no-overwrite")
+        (tmp_path / "mine.toml").rename(tmp_path / "difftool.toml")
+        ended = refused(4, "sample", "--dry-run", "-o", "a.png")
+        assert "overwrite does not count there" in ended.err
+
+    def test_files_that_counted_are_named_once(self, difftool: Callable, tmp_path: Path) -> None:
+        (tmp_path / "difftool.toml").write_text("[sample]\nsteps = 2\n")
+        (tmp_path / "mine.toml").write_text("[sample]\ncount = 2\n")
+        said = difftool("sample", "--dry-run", "--config", "mine.toml").err
+        assert said.count("settings from difftool.toml and mine.toml") == 1
+        assert difftool("sample", "--dry-run", "-q").err == ""
+        assert "settings from" not in difftool("train", "--dry-run").err
+
+    @pytest.mark.parametrize("where", ["file", "environment"])
+    def test_a_folder_for_every_run(
+        self, difftool: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        """What README writes into a file of settings can be run twice: the second run has a folder of its own."""
+        if where == "file":
+            (tmp_path / "difftool.toml").write_text('[sample]\noutput-dir = "pictures"\n')
+        else:
+            monkeypatch.setenv("DIFFTOOL_OUTPUT_DIR", "pictures")
+        given = ("sample", "--count", 1, "--steps", 1)
+        assert difftool(*given, "-q").out == "pictures/00000-0.png\n"
+        before = (tmp_path / "pictures" / "00000-0.png").read_bytes()
+        (again,) = difftool(*given, "--json").json["data"]["outputs"]
+        assert Path(again["path"]).parent.parent == Path("pictures")
+        assert (tmp_path / "pictures" / "00000-0.png").read_bytes() == before
+        refused(4, *given, "--output-dir", "pictures", says="exists already")
 
     def length(self, difftool: Callable, *args: object) -> dict[str, float]:
         ended = difftool("train", "--dry-run", "--json", *args)
@@ -383,6 +415,127 @@ class TestConfiguration:
     def test_a_wrong_environment(self, refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DIFFTOOL_STEPS", "x")
         refused(2, "sample", says="--steps")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "abc"},
+        {"WORLD_SIZE": "-1"},
+        {"WORLD_SIZE": "0"},
+        {"WORLD_SIZE": "2.5"},
+        {"WORLD_SIZE": "9" * 30},
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "2", "RANK": "1"},
+        {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+        {"WORLD_SIZE": "2", "RANK": "one", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+        {"WORLD_SIZE": "2", "RANK": "-1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+    ],
+    ids=lambda environment: " ".join(f"{key}={value[:9]}" for key, value in environment.items()),
+)
+def test_processes_that_cannot_be(
+    difftool: Callable, refused: Callable, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    """One error of the commands that several processes share, nothing for all others."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert difftool("--version").out.startswith("difftool ")
+    assert difftool("models", "ls").out
+    assert difftool("sample", "--help").out
+    refused(2, "models", "lss", says="did you mean ls")
+    for command in ("sample", "train", "eval"):
+        refused(2, command, "--dry-run", says="no processes")
+
+
+def test_one_process_is_one(difftool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in ("1", " ", ""):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        monkeypatch.setenv("RANK", "7")
+        assert difftool("sample", "--dry-run").out
+
+
+@pytest.mark.parametrize("address", ["hf-mirror.com", "ftp://hub", "https://", "https://a@b"])
+def test_an_address_of_the_hub_matters_to_who_asks_it(
+    difftool: Callable, refused: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    for command in (["models", "ls"], ["models", "verify"], ["lab", "check"], ["sample", "--dry-run"]):
+        assert difftool(*command).code == 0
+    refused(2, "models", "pull", "tortoise", says="HF_ENDPOINT")
+    refused(4, "models", "pull", "tortoise", "--from", tmp_path, says="autoregressive.pth")
+    refused(4, "txt2img", "a cat", "--model", "sdxl", says="difftool models pull sdxl")
+
+
+class TestTextOfSettings:
+    def test_lists(self, difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+        for value in ('["a.safetensors", "b.safetensors:0.5"]', '"a.safetensors"'):
+            (tmp_path / "c.toml").write_text(f"[txt2img]\nlora = {value}\n")
+            refused(4, "txt2img", "a red circle", "--config", "c.toml", says="a.safetensors does not exist")
+        (tmp_path / "c.toml").write_text('["voice.prep"]\n[voice.prep]\ntranscript = ["a.srt", "b.srt"]\n')
+        (tmp_path / "c.toml").write_text('[voice.prep]\ntranscript = ["a.srt", "b.srt"]\n')
+        (tmp_path / "a.wav").touch()
+        given = ("a.wav", "--voice", "me", "--consent", "self", "--voices-dir", "v")
+        refused(2, "voice", "prep", *given, "--config", "c.toml", says="transcript")
+        for wrong in ("[3]", "true", "[true]", "[[]]", '["a\\u0000"]'):
+            (tmp_path / "c.toml").write_text(f"[voice.prep]\ntranscript = {wrong}\n")
+            refused(2, "voice", "prep", *given, "--config", "c.toml", says="transcript must be text")
+
+    def test_encodings(self, difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+        text = "[sample]\nsteps = 3 # f\u00fcnf\n"
+        (tmp_path / "c.toml").write_text(text, encoding="utf-8-sig")
+        told = difftool("sample", "--dry-run", "--json", "--config", "c.toml").json
+        assert told["data"]["settings"]["steps"] == 3
+        for encoding in ("utf-16", "cp1252"):
+            (tmp_path / "c.toml").write_text(text, encoding=encoding)
+            refused(2, "sample", "--dry-run", "--config", "c.toml", says="c.toml is no UTF-8 text")
+
+
+def test_a_narrow_terminal_has_room_for_what_options_do(tmp_path: Path) -> None:
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    seen = on_terminal("txt2img", "--help", cwd=tmp_path, env=env).splitlines()
+    assert len(seen) <= len(run("txt2img", "--help").stdout.splitlines()) + 25
+    assert all(len(line) <= 80 for line in seen)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["voice", "clone", "--redo", "9-3", "Hello."],
+        ["voice", "clone", "--redo", "1-" + "9" * 15 + "x", "Hello."],
+        ["voice", "clone", "--max-minutes", "0", "Hello."],
+        ["voice", "clone", "--max-minutes", "-1", "Hello."],
+        ["voice", "clone", "--voice", "nobody", "--engine", "stock", "--dtype", "bf16", "Hello."],
+        ["voice", "export", "nobody", "--format", "joined", "-o", "a.txt"],
+        ["voice", "export", "nobody", "--format", "xtts"],
+        ["voice", "consent", "nobody", "maybe"],
+        ["voice", "prep", "nothing.wav", "--voice", "a/b", "--consent", "written:nothing.pdf"],
+        ["voice", "prep", "nothing.wav", "--voice", "me", "--consent", "self", "--whisper", "bse"],
+        ["voice", "prep", "nothing.wav", "--voice", "me", "--consent", "self", "--language", "klingon"],
+        ["txt2img", "a [b] c", "--model", "sdxl"],
+        ["txt2img", " ", "--model", "sdxl"],
+        ["txt2img", "a cat", "--model", "sdxl", "--strength", "0.5"],
+        ["txt2img", "a cat", "--model", "sdxl", "-o", "a.jpg"],
+        ["sample", "nothing", "-o", "a.jpg"],
+        ["models", "pull", "tortise", "--from", "nothing"],
+    ],
+    ids=" ".join,
+)
+def test_a_usage_error_comes_before_what_is_missing(
+    refused: Callable, args: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    refused(2, *args)
+
+
+def test_names_that_are_no_text(difftool: Callable, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for command in (["sample"], ["txt2img", "a red circle on a blue ground"]):
+        given = (*command, "--count", 2, "--steps", 1)
+        assert difftool(*given, "--json", "--output-dir", name, "--overwrite").json["ok"]
+        assert difftool(*given, "-o", f"{name}.png", "--overwrite").code == 0
+        assert difftool("rerun", f"{name}.png", "--json").json["data"]["identical"] is True
+        assert difftool("meta", f"{name}.png").code == 0
+    assert difftool("sample", name).code == 4
 
 
 def test_a_traceback_only_with_debug(difftool: Callable) -> None:

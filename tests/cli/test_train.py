@@ -16,6 +16,8 @@ from difftool.cli.options import count_of, size_of
 from difftool.errors import DifftoolError
 from difftool.files import lock
 
+pytestmark = pytest.mark.usefixtures("small_previews")
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
@@ -75,7 +77,8 @@ def test_a_full_disk(difftool: Callable, pictures: Path, tmp_path: Path, monkeyp
                 raise OSError(28, "No space left on device", str(path))
         return inner(path, data)
 
-    line = ["train", "data", "--steps", 8, "--batch-size", 2, "--save-every", 4, "--output-dir", "run"]
+    line = ["train", "data", "--preset", "digits", "--steps", 8, "--batch-size", 2, "--save-every", 4]
+    line += ["--output-dir", "run"]
     with monkeypatch.context() as disk:
         disk.setattr(Path, "write_bytes", full)
         ended = difftool(*line)
@@ -191,8 +194,8 @@ def test_sizes() -> None:
 )
 def test_a_run_that_is_ended_goes_on(pictures: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     """By a signal, in a process of its own; and a killed process leaves no lock and no rubbish behind."""
-    line = ["train", "data", "--steps", "32", "--batch-size", "4", "--save-every", "16"]
-    line += ["--size", "8x8", "--output-dir", "run", "--threads", "1"]
+    line = ["train", "data", "--preset", "digits", "--steps", "32", "--batch-size", "4", "--save-every", "16"]
+    line += ["--preview-every", "1k", "--size", "8x8", "--output-dir", "run", "--threads", "1"]
     done = dies(number, 1, "previous.safetensors", *line, cwd=tmp_path)
     assert done.returncode == code
     assert done.stdout == ""

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,7 +65,8 @@ def test_it_says_that_it_is_synthetic(clone: Run, tmp_path: Path) -> None:
     assert note["voices"][0]["consent"]["kind"] == "self"
     assert len(note["models"]["autoregressive.pth"]) == 64
     inside = json.loads(tags["comment"])
-    assert inside["settings"] == note["settings"]
+    assert {**inside["settings"], "models_dir": note["settings"]["models_dir"]} == note["settings"]
+    assert "/" not in inside["settings"]["models_dir"].removeprefix("./")  # a sound may be given to anybody
     assert "created" not in inside  # so that equal speech is an equal file
     first = (tmp_path / "a.wav").read_bytes()
     assert clone("--voice", "me", "Hello there.", "-o", "b.wav").code == 0
@@ -100,7 +102,7 @@ def test_the_line_of_the_guide_on_a_terminal(tortoise: Path, tmp_path: Path, voi
     store.mkdir(parents=True)
     (store / "tortoise").symlink_to(tortoise)
     env = {"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    env |= {"DIFFTOOL_SAMPLES": "4", "DIFFTOOL_STEPS": "3"}
+    env |= {"DIFFTOOL_SAMPLES": "4", "DIFFTOOL_STEPS": "3", "DIFFTOOL_THREADS": "1"}
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "difftool", "voice", "clone", "--voice", "me", "--preset", "fast"]
     running = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, env=env, close_fds=True)
@@ -299,6 +301,49 @@ def test_ctrl_c_leaves_nothing_half_written(tortoise: Path, tmp_path: Path) -> N
     assert [*tmp_path.iterdir()] == []
 
 
+def test_a_sound_tells_no_path(clone: Run, difftool: Run, tmp_path: Path) -> None:
+    (tmp_path / "paper of anna.txt").write_text("I agree.")
+    assert difftool("voice", "consent", "plain", f"written:{tmp_path / 'paper of anna.txt'}").code == 0
+    for kind in ("wav", "mp3", "flac", "ogg"):
+        given = ("--voices-dir", tmp_path / "voices", "-o", tmp_path / f"said.{kind}")
+        assert clone("--voice", "plain", "Hello there.", *given).code == 0
+        assert str(tmp_path).encode() not in (tmp_path / f"said.{kind}").read_bytes()
+        note = tmp_path / ("said.json" if kind == "wav" else f"said.{kind}.json")  # each has its own
+        assert json.loads(note.read_text())["settings"]["voices_dir"] == str(tmp_path / "voices")
+        assert clone("--voice", "plain", "Hello there.", *given, "--overwrite").code == 0  # it knows its own
+    note.unlink()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "said.ogg").rename(tmp_path / "other" / "found.ogg")
+    assert difftool("rerun", "other/found.ogg", "-o", "again.ogg", "--json").json["data"]["identical"] is True
+
+
+def test_a_sound_of_yesterday_is_made_again(clone: Run, difftool: Run, tmp_path: Path) -> None:
+    """Its tags hold paths, and its note has another name."""
+    from difftool.voice import marks, sound
+
+    assert clone("Hello there.", "-o", "a.flac").code == 0
+    note = json.loads((tmp_path / "a.flac.json").read_text())
+    brief = {key: value for key, value in note.items() if key not in (*marks.PASSING, "said")}
+    pieces = [sound.samples_of(tmp_path / "a.flac")]
+    sound.write(tmp_path / "a.flac", pieces, {"title": "Synthetic speech", "comment": json.dumps(brief)})
+    (tmp_path / "a.flac.json").rename(tmp_path / "a.json")
+    assert difftool("rerun", "a.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
+
+
+def test_a_dry_rerun_writes_and_converts_nothing(clone: Run, difftool: Run, tortoise: Path, tmp_path: Path) -> None:
+    assert clone("--voice", "me", "Hello there.", "-o", "a.wav").code == 0
+    mine = tmp_path / "models"
+    shutil.copytree(tortoise, mine, ignore=shutil.ignore_patterns("*.difftool.safetensors"))
+    note = json.loads((tmp_path / "a.json").read_text())
+    note["settings"]["models_dir"] = str(mine)
+    (tmp_path / "a.json").write_text(json.dumps(note))
+    shutil.rmtree(tmp_path / "home")  # where it was before
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    ended = difftool("rerun", "a.wav", "--dry-run", "-o", "b.wav")
+    assert ended.code == 0, ended
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 class TestRerunAndMeta:
     def test_a_sound_is_made_again(self, clone: Run, difftool: Run, tmp_path: Path) -> None:
         clone("--voice", "me", "Hello there.", "--candidates", 2, "-o", "a.wav")
@@ -314,7 +359,7 @@ class TestRerunAndMeta:
         clone(text, "-o", "book.flac")
         assert clone(text, "-o", "book.flac", "--redo", "2").code == 0
         assert difftool("rerun", "book.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
-        (tmp_path / "book.json").unlink()
+        (tmp_path / "book.flac.json").unlink()
         refused(4, "rerun", "book.flac", says="the text of book.flac is long")
 
     def test_what_is_not_the_same_is_said(self, clone: Run, difftool: Run, refused: Run, tmp_path: Path) -> None:
@@ -353,6 +398,39 @@ class TestRerunAndMeta:
         bad = note | {"settings": note["settings"] | change}
         save(tmp_path / "b.wav", [to_bytes(np.zeros(100, np.float32))], bad)
         refused(4, "rerun", "b.wav", says="b.wav")
+
+    def test_settings_of_a_wrong_kind(self, clone: Run, difftool: Run, tmp_path: Path) -> None:
+        """Every field but the words and the voice, made everything that JSON knows."""
+        from difftool.voice.join import to_bytes
+        from difftool.voice.marks import save
+
+        clone("Hello there.", "-o", "a.wav")
+        note = json.loads((tmp_path / "a.json").read_text())
+        may_be_none = ("compat", "ar_checkpoint", "voices_dir", "models_dir", "eta", "batch_size")
+        settings = [(key, value) for key, value in note["settings"].items() if key not in ("text", "voice")]
+        for key, before in settings:
+            for value in (None, True, 1.5, "x", "x\0y", [], [1], {}):
+                number = isinstance(before, (int, float)) and isinstance(value, float)
+                if (value is None and key in may_be_none) or number or key in ("voices_dir", "models_dir"):
+                    continue
+                bad = note | {"settings": note["settings"] | {key: value}}
+                save(tmp_path / "b.wav", [to_bytes(np.zeros(100, np.float32))], bad)
+                ended = difftool("rerun", "b.wav", "--dry-run")
+                assert (ended.code, ended.err.count("\n")) == (4, 2), (key, value, ended)
+        for key in ("settings", "models", "voices", "versions", "item"):
+            for value in (None, 1, "x", []):
+                save(tmp_path / "b.wav", [to_bytes(np.zeros(100, np.float32))], note)
+                (tmp_path / "b.json").unlink()
+                _tagged(tmp_path / "b.wav", note | {key: value})
+                ended = difftool("rerun", "b.wav", "--dry-run")
+                assert (ended.code, ended.err.count("\n")) == (4, 2), (key, value, ended)
+
+
+def _tagged(path: Path, note: dict[str, Any]) -> None:
+    """A sound that carries this note, whatever it is."""
+    from difftool.voice.sound import write
+
+    write(path, [bytes(200)], {"comment": json.dumps(note)})
 
 
 class TestWrongInput:

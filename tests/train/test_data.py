@@ -119,6 +119,32 @@ def test_pictures_of_zeros_and_ones(tmp_path: Path) -> None:
     assert data.notes == ("the pictures are nearly black: no value is above 9 of 255",)
 
 
+@pytest.mark.parametrize(("suffix", "kind"), [("png", np.uint8), ("png", np.uint16), ("tif", np.float32)])
+def test_masks_beside_a_picture_of_another_measure_are_told(tmp_path: Path, suffix: str, kind: Any) -> None:
+    for k in range(3):
+        Image.fromarray(RNG.integers(0, 2, (6, 6)).astype(kind)).save(tmp_path / f"{k}.{suffix}")
+    Image.fromarray(np.full((6, 6), np.iinfo(np.uint16 if kind == np.uint16 else np.uint8).max, kind)).save(
+        tmp_path / f"x.{suffix}"
+    )
+    (note,) = folder(tmp_path).notes
+    assert f"3 pictures (0.{suffix}, 1.{suffix}, 2.{suffix}) nearly black" in note
+
+
+def test_a_deep_picture_without_a_meaning_beside_others_is_skipped(tmp_path: Path) -> None:
+    picture(tmp_path / "0.png")
+    Image.fromarray(np.linspace(-9, 9, 36, dtype=np.float32).reshape(6, 6)).save(tmp_path / "depth.tif")
+    data = folder(tmp_path)
+    assert len(data.pixels) == 1
+    assert data.skipped == ("depth.tif: its values run from -9 to 9",)
+
+
+def test_deep_pictures_of_zeros_and_ones_are_told(tmp_path: Path) -> None:
+    Image.fromarray(RNG.integers(0, 2, (6, 6)).astype(np.uint16)).save(tmp_path / "0.png")
+    data = folder(tmp_path)
+    assert {*np.unique(data.pixels)} == {0, 255}
+    assert data.notes == ("their values are 0 and 1, taken for black and white",)
+
+
 def test_of_several_frames_the_first_is_taken(tmp_path: Path) -> None:
     frames = [Image.fromarray(RNG.integers(0, 256, (6, 6), dtype=np.uint8)) for _ in range(3)]
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])

@@ -66,6 +66,7 @@ def test_one_class_a_picture(tmp_path: Path, labels: Any, classes: list[str]) ->
         (np.arange(48).reshape(12, 4), "4 numbers for each picture"),
         (RNG.dirichlet([1, 1, 1], 12), "3 numbers for each picture"),
         (np.linspace(0, 1, 12), "real numbers such as 0.0909"),
+        (np.where(TWO, np.inf, 1.0), "real numbers such as inf"),
         (np.where(TWO, np.nan, 1.0), "6 pictures without a label, first number 1"),
         (np.array(3), "one label for 12 pictures"),
         (np.arange(11), "11 labels of 12 pictures"),
@@ -94,6 +95,17 @@ def test_what_is_no_class(tmp_path: Path, labels: Any, says: str) -> None:
 def test_columns_that_are_no_labels_or_captions(tmp_path: Path, own: dict[str, Any], says: str) -> None:
     with pytest.raises(DifftoolError, match=says) as caught:
         column(tmp_path, **own)
+    assert caught.value.code == Exit.FILE
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    column(tmp_path)
+    rows = pyarrow.parquet.read_table(tmp_path / "a.parquet").column("image")
+    labels = pyarrow.array(TWO)
+    twice = pyarrow.table([rows, labels, labels], names=["image", "label", "label"])
+    pyarrow.parquet.write_table(twice, tmp_path / "b.parquet")
+    with pytest.raises(DifftoolError, match="several columns label") as caught:
+        load(str(tmp_path / "b.parquet"))
     assert caught.value.code == Exit.FILE
 
 
@@ -155,6 +167,18 @@ def test_numbers_without_a_meaning(tmp_path: Path, values: Any, says: str) -> No
     with pytest.raises(DifftoolError, match=says) as caught:
         arrays(tmp_path, images=values)
     assert caught.value.code == Exit.FILE
+
+
+def test_floats_and_bytes_in_one_set_have_a_measure_each(tmp_path: Path) -> None:
+    data = arrays(tmp_path, images=UNIT, test_images=PIXELS)
+    assert data.held_out is not None
+    assert np.array_equal(data.pixels, PIXELS)
+    assert np.array_equal(data.held_out.pixels, PIXELS)
+
+
+def test_a_part_that_is_nearly_black_beside_the_other_is_told(tmp_path: Path) -> None:
+    data = arrays(tmp_path, images=UNIT, test_images=UNIT * 255)
+    assert data.notes == ("one part of the pictures runs to 1, another to 255: the one is nearly black",)
 
 
 def test_pictures_that_are_nearly_black_are_said_to_be(tmp_path: Path) -> None:

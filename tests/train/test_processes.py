@@ -65,7 +65,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(home: Path, processes: int, *words: str, launcher: str = "torchrun") -> subprocess.CompletedProcess[str]:
     launch = ["-m", *LAUNCHERS[launcher](processes)] if processes > 1 else []
     line = [sys.executable, *launch, "-m", "small", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(home), "PYTHONPATH": str(home)}
+    path = os.pathsep.join([str(home), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(home), "PYTHONPATH": path}
     return subprocess.run(line, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -91,8 +92,14 @@ def losses(folder: Path) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def test_two_make_the_run_of_one(home: Path) -> None:
-    alone, both = trained(home, 1, "one"), trained(home, 2, "two")
+@pytest.fixture(scope="module")
+def alone(home: Path) -> dict[str, Any]:
+    """What a run of one process, in the folder one, tells."""
+    return trained(home, 1, "one")
+
+
+def test_two_make_the_run_of_one(home: Path, alone: dict[str, Any]) -> None:
+    both = trained(home, 2, "two")
     assert far(home / "one", home / "two") < 2e-3
     assert losses(home / "one") == pytest.approx(losses(home / "two"), rel=1e-4)
     assert alone["images"] == both["images"] == 72
@@ -104,10 +111,10 @@ def test_two_make_the_run_of_one(home: Path) -> None:
     assert json.loads(again.stdout)["data"]["finished_before"]
 
 
+@pytest.mark.usefixtures("alone")
 def test_sample_is_shared_out(home: Path) -> None:
-    trained(home, 1, "drawn")
     for name, processes in (("alone.png", 1), ("shared.png", 2)):
-        done = run(home, processes, "sample", "drawn", "--count", "9", "--steps", "3", "-o", name, "-q")
+        done = run(home, processes, "sample", "one", "--count", "9", "--steps", "3", "-o", name, "-q")
         assert done.returncode == 0, done.stderr
         assert len([line for line in done.stdout.splitlines() if line.endswith(".png")]) == 10
     alone, shared = (read_png(home / name)[0].astype(int) for name in ("alone.png", "shared.png"))
@@ -123,8 +130,8 @@ def test_what_the_first_finds_wrong_ends_all(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "launcher"), [(4, "torchrun"), (2, "accelerate")])
+@pytest.mark.usefixtures("alone")
 def test_more_of_them_and_another_launcher(home: Path, processes: int, launcher: str) -> None:
     name = f"{launcher}{processes}"
-    trained(home, 1, f"{name}-one")
     trained(home, processes, name, launcher=launcher)
-    assert far(home / f"{name}-one", home / name) < 2e-3
+    assert far(home / "one", home / name) < 2e-3

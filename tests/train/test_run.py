@@ -20,16 +20,17 @@ from PIL import Image
 from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, lock, save_tensors
 from difftool.models import open_model
-from difftool.pictures import read_png
-from difftool.train import course, recipe, train
+from difftool.pictures import plot_curves, read_png
+from difftool.provenance import located
+from difftool.train import course, recipe, seeing, train
 from difftool.train import folder as folder_module
 from difftool.train import run as module
 from difftool.train.loop import learning_rate
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A preset small enough to test with."""
+def small(monkeypatch: pytest.MonkeyPatch, small_previews: None) -> None:
+    """A preset small enough to test with, and no curves drawn by matplotlib."""
     row = {
         "minutes": 1,
         "batch_size": 4,
@@ -42,10 +43,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "net": {"type": "unet", "width": 8, "mults": [1, 2], "blocks": 1, "attention": [], "dropout": 0.0},
     }
     monkeypatch.setattr(recipe, "read_preset", lambda family, name: row)
-    monkeypatch.setattr(module, "PREVIEW_PICTURES", 4)
-    monkeypatch.setattr(module, "RAW_PICTURES", 2)
-    monkeypatch.setattr(module, "DRAWING_STEPS", 2)
-    monkeypatch.setattr(course, "PREVIEWS", 2)
+    monkeypatch.setattr(seeing, "plot_curves", lambda path, *_: path.touch())
 
 
 @pytest.fixture
@@ -91,7 +89,8 @@ def same(a: Path, b: Path) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_what_a_run_leaves(tmp_path: Path, data: Path) -> None:
+def test_what_a_run_leaves(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeing, "plot_curves", plot_curves)
     folder = tmp_path / "run"
     done = train(data, output_dir=folder, steps=10)
     assert done.images == 40
@@ -352,7 +351,8 @@ def test_a_run_with_the_name_of_the_model_in_the_package(
     pixels, _, manifest = read_png(done.grid)
     assert pixels.shape[2] == 3
     assert manifest is not None
-    assert manifest["settings"]["model"] == str(tmp_path / "digits")
+    assert manifest["settings"]["model"] == "./digits"  # with the mark of a folder, and told of no other
+    assert located(manifest, done.grid)["model"] == str(tmp_path / "digits")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])

@@ -64,6 +64,30 @@ CASES: dict[str, tuple[list[str], list[str], list[int], list[int]]] = {
     "test alone": (["test/cat/a.png", "test/dog/b.png"], ["cat", "dog"], [0, 1], []),
     "test beside classes": (["cat/a.png", "dog/b.png", "test/c.png"], ["cat", "dog"], [0, 1], []),
     "classes beside theirs": (["cat/a.png", "dog/b.png", "test/cat/c.png"], ["cat", "dog"], [0, 1], [2]),
+    "one folder beside theirs": (
+        ["pets/cat/a.png", "pets/dog/b.png", "test/cat/c.png"],
+        ["cat", "dog"],
+        [0, 1],
+        [2],
+    ),
+    "twice in each other": (
+        ["seg_train/seg_train/x/a.png", "seg_train/seg_train/y/b.png", "seg_test/seg_test/y/c.png"],
+        ["x", "y"],
+        [0, 1],
+        [2],
+    ),
+    "two words in a name": (["my_train/x/a.png", "my_train/y/b.png", "my_test/x/c.png"], ["x", "y"], [0, 1], [2]),
+    "with a letter": (["trainA/a.png", "trainB/b.png", "testA/c.png", "testB/d.png"], ["A", "B"], [0, 1], [2, 3]),
+    "with a number": (["train/a.png", "test1/b.png"], [], [0], [1]),
+    "a word without its counterpart": (["crash_test/a.png", "train/b.png"], ["crash_test", "train"], [0, 1], []),
+    "a stray one beside the folder of the classes": (
+        ["pets/cat/a.png", "pets/dog/b.png", "logo.png"],
+        ["cat", "dog"],
+        [0, 1],
+        [],
+    ),
+    "a stray one beside train": (["train/cat/a.png", "train/dog/b.png", "logo.png"], ["cat", "dog"], [0, 1], []),
+    "a stray one beside one folder": (["cat/a.png", "cat/b.png", "c.png"], [], [2, 0, 1], []),
     "beside the parts": (["train/a.png", "test/b.png", "extra/c.png"], [], [0], [1]),
 }
 
@@ -170,12 +194,66 @@ def test_captions_in_utf8_with_and_without_a_mark(tmp_path: Path) -> None:
     assert caught.value.code == Exit.FILE
 
 
-def test_boxes_are_no_captions(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 0.5 0.5 0.25 0.25\n11 0.1 0.2 0.3 0.4\n",
+        "0 0.5 .5 1 1e-05\n",
+        "0" + 200 * " 0.123456 0" + "\n",  # outlines, which a regular expression may take years for
+    ],
+)
+def test_boxes_are_no_captions(tmp_path: Path, text: str) -> None:
     lay(tmp_path, "0.png", "1.png")
-    (tmp_path / "0.txt").write_text("0 0.5 0.5 0.25 0.25\n11 0.1 0.2 0.3 0.4\n")
+    (tmp_path / "0.txt").write_text(text)
     data = load(str(tmp_path))
     assert data.captions is None
     assert "1 text (0.txt) not used" in data.notes[0]
+
+
+@pytest.mark.parametrize("text", ["7 4 1 2 3", "0" + 200 * " 0.123456" + " nan"])
+def test_numbers_that_are_no_boxes_are_captions(tmp_path: Path, text: str) -> None:
+    lay(tmp_path, "0.png", "1.png")
+    (tmp_path / "0.txt").write_text(text)
+    assert load(str(tmp_path)).captions == [text, ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("metadata.csv", "file_name,text\n0.png,a dog, and a cat\n", "more cells than columns in the row of 0.png"),
+        ("metadata.csv", "file_name,label,text\n0.png,x,a dog, and a cat\n", "more cells than columns"),
+        ("metadata.jsonl", "[" * 100_000, "no table of UTF-8"),
+        ("metadata.jsonl", '{"file_name": "0.png", "label": {"a": 1}}\n', "without a label"),
+        ("metadata.jsonl", '{"file_name": "0.png", "label": {}}\n{"file_name": "1.png", "label": 1}\n', "such as {}"),
+    ],
+)
+def test_metadata_that_are_no_table(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DifftoolError, match=says) as caught:
+        lay(tmp_path, "0.png", "1.png")
+    assert caught.value.code == Exit.FILE
+
+
+def test_metadata_of_another_kind_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("isic_id,age\n0,70\n")
+    assert lay(tmp_path, "0.png", "1.png").notes == ("metadata.csv not used: it has no column file_name",)
+
+
+def test_pictures_in_a_folder_of_thumbnails_alone_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DifftoolError, match="no pictures in it but those of hidden folders and thumbnails: Thumbs"):
+        lay(tmp_path, "Thumbs/a/0.png", "Thumbs/b/1.png")
+    assert load(str(tmp_path / "Thumbs")).classes == ["a", "b"]
+
+
+def test_rows_of_metadata_that_are_not_used_are_told(tmp_path: Path) -> None:
+    (tmp_path / "Metadata.CSV").write_text("file_name,text,label\n0.png,a,x\n0.png,b,x\n1.png,c,x\n")
+    data = lay(tmp_path, "0.png", "1.png")
+    assert data.captions == ["b", "c"]
+    assert data.labels is None
+    assert data.notes == (
+        "1 picture (0.png) with several rows of metadata: the last counts",
+        "all pictures have the same label, or none: labels are not used",
+    )
 
 
 def test_metadata_beside_pictures(tmp_path: Path) -> None:
@@ -196,9 +274,17 @@ def test_metadata_beside_pictures(tmp_path: Path) -> None:
     assert data.held_out is not None
     assert data.held_out.labels is not None
     assert data.held_out.labels.tolist() == [0]
-    (tmp_path / "a" / "metadata.csv").write_text("name\n0.png\n")
+    (tmp_path / "a" / "metadata.csv").write_text("file_name;text\n0.png;a\n", "utf-16")
     with pytest.raises(DifftoolError, match="column file_name"):
         load(str(tmp_path / "a"))
+
+
+def test_a_damaged_data_set_beside_a_picture_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0, 4]))
+    (tmp_path / "train-0.parquet").write_bytes(b"PAR1PAR1")
+    notes = lay(tmp_path, "logo.png").notes
+    assert "train-images-idx3-ubyte announces 144 bytes and holds 0" in notes
+    assert any("train-0.parquet is damaged" in note for note in notes)
 
 
 def test_the_kind_is_decided_by_all_files(tmp_path: Path) -> None:

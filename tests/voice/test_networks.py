@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,15 @@ from difftool.errors import DifftoolError, Exit
 from difftool.voice.networks import FILES, hash_of, open_network
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return official(tmp_path_factory.mktemp("official"), checkpoint)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(made: Path, tmp_path: Path) -> Path:
     """Official files of tiny networks, as a user has them."""
-    return official(tmp_path, checkpoint)
+    return Path(shutil.copytree(made, tmp_path, dirs_exist_ok=True))
 
 
 def fails(says: str) -> pytest.RaisesExc[DifftoolError]:

@@ -30,16 +30,21 @@ def told() -> list[Segment]:
     return Transcript(GOLDEN / "speech.json").segments
 
 
+@pytest.fixture(scope="module")
+def heard(recording: Recording) -> list[Span]:
+    """Where somebody speaks in it."""
+    return spans(speech(recording.samples, network()), recording.seconds)
+
+
 def words_of(segments: list[Segment]) -> list[Word]:
     return [word for segment in segments for word in segment.words]
 
 
-def test_speech_is_found_where_it_is(recording: Recording, told: list[Segment]) -> None:
-    found = spans(speech(recording.samples, network()), recording.seconds)
+def test_speech_is_found_where_it_is(heard: list[Span], told: list[Segment]) -> None:
     for segment in told:
-        inside = sum(max(0.0, min(s.end, segment.end) - max(s.start, segment.start)) for s in found)
+        inside = sum(max(0.0, min(s.end, segment.end) - max(s.start, segment.start)) for s in heard)
         assert inside / (segment.end - segment.start) > 0.8, segment.text
-    assert sum(span.seconds for span in found) < 1.1 * sum(segment.end - segment.start for segment in told)
+    assert sum(span.seconds for span in heard) < 1.1 * sum(segment.end - segment.start for segment in told)
 
 
 def test_rows_are_heard_as_one(tmp_path: Path, recording: Recording) -> None:
@@ -84,7 +89,7 @@ def test_no_cut_goes_into_a_word(early: float, recording: Recording, told: list[
 def test_a_cut_lies_at_the_quietest_point(recording: Recording, told: list[Segment]) -> None:
     made = list(pieces(recording.samples, of_words(told, [])))
     after = made[0].units[-1].end
-    power = recording.samples[round(after * RATE) : round((after + 0.25) * RATE)] ** 2
+    power = recording.samples[round(after * RATE) : round((after + 0.4) * RATE)] ** 2
     at = round((made[0].end - after) * RATE)
     assert PAD - 0.09 < made[0].end - after < PAD + 0.09
     assert power[at - 120 : at + 120].mean() < power[1500:].mean()
@@ -123,6 +128,80 @@ def test_clips_end_with_sentences_where_they_can() -> None:
 def test_the_silence_of_a_subtitle_is_no_speech() -> None:
     cues = [Segment((Word(0, 2, "Hello", None), Word(2, 5, "there.", None)), False, {})]
     assert of_words(cues, [Span(1.0, 3.0), Span(6.0, 7.0)])[0][:2] == (1.0, 3.0)
+
+
+SHIFTS = {
+    "late": lambda a, b, following: (a + 0.4, b + 0.4),
+    "early": lambda a, b, following: (a - 0.4, b - 0.4),
+    "tight": lambda a, b, following: (a + 0.3, b - 0.3),
+    "wide": lambda a, b, following: (a - 0.4, b + 0.4),
+    "rounded": lambda a, b, following: (round(a), round(b)),
+    "until the next": lambda a, b, following: (a, following),
+    "half": lambda a, b, following: (a, (a + b) / 2 if b - a < 1.9 else b),
+}
+"""How times of cues miss those of what is said."""
+
+
+@pytest.mark.parametrize("how", SHIFTS)
+def test_cues_are_moved_to_the_pauses(how: str, heard: list[Span], told: list[Segment]) -> None:
+    """Every cue has its own sentence, as a whole, whatever its times are like."""
+    following = [*(segment.start for segment in told[1:]), heard[-1].end + 1]
+    cues = []
+    for segment, after in zip(told, following, strict=True):
+        start, end = SHIFTS[how](segment.start, segment.end, after)
+        text = Word(max(0.0, start), end, segment.text, None)
+        cues.append(Segment((text,), False, {}))
+    units = of_words(cues, heard)
+    assert [unit.words[0].text for unit in units] == [segment.text for segment in told]
+    pauses = [(a.end, b.start) for a, b in itertools.pairwise(heard)]
+    for unit, segment in zip(units, told, strict=True):
+        for edge, time in ((unit.start, segment.start), (unit.end, segment.end)):
+            if any(a - 0.2 < time < b + 0.2 for a, b in pauses):  # in one place is no pause, but a new sentence
+                assert edge == pytest.approx(time, abs=0.15), segment.text
+
+
+def test_a_pause_inside_a_cue_is_not_its_end() -> None:
+    """Lines that break a sentence where nobody pauses stay where they are."""
+    lines = ["We walked up", "the path, and then", "we went home."]
+    cues = [Segment((Word(2.0 * k, 2.0 * k + 2, text, None),), False, {}) for k, text in enumerate(lines)]
+    units = of_words(cues, [Span(0.1, 3.2), Span(3.6, 6.1)])
+    assert [unit.start for unit in units] == [0.1, 2.0, pytest.approx(3.6, abs=0.5)]
+
+
+def test_speech_that_no_cue_has_stays_out() -> None:
+    """Between two cues somebody speaks who is in none of them."""
+    cues = [Segment((Word(1.0, 3.2, "One.", None),), False, {}), Segment((Word(9.0, 12, "Two.", None),), False, {})]
+    units = of_words(cues, [Span(1.1, 3.0), Span(5.0, 7.0), Span(9.2, 11.8)])
+    assert [(unit.start, unit.end) for unit in units] == [(1.1, 3.0), (9.2, 11.8)]
+
+
+TIMES = st.floats(0, 30)
+
+
+@given(
+    st.lists(st.tuples(TIMES, st.floats(0, 4), st.booleans()), min_size=1, max_size=12),
+    st.lists(st.tuples(st.floats(0.25, 3), st.floats(0.25, 4)), min_size=1, max_size=10),
+    st.booleans(),
+)
+def test_units_stay_in_order(cues: list[tuple[float, float, bool]], speech: list[tuple[float, float]], exact: bool):
+    """Whatever the times of a transcript are, no unit overlaps another, and all words are in one."""
+    words = [Word(a, a + b, f"w{k}{'.' * dot}", None) for k, (a, b, dot) in enumerate(sorted(cues))]
+    at, heard = 0.0, []
+    for pause, length in speech:
+        heard.append(Span(at + pause, at + pause + length))
+        at = heard[-1].end
+    units = of_words([Segment((word,), exact, {}) for word in words], heard)
+    assert [word for unit in units for word in unit.words] == words
+    edges = [edge for unit in units for edge in unit[:2]]
+    assert edges == sorted(edges)
+
+
+def test_what_is_beside_a_hole_is_no_speech() -> None:
+    speech = [Span(1, 5), Span(6, 9)]
+    assert cut.without(speech, [Span(3, 3)]) == [Span(1, 2.75), Span(3.25, 5), Span(6, 9)]
+    assert cut.without(speech, [Span(4.9, 6.1), Span(8, 8.5)]) == [Span(1, 4.65), Span(6.35, 7.75), Span(8.75, 9)]
+    assert cut.without(speech, [Span(5.4, 5.6)]) == speech
+    assert cut.without(speech, []) == speech
 
 
 def test_words_that_overlap_are_told_apart() -> None:

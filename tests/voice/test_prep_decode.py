@@ -14,7 +14,8 @@ from torchaudio.functional import resample
 
 from difftool.errors import DifftoolError
 from difftool.voice.level import CEILING, WANTED, loudness, normalised, true_peak
-from difftool.voice.prep.decode import TICK, decode, resampled
+from difftool.voice.media import resampled
+from difftool.voice.prep.decode import TICK, decode
 from difftool.voice.sound import RATE, ffmpeg
 
 SPEECH = Path(__file__).parents[1] / "golden" / "speech.ogg"

@@ -110,17 +110,25 @@ def test_every_gate(reason: str, figures: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fillers", "stutters"),
+    ("language", "text", "fillers", "stutters"),
     [
-        ("And, um, then he said uh nothing.", 2, 0),
-        ("The the house he he had is old.", 0, 2),
-        ("It was very, very cold, no, no.", 0, 0),
-        ("I th- think so.", 0, 1),
-        ("He had had enough of that that day.", 0, 0),
+        ("en", "And, um, then he said uh nothing.", 2, 0),
+        ("en", "The the house he he had is old.", 0, 2),
+        ("en", "It was very, very cold, no, no.", 0, 0),
+        ("en", "I th- think so.", 0, 1),
+        ("en", "He had had enough of that that day.", 0, 0),
+        ("en", "It is of the pre- and post-war years.", 0, 0),
+        ("de", "Er ging um acht Uhr, und ähm, er er kam.", 1, 1),
+        ("de", "Die, die da sind, haben Vor- und Nachteile.", 0, 0),
+        ("nl", "Er was er om acht uur, uh, en dat dat is zo.", 1, 0),
+        ("fr", "Nous nous levons, euh, très très tôt.", 1, 0),
+        ("zh", "天 天 看 呃", 1, 0),
+        ("tr", "yavaş yavaş geldi", 0, 0),
+        (None, "Er was uhm um acht, a\u0308h.", 2, 0),
     ],
 )
-def test_fillers_and_stutters(text: str, fillers: int, stutters: int) -> None:
-    counted = of_text([Word(0, 1, word, None) for word in text.split()], 3.0)
+def test_fillers_and_stutters(language: str | None, text: str, fillers: int, stutters: int) -> None:
+    counted = of_text([Word(0, 1, word, None) for word in text.split()], 3.0, language)
     assert (counted["fillers"], counted["stutters"]) == (fillers, stutters)
 
 

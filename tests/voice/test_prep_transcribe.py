@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tiny_whisper
 import torch
@@ -20,6 +23,7 @@ from difftool.voice.prep.transcribe import (
     error_rate,
     found,
     known_language,
+    over_speech,
     portions,
 )
 
@@ -97,6 +101,21 @@ def test_whisper_hears_a_recording(tmp_path: Path) -> None:
     assert isinstance(whisper.text_of(recording.samples[: 3 * 24_000]), str)
 
 
+def test_threads_stay_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library that Whisper looks for the times of words with sets their number for the whole process."""
+
+    def transcribe(*_: object, **more: object) -> dict[str, Any]:
+        torch.set_num_threads(3)
+        return {"segments": [], "language": "en"}
+
+    tiny_whisper.save(tmp_path / "whisper-tiny" / "tiny.pt")
+    whisper = Whisper("tiny", CPU, "en", tmp_path)
+    monkeypatch.setattr(whisper.model, "transcribe", transcribe)
+    before = torch.get_num_threads()
+    assert whisper.text_of(np.zeros(24_000, np.float32)) == ""
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "other", "code", "empty"])
 def test_a_damaged_whisper(damage: str, tmp_path: Path) -> None:
     path = tiny_whisper.save(tmp_path / "tiny.pt")
@@ -158,3 +177,208 @@ def test_portions_are_short_enough_and_have_no_long_silence() -> None:
 )
 def test_error_rate(heard: str, text: str, rate: float) -> None:
     assert error_rate(heard, text) == pytest.approx(rate)
+
+
+def read(path: Path, text: str | bytes) -> Transcript:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Transcript(path)
+
+
+def pieces(*texts: str) -> list[dict[str, object]]:
+    """As Whisper tells them, a second each."""
+    return [{"word": text, "start": k, "end": k + 1, "probability": 1 - k / 10} for k, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("heard", "words"),
+    [
+        ([" My", " well", "-known", " $3", ".50", " at", " 9", ":30", " p", ".m."], "My|well-known|$3.50|at|9:30|p.m."),
+        ([" 10", ",000", " at", " 50", "%."], "10,000|at|50%."),
+        ([" Aujourd", "'hui,", " c", "'est", " l", "'été"], "Aujourd'hui,|c'est|l'été"),
+        (["今天", "天", "气", "很好，", "有", "10", ",000", "人。"], "今天|天|气|很好，|有|10,000|人。"),
+        (["ไป", "ไหน", " มา"], "ไป|ไหน| มา"),
+        (["一", " Python", "的"], "一| Python|的"),
+    ],
+)
+def test_words_are_whole(heard: list[str], words: str, tmp_path: Path) -> None:
+    segment = {"start": 0, "end": 9, "text": "".join(heard), "words": pieces(*heard)}
+    for text in (segment, segment | {"text": ""}):
+        found = read(tmp_path / "a.json", json.dumps({"segments": [text]})).segments[0]
+        assert [word.text for word in found.words] == words.split("|")
+        assert found.text == "".join(heard).strip()
+        assert (found.words[0].start, found.words[-1].end) == (0, len(heard))
+
+
+def test_a_whole_word_lasts_as_long_as_its_pieces(tmp_path: Path) -> None:
+    segment = {"start": 0, "end": 3, "text": " a 10,000", "words": pieces(" a", " 10", ",000")}
+    words = read(tmp_path / "a.json", json.dumps({"segments": [segment]})).segments[0].words
+    assert words == ((0, 1, "a", 1), (1, 3, "10,000", 0.8))
+
+
+WORDS = [{"word": "Hello", "start": 0, "end": 1}, {"word": "you", "start": 2, "end": 3}]
+TIMED = [("Hello,", 0, 1), ("you.", 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("value", "language", "words"),
+    [
+        ({"segments": [{"start": 0, "end": 3, "text": "Hello, you.", "words": WORDS}], "language": "en"}, "en", TIMED),
+        (
+            {"segments": [{"start": 0, "end": 3, "text": " Hello, you."}], "words": WORDS, "language": "english"},
+            "en",
+            TIMED,
+        ),
+        ({"text": "Hello, you.", "words": WORDS}, None, TIMED),
+        ([{"start": 0, "end": 3, "text": " Hello, you.", "words": WORDS}], None, TIMED),
+        (
+            {"chunks": [{"text": " Hello,", "timestamp": [0, 1]}, {"text": " you.", "timestamp": [2, 3]}]},
+            None,
+            TIMED,
+        ),
+        (
+            {
+                "result": {"language": "fr"},
+                "transcription": [
+                    {"offsets": {"from": 0, "to": 500}, "text": " Hel"},
+                    {"offsets": {"from": 500, "to": 1000}, "text": "lo,"},
+                    {"offsets": {"from": 2000, "to": 3000}, "text": " you."},
+                ],
+            },
+            "fr",
+            TIMED,
+        ),
+        (  # WhisperX has no times for numbers
+            {
+                "segments": [
+                    {
+                        "start": 0,
+                        "end": 9,
+                        "text": " in 16, I",
+                        "words": [WORDS[0] | {"word": "in"}, {"word": "16,"}, WORDS[1] | {"word": "I"}],
+                    }
+                ]
+            },
+            None,
+            [("in", 0, 1), ("16,", 1, 2), ("I", 2, 3)],
+        ),
+    ],
+)
+def test_json_of_others(
+    value: object, language: str | None, words: list[tuple[str, float, float]], tmp_path: Path
+) -> None:
+    found = read(tmp_path / "a.json", json.dumps(value))
+    assert found.heard_language == language
+    assert [(word.text, word.start, word.end) for segment in found.segments for word in segment.words] == words
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.json", '{"results": {}}', "no segments, as Whisper"),
+        ("a.json", '{"segments": [{"text": "a", "words": [{"word": "a"}]}]}', "words without times"),
+        ("a.json", "{", "no JSON"),
+        ("a.srt", SRT.replace("Hello", "Привет, друзья").encode("cp1251"), "neither UTF-8 nor UTF-16"),
+        ("a.srt", SRT.replace("Hello", "zażółć").encode("cp1250"), "neither UTF-8 nor UTF-16"),
+        ("a.srt", SRT.replace("Hello", "今天天气很好").encode("gbk"), "neither UTF-8 nor UTF-16"),
+        ("a.srt", bytes(range(256)), "neither UTF-8 nor UTF-16"),
+    ],
+)
+def test_why_a_transcript_cannot_be_read(name: str, text: str | bytes, says: str, tmp_path: Path) -> None:
+    with pytest.raises(DifftoolError, match=says) as caught:
+        read(tmp_path / name, text)
+    assert caught.value.code == 4
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+def test_encodings(encoding: str, tmp_path: Path) -> None:
+    found = read(tmp_path / "a.srt", SRT.replace("Hello", "Là-bas, l’été").encode(encoding))
+    assert found.segments[0].text == "Là-bas, l’été there, you."
+    assert bool(found.warnings) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "language"),
+    [
+        ("talk.srt", SRT, None),
+        ("talk.fr.srt", SRT, "fr"),
+        ("talk.pt-BR.srt", SRT, "pt"),
+        ("talk.ger.srt", SRT, "de"),
+        ("talk.en.forced.srt", SRT, "en"),
+        ("talk.v2.srt", SRT, None),
+        ("talk.vtt", VTT.replace("WEBVTT", "WEBVTT\nKind: captions\nLanguage: fr-CA"), "fr"),
+        ("talk.json", JSON.replace('"text": "",', '"text": "", "language": "German",'), "de"),
+        ("talk.json", JSON.replace('"text": "",', '"text": "", "language": "klingon",'), None),
+    ],
+)
+def test_the_language_of_a_transcript(name: str, text: str, language: str | None, tmp_path: Path) -> None:
+    assert read(tmp_path / name, text).heard_language == language
+    assert Transcript(tmp_path / name, "nl").heard_language == "nl"
+
+
+def cue(text: str) -> str:
+    return f"WEBVTT\n\n00:01.000 --> 00:02.500\n{text}\n\n00:03.000 --> 00:04.000\nBye.\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "spoken"),
+    [
+        ("Tom &amp; Jerry&#39;s&nbsp;river", "Tom & Jerry's river"),
+        ("&gt;&gt; Nobody", "Nobody"),
+        (">>> JOHN: Hi. >> MARY: Yes.", "Hi. Yes."),
+        ("[rain] NARRATOR: The river. ♪", "The river."),
+        ("♪ la la ♪", "la la"),
+        ("- Hello.\n- DR. SMITH (V.O.): No.", "Hello. No."),
+        ("-5 degrees", "-5 degrees"),
+        ("(applause)\nSo it (which is true) ends. (laughs)", "So it (which is true) ends."),
+        ("(DOOR SLAMS) Who is it?", "Who is it?"),
+        ("[door\nopens] so", "so"),
+        ("falls on] so [thunder", "so"),
+        ("【音楽】（笑）はい", "はい"),
+        ("<v Roger Bingham><c.red>New</c> <i>York</i> {\\an8}now", "New York now"),
+        ("&lt;i&gt;now&lt;/i&gt; a &lt; b", "now a < b"),
+        ("a<00:01.100><c> b</c><00:01.300><c> c</c>", "a b c"),
+        ("[SPEAKER_00]: yes", "yes"),
+        ("Speaker 1: yes", "yes"),
+        ("Remember: at 10:05", "Remember: at 10:05"),
+        ("1984", "1984"),
+    ],
+)
+def test_what_a_subtitle_holds_besides_speech(shown: str, spoken: str, tmp_path: Path) -> None:
+    assert read(tmp_path / "a.vtt", cue(shown)).segments[0].text == spoken
+
+
+def test_names_that_come_again_are_who_speaks(tmp_path: Path) -> None:
+    text = cue("Bob: Hi.") + "\n00:05.000 --> 00:06.000\nBob: Note: it is late.\n"
+    assert [segment.text for segment in read(tmp_path / "a.vtt", text).segments] == ["Hi.", "Bye.", "Note: it is late."]
+
+
+def test_notes_and_styles_of_a_vtt(tmp_path: Path) -> None:
+    block = "STYLE\n::cue { color: red }\n\nNOTE to whom\nit concerns\n\nintro\n00:01"
+    text = cue("Hello.").replace("00:01", block).replace("00:03", "NOTE more\n\n2\n00:03")
+    assert [segment.text for segment in read(tmp_path / "a.vtt", text).segments] == ["Hello.", "Bye."]
+
+
+def test_rolling_captions_are_said_once(tmp_path: Path) -> None:
+    cues = [
+        ("00.000", "02.550", " \nhello<00:00:01.000><c> there</c><00:00:02.000><c> you</c>"),
+        ("02.550", "02.560", "hello there you\n "),
+    ]
+    cues += [("02.560", "05.000", "hello there you\nmy<00:00:03.000><c> name</c>"), ("05.000", "05.010", "my name\n ")]
+    cues += [("05.010", "07.000", "my name\n[Music]")]
+    text = "WEBVTT\n\n" + "\n\n".join(f"00:00:{a} --> 00:00:{b} align:start\n{shown}" for a, b, shown in cues)
+    first, second = read(tmp_path / "a.vtt", text).segments
+    assert (first.start, first.end, first.text) == (0, pytest.approx(2.55), "hello there you")
+    assert (second.start, second.end, second.text) == (2.56, pytest.approx(5), "my name")
+
+
+def test_a_cue_without_length_lasts_until_the_next_one(tmp_path: Path) -> None:
+    found = read(tmp_path / "a.vtt", cue("Hello.").replace("00:02.500", "00:01.000")).segments
+    assert (found[0].start, found[0].end, found[0].text) == (1, 3, "Hello.")
+
+
+def test_what_is_said_over_silence_is_left_out(tmp_path: Path) -> None:
+    told = read(tmp_path / "a.vtt", cue("Thanks for watching!")).segments
+    kept, warning = over_speech(told, [Span(0.0, 1.05), Span(2.9, 4.0)])
+    assert [segment.text for segment in kept] == ["Bye."]
+    assert "Thanks for watching!" in (warning or "")
+    assert over_speech(told, [Span(1.5, 4.0)]) == (told, None)

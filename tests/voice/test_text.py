@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from difftool.errors import DifftoolError, Exit
-from difftool.voice.text import MOST, PARAGRAPH, PAUSES, Part, parts, spoken, tokens, unspoken
+from difftool.voice.text import MOST, PARAGRAPH, PAUSES, Part, parts, spoken, tokens, unspoken, written_out
 
 ROOM = 398
 
@@ -21,18 +21,23 @@ ROOM = 398
             "It cost 1,234,567 euros.",
             "It cost one million, two hundred thirty-four thousand, five hundred sixty-seven euros.",
         ),
-        ("€5.50 & 20%", "5.50 euros  and  20 percent "),
+        ("€5.50 & 20%", "five euros fifty cents  and  twenty percent"),
         ("Cats, dogs, etc. They came.", "Cats, dogs, et cetera. They came."),
         ("Cities, e.g. Paris vs. Rome", "Cities, for example Paris versus Rome"),
-        ("Prof. Smith, Fig. 3", "professor Smith, figure 3"),
+        ("Prof. Smith, Fig. 3", "professor Smith, figure three"),
         (
             "€5, then £1 and £3.5m, £2 million or ¥10",
-            "5 euros, then 1 pound and 3.5 million pounds, 2 million pounds or 10 yen",
+            "five euros, then one pound and three point five million pounds, two million pounds or ten yen",
         ),
         ("End.\n\n— Who is there?\n— But I—\n\nNext", "End.\n\nWho is there?\nBut I\n\nNext"),
         ("e.g. this, i.e. that, etc. and more", "for example this, that is that, et cetera and more"),
         ("“Well…” — she said – ‘no’", "\"Well...\", she said, 'no'"),
-        ("$1,234.50 in 1984", "$1,234.50 in 1984"),
+        ("$1,234.50 in 1984", "one thousand, two hundred thirty-four dollars fifty cents in nineteen eighty-four"),
+        ("lives in Main St. and", "lives in Main Street and"),
+        ("12 Main St. He is at St. Mary's.", "twelve Main Street. He is at St. Mary's."),
+        ("# Chapter 1 #\nIt was late.", "\n\nChapter one\n\n\nIt was late."),
+        ("Title\n=====\nText", "Title\n\n\n\n\n\nText"),
+        ("# 5 is #5", "\n\nfive is  number five\n\n"),
         ("twenty-one well-known", "twenty-one well-known"),
     ],
 )
@@ -47,7 +52,8 @@ def test_a_short_text_is_one_part() -> None:
 def test_sentences_are_not_cut_at_abbreviations_and_decimals() -> None:
     sentence = "Dr. Smith and J. R. Hartley paid $3.50 for 2.5 pounds at St. Mary."
     made = parts(" ".join([sentence] * 6), ROOM)
-    assert [part.text for part in made] == [" ".join([sentence] * 3)] * 2
+    said = sentence.replace("$3.50", "three dollars fifty cents").replace("2.5", "two point five")
+    assert [part.text for part in made] == [" ".join([said] * 3)] * 2
     assert [part.pause for part in made] == [PAUSES["."], 0.0]
 
 
@@ -60,6 +66,29 @@ def test_pauses() -> None:
         Part("he said", PARAGRAPH),
         Part("End", 0.0),
     ]
+
+
+def test_a_heading_is_a_paragraph_of_its_own() -> None:
+    assert parts("# Chapter One\nIt was late.", ROOM) == [Part("Chapter One", PARAGRAPH), Part("It was late.", 0.0)]
+
+
+def test_an_hour_ends_no_sentence() -> None:
+    text = " ".join(["He ate at seven p.m. and left the house before nine in the morning of the day."] * 4)
+    assert [part.text[-8:] for part in parts(text, ROOM)] == ["the day."] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Mrs. O'Neil and Mr. Smith Jr.", "Missus O'Neil and Mister Smith Junior."),
+        ("“Well” — the Café’s 10,000 &c…", "“Well” — the Café’s ten thousand and c…"),
+        ("e.g. 50% of Dr. No", "for example fifty percent of Doctor No"),
+        ("Nothing is said here.", "Nothing is said here."),
+        ("9" * 50, "9" * 50),
+    ],
+)
+def test_the_normalised_column_keeps_case_and_accents(text: str, wanted: str) -> None:
+    assert written_out(text) == wanted
 
 
 def test_a_long_sentence_is_cut_at_a_clause_else_at_a_word() -> None:

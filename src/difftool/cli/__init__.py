@@ -24,3 +24,5 @@ COMMANDS = {
     "rerun": ("difftool.cli.rerun:rerun", "Make a picture or a sound again from the settings it carries."),
 }
 """The name of a command, as typed after `difftool`, to ("module:function", a line of help). Two words make a group."""
+TOGETHER = ("train", "sample", "eval")
+"""Commands that several processes may run together."""

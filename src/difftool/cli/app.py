@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import inspect
 import os
+import shutil
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,16 +17,18 @@ import typer
 import typer.core
 
 from .. import processes
-from ..errors import MEANING, DifftoolError, Exit, is_out_of_memory, nearest
+from ..errors import MEANING, DifftoolError, Exit, is_disk_full, is_out_of_memory, nearest
 from ..files import expanded
 from ..signals import Terminated, sigterm_raises
-from . import COMMANDS
-from .config import apply, settle
+from . import COMMANDS, TOGETHER
+from .config import apply, said, settle
 from .console import Console, Result, discard
 
 Table = Mapping[str, tuple[str, str]]
 
 MESSAGES = "Messages"
+ROOMY = 100
+"""Columns from which on the boxes of a help leave room for what it says."""
 SHARED = {
     "json": ("--json/--no-json", "Print one JSON object and nothing else."),
     "quiet": ("--quiet/--no-quiet", "-q", "Print the paths of the results only."),
@@ -40,6 +44,7 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
     # for errors in the command line itself, which come before its flags are read
     console = Console(json=_asked("json", args), debug=_asked("debug", args))
     well = False
+    processes.part()
     try:
         with sigterm_raises() as stop:
             code = _root(table).main(args, prog_name="difftool", standalone_mode=False, obj=console)
@@ -50,7 +55,9 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
     except typer.TyperException as error:
         return console.error(_usage(error))
     except DifftoolError as error:
-        return console.error(error)
+        ended = error.code in (Exit.FAILED, Exit.FILE) and is_out_of_memory(error)
+        ended |= error.code == Exit.FAILED and is_disk_full(error)
+        return console.error(_unexpected(error, console) if ended else error)
     except SystemExit as ended:
         if ended.code != 1:  # shell completion
             return int(ended.code or 0)
@@ -113,6 +120,9 @@ class LazyGroup(typer.core.TyperGroup):
             raise DifftoolError(Exit.USAGE, what, f"see {ctx.command_path} --help")
         full = self.prefix + name
         ctx.obj.command = full
+        if full in TOGETHER:
+            with suppress(DifftoolError):  # which is told when it runs, and not by its help
+                processes.join()
         return name, load(full, *self.table[full]) if full in self.table else self._group(full), args[1:]
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
@@ -172,7 +182,13 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
         console: Console = ctx.obj
         console.configure(name, **{key: options.pop(key) for key in SHARED})
         options.pop("config")
+        console.options = {*options}
+        if name in TOGETHER:
+            processes.join()
         options = {key: expanded(value) if isinstance(value, Path) else value for key, value in options.items()}
+        if console.read:
+            console.note(f"settings from {' and '.join(map(str, console.read))}")
+        console.standing_folder = "output_dir" in options and said(ctx, "output_dir") in (1, 2)
         try:
             result = function(console, **settle(ctx, options))
         except KeyboardInterrupt as error:
@@ -240,8 +256,9 @@ def _stopped(code: Exit, console: Console) -> DifftoolError:
 
 
 def _markup() -> Any:
-    """Rich's boxes for a person at a terminal, plain text for files, pipes and cron mail."""
-    return "rich" if sys.stdout.isatty() else None
+    """Rich's boxes for a person at a terminal that has room for them, plain text for narrow ones, files, pipes and cron
+    mail."""
+    return "rich" if sys.stdout.isatty() and shutil.get_terminal_size().columns >= ROOMY else None
 
 
 def _hyphens(token: str) -> str:
@@ -257,11 +274,14 @@ def _usage(error: typer.TyperException) -> DifftoolError:
 def _unexpected(error: Exception, console: Console) -> DifftoolError:
     """What the system or a library raised, as far as a user can do something about it."""
     if is_out_of_memory(error):
-        return DifftoolError(Exit.MEMORY, "out of memory", "try a smaller --batch-size")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DifftoolError(
-            Exit.FAILED, f"the disk is full: {error.filename or error}", f"make room and {console.resume}"
-        )
+        if not console.debug:
+            traceback.clear_frames(error.__traceback__)  # so that there is some to say it with
+        smaller = "try a smaller --batch-size" if "batch_size" in console.options else "close other programs"
+        return DifftoolError(Exit.MEMORY, "out of memory", f"{smaller}, or take a machine with more memory")
+    if is_disk_full(error):
+        where = getattr(error, "filename", None)
+        what = "the disk is full" + (f": {where}" if where else "")
+        return DifftoolError(Exit.FAILED, what, f"make room and {console.resume}")
     if isinstance(error, OSError) and error.filename is not None:
         return DifftoolError(Exit.FILE, f"{error.filename}: {error.strerror}", "check the path and its rights")
     first = (str(error).splitlines() or [""])[0]

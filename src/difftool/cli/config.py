@@ -55,10 +55,19 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, A
                 )
                 raise DifftoolError(Exit.USAGE, what, f"see difftool {command} --help")
             found[name] = _checked(path, key, value, annotations[name])
-        said = {name for name, value in found.items() if value is not False}
-        overruled = {name for group in EXCLUSIVE if said & set(group) for name in group}
+        if path == PROJECT and found.pop("overwrite", False):
+            ctx.obj.warn(f"{path}: overwrite does not count there; say --overwrite")
+        if found:
+            ctx.obj.read.append(path)
+        given = {name for name, value in found.items() if value is not False}
+        overruled = {name for group in EXCLUSIVE if given & set(group) for name in group}
         merged = {name: value for name, value in merged.items() if name not in overruled} | found
     ctx.default_map = merged
+
+
+def said(ctx: Any, name: str) -> int:
+    """Where an option was said, as in RANKS; 0 is nowhere."""
+    return RANKS.get(ctx.get_parameter_source(name).name, 0)
 
 
 def settle(ctx: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def settle(ctx: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     settled = dict(options)
     names = {param.name: param for param in ctx.command.params}
     told = {name for group in EXCLUSIVE for name in group if settled.get(name) not in (None, False)}
-    ranks = {name: RANKS.get(ctx.get_parameter_source(name).name, 0) for name in told}
+    ranks = {name: said(ctx, name) for name in told}
     kept: list[str] = []
     for name in sorted((name for name in told if ranks[name]), key=lambda name: -ranks[name]):
         rival = next((one for one in kept if any({one, name} <= set(group) for group in EXCLUSIVE)), None)
@@ -106,11 +115,13 @@ def _table(path: Path, command: str) -> dict[str, Any]:
     try:
         if path.exists() and not path.is_file():
             raise DifftoolError(Exit.FILE, f"{path} is no file of settings", "name one with --config")
-        found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        found: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DifftoolError(
             Exit.FILE, f"cannot read {path}: {error.strerror}", "name a file with --config that exists"
         ) from error
+    except UnicodeDecodeError as error:
+        raise DifftoolError(Exit.USAGE, f"{path} is no UTF-8 text", "save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise DifftoolError(Exit.USAGE, f"{path} is not TOML: {error}", "mend that line") from error
     here = ""
@@ -144,6 +155,10 @@ def _checked(path: Path, key: str, value: Any, annotation: Any) -> Any:
         str: ("text", (str, int, float)),
         Path: ("text", (str,)),
     }
+    listed = next((kind for kind in kinds if typing.get_origin(kind) is list), None)
+    if listed is not None:
+        (kind,) = typing.get_args(listed)
+        return [_checked(path, key, one, kind) for one in (value if isinstance(value, list) else [value])]
     for kind in kinds & allowed.keys():
         if type(value) in allowed[kind][1] and "\0" not in str(value):
             return str(value) if kind is str else value

@@ -53,6 +53,12 @@ class Console:
         self.warnings: list[str] = []
         self.resume = "run the same command again"
         """What goes on with the work after Ctrl-C or a full disk."""
+        self.options: set[str] = set()
+        """Those that the command has of its own."""
+        self.read: list[Path] = []
+        """Files of settings that counted."""
+        self.standing_folder = False
+        """Whether --output-dir was not said for this run, but stands in a file or in the environment for every one."""
         self.terminal = sys.stderr.isatty()
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
@@ -85,6 +91,11 @@ class Console:
             self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
         else:
             _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
+
+    def note(self, line: str) -> None:
+        """A line to stderr that a person may want to know, and --quiet does not."""
+        if not self.quiet:
+            self.say(line)
 
     def warn(self, message: str) -> None:
         """A warning: on stderr, and in the JSON result; the same one once."""
@@ -210,12 +221,14 @@ def _write(stream: TextIO, text: str) -> None:
             raise
 
 
+_UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]")
+"""Compiled beforehand, for an error may be told when memory has come to its end."""
+
+
 def _visible(text: str) -> str:
     """`text` with what a foreign file may bring along spelled out: control characters that steer the terminal, and
     halves of surrogate pairs but for those that stand for the bytes of a path."""
-    return re.sub(
-        "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]", lambda found: repr(found[0])[1:-1], text
-    )
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _line(text: str) -> str:

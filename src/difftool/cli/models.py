@@ -109,7 +109,8 @@ def _coming(model: store.Entry, source: Path | None, models_dir: Path | None, *,
     not what was announced."""
     copies = [None] * len(model.files) if source is None else store.found_in(source, model)
     coming = []
-    for file, url, copied in zip(store.held(model, models_dir), model.urls, copies, strict=True):
+    urls = model.urls if source is None else model.files
+    for file, url, copied in zip(store.held(model, models_dir), urls, copies, strict=True):
         if file.state == "whole" and not overwrite:
             continue
         said = announce(url, model.sha256) if copied is None else store.announced_by(copied, model.sha256)

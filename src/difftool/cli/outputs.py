@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -42,15 +44,19 @@ def places(
     folder: Path | None,
     *,
     overwrite: bool,
+    keep: bool = False,
+    standing: bool = False,
     trajectory: bool = False,
 ) -> Places:
-    """The files for pictures of these (index, seed), and with `trajectory` those of the way there.
+    """The files for pictures of these (index, seed), and with `trajectory` those of the way there. `keep` lets
+    pictures be that are there; a `standing` folder is that of every run, where names that are taken lead to a folder
+    of this run in it.
 
     Raises DifftoolError 2 for a file that is no PNG, 4 for a file that exists (without `overwrite`).
     """
     if output is not None:
         is_png(output)
-        unused([output], overwrite=overwrite)
+        unused([output] if not keep else [], overwrite=overwrite)
     folder = folder or default_dir(command, run)
 
     def beside(name: str) -> Path:
@@ -62,7 +68,9 @@ def places(
         found = Places(singles, output or folder / "grid.png", way)
     else:
         found = Places([output] if output else singles, None, way)
-    unused(found.all, overwrite=overwrite)
+    if standing and output is None and not (overwrite or keep) and any(map(os.path.lexists, found.all)):
+        return places(command, run, items, None, folder / run, overwrite=False, trajectory=trajectory)
+    unused((path for path in found.all if not (keep and path.is_file())), overwrite=overwrite)
     return found
 
 
@@ -72,7 +80,7 @@ def is_png(output: Path) -> None:
         raise DifftoolError(
             Exit.USAGE,
             f"pictures are written as PNG, and {output} ends otherwise",
-            f"try -o {output.with_suffix('.png')}",
+            f"try -o {shlex.quote(str(output.with_suffix('.png')))}",
         )
 
 
@@ -107,7 +115,7 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
             moments = [np.stack([part[k] for k in shown for part in (at.state, at.estimate)]) for at in few]
             seen = grid(np.stack([sheet(at.state) for at in few]), len(few)) if plane else strip(moments)
             write_png(to.way[0], seen, {**drawn.manifest, "command": "sample --trajectory"})
-            write_gif(to.way[1], [sheet(at.state, columns(drawn)) for at in drawn.way])
+            write_gif(to.way[1], [sheet(at.state, columns(drawn)) for at in drawn.way], drawn.manifest)
         if to.grid is not None:
             write_png(to.grid, sheet(drawn.pixels, columns(drawn)), drawn.manifest)
     ended = time.monotonic()

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import DifftoolError, Exit
 from ..files import versions
+from ..provenance import beside, located, shared
 from . import speech
 from .console import Console, Result
 from .options import MOST, DryRun, Output, OutputDir, Overwrite
@@ -53,9 +54,12 @@ def rerun(
             Exit.FILE, f"{file} was not made by a command that this version can repeat", "see difftool meta FILE"
         )
     settings, digest, item = _read(file, manifest)
+    settings = located(manifest, file)
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
-    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite)
+    to = places(
+        "rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder
+    )
     from ..image.pixels import columns
     from ..image.plan import plan
 
@@ -98,9 +102,12 @@ def _words(
     if isinstance(asked, dict) and "prompts" in asked:
         raise DifftoolError(Exit.FILE, f"{file} shows pictures of several prompts", "name one of them")
     settings, digest, item = _read(file, manifest, PAINTED)
+    settings = located(manifest, file)
     wanted = range(settings["count"]) if item is None else [item]
     items = [(k, settings["seed"] + k) for k in wanted]
-    to = places("rerun", console.run_id, items, output, output_dir, overwrite=overwrite)
+    to = places(
+        "rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder
+    )
     from ..image.studio import again
     from ..image.txt2img import PACKAGES, described
 
@@ -112,9 +119,13 @@ def _words(
     works = [Work("the prompt", 0, planned, dict(zip(wanted, to.singles, strict=True)))]
     if dry_run:
         return dry(works, to, {})
-    files = manifest.get("files")
-    then = {name: str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
-    now = {**versions(*PACKAGES), **described(planned, console.run_id)["files"]}
+    asked, loras = manifest["settings"], zip(manifest["settings"]["loras"], settings["loras"], strict=True)
+    where = {name: path for (name, *_), (path, *_) in loras} | {asked[key]: settings[key] for key in ("init", "mask")}
+    then, files = (
+        {where.get(name, name): digest for name, digest in shared(note).get("files", {}).items()}
+        for note in (manifest, described(planned, console.run_id))
+    )
+    now = {**versions(*PACKAGES), **files}
     told = carry_out(console, works, to, {})
     identical = bool(np.array_equal(before, read_png(to.all[-1])[0]))
     return _compared(file, told, {**manifest["versions"], **then}, now, "pixel", identical)
@@ -135,7 +146,9 @@ def _sound(
         what = f"{file} was not made by a command that this version can repeat"
         raise DifftoolError(Exit.FILE, what, "see difftool meta FILE")
     settings, attempts, index = _read_note(file, note)
+    settings = located(note, file)
     to = speech.places("rerun", console.run_id, 1, settings["seed"], output, output_dir, suffix=file.suffix)
+    to = speech.anew(console, to, output, overwrite=overwrite)
     with _again(file):
         planned = plan(**settings)
     now = described(planned, console.run_id)
@@ -190,7 +203,7 @@ def _read_note(file: Path, note: dict[str, Any]) -> tuple[dict[str, Any], list[i
     with suppress(KeyError, TypeError, AttributeError):
         settings, attempts, index = note["settings"], note.get("attempts", []), note["item"]["index"]
         if "text" not in settings and "text_sha256" in note:
-            what = f"the text of {file} is long, and stands in {file.with_suffix('.json').name}, which is not its own"
+            what = f"the text of {file} is long, and stands in {beside(file).name}, which is not its own"
             raise DifftoolError(Exit.FILE, what, "put that file back beside it")
         fits = (
             settings.keys() == SPOKEN.keys()

@@ -154,11 +154,14 @@ def sample(
     }
     if compare:
         to = output or (output_dir or default_dir("sample", console.run_id)) / "compare.png"
+        if console.standing_folder and output is None and to.exists() and not overwrite:
+            to = to.parent / console.run_id / to.name
         is_png(to)
         unused([to], overwrite=overwrite)
         return _compared(console, compare.split(","), model, settings, to, dry_run)
     items = [(k, seed + k) for k in range(settings["count"])]
-    to = places("sample", console.run_id, items, output, output_dir, overwrite=overwrite, trajectory=trajectory)
+    rules = {"overwrite": overwrite, "standing": console.standing_folder, "trajectory": trajectory}
+    to = places("sample", console.run_id, items, output, output_dir, **rules)
     from ..image.plan import plan
 
     planned = plan(model, sampler=sampler or "ddim", **settings)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DifftoolError, Exit
-from ..files import default_dir, lock, replacing, unused, writable
+from ..files import MARK, default_dir, lock, replacing, unused, writable
+from ..provenance import beside
 from .console import Console, Result
 
 if TYPE_CHECKING:
     from ..voice.plan import Plan
 
 FORMATS = (".wav", ".flac", ".mp3", ".ogg")
+SEVERAL_RUNS = "a text that is said in several runs needs a place of its own"
 STAGES = ("load", "conditioning", "autoregressive", "clvp", "diffusion", "vocoder")
 
 
@@ -31,8 +35,7 @@ class Places(NamedTuple):
     @property
     def all(self) -> list[Path]:
         """With the notes beside the sounds."""
-        notes = [path.with_suffix(".json") for path in self.sounds]
-        return [*self.sounds, *notes, *([self.stages] if self.stages else [])]
+        return [*self.sounds, *map(beside, self.sounds), *([self.stages] if self.stages else [])]
 
 
 def places(
@@ -48,7 +51,7 @@ def places(
     """The files for so many candidates. Raises DifftoolError 2 for a kind of file that is not written."""
     if output is not None and not output.is_dir() and output.suffix.lower() not in FORMATS:
         what = f"speech is written as {', '.join(FORMATS)}, and {output} ends otherwise"
-        raise DifftoolError(Exit.USAGE, what, f"try -o {output.with_suffix('.wav')}")
+        raise DifftoolError(Exit.USAGE, what, f"try -o {shlex.quote(str(output.with_suffix('.wav')))}")
     if stages is not None and stages.suffix.lower() != ".npz":
         raise DifftoolError(Exit.USAGE, f"stages are written as .npz, and {stages} ends otherwise", "name a FILE.npz")
     singles = [f"{k:05d}-{seed}" for k in range(count)]
@@ -56,6 +59,14 @@ def places(
         place = folder or default_dir(command, run)
         return Places([place / f"{name}{suffix}" for name in singles], stages, default=folder is None)
     return Places([output, *(output.with_name(f"{output.stem}-{name}{output.suffix}") for name in singles[1:])], stages)
+
+
+def anew(console: Console, to: Places, output: Path | None, *, overwrite: bool) -> Places:
+    """In a folder that is that of every run, names that are taken lead to a folder of this run in it."""
+    taken = any(os.path.lexists(path) for path in to.sounds)
+    if not (console.standing_folder and taken) or output is not None or overwrite:
+        return to
+    return to._replace(sounds=[path.parent / console.run_id / path.name for path in to.sounds])
 
 
 def carry_out(
@@ -94,8 +105,10 @@ def carry_out(
         for k, path in zip(ranks, to.sounds, strict=True):
             save(path, [to_bytes(done.sounds[k])], done.manifest | {"item": {"index": k}})
         if to.stages and stages:
-            with replacing(to.stages) as written, written.open("wb") as file:
+            with replacing(to.stages) as written, written.open("w+b") as file:
                 np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})
+                with zipfile.ZipFile(file, "a") as archive:
+                    archive.comment = b'%sstages/1"' % MARK
     items = [
         {
             "index": k,
@@ -125,11 +138,11 @@ def read_out(
     from ..voice.sound import seconds_of
 
     if to.default and (redo is not None or max_minutes is not None):
-        what = "a text that is said in several runs needs a place of its own"
-        raise DifftoolError(Exit.USAGE, what, "name it with -o FILE")
+        raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
     if to.default:
-        console.say(f"to go on after a stop, run this again with -o {to.sounds[0]}")
-        console.resume = f"run it again with -o {shlex.quote(str(to.sounds[0]))}"
+        again = f"-o {shlex.quote(str(to.sounds[0]))}"
+        console.say(f"to go on after a stop, run this again with {again}")
+        console.resume = f"run it again with {again}"
     if to.stages:
         what = f"the text has {len(plan.parts)} parts, and stages are written for one"
         raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")

@@ -204,6 +204,10 @@ def txt2img(
     }
     failed: dict[str, DifftoolError] = {}
     if prompt is not None:
+        from ..image.prompts import begun_from, read
+
+        read(prompt)  # what is wrong with it is told before that a model is missing
+        begun_from(init, mask, strength)
         jobs = [Job("the prompt", {**common, "prompt": prompt, "seed": seed, "count": count}, 0)]
     else:
         assert prompts is not None
@@ -212,10 +216,21 @@ def txt2img(
             return nothing(failed)
     named = [lora_of(one) for one in lora or ()]
     items = [item for job in jobs for item in job.items]
-    to = places("txt2img", console.run_id, items, output, output_dir, overwrite=overwrite or skip_existing)
-    made = there(jobs, to) if skip_existing and not overwrite else set()
-    if not skip_existing or overwrite:
-        here = "" if output or output_dir else f"--output-dir {shlex.quote(str(to.singles[0].parent))} "
+    keep = skip_existing and not overwrite
+    to = places(
+        "txt2img",
+        console.run_id,
+        items,
+        output,
+        output_dir,
+        overwrite=overwrite,
+        keep=keep,
+        standing=console.standing_folder,
+    )
+    made = there(jobs, to) if keep else set()
+    if not keep:
+        named_here = output or (output_dir and not console.standing_folder)
+        here = "" if named_here else f"--output-dir {shlex.quote(str(to.singles[0].parent))} "
         console.resume = f"run it again with {here}--skip-existing" + (", without --overwrite" if overwrite else "")
     if not failed and len(made) == len(items):
         return Result({"outputs": [], "skipped": len(made)}, [f"all {len(made)} pictures are there"], [])

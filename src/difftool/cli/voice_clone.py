@@ -36,7 +36,7 @@ from .options import (
     known_sampler,
     one_of,
 )
-from .speech import carry_out, dry, places, read_out
+from .speech import SEVERAL_RUNS, anew, carry_out, dry, places, read_out
 
 MOST_SAMPLES = 4096
 SENTENCE = "This is a test recording to make AI clone my voice."
@@ -184,8 +184,13 @@ def clone(
         raise DifftoolError(Exit.USAGE, f"max-minutes is a number of minutes, not {max_minutes}", "leave it out")
     said = _said(console, text, textfile)
     to = places("voice clone", console.run_id, candidates, seed, output, output_dir, save_stages)
+    if to.default and max_minutes is not None:
+        raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
     from ..voice.plan import plan
+    from ..voice.reading import spans
 
+    if redo is not None:
+        spans(redo)  # which tells what is wrong whatever the text and the models are
     planned = plan(
         said,
         voice,
@@ -214,6 +219,8 @@ def clone(
         voices_dir=voices_dir,
         models_dir=models_dir,
     )
+    if len(planned.parts) == 1:
+        to = anew(console, to, output, overwrite=overwrite)
     if dry_run:
         return dry(planned, to)
     if len(planned.parts) > 1:

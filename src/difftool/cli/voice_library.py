@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..errors import DifftoolError, Exit
 from .console import Console, Result
-from .options import Overwrite, VoicesDir
+from .options import DryRun, Overwrite, VoicesDir
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A folder of the voices.")]
 
@@ -20,7 +22,12 @@ def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
     """
     from ..voice.library import about, home, names
 
-    voices = [about(name, home(voices_dir)) for name in names(voices_dir)]
+    voices = []
+    for name in names(voices_dir):
+        try:
+            voices.append(about(name, home(voices_dir)))
+        except (DifftoolError, OSError) as error:
+            console.warn(f"{home(voices_dir) / name} is no voice that can be read: {error}")
     rows = [
         f"{one['name']:<20} {one['grade'] or '-':<2} {one['clips']:>4} clips  consent: {one['consent'] or 'none'}"
         for one in voices
@@ -37,7 +44,7 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     difftool voice show me
     """
     from ..files import read_json
-    from ..voice.library import about, home
+    from ..voice.library import about, damaged, home, note_of, written
 
     one = about(name, home(voices_dir))
     folder = Path(one["path"])
@@ -45,18 +52,40 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     told = {key: found[key] for key in ("kept_seconds", "total_seconds", "reasons", "grade", "failed") if key in found}
     lines = [f"{name}: {one['clips']} clips, consent: {one['consent'] or 'none'}", str(folder)]
     lines += [f"from {source}" for source in one["sources"]]
-    if found:
-        grade = found["grade"]
-        lost = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in found["reasons"].items())
-        sides = ", ".join(f"{side} {value:g} ({grade['letters'][side]})" for side, value in grade["figures"].items())
-        lines += [f"grade {grade['letter']}: {sides}", *([f"left out: {lost}"] if lost else [])]
-        lines += [f"{number}. {action}" for number, action in enumerate(grade["actions"], 1)]
-        lines.append(str(folder / "report.html"))
-    return Result(one | told, lines, [folder])
+    try:
+        lines += [*_graded(found), str(folder / "report.html")] if found else []
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"{folder / 'report.json'} is not what voice prep writes"
+        raise DifftoolError(Exit.FILE, what, "prepare the voice again") from error
+    changed = damaged(folder, written(note_of(folder)))
+    for part in changed:
+        console.warn(f"{folder / part} is not as voice prep wrote it; the same voice prep again mends it")
+    return Result(one | told | {"damaged": changed}, lines, [folder])
 
 
-def rm(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
+def _graded(report: dict[str, Any]) -> Iterator[str]:
+    """What a report says of a voice, for people."""
+    grade = report["grade"]
+    lost = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in report["reasons"].items())
+    sides = ", ".join(f"{side} {value:g} ({grade['letters'][side]})" for side, value in grade["figures"].items())
+    yield f"grade {grade['letter']}: {sides}"
+    if lost:
+        yield f"left out: {lost}"
+    yield from (f"{number}. {action}" for number, action in enumerate(grade["actions"], 1))
+
+
+def rm(
+    console: Console,
+    name: Name,
+    originals: Annotated[
+        bool, typer.Option("--originals/--no-originals", help="Also files that you put there.", show_default=False)
+    ] = False,
+    voices_dir: VoicesDir = None,
+    dry_run: DryRun = False,
+) -> Result:
     """Remove a voice: its clips, its references, what the networks know of it, and what was kept to prepare it.
+
+    Recordings and other files that difftool did not make are removed with --originals only.
 
     Example:
 
@@ -64,8 +93,10 @@ def rm(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     """
     from ..voice.library import home, remove
 
-    gone = remove(name, home(voices_dir))
-    return Result({"removed": [str(path) for path in gone], "voice": name}, [f"removed {p}" for p in gone], gone)
+    gone = remove(name, home(voices_dir), originals=originals, dry_run=dry_run)
+    what = "would remove" if dry_run else "removed"
+    data = {"removed": [str(path) for path in gone], "voice": name}
+    return Result(data | ({"dry_run": True} if dry_run else {}), [f"{what} {path}" for path in gone], gone)
 
 
 def export(
@@ -84,14 +115,13 @@ def export(
 
     difftool voice export me --format joined -o me.flac
     """
-    from ..errors import pick
     from ..files import expanded
-    from ..voice.export import KINDS
+    from ..voice.export import KINDS, fitting
     from ..voice.export import export as write
-    from ..voice.library import home, opened
+    from ..voice.library import home, named, opened
 
-    pick("format", form, KINDS)
     to = expanded(output) if output else Path(f"{name}-joined.wav" if form == "joined" else f"{name}-{form}")
-    made = write(opened(name, home(voices_dir)), form, to, overwrite=overwrite)
+    fitting(form, to)
+    made = write(opened(named(name), home(voices_dir)), form, to, overwrite=overwrite)
     data = {"outputs": [{"path": str(path)} for path in made], "voice": name, "format": form}
     return Result(data, [f"{name} as {form}: {KINDS[form]}", *map(str, made)], made)

@@ -356,7 +356,7 @@ def _part(folder: FilePath, index: Mapping[str, Any], dtype: torch.dtype, name: 
     sizes = _sizes(place, variant)
     if marked := quantised(sizes):
         raise ValueError(f"its {name} is quantised ({marked}), in a form that is not known here")
-    _affordable(name, made, read_config(place / "config.json"), sizes)
+    _affordable(place, made, sizes)
     network, told = made.from_pretrained(
         str(place),
         local_files_only=True,
@@ -395,17 +395,21 @@ def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _affordable(name: str, made: Any, config: dict[str, Any], sizes: Mapping[str, int]) -> None:
+def _affordable(place: FilePath, made: Any, sizes: Mapping[str, int]) -> None:
     """Raises ValueError for a part whose config asks for more than tensors of these sizes fill, before it takes time or
     memory: `made` is its class."""
-    there, places = sum(sizes.values()), config.get("pos_embed_max_size") or 0
+    config, there = read_config(place / "config.json"), sum(sizes.values())
+    places = config.get("pos_embed_max_size") or 0
     if places**2 > there:  # SD 3 works out its table of places at once
-        raise ValueError(f"its {name} has {places:,} places along a side, and no table of them")
+        raise ValueError(f"its {place.name} has {places:,} places along a side, and no table of them")
     with torch.device("meta"), bounded(len(sizes)):
-        empty = made(made.config_class.from_dict(config)) if hasattr(made, "config_class") else made.from_config(config)
+        if hasattr(made, "config_class"):
+            empty = made(made.config_class.from_pretrained(str(place), local_files_only=True))
+        else:
+            empty = made.from_config(config)
     needed = sum(p.numel() for p in empty.parameters())
     if needed > there:
-        raise ValueError(f"its {name} needs {needed:,} numbers, and {there:,} are there")
+        raise ValueError(f"its {place.name} needs {needed:,} numbers, and {there:,} are there")
 
 
 def _sizes(place: FilePath, variant: str | None) -> dict[str, int]:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DifftoolError, Exit, unknown
@@ -236,3 +237,11 @@ def _value(name: str, value: Any, kind: type) -> Any:
         raise DifftoolError(
             Exit.USAGE, f"{name} wants {expected}, not {value!r}", "see difftool txt2img --help"
         ) from error
+
+
+def begun_from(init: Path | None, mask: Path | None, strength: float | None) -> bool:
+    """Whether there is a picture to begin from. Raises DifftoolError 2 for what belongs to one, where there is none."""
+    for value, what in ((mask, "a mask says what of a picture is drawn"), (strength, "strength belongs to a picture")):
+        if init is None and value is not None:
+            raise DifftoolError(Exit.USAGE, what, "name the picture with --init")
+    return init is not None

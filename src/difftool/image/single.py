@@ -7,6 +7,7 @@ import importlib
 import logging
 import math
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -140,7 +141,11 @@ def kind_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
     if kind is None:
         lora = any("lora" in name for name in shapes)
         what = f"{path} {'is a LoRA, not a model' if lora else 'is of no family that is known here'}"
-        hint = f"apply it with --lora {path}" if lora else "known: Stable Diffusion 1, 2, XL and 3, FLUX.1"
+        hint = (
+            f"apply it with --lora {shlex.quote(str(path))}"
+            if lora
+            else "known: Stable Diffusion 1, 2, XL and 3, FLUX.1"
+        )
         raise DifftoolError(Exit.FILE, what, hint)
     return kind
 

@@ -22,7 +22,7 @@ from .lora import Loras, stored, there
 from .pipeline import BUNDLED, Pipeline, open_pipeline
 from .plan import MOST
 from .prompts import MOST as HEAVIEST
-from .prompts import Prompt, read
+from .prompts import Prompt, begun_from, read
 from .room import Room
 from .vocabulary import strangers
 
@@ -210,14 +210,9 @@ def plan(
 
 def _strength(init: Path | None, mask: Path | None, strength: float | None) -> float | None:
     """How much of a picture to begin from is drawn anew; None without one."""
-    if init is None:
-        for value, what in (
-            (mask, "a mask says what of a picture is drawn"),
-            (strength, "strength belongs to a picture"),
-        ):
-            if value is not None:
-                raise DifftoolError(Exit.USAGE, what, "name the picture with --init")
+    if not begun_from(init, mask, strength):
         return None
+    assert init is not None
     strength = STRENGTH if strength is None else strength
     if not 0 < strength <= 1:
         raise DifftoolError(Exit.USAGE, f"strength lies above 0 and up to 1, not at {strength}", "try --strength 0.75")

@@ -133,27 +133,44 @@ def choose(found: Mapping[str, Array], where: str) -> Chosen:
 
 
 def in_bytes(loaded: list[np.ndarray[Any, Any]], where: str) -> tuple[list[Pixels], list[str]]:
-    """(pictures of numbers as uint8 (N, H, W, C), what a person should know): all by the same measure, as `span_of`
-    finds it; bytes as they are, but for those that are 0 and 1. Raises DifftoolError 4 for other numbers or shapes."""
-    hint = "save pixels as uint8, or as numbers from 0 to 1"
+    """(pictures of numbers as uint8 (N, H, W, C), what a person should know): all of a kind of numbers by the same
+    measure, as `span_of` finds it; bytes as they are, but for those that are 0 and 1. Raises DifftoolError 4 for other
+    numbers or shapes."""
     shaped = [_shaped(array, where) for array in loaded]
-    values = np.concatenate([array.reshape(-1)[:0] for array in shaped])
-    filled = [array for array in shaped if array.size]
-    if not all(np.isfinite(array).all() for array in filled if array.dtype.kind == "f"):
+    spans, notes = {}, []
+    for kind in dict.fromkeys(map(_kind, shaped)):
+        spans[kind], more = _span([array for array in shaped if _kind(array) == kind], kind, where)
+        notes += more
+    return [_bytes(array, spans[_kind(array)]) for array in shaped], notes
+
+
+def _kind(array: np.ndarray[Any, Any]) -> str:
+    """f for floats, b for booleans, i for whole numbers."""
+    return array.dtype.kind if array.dtype.kind in "fb" else "i"
+
+
+def _span(alike: list[np.ndarray[Any, Any]], kind: str, where: str) -> tuple[tuple[float, float], list[str]]:
+    """(the values that mean black and white in arrays of a kind, what a person should know)."""
+    hint = "save pixels as uint8, or as numbers from 0 to 1"
+    filled = [array for array in alike if array.size]
+    if kind == "f" and not all(np.isfinite(array).all() for array in filled):
         raise DifftoolError(Exit.FILE, f"{where} holds numbers that are not finite", hint)
     low = min((float(array.min()) for array in filled), default=0)
-    high = max((float(array.max()) for array in filled), default=0)
-    whole, boolean = values.dtype.kind != "f", values.dtype.kind == "b"
+    highs = [float(array.max()) for array in filled]
+    high = max(highs, default=0)
     try:
-        span = (0, 1) if boolean else span_of(low, high, whole)
+        span = (0, 1) if kind == "b" else span_of(low, high, kind == "i")
     except ValueError as error:
         raise DifftoolError(Exit.FILE, f"{where} runs from {low:g} to {high:g}", hint) from error
     notes = []
-    if span == (0, 1) and whole and not boolean:
+    if span == (0, 1) and kind == "i":
         notes.append(f"{where}: values 0 and 1, taken for black and white")
-    if (high - span[0]) * 255 / (span[1] - span[0]) <= DARK:
+    dark = [own for own in highs if (own - span[0]) * 255 / (span[1] - span[0]) <= DARK]
+    if dark and len(dark) == len(highs):
         notes.append(f"the pictures are nearly black: {where} runs from {low:g} to {high:g}")
-    return [_bytes(array, span) for array in shaped], notes
+    elif dark:
+        notes.append(f"one part of the pictures runs to {dark[0]:g}, another to {high:g}: the one is nearly black")
+    return span, notes
 
 
 def _bytes(array: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:

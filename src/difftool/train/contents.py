@@ -26,12 +26,13 @@ UNREADABLE = (OSError, RuntimeError, EOFError, zipfile.BadZipFile, tarfile.TarEr
 FREE, RATIO, UNTOLD = 2**26, 128, 64
 """Bytes that anything packed may take, and how many times its packed size if that is more: data sets of black and white
 shapes take a hundred times. Less where the size is not told beforehand, and is found by unpacking."""
-PICTURE = 2**28
-"""Bytes of the file of one picture, at most."""
+PICTURE, TEXT = 2**28, 2**22
+"""Bytes of the file of one picture, and of one caption, at most."""
 LINKS = 20_000
 """Links to folders that are followed."""
 ASIDE = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbnails", "thumbs")
 """Names of folders that systems put beside pictures."""
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
@@ -51,6 +52,14 @@ class Source(NamedTuple):
 def contents(path: Path) -> Source:
     """The files of a folder, an archive, or of a file alone. Raises DifftoolError 4 for an archive that is damaged or a
     bomb, and for what is neither file nor folder."""
+    source = _source(path)
+    if source.aside and not source.files:
+        what = f"there are no pictures in it but those of hidden folders and thumbnails: {', '.join(source.aside)}"
+        raise DifftoolError(Exit.FILE, what, "name the folder of the pictures itself, unpacked")
+    return source
+
+
+def _source(path: Path) -> Source:
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
@@ -66,14 +75,24 @@ def contents(path: Path) -> Source:
                 return _tar(path) if packed is None else _packed_tar(packed(file), path)
     except UNREADABLE as error:
         raise damaged(path.name, error) from error
+    if path.name.lower().endswith(ARCHIVES):
+        raise Damaged(
+            Exit.FILE,
+            "there are no pictures in it: it is no archive, or empty, or damaged",
+            "copy or download it again",
+        )
     return Source({path.name: path.read_bytes}, path.stat().st_size)
 
 
-def damaged(name: str, error: Exception) -> DifftoolError:
+class Damaged(DifftoolError):
+    """A file that would be learned from if it were whole."""
+
+
+def damaged(name: str, error: Exception) -> Damaged:
     """The error for a file of the source that cannot be read."""
     if isinstance(error, TooLarge):
-        return DifftoolError(Exit.FILE, f"{name} is left unread: {error}", "take another copy of it")
-    return DifftoolError(Exit.FILE, f"{name} is damaged: {reason_of(error)}", "copy or download it again")
+        return Damaged(Exit.FILE, f"{name} is left unread: {error}", "take another copy of it")
+    return Damaged(Exit.FILE, f"{name} is damaged: {reason_of(error)}", "copy or download it again")
 
 
 class TooLarge(OSError):
@@ -162,13 +181,15 @@ def _folder(root: Path) -> Source:
 
 
 def _read(path: Path, size: int) -> bytes:
-    _fits_picture(path.name, size)
+    _fits_kind(path.name, size)
     return path.read_bytes()
 
 
-def _fits_picture(name: str, size: int) -> None:
-    if size > PICTURE and PurePosixPath(name).suffix.lower() in SUFFIXES:
-        raise TooLarge(f"it has {size:,} bytes, more than {PICTURE:,}")
+def _fits_kind(name: str, size: int) -> None:
+    suffix = PurePosixPath(name).suffix.lower()
+    most = PICTURE if suffix in SUFFIXES else TEXT if suffix == ".txt" else size
+    if size > most:
+        raise TooLarge(f"it has {size:,} bytes, more than {most:,}")
 
 
 def _aside(name: str) -> bool:
@@ -197,7 +218,7 @@ def _zip(path: Path) -> Source:
 
     def read(info: zipfile.ZipInfo) -> bytes:
         fits(info.file_size, info.compress_size)
-        _fits_picture(info.filename, info.file_size)
+        _fits_kind(info.filename, info.file_size)
         if info.flag_bits & 1:
             raise OSError("it is locked with a password")
         with archive.open(info) as file:
@@ -219,7 +240,7 @@ def _tar(path: Path) -> Source:
     """Of an archive that is not packed, each file is read where it stands."""
 
     def read(member: tarfile.TarInfo) -> bytes:
-        _fits_picture(member.name, member.size)
+        _fits_kind(member.name, member.size)
         with path.open("rb") as file:
             file.seek(member.offset_data)
             data = file.read(member.size)

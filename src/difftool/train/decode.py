@@ -76,8 +76,14 @@ def decode(entries: Contents, size: tuple[int, int] | None, held: Collection[str
     """The pictures of `entries`; size and mode are those that the ones which are not `held` have or need."""
     opened = {one.name: one for one in _opened(entries, entries, size, {}, 1)}
     held = frozenset(held)
-    deep = {one.name: one for one in opened.values() if one.deep}
-    spans = _spans(deep.values())
+    spans = _spans([one for one in opened.values() if one.deep])
+    odd = [one for one in opened.values() if one.deep and one.deep not in spans]
+    if odd and not spans and all(one.deep or one.reason for one in opened.values()):
+        what = f"the values of its pictures run from {odd[0].extent[0]:g} to {odd[0].extent[1]:g}"
+        raise DifftoolError(Exit.FILE, what, "save them with 8 or 16 bits, or as floats from 0 to 1")
+    for one in odd:
+        opened[one.name] = one._replace(reason=f"its values run from {one.extent[0]:g} to {one.extent[1]:g}")
+    deep = {one.name: one for one in opened.values() if one.deep in spans}
     opaque = not any(one.image.mode.endswith("A") for one in opened.values() if one.image)
     binary = opaque and not deep and _brightest(opened.values()) == 1
     if deep or binary:
@@ -96,7 +102,8 @@ def decode(entries: Contents, size: tuple[int, int] | None, held: Collection[str
     images = [one.image for one in kept.values() if one.image is not None]
     mode = _common({one.image.mode for one in measured if one.image is not None})
     pixels = np.stack([pixels_of(fit(image, size).convert(mode)) for image in images])
-    return Decoded(pixels, [*kept], tuple(skipped), _notes(kept.values(), binary))
+    zero_one = binary or any(span == (0, 1) and mode != "F" for mode, span in spans.items())
+    return Decoded(pixels, [*kept], tuple(skipped), _notes(kept.values(), zero_one))
 
 
 def _opened(
@@ -140,7 +147,7 @@ def _opened(
 
 def _spans(deep: Collection[_Opened]) -> dict[str, Span]:
     """By their mode, which values of deep pictures mean black and white: what the values of all of them say, as one
-    alone may be dark. What has values of no such meaning does not count."""
+    alone may be dark. What has values of no such meaning does not count, and its mode has none if all are so."""
     spans: dict[str, Span] = {}
     for mode in sorted({one.deep for one in deep}):
         extents = [one.extent for one in deep if one.deep == mode]
@@ -149,9 +156,6 @@ def _spans(deep: Collection[_Opened]) -> dict[str, Span]:
             if group and _means(joint):
                 spans[mode] = span_of(*joint)
                 break
-        else:
-            what = f"the values of its pictures run from {extents[0][0]:g} to {extents[0][1]:g}"
-            raise DifftoolError(Exit.FILE, what, "save them with 8 or 16 bits, or as floats from 0 to 1")
     return spans
 
 
@@ -179,10 +183,13 @@ def _highest(image: Image.Image) -> int:
     return max(high for _, high in (bands[:-1] if image.mode.endswith("A") else bands))
 
 
-def _notes(kept: Collection[_Opened], binary: bool) -> tuple[str, ...]:
-    notes = ["their values are 0 and 1, taken for black and white"] if binary else []
-    if (highest := _brightest(kept)) <= DARK:
-        notes.append(f"the pictures are nearly black: no value is above {highest} of 255")
+def _notes(kept: Collection[_Opened], zero_one: bool) -> tuple[str, ...]:
+    notes = ["their values are 0 and 1, taken for black and white"] if zero_one else []
+    dark = [one.name for one in kept if one.image is not None and _highest(one.image) <= DARK]
+    if len(dark) == len(kept):
+        notes.append(f"the pictures are nearly black: no value is above {_brightest(kept)} of 255")
+    elif dark:
+        notes.append(f"{some(dark, 'picture')} nearly black: no value is above {DARK} of 255")
     if several := [one.name for one in kept if one.frames]:
         notes.append(f"{some(several, 'picture')} of several frames: the first is taken")
     return tuple(notes)

@@ -15,6 +15,7 @@ from ..errors import DifftoolError, Exit
 from ..models import SCHEMA
 from .data import Pictures
 from .loop import Trainee
+from .pipeline import PARTS
 from .seeing import LOG, PLOT, SAMPLES, final_loss, grid_path, read_log
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ MOST = {"config.json": 2**24, LOG: 2**26}
 MOST_IMAGES = 10**15
 SHOWN = 80
 """Characters of a setting in a message."""
+OWN_FOLDERS = (SAMPLES, "autoencoder", *PARTS)
+"""What `overwrite` would remove."""
 DRAWN, EVENTS = "[0-9]" * 9 + "*.png", "events.out.tfevents.*"
 """Names of pictures drawn on the way, and of what TensorBoard reads."""
 
@@ -58,23 +61,24 @@ class Trained(NamedTuple):
 def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dict[str, Any], bool]:
     """(the config to train by, whether that run is finished already): the folder's own config where the same run stands
     there. Changes nothing. Raises DifftoolError 4 where the folder holds something else."""
-    if overwrite or not folder.exists():
+    if not folder.exists():
         return config, False
-    if not (folder / "config.json").exists():
-        foreign = [path.name for path in folder.iterdir() if path.name != ".lock" and not path.match(files.TEMPORARY)]
+    if not (folder / "config.json").exists() or not files.made_here(folder / "config.json"):
+        inside = [path.name for path in folder.iterdir() if path.name != ".lock" and not path.match(files.TEMPORARY)]
+        foreign = [name for name in inside if not overwrite or name in (*OWN_FILES, *OWN_FOLDERS)]
         if foreign:
-            raise DifftoolError(
-                Exit.FILE,
-                f"{folder} holds no run but other files ({foreign[0]})",
-                "choose a new folder with --output-dir, or add --overwrite",
-            )
+            other = f"another run or model, which difftool did not make ({foreign[0]})"
+            what = other if "config.json" in foreign else f"no run but other files ({foreign[0]})"
+            raise DifftoolError(Exit.FILE, f"{folder} holds {what}", "choose a new folder with --output-dir")
+        return config, False
+    if overwrite:
         return config, False
     for name in OWN_FILES:
         path = folder / name
-        if os.path.lexists(path) and not (
-            path.is_file() and path.stat().st_size <= MOST.get(name, path.stat().st_size)
-        ):
-            raise _damaged(path, "it is no file of a run")
+        if os.path.lexists(path) and not path.is_file():
+            raise _damaged(path, "it is no file")
+        if name in MOST and path.exists() and path.stat().st_size > MOST[name]:
+            raise _damaged(path, f"it is longer than {MOST[name]:,} bytes")
     there = files.read_json(folder / "config.json")
     resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
     modelled = any((folder / name).exists() for name in ("model.safetensors", "model_index.json"))
@@ -99,11 +103,12 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
 
 
 def clear(folder: Path, overwrite: bool) -> None:
-    """Removes what a killed process left half written, and with `overwrite` the run that stood here, its config
-    last."""
+    """Removes what a killed process left half written, and with `overwrite` the run that stood here, but for its config,
+    by which the folder is known as one of ours until another config takes that place."""
     leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
     drawn = [*(folder / SAMPLES).glob(DRAWN), *folder.glob(EVENTS)]
-    for path in [*leftovers, *((*drawn, *(folder / name for name in OWN_FILES)) if overwrite else ())]:
+    own = [folder / name for name in OWN_FILES if name != "config.json"]
+    for path in [*leftovers, *((*drawn, *own) if overwrite else ())]:
         if path.is_dir():  # a part of a pipeline
             shutil.rmtree(path)
         else:
@@ -153,6 +158,7 @@ def save(folder: Path, trainee: Trainee) -> None:
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
     fresh.replace(folder / LAST)
+    files.synced(folder)
 
 
 def resume(folder: Path, trainee: Trainee) -> None:
@@ -168,6 +174,7 @@ def resume(folder: Path, trainee: Trainee) -> None:
             trainee.restore(loaded.tensors, loaded.metadata)
             if path.name == PREVIOUS:
                 path.replace(folder / LAST)  # lest the damaged one become the previous
+                files.synced(folder)
             break
         except (DifftoolError, KeyError, ValueError) as error:
             if path == kept[-1] or isinstance(error.__cause__, OSError):

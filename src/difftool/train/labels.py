@@ -27,8 +27,8 @@ def values_of(labels: Any, count: int, where: str) -> np.ndarray[Any, Any]:
     if values.dtype.kind == "f":
         if np.isnan(values).any():
             raise _missing(where, np.flatnonzero(np.isnan(values)))
-        if not np.array_equal(values, np.round(values)):
-            what = f"{where}: real numbers such as {values[values != np.round(values)][0]:g}"
+        if len(odd := values[(values != np.round(values)) | np.isinf(values)]):
+            what = f"{where}: real numbers such as {odd[0]:g}"
             raise DifftoolError(Exit.FILE, what, "labels are whole numbers or words, one a picture")
     return np.array([_decoded(value, where) for value in values.tolist()]) if values.dtype.kind == "S" else values
 

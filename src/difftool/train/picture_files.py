@@ -22,7 +22,7 @@ from .tables import COLUMNS
 
 PLAIN = re.compile(r"(readme|licen[cs]e|notice|citation|copying|thumbs\.db|desktop\.ini)|.*\.(md|rst|html?)", re.I)
 """Names of files that lie beside any data set."""
-BOXES = re.compile(r"(\d+( -?\d*\.\d+){4,} ?)+")
+BOXES = re.compile(r"\d+( -?(\d+(\.\d*)?|\.\d+)(e-?\d+)?){4,}")
 """What detectors are trained by: a class and the corners of something."""
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Beside pictures: their names in a column file_name, and labels and captions in others."""
@@ -34,12 +34,12 @@ def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
     pictures are left out and named."""
     names = [name for name in files if readable(PurePosixPath(name).suffix)]
     place = places(names)
-    rows, metadata = _metadata(files)
+    rows, metadata, twice = _metadata(files)
     decoded = decode({name: files[name] for name in names if name not in place.left_out}, size, place.held)
     kept = decoded.names
     texts, unused = _texts(files, names)
     told, more = _rows_of(rows, kept, names)
-    notes = [*place.notes, *decoded.notes, *more]
+    notes = [*place.notes, *decoded.notes, *twice, *more]
     notes += [f"{some(unused, 'text')} not used: beside no picture, or boxes and no captions"] if unused else []
     captions = None
     if texts or told[1] is not None:
@@ -57,8 +57,9 @@ def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
         None if labels is None else [label for label, own in zip(labels, held, strict=True) if own == part]
         for part in (False, True)
     ]
-    if split[0] is not None and len({*split[0]}) < 2:
+    if split[0] is not None and len({*map(repr, split[0])}) < 2:
         split = [None, None]
+        notes += ["all pictures have the same label, or none: labels are not used"]
     raw = train._replace(skipped=decoded.skipped, notes=tuple(notes))
     return together(raw, test if held.any() else None, (split[0], split[1]), ", ".join(metadata) or "the folder")
 
@@ -78,32 +79,43 @@ def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], lis
     if wrong:
         raise DifftoolError(Exit.FILE, f"{some(wrong, 'caption')} not in UTF-8", "save them as UTF-8")
     words = [text for text in decoded.values() if text]
-    if words and all(BOXES.fullmatch(text) for text in words):
+    if any("." in text for text in words) and all(BOXES.fullmatch(text) for text in words):
         return {}, [*decoded]
     unused = [text for text in beside.values() if text not in read and not PLAIN.match(PurePosixPath(text).name)]
     return {name: decoded[text] for name, text in found.items()}, unused
 
 
-def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """(rows of METADATA by the names of the pictures, the files they stand in)."""
+def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str], list[str]]:
+    """(rows of METADATA by the names of the pictures, the files they stand in, notes). Raises DifftoolError 4 for what
+    is no such table."""
     found = [name for name in files if PurePosixPath(name).name.lower() in METADATA]
     rows: dict[str, dict[str, Any]] = {}
+    twice: dict[str, None] = {}
+    notes = []
     for name in found:
         try:
             text = bytes_of(name, files).decode("utf-8-sig")
             lines = (
                 [*csv.DictReader(io.StringIO(text))]
-                if name.endswith(".csv")
+                if name.lower().endswith(".csv")
                 else [json.loads(line) for line in text.splitlines() if line.strip()]
             )
-            own = {
-                posixpath.normpath(posixpath.join(posixpath.dirname(name), str(row["file_name"]))): row for row in lines
-            }
-        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            if not all("file_name" in row for row in lines[:1]):
+                notes.append(f"{name} not used: it has no column file_name")
+                continue
+            own = [(posixpath.join(posixpath.dirname(name), str(row["file_name"])), row) for row in lines]
+        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
             what = f"{name} is no table of UTF-8 with a column file_name"
             raise DifftoolError(Exit.FILE, what, "write a line a picture: file_name, text or label") from error
-        rows |= own
-    return rows, found
+        for picture, row in own:
+            if None in row:
+                what = f"{name} has more cells than columns in the row of {row['file_name']}"
+                raise DifftoolError(Exit.FILE, what, "put texts with commas in quotes")
+            key = posixpath.normpath(picture)
+            twice |= {key: None} if key in rows else {}
+            rows[key] = row
+    notes += [f"{some(twice, 'picture')} with several rows of metadata: the last counts"] if twice else []
+    return rows, found, notes
 
 
 def _rows_of(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DifftoolError, Exit
+from .contents import Damaged
 from .decode import Contents
 from .raw import Raw, bytes_of, together
 from .splits import for_test
@@ -50,12 +51,12 @@ def idx_array(name: str, files: Contents) -> np.ndarray[Any, Any]:
     kinds = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
     data = bytes_of(name, files)
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in kinds or len(data) < 4 + 4 * data[3]:
-        raise DifftoolError(Exit.FILE, f"{name} is no IDX file", "copy or download it again")
+        raise Damaged(Exit.FILE, f"{name} is no IDX file", "copy or download it again")
     shape = struct.unpack(f">{data[3]}I", data[4 : 4 + 4 * data[3]])
     body, kind = data[4 + 4 * data[3] :], np.dtype(kinds[data[2]])
     if len(body) != math.prod(shape) * kind.itemsize:
         what = f"{name} announces {math.prod(shape) * kind.itemsize:,} bytes and holds {len(body):,}"
-        raise DifftoolError(Exit.FILE, what, "copy or download it again")
+        raise Damaged(Exit.FILE, what, "copy or download it again")
     return np.frombuffer(body, kind).reshape(shape)
 
 

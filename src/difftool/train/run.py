@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import shlex
@@ -13,7 +12,7 @@ from typing import Any
 
 from .. import files, processes
 from ..device import name_of
-from ..errors import DifftoolError, Exit, is_out_of_memory
+from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
 from ..image.pixels import Track, columns, draw, untracked
 from ..image.plan import Plan, plan
 from ..models import Model, build_net, open_model, save_model
@@ -104,8 +103,8 @@ def _told(error: BaseException, code: Exit | None, folder: Path, job: Job, again
         return DifftoolError(
             Exit.MEMORY, f"out of memory{state}", f"add --micro-batch 1 or close other programs, and {on}"
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f": {error.filename}" if error.filename else ""
+    if is_disk_full(error):
+        where = f": {name}" if (name := getattr(error, "filename", None)) else ""
         return DifftoolError(Exit.FAILED, f"the disk is full{where}{state}", f"make room, and {on}")
     return None
 

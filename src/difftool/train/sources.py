@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..errors import DifftoolError, Exit
 from .arrays import count_arrays, read_arrays
-from .contents import UNREADABLE
+from .contents import ARCHIVES, UNREADABLE, Damaged
 from .decode import FOREIGN, SUFFIXES, Contents, Pixels, fit, pixels_of, readable, some
 from .picture_files import METADATA, PLAIN, read_pictures
 from .published import count_cifar, idx_array, is_idx, read_cifar, read_idx
@@ -40,22 +40,26 @@ def chosen(files: Contents) -> tuple[Kind, dict[str, Callable[[], bytes]], list[
     here = {kind: own for kind, own in here.items() if own}
     if not here:
         foreign = [name for name in files if PurePosixPath(name).suffix.lower() in (*FOREIGN, *SUFFIXES)]
-        packed = [name for name in files if name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz"))]
+        packed = [name for name in files if name.lower().endswith(ARCHIVES)]
         seen = [*([f"{some(foreign, 'picture')} of formats that are not read here"] if foreign else []), *packed[:1]]
         what = f"there are no pictures in it{f', but {seen[0]}' if seen else ''}"
         hint = f"name {packed[0]} itself" if packed and not foreign else f"name {KNOWN}"
         raise DifftoolError(Exit.FILE, what, hint)
-    counts = {kind: _counted(kind, own) for kind, own in here.items()} if len(here) > 1 else {}
-    kind = max(here, key=lambda kind: counts.get(kind, 0))
+    counted = {kind: _counted(kind, own) for kind, own in here.items()} if len(here) > 1 else {}
+    kind = max(here, key=lambda kind: counted[kind][0] if counted else 0)
     mine = {name: files[name] for name in files if kind.is_part(name) or kind.is_beside(name)}
-    return kind, mine, _rest([name for name in files if name not in mine])
+    reasons = [reason for other, (_, reason) in counted.items() if other != kind and reason]
+    return kind, mine, [*reasons, *_rest([name for name in files if name not in mine])]
 
 
-def _counted(kind: Kind, files: Contents) -> int:
+def _counted(kind: Kind, files: Contents) -> tuple[int, str]:
+    """(how many pictures files hold, and if they are damaged what is wrong)."""
     try:
-        return kind.pictures(files)
+        return kind.pictures(files), ""
+    except Damaged as error:
+        return 0, error.message
     except (DifftoolError, *UNREADABLE):
-        return 0
+        return 0, ""
 
 
 def _rest(names: Collection[str]) -> list[str]:

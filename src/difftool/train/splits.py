@@ -6,18 +6,20 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import DifftoolError, Exit
 from .decode import some
 
 TRAIN, HELD = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
 FOLDER = re.compile(
-    rf"(?:(?P<train>{'|'.join(TRAIN)})|(?:{'|'.join(HELD)}))(?:[-_ ]?(?:set|data|images|split|20\d\d))?"
+    rf"(?:(?P<train>{'|'.join(TRAIN)})|(?:{'|'.join(HELD)}))(?:[-_ ]?(?:set|data|images|imgs|split|20\d\d))?"
 )
 """Names of folders that are parts of a data set, in lower case: train, test, val2017, training_set; not contest."""
 WORD = re.compile(rf"(?<![a-z])(?:(?P<train>{'|'.join(TRAIN)})|(?:{'|'.join(HELD)}|t10k))(?=images|labels|[^a-z]|$)")
 """The same as a word in the name of a file that holds many pictures."""
+WITHIN = re.compile(rf"(?<![A-Za-z])(?i:(?P<train>{'|'.join(TRAIN)})|(?:{'|'.join(HELD)}))(?![a-z])")
+"""The same as a word in the name of a folder, which says so only beside its counterpart: testA and trainA."""
 
 
 class Places(NamedTuple):
@@ -48,41 +50,71 @@ def places(names: Collection[str]) -> Places:
     the folders, or most pictures, lie in two or more folders, those are classes. Raises DifftoolError 4 where only
     several parts for judging are there."""
     paths: dict[str, tuple[str, ...]] = {name: PurePosixPath(name).parts[:-1] for name in names}
-    depth, first = _depth(paths.values()), min(paths.values())
-    paths = {name: path[depth:] for name, path in paths.items()}  # without the folders that all are in
-    parts = {name: next((k for k, part in enumerate(path) if _is_held(part)), None) for name, path in paths.items()}
-    held = {name for name, k in parts.items() if k is not None}
-    notes = [f"there is only the part {part} here, and it is learned" for part in first[:depth] if _is_held(part)]
-    left_out: set[str] = set()
+    shared = _shared(paths.values())
+    paths = {name: path[len(shared) :] for name, path in paths.items()}
+    parts = _parts(paths.values())
+    held = {name: k for name, path in paths.items() if (k := _first(path, parts, held=True)) is not None}
+    notes = [f"there is only the part {part} here, and it is learned" for part in shared if _is_held(part)]
+    words = " and ".join(sorted({paths[name][k] for name, k in held.items()}))
     if held and len(held) == len(paths):
-        words = sorted({path[k] for name, path in paths.items() if (k := parts[name]) is not None})
-        what = f"it has the parts {' and '.join(words)}, and none to train on"
+        what = f"it has the parts {words}, and none to train on"
         raise DifftoolError(Exit.FILE, what, "name the folder of the part that is to be learned")
+    left_out: set[str] = set()
     if held:
-        train = {
-            name: next((k for k, part in enumerate(path) if _is_train(part)), None) for name, path in paths.items()
-        }
-        whole = {name for name in paths if name not in held and train[name] is not None}
-        if whole:
-            left_out = set(paths) - held - whole
+        rest = {name: _first(path, parts, held=False) for name, path in paths.items() if name not in held}
+        if any(k is not None for k in rest.values()):
+            left_out = {name for name, k in rest.items() if k is None}
             notes += [f"{some(sorted(left_out), 'picture')} left out: in no part of the set"] if left_out else []
         else:
-            words = sorted({path[k] for name, path in paths.items() if (k := parts[name]) is not None})
-            notes.append(f"{' and '.join(words)} is taken for the part to judge by, not for a class")
-        at = {name: parts[name] if name in held else train[name] for name in paths if name not in left_out}
-        paths = {
-            name: path[:k] + path[k + 1 :] if (k := at[name]) is not None else path
-            for name, path in paths.items()
-            if name in at
-        }
-        depth = _depth([path for name, path in paths.items() if name not in held])
-        paths = {name: path[depth:] for name, path in paths.items()}
+            notes.append(f"{words} is taken for the part to judge by, not for a class")
+        for name, k in (held | rest).items():
+            if k is not None:
+                path = paths[name]
+                paths[name] = (*path[:k], *filter(None, [parts[path[: k + 1]].more]), *path[k + 1 :])
     elif any(_is_train(path[0]) for path in paths.values() if path):
         notes.append("the folder train is taken for a class: there is no part to judge by beside it")
-    classes, loose, more = _classes({name: path for name, path in paths.items() if name not in held})
+    train = {name: path for name, path in paths.items() if name not in held and name not in left_out}
+    shared = _shared(train.values())
+    classes, loose, more = _classes({name: path[len(shared) :] for name, path in train.items()})
     if classes:
-        classes |= {name: path[0] if path else "" for name, path in paths.items() if name in held}
-    return Places(held, classes, left_out | loose, (*notes, *more))
+        found = {*classes.values()}
+        classes |= {name: next((part for part in paths[name] if part in found), "") for name in held}
+    return Places({*held}, classes, left_out | loose, (*notes, *more))
+
+
+class _Part(NamedTuple):
+    """A folder that is a part of a data set."""
+
+    held: bool
+    more: str
+    """What its name says besides."""
+
+
+def _parts(paths: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], _Part]:
+    """The folders that are parts, by where they lie: by their whole name, or by a word in it where another folder
+    beside them says the same of the other part."""
+    folders = {path[: k + 1] for path in paths for k in range(len(path))}
+    parts: dict[tuple[str, ...], _Part] = {}
+    pairs: dict[tuple[Any, str], dict[tuple[str, ...], _Part]] = {}
+    for folder in folders:
+        name = folder[-1]
+        if found := FOLDER.fullmatch(name.lower()):
+            part = parts[folder] = _Part(found["train"] is None, "")
+        elif found := WITHIN.search(name):
+            more = (name[: found.start()] + name[found.end() :]).strip("-_ 0123456789")
+            part = _Part(found["train"] is None, more)
+        else:
+            continue
+        pairs.setdefault((folder[:-1], part.more.lower()), {})[folder] = part
+    for pair in pairs.values():
+        if len({part.held for part in pair.values()}) == 2:
+            parts |= pair
+    return parts
+
+
+def _first(path: tuple[str, ...], parts: dict[tuple[str, ...], _Part], *, held: bool) -> int | None:
+    """Which of the folders of a picture is the first part of that kind."""
+    return next((k for k in range(len(path)) if (part := parts.get(path[: k + 1])) and part.held == held), None)
 
 
 def _classes(paths: dict[str, tuple[str, ...]]) -> tuple[dict[str, str], set[str], list[str]]:
@@ -98,9 +130,17 @@ def _classes(paths: dict[str, tuple[str, ...]]) -> tuple[dict[str, str], set[str
     return {name: path[0] for name, path in paths.items() if path}, loose, notes
 
 
-def _depth(paths: Collection[tuple[str, ...]]) -> int:
-    first, last = min(paths, default=()), max(paths, default=())
-    return next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+def _shared(paths: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """The folders, one in the other, that all pictures lie in, but for a few that lie beside one which is not held."""
+    shared: tuple[str, ...] = ()
+    while True:
+        below = Counter(path[: len(shared) + 1] for path in paths if len(path) > len(shared))
+        if len(below) != 1 or 2 * below.total() <= len(paths):
+            return shared
+        ((folder, count),) = below.items()
+        if count < len(paths) and _is_held(folder[-1]):
+            return shared
+        shared = folder
 
 
 def _is_held(part: str) -> bool:

@@ -95,6 +95,8 @@ def _columns(schema: Any, name: str) -> tuple[list[str | None], list[str]]:
     if found[0] is None:
         what = f"{name} has no column of pictures, but {', '.join(here)}"
         raise DifftoolError(Exit.FILE, what, f"call it {COLUMNS[0][0]}")
+    if twice := [column for column in found if here.count(column) > 1]:
+        raise DifftoolError(Exit.FILE, f"{name} has several columns {twice[0]}", "give each a name of its own")
     return found, [column for column in here if column not in found]
 
 

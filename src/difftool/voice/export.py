@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torchaudio.functional import resample
 
 from ..errors import DifftoolError, Exit, pick
-from ..files import read_json, replace_folder, temporary, unused, writable, write_text
+from ..files import read_json, replace_folder, temporary, unused, writable, write_json, write_text
 from .join import join, to_bytes
-from .library import Voice
-from .sound import FORMATS, RATE, Samples, read, write
+from .library import Voice, digests, strangers
+from .sound import FORMATS, RATE, Samples, read, store, write
 
+SCHEMA = "difftool/export/1"
 LJSPEECH = 22_050
 """Samples a second of LJSpeech, and of tortoise-tts."""
 F5_SHORTEST, F5_LONGEST = 6.0, 11.0
@@ -34,20 +36,17 @@ KINDS = {
 def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> list[Path]:
     """Writes a voice in another form into the folder `to`, or for "joined" into that file, and returns what is there.
 
-    Raises DifftoolError: 2 for a form that is not known, 4 where the voice lacks what it needs, or `to` exists.
+    Raises DifftoolError: 2 for a form that is not known, 4 where the voice lacks what it needs, or `to` exists and,
+    with `overwrite`, is anything but an export.
     """
-    pick("form", kind, KINDS)
+    fitting(kind, to)
     if kind == "joined":
-        if to.suffix.lower() not in FORMATS:
-            raise DifftoolError(Exit.USAGE, f"sound is written as {', '.join(FORMATS)}", f"try -o {to}.wav")
         unused([to], overwrite=overwrite)
         with writable(to.parent, option="-o"):
-            write(to, join((to_bytes(read(path, RATE)), 0.0, PAUSE) for path in _clips(voice)), {"title": voice.name})
+            tags = {"title": voice.name, "comment": json.dumps({"schema": SCHEMA, "voice": voice.name, "format": kind})}
+            write(to, join((to_bytes(read(path, RATE)), 0.0, PAUSE) for path in _clips(voice)), tags)
         return [to]
-    if to.exists() and not overwrite and not (to.is_dir() and not any(to.iterdir())):
-        raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another -o, or add --overwrite")
-    if to.exists() and not to.is_dir():
-        raise DifftoolError(Exit.FILE, f"{to} is no folder", "choose another -o")
+    _is_free(to, overwrite=overwrite)
     with writable(to.parent, option="-o"):
         new = temporary(to)
         try:
@@ -56,10 +55,46 @@ def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> lis
                 str(path.relative_to(new))
                 for path in {"ljspeech": _ljspeech, "tortoise": _tortoise, "f5": _f5}[kind](voice, new)
             ]
+            write_json(_note(to), {"schema": SCHEMA, "voice": voice.name, "format": kind, "files": digests(new)})
             replace_folder(new, to)
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return [to / name for name in names]
+
+
+def fitting(kind: str, to: Path) -> None:
+    """Raises DifftoolError 2 for a form that is not known, or where `to` can be no place for it."""
+    pick("form", kind, KINDS)
+    if kind == "joined" and to.suffix.lower() not in FORMATS:
+        hint = f"try -o {shlex.quote(f'{to}.wav')}"
+        raise DifftoolError(Exit.USAGE, f"sound is written as {', '.join(FORMATS)}", hint)
+    if kind != "joined" and Path.cwd().is_relative_to(to.absolute().resolve()):
+        what = f"{to} is the folder you are in, or one around it"
+        raise DifftoolError(Exit.USAGE, what, "name a folder of its own with -o")
+
+
+def _note(to: Path) -> Path:
+    """The file beside a folder that tells what was written into it."""
+    return to.with_name(f"{to.name}.export.json")
+
+
+def _is_free(to: Path, *, overwrite: bool) -> None:
+    """Raises DifftoolError 4 for a folder that is not empty, but with `overwrite` for one with an export in it that
+    nobody has touched since."""
+    hint = "name a folder of its own with -o"
+    if to.is_symlink():
+        raise DifftoolError(Exit.FILE, f"{to} is a link", hint)
+    if to.exists() and not to.is_dir():
+        raise DifftoolError(Exit.FILE, f"{to} is no folder", hint)
+    unused([_note(to)], overwrite=True)
+    if not to.is_dir() or not any(to.iterdir()):
+        return
+    files = read_json(_note(to)).get("files") if _note(to).exists() else None
+    if (strange := next(strangers(to, files if isinstance(files, dict) else {}), None)) is not None:
+        what = f"{to} holds a file that is not as an export of difftool wrote it: {strange.relative_to(to)}"
+        raise DifftoolError(Exit.FILE, what, hint)
+    if not overwrite:
+        raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another -o, or add --overwrite")
 
 
 def _clips(voice: Voice) -> list[Path]:
@@ -74,7 +109,9 @@ def _said(voice: Voice) -> dict[str, tuple[str, str]]:
     said = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
     if not said:
         what = f"no texts of the clips of {voice.name} are known"
-        raise DifftoolError(Exit.FILE, what, "prepare it with Whisper or a --transcript, and not with --slice vad")
+        raise DifftoolError(
+            Exit.FILE, what, "run difftool voice prep with Whisper or a --transcript, and not with --slice vad"
+        )
     return said
 
 
@@ -88,9 +125,7 @@ def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
     (folder / "wavs").mkdir()
     lines = []
     for name, (text, words) in said.items():
-        soundfile.write(
-            folder / "wavs" / f"{name}.wav", _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH), LJSPEECH
-        )
+        store(folder / "wavs" / f"{name}.wav", _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH), LJSPEECH)
         lines.append(f"{name}|{text}|{words}\n")
     write_text(folder / "metadata.csv", "".join(lines))
     yield from (folder / "wavs", folder / "metadata.csv")
@@ -99,7 +134,7 @@ def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
 def _tortoise(voice: Voice, folder: Path) -> Iterator[Path]:
     for number, path in enumerate(voice.clips, 1):
         target = folder / f"{number}.wav"
-        soundfile.write(target, _at(path, LJSPEECH), LJSPEECH, subtype="FLOAT")
+        store(target, _at(path, LJSPEECH), LJSPEECH, subtype="FLOAT")
         yield target
 
 
@@ -114,6 +149,6 @@ def _f5(voice: Voice, folder: Path) -> Iterator[Path]:
     sound = np.concatenate(
         [read(voice.folder / "clips" / f"{best}.wav", RATE), np.zeros(round(F5_TAIL * RATE), np.float32)]
     )
-    soundfile.write(folder / "ref.wav", sound, RATE, subtype="PCM_16")
+    store(folder / "ref.wav", sound, RATE, subtype="PCM_16")
     write_text(folder / "ref.txt", said[best][0] + "\n")
     yield from (folder / "ref.wav", folder / "ref.txt")

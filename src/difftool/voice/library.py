@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import re
+import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DifftoolError, Exit, nearest
-from ..files import expanded, lock, read_json, unpickled, write_json
+from ..files import TEMPORARY, expanded, lock, read_json, temporary, unpickled, write_json
 from .sound import KINDS
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 SCHEMA = "difftool/voice/1"
 NOTE = "voice.json"
@@ -75,6 +81,14 @@ def checked(name: str) -> str:
     return name
 
 
+def named(name: str) -> str:
+    """`name`, if a voice of somebody can have it. Raises DifftoolError 2 as `checked`, and for RANDOM."""
+    if name == RANDOM:
+        what = f"{RANDOM!r} is the voice that nobody has"
+        raise DifftoolError(Exit.USAGE, what, "choose another name")
+    return checked(name)
+
+
 def find(spoken: str, voices_dir: Path | None = None) -> list[Voice]:
     """The voices of a name, or of several joined by &; of RANDOM none. Raises DifftoolError 2 for what is no name, 4
     for a voice that is not there or has nothing to be heard, 7 where no consent is recorded for it."""
@@ -89,7 +103,12 @@ def _find(name: str, folder: Path) -> Voice:
     voice = opened(name, folder)
     if voice.consent is None:
         what = f"no consent is recorded for the voice {name!r}"
-        raise DifftoolError(Exit.REFUSED, what, f"if it is yours: difftool voice consent {name} self")
+        hint = f"if it is yours: difftool voice consent {shlex.quote(name)} self"
+        raise DifftoolError(Exit.REFUSED, what, hint)
+    known = written(note_of(voice.folder))
+    heard = {str(path.relative_to(voice.folder)) for path in voice.clips} & {*known}
+    if changed := damaged(voice.folder, {part: known[part] for part in sorted(heard)}):
+        log.warning("%s is not as voice prep wrote it; the same voice prep again mends it", voice.folder / changed[0])
     return voice
 
 
@@ -124,6 +143,14 @@ def _sounds(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in KINDS))
 
 
+def note_of(own: Path) -> dict[str, Any]:
+    """The note in the folder of a voice; an empty one where there is none, or none that can be read."""
+    try:
+        return read_json(own / NOTE)
+    except DifftoolError:
+        return {}
+
+
 def about(name: str, folder: Path) -> dict[str, Any]:
     """What is known of the voice of that name in a folder of voices, without listening to it. Raises DifftoolError 4
     where it is not there."""
@@ -135,26 +162,83 @@ def about(name: str, folder: Path) -> dict[str, Any]:
     return {
         "name": name,
         "path": str(own),
-        "grade": note.get("grade"),
+        "grade": note["grade"] if isinstance(note.get("grade"), str) else None,
         "clips": len(clips),
-        "consent": consent.get("kind") if isinstance(consent, dict) else None,
+        "consent": consent["kind"] if isinstance(consent, dict) and isinstance(consent.get("kind"), str) else None,
         "sources": [str(one.get("path")) for one in sources if isinstance(one, dict)],
     }
 
 
-def remove(name: str, folder: Path) -> list[Path]:
-    """Removes a voice, and what was kept to prepare it; returns what is gone. Raises DifftoolError 4 where it is not
-    there, 75 while it is prepared."""
-    own = _folder(name, folder)
+def written(note: Mapping[str, Any]) -> dict[str, str]:
+    """The files that prep has written into a folder with this note, and their hashes."""
+    prep = note.get("prep")
+    files = prep.get("files") if isinstance(prep, dict) else None
+    return files if isinstance(files, dict) else {}
+
+
+def made(note: Mapping[str, Any], own: Path, path: Path) -> bool:
+    """Whether a file in the folder of a voice, with this note, was made by difftool."""
+    name = path.relative_to(own)
+    kept = name.parts[0] == "latents" and path.suffix == ".safetensors"  # what the networks know of it
+    return str(name) in {NOTE, ".lock", *written(note)} or kept or path.match(TEMPORARY)
+
+
+def damaged(own: Path, files: Mapping[str, str]) -> list[str]:
+    """Which of the files that prep has written are not there any more, or not as it wrote them."""
+    return [name for name, sha in files.items() if not (own / name).is_file() or digest_of(own / name) != sha]
+
+
+def leftovers(own: Path) -> list[Path]:
+    """Folders that a run which was killed left beside that of a voice."""
+    place = own.resolve()
+    return [*place.parent.glob(f".{escape(place.name)}.tmp-????????")]
+
+
+def remove(name: str, folder: Path, *, originals: bool = False, dry_run: bool = False) -> list[Path]:
+    """Removes a voice, what was kept to prepare it, and what killed runs left of it, all or nothing; returns what is
+    gone, or with `dry_run` would be. Of a voice that is a link, what it leads to goes too. Raises DifftoolError 4 where
+    it is not there, cannot be removed, or (without `originals`) holds files that somebody put there, 75 while it is
+    prepared."""
+    own = folder / checked(name)
     work = work_of(own)
-    gone = [path for path in (own, work) if path.is_dir()]
-    if own.is_symlink():
-        raise DifftoolError(Exit.FILE, f"{own} is a link to another folder", "remove it yourself")
-    with lock(work if work in gone else own):
-        shutil.rmtree(own)
-    if work in gone:
-        shutil.rmtree(work)
+    gone = [path for path in (own, work, *leftovers(own)) if path.is_dir() or path.is_symlink()]
+    if not gone:
+        _folder(name, folder)  # which says that it is not there
+    note = note_of(own)
+    strange = (path for path in own.rglob("*") if not _is_folder(path) and not made(note, own, path))
+    if not originals and (mine := next(strange, None)):
+        what = f"{mine} was not made by difftool, and may be the only copy"
+        raise DifftoolError(Exit.FILE, what, "move it away, or add --originals, which removes such files too")
+    if dry_run:
+        return gone
+    with lock(next(path for path in (work, own, *gone) if path.is_dir())):
+        _removed(gone)
     return gone
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _removed(folders: Sequence[Path]) -> None:
+    """Removes folders, and where one is a link, both that and what it leads to: all, or where one cannot go, none."""
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for path in dict.fromkeys(one for folder in folders for one in (folder, folder.resolve())):
+            for inner, _, _ in os.walk(path):
+                if not os.access(inner, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), inner)
+            if os.path.lexists(path):
+                aside = temporary(path)
+                path.rename(aside)
+                moved.append((path, aside))
+    except OSError as error:
+        for path, aside in reversed(moved):
+            aside.rename(path)
+        what = f"{error.filename} cannot be removed ({error.strerror}), and so nothing was"
+        raise DifftoolError(Exit.FILE, what, "see to its rights and those of the folder it is in") from error
+    for _, aside in moved:
+        aside.unlink() if aside.is_symlink() else shutil.rmtree(aside)
 
 
 def work_of(own: Path) -> Path:
@@ -185,11 +269,25 @@ def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
     """Writes a consent into the note of a voice. Raises DifftoolError as `agreed`, and 4 where the voice is not
     there."""
     terms = agreed(consent)
-    voice = opened(name, home(voices_dir))
+    voice = opened(named(name), home(voices_dir))
     path = voice.folder / NOTE
     note = read_json(path) if path.exists() else {"schema": SCHEMA, "name": name}
     write_json(path, note | {"consent": terms})
     return path
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file in a folder, by its path in it."""
+    return {str(path.relative_to(folder)): digest_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def strangers(folder: Path, known: Mapping[str, str]) -> Iterator[Path]:
+    """What is in a folder, folders aside, and is not as it was when `known` was noted, by `digests`."""
+    for path in folder.rglob("*"):
+        sha256 = known.get(str(path.relative_to(folder)))
+        known_file = path.is_file() and not path.is_symlink() and sha256 is not None
+        if not _is_folder(path) and not (known_file and digest_of(path) == sha256):
+            yield path
 
 
 def digest_of(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import read_json, write_json
+from ..provenance import beside, remember, shared
 from .cloning import SYNTHETIC
 from .sound import tags_of, write
 
@@ -18,23 +19,15 @@ PASSING = ("created", "run_id")
 """What differs between two runs that make the same speech, and so is not in the sound file itself."""
 
 
-def beside(path: Path) -> Path:
-    """The file that tells all about a file of speech."""
-    return path.with_suffix(".json")
-
-
 def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, Any]) -> None:
     """Writes speech, in pieces of 16-bit samples, with the note of how it was made in its tags and beside it."""
     text, voice = note["settings"]["text"], note["settings"]["voice"]
-    brief = {key: value for key, value in note.items() if key not in (*PASSING, "said")}
-    if len(text) > LONG:
-        brief["settings"] = {key: value for key, value in note["settings"].items() if key != "text"}
-        brief["text_sha256"] = _sha256(text)
     tags = {
         "title": f"{SYNTHETIC}: {' '.join(text.split())[:60]}",
         "artist": f"difftool, in the voice {voice}",
-        "comment": json.dumps(brief, ensure_ascii=False),
+        "comment": json.dumps(_brief(note), ensure_ascii=False),
     }
+    remember(note)
     write(path, pieces, tags)
     write_json(beside(path), note)
 
@@ -49,12 +42,22 @@ def load(path: Path) -> tuple[dict[str, str], dict[str, Any] | None]:
         return tags, None
     if not isinstance(note, dict) or not str(note.get("schema", "")).startswith("difftool/"):
         return tags, None
-    if "text_sha256" in note and beside(path).exists():
-        settings = read_json(beside(path)).get("settings")
-        text = settings.get("text") if isinstance(settings, dict) else None
-        if isinstance(text, str) and isinstance(note.get("settings"), dict) and _sha256(text) == note["text_sha256"]:
-            note["settings"]["text"] = text
+    own = next((place for place in (beside(path), path.with_suffix(".json")) if place.exists()), None)
+    full = {} if own is None else read_json(own)
+    if isinstance(full.get("settings"), dict) and _brief(full) == _brief(note):
+        note |= {key: full[key] for key in ("settings", "voices") if key in full}
     return tags, note
+
+
+def _brief(note: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a note stands in the sound itself: no paths, and no long text."""
+    brief = {key: value for key, value in shared(note).items() if key not in (*PASSING, "said")}
+    settings = brief["settings"] if isinstance(brief.get("settings"), dict) else {}
+    text = settings.get("text")
+    if isinstance(text, str) and len(text) > LONG:
+        brief["settings"] = {key: value for key, value in settings.items() if key != "text"}
+        brief["text_sha256"] = _sha256(text)
+    return brief
 
 
 def _sha256(text: str) -> str:

@@ -19,6 +19,7 @@ from ..models import MISFITS, same_shapes
 from ..nets.tortoise.layers import prepare
 from ..nets.tortoise.official import CHECKPOINTS, Checkpoint, ours, shapes
 from ..store import DERIVED, room_for
+from .library import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,10 @@ def open_network(
 
 
 def hash_of(name: str, folder: Path | str, checkpoint: Path | None = None) -> str:
-    """SHA-256 of the checkpoint that a network is in, which is converted unless it was. Raises as `open_network`."""
-    return _metadata(_converted(name, Path(folder), checkpoint)[1])["source_sha256"]
+    """SHA-256 of the checkpoint that a network is in. Raises DifftoolError 4 where there is none."""
+    source = checkpoint or Path(folder) / FILES[name]
+    converted = source.with_name(source.name + DERIVED)
+    return _metadata(converted)["source_sha256"] if _fresh(converted, source) else digest_of(source)
 
 
 def is_there(name: str, folder: Path, checkpoint: Path | None = None) -> bool:

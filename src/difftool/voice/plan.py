@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -150,11 +151,11 @@ def plan(
         raise DifftoolError(Exit.USAGE, "clips stand in the place of a voice", "give one of them")
     if original and (way.eta != 1 or not -(2**63) <= seed < 2**64):
         raise DifftoolError(Exit.USAGE, "tortoise-tts knows no eta, and no seed beyond 64 bits", "leave it out")
-    voices = find(voice, None if voices_dir is None else expanded(voices_dir))
     if engine == "stock" and dtype in ("auto", "bf16"):
         if dtype == "bf16":
             raise DifftoolError(Exit.USAGE, "tortoise-tts knows fp32 and fp16 only", "leave out --dtype")
         dtype = "fp32"
+    voices = find(voice, None if voices_dir is None else expanded(voices_dir))
     where, number = choose(device, dtype, threads)
     folder = _folder(models_dir)
     decoder = cast(UnifiedVoice, empty("autoregressive.pth", folder)["autoregressive"])
@@ -237,7 +238,7 @@ def _are_there(plan: Plan) -> None:
     if missing:
         what = f"{', '.join(missing)} of Tortoise {'is' if len(missing) == 1 else 'are'} not in {plan.folder}"
         where = plan.settings["models_dir"]
-        hint = "run difftool models pull tortoise" + (f" --models-dir {where}" if where else "")
+        hint = "run difftool models pull tortoise" + (f" --models-dir {shlex.quote(where)}" if where else "")
         raise DifftoolError(Exit.FILE, what, hint)
 
 

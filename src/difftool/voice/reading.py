@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import files
 from ..errors import DifftoolError, Exit
 from ..files import read_json, write_json
 from .cloning import SYNTHETIC, Track, described, networks, seeds, speaker, told_of, typical
@@ -49,20 +50,27 @@ def folder_of(output: Path) -> Path:
     return output.with_suffix(".parts")
 
 
-def numbers(text: str | None, count: int) -> set[int]:
-    """The parts that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for what is no list, or a part
-    that is not there."""
-    found: set[int] = set()
-    for piece in [] if text is None else text.split(","):
+def spans(text: str) -> list[range]:
+    """The parts that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for what is no list."""
+    found = []
+    for piece in text.split(","):
         first, _, last = (word.strip() for word in piece.partition("-"))
         if not (first + last).isdecimal() or len(piece) > 20 or not first or piece.rstrip().endswith("-"):
             raise DifftoolError(Exit.USAGE, f"{text!r} is no list of parts", "give numbers and spans such as 3,7-9")
-        span = range(int(first), int(last or first) + 1)
-        if not span or not 1 <= span[0] <= span[-1] <= count:
-            what = f"there is no part {piece.strip()}: the text has {count}"
-            raise DifftoolError(Exit.USAGE, what, f"they are numbered from 1 to {count}")
-        found |= set(span)
+        found.append(range(int(first), int(last or first) + 1))
+        if not found[-1] or not found[-1][0]:
+            raise DifftoolError(Exit.USAGE, f"there is no part {piece.strip()}", "they are numbered from 1")
     return found
+
+
+def numbers(text: str | None, count: int) -> set[int]:
+    """The parts that a list names. Raises DifftoolError 2 for what is no list, or a part that is not there."""
+    found = [] if text is None else spans(text)
+    if beyond := next((span for span in found if span[-1] > count), None):
+        which = f"{beyond[0]}-{beyond[-1]}" if len(beyond) > 1 else str(beyond[0])
+        what = f"there is no part {which}: the text has {count}"
+        raise DifftoolError(Exit.USAGE, what, f"they are numbered from 1 to {count}")
+    return {number for span in found for number in span}
 
 
 def read(
@@ -162,7 +170,7 @@ def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
 def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the reading in this folder has made these results, of this text, and those that are there have not been
     changed since."""
-    book = read_json(folder / LIST) if (folder / LIST).exists() else {}
+    book = _book(folder)
     try:
         joined = book.get("joined")
         if not joined or [part["text"] for part in book["parts"]] != [part.text for part in plan.parts]:
@@ -185,6 +193,15 @@ def finished(folder: Path, outputs: Sequence[Path]) -> bool:
     return all(path.exists() and digest_of(path) == joined["files"].get(path.name) for path in outputs)
 
 
+def _book(folder: Path) -> dict[str, Any]:
+    """The manifest of a reading; nothing where there is none. Raises DifftoolError 4 for a file that is none."""
+    if not (folder / LIST).exists():
+        return {}
+    if not files.made_here(folder / LIST):
+        raise _damaged(folder)
+    return read_json(folder / LIST)
+
+
 def _keys(book: Mapping[str, Any]) -> list[Any]:
     """What a result is made of."""
     return [[part["key"], part["pause"]] for part in book["parts"]]
@@ -196,7 +213,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     config = {key: value for key, value in plan.settings.items() if key not in FREE}
     config |= {key: note[key] for key in ("models", "versions")}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
-    before = read_json(folder / LIST) if (folder / LIST).exists() else {}
+    before = _book(folder)
     try:
         differing = [key for key, value in config.items() if before and before["config"].get(key) != value]
         if differing and not overwrite:
@@ -229,7 +246,9 @@ def _texts(plan: Plan) -> set[str]:
 
 
 def _damaged(folder: Path) -> DifftoolError:
-    return DifftoolError(Exit.FILE, f"{folder / LIST} is damaged", "remove it: the parts are said again")
+    return DifftoolError(
+        Exit.FILE, f"{folder / LIST} is damaged, or not of difftool", "move it away: the parts are said again"
+    )
 
 
 def _entries(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, raise_what_ended
 from ..files import replacing
 
 Samples = npt.NDArray[np.float32]
@@ -27,6 +29,15 @@ KINDS = (
 """Suffixes of files that sound is looked for in."""
 
 
+FILE = "file:"
+"""Stands for a file in a command of ffmpeg-python, which takes no names that are not UTF-8."""
+
+
+def command_of(stream: Any, path: Path) -> list[str]:
+    """What ffmpeg-python has built, with the `path` that FILE stands for."""
+    return [f"file:{path}" if part == FILE else part for part in stream.compile(cmd=ffmpeg())]
+
+
 def ffmpeg() -> str:
     """The system's ffmpeg, or the one that came with us."""
     if found := shutil.which("ffmpeg"):
@@ -37,31 +48,13 @@ def ffmpeg() -> str:
 
 
 def read(path: Path, rate: int) -> Samples:
-    """The sound in a file, (S,), its channels averaged, at so many samples a second.
+    """The sound in a file, (S,), as `media.mono` has it, at so many samples a second.
 
     Raises DifftoolError 4 where there is none that can be read.
     """
-    import soundfile
-    import torch
-    from torchaudio.functional import resample
+    from .media import mono
 
-    hint = "take another recording"
-    try:
-        with soundfile.SoundFile(path) as file:
-            sound, own = file.read(dtype="float32", always_2d=True).mean(1), file.samplerate
-    except soundfile.LibsndfileError as error:
-        if not path.is_file():
-            raise DifftoolError(Exit.FILE, f"there is no sound file {path}", "see that the path is right") from error
-        sound, own = _decoded(path, rate), rate
-    except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", hint) from error
-    if len(sound) == 0 or not np.isfinite(sound).all():
-        raise DifftoolError(
-            Exit.FILE, f"{path} holds {'numbers that are not finite' if len(sound) else 'no sound'}", hint
-        )
-    if own != rate:
-        sound = resample(torch.from_numpy(sound), own, rate).numpy()
-    return sound.clip(-1, 1)
+    return mono(path, rate)
 
 
 def seconds_of(path: Path) -> float:
@@ -81,16 +74,13 @@ def samples_of(path: Path) -> bytes:
         raise DifftoolError(Exit.FILE, f"cannot read {path}: {error}", "run the same command again") from error
 
 
-def _decoded(path: Path, rate: int) -> Samples:
-    """What ffmpeg makes of a file that libsndfile does not know."""
-    import ffmpeg as build
+def store(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
+    """Writes a short sound with libsndfile, which by itself does not tell of a full disk."""
+    import soundfile
 
-    pipe = build.input(f"file:{path}").output("pipe:", format="f32le", ac=1, ar=rate, vn=None)
-    done = subprocess.run(pipe.compile(cmd=ffmpeg()), capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-        raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read: {last}", "take another recording")
-    return np.frombuffer(done.stdout, np.float32)
+    written = io.BytesIO()
+    soundfile.write(written, sound, rate, **{"format": "WAV", **kind})
+    path.write_bytes(written.getbuffer())
 
 
 def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
@@ -100,11 +90,12 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
 
     with replacing(path) as written:
         given = build.input("pipe:", format="s16le", ac=1, ar=RATE)
-        options = {f"metadata:g:{k}": f"{key}={value}" for k, (key, value) in enumerate(tags.items())}
+        plain = [f"{key}={value}".encode(errors="replace").decode() for key, value in tags.items()]
+        options = {f"metadata:g:{k}": tag for k, tag in enumerate(plain)}
         exact = {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": "-1"}
         kind = FORMATS[path.suffix.lower()]
         quality = {"mp3": {"audio_bitrate": "128k"}, "ogg": {"acodec": "libvorbis", "aq": 5}}.get(kind, {})
-        command = given.output(f"file:{written}", format=kind, **quality, **exact, **options).compile(cmd=ffmpeg())
+        command = command_of(given.output(FILE, format=kind, **quality, **exact, **options), written)
         encoder = subprocess.Popen(
             [*command, "-loglevel", "error", "-nostdin"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -121,6 +112,7 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
             raise
         if encoder.returncode:
             why = (told.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+            raise_what_ended(f"{path}: {why}")
             raise DifftoolError(Exit.FAILED, f"ffmpeg could not write {path}: {why}", "see that there is room")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit
-from ..nets.tortoise.tokenizer import ABBREVIATIONS, UNKNOWN, in_words, tokenize
+from ..nets.tortoise.tokenizer import ABBREVIATIONS, UNKNOWN, tokenize
+from . import numbers
 
 WANTED, MOST = 200, 300
 """Characters of a part: it ends with the sentence in which it comes to the first, and never goes beyond the second."""
@@ -34,9 +35,6 @@ TYPOGRAPHY = {
     "–": "-",
 }
 """Marks of printed text, and what they are to the tokenizer."""
-COINS = {"£": ("pound", "pounds"), "€": ("euro", "euros"), "¥": ("yen", "yen")}
-LARGE = {"m": "million", "k": "thousand", "bn": "billion"}
-AMOUNT = r"([£€¥])\s?(\d+(?:,\d{3})*(?:\.\d+)?)(?:\s?(thousand|million|billion|bn|m|k)\b)?"
 SHORT = {
     "e.g.": "for example",
     "i.e.": "that is",
@@ -46,7 +44,12 @@ SHORT = {
     "fig.": "figure",
 }
 """Abbreviations that the tokenizer does not know."""
-
+STREETS = {"St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road"}
+"""What follows the name of a street; a saint stands before his."""
+TITLES = {short.capitalize(): long.capitalize() for short, long in ABBREVIATIONS.items()} | {"Mrs": "Missus"}
+"""The tokenizer's abbreviations, in a spelling that is not for the ear alone."""
+HEADING = r"(?m)^[ \t]{0,3}#{1,6}[ \t]+(\S.*?)[ \t]*#*[ \t]*$|^[ \t]*[=#+]{3,}[ \t]*$"
+"""A heading as Markdown has it, or the line below one."""
 
 CUT = "|"
 """What ends a part where somebody wants it to."""
@@ -103,28 +106,50 @@ def unspoken(text: str) -> str:
 
 def spoken(text: str) -> str:
     """A text in which the numbers, signs and abbreviations that the tokenizer does not know, or misreads, are in words,
-    and its dashes and quotes plain."""
+    its headings paragraphs of their own, and its dashes and quotes plain."""
+    text = re.sub(HEADING, r"\n\n\1\n\n", text)
     text = re.sub(r"(?m)^[ \t]*[—–-]{1,3}[ \t]+", "", text)  # who speaks, or a list
+    text = numbers.read(_long(text))
     text = re.sub(r"[ \t]?—(?=[ \t]*$)", "", text, flags=re.MULTILINE)
     text = re.sub(r"[ \t]?—[ \t]?|[ \t][–-]{1,2}[ \t]", ", ", text)
     for fancy, plain in TYPOGRAPHY.items():
         text = text.replace(fancy, plain)
+    return _signs(text)
+
+
+def written_out(text: str) -> str:
+    """A text as LJSpeech has it beside the original: numbers, signs and abbreviations in words, all else as it is."""
+    try:
+        text = _signs(numbers.read(_long(text)))
+    except ValueError:  # a number that has no name
+        return text
+    for short, long in TITLES.items():
+        # at the end of a sentence its dot is that of the sentence too
+        text = re.sub(rf"\b{short}\.(?=\Z)", f"{long}.", text)
+        text = re.sub(rf"\b{short}\.", long, text)
+    return " ".join(text.split())
+
+
+def _long(text: str) -> str:
+    """A text without the abbreviations that the tokenizer does not know, or misreads."""
     for short, long in SHORT.items():
         text = re.sub(rf"(?<![\w.]){re.escape(short)}", long, text, flags=re.IGNORECASE)
     # at the end of a sentence its dot is that of the sentence too
     text = re.sub(r"(?i)(?<![\w.])etc\.(?=\s+(?-i:[A-Z])|\s*\Z|\s*\n\s*\n)", "et cetera.", text)
     text = re.sub(r"(?i)(?<![\w.])etc\.", "et cetera", text)
-    text = re.sub(AMOUNT, _coins, text)
-    text = re.sub(r"(?<![\d,.$])\d{1,3}(?:,\d{3})+(?!,?\d|\.\d)", lambda found: in_words(found[0]), text)
-    for sign, word in SIGNS.items():
-        text = text.replace(sign, f" {word} ")
+    for short, long in STREETS.items():
+        text = re.sub(
+            rf"((?:\b[A-Z][a-z]+|[0-9](?:st|nd|rd|th))[ \t]){short}\.(?=[ \t\n]+[a-z]|[,;:)])", rf"\1{long}", text
+        )
+        text = re.sub(rf"((?:\b[0-9]+ [A-Z][a-z]+|[0-9](?:st|nd|rd|th))[ \t]){short}\.", rf"\1{long}.", text)
+        text = re.sub(rf"(\b[A-Z][a-z]+[ \t]){short}\.(?=\s*(?:\Z|\n[ \t]*\n))", rf"\1{long}.", text)
     return text
 
 
-def _coins(found: re.Match[str]) -> str:
-    coin, number, unit = found.groups()
-    one, many = COINS[coin]
-    return " ".join([number, *([LARGE.get(unit, unit)] if unit else []), one if number == "1" and not unit else many])
+def _signs(text: str) -> str:
+    for sign, word in SIGNS.items():
+        text = text.replace(sign, f" {word} ")
+    return text
 
 
 def _split(text: str, room: int) -> list[Part]:
@@ -171,6 +196,8 @@ def _sentences(paragraph: str) -> Iterator[str]:
         for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)", piece):
             word = re.split(r"[\s(\"']", piece[start : mark.start()])[-1]
             if mark[0] == "." and (word.lower() in ABBREVIATIONS or re.fullmatch("[A-Z]", word)):
+                continue
+            if re.search(r"\w\.\w\Z", word) and re.match(r"\s+[a-z]", piece[mark.end() :]):  # seven p.m. and
                 continue
             yield piece[start : mark.end()].strip()
             start = mark.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from . import DATA
@@ -61,6 +61,7 @@ def normalise(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace('"', "")
 
 
+@lru_cache(4096)
 def in_words(number: str) -> str:
     """A whole number in words, whatever its commas. Raises ValueError where it has no name."""
     return _words(_int(number.replace(",", "")), andword="")

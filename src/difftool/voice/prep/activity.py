@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torchaudio.functional import resample
 
+from ..media import Span
 from ..sound import RATE
 from .decode import Stored
 
@@ -24,17 +25,6 @@ LOUD = 0.1
 """Root mean square of the loud parts of what is heard."""
 LEAST_SPEECH, LEAST_PAUSE = 0.25, 0.25
 """Seconds of speech and of silence that count."""
-
-
-class Span(NamedTuple):
-    """A stretch of a recording, in seconds."""
-
-    start: float
-    end: float
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.start
 
 
 def network() -> Any:

@@ -16,7 +16,8 @@ from .cut import BREAK, MOST, PAD, Piece
 from .decode import Recording
 from .gates import SILENCE, UNHEARD, known, reasons
 from .measure import Array, measure, spectra
-from .transcribe import Segment, Word, error_rate, joined
+from .transcribe import error_rate
+from .words import Segment, Word, joined
 
 LEAST_GAP = 0.5
 """Seconds of silence that are told of."""
@@ -33,7 +34,9 @@ FAINTEST = 1e-1
 """Power of a tenth of a second under which bands are all alike in an `envelope`."""
 CONTEXT = 0.5
 """Seconds beside a clip for the high-pass to swing in."""
-SPLITTABLE = frozenset(("no_speech", "reverb", "phone", "music", "noise", "coarse", "clipping", "filler", "stutter"))
+SPLITTABLE = frozenset(
+    ("no_speech", "damaged", "reverb", "phone", "music", "noise", "coarse", "clipping", "filler", "stutter")
+)
 """Reasons that may hold of one half of a clip only."""
 
 
@@ -59,9 +62,12 @@ class Take(NamedTuple):
 def units(recording: Recording, likely: Array, segments: Sequence[Segment] | None) -> list[cut.Unit]:
     """What a recording is cut into: by its transcript, or where there is none by its pauses."""
     spans = activity.spans(likely, recording.seconds)
-    if segments is not None:
-        return cut.of_words(segments, spans)
-    return cut.of_speech([part for span in spans for part in _parts(recording, span)])
+    if segments is None:
+        return cut.of_speech([part for span in cut.without(spans, recording.holes) for part in _parts(recording, span)])
+    return [
+        unit._replace(end=min(unit.end, recording.seconds))  # a transcript may go on for longer
+        for unit in cut.of_words(segments, spans)
+    ]
 
 
 def _parts(recording: Recording, span: Span) -> list[Span]:
@@ -88,14 +94,16 @@ def takes(
     segments: Sequence[Segment] | None,
     allowed: Sequence[str] = (),
     verify: Callable[[Samples], str] | None = None,
+    language: str | None = None,
 ) -> Iterator[Take]:
     """All spans of a recording in order: its clips, what is left out and why, and where nobody speaks. `segments` is
-    its transcript; `verify` transcribes a clip once more, which is then compared with the text."""
+    its transcript; `verify` transcribes a clip once more, which is then compared with the text. `language`
+    tells which words are fillers."""
     told = list(segments or ())
 
     def judged(piece: Piece) -> Take:
         scores = _scores([told[k] for k in dict.fromkeys(k for unit in piece.units for k in unit.segments)])
-        figures = known(measure(recording, likely, piece.start, piece.end), scores, piece.words)
+        figures = known(measure(recording, likely, piece.start, piece.end), scores, piece.words, language)
         why = reasons(figures, allowed)
         if verify and piece.words and not why:
             heard = verify(recording.samples[round(piece.start * RATE) : round(piece.end * RATE)])
@@ -176,7 +184,8 @@ def _without_speech(recording: Recording, likely: Array, start: float, end: floa
     # without the last of a word before and the first of one after
     levels = _levels(recording.samples[round((start + 0.1) * RATE) : round((end - 0.1) * RATE)], 0.1)
     figures["level"] = level = round(float(np.median(levels)), 1)  # a breath or a cough is no speech either
-    if level < max(SILENT, voice + QUIET) or end - start < BREAK:
+    silent = level < max(SILENT, voice + QUIET) or end - start < BREAK
+    if silent and not recording.holes_in(start, end):
         yield Take(start, end, (), figures, (SILENCE,))
         return
     figures = measure(recording, likely, start, min(end, start + LOOKED_AT))._asdict() | figures

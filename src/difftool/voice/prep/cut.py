@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +13,7 @@ import numpy as np
 from ..sound import RATE
 from .activity import Span
 from .decode import Stored
-from .transcribe import Segment, Word, joined
+from .words import Segment, Word, joined
 
 LEAST, SHORT, LONG, MOST = 2.0, 6.0, 10.0, 11.6
 """Seconds of a clip: at least, wanted from, wanted to, at most (which is what Tortoise's trainer takes)."""
@@ -18,9 +21,18 @@ MOST_TEXT = 200
 """Characters of a clip's text."""
 PAUSE, BREAK = 0.25, 1.2
 """Seconds of silence at which may be cut, and at which must be."""
-PAD, NEAR = 0.12, 0.08
-"""Seconds kept before and after speech, for Whisper ends words early, and how far from there a quieter point is
-looked for."""
+PAD, NEAR = 0.2, 0.08
+"""Seconds kept before and after speech, a breath, for words begin earlier and end later than they are heard to; and how
+far from there a quieter point is looked for."""
+TIGHT = 0.4
+"""What it costs, as seconds, to cut where nobody pauses: whoever hears the clip alone misses a part of a word."""
+INSIDE, EXACT, CUE = 0.5, 0.6, 1.0
+"""Seconds by which a transcript may miss the pause that is meant: where no sentence ends and it has no pause; and where
+there is one to be expected, by times of words, and by those of whole cues."""
+EMPTY = 10.0
+"""What it costs, as seconds, if a unit has no length."""
+BESIDE = 0.25
+"""Seconds beside a hole that belong to no clip."""
 HALF = 1.0
 """Seconds that can be judged."""
 ENDS = (".", "!", "?", "…", "。", "！", "？")
@@ -64,15 +76,26 @@ def of_speech(spans: Sequence[Span]) -> list[Unit]:
     return [Unit(*span) for span in spans]
 
 
+def without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
+    """Speech without what is beside the holes of a recording."""
+    parts = list(spans)
+    for hole in holes:
+        low, high = hole.start - BESIDE, hole.end + BESIDE
+        before = [part._replace(end=min(part.end, low)) for part in parts]
+        after = [part._replace(start=max(part.start, high)) for part in parts if part.end > high]
+        parts = sorted(part for part in (*before, *after) if part.seconds > 0)
+    return parts
+
+
 def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
-    """The units of a transcript. Where its times are those of whole segments, a segment is a unit, and where somebody
-    speaks (`spans`) tells what pauses lie between."""
+    """The units of a transcript. Where its times are those of whole segments, a segment is a unit. They begin and end
+    where somebody begins and ends to speak, by `spans`, as far as that is near."""
     made: list[Unit] = []
+    misses: list[float] = []
     for k, segment in enumerate(segments):
         if not segment.exact:
-            made.append(
-                _fitted(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])), spans)
-            )
+            made.append(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])))
+            misses.append(CUE)
             continue
         for word in segment.words:
             one = Unit(word.start, max(word.start, word.end), (word,), (k,), _closes(word))
@@ -80,20 +103,63 @@ def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
                 made[-1] = _merged(made[-1], one)
             else:
                 made.append(one)
+                misses.append(EXACT)
     for k in range(1, len(made)):  # nobody says two words at a time
         if made[k].start < made[k - 1].end:
             middle = max(made[k - 1].start, (made[k].start + made[k - 1].end) / 2)
             made[k - 1] = made[k - 1]._replace(end=middle)
             made[k] = made[k]._replace(start=middle, end=max(middle, made[k].end))
-    return made
+    return _snapped(made, misses, spans)
 
 
-def _fitted(unit: Unit, spans: Sequence[Span]) -> Unit:
-    """A unit without the silence that a transcript counts to it, at its start and at its end."""
-    inside = [span for span in spans if span.end > unit.start + 0.1 and span.start < unit.end - 0.1]
-    if not inside:
-        return unit
-    return unit._replace(start=max(unit.start, inside[0].start), end=min(unit.end, inside[-1].end))
+def _snapped(units: Sequence[Unit], misses: Sequence[float], spans: Sequence[Span]) -> list[Unit]:
+    """Units that begin where a pause ends, and end where one begins: of all ways to move their edges in order, the one
+    that moves them least. `misses` are how far an edge of each may be moved to where a pause is to be expected."""
+    if not units or not spans:
+        return list(units)
+    bounds = [-math.inf, *(edge for span in spans for edge in span), math.inf]
+    pauses = [Span(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
+    expected = [True, *(a.closed or b.start - a.end >= PAUSE for a, b in pairwise(units)), True]
+    options: list[list[Place]] = []
+    for k, unit in enumerate(units):
+        for time, side in ((unit.start, 1), (unit.end, 0)):
+            miss = misses[k] if expected[k + 1 - side] else INSIDE
+            near = pauses[bisect_left(bounds[1::2], time - miss) : bisect_right(bounds[::2], time + miss)]
+            moved = [Place(pause[side], max(pause.start - time, time - pause.end, 0.0)) for pause in near]
+            options.append([Place(time, miss), *(place for place in moved if math.isfinite(place.time))])
+    times = _in_order(options)
+    return [unit._replace(start=a, end=b) for unit, a, b in zip(units, times[::2], times[1::2], strict=True)]
+
+
+class Place(NamedTuple):
+    """Where an edge of a unit can be, and what that costs."""
+
+    time: float
+    cost: float
+
+
+def _in_order(options: Sequence[Sequence[Place]]) -> list[float]:
+    """Of each edge, a start and an end in turn, one place, so that none is before the one before it and all together
+    cost least: by dynamic programming. The first place of each edge is always possible."""
+    totals, times = [0.0], [-math.inf]
+    came: list[list[int]] = []
+    for number, places in enumerate(options):
+        best: list[tuple[float, int]] = []
+        for place in places:
+            ways = [(math.inf, 0)]
+            for k, (total, time) in enumerate(zip(totals, times, strict=True)):
+                if time <= place.time:
+                    empty = number % 2 == 1 and time == place.time
+                    ways.append((total + place.cost + (EMPTY if empty else 0.0), k))
+            best.append(min(ways))
+        totals, times = [total for total, _ in best], [place.time for place in places]
+        came.append([k for _, k in best])
+    k = totals.index(min(totals))
+    chosen = []
+    for places, before in zip(reversed(options), reversed(came), strict=True):
+        chosen.append(places[k].time)
+        k = before[k]
+    return chosen[::-1]
 
 
 def _merged(a: Unit, b: Unit) -> Unit:
@@ -132,7 +198,7 @@ def _cost(units: Sequence[Unit], after: Sequence[Unit]) -> float:
     seconds = units[-1].end - units[0].start + 2 * PAD
     lost = seconds if not LEAST <= seconds <= MOST else 0.0
     off = max(0.0, SHORT - seconds) * 0.1 + max(0.0, seconds - LONG) * 0.1
-    tight = 0.1 if after and after[0].start - units[-1].end < PAUSE else 0.0
+    tight = TIGHT if after and after[0].start - units[-1].end < PAUSE else 0.0
     return 0.1 + lost + off + (0.0 if units[-1].closed else 0.2) + tight
 
 
@@ -170,17 +236,18 @@ def split(samples: Stored, piece: Piece) -> list[Piece]:
 
 def _cut(samples: Stored, edge: float, other: float, way: int) -> float:
     """Where to cut between the `edge` of speech and the `other` speech beyond it (`way` is +1 after speech, -1 before):
-    PAD away or half of the way, at the quietest 10 ms within NEAR of that."""
+    PAD away or half of the way, at the quietest 10 ms within NEAR of that. Where there is no pause, what is before and
+    what is after it are cut at one point."""
     room = max(0.0, way * (other - edge))
     wanted = min(PAD, room / 2)
-    low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (PAD + NEAR) else room)
+    if room < 2 * NEAR:
+        low, high = wanted - NEAR, wanted + NEAR
+    else:
+        low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (PAD + NEAR) else room)
     tick = RATE // 200
-    first = round((edge + way * (low if way > 0 else high)) * RATE)
-    count = max(0, round((high - low) * RATE) // tick)
-    if count < 2 or first < 0:
-        return max(0.0, edge + way * wanted)
-    energy = (np.asarray(samples[first : first + count * tick], np.float64) ** 2)[: count * tick]
-    energy = energy[: len(energy) // tick * tick].reshape(-1, tick).sum(1)
+    first = max(0, round((edge + way * (low if way > 0 else high)) * RATE))
+    sound = samples[first : first + round((high - low) * RATE) // tick * tick].astype(np.float64)
+    energy = (sound[: len(sound) // tick * tick] ** 2).reshape(-1, tick).sum(1)
     if len(energy) < 2:
         return max(0.0, edge + way * wanted)
     pair = energy[:-1] + energy[1:]

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import soundfile
-
-from ...errors import DifftoolError, Exit
+from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, versions, writable, write_json, write_text
 from ...nets.tortoise.mel import CODE_HZ
-from ...nets.tortoise.tokenizer import normalise
-from ..library import KINDS, NOTE, SCHEMA, digest_of
-from ..text import spoken
-from . import refs, report, stages
+from ..library import KINDS, NOTE, SCHEMA, damaged, digest_of, digests, leftovers, made, note_of
+from ..sound import store
+from ..text import written_out
+from . import refs, report, stages, twins
 from .gates import GATES
 from .grade import Grade, grade
 from .plan import Plan, Source, plan
-from .transcribe import Whisper, plain
+from .transcribe import Whisper
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchaudio", "openai-whisper", "pyloudnorm", "silero-vad", "soundfile")
 OURS = frozenset(
@@ -43,10 +42,6 @@ OURS = frozenset(
     ]
 )
 """What is made here; whatever else lies in the folder of a voice stays."""
-FIRMLY = 5.0
-"""dB that the envelopes of two clips differ by on average, at most, where they are the same sound."""
-LENGTHS = 0.35
-"""Seconds by which their lengths may differ."""
 HELD_BACK = 20
 """Every so many clips one is for validation."""
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -99,14 +94,16 @@ def prepare(
 def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) -> Prepared:
     """Does what was planned, or what is left of it."""
     before = _before(plan, overwrite=overwrite)
-    with writable(plan.folder.parent, plan.work, option="--voices-dir"), lock(plan.work):
-        for left in (*plan.work.glob(TEMPORARY), *plan.folder.parent.glob(f".{escape(plan.name)}.tmp-????????")):
+    with writable(plan.folder.resolve().parent, plan.work, option="--voices-dir"), lock(plan.work):
+        for left in (*plan.work.glob(TEMPORARY), *leftovers(plan.folder)):
             left.unlink() if left.is_file() else shutil.rmtree(left)  # of a run that was killed
         given = {source.sha256: source for source in plan.sources}
         sources = [*_earlier(plan, before, given), *given.values()]
         key = _key(plan, sources)
-        if before.get("key") == key and _whole(plan.folder, before):
-            return _told(plan, before, before["failed"], fresh=False)
+        if before.get("key") == key:
+            if not (changed := damaged(plan.folder, before["files"])):
+                return _told(plan, before, before["failed"], fresh=False)
+            log.warning("%s in %s is not as it was written: the voice is written anew", changed[0], plan.folder)
         failed: dict[str, str] = {}
         seconds: dict[str, float] = {}
         done: list[tuple[Source, stages.Done]] = []
@@ -122,7 +119,7 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
                         reached = max(reached, int(100 * share))
                     done.append((source, stages.load(plan, source)))
                 except DifftoolError as error:
-                    if error.code != Exit.FILE:
+                    if error.code != Exit.FILE or is_out_of_memory(error):
                         raise
                     failed[str(source.path)] = error.message
                     errors.append(error)
@@ -146,12 +143,16 @@ def _before(plan: Plan, *, overwrite: bool) -> dict[str, Any]:
     path = plan.folder / NOTE
     note = read_json(path) if path.exists() else {}
     made = note.get("prep")
+    if not plan.folder.is_dir() and os.path.lexists(plan.folder):
+        link = plan.folder.is_symlink()
+        what = f"{plan.folder} {'is a link that leads to no folder' if link else 'is no folder'}"
+        raise DifftoolError(Exit.FILE, what, "choose another --voice, or move it away")
     if not isinstance(made, dict):
-        strange = plan.folder.is_dir() and any(
-            one.name in OURS - {NOTE} or one.suffix.lower() in (*KINDS, ".pth") for one in plan.folder.iterdir()
-        )
-        if strange and not overwrite:
-            what = f"{plan.folder} holds a voice that was not made by prep"
+        inside = [*plan.folder.iterdir()] if plan.folder.is_dir() else []
+        what = f"{plan.folder} holds a voice that was not made by prep"
+        if taken := next((one.name for one in inside if one.name in OURS - {NOTE}), None):
+            raise DifftoolError(Exit.FILE, f"{what}: {taken} would be replaced", "choose another --voice")
+        if not overwrite and any(one.suffix.lower() in (*KINDS, ".pth") for one in inside):
             raise DifftoolError(
                 Exit.FILE, what, "choose another --voice, or add --overwrite, which keeps its own files"
             )
@@ -191,6 +192,8 @@ def _earlier(plan: Plan, before: Mapping[str, Any], given: dict[str, Source]) ->
 class _Known:
     """A Transcriber whose work is done."""
 
+    heard_language: str | None = None
+
     def __init__(self, key: str) -> None:
         self.key = key
 
@@ -198,13 +201,9 @@ class _Known:
         raise AssertionError("its transcript is kept")
 
 
-def _whole(folder: Path, note: Mapping[str, Any]) -> bool:
-    """Whether all files of a voice are as they were written."""
-    return all((folder / name).is_file() and digest_of(folder / name) == sha for name, sha in note["files"].items())
-
-
 def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh: bool) -> Prepared:
     found = read_json(plan.folder / "report.json")
+    called = names([Path(one["path"]) for one in note["sources"]])
     return Prepared(
         plan.folder,
         Grade(**found["grade"]),
@@ -215,7 +214,7 @@ def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh:
         failed,
         fresh,
         {},
-        [f"{Path(one['path']).name}: {what}" for one in note["sources"] for what in one["warnings"]],
+        [f"{called[Path(one['path'])]}: {what}" for one in note["sources"] for what in one["warnings"]],
     )
 
 
@@ -227,15 +226,17 @@ def _written(
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes the folder of the voice beside the one that is there, and puts it into its place."""
-    takes = [_one(source, found, take) for source, found in done for take in found.takes]
+    called = names([source.path for source, _ in done])
+    takes = [_one(called[source.path], found, take) for source, found in done for take in found.takes]
     if "duplicate" not in plan.settings["allow"]:
-        _leave_out_twins(takes)
+        twins.leave_out(takes)
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"]]
     if not clips:
-        raise _nothing(rejected)
+        raise _nothing(rejected, [source.path.name for source, _ in done])
     total = sum(found.source["seconds"] for _, found in done)
-    new = temporary(plan.folder)
+    place = plan.folder.resolve()  # what a link leads to may be on another disk
+    new = temporary(place)
     try:
         (new / "clips").mkdir(parents=True)
         (new / "refs" / "tortoise").mkdir(parents=True)
@@ -243,15 +244,15 @@ def _written(
         for number, clip in enumerate(clips, 1):
             clip["id"] = f"{number:04d}"
             paths.append(new / "clips" / f"{clip['id']}.wav")
-            _linked(clip["folder"] / clip["clip"], paths[-1])
+            shutil.copyfile(clip["folder"] / clip["clip"], paths[-1])
         chosen = refs.choose(clips, paths)
         for number, one in enumerate(chosen, 1):
             sound = refs.cut(paths[one.clip], one.start)
-            soundfile.write(new / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
+            store(new / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
         used = [{"clip": clips[one.clip]["id"], "start": one.start, "score": one.score} for one in chosen]
         write_json(new / "refs" / "tortoise.json", {"references": used})
         languages = list(dict.fromkeys(found.source["language"] for _, found in done if found.source["language"]))
-        _lists(new, clips, english=languages in ([], ["en"]))
+        _lists(new, clips)
         write_text(new / "rejected.jsonl", "".join(json.dumps(_plainly(one)) + "\n" for one in rejected))
         graded = grade(clips, rejected, sum(_full(clips[one.clip]) for one in chosen))
         lost = _lost(rejected)
@@ -269,7 +270,9 @@ def _written(
         write_json(new / "report.json", summary)
         report.write(new / "report.html", summary, takes)
         sources = [
-            found.source | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            found.source
+            | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
+            | {"warnings": [*found.source["warnings"], *_unread(found)]}
             for source, found in done
         ]
         note = {
@@ -282,21 +285,42 @@ def _written(
             "sources": sources,
             "settings": plan.settings,
             "versions": versions(*PACKAGES),
-            "prep": {"key": key, "failed": dict(failed), "files": _files(new)},
+            "prep": {"key": key, "failed": dict(failed), "files": digests(new)},
         }
         write_json(new / NOTE, note)
-        if plan.folder.is_dir():
-            for own in plan.folder.iterdir():
-                if own.name not in OURS:
-                    _carried(own, new / own.name)
-        replace_folder(new, plan.folder)
+        for path in _his_own(place):
+            _carried(path, new / path.relative_to(place))
+        replace_folder(new, place)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return note
 
 
-def _one(source: Source, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
-    return {"source": source.path.name, **take, "folder": found.folder}
+def names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What recordings are called in lists: their file names, or where several have the same, their paths from the
+    folder that all of these are in."""
+    alike: dict[str, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        alike.setdefault(path.name, []).append(path)
+    called = {}
+    for name, same in alike.items():
+        common = os.path.commonpath([path.absolute().parent for path in same])
+        called |= {path: name if len(same) == 1 else str(path.absolute().relative_to(common)) for path in same}
+    return called
+
+
+def _one(source: str, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
+    return {"source": source, **take, "folder": found.folder, "language": found.source["language"]}
+
+
+def _unread(found: stages.Done) -> list[str]:
+    """A warning where the texts of a recording keep their numbers as digits."""
+    language = found.source["language"]
+    texts = [take["text"] for take in found.takes if not take["reasons"]]
+    if language == "en" or not any(char.isdecimal() for text in texts for char in text):
+        return []
+    why = f"numbers in the language {language} are not written out" if language else "its language is not known"
+    return [f"{why}: metadata.csv keeps them as digits" + ("" if language else "; name it with --language")]
 
 
 def _plainly(take: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,52 +341,27 @@ def _lost(rejected: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {reason: round(seconds, 1) for reason, seconds in sorted(lost.items(), key=lambda each: (-each[1], each[0]))}
 
 
-def _nothing(rejected: Sequence[Mapping[str, Any]]) -> DifftoolError:
+def _nothing(rejected: Sequence[Mapping[str, Any]], recordings: Sequence[str]) -> DifftoolError:
     lost = _lost(rejected)
     worst = next((reason for reason in lost if reason in GATES), None)
     told = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in list(lost.items())[:3])
+    which = recordings[0] + (f" and {len(recordings) - 1} more recordings" if recordings[1:] else "")
     what = f"nothing of it can be used: {told}" if told else "there is no speech in it"
-    return DifftoolError(Exit.FILE, what, GATES[worst].advice if worst else "take another recording")
+    return DifftoolError(Exit.FILE, f"{which}: {what}", GATES[worst].advice if worst else "take another recording")
 
 
-def _leave_out_twins(takes: Sequence[dict[str, Any]]) -> None:
-    """Of clips with the same text or the same sound, the cleanest stays."""
-    clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -take["figures"]["snr"])
-    kept: list[dict[str, Any]] = []
-    texts: set[str] = set()
-    for clip in clips:
-        text = plain(clip["text"])
-        if text in texts or any(_same_sound(clip, other) for other in kept):
-            clip["reasons"] = ["duplicate"]
-            clip["figures"] = clip["figures"] | {"duplicate": 1}
-            continue
-        kept.append(clip)
-        if text:
-            texts.add(text)
-
-
-def _same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if abs(one["figures"]["seconds"] - other["figures"]["seconds"]) > LENGTHS:
-        return False
-    a, b = (np.array(each["envelope"]).reshape(-1, 4) for each in (one, other))
-    for shift in range(-6, 7):
-        first, second = a[max(0, shift) :], b[max(0, -shift) :]
-        length = min(len(first), len(second))
-        apart = first[:length] - second[:length]
-        if np.abs(apart - np.median(apart)).mean() < FIRMLY:
-            return True
-    return False
-
-
-def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -> None:
+def _lists(folder: Path, clips: Sequence[Mapping[str, Any]]) -> None:
     """metadata.csv as LJSpeech has it, the lists for trainers, and the words with their times."""
     lines, words = [], []
     train: dict[bool, list[str]] = {True: [], False: []}
     for k, clip in enumerate(clips):
         text = " ".join(clip["text"].replace("|", " ").split())
-        lines.append(f"{clip['id']}|{text}|{_in_words(text) if english else text}")
+        lines.append(f"{clip['id']}|{text}|{written_out(text) if clip['language'] == 'en' else text}")
         train[k % HELD_BACK != HELD_BACK // 2].append(f"clips/{clip['id']}.wav|{text}")
-        told = [dict(zip(("start", "end", "word", "probability"), word, strict=True)) for word in clip["words"]]
+        told = [
+            {"start": start, "end": end, "word": word.strip(), "probability": odds}
+            for start, end, word, odds in clip["words"]
+        ]
         words.append(json.dumps({"id": clip["id"], "words": told}, ensure_ascii=False))
     if not train[False] and len(train[True]) > 1:
         train[False].append(train[True].pop())
@@ -375,28 +374,33 @@ def _lists(folder: Path, clips: Sequence[Mapping[str, Any]], *, english: bool) -
         write_text(folder / name, "".join(f"{line}\n" for line in each))
 
 
-def _in_words(text: str) -> str:
-    """A text as it is spoken, in small letters."""
-    try:
-        return normalise(spoken(text))
-    except ValueError:  # a number that has no name
-        return text.lower()
+def _his_own(folder: Path) -> Iterator[Path]:
+    """What is in the folder of a voice and was not made here: files and links, and whole folders of other names."""
+    note = note_of(folder)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in OURS:
+            yield path
+        elif path.is_dir():
+            yield from (one for one in path.rglob("*") if not one.is_dir() and not made(note, folder, one))
 
 
-def _files(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): digest_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+def _carried(source: Path, target: Path) -> None:
+    """Takes what is somebody's own into the new folder. Raises DifftoolError 4 where a file of ours has that name."""
+    if os.path.lexists(target):
+        what = f"{source} was not made by prep, and a file that it makes now has that name"
+        raise DifftoolError(Exit.FILE, what, "move it away, and run the same command again")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        target.symlink_to(source.readlink())
+    elif source.is_dir():
+        shutil.copytree(source, target, symlinks=True, copy_function=_linked)
+    else:
+        _linked(source, target)
 
 
-def _linked(source: Path, target: Path) -> None:
+def _linked(source: str | Path, target: str | Path) -> None:
     """The same file under another name, or where a disk does not have that, a copy."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _carried(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=lambda a, b: _linked(Path(a), Path(b)))
-    else:
-        _linked(source, target)

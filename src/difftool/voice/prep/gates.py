@@ -10,7 +10,8 @@ from typing import NamedTuple
 from .cut import LEAST, MOST, MOST_TEXT
 from .decode import COARSE
 from .measure import FAINT, Figures
-from .transcribe import Word, joined, plain
+from .transcribe import plain
+from .words import Word, joined
 
 
 class Bound(NamedTuple):
@@ -44,6 +45,7 @@ class Gate(NamedTuple):
 
 SNR = 18.0
 GATES = {
+    "damaged": Gate("copy the recording again from where it was made", ((Bound("holes", above=0),),)),
     "reverb": Gate(
         "record in a small room with curtains, carpet or clothes, near the microphone", ((Bound("decay", below=115),),)
     ),
@@ -82,32 +84,50 @@ SILENCE = "silence"
 UNHEARD = "not_transcribed"
 """The reason for speech that the transcript does not have."""
 
-FILLERS = frozenset(
-    ["um", "umm", "uh", "uhh", "uhm", "er", "erm", "ah", "eh", "hm", "hmm", "mm", "mmm", "äh", "ähm", "öh", "euh"]
-)
-TWICE = frozenset(
-    [
-        "very",
-        "so",
-        "no",
-        "yes",
-        "had",
-        "that",
-        "really",
-        "ha",
-        "bye",
-        "please",
-        "come",
-        "there",
-        "again",
-        "more",
-        "many",
-        "la",
-        "now",
-        "is",
-    ]
-)
+SURELY = frozenset(["uh", "uhh", "uhm", "umm", "erm", "hm", "hmm", "mmm", "äh", "ähm", "öh", "öhm", "euh", "ehm"])
+"""Fillers that are no words anywhere."""
+FILLERS = {
+    language: SURELY | frozenset(words.split())
+    for language, words in {
+        "en": "um er ah eh mm",
+        "de": "ähh mhm",
+        "nl": "eh",
+        "fr": "heu",
+        "es": "em",
+        "it": "mm",
+        "pt": "hã ahn",
+        "pl": "yyy eee",
+        "sv": "öhh",
+        "da": "øh øhm",
+        "no": "øh øhm",
+        "fi": "öö ööö",
+        "ru": "э ээ эээ эм мм ммм",
+        "uk": "е-е ммм",
+        "tr": "ııı eee",
+        "ja": "えー えーと えっと ええと あのー うーん",
+        "zh": "呃 嗯",
+        "ko": "음 어",
+    }.items()
+}
+"""By language: "um" and "er" are words in German and in Dutch."""
+TWICE = {
+    language: frozenset(words.split())
+    for language, words in {
+        "en": "very so no yes had that really ha bye please come there again more many la now is",
+        "de": "sehr so nein ja die der das sie den ganz viel viele nie mehr bitte komm ha la immer",
+        "nl": "heel nee ja die dat zo veel ze heel bitte kom ha la",
+        "fr": "très si non oui nous vous bien plus trop tout jamais ha la",
+        "es": "muy no sí ya más nunca casi ha la que",
+        "it": "molto no sì così piano via poco ha la ciao",
+        "pt": "muito não sim já mais nunca ha la que",
+    }.items()
+}
 """Words that are said twice in good speech."""
+ANY_TWICE = frozenset().union(*TWICE.values())
+DOUBLING = re.compile("zh|yue|ja|ko|th|lo|km|my|vi|id|ms|jw|su|tl|hi|ur|bn|ta|te|ml|mr|gu|pa|ne|si|tr|az|hy|sw|ht")
+"""Languages in which doubling a word is grammar."""
+SHARED = re.compile("and|or|to|und|oder|bis|sowie|en|of|tot|och|eller|og|y|o|e|ou|et")
+"""What follows a word that leaves its end to a later one: pre- and post-war."""
 
 
 def reasons(known: Mapping[str, float | None], allowed: Sequence[str] = ()) -> list[str]:
@@ -116,22 +136,31 @@ def reasons(known: Mapping[str, float | None], allowed: Sequence[str] = ()) -> l
     return [name for name, gate in GATES.items() if name not in allowed and gate.found(known)]
 
 
-def known(figures: Figures, scores: Mapping[str, float], words: Sequence[Word]) -> dict[str, float | None]:
+def known(
+    figures: Figures, scores: Mapping[str, float], words: Sequence[Word], language: str | None = None
+) -> dict[str, float | None]:
     """All figures of a clip."""
-    return {**figures._asdict(), **scores, **(of_text(words, figures.seconds) if words else {})}
+    return {**figures._asdict(), **scores, **(of_text(words, figures.seconds, language) if words else {})}
 
 
-def of_text(words: Sequence[Word], seconds: float) -> dict[str, float | None]:
-    """What can be counted in a clip's text."""
+def of_text(words: Sequence[Word], seconds: float, language: str | None = None) -> dict[str, float | None]:
+    """What can be counted in a clip's text; in a language that is not known only what is no word in any."""
     said = [word for each in words if (word := plain(each.text))]
     text = joined(words)
     letters = sum(each.isalpha() for each in text)
     cased = sum(each.lower() != each.upper() for each in text)  # of Chinese, say, a second has fewer
-    broken = sum(bool(re.search(r"\w-$", word.text)) for word in words[:-1])
-    again = sum(a == b and a not in TWICE and not a.isdecimal() for a, b in itertools.pairwise(said))
+    broken = sum(
+        bool(re.search(r"\w-$", word.text)) and not SHARED.fullmatch(plain(after.text))
+        for word, after in itertools.pairwise(words)
+    )
+    twice = TWICE.get(language or "", ANY_TWICE)
+    again = sum(a == b and a not in twice and not a.isdecimal() for a, b in itertools.pairwise(said))
+    if DOUBLING.fullmatch(language or ""):
+        again = 0
+    fillers = FILLERS.get(language or "", SURELY)
     return {
         "characters": len(text),
         "characters_per_second": round(len(text) / max(seconds, 1e-3), 1) if cased > letters / 2 else None,
-        "fillers": sum(word in FILLERS for word in said),
+        "fillers": sum(word in fillers for word in said),
         "stutters": again + broken,
     }

@@ -61,6 +61,8 @@ class Figures(NamedTuple):
     """Share of the time in which somebody speaks"""
     level: float
     """dB of full scale, root mean square"""
+    holes: int = 0
+    """Places in it where something of the recording was lost, or could not be decoded"""
 
 
 def measure(recording: Recording, likely: Array, start: float, end: float) -> Figures:
@@ -89,6 +91,7 @@ def measure(recording: Recording, likely: Array, start: float, end: float) -> Fi
         hum=_hum(sound),
         speech=round(float((told > 0.5).mean()), 3),
         level=_db(float(np.mean(sound.astype(np.float64) ** 2)) + LEAST),
+        holes=recording.holes_in(start, end),
     )
 
 

@@ -11,10 +11,11 @@ from ... import device as devices
 from ...errors import DifftoolError, Exit, pick
 from ...files import expanded
 from .. import SLICES
-from ..library import agreed, checked, digest_of, home, work_of
+from ..library import agreed, digest_of, home, named, work_of
 from ..sound import KINDS
 from .gates import GATES
-from .transcribe import Transcriber, Transcript, Whisper
+from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
+from .transcripts import bases
 
 
 class Source(NamedTuple):
@@ -79,17 +80,21 @@ def plan(
         raise DifftoolError(Exit.USAGE, what, "try --high-pass 80")
     if slice == "vad" and transcripts:
         raise DifftoolError(Exit.USAGE, "--slice vad needs no transcript", "leave out one or the other")
+    name = named(voice)
+    if slice == "words" and not transcripts:
+        known_size(whisper)
+        known_language(language)
     terms = agreed(consent)
-    name = checked(voice)
     paths = found(sources)
-    told = _paired(paths, [expanded(path) for path in transcripts]) if transcripts else {}
     place, _ = devices.choose(device, "fp32", threads)
+    language = known_language(language)
     model = Whisper(whisper, place, language, models_dir) if slice == "words" and not transcripts else None
+    told = _paired(paths, [expanded(path) for path in transcripts], language) if transcripts else {}
     folder = home(voices_dir) / name
     settings = {
         "slice": slice,
         "whisper": whisper if model else None,
-        "language": model.language if model else language,
+        "language": language,
         "verify": verify and model is not None,
         "high_pass": high_pass,
         "allow": sorted(allow),
@@ -126,13 +131,29 @@ def found(sources: Sequence[str | Path]) -> list[Path]:
     return list({path.resolve(): path for path in paths}.values())
 
 
-def _paired(paths: Sequence[Path], transcripts: Sequence[Path]) -> dict[Path, Transcript]:
-    """Which transcript is whose: of the same name, or the only one of the only recording."""
+def _paired(paths: Sequence[Path], transcripts: Sequence[Path], language: str | None) -> dict[Path, Transcript]:
+    """Which transcript is whose: the only one of the only recording, or of the same name, which may end in a language;
+    among several of that name it is that in its own folder."""
     if len(paths) == len(transcripts) == 1:
-        return {paths[0]: Transcript(transcripts[0])}
-    of_name = {path.stem: path for path in transcripts}
-    lost = [path.name for path in paths if path.stem not in of_name]
-    if lost or len(of_name) != len(paths):
-        what = f"{lost[0]} has no transcript" if lost else "there are transcripts without a recording"
-        raise DifftoolError(Exit.USAGE, what, "give one for each recording, of its name: talk.srt for talk.mp3")
-    return {path: Transcript(of_name[path.stem]) for path in paths}
+        return {paths[0]: Transcript(transcripts[0], language)}
+    stems = {path.stem for path in paths}
+    stem_of = {path: next((stem for stem in bases(path) if stem in stems), path.stem) for path in transcripts}
+    made: dict[Path, Path] = {}
+    for beside in (True, False):
+        for transcript, stem in stem_of.items():
+            fit = [path for path in paths if path.stem == stem and path not in made]
+            fit = [path for path in fit if path.absolute().parent == transcript.absolute().parent] if beside else fit
+            if len(fit) == 1 and transcript not in made.values():
+                made[fit[0]] = transcript
+    lost = next((path for path in paths if path not in made), None)
+    if lost or len(made) < len(stem_of):
+        several = lost and any(path != lost and path.stem == lost.stem for path in paths)
+        what = (
+            f"{lost if several else lost.name} has no transcript"
+            if lost
+            else "there are transcripts without a recording"
+        )
+        where = ", each in the folder of its own" if several else ""
+        hint = f"give one for each recording, of its name: talk.srt for talk.mp3{where}"
+        raise DifftoolError(Exit.USAGE, what, hint)
+    return {path: Transcript(made[path], language) for path in paths}

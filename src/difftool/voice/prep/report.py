@@ -38,7 +38,7 @@ NAMES = {
 
 def write(path: Path, summary: Mapping[str, Any], takes: Sequence[Mapping[str, Any]]) -> None:
     """Writes the page. `takes` are those of the folder, with where their sounds are."""
-    with replacing(path) as written, written.open("w", encoding="utf-8") as file:
+    with replacing(path) as written, written.open("w", encoding="utf-8", errors="replace") as file:
         file.writelines(f"{piece}\n" for piece in _page(summary, takes))
 
 

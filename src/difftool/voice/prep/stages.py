@@ -15,17 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files import read_json, temporary, write_json
-from ..sound import RATE, Samples
+from ...files import read_json, replace_folder, temporary, write_json
+from ..sound import RATE, Samples, store
 from . import activity
 from .clips import Take, envelope, sound_of, takes
 from .cut import MOST
 from .decode import Recording, decode
 from .gates import SILENCE
 from .plan import Plan, Source
-from .transcribe import Segment, Transcriber, Whisper, Word, portions
+from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
+from .words import Segment, Word
 
-SCHEMA = "difftool/stage/1"
+SCHEMA = "difftool/stage/2"
 """Of the kept results; another number makes all of them anew."""
 POINTS = 160
 """Of a drawn wave."""
@@ -69,17 +70,21 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
         with timed(seconds, "speech"):
             likely = activity.speech(recording.samples, plan.net())
         yield 0.4
-        segments = None
+        segments, dreamt = None, None
         if source.transcriber is not None:
             spans = activity.spans(likely, recording.seconds)
             with timed(seconds, "transcribe"):
-                segments = yield from _transcribed(plan, source, source.transcriber, recording, spans)
+                told_of = yield from _transcribed(plan, source, source.transcriber, recording, spans)
+                segments, dreamt = over_speech(told_of, spans)
+        heard = source.transcriber.heard_language if source.transcriber else None
+        language = heard or plan.settings["language"]
         told: list[dict[str, Any]] = []
         with timed(seconds, "cut and measure"), ThreadPoolExecutor(1) as renderer:
             work: list[Future[dict[str, Any]]] = []
             verify = plan.verifier.text_of if plan.verifier else None
             try:
-                for number, take in enumerate(takes(recording, likely, segments, plan.settings["allow"], verify), 1):
+                found = takes(recording, likely, segments, plan.settings["allow"], verify, language)
+                for number, take in enumerate(found, 1):
                     told.append(_told(take))
                     work.append(renderer.submit(_rendered, folder, number, recording, take, plan, seconds))
                     yield 0.5 + 0.5 * take.end / recording.seconds
@@ -92,11 +97,13 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
             "rate": recording.rate,
             "channels": recording.channels,
         }
-        heard = source.transcriber.heard_language if isinstance(source.transcriber, Whisper) else None
-        about["language"] = plan.settings["language"] or heard
+        about["language"] = language
+        about["warnings"] = [*recording.warnings, *([dreamt] if dreamt else [])]
+        if isinstance(source.transcriber, Transcript):
+            about["warnings"] += source.transcriber.warnings
         (folder / "decoded.f32").unlink()
-        write_json(folder / "stage.json", {"source": about | {"warnings": recording.warnings}, "takes": told})
-        folder.rename(final)
+        write_json(folder / "stage.json", {"source": about, "takes": told})
+        replace_folder(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -154,18 +161,16 @@ def _rendered(
     folder: Path, number: int, recording: Recording, take: Take, plan: Plan, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Writes the sounds of a take: a clip as it is kept, and for the report what is to be heard of it."""
-    import soundfile
-
     if take.reasons[:1] == (SILENCE,):
         return {}
     sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST), plan.settings["high_pass"])
     made: dict[str, Any] = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
     if not take.reasons:
         made |= {"clip": f"{number:05d}.wav", "envelope": envelope(sound)}
-        soundfile.write(folder / made["clip"], sound, RATE, subtype="PCM_16")
+        store(folder / made["clip"], sound, RATE, subtype="PCM_16")
     with timed(seconds, "sounds of the report"):
         kind = {"format": "MP3", "compression_level": QUALITY, "bitrate_mode": "VARIABLE"}
-        soundfile.write(folder / made["sound"], sound.clip(-1, 1), RATE, **kind)
+        store(folder / made["sound"], sound.clip(-1, 1), RATE, **kind)
     return made
 
 

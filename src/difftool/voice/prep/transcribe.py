@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torchaudio.functional import resample
 
@@ -21,46 +20,55 @@ from ...errors import DifftoolError, Exit, pick
 from ...files import expanded, unpickled
 from ..library import digest_of
 from ..sound import RATE, Samples
+from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored
+from .notes import without_notes
+from .words import Segment, Word, whole
 
+LEAST_SHARE = 0.1
+"""Of a segment in which somebody speaks; the rest of it may be silence."""
 PORTION, GAP = 240.0, 5.0
 """Seconds that Whisper is given at a time, and of silence that it is not given, for it would dream up words."""
 MARGIN = 0.3
 """Seconds around a portion, but no more than half of what is silent there."""
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+THREE_LETTERS = {
+    three: two
+    for two, codes in {
+        "en": "eng",
+        "fr": "fra fre",
+        "de": "deu ger",
+        "nl": "nld dut",
+        "es": "spa",
+        "it": "ita",
+        "pt": "por",
+        "pl": "pol",
+        "ru": "rus",
+        "uk": "ukr",
+        "cs": "ces cze",
+        "sv": "swe",
+        "da": "dan",
+        "no": "nor nob",
+        "fi": "fin",
+        "hu": "hun",
+        "ro": "ron rum",
+        "el": "ell gre",
+        "tr": "tur",
+        "ar": "ara",
+        "he": "heb",
+        "hi": "hin",
+        "zh": "zho chi cmn",
+        "ja": "jpn",
+        "ko": "kor",
+        "th": "tha",
+        "vi": "vie",
+        "id": "ind",
+    }.items()
+    for three in codes.split()
+}
+"""ISO 639-2 codes that files are named with, as Whisper has them."""
 SUFFIXES = (".srt", ".vtt", ".json")
-
-
-class Word(NamedTuple):
-    """A word and when it is said, in seconds from the beginning of the recording."""
-
-    start: float
-    end: float
-    text: str
-    probability: float | None
-
-
-class Segment(NamedTuple):
-    """What was heard in one go."""
-
-    words: tuple[Word, ...]
-    exact: bool
-    """Whether the times are those of words, and not only of the segment."""
-    scores: dict[str, float]
-    """Whisper's own: avg_logprob, compression_ratio, no_speech_prob, temperature; of a transcript none."""
-
-    @property
-    def start(self) -> float:
-        return self.words[0].start
-
-    @property
-    def end(self) -> float:
-        return self.words[-1].end
-
-    @property
-    def text(self) -> str:
-        return joined(self.words)
 
 
 class Transcriber(Protocol):
@@ -68,27 +76,26 @@ class Transcriber(Protocol):
 
     key: str
     """What its answer depends on, besides the recording."""
+    heard_language: str | None
+    """The code of the language that is spoken, if it is known; Whisper hears it."""
 
     def __call__(self, samples: Stored, spans: Sequence[Span]) -> Iterator[Segment]:
         """The segments of a sound (S,) at RATE, in order; `spans` is where somebody speaks."""
         ...
 
 
-def joined(words: Sequence[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
 class Transcript:
-    """A Transcriber that reads a file: SRT, VTT, or the JSON of Whisper. Raises DifftoolError 2 for another kind, 4
-    for one that cannot be read or tells no times."""
+    """A Transcriber that reads a file: SRT, VTT, or the JSON of Whisper and its relatives. Raises DifftoolError 2 for
+    another kind, 4 for one that cannot be read or tells no times."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, language: str | None = None) -> None:
         self.path = expanded(path)
         if self.path.suffix.lower() not in SUFFIXES:
             what = f"a transcript is {', '.join(SUFFIXES)}, and {path} ends otherwise"
             raise DifftoolError(Exit.USAGE, what, "take the .srt, .vtt or .json that Whisper writes")
-        self.segments = _read(self.path)
-        self.key = f"transcript {digest_of(self.path)}"
+        self.segments, written, self.warnings = transcripts.read(self.path)
+        self.heard_language = language or code_of(written) or code_of(transcripts.language_in(self.path))
+        self.key = f"transcript {digest_of(self.path)} {self.heard_language}"
 
     def __call__(self, samples: Stored, spans: Sequence[Span]) -> Iterator[Segment]:
         end = len(samples) / RATE
@@ -96,64 +103,7 @@ class Transcript:
         if beyond and len(beyond) > len(self.segments) / 2:
             what = f"{self.path} goes on to {beyond[-1].end:.0f} s, and the recording has {end:.0f}"
             raise DifftoolError(Exit.FILE, what, "name the transcript of this recording")
-        yield from (segment for segment in self.segments if segment.end <= end + 1)
-
-
-def _read(path: Path) -> list[Segment]:
-    hint = "take the .srt, .vtt or .json that Whisper writes"
-    try:
-        text = path.read_text("utf-8-sig")
-        found = _from_json(text) if path.suffix.lower() == ".json" else _from_cues(text)
-    except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "name a transcript") from error
-    except Exception as error:  # foreign text trips over its parsers in any way there is
-        raise DifftoolError(Exit.FILE, f"{path} is no transcript that can be read", hint) from error
-    if not found:
-        raise DifftoolError(Exit.FILE, f"{path} tells of no words", hint)
-    return sorted(found, key=lambda segment: segment.start)
-
-
-def _from_cues(text: str) -> list[Segment]:
-    from pysubs2 import SSAFile
-
-    cues = [(cue.start / 1000, cue.end / 1000, cue.plaintext) for cue in SSAFile.from_string(text) if cue.is_text]
-    return [segment for cue in cues if (segment := _guessed(*cue))]
-
-
-def _from_json(text: str) -> list[Segment]:
-    found = []
-    for one in json.loads(text)["segments"]:
-        words = tuple(
-            Word(float(word["start"]), float(word["end"]), str(word["word"]).strip(), word.get("probability"))
-            for word in one.get("words", [])
-            if str(word["word"]).strip()
-        )
-        whole = None if words else _guessed(float(one["start"]), float(one["end"]), str(one["text"]))
-        if words:
-            found.append(Segment(words, True, _scores(one)))
-        elif whole:
-            found.append(whole._replace(scores=_scores(one)))
-        else:
-            continue
-        if not all(np.isfinite([word.start, word.end]).all() for word in found[-1].words):
-            raise ValueError("times are finite")
-    return found
-
-
-def _scores(segment: dict[str, Any]) -> dict[str, float]:
-    names = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
-    return {name: round(float(segment[name]), 4) for name in names if segment.get(name) is not None}
-
-
-def _guessed(start: float, end: float, text: str) -> Segment | None:
-    """A segment whose words are taken to last as long as they are written."""
-    words = text.split()
-    if not words or not end > start >= 0:
-        return None
-    ends = np.cumsum([0, *(len(word) + 1 for word in words)])
-    times = start + (end - start) * ends / ends[-1]
-    told = zip(times[:-1].tolist(), times[1:].tolist(), words, strict=True)
-    return Segment(tuple(Word(a, b, word, None) for a, b, word in told), False, {})
+        yield from self.segments
 
 
 class Whisper:
@@ -197,28 +147,28 @@ class Whisper:
         first = round(portion.start * RATE)
         made = []
         for one in self._heard(samples[first : round(portion.end * RATE)]):
-            words = tuple(
+            pieces = [
                 Word(
                     round(first / RATE + float(word["start"]), 3),
                     round(first / RATE + float(word["end"]), 3),
-                    word["word"].strip(),
+                    word["word"],
                     round(float(word["probability"]), 4),
                 )
                 for word in one.get("words", [])
-                if word["word"].strip()
-            )
-            if words:
-                made.append(Segment(words, True, _scores(one)))
+            ]
+            if words := whole(pieces, one["text"]):
+                made.append(Segment(words, True, transcripts.scores(one)))
         return made
 
     def text_of(self, clip: Samples) -> str:
         """What is said in a clip (S,) at RATE."""
-        return " ".join(one["text"].strip() for one in self._heard(clip, words=False))
+        return " ".join(without_notes("".join(one["text"] for one in self._heard(clip, words=False))).split())
 
     def _heard(self, sound: Samples, words: bool = True) -> list[dict[str, Any]]:
         heard = resample(torch.from_numpy(sound), RATE, HEARD).numpy()
         model = self.model  # which draws while it is built
         torch.manual_seed(0)  # the fallback to higher temperatures draws
+        threads = torch.get_num_threads()
         told: Any = model.transcribe(
             heard,
             language=self.language or self.heard_language,
@@ -228,6 +178,7 @@ class Whisper:
             fp16=self.device.type == "cuda",
             verbose=None,
         )
+        torch.set_num_threads(threads)  # numba, which looks for the times of words, takes all cores for all of OpenMP
         self.heard_language = self.heard_language or told["language"]
         return told["segments"]
 
@@ -245,8 +196,25 @@ def known_language(language: str | None) -> str | None:
         return None
     from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
-    word = language.strip().lower()
-    return pick("language", word, {code: code for code in LANGUAGES} | TO_LANGUAGE_CODE)
+    return code_of(language) or pick("language", language.strip().lower(), dict.fromkeys(LANGUAGES) | TO_LANGUAGE_CODE)
+
+
+def code_of(language: str | None) -> str | None:
+    """The code of a language, from its name or its tag (French, fra, fr-CA), or None where it is none that Whisper
+    knows."""
+    from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
+
+    word = re.split("[-_]", (language or "").strip().lower())[0]
+    word = THREE_LETTERS.get(word, word)
+    return word if word in LANGUAGES else TO_LANGUAGE_CODE.get(word)
+
+
+def known_size(size: str) -> str:
+    """What the store calls a size of Whisper; a .pt file as it stands. Raises DifftoolError 2 for others."""
+    if size.endswith(".pt"):
+        return size
+    sizes = {name.removeprefix("whisper-"): name for name in store.entries() if name.startswith("whisper-")}
+    return pick("size of Whisper", size, sizes)
 
 
 def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | None]:
@@ -256,14 +224,32 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
     if size.endswith(".pt"):
         path = expanded(size)
         return path, digest_of(path), None
-    sizes = {name.removeprefix("whisper-"): name for name in store.entries() if name.startswith("whisper-")}
-    entry = store.entry(pick("size of Whisper", size, sizes))
+    entry = store.entry(known_size(size))
     places = [store.home(models) / entry.name / entry.files[0], expanded("~/.cache/whisper") / entry.files[0]]
     if not (path := next((place for place in places if place.is_file()), None)):
         what = f"Whisper {size} is not here"
         hint = f"run difftool models pull {entry.name}, give a --transcript, or cut without words: --slice vad"
         raise DifftoolError(Exit.FILE, what, hint)
     return path, digest_of(path), whisper._ALIGNMENT_HEADS.get(size)
+
+
+def over_speech(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[list[Segment], str | None]:
+    """The segments in which somebody speaks, and a warning that tells of the others: what was dreamt up, or is meant
+    to be read only."""
+    kept, silent = [], []
+    for segment in segments:
+        (kept if _spoken_share(segment, spans) >= LEAST_SHARE else silent).append(segment)
+    if not silent:
+        return kept, None
+    texts = "; ".join(segment.text for segment in silent[:3]) + ("; ..." if silent[3:] else "")
+    what = "1 segment lies" if len(silent) == 1 else f"{len(silent)} segments lie"
+    return kept, f"{what} where nobody speaks, and was left out: {texts}"
+
+
+def _spoken_share(segment: Segment, spans: Sequence[Span]) -> float:
+    """The share of a segment in which somebody speaks."""
+    spoken = sum(max(0.0, min(span.end, segment.end) - max(span.start, segment.start)) for span in spans)
+    return spoken / max(segment.end - segment.start, 1e-3)
 
 
 def portions(spans: Sequence[Span]) -> list[Span]:
@@ -286,7 +272,9 @@ def portions(spans: Sequence[Span]) -> list[Span]:
 
 def plain(text: str) -> str:
     """A text as far as it can be heard: without case and signs."""
-    return " ".join(re.sub(r"[^\w\s]", "", text.lower()).split())
+    text = unicodedata.normalize("NFC", text).lower()
+    kept = (char for char in text if char.isalnum() or char.isspace() or unicodedata.category(char)[0] == "M")
+    return " ".join("".join(kept).split())
 
 
 def error_rate(heard: str, text: str) -> float:

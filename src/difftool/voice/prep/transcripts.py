@@ -1,0 +1,226 @@
+"""Transcripts that are there already: subtitles, and the JSON of those who transcribe."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...errors import DifftoolError, Exit
+from . import notes
+from .words import Segment, Word, guessed, joined, whole
+
+HINT = "take the .srt, .vtt or .json that Whisper writes"
+SECONDS_A_LETTER = 0.07
+"""Of the last cue, where it has no length."""
+WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŸ“”‘’„…–—«»‹›¿¡£€°ªº½¼¾©®™•·§\u00a0")
+"""What a text in Windows-1252 has beyond ASCII; in other encodings of one byte these bytes are other letters."""
+FLAGS = ("forced", "sdh", "cc", "hi", "default")
+"""What else stands at the end of a subtitle's name."""
+FOREIGN = 0.5
+"""Share of its letters beyond ASCII that a Western text stays under."""
+
+
+class Told(NamedTuple):
+    """What a transcript tells."""
+
+    segments: list[Segment]
+    language: str | None
+    """As it is written there"""
+    warnings: list[str]
+
+
+class _Unreadable(ValueError):
+    """Why a transcript cannot be read."""
+
+
+def read(path: Path) -> Told:
+    """A transcript from a file. Raises DifftoolError 4 where it cannot be read, or tells of no words."""
+    try:
+        text, warning = _decoded(path.read_bytes())
+        found, language = _from_json(text) if path.suffix.lower() == ".json" else _from_cues(text)
+    except OSError as error:
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "name a transcript") from error
+    except _Unreadable as error:
+        hint = "save it as UTF-8" if "UTF-8" in str(error) else HINT
+        raise DifftoolError(Exit.FILE, f"{path} cannot be read as a transcript: {error}", hint) from error
+    except Exception as error:  # foreign text trips over its parsers in any way there is
+        raise DifftoolError(Exit.FILE, f"{path} is no transcript that can be read", HINT) from error
+    if not found:
+        raise DifftoolError(Exit.FILE, f"{path} tells of no words", HINT)
+    warnings = [f"{path.name} {warning}"] if warning else []
+    return Told(sorted(found, key=lambda segment: segment.start), language or None, warnings)
+
+
+def _decoded(data: bytes) -> tuple[str, str | None]:
+    """Text from bytes, and a warning where its encoding was guessed."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16"), None
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if data and data[first::2].count(0) > len(data) / 4:
+            return data.decode(encoding), None
+    try:
+        return data.decode("utf-8-sig"), None
+    except UnicodeDecodeError as error:
+        text = data.decode("cp1252", "replace")
+        letters = [char for char in text if char.isalpha()]
+        beyond = sum(not char.isascii() for char in letters)
+        western = all(char.isascii() or char in WESTERN for char in text)
+        # what is UTF-8 but for a few bytes, and signs inside words
+        broken = re.search(r"[ÂÃ][^\w\s]|â€|\w[¿¡ªº½¼¾©®•§](?=[^\W\d])", text)
+        if not western or broken or "\0" in text or beyond > FOREIGN * len(letters):
+            what = f"it is neither UTF-8 nor UTF-16 (byte {error.start})"
+            raise _Unreadable(what) from error
+        return text, "is not in UTF-8 and was read as Windows-1252"
+
+
+def _from_cues(text: str) -> tuple[list[Segment], str | None]:
+    from pysubs2 import SSAFile
+
+    language = None
+    if text.startswith("WEBVTT"):
+        header, *blocks = re.split(r"\n{2,}", text.replace("\r\n", "\n").replace("\r", "\n"))
+        found = re.search(r"(?m)^Language:[ \t]*([\w-]+)", header)
+        language = found[1] if found else None
+        # notes and styles have no times, and what stands above a cue's time is its name
+        timed = [block[block.rfind("\n", 0, block.index("-->")) + 1 :] for block in [header, *blocks] if "-->" in block]
+        text = (
+            re.sub(r"<[\d:.]+>", "", "\n\n".join(["WEBVTT", *timed])) + "\n"
+        )  # times of words, which look like a cue's
+    cues = [cue for cue in SSAFile.from_string(text) if cue.is_text]
+    shown = list(notes.unrolled([notes.untagged(cue.plaintext) for cue in cues]))
+    names = notes.speakers(shown)
+    starts = [cue.start / 1000 for cue in cues]
+    segments = []
+    for cue, start, each in zip(cues, starts, shown, strict=True):
+        spoken = notes.without_notes(each, names)
+        if start >= 0 and (words := guessed(start, _end(start, cue.end / 1000, starts, spoken), spoken)):
+            segments.append(Segment(words, False, {}))
+    return segments, language
+
+
+def _end(start: float, end: float, starts: Sequence[float], text: str) -> float:
+    """When a cue ends: one without a length lasts until the next one begins."""
+    if end > start:
+        return end
+    return min((later for later in starts if later > start), default=start + SECONDS_A_LETTER * len(text))
+
+
+def _from_json(text: str) -> tuple[list[Segment], str | None]:
+    try:
+        value: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _Unreadable(f"it is no JSON ({error})") from error
+    if isinstance(value, list):
+        value = {"segments": value}
+    if not isinstance(value, dict):
+        raise _Unreadable("it is no object with segments")
+    language = value.get("language")
+    for name in ("result", "info", "params"):  # of whisper.cpp and faster-whisper
+        if language is None and isinstance(value.get(name), dict):
+            language = value[name].get("language")
+    spoken = list(_spoken(value))
+    starts = [_time(one, "start") for one in spoken]
+    found = [segment for one in spoken if (segment := _segment(one, starts))]
+    if not all(math.isfinite(time) for segment in found for word in segment.words for time in word[:2]):
+        raise _Unreadable("some of its times are no numbers")
+    return found, language if isinstance(language, str) else None
+
+
+def _spoken(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The segments of the JSON of Whisper and its relatives, in the form of openai-whisper."""
+    words = value.get("words")
+    if isinstance(value.get("segments"), list):
+        segments = value["segments"]
+        if words and not any(segment.get("words") for segment in segments):  # OpenAI's interface has them apart
+            segments = [segment | {"words": _within(segment, words)} for segment in segments]
+        yield from segments
+    elif isinstance(value.get("transcription"), list):  # whisper.cpp
+        yield from _of_cpp(value["transcription"])
+    elif isinstance(value.get("chunks"), list):  # transformers
+        chunks = [
+            {"start": (one["timestamp"] or [None])[0], "end": (one["timestamp"] or [None])[-1], "text": one["text"]}
+            for one in value["chunks"]
+        ]
+        if chunks and all(len(one["text"].split()) == 1 for one in chunks):
+            chunks = [{"words": [one | {"word": one["text"]} for one in chunks], "text": value.get("text", "")}]
+        yield from chunks
+    elif isinstance(words, list):
+        yield {"words": words, "text": value.get("text", "")}
+    else:
+        raise _Unreadable("it has no segments, as Whisper, WhisperX or whisper.cpp write them")
+
+
+def _within(segment: Mapping[str, Any], words: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The words whose middle lies in a segment."""
+    return [word for word in words if segment["start"] <= (word["start"] + word["end"]) / 2 < segment["end"]]
+
+
+def _of_cpp(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """whisper.cpp counts in milliseconds, and can tell each piece of a word as an item of its own."""
+    told = [
+        {"start": one["offsets"]["from"] / 1000, "end": one["offsets"]["to"] / 1000, "text": str(one["text"])}
+        for one in items
+    ]
+    if len(told) > 1 and all(len(one["text"].split()) <= 1 for one in told):
+        told = [{"words": [one | {"word": one["text"]} for one in told]}]
+    yield from told
+
+
+def _segment(one: Mapping[str, Any], starts: Sequence[float]) -> Segment | None:
+    pieces = [
+        Word(_time(word, "start"), _time(word, "end"), str(word.get("word", word.get("text", ""))), _odds(word))
+        for word in one.get("words") or ()
+    ]
+    text, span = str(one.get("text", "")), (_time(one, "start"), _time(one, "end"))
+    if any(not math.isnan(piece.start + piece.end) for piece in pieces):
+        words = whole(pieces, text, None if math.isnan(sum(span)) else span)
+        return Segment(words, True, scores(one)) if words else None
+    text = text or joined(pieces)
+    if not text.strip():
+        return None
+    if math.isnan(span[0]):
+        raise _Unreadable("it has words without times")
+    start = max(0.0, span[0])
+    words = guessed(start, _end(start, span[1], starts, text), text)
+    return Segment(words, False, scores(one)) if words else None
+
+
+def _time(told: Mapping[str, Any], name: str) -> float:
+    """Seconds, or NaN where none are told."""
+    if told.get(name) is None:
+        return math.nan
+    time = float(told[name])
+    if not math.isfinite(time):
+        raise _Unreadable("some of its times are no numbers")
+    return time
+
+
+def _odds(word: Mapping[str, Any]) -> float | None:
+    """How sure a recogniser is of a word, by the names that there are for it."""
+    return next(
+        (float(word[name]) for name in ("probability", "score", "confidence") if word.get(name) is not None), None
+    )
+
+
+def scores(segment: Mapping[str, Any]) -> dict[str, float]:
+    """How sure Whisper was of a segment."""
+    names = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
+    return {name: round(float(segment[name]), 4) for name in names if segment.get(name) is not None}
+
+
+def language_in(path: Path) -> str | None:
+    """What may be a language in the name of a file, as in talk.fr.srt and talk.en.forced.srt."""
+    before = [part[1:] for part in path.suffixes[:-1]]
+    if len(before) > 1 and before[-1].lower() in FLAGS:
+        before.pop()
+    return before[-1] if before else None
+
+
+def bases(path: Path) -> list[str]:
+    """The names that the recording of a transcript may have: talk.en.srt is that of talk.en.mp3 or of talk.mp3."""
+    parts = path.stem.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), max(0, len(parts) - 3), -1)]
