@@ -103,8 +103,8 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
 
 
 def clear(folder: Path, overwrite: bool) -> None:
-    """Removes what a killed process left half written, and with `overwrite` the run that stood here, but for its config,
-    by which the folder is known as one of ours until another config takes that place."""
+    """Removes what a killed process left half written, and with `overwrite` the run that stood here, but for its
+    config, by which the folder is known as one of ours until another config takes that place."""
     leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
     drawn = [*(folder / SAMPLES).glob(DRAWN), *folder.glob(EVENTS)]
     own = [folder / name for name in OWN_FILES if name != "config.json"]
