@@ -355,12 +355,17 @@ def test_a_run_with_the_name_of_the_model_in_the_package(
     assert located(manifest, done.grid)["model"] == str(tmp_path / "digits")
 
 
+def comes(number: signal.Signals) -> None:
+    """As if the signal had come; SIGTERM that does come ends the run of the tests."""
+    signal.getsignal(number)(number, None)  # type: ignore[operator, misc]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])
 def test_a_signal_saves_and_ends(tmp_path: Path, data: Path, number: signal.Signals, code: Exit) -> None:
     def track(items: Any, total: int) -> Iterator[Any]:
         for item in items:
-            if item.step == 4:  # as if it had come; SIGTERM that does come ends the run of the tests
-                signal.getsignal(number)(number, None)  # type: ignore[operator, misc]
+            if item.step == 4:
+                comes(number)
             yield item
 
     with fails(code, "stopped after 16 of 48 pictures"):
@@ -382,7 +387,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
         def stands_in(*args: Any) -> Any:
             passed.append(name)
             done = inner(*args) if name == "save" else None
-            signal.raise_signal(signal.SIGTERM)
+            comes(signal.SIGTERM)
             passed.append(f"after {name}")
             return done
 
@@ -408,7 +413,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
 
 
 def test_a_signal_before_the_first_update(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measured", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(module, "measured", lambda *_: comes(signal.SIGTERM))
     with fails(Exit.TERMINATED, "before anything was trained"):
         train(data, output_dir=tmp_path / "run", steps=10)
     assert not (tmp_path / "run").exists()
@@ -421,7 +426,7 @@ def test_a_grid_that_was_due_is_drawn_on_going_on(tmp_path: Path, data: Path, mo
         raise Killed
 
     for stands_in, ends in (
-        (lambda *_: signal.raise_signal(signal.SIGTERM), fails(Exit.TERMINATED, "stopped after 8 of 16")),
+        (lambda *_: comes(signal.SIGTERM), fails(Exit.TERMINATED, "stopped after 8 of 16")),
         (dies, pytest.raises(Killed)),
     ):
         with monkeypatch.context() as patch, ends:
