@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
+import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +18,7 @@ import torch
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
-from difftool.files import load_tensors, lock
+from difftool.files import load_tensors, lock, save_tensors
 from difftool.models import open_model
 from difftool.pictures import plot_curves, read_png
 from difftool.provenance import located
@@ -352,12 +355,17 @@ def test_a_run_with_the_name_of_the_model_in_the_package(
     assert located(manifest, done.grid)["model"] == str(tmp_path / "digits")
 
 
+def comes(number: signal.Signals) -> None:
+    """As if the signal had come; SIGTERM that does come ends the run of the tests."""
+    signal.getsignal(number)(number, None)  # type: ignore[operator, misc]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])
 def test_a_signal_saves_and_ends(tmp_path: Path, data: Path, number: signal.Signals, code: Exit) -> None:
     def track(items: Any, total: int) -> Iterator[Any]:
         for item in items:
-            if item.step == 4:  # as if it had come; SIGTERM that does come ends the run of the tests
-                signal.getsignal(number)(number, None)  # type: ignore[operator, misc]
+            if item.step == 4:
+                comes(number)
             yield item
 
     with fails(code, "stopped after 16 of 48 pictures"):
@@ -379,7 +387,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
         def stands_in(*args: Any) -> Any:
             passed.append(name)
             done = inner(*args) if name == "save" else None
-            signal.raise_signal(signal.SIGTERM)
+            comes(signal.SIGTERM)
             passed.append(f"after {name}")
             return done
 
@@ -405,7 +413,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
 
 
 def test_a_signal_before_the_first_update(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measured", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(module, "measured", lambda *_: comes(signal.SIGTERM))
     with fails(Exit.TERMINATED, "before anything was trained"):
         train(data, output_dir=tmp_path / "run", steps=10)
     assert not (tmp_path / "run").exists()
@@ -418,7 +426,7 @@ def test_a_grid_that_was_due_is_drawn_on_going_on(tmp_path: Path, data: Path, mo
         raise Killed
 
     for stands_in, ends in (
-        (lambda *_: signal.raise_signal(signal.SIGTERM), fails(Exit.TERMINATED, "stopped after 8 of 16")),
+        (lambda *_: comes(signal.SIGTERM), fails(Exit.TERMINATED, "stopped after 8 of 16")),
         (dies, pytest.raises(Killed)),
     ):
         with monkeypatch.context() as patch, ends:
@@ -428,6 +436,107 @@ def test_a_grid_that_was_due_is_drawn_on_going_on(tmp_path: Path, data: Path, mo
     assert {path.name for path in own.iterdir()} == {path.name for path in whole.iterdir()}
     for path in own.iterdir():
         assert np.array_equal(read_png(path)[0], read_png(whole / path.name)[0]), path.name
+    assert same(tmp_path / "whole", tmp_path / "run")
+
+
+def changed(folder: Path, key: str, value: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["train"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def line(**values: Any) -> str:
+    return json.dumps({"images": 4, "step": 1, "loss": 1.0, "bands": None} | values) + "\n"
+
+
+TAMPERED: list[tuple[str, Any]] = [
+    *((f"config.json, {key}", value) for key in ("images", "planned") for value in (0, -4, 10**18, 7, 8.0, "8", None)),
+    *(("config.json, micro_batch", value) for value in (0, 5, 10**9, True, [1])),
+    ("config.json, target", "v" * 10**6),
+    ("config.json, data", [[[[]]]] * 10**5),
+    *(("log.jsonl", text) for text in ("[1]\n", '"loss"\n', line(step="1"), line(step=None), line(loss=10**300))),
+    *(("log.jsonl", text) for text in (line(bands=[1, 2]), line(bands=[{}] * 4), line(lr=[1]), line(held_out="0"))),
+    ("log.jsonl", '{"finished": true, "notes": 3, "quality": null}\n'),
+    ("log.jsonl", '{"finished": true, "notes": [], "quality": {}}\n'),
+]
+
+
+def test_a_run_that_was_tampered_with(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "seconds_per_update", lambda *_: 1.0)
+    folder, job = tmp_path / "run", recipe.prepare(data, minutes=0.4)
+    with pytest.raises(Killed):
+        module.run(job, folder, time.monotonic(), save_every=4, track=dies_after(2))
+    before = {path: path.read_bytes() for path in (folder / "config.json", folder / "log.jsonl")}
+    for name, value in TAMPERED:
+        if name == "log.jsonl":
+            (folder / name).write_text(value)
+        else:
+            changed(folder, name.split()[1], value)
+        with fails(Exit.FILE, r"damaged|another run") as caught:
+            module.check(recipe.prepare(data, minutes=0.4), folder, False)
+            folder_module.read_log(folder)
+        assert len(str(caught.value)) < 500, name
+        for path, content in before.items():
+            path.write_bytes(content)
+    (folder / "log.jsonl").unlink()
+    os.mkfifo(folder / "log.jsonl")
+    with fails(Exit.FILE, "log.jsonl is damaged"):
+        module.check(job, folder, False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, numbers: numbers.update(step="-1"),
+        lambda tensors, numbers: numbers.update(taken="9" * 30),
+        lambda tensors, numbers: numbers.update(step="9" * 10_000),
+        lambda tensors, numbers: tensors.pop("optimizer.0.exp_avg"),
+        lambda tensors, numbers: tensors.update({"optimizer.0.exp_avg": torch.zeros(3)}),
+        lambda tensors, numbers: tensors.update({"net.0": tensors["net.0"].long()}),
+        lambda tensors, numbers: tensors.update(more=torch.zeros(3)),
+        lambda tensors, numbers: tensors.update(more=torch.zeros(10**7)),
+    ],
+)
+def test_a_checkpoint_that_was_tampered_with(tmp_path: Path, data: Path, change: Any) -> None:
+    with pytest.raises(Killed):
+        train(data, output_dir=tmp_path / "run", steps=3, save_every=4, track=dies_after(2))
+    (tmp_path / "run" / "previous.safetensors").unlink(missing_ok=True)
+    last = tmp_path / "run" / "last.safetensors"
+    tensors, numbers, _ = load_tensors(last)
+    numbers.pop("sha256")
+    change(tensors, numbers)
+    save_tensors(last, tensors, numbers)
+    with fails(Exit.FILE, "no checkpoint in .* can be used"):
+        train(data, output_dir=tmp_path / "run", steps=3, save_every=4)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), Exit.FAILED, "the disk is full; the state is saved"),
+        (MemoryError(), Exit.MEMORY, "out of memory; the state is saved"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Exit.MEMORY, "out of memory; the state is saved"),
+    ],
+)
+def test_where_room_ends_the_last_state_stays(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: Exit, says: str
+) -> None:
+    inner, written = Path.write_bytes, []
+
+    def ends(path: Path, content: bytes) -> int:
+        written.append(path.name)
+        if len([name for name in written if name.startswith("..last")]) == 2:
+            raise error
+        return inner(path, content)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", ends)
+        with fails(code, says) as caught:
+            train(data, output_dir=tmp_path / "run", steps=3, save_every=4)
+    assert f"--output-dir {tmp_path / 'run'} and without --overwrite" in caught.value.hint
+    assert not any((tmp_path / "run").rglob("*.tmp-*"))
+    train(data, output_dir=tmp_path / "run", steps=3, save_every=4)
+    train(data, output_dir=tmp_path / "whole", steps=3)
     assert same(tmp_path / "whole", tmp_path / "run")
 
 

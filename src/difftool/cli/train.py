@@ -238,6 +238,7 @@ def train(
 
     if dry_run:
         return _dry(*check(job, to, overwrite), job.pictures, to, overwrite)
+    console.resume = f"go on with the same command, with --output-dir {shlex.quote(str(to))} and without --overwrite"
     done = run(
         job,
         to,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import reprlib
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,11 @@ log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 REPORT = "report.html"
 OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, REPORT, "model.safetensors", "model_index.json", "config.json")
+MOST = {"config.json": 2**24, LOG: 2**26}
+"""Bytes of what is read whole."""
+MOST_IMAGES = 10**15
+SHOWN = 80
+"""Characters of a setting in a message."""
 OWN_FOLDERS = (SAMPLES, "autoencoder", *PARTS)
 """What `overwrite` would remove."""
 DRAWN, EVENTS = "[0-9]" * 9 + "*.png", "events.out.tfevents.*"
@@ -66,6 +73,12 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
         return config, False
     if overwrite:
         return config, False
+    for name in OWN_FILES:
+        path = folder / name
+        if os.path.lexists(path) and not path.is_file():
+            raise _damaged(path, "it is no file")
+        if name in MOST and path.exists() and path.stat().st_size > MOST[name]:
+            raise _damaged(path, f"it is longer than {MOST[name]:,} bytes")
     there = files.read_json(folder / "config.json")
     resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
     modelled = any((folder / name).exists() for name in ("model.safetensors", "model_index.json"))
@@ -77,6 +90,7 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
             f"{folder} holds another run: {'; '.join(differences)}",
             "choose a new folder with --output-dir, or add --overwrite",
         )
+    _measured(folder / "config.json", there["train"])
     drawn = modelled and grid_path(folder, there["train"]["images"]).exists()
     finished = drawn and any(line.get("finished") for line in read_log(folder))
     if modelled and not finished and not resumable:
@@ -89,11 +103,12 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
 
 
 def clear(folder: Path, overwrite: bool) -> None:
-    """Removes what a killed process left half written, and with `overwrite` the run that stood here, its config
-    last."""
+    """Removes what a killed process left half written, and with `overwrite` the run that stood here, but for its
+    config, by which the folder is known as one of ours until another config takes that place."""
     leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
     drawn = [*(folder / SAMPLES).glob(DRAWN), *folder.glob(EVENTS)]
-    for path in [*leftovers, *((*drawn, *(folder / name for name in OWN_FILES)) if overwrite else ())]:
+    own = [folder / name for name in OWN_FILES if name != "config.json"]
+    for path in [*leftovers, *((*drawn, *own) if overwrite else ())]:
         if path.is_dir():  # a part of a pipeline
             shutil.rmtree(path)
         else:
@@ -104,7 +119,7 @@ def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
     """What differs between two configs, as "name: there -> here"; a number of pictures that was measured is no
     difference, nor is how many are taken at once or the scale of latents."""
     if not (isinstance(standing, dict) and isinstance(wanted, dict)):
-        return [] if standing == wanted else [f"{where}: {standing} there, {wanted} here"]
+        return [] if standing == wanted else [f"{where}: {_short(standing)} there, {_short(wanted)} here"]
     same_length = where == "train" and standing.get("length") == wanted.get("length")
     measured = {"images", "planned"} if same_length and "images" not in wanted else set()
     measured |= {"micro_batch", "scale"} if where == "train" else set()
@@ -114,6 +129,25 @@ def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
         if key not in measured
         for line in _differences(standing.get(key), wanted.get(key), f"{where}.{key}".strip("."))
     ]
+
+
+def _short(value: Any) -> str:
+    text = str(value) if isinstance(value, (str, int, float)) else reprlib.repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _measured(path: Path, train: dict[str, Any]) -> None:
+    """Raises DifftoolError 4 where the numbers that a run adds to its config are none that it can have found."""
+    size = train["batch_size"]
+    for key, most in (("images", MOST_IMAGES), ("planned", MOST_IMAGES), ("micro_batch", size)):
+        value = train.get(key, size)
+        if type(value) is not int or not 0 < value <= most or (key != "micro_batch" and value % size):
+            raise _damaged(path, f"train.{key} is {_short(value)}")
+
+
+def _damaged(path: Path, why: str) -> DifftoolError:
+    hint = "put back a copy, choose a new folder with --output-dir, or add --overwrite"
+    return DifftoolError(Exit.FILE, f"{path} is damaged: {why}", hint)
 
 
 def save(folder: Path, trainee: Trainee) -> None:
@@ -131,8 +165,11 @@ def resume(folder: Path, trainee: Trainee) -> None:
     """Goes back to the last checkpoint that is intact, and takes later lines out of the log. A damaged one gives way to
     the one before. Raises DifftoolError 4, with the checkpoints as they were, where none can be used."""
     kept = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    most = 2**20 + 8 * sum(p.numel() * p.element_size() for p in trainee.params)  # twice what weights and moments take
     for path in kept:
         try:
+            if path.stat().st_size > most:
+                raise ValueError("it is larger than the state of this network")
             loaded = files.load_tensors(path)
             trainee.restore(loaded.tensors, loaded.metadata)
             if path.name == PREVIOUS:

@@ -124,7 +124,7 @@ def latents_of(folder: Path, net: Autoencoder, x: Tensor, held: Tensor) -> tuple
 
     def make() -> None:
         with suppress(DifftoolError):  # damaged: they can be had again
-            if place.exists() and files.load_tensors(place).metadata.get("model") == model:
+            if place.is_file() and files.load_tensors(place).metadata.get("model") == model:
                 return
         log.info(f"encoding {len(x) + len(held):,} pictures, once")
         net.eval()

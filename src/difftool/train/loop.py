@@ -61,8 +61,17 @@ class Trainee:
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, str]) -> None:
         """Goes back to a `state`. Raises ValueError, with nothing changed, for that of another network."""
         shapes = {f"{kind}.{k}": p.shape for k, p in enumerate(self.params) for kind in ("net", "ema")}
-        if {name: tensors[name].shape for name in shapes if name in tensors} != shapes:
+        for k, p in enumerate(self.params):  # none where it never had a gradient
+            moments = {"step": torch.Size(), "exp_avg": p.shape, "exp_avg_sq": p.shape}
+            if any(f"optimizer.{k}.{name}" in tensors for name in moments):
+                shapes |= {f"optimizer.{k}.{name}": shape for name, shape in moments.items()}
+        if {name: value.shape for name, value in tensors.items()} != shapes:
             raise ValueError("it is the state of another network")
+        if not all(value.is_floating_point() for value in tensors.values()):
+            raise ValueError("its numbers are whole")
+        step, taken = int(numbers["step"]), int(numbers["taken"])
+        if not 0 <= taken <= step:
+            raise ValueError(f"it counts {taken} of {step} updates")
         with torch.no_grad():
             for k, param in enumerate(self.params):
                 param.copy_(tensors[f"net.{k}"])
@@ -74,7 +83,7 @@ class Trainee:
                     for name, value in tensors.items()
                     if name.startswith(prefix)
                 }
-        self.step, self.taken = int(numbers["step"]), int(numbers["taken"])
+        self.step, self.taken = step, taken
 
 
 class Update(NamedTuple):
@@ -207,7 +216,13 @@ def at_once(task: Task, train: Mapping[str, Any]) -> int:
         task.net.zero_grad(set_to_none=True)
         return found
 
-    return line_fit(small, peak(small), peak(2 * small), _free(device), mine)
+    try:
+        return line_fit(small, peak(small), peak(2 * small), _free(device), mine)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        task.net.zero_grad(set_to_none=True)
+        return small  # of which the updates take half, and half again, where that does not fit either
 
 
 def line_fit(small: int, one: float, two: float, free: float, most: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import files, processes
 from ..device import name_of
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
 from ..image.pixels import Track, columns, draw, untracked
 from ..image.plan import Plan, plan
 from ..models import Model, build_net, open_model, save_model
@@ -79,23 +79,34 @@ def run(
         try:
             with stop.at_once():  # whatever is not an update can be done again
                 return _run(job, folder, began, course, overwrite=overwrite)
-        except BaseException as error:  # what a signal provokes: KeyboardInterrupt, or what others make of it
-            if stop.code is None or (isinstance(error, DifftoolError) and error.code == stop.code):
+        except BaseException as error:
+            if (told := _told(error, stop.code, folder, job, again)) is None:
                 raise
-            raise _stopped(folder, job, stop.code, again) from error
+            raise told from error
 
 
-def _stopped(folder: Path, job: Job, code: Exit, again: str) -> DifftoolError:
-    """The error that ends a run before its first update or after its last one."""
+def _told(error: BaseException, code: Exit | None, folder: Path, job: Job, again: str) -> DifftoolError | None:
+    """The error that tells how a run ended and how it goes on: by the signal that `code` stands for (then whatever was
+    raised is what it provoked), where memory or the disk ended. None for others, which say so themselves."""
+    if isinstance(error, DifftoolError) and code in (None, error.code):
+        return None
     try:
         standing(folder, job.config, overwrite=False)
         saved = any(folder.rglob(LAST))
     except DifftoolError:
         saved = False
-    if not saved:
-        return DifftoolError(code, "stopped before anything was trained", "run the same command again")
-    how = f"go on with the same command, with {again} and without --overwrite"
-    return DifftoolError(code, "stopped; the state is saved", how)
+    on = f"go on with the same command, with {again} and without --overwrite" if saved else "run the same command again"
+    state = "; the state is saved" if saved else ""
+    if code is not None:
+        return DifftoolError(code, f"stopped{state or ' before anything was trained'}", on)
+    if is_out_of_memory(error):
+        return DifftoolError(
+            Exit.MEMORY, f"out of memory{state}", f"add --micro-batch 1 or close other programs, and {on}"
+        )
+    if is_disk_full(error):
+        where = f": {name}" if (name := getattr(error, "filename", None)) else ""
+        return DifftoolError(Exit.FAILED, f"the disk is full{where}{state}", f"make room, and {on}")
+    return None
 
 
 def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: bool) -> Trained:

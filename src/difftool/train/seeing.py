@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import DifftoolError, Exit
 from ..pictures import grid, plot_curves, write_png
 from .judge import nearest
+from .tasks import BANDS
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
@@ -38,15 +40,47 @@ def append(folder: Path, line: Line) -> None:
 
 
 def read_log(folder: Path) -> list[Line]:
-    """The lines of the log; one that a crash cut off is left out."""
+    """The lines of the log; one that a crash cut off is left out. Raises DifftoolError 4 for one that no run writes."""
     lines = []
     if (folder / LOG).exists():
-        for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
+        for k, text in enumerate((folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
-                lines.append(json.loads(line))
-            except ValueError:
-                log.debug("a line of %s was cut off: %s", folder / LOG, line)
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                log.debug("a line of %s was cut off: %s", folder / LOG, text)
+                continue
+            if not (_closing(line) if isinstance(line, dict) and "finished" in line else _on_the_way(line)):
+                what = f"{folder / LOG} is damaged: line {k} is none that a run writes"
+                hint = "put back a copy, or choose a new folder with --output-dir"
+                raise DifftoolError(Exit.FILE, what, hint)
+            lines.append(line)
     return lines
+
+
+def _number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _on_the_way(line: Any) -> bool:
+    """Whether this can be a line of the log about some updates."""
+    if not isinstance(line, dict) or not all(_number(line.get(key)) for key in ("images", "step", "loss")):
+        return False
+    bands = [line.get(key) for key in ("bands", "held_out_bands")]
+    several = [value for part in bands if isinstance(part, list) for value in part]
+    single = [value for key, value in line.items() if key not in ("bands", "held_out_bands")]
+    shaped = all(part is None or (isinstance(part, list) and len(part) == BANDS) for part in bands)
+    return shaped and all(value is None or _number(value) for value in (*several, *single))
+
+
+def _closing(line: Line) -> bool:
+    """Whether this can be the last line of a log."""
+    quality, notes = line.get("quality"), line.get("notes")
+    known = quality is None or (
+        isinstance(quality, dict)
+        and {"c2st", "fd", "nearest", "exploded"} <= quality.keys()
+        and all(map(_number, quality.values()))
+    )
+    return known and isinstance(notes, list) and all(isinstance(note, str) for note in notes)
 
 
 def final_loss(lines: Sequence[Line]) -> float | None:
