@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,13 @@ def test_what_difftool_did_not_write_is_not_replaced(tmp_path: Path, kind: str) 
             files.unused([target], overwrite=overwrite)
         assert refusal.value.code == Exit.FILE
         assert "--overwrite" not in refusal.value.hint
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.load_tensors])
+def test_a_pipe_is_not_waited_for(read: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    with fails(Exit.FILE):
+        read(tmp_path / "a")
 
 
 def test_folders_made_for_nothing_are_gone(tmp_path: Path) -> None:

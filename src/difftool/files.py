@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -119,10 +120,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def is_endless(path: Path) -> bool:
+    """Whether a name leads to a pipe or a device, which would be waited for, or never end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _bytes_of(path: Path) -> bytes:
+    if is_endless(path):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises DifftoolError 4 where there is none."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(_bytes_of(path))
     except OSError as error:
         raise DifftoolError(
             Exit.FILE, f"cannot read {path}: {error.strerror}", f"see that {path.parent} is complete"
@@ -162,7 +174,7 @@ def load_tensors(path: Path) -> Loaded:
     from safetensors.torch import load
 
     try:
-        data = path.read_bytes()
+        data = _bytes_of(path)
     except OSError as error:
         raise DifftoolError(
             Exit.FILE, f"cannot read {path}: {error.strerror}", "name a folder that holds a model"

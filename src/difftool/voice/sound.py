@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DifftoolError, Exit, is_out_of_memory, raise_what_ended
-from ..files import replacing
+from ..files import is_endless, replacing
 
 Samples = npt.NDArray[np.float32]
 
@@ -57,6 +57,8 @@ def read(path: Path, rate: int) -> Samples:
     from torchaudio.functional import resample
 
     hint = "take another recording"
+    if is_endless(path):
+        raise DifftoolError(Exit.FILE, f"{path} is no regular file", hint)
     try:
         with soundfile.SoundFile(path) as file:
             sound, own = file.read(dtype="float32", always_2d=True).mean(1), file.samplerate
@@ -151,6 +153,8 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
 
 def tags_of(path: Path) -> dict[str, str]:
     """The tags of a sound file. Raises DifftoolError 4 where it is none."""
+    if is_endless(path):
+        raise DifftoolError(Exit.FILE, f"{path} is no regular file", "name a sound that difftool made")
     place = "0:s:0" if path.suffix.lower() in (".ogg", ".opus") else "0"  # Ogg keeps them with the stream
     run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", f"file:{path}"]
     run += ["-map_metadata", place, "-f", "ffmetadata", "-"]
