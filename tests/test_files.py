@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,13 @@ def test_json_that_is_none(tmp_path: Path) -> None:
         files.read_json(tmp_path / "b.json")
 
 
+@pytest.mark.parametrize("kind", ["voice", "model", "parts"])
+def test_notes_that_nothing_makes_again_are_no_results(kind: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"schema": f"difftool/{kind}/1"})
+    with pytest.raises(DifftoolError, match="not a result"):
+        unused([tmp_path / "a.json"], overwrite=True)
+
+
 def test_unused(tmp_path: Path) -> None:
     files.write_json(tmp_path / "a", files.manifest("sample", "1", {}, ()))
     (tmp_path / "d").mkdir()
@@ -122,6 +130,13 @@ def test_what_difftool_did_not_write_is_not_replaced(tmp_path: Path, kind: str) 
             files.unused([target], overwrite=overwrite)
         assert refusal.value.code == Exit.FILE
         assert "--overwrite" not in refusal.value.hint
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.load_tensors])
+def test_a_pipe_is_not_waited_for(read: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    with fails(Exit.FILE):
+        read(tmp_path / "a")
 
 
 def test_folders_made_for_nothing_are_gone(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import pickle
 import platform
+import re
 import secrets
 import shutil
 import struct
@@ -30,6 +32,8 @@ TEMPORARY = ".*.tmp-" + "[0-9a-f]" * 8
 
 MARK = b'"schema": "difftool/'
 """What every result, note and manifest of difftool holds."""
+RESULT = re.compile(re.escape(MARK) + rb"(?!(voice|model|parts)/)")
+"""The mark of a result, and not that of a voice, a model, or a long reading, which hold what no command makes again."""
 
 
 def temporary(path: Path) -> Path:
@@ -119,10 +123,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def is_endless(path: Path) -> bool:
+    """Whether a name leads to a pipe or a device, which would be waited for, or never end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _bytes_of(path: Path) -> bytes:
+    if is_endless(path):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises DifftoolError 4 where there is none."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(_bytes_of(path))
     except OSError as error:
         raise DifftoolError(
             Exit.FILE, f"cannot read {path}: {error.strerror}", f"see that {path.parent} is complete"
@@ -162,7 +177,7 @@ def load_tensors(path: Path) -> Loaded:
     from safetensors.torch import load
 
     try:
-        data = path.read_bytes()
+        data = _bytes_of(path)
     except OSError as error:
         raise DifftoolError(
             Exit.FILE, f"cannot read {path}: {error.strerror}", "name a folder that holds a model"
@@ -217,7 +232,7 @@ def made_here(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(1 << 20)
         file.seek(-min(path.stat().st_size, 1024), os.SEEK_END)
-        return not head or MARK in head or MARK in file.read()
+        return not head or any(RESULT.search(part) for part in (head, file.read()))
 
 
 def unused(targets: Iterable[Path], *, overwrite: bool) -> None:

@@ -62,7 +62,7 @@ def _number(name: str, default: int) -> int:
 
 def _wrong(what: str) -> DifftoolError:
     hint = "start several processes with torchrun, or take WORLD_SIZE out of the environment"
-    return DifftoolError(Exit.USAGE, f"{what}, which are no processes", hint)
+    return DifftoolError(Exit.USAGE, f"cannot tell how many processes there are: {what}", hint)
 
 
 def begin(device: torch.device) -> torch.device:

@@ -275,6 +275,13 @@ class TestConfiguration:
         ended = refused(4, "sample", "--dry-run", "-o", "a.png")
         assert "overwrite does not count there" in ended.err
 
+    def test_so_are_originals(self, difftool: Callable, refused: Callable, tmp_path: Path) -> None:
+        (tmp_path / "voices" / "me").mkdir(parents=True)
+        (tmp_path / "voices" / "me" / "1.wav").write_bytes(b"the only copy")
+        (tmp_path / "difftool.toml").write_text("[voice.rm]\noriginals = true\n")
+        assert "originals does not count there" in refused(4, "voice", "rm", "me").err
+        assert (tmp_path / "voices" / "me" / "1.wav").exists()
+
     def test_files_that_counted_are_named_once(self, difftool: Callable, tmp_path: Path) -> None:
         (tmp_path / "difftool.toml").write_text("[sample]\nsteps = 2\n")
         (tmp_path / "mine.toml").write_text("[sample]\ncount = 2\n")
@@ -444,7 +451,7 @@ def test_processes_that_cannot_be(
     assert difftool("sample", "--help").out
     refused(2, "models", "lss", says="did you mean ls")
     for command in ("sample", "train", "eval"):
-        refused(2, command, "--dry-run", says="no processes")
+        refused(2, command, "--dry-run", says="how many processes")
 
 
 def test_one_process_is_one(difftool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

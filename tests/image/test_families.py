@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from difftool.image.families import told
 from difftool.image.prompts import read
 from difftool.image.studio import Studio, plan
 from difftool.image.txt2img import decoded, predictor
+from difftool.models import ASSETS
 from difftool.pictures import to_pixels
 
 Tiny = Callable[[str], Path]
@@ -159,3 +162,12 @@ def test_flux(tiny_pipeline: Tiny, true_cfg: float) -> None:
 def test_schnell(tiny_pipeline: Tiny) -> None:
     folder = tiny_pipeline("schnell")
     compared(folder, opened(folder), "euler", flow=True)
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+    folder = shutil.copytree(ASSETS / "shapes", tmp_path / "shapes")
+    weights = next((folder / "unet").glob("*.safetensors"))
+    weights.unlink()
+    os.mkfifo(weights)
+    with pytest.raises(DifftoolError, match="no regular file"):
+        Studio(folder, device="cpu")

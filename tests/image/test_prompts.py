@@ -50,6 +50,9 @@ def test_what_is_no_prompt(text: str) -> None:
             "a cat :1.2 AND\na dog",
             "\u732b AND \u72ac",
             "a cat AND_PERP b",
+            "UHD, 8K BREAK RAW photo",
+            "HDR,\nBREAK\nRAW photo",
+            "a cat :1.2 AND 3 dogs",
         ),
         *(
             "{a|b} cat",

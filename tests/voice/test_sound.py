@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,10 @@ def test_what_is_no_sound(tmp_path: Path) -> None:
             read(path, RATE)
         with fails("no sound"):
             tags_of(path)
+    os.mkfifo(tmp_path / "pipe.wav")
+    for reader in (lambda: read(tmp_path / "pipe.wav", RATE), lambda: tags_of(tmp_path / "pipe.wav")):
+        with fails("no regular file"):  # and is not waited for
+            reader()
     soundfile.write(path, np.full(100, np.nan, np.float32), RATE, subtype="FLOAT")
     with fails("numbers that are no sound"):
         read(path, RATE)

@@ -29,6 +29,8 @@ EXCLUSIVE = (
 """Options of which a command takes one."""
 RANKS = {"COMMANDLINE": 3, "ENVIRONMENT": 2, "DEFAULT_MAP": 1}
 """Where an option was said, by Typer's names of the sources; the default is nowhere."""
+SAID_ONLY = ("overwrite", "originals")
+"""Options by which something may be lost: a PROJECT's file, which may come from anybody, cannot say them."""
 
 
 def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, Any]) -> None:
@@ -55,8 +57,9 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, A
                 )
                 raise DifftoolError(Exit.USAGE, what, f"see difftool {command} --help")
             found[name] = _checked(path, key, value, annotations[name])
-        if path == PROJECT and found.pop("overwrite", False):
-            ctx.obj.warn(f"{path}: overwrite does not count there; say --overwrite")
+        for name in SAID_ONLY:
+            if path == PROJECT and found.pop(name, False):
+                ctx.obj.warn(f"{path}: {name} does not count there; say --{name}")
         if found:
             ctx.obj.read.append(path)
         given = {name for name, value in found.items() if value is not False}

@@ -21,7 +21,7 @@ from ..core.level import Flow, Path, dynamic_shift
 from ..core.predict import TARGETS, Target
 from ..download import digest_of, hash_beside
 from ..errors import DifftoolError, Exit, is_out_of_memory, nearest, pick
-from ..files import expanded
+from ..files import expanded, is_endless
 from ..models import ASSETS, LARGEST, PREDICTIONS, SCHEMA, bounded, discrete_path, read_config, target_of
 
 log = logging.getLogger(__name__)
@@ -202,6 +202,8 @@ def _folder(folder: FilePath, source: str, device: torch.device, dtype: torch.dt
     if not (folder / "model_index.json").exists():
         what = f"{folder} holds no pipeline: it has no model_index.json"
         raise DifftoolError(Exit.FILE, what, "name a folder of Stable Diffusion, or a .safetensors file")
+    if pipe := next((path for path in folder.glob("*/*") if is_endless(path)), None):
+        raise DifftoolError(Exit.FILE, f"{pipe} is no regular file", "fetch or save it again")
     index = read_config(folder / "model_index.json")
     family = family_of(index, folder)
     with misfits(folder), ThreadPoolExecutor(1) as beside:

@@ -107,9 +107,14 @@ def _refuse_foreign(bare: str, text: str) -> None:
 
 def _among_capitals(text: str, match: re.Match[str]) -> bool:
     """Whether the words before and behind are in capitals too, as in SALT AND PEPPER, so that it is a word as they
-    are."""
-    before, behind = re.findall(r"\w+", text[: match.start()])[-1:], re.findall(r"\w+", text[match.end() :])[:1]
-    return bool(before or behind) and all(word.isupper() or word.isdigit() for word in (*before, *behind))
+    are. Weights, 8K and what a comma or a new line sets apart are no such words."""
+    around = re.search(r"(\w*)(\W*)$", text[: match.start()]), re.match(r"(\W*)(\w*)", text[match.end() :])
+    assert around[0] and around[1]
+    before, gap, next_gap, behind = *around[0].groups(), *around[1].groups()
+    if re.search(r"[,;:()\n]", gap + next_gap):
+        return False
+    words = [word for word in (before, behind) if word]
+    return bool(words) and all(word.isalpha() and word.isupper() for word in words)
 
 
 def _weighted(inner: list[tuple[str, float]]) -> list[tuple[str, float]]:

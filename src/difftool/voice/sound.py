@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DifftoolError, Exit, raise_what_ended
-from ..files import replacing
+from ..files import is_endless, replacing
 
 Samples = npt.NDArray[np.float32]
 
@@ -118,6 +118,8 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
 
 def tags_of(path: Path) -> dict[str, str]:
     """The tags of a sound file. Raises DifftoolError 4 where it is none."""
+    if is_endless(path):
+        raise DifftoolError(Exit.FILE, f"{path} is no regular file", "name a sound that difftool made")
     place = "0:s:0" if path.suffix.lower() in (".ogg", ".opus") else "0"  # Ogg keeps them with the stream
     run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", f"file:{path}"]
     run += ["-map_metadata", place, "-f", "ffmetadata", "-"]
