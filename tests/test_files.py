@@ -98,9 +98,9 @@ def test_json_that_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["voice", "model", "parts"])
 def test_notes_that_nothing_makes_again_are_no_results(kind: str, tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"schema": f"difftool/{kind}/1"})
+    files.write_json(tmp_path / "a.json", {"schema": f"difftool/{kind}/1"})
     with pytest.raises(DifftoolError, match="not a result"):
-        unused([tmp_path / "a.json"], overwrite=True)
+        files.unused([tmp_path / "a.json"], overwrite=True)
 
 
 def test_unused(tmp_path: Path) -> None:
