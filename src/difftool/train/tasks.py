@@ -92,7 +92,9 @@ class Denoising:
         self.forward = self.net
         self.dropouts = [module for module in net.modules() if isinstance(module, Dropout)]
         if self.train.get("compile"):
-            self.forward, uncompiled = torch.compile(self.net), cast(Any, torch.compiler.disable)
+            uncompiled = cast(Any, torch.compiler.disable)
+            # batches have few sizes, and for sizes that it leaves open the compiler fails on some networks
+            self.forward = torch.compile(self.net, dynamic=False)
             for dropout in self.dropouts:  # their draws are numbers that a compiled network would hold fast
                 dropout.mask = uncompiled(dropout.mask)
         self.learned = config["net"].get("learned_range", False)
