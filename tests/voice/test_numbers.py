@@ -38,6 +38,23 @@ PLAIN = [
     ("pages 1,2,3", "pages one, two, three"),
     ("12,34", "twelve, thirty-four"),
     ("In 2020 100 people came", "In twenty twenty one hundred people came"),
+    ("a ½ cup and a ¾ pint", "a one half cup and a three quarters pint"),
+    ("1 000 000,5 of it", "one million point five of it"),
+    ("1’000’000", "one million"),
+    ("1:10,000", "one to ten thousand"),
+    ("0x1F", "zero x one F"),
+    ("10 / 2", "ten divided by two"),
+    ("10^-3", "ten to the power of minus three"),
+    ("1.5e-3", "one point five times ten to the power of minus three"),
+    ("E=mc²", "E=mc squared"),
+    ("9.8 m/s²", "nine point eight meters per second squared"),
+    ("5m people", "five million people"),
+    ("9:30-10:30", "nine thirty to ten thirty"),
+    ("9am–5:30pm", "nine a.m. to five thirty p.m."),
+    ("the 90’s", "the nineties"),
+    ("555.123.4567", "five five five, one two three, four five six seven"),
+    ("Dial 0800 123 456", "Dial zero eight zero zero, one two three, four five six"),
+    ("She called 300 people", "She called three hundred people"),
 ]
 AMOUNTS = [
     ("2.05%", "two point zero five percent"),
@@ -84,6 +101,7 @@ AMOUNTS = [
     ("a $5 bill", "a five dollar bill"),
     ("$5/month", "five dollars per month"),
     ("50¢", "fifty cents"),
+    ("1 000 000,50 €", "one million euros fifty cents"),
 ]
 TIMES = [
     ("10:05", "ten oh five"),

@@ -89,8 +89,9 @@ def _follows(found: re.Match[str], pattern: str) -> re.Match[str] | None:
 
 
 def _grouped(found: re.Match[str]) -> str:
-    """Thousands parted by blanks or points, with commas."""
-    return re.sub(r"[^0-9]", ",", found[0])
+    """Thousands parted by blanks or apostrophes, with commas, and a comma before decimals, with a point."""
+    whole, comma, decimals = found[0].partition(",")
+    return re.sub(r"[^0-9]", ",", whole) + (f".{decimals}" if comma else "")
 
 
 def _dotted(found: re.Match[str]) -> str:
@@ -113,8 +114,10 @@ def _listed(found: re.Match[str]) -> str:
 
 
 def _parts(found: re.Match[str]) -> str:
-    """A date with points, an address or a version."""
+    """A date, a telephone number, an address or a version, with points."""
     parts = found[0].split(".")
+    if list(map(len, parts)) == [3, 3, 4]:
+        return _telephone(found)
     if len(parts) == 3 and len(parts[2]) == 4 and (date := _date(parts[2], parts[1], parts[0])):
         return date
     return " point ".join(map(number, parts))
@@ -257,16 +260,15 @@ def _power(found: re.Match[str]) -> str:
     power = power.replace("⁻", "-").replace("⁺", "").strip("{}()")
     if not re.search(r"[0-9]", power):
         return found[0]
-    if len(base) > 1 and base.isalpha():  # a footnote
+    if len(base) > 1 and re.search("(?i)[aeiouy]", base):  # a footnote, which follows words
         return base
     if power in ("2", "3"):
         return f"{base} {'squared' if power == '2' else 'cubed'}"
-    minus = "minus " if power.startswith("-") else ""
-    return f"{base} to the power of {minus}{number(power.lstrip('-'))}"
+    minus = "minus " if power.startswith(("-", "−")) else ""
+    return f"{base} to the power of {minus}{number(power.lstrip('-−+'))}"
 
 
-def _decade(found: re.Match[str]) -> str:
-    digits = found["digits"]
+def _decade(digits: str) -> str:
     return many(year(digits) if len(digits) == 4 else number(digits))
 
 
@@ -294,8 +296,13 @@ def _rule(pattern: str, spoken: Callable[[re.Match[str]], str] | str) -> Rule:
 RULES: tuple[Rule, ...] = (
     # how numbers are written
     _rule(f"[{LOWERED}]+", lambda found: "".join(str(unicodedata.digit(char)) for char in found[0])),
-    _rule(f"([0-9]?) ?([{''.join(VULGAR)}])", lambda found: f"{found[1]}{' ' if found[1] else ''}{VULGAR[found[2]]}"),
-    _rule(rf"{ALONE}[1-9][0-9]{{0,2}}(?:[ \u00a0\u2009\u202f][0-9]{{3}})+(?![\w]|[ -]?[0-9])", _grouped),
+    _rule(f"([0-9]) ?(?=[{''.join(VULGAR)}])", r"\1 "),
+    _rule(f"[{''.join(VULGAR)}]", lambda found: VULGAR[found[0]]),
+    _rule(
+        rf"{ALONE}(?<![0-9][ ])[1-9][0-9]{{0,2}}(?:(?:[ \u00a0\u2009\u202f][0-9]{{3}})+|(?:['’][0-9]{{3}})+)"
+        r"(?:,[0-9]{1,2})?(?![\w]|[ ,-]?[0-9])",
+        _grouped,
+    ),
     _rule(
         rf"{ALONE}[1-9][0-9]{{0,2}}(?:(?:\.[0-9]{{3}}){{2,}}|(?:\.[0-9]{{3}})+,[0-9]{{1,2}})(?![\w.]*[0-9])", _dotted
     ),
@@ -327,15 +334,19 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(r"([0-9])\s?([AaPp])[Mm]\b\.?(?!\s?I\b)", lambda found: f"{found[1]} {found[2].lower()}.m."),
     _rule(r"\b([0-9]{1,2})\.([0-5][0-9])(?=\s?[ap]\.m\.)", r"\1:\2"),
-    _rule(rf"{ALONE}([0-9]{{1,2}}):([0-9]{{2}})(?::([0-9]{{2}}))?(?![0-9:])", _time),
-    _rule(r"(?<![\w:])([0-9]+):([0-9]+)(?![0-9:])", lambda found: f"{number(found[1])} to {number(found[2])}"),
+    _rule(r"([0-9]:[0-9]{2}|\b[ap]\.m\.)(?:\s?–\s?|\s-\s|-)(?=[0-9]{1,2}(?::[0-9]{2}|\s[ap]\.m\.))", r"\1 to "),
+    _rule(rf"{ALONE}([0-9]{{1,2}}):([0-9]{{2}})(?::([0-9]{{2}}))?(?![0-9:]|,[0-9])", _time),
+    _rule(rf"(?<![\w:])([0-9]+):({NUM})(?![0-9:])", lambda found: f"{number(found[1])} to {number(found[2])}"),
     # telephones, ranges and what hangs on hyphens
     _rule(
         r"\+[0-9]{1,3}(?:[ .()-]{1,2}[0-9]{2,}){2,}|\+[0-9]{7,}"
         r"|(?<![\w.])(?:1[ .-])?(?:\([0-9]{3}\) ?|[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}\b",
         _telephone,
     ),
-    _rule(rf"(?i)\b({CALLS})\s([0-9]{{3,8}})\b(?![.,:/-]?[0-9])", lambda found: f"{found[1]} {by_digit(found[2])}"),
+    _rule(
+        rf"(?i)\b({CALLS}\.?)\s([0-9]{{3,8}}(?: [0-9]{{2,8}})*)\b(?![.,:/-]?[0-9])(?!\s{COUNTED.pattern}\b)",
+        lambda found: f"{found[1]} {_telephone(found)}",
+    ),
     _rule(r"(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-]|[.,][0-9])", _local),
     _rule(r"(?<![\w.,-])[0-9]+(?:-[0-9]+){2,}(?![\w-])", _chain),
     _rule(rf"(?<![\w.,–-])({SIGN}?)({NUM})(?:\s?–\s?|\s-\s|-)({SIGN}?{NUM})(?![\w-]*[A-Z])", _range),
@@ -363,29 +374,35 @@ RULES: tuple[Rule, ...] = (
         _money,
     ),
     _rule(rf"{ALONE}({NUM})\s?¢", lambda found: f"{number(found[1])} cent{'' if found[1] == '1' else 's'}"),
-    _rule(r"(?<![\w.)])[-−](?=\.?[0-9])", "minus "),
+    _rule(rf"(?<![\w.,])({NUM})[eE]([-+−]?[0-9]{{1,3}})(?!\w)", r"\1 × 10^\2"),
+    _rule(r"(?<![\w.)^{])[-−](?=\.?[0-9])", "minus "),
     # fractions, ordinals, decades, factors
     _rule(
         r"(?<![\w.,/])(?:(?P<whole>[0-9]+)\s)?(?P<above>[0-9]{1,6})/(?P<below>[0-9]{1,6})(?![\w/]|[.,][0-9])", _fraction
     ),
     _rule(r"(?<![\w.])([0-9][0-9,]*)(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda found: ordinal(found[1])),
     _rule(
-        r"(?<![\w.,])['’]?(?P<digits>[0-9]{1,4})s\b|(?<![\w.,])(?P<tens>[0-9]{3}0)['’]s\b",
-        lambda found: _decade(found) if found["digits"] else many(year(found["tens"])),
+        r"(?<![\w.,])['’]?(?P<digits>[0-9]{1,4})s\b|(?<![\w.,])(?P<tens>[0-9]{3}0)['’]s\b"
+        r"|(?<=\b[Tt]he )(?P<decade>[1-9]0)['’]s\b",
+        lambda found: _decade(found["digits"] or found["tens"] or found["decade"]),
     ),
     _rule(
         rf"{ALONE}([0-9]+)['′]\s?([0-9]{{1,2}})(?:[\"″”]|'')",
         lambda found: f"{number(found[1])} foot {number(found[2])}",
     ),
-    _rule(rf"{ALONE}({NUM})\s?[x×*]\s?(?={NUM})", lambda found: f"{found[1]} {'by' if 'x' in found[0] else 'times'} "),
+    _rule(
+        rf"{ALONE}(?!0x)({NUM})\s?[x×*]\s?(?={NUM})",
+        lambda found: f"{found[1]} {'by' if 'x' in found[0] else 'times'} ",
+    ),
     _rule(rf"{ALONE}({NUM})[x×](?!\w)", lambda found: f"{number(found[1])} time{'' if found[1] == '1' else 's'}"),
     _rule(rf"{ALONE}({NUM})([kKM])(?![\w])", _scaled),
+    _rule(rf"{ALONE}({NUM})m(?=\s{COUNTED.pattern}\b)", lambda found: f"{number(found[1])} million"),
     # units, powers
     _rule(
         rf"{ARTICLE}(?<![\w.,])(?P<number>{NUM})[-\s\u00a0\u202f]?(?P<unit>{UNIT})(?![\w²³/]|-[a-z])(?:{SHORT_UNITS}\.(?=\s+[a-z(]|[,;]))?",
         _unit,
     ),
-    _rule(rf"((?<![0-9.,]){NUM}|\b[A-Za-z]+|\))([{RAISED}]+|\^\{{?-?[0-9]+\}}?)", _power),
+    _rule(rf"((?<![0-9.,]){NUM}|\b[A-Za-z]+|\))([{RAISED}]+|\^\{{?[-+−]?[0-9]+\}}?)", _power),
     # signs, years, and all that is left
     _rule(r"±\s?(?=\.?[0-9])", "plus or minus "),
     _rule(r"[~≈]\s?(?=\.?[0-9])", "about "),
@@ -393,7 +410,7 @@ RULES: tuple[Rule, ...] = (
     _rule(r">\s?(?=\.?[0-9])", "more than "),
     _rule(r"≤\s?(?=\.?[0-9])", "at most "),
     _rule(r"≥\s?(?=\.?[0-9])", "at least "),
-    _rule(r"(?<=[0-9])\s?[÷]\s?(?=[0-9])", " divided by "),
+    _rule(r"(?<=[0-9])(?:\s?÷\s?|\s/\s)(?=[0-9])", " divided by "),
     _rule(r"(?<=[0-9])\s?−\s?(?=[0-9])", " minus "),
     _rule(r"(?<![\w.,])[0-9]{4}(?![\w]|[.,][0-9])", _year),
     _rule(NUM, _rest),
