@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,7 +137,7 @@ def _spoken(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if isinstance(value.get("segments"), list):
         segments = value["segments"]
         if words and not any(segment.get("words") for segment in segments):  # OpenAI's interface has them apart
-            segments = [segment | {"words": _within(segment, words)} for segment in segments]
+            segments = _with_words(segments, words)
         yield from segments
     elif isinstance(value.get("transcription"), list):  # whisper.cpp
         yield from _of_cpp(value["transcription"])
@@ -154,9 +155,18 @@ def _spoken(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         raise _Unreadable("it has no segments, as Whisper, WhisperX or whisper.cpp write them")
 
 
-def _within(segment: Mapping[str, Any], words: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The words whose middle lies in a segment."""
-    return [word for word in words if segment["start"] <= (word["start"] + word["end"]) / 2 < segment["end"]]
+def _with_words(
+    segments: Sequence[Mapping[str, Any]], words: Sequence[Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Each segment with the words whose middle lies in it."""
+
+    def middle(word: Mapping[str, Any]) -> float:
+        return (word["start"] + word["end"]) / 2
+
+    words = sorted(words, key=middle)
+    for segment in segments:
+        first, last = (bisect_left(words, segment[edge], key=middle) for edge in ("start", "end"))
+        yield segment | {"words": words[first:last]}
 
 
 def _of_cpp(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
