@@ -55,6 +55,11 @@ PLAIN = [
     ("555.123.4567", "five five five, one two three, four five six seven"),
     ("Dial 0800 123 456", "Dial zero eight zero zero, one two three, four five six"),
     ("She called 300 people", "She called three hundred people"),
+    ("I said no. 3 of us left", "I said no. three of us left"),
+    ("The bus no. 42", "The bus number forty-two"),
+    ("$20s", "twenty dollars"),
+    ("1.618:1", "one point six one eight to one"),
+    ("1,5 million people", "one point five million people"),
 ]
 AMOUNTS = [
     ("2.05%", "two point zero five percent"),

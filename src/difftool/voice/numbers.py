@@ -26,6 +26,8 @@ OTHERWISE = r"(?!\s(?:[a-z]+s|people|men|women|children)\b)"
 """What follows is not what is counted, as in: May 5 people come?"""
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
 CALLS = r"(?:call|phone|telephone|tel|dial|fax|text|ring)(?:s|ed|ing)?"
+NO = "".join(rf"(?<!\b{words} )" for words in ("said", "say", "says", "or", "oh", "answer is", "answer was"))
+"""Nothing stands before it that makes a no with a dot the end of a sentence."""
 NUMBERED = r"(?:version|ver\.?|v\.?|release|section|chapter|figure|table|python|ubuntu|windows|ios|android|macos|cuda)"
 DATING = re.compile(
     "in|since|until|till|circa|years?|early|late|mid|spring|summer|autumn|fall|winter|" + "|".join(MONTHS), re.I
@@ -107,7 +109,7 @@ def _listed(found: re.Match[str]) -> str:
     if re.fullmatch(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?", found[0]):
         return found[0]
     before = found.string[max(0, found.start() - 2) : found.start()]
-    beside = re.search(SIGN + r"\s?\Z", before) or _follows(found, rf"\s?(?:{SIGN}|(?:{UNIT})(?!\w))")
+    beside = re.search(SIGN + r"\s?\Z", before) or _follows(found, rf"\s?(?:{SIGN}|(?:{UNIT}|[mbtr]+illion)(?!\w))")
     if beside and re.fullmatch(r"[0-9]+,[0-9]{1,2}", found[0]):
         return found[0].replace(",", ".")
     return found[0].replace(",", ", ")
@@ -317,7 +319,7 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     _rule(r"\b([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}|[0-9]{2})\b", _slashed),
-    _rule(rf"{ALONE}[0-9]+(?:\.[0-9]+){{2,}}(?![0-9])", _parts),
+    _rule(r"(?<![\w.,:])[0-9]+(?:\.[0-9]+){2,}(?![0-9])", _parts),
     _rule(
         rf"\b{MONTH}\s(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s(?P<year>[0-9]{{4}}))?"
         rf"(?![\w:%/]|[.,-][0-9]){OTHERWISE}",
@@ -336,7 +338,7 @@ RULES: tuple[Rule, ...] = (
     _rule(r"\b([0-9]{1,2})\.([0-5][0-9])(?=\s?[ap]\.m\.)", r"\1:\2"),
     _rule(r"([0-9]:[0-9]{2}|\b[ap]\.m\.)(?:\s?–\s?|\s-\s|-)(?=[0-9]{1,2}(?::[0-9]{2}|\s[ap]\.m\.))", r"\1 to "),
     _rule(rf"{ALONE}([0-9]{{1,2}}):([0-9]{{2}})(?::([0-9]{{2}}))?(?![0-9:]|,[0-9])", _time),
-    _rule(rf"(?<![\w:])([0-9]+):({NUM})(?![0-9:])", lambda found: f"{number(found[1])} to {number(found[2])}"),
+    _rule(rf"(?<![\w:.,])({NUM}):({NUM})(?![0-9:])", lambda found: f"{number(found[1])} to {number(found[2])}"),
     # telephones, ranges and what hangs on hyphens
     _rule(
         r"\+[0-9]{1,3}(?:[ .()-]{1,2}[0-9]{2,}){2,}|\+[0-9]{7,}"
@@ -353,7 +355,7 @@ RULES: tuple[Rule, ...] = (
     _rule(rf"(?<![\w.,])({NUM}\s?(?:{UNIT}|{'|'.join(SCALES)}))(?:\s?–\s?|\s-\s|-)(?={SIGN}?{NUM})", r"\1 to "),
     # words for what a number is
     _rule(
-        r"(?i)\b(nos?|pp?|vol|ch)\.\s?(?=[0-9])",
+        rf"(?i){NO}\b(nos?|pp?|vol|ch)\.\s?(?=[0-9])",
         lambda found: (
             (LABELS[found[1].lower()].capitalize() if found[1][0].isupper() else LABELS[found[1].lower()]) + " "
         ),
@@ -366,7 +368,7 @@ RULES: tuple[Rule, ...] = (
     # amounts
     _rule(
         rf"{ARTICLE}(?:(?<![\w.])(?P<minus>[-−]))?(?<![0-9A-Za-z])(?P<land>{LAND})?(?P<sign>{SIGN})\s?(?P<below>[-−])?"
-        rf"(?P<number>{NUM}){SCALE}(?P<per>/(?=[a-z]))?",
+        rf"(?P<number>{NUM}){SCALE}(?:(?<=[0-9])s\b)?(?P<per>/(?=[a-z]))?",
         _money,
     ),
     _rule(
