@@ -410,6 +410,18 @@ def test_what_is_said_over_silence_is_left_out(tmp_path: Path) -> None:
     assert over_speech(told, [Span(1.5, 4.0)]) == (told, None)
 
 
+def test_words_between_two_segments_are_kept(tmp_path: Path) -> None:
+    words = [{"word": word, "start": at, "end": at + 0.3} for word, at in (("Hello", 0.0), ("you", 2.3), ("Bye", 3.0))]
+    segments = [{"start": 0, "end": 2.2, "text": " Hello, you."}, {"start": 2.7, "end": 4, "text": " Bye."}]
+    told = read(tmp_path / "a.json", json.dumps({"segments": segments, "words": words}))
+    assert [segment.text for segment in told.segments] == ["Hello, you.", "Bye."]
+
+
+def test_no_text_is_no_word(tmp_path: Path) -> None:
+    segments = [{"start": 0, "end": 1, "text": None}, {"start": 1, "end": 2, "text": "Hi."}]
+    assert [one.text for one in read(tmp_path / "a.json", json.dumps({"segments": segments})).segments] == ["Hi."]
+
+
 def test_a_moment_in_speech_is_said() -> None:
     told = [Segment((Word(at, at, "Yes.", None),), True, {}) for at in (5.0, 9.0)]
     kept, warning = over_speech(told, [Span(4.0, 6.0)])

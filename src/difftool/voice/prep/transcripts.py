@@ -7,6 +7,7 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,14 +159,15 @@ def _spoken(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _with_words(
     segments: Sequence[Mapping[str, Any]], words: Sequence[Mapping[str, Any]]
 ) -> Iterator[Mapping[str, Any]]:
-    """Each segment with the words whose middle lies in it."""
+    """Each segment with the words whose middle lies in it, or before the next one begins."""
 
     def middle(word: Mapping[str, Any]) -> float:
         return (word["start"] + word["end"]) / 2
 
     words = sorted(words, key=middle)
-    for segment in segments:
-        first, last = (bisect_left(words, segment[edge], key=middle) for edge in ("start", "end"))
+    segments = sorted(segments, key=lambda segment: segment["start"])
+    begins = [bisect_left(words, segment["start"], key=middle) for segment in segments[1:]]
+    for segment, (first, last) in zip(segments, pairwise([0, *begins, len(words)]), strict=True):
         yield segment | {"words": words[first:last]}
 
 
@@ -182,10 +184,10 @@ def _of_cpp(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 def _segment(one: Mapping[str, Any], starts: Sequence[float]) -> Segment | None:
     pieces = [
-        Word(_time(word, "start"), _time(word, "end"), str(word.get("word", word.get("text", ""))), _odds(word))
+        Word(_time(word, "start"), _time(word, "end"), str(word.get("word") or word.get("text") or ""), _odds(word))
         for word in one.get("words") or ()
     ]
-    text, span = str(one.get("text", "")), (_time(one, "start"), _time(one, "end"))
+    text, span = str(one.get("text") or ""), (_time(one, "start"), _time(one, "end"))
     if any(not math.isnan(piece.start + piece.end) for piece in pieces):
         words = whole(pieces, text, None if math.isnan(sum(span)) else span)
         return Segment(words, True, scores(one)) if words else None
