@@ -168,7 +168,7 @@ def _with_words(
     segments = sorted(segments, key=lambda segment: segment["start"])
     begins = [bisect_left(words, segment["start"], key=middle) for segment in segments[1:]]
     for segment, (first, last) in zip(segments, pairwise([0, *begins, len(words)]), strict=True):
-        yield segment | {"words": words[first:last]}
+        yield {**segment, "words": words[first:last]}
 
 
 def _of_cpp(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
