@@ -282,3 +282,9 @@ def test_references_are_what_they_were(
     plain = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(1)
     wanted = plain if rate == 22_050 else resample(torch.from_numpy(plain), rate, 22_050).numpy()
     assert np.array_equal(read(path, 22_050), wanted.clip(-1, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_in_silence_no_channel_is_dead(channels: int, tmp_path: Path) -> None:
+    mix = media.mix_of(tmp_path / "a.wav", [np.zeros((100, channels), np.float32)])
+    assert mix.warnings == ()

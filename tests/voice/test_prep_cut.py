@@ -210,6 +210,16 @@ def test_words_that_overlap_are_told_apart() -> None:
     assert first.end == second.start == pytest.approx(1.1)
 
 
+def test_words_of_two_who_speak_at_a_time() -> None:
+    def said(*starts: float) -> Segment:
+        return Segment(tuple(Word(at, at + 0.25, "so", None) for at in starts), True, {})
+
+    units = of_words([said(1.0, 1.3, 4.0, 4.3), said(3.0, 3.3), said(6.3, 6.6)], [Span(0.9, 5.0), Span(6.2, 7.0)])
+    times = [time for unit in units for time in (unit.start, unit.end)]
+    assert times == sorted(times)
+    assert sum(len(unit.words) for unit in units) == 8
+
+
 def test_a_clip_is_split_at_its_longest_pause(recording: Recording, told: list[Segment]) -> None:
     units = tuple(of_words(told[:3], []))
     piece = cut.Piece(0.4, units[-1].end + 0.1, units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from difftool.voice.prep.transcribe import (
     over_speech,
     portions,
 )
+from difftool.voice.prep.words import Segment, Word, whole
 
 SPEECH = Path(__file__).parents[1] / "golden" / "speech.ogg"
 CPU = torch.device("cpu")
@@ -341,6 +343,12 @@ def cue(text: str) -> str:
         ("Speaker 1: yes", "yes"),
         ("Remember: at 10:05", "Remember: at 10:05"),
         ("1984", "1984"),
+        ("WARNING: hot", "WARNING: hot"),
+        ("We are # 1", "We are # 1"),
+        ("»Hallo«, sagte er.", "»Hallo«, sagte er."),
+        ("» Bonjour", "Bonjour"),
+        ("the World Health Organization (WHO) says", "the World Health Organization (WHO) says"),
+        ("Hi (BEEP) there", "Hi there"),
     ],
 )
 def test_what_a_subtitle_holds_besides_speech(shown: str, spoken: str, tmp_path: Path) -> None:
@@ -350,6 +358,15 @@ def test_what_a_subtitle_holds_besides_speech(shown: str, spoken: str, tmp_path:
 def test_names_that_come_again_are_who_speaks(tmp_path: Path) -> None:
     text = cue("Bob: Hi.") + "\n00:05.000 --> 00:06.000\nBob: Note: it is late.\n"
     assert [segment.text for segment in read(tmp_path / "a.vtt", text).segments] == ["Hi.", "Bye.", "Note: it is late."]
+
+
+def test_words_before_a_colon_that_come_again_are_said(tmp_path: Path) -> None:
+    text = cue("So: Hi.") + "\n00:05.000 --> 00:06.000\nSo: it is late.\n"
+    assert [segment.text for segment in read(tmp_path / "a.vtt", text).segments] == [
+        "So: Hi.",
+        "Bye.",
+        "So: it is late.",
+    ]
 
 
 def test_notes_and_styles_of_a_vtt(tmp_path: Path) -> None:
@@ -371,6 +388,15 @@ def test_rolling_captions_are_said_once(tmp_path: Path) -> None:
     assert (second.start, second.end, second.text) == (2.56, pytest.approx(5), "my name")
 
 
+def test_a_word_that_happens_to_come_again_is_said_again(tmp_path: Path) -> None:
+    text = cue("I like it").replace("Bye.", "it is good") + "\n00:05.000 --> 00:06.000\nso there\n"
+    assert [segment.text for segment in read(tmp_path / "a.vtt", text).segments] == [
+        "I like it",
+        "it is good",
+        "so there",
+    ]
+
+
 def test_a_cue_without_length_lasts_until_the_next_one(tmp_path: Path) -> None:
     found = read(tmp_path / "a.vtt", cue("Hello.").replace("00:02.500", "00:01.000")).segments
     assert (found[0].start, found[0].end, found[0].text) == (1, 3, "Hello.")
@@ -382,3 +408,31 @@ def test_what_is_said_over_silence_is_left_out(tmp_path: Path) -> None:
     assert [segment.text for segment in kept] == ["Bye."]
     assert "Thanks for watching!" in (warning or "")
     assert over_speech(told, [Span(1.5, 4.0)]) == (told, None)
+
+
+def test_words_between_two_segments_are_kept(tmp_path: Path) -> None:
+    words = [{"word": word, "start": at, "end": at + 0.3} for word, at in (("Hello", 0.0), ("you", 2.3), ("Bye", 3.0))]
+    segments = [{"start": 0, "end": 2.2, "text": " Hello, you."}, {"start": 2.7, "end": 4, "text": " Bye."}]
+    told = read(tmp_path / "a.json", json.dumps({"segments": segments, "words": words}))
+    assert [segment.text for segment in told.segments] == ["Hello, you.", "Bye."]
+
+
+def test_no_text_is_no_word(tmp_path: Path) -> None:
+    segments = [{"start": 0, "end": 1, "text": None}, {"start": 1, "end": 2, "text": "Hi."}]
+    assert [one.text for one in read(tmp_path / "a.json", json.dumps({"segments": segments})).segments] == ["Hi."]
+
+
+def test_a_moment_in_speech_is_said() -> None:
+    told = [Segment((Word(at, at, "Yes.", None),), True, {}) for at in (5.0, 9.0)]
+    kept, warning = over_speech(told, [Span(4.0, 6.0)])
+    assert kept == told[:1]
+    assert warning is not None
+
+
+def test_long_transcripts_are_read_at_once() -> None:
+    words = tuple(Word(at / 2, at / 2 + 0.4, f" word{at}", None) for at in range(20_000))
+    began = time.process_time()
+    assert whole(words, "".join(word.text for word in words))[-1] == words[-1]._replace(text="word19999")
+    told = [Segment((word,), True, {}) for word in words]
+    assert over_speech(told, [Span(word.start, word.end) for word in words]) == (told, None)
+    assert time.process_time() - began < 8  # seconds; quadratic, it took a minute

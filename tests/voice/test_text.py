@@ -37,6 +37,7 @@ ROOM = 398
         ("12 Main St. He is at St. Mary's.", "twelve Main Street. He is at St. Mary's."),
         ("# Chapter 1 #\nIt was late.", "\n\nChapter one\n\n\nIt was late."),
         ("Title\n=====\nText", "Title\n\n\n\n\n\nText"),
+        ("C# and #MeToo", "C sharp and hashtag MeToo"),
         ("# 5 is #5", "\n\nfive is  number five\n\n"),
         ("twenty-one well-known", "twenty-one well-known"),
     ],

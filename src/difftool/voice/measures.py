@@ -36,6 +36,7 @@ COUNTRIES = {
 UNITS = {
     "km/h": "kilometer per hour",
     "m/s": "meter per second",
+    "m/s²": "meter per second squared",
     "mph": "mile per hour",
     "km²": "square kilometer",
     "m²": "square meter",

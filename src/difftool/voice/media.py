@@ -338,7 +338,7 @@ def _weights(power: npt.NDArray[np.float64], cross: float, lfe: int | None) -> t
     if lfe is not None and lfe < channels:
         used[lfe] = False
         warnings.append(f"channel {lfe + 1} of {channels} holds low-frequency effects, and is left out")
-    loudest = max(float(power[used].max(initial=0)), 1e-30)
+    loudest = float(power[used].max(initial=0))  # where all are silent, none is dead
     dead = used & (power < loudest * 10 ** (DEAD / 10))
     warnings += [f"channel {k + 1} of {channels} is dead, and is left out" for k in np.flatnonzero(dead)]
     used &= ~dead

@@ -26,6 +26,8 @@ OTHERWISE = r"(?!\s(?:[a-z]+s|people|men|women|children)\b)"
 """What follows is not what is counted, as in: May 5 people come?"""
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
 CALLS = r"(?:call|phone|telephone|tel|dial|fax|text|ring)(?:s|ed|ing)?"
+NO = "".join(rf"(?<!\b{words} )" for words in ("said", "say", "says", "or", "oh", "answer is", "answer was"))
+"""Nothing stands before it that makes a no with a dot the end of a sentence."""
 NUMBERED = r"(?:version|ver\.?|v\.?|release|section|chapter|figure|table|python|ubuntu|windows|ios|android|macos|cuda)"
 DATING = re.compile(
     "in|since|until|till|circa|years?|early|late|mid|spring|summer|autumn|fall|winter|" + "|".join(MONTHS), re.I
@@ -89,8 +91,9 @@ def _follows(found: re.Match[str], pattern: str) -> re.Match[str] | None:
 
 
 def _grouped(found: re.Match[str]) -> str:
-    """Thousands parted by blanks or points, with commas."""
-    return re.sub(r"[^0-9]", ",", found[0])
+    """Thousands parted by blanks or apostrophes, with commas, and a comma before decimals, with a point."""
+    whole, comma, decimals = found[0].partition(",")
+    return re.sub(r"[^0-9]", ",", whole) + (f".{decimals}" if comma else "")
 
 
 def _dotted(found: re.Match[str]) -> str:
@@ -106,15 +109,17 @@ def _listed(found: re.Match[str]) -> str:
     if re.fullmatch(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?", found[0]):
         return found[0]
     before = found.string[max(0, found.start() - 2) : found.start()]
-    beside = re.search(SIGN + r"\s?\Z", before) or _follows(found, rf"\s?(?:{SIGN}|(?:{UNIT})(?!\w))")
+    beside = re.search(SIGN + r"\s?\Z", before) or _follows(found, rf"\s?(?:{SIGN}|(?:{UNIT}|[mbtr]+illion)(?!\w))")
     if beside and re.fullmatch(r"[0-9]+,[0-9]{1,2}", found[0]):
         return found[0].replace(",", ".")
     return found[0].replace(",", ", ")
 
 
 def _parts(found: re.Match[str]) -> str:
-    """A date with points, an address or a version."""
+    """A date, a telephone number, an address or a version, with points."""
     parts = found[0].split(".")
+    if list(map(len, parts)) == [3, 3, 4]:
+        return _telephone(found)
     if len(parts) == 3 and len(parts[2]) == 4 and (date := _date(parts[2], parts[1], parts[0])):
         return date
     return " point ".join(map(number, parts))
@@ -257,16 +262,15 @@ def _power(found: re.Match[str]) -> str:
     power = power.replace("⁻", "-").replace("⁺", "").strip("{}()")
     if not re.search(r"[0-9]", power):
         return found[0]
-    if len(base) > 1 and base.isalpha():  # a footnote
+    if len(base) > 1 and re.search("(?i)[aeiouy]", base):  # a footnote, which follows words
         return base
     if power in ("2", "3"):
         return f"{base} {'squared' if power == '2' else 'cubed'}"
-    minus = "minus " if power.startswith("-") else ""
-    return f"{base} to the power of {minus}{number(power.lstrip('-'))}"
+    minus = "minus " if power.startswith(("-", "−")) else ""
+    return f"{base} to the power of {minus}{number(power.lstrip('-−+'))}"
 
 
-def _decade(found: re.Match[str]) -> str:
-    digits = found["digits"]
+def _decade(digits: str) -> str:
     return many(year(digits) if len(digits) == 4 else number(digits))
 
 
@@ -294,8 +298,13 @@ def _rule(pattern: str, spoken: Callable[[re.Match[str]], str] | str) -> Rule:
 RULES: tuple[Rule, ...] = (
     # how numbers are written
     _rule(f"[{LOWERED}]+", lambda found: "".join(str(unicodedata.digit(char)) for char in found[0])),
-    _rule(f"([0-9]?) ?([{''.join(VULGAR)}])", lambda found: f"{found[1]}{' ' if found[1] else ''}{VULGAR[found[2]]}"),
-    _rule(rf"{ALONE}[1-9][0-9]{{0,2}}(?:[ \u00a0\u2009\u202f][0-9]{{3}})+(?![\w]|[ -]?[0-9])", _grouped),
+    _rule(f"([0-9]) ?(?=[{''.join(VULGAR)}])", r"\1 "),
+    _rule(f"[{''.join(VULGAR)}]", lambda found: VULGAR[found[0]]),
+    _rule(
+        rf"{ALONE}(?<![0-9][ ])[1-9][0-9]{{0,2}}(?:(?:[ \u00a0\u2009\u202f][0-9]{{3}})+|(?:['’][0-9]{{3}})+)"
+        r"(?:,[0-9]{1,2})?(?![\w]|[ ,-]?[0-9])",
+        _grouped,
+    ),
     _rule(
         rf"{ALONE}[1-9][0-9]{{0,2}}(?:(?:\.[0-9]{{3}}){{2,}}|(?:\.[0-9]{{3}})+,[0-9]{{1,2}})(?![\w.]*[0-9])", _dotted
     ),
@@ -310,7 +319,7 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     _rule(r"\b([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}|[0-9]{2})\b", _slashed),
-    _rule(rf"{ALONE}[0-9]+(?:\.[0-9]+){{2,}}(?![0-9])", _parts),
+    _rule(r"(?<![\w.,:])[0-9]+(?:\.[0-9]+){2,}(?![0-9])", _parts),
     _rule(
         rf"\b{MONTH}\s(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s(?P<year>[0-9]{{4}}))?"
         rf"(?![\w:%/]|[.,-][0-9]){OTHERWISE}",
@@ -327,22 +336,26 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(r"([0-9])\s?([AaPp])[Mm]\b\.?(?!\s?I\b)", lambda found: f"{found[1]} {found[2].lower()}.m."),
     _rule(r"\b([0-9]{1,2})\.([0-5][0-9])(?=\s?[ap]\.m\.)", r"\1:\2"),
-    _rule(rf"{ALONE}([0-9]{{1,2}}):([0-9]{{2}})(?::([0-9]{{2}}))?(?![0-9:])", _time),
-    _rule(r"(?<![\w:])([0-9]+):([0-9]+)(?![0-9:])", lambda found: f"{number(found[1])} to {number(found[2])}"),
+    _rule(r"([0-9]:[0-9]{2}|\b[ap]\.m\.)(?:\s?–\s?|\s-\s|-)(?=[0-9]{1,2}(?::[0-9]{2}|\s[ap]\.m\.))", r"\1 to "),
+    _rule(rf"{ALONE}([0-9]{{1,2}}):([0-9]{{2}})(?::([0-9]{{2}}))?(?![0-9:]|,[0-9])", _time),
+    _rule(rf"(?<![\w:.,])({NUM}):({NUM})(?![0-9:])", lambda found: f"{number(found[1])} to {number(found[2])}"),
     # telephones, ranges and what hangs on hyphens
     _rule(
         r"\+[0-9]{1,3}(?:[ .()-]{1,2}[0-9]{2,}){2,}|\+[0-9]{7,}"
         r"|(?<![\w.])(?:1[ .-])?(?:\([0-9]{3}\) ?|[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}\b",
         _telephone,
     ),
-    _rule(rf"(?i)\b({CALLS})\s([0-9]{{3,8}})\b(?![.,:/-]?[0-9])", lambda found: f"{found[1]} {by_digit(found[2])}"),
+    _rule(
+        rf"(?i)\b({CALLS}\.?)\s([0-9]{{3,8}}(?: [0-9]{{2,8}})*)\b(?![.,:/-]?[0-9])(?!\s{COUNTED.pattern}\b)",
+        lambda found: f"{found[1]} {_telephone(found)}",
+    ),
     _rule(r"(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-]|[.,][0-9])", _local),
     _rule(r"(?<![\w.,-])[0-9]+(?:-[0-9]+){2,}(?![\w-])", _chain),
     _rule(rf"(?<![\w.,–-])({SIGN}?)({NUM})(?:\s?–\s?|\s-\s|-)({SIGN}?{NUM})(?![\w-]*[A-Z])", _range),
     _rule(rf"(?<![\w.,])({NUM}\s?(?:{UNIT}|{'|'.join(SCALES)}))(?:\s?–\s?|\s-\s|-)(?={SIGN}?{NUM})", r"\1 to "),
     # words for what a number is
     _rule(
-        r"(?i)\b(nos?|pp?|vol|ch)\.\s?(?=[0-9])",
+        rf"(?i){NO}\b(nos?|pp?|vol|ch)\.\s?(?=[0-9])",
         lambda found: (
             (LABELS[found[1].lower()].capitalize() if found[1][0].isupper() else LABELS[found[1].lower()]) + " "
         ),
@@ -355,7 +368,7 @@ RULES: tuple[Rule, ...] = (
     # amounts
     _rule(
         rf"{ARTICLE}(?:(?<![\w.])(?P<minus>[-−]))?(?<![0-9A-Za-z])(?P<land>{LAND})?(?P<sign>{SIGN})\s?(?P<below>[-−])?"
-        rf"(?P<number>{NUM}){SCALE}(?P<per>/(?=[a-z]))?",
+        rf"(?P<number>{NUM}){SCALE}(?:(?<=[0-9])s\b)?(?P<per>/(?=[a-z]))?",
         _money,
     ),
     _rule(
@@ -363,29 +376,35 @@ RULES: tuple[Rule, ...] = (
         _money,
     ),
     _rule(rf"{ALONE}({NUM})\s?¢", lambda found: f"{number(found[1])} cent{'' if found[1] == '1' else 's'}"),
-    _rule(r"(?<![\w.)])[-−](?=\.?[0-9])", "minus "),
+    _rule(rf"(?<![\w.,])({NUM})[eE]([-+−]?[0-9]{{1,3}})(?!\w)", r"\1 × 10^\2"),
+    _rule(r"(?<![\w.)^{])[-−](?=\.?[0-9])", "minus "),
     # fractions, ordinals, decades, factors
     _rule(
         r"(?<![\w.,/])(?:(?P<whole>[0-9]+)\s)?(?P<above>[0-9]{1,6})/(?P<below>[0-9]{1,6})(?![\w/]|[.,][0-9])", _fraction
     ),
     _rule(r"(?<![\w.])([0-9][0-9,]*)(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda found: ordinal(found[1])),
     _rule(
-        r"(?<![\w.,])['’]?(?P<digits>[0-9]{1,4})s\b|(?<![\w.,])(?P<tens>[0-9]{3}0)['’]s\b",
-        lambda found: _decade(found) if found["digits"] else many(year(found["tens"])),
+        r"(?<![\w.,])['’]?(?P<digits>[0-9]{1,4})s\b|(?<![\w.,])(?P<tens>[0-9]{3}0)['’]s\b"
+        r"|(?<=\b[Tt]he )(?P<decade>[1-9]0)['’]s\b",
+        lambda found: _decade(found["digits"] or found["tens"] or found["decade"]),
     ),
     _rule(
         rf"{ALONE}([0-9]+)['′]\s?([0-9]{{1,2}})(?:[\"″”]|'')",
         lambda found: f"{number(found[1])} foot {number(found[2])}",
     ),
-    _rule(rf"{ALONE}({NUM})\s?[x×*]\s?(?={NUM})", lambda found: f"{found[1]} {'by' if 'x' in found[0] else 'times'} "),
+    _rule(
+        rf"{ALONE}(?!0x)({NUM})\s?[x×*]\s?(?={NUM})",
+        lambda found: f"{found[1]} {'by' if 'x' in found[0] else 'times'} ",
+    ),
     _rule(rf"{ALONE}({NUM})[x×](?!\w)", lambda found: f"{number(found[1])} time{'' if found[1] == '1' else 's'}"),
     _rule(rf"{ALONE}({NUM})([kKM])(?![\w])", _scaled),
+    _rule(rf"{ALONE}({NUM})m(?=\s{COUNTED.pattern}\b)", lambda found: f"{number(found[1])} million"),
     # units, powers
     _rule(
         rf"{ARTICLE}(?<![\w.,])(?P<number>{NUM})[-\s\u00a0\u202f]?(?P<unit>{UNIT})(?![\w²³/]|-[a-z])(?:{SHORT_UNITS}\.(?=\s+[a-z(]|[,;]))?",
         _unit,
     ),
-    _rule(rf"((?<![0-9.,]){NUM}|\b[A-Za-z]+|\))([{RAISED}]+|\^\{{?-?[0-9]+\}}?)", _power),
+    _rule(rf"((?<![0-9.,]){NUM}|\b[A-Za-z]+|\))([{RAISED}]+|\^\{{?[-+−]?[0-9]+\}}?)", _power),
     # signs, years, and all that is left
     _rule(r"±\s?(?=\.?[0-9])", "plus or minus "),
     _rule(r"[~≈]\s?(?=\.?[0-9])", "about "),
@@ -393,7 +412,7 @@ RULES: tuple[Rule, ...] = (
     _rule(r">\s?(?=\.?[0-9])", "more than "),
     _rule(r"≤\s?(?=\.?[0-9])", "at most "),
     _rule(r"≥\s?(?=\.?[0-9])", "at least "),
-    _rule(r"(?<=[0-9])\s?[÷]\s?(?=[0-9])", " divided by "),
+    _rule(r"(?<=[0-9])(?:\s?÷\s?|\s/\s)(?=[0-9])", " divided by "),
     _rule(r"(?<=[0-9])\s?−\s?(?=[0-9])", " minus "),
     _rule(r"(?<![\w.,])[0-9]{4}(?![\w]|[.,][0-9])", _year),
     _rule(NUM, _rest),

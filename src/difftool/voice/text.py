@@ -131,7 +131,9 @@ def written_out(text: str) -> str:
 
 
 def _long(text: str) -> str:
-    """A text without the abbreviations that the tokenizer does not know, or misreads."""
+    """A text without the abbreviations and signs beside letters that the tokenizer does not know, or misreads."""
+    text = re.sub(r"(?<!\w)#(?=[^\W\d])", "hashtag ", text)
+    text = re.sub(r"\b([A-G])#(?!\w)", r"\1 sharp", text)
     for short, long in SHORT.items():
         text = re.sub(rf"(?<![\w.]){re.escape(short)}", long, text, flags=re.IGNORECASE)
     # at the end of a sentence its dot is that of the sentence too

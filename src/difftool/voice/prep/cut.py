@@ -165,7 +165,7 @@ def _in_order(options: Sequence[Sequence[Place]]) -> list[float]:
 
 def _merged(a: Unit, b: Unit) -> Unit:
     segments = tuple(dict.fromkeys((*a.segments, *b.segments)))
-    return Unit(a.start, b.end, (*a.words, *b.words), segments, b.closed)
+    return Unit(a.start, max(a.end, b.end), (*a.words, *b.words), segments, b.closed)
 
 
 def _closes(word: Word) -> bool:

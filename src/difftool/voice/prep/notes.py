@@ -12,9 +12,9 @@ TAG = re.compile(r"</?(?:i|b|u|s|c|v|lang|ruby|rt|font|span|br|p|em|strong)\b[^<
 BRACKETS = re.compile(r"\[[^\[\]]*\]|【[^【】]*】|［[^［］]*］|\[[^\[\]]*\Z|\A[^\[\]]*\]")
 """A note, or one that begins or ends in another cue."""
 PARENTHESES = re.compile(r"\(([^()]*)\)|（([^（）]*)）")
-SIGNS = re.compile("[\u2669-\u266f\U0001f3b5\U0001f3b6]|(?<!\\S)#(?!\\S)")
+SIGNS = re.compile("[\u2669-\u266f\U0001f3b5\U0001f3b6]|(?<!\\S)#(?!\\S|\\s[0-9])")
 """Of music; some write # for it."""
-TURN = re.compile(r"(?m)(?<!\S)>{2,}|^[ \t]*(?:>|»|[-–—‐‑](?=[ \t]|[^\W\d]))")
+TURN = re.compile(r"(?m)(?<!\S)>{2,}|^[ \t]*(?:>|»(?!.*«)|[-–—‐‑](?=[ \t]|[^\W\d]))")
 """That somebody else speaks now."""
 LABEL = re.compile(
     r"(?m)(?:^[ \t]*|(?<=[.!?…][ \t])|(?<=[ ]{2}))([^\W_][\w.'’&-]*(?:[ \t]+#?\w[\w.'’&-]*){0,3})[ \t]*:(?=\s|\Z)"
@@ -24,8 +24,10 @@ ROLE = re.compile(
     r"(?i)(?:speaker|narrator|man|woman|boy|girl|host|guest|interviewer|interviewee|reporter|announcer)"
     r"(?:[ _]?#?\w{1,2})?"
 )
-SPOKEN = frozenset(
-    ["Note", "Remember", "Warning", "Question", "Answer", "Example", "First", "Second", "Third", "Finally"]
+SPOKEN = re.compile(
+    "note|remember|warning|caution|question|answer|example|first|second|third|finally|problem|solution|rule|tip|fact"
+    "|reason|result|conclusion|step|part|chapter|today|now|so|but|and|or|then|ok|okay|yes|no|well|here|there|this|that",
+    re.I,
 )
 """Words before a colon that are no names."""
 SOUNDS = re.compile(
@@ -35,6 +37,8 @@ SOUNDS = re.compile(
 )
 FEW = 4
 """Words of a note in parentheses."""
+ACRONYM = 3
+"""Capitals in parentheses that are a name, as in: the World Health Organization (WHO)."""
 
 
 def untagged(text: str) -> str:
@@ -54,7 +58,8 @@ def without_notes(text: str, names: frozenset[str] = frozenset()) -> str:
         around = text[: found.start()].rpartition("\n")[2] + text[found.end() :].partition("\n")[0]
         around = PARENTHESES.sub("", around).strip(" \t-–—>.")
         few = len(inside.split()) <= FEW
-        shouted = inside.upper() == inside != inside.lower()
+        name = inside.isalpha() and len(inside) <= ACRONYM and not text.startswith(":", found.end())
+        shouted = inside.upper() == inside != inside.lower() and not name
         first = not text[: found.start()].strip(" \t\n-–—>")
         return blank(found) if not around or shouted or (few and (first or SOUNDS.search(inside))) else found[0]
 
@@ -66,7 +71,7 @@ def without_notes(text: str, names: frozenset[str] = frozenset()) -> str:
 
     def label(found: re.Match[str]) -> str:
         name = found[1]
-        capitals = not shouted and name == name.upper() != name.lower()
+        capitals = not shouted and name == name.upper() != name.lower() and not _said(name)
         return blank(found) if capitals or ROLE.fullmatch(name) or name in names else found[0]
 
     text = LABEL.sub(label, text)
@@ -79,16 +84,24 @@ def speakers(texts: Sequence[str]) -> frozenset[str]:
     return frozenset(
         name
         for name, times in count.items()
-        if times > 1 and name.split()[0] not in SPOKEN and all(word[0].isupper() for word in name.split())
+        if times > 1 and not _said(name) and all(word[0].isupper() for word in name.split())
     )
+
+
+def _said(name: str) -> bool:
+    """Whether what stands before a colon begins with a word that is said."""
+    return SPOKEN.fullmatch(name.split()[0]) is not None
 
 
 def unrolled(texts: Sequence[str]) -> Iterator[str]:
     """Of each cue what the one before did not show, where captions roll as those of YouTube do: most cues begin with
-    what the one before ends with."""
+    what the one before ends with, and that is more than a word, or all of a cue."""
     words = [text.split() for text in texts]
     shared = [0, *(_shared(a, b) for a, b in pairwise(words))]
-    rolls = len(texts) > 2 and sum(map(bool, shared)) * 2 >= len(texts) - 1
+    rolled = sum(
+        count > 1 or 0 < count == min(len(a), len(b)) for (a, b), count in zip(pairwise(words), shared[1:], strict=True)
+    )
+    rolls = len(texts) > 2 and rolled * 2 >= len(texts) - 1
     for text, own, known in zip(texts, words, shared, strict=True):
         yield " ".join(own[known:]) if rolls and known else text
 

@@ -6,6 +6,7 @@ import base64
 import gzip
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -26,6 +27,8 @@ from .decode import Stored
 from .notes import without_notes
 from .words import Segment, Word, whole
 
+MOMENT = 0.05
+"""Seconds that a segment has at least."""
 LEAST_SHARE = 0.1
 """Of a segment in which somebody speaks; the rest of it may be silence."""
 PORTION, GAP = 240.0, 5.0
@@ -247,9 +250,14 @@ def over_speech(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[lis
 
 
 def _spoken_share(segment: Segment, spans: Sequence[Span]) -> float:
-    """The share of a segment in which somebody speaks."""
-    spoken = sum(max(0.0, min(span.end, segment.end) - max(span.start, segment.start)) for span in spans)
-    return spoken / max(segment.end - segment.start, 1e-3)
+    """The share of a segment in which somebody speaks; of a moment, by what is around it."""
+    start, end = min(segment.start, segment.end - MOMENT), max(segment.end, segment.start + MOMENT)
+    low, high = (
+        bisect_left(spans, start, key=lambda span: span.end),
+        bisect_left(spans, end, key=lambda span: span.start),
+    )
+    spoken = sum(min(span.end, end) - max(span.start, start) for span in spans[low:high])
+    return spoken / (end - start)
 
 
 def portions(spans: Sequence[Span]) -> list[Span]:

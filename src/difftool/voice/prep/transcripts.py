@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,7 +138,7 @@ def _spoken(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if isinstance(value.get("segments"), list):
         segments = value["segments"]
         if words and not any(segment.get("words") for segment in segments):  # OpenAI's interface has them apart
-            segments = [segment | {"words": _within(segment, words)} for segment in segments]
+            segments = _with_words(segments, words)
         yield from segments
     elif isinstance(value.get("transcription"), list):  # whisper.cpp
         yield from _of_cpp(value["transcription"])
@@ -154,9 +156,19 @@ def _spoken(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         raise _Unreadable("it has no segments, as Whisper, WhisperX or whisper.cpp write them")
 
 
-def _within(segment: Mapping[str, Any], words: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The words whose middle lies in a segment."""
-    return [word for word in words if segment["start"] <= (word["start"] + word["end"]) / 2 < segment["end"]]
+def _with_words(
+    segments: Sequence[Mapping[str, Any]], words: Sequence[Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Each segment with the words whose middle lies in it, or before the next one begins."""
+
+    def middle(word: Mapping[str, Any]) -> float:
+        return (word["start"] + word["end"]) / 2
+
+    words = sorted(words, key=middle)
+    segments = sorted(segments, key=lambda segment: segment["start"])
+    begins = [bisect_left(words, segment["start"], key=middle) for segment in segments[1:]]
+    for segment, (first, last) in zip(segments, pairwise([0, *begins, len(words)]), strict=True):
+        yield {**segment, "words": words[first:last]}
 
 
 def _of_cpp(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -172,10 +184,10 @@ def _of_cpp(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 def _segment(one: Mapping[str, Any], starts: Sequence[float]) -> Segment | None:
     pieces = [
-        Word(_time(word, "start"), _time(word, "end"), str(word.get("word", word.get("text", ""))), _odds(word))
+        Word(_time(word, "start"), _time(word, "end"), str(word.get("word") or word.get("text") or ""), _odds(word))
         for word in one.get("words") or ()
     ]
-    text, span = str(one.get("text", "")), (_time(one, "start"), _time(one, "end"))
+    text, span = str(one.get("text") or ""), (_time(one, "start"), _time(one, "end"))
     if any(not math.isnan(piece.start + piece.end) for piece in pieces):
         words = whole(pieces, text, None if math.isnan(sum(span)) else span)
         return Segment(words, True, scores(one)) if words else None

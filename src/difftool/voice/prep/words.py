@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,15 +72,16 @@ def whole(pieces: Sequence[Word], text: str = "", span: tuple[float, float] | No
         text = _as_they_stand(pieces)
         places = _places(text, pieces) or []
     made = []
-    for first, last, blank in _tokens(without_notes(text), [first for first, _ in places]):
-        own = [piece for piece, (a, b) in zip(pieces, places, strict=True) if a < last and b > first]
+    begins, ends = [first for first, _ in places], [last for _, last in places]
+    for first, last, blank in _tokens(without_notes(text), begins):
+        own = pieces[bisect_right(ends, first) : bisect_left(begins, last)]
         starts = [piece.start for piece in own if not math.isnan(piece.start)]
-        ends = [piece.end for piece in own if not math.isnan(piece.end)]
+        stops = [piece.end for piece in own if not math.isnan(piece.end)]
         odds = [piece.probability for piece in own if piece.probability is not None]
         made.append(
             Word(
                 min(starts, default=math.nan),
-                max(ends, default=math.nan),
+                max(stops, default=math.nan),
                 blank + text[first:last],
                 min(odds, default=None),
             )
@@ -120,7 +122,8 @@ def _tokens(text: str, starts: Sequence[int]) -> list[tuple[int, int, str]]:
     for token in re.finditer(r"\S+", text):
         own = found and (UNSPACED.match(text[found[-1][1] - 1]) or UNSPACED.match(token[0]))
         blank = " " if own else ""
-        cuts = [at for at in starts if token.start() < at < token.end() and _may_cut(text, at)]
+        inside = starts[bisect_right(starts, token.start()) : bisect_left(starts, token.end())]
+        cuts = [at for at in inside if _may_cut(text, at)]
         for first, last in itertools.pairwise([token.start(), *cuts, token.end()]):
             found.append((first, last, blank if first == token.start() else ""))
     return found
