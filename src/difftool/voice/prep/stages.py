@@ -26,7 +26,7 @@ from .plan import Plan, Source
 from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
 from .words import Segment, Word
 
-SCHEMA = "difftool/stage/2"
+SCHEMA = "difftool/stage/3"
 """Of the kept results; another number makes all of them anew."""
 POINTS = 160
 """Of a drawn wave."""
