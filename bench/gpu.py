@@ -359,7 +359,7 @@ def rate(o: Options, name: str, *, compiled: bool = False) -> float:
 
     if name == "shapes":
         return reading_rate(o)
-    settings = {"preset": name, "steps": 10**6, "held_out": 0, "device": o.device, "dtype": trained_in(o)}
+    settings = {"preset": name, "steps": 10**6, "device": o.device, "dtype": trained_in(o)}
     job = prepare(noise_pictures(o, name), **settings, compile=compiled)
     data = grown(data_of(job.pictures, job.device), 0 if o.tiny else pictures_of(name))
 

@@ -43,6 +43,10 @@ OF_A_FILE = {
 """Which commands have the errors of a file, by the longest beginning of its name; all others are anybody's."""
 
 
+OF_OTHERS = {"--repo-type", "--reinstall-package", "--torch-backend", "--python"}
+"""Options of uv and of the hub's own program."""
+
+
 def hints() -> Iterator[tuple[str, str]]:
     """(file, hint), with * in the place of what is filled in."""
     for path in sorted(SOURCE.rglob("*.py")):
@@ -66,7 +70,7 @@ def commands(file: str, hint: str) -> list[str]:
 def test_no_hint_names_an_option_that_its_command_lacks() -> None:
     wrong = []
     for file, hint in hints():
-        known = set().union(*(OPTIONS[name] for name in commands(file, hint)), {"--repo-type"})  # of another program
+        known = set().union(*(OPTIONS[name] for name in commands(file, hint)), OF_OTHERS)
         wrong += [(file, hint, opt) for opt in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", hint) if opt not in known]
     assert wrong == []
 

@@ -32,7 +32,8 @@ TEMPORARY = ".*.tmp-" + "[0-9a-f]" * 8
 
 MARK = b'"schema": "difftool/'
 """What every result, note and manifest of difftool holds."""
-RESULT = re.compile(re.escape(MARK) + rb"(?!(voice|model|parts)/)")
+ANY = re.compile(re.escape(MARK))
+RESULT = re.compile(ANY.pattern + rb"(?!(voice|model|parts)/)")
 """The mark of a result, and not that of a voice, a model, or a long reading, which hold what no command makes again."""
 
 
@@ -224,15 +225,15 @@ def _payload(data: bytes) -> memoryview:
     return memoryview(data)[8 + struct.unpack("<Q", data[:8])[0] :]
 
 
-def made_here(path: Path) -> bool:
-    """Whether a file is a result of difftool, and so may be replaced by another: each carries its manifest or the like,
-    near its beginning or at its end. An empty file has nothing to be lost."""
+def made_here(path: Path, mark: re.Pattern[bytes] = ANY) -> bool:
+    """Whether a file was written by difftool, as its `mark` tells, near its beginning or at its end. An empty file has
+    nothing to be lost."""
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
         head = file.read(1 << 20)
         file.seek(-min(path.stat().st_size, 1024), os.SEEK_END)
-        return not head or any(RESULT.search(part) for part in (head, file.read()))
+        return not head or any(mark.search(part) for part in (head, file.read()))
 
 
 def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
@@ -243,7 +244,7 @@ def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
             raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file")
         if not os.path.lexists(path):
             continue
-        if not made_here(path):
+        if not made_here(path, RESULT):
             what = f"{path} exists already, and is not a result of difftool"
             raise DifftoolError(Exit.FILE, what, "choose another name, or move it away")
         if not overwrite:

@@ -230,7 +230,7 @@ class TestLongTexts:
         (tmp_path / "other.wav").write_bytes(b"")
         refused(4, *given, "-o", "other.wav", says="other.wav exists already")
         (voices / "me" / "refs" / "tortoise" / "1.wav").write_bytes(b"<html>")
-        refused(4, *given, "--voice", "me", "-o", "new.wav", says="1.wav is no sound")
+        refused(4, *given, "--voice", "me", "-o", "new.wav", says="1.wav cannot be read as sound")
         assert not (tmp_path / "new.parts").exists()
 
     def test_parts_are_said_again(self, clone: Run, tmp_path: Path) -> None:
@@ -501,7 +501,7 @@ class TestWrongInput:
             "--voice",
             "me",
             "Hi.",
-            says="1.wav is no sound",
+            says="1.wav cannot be read as sound",
         )
 
     def test_a_damaged_checkpoint(self, clone: Run, refused: Run, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
     there. Changes nothing. Raises DifftoolError 4 where the folder holds something else."""
     if not folder.exists():
         return config, False
-    if not _ours(folder / "config.json"):
+    if not files.made_here(folder / "config.json"):
         inside = [path.name for path in folder.iterdir() if path.name != ".lock" and not path.match(files.TEMPORARY)]
         foreign = [name for name in inside if not overwrite or name in (*OWN_FILES, *OWN_FOLDERS)]
         if foreign:
@@ -100,14 +100,6 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
             "choose a new folder, or add --overwrite",
         )
     return there, finished
-
-
-def _ours(config: Path) -> bool:
-    """Whether this is the config of a run, or of a model that difftool made."""
-    if not config.is_file():
-        return False
-    with config.open("rb") as file:
-        return files.MARK in file.read(1 << 20)
 
 
 def clear(folder: Path, overwrite: bool) -> None:

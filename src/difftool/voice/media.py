@@ -20,6 +20,7 @@ import torch
 from torchaudio.functional import resample
 
 from ..errors import DifftoolError, Exit, is_out_of_memory, raise_what_ended
+from ..files import is_endless
 from .sound import FILE, command_of, ffmpeg
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,8 @@ class Opened(NamedTuple):
 def track_of(path: Path) -> Track:
     """The track that is marked as default, or else the first. Raises DifftoolError 4 where there is no sound."""
     if not path.is_file():
-        raise DifftoolError(Exit.FILE, f"there is no recording {path}", "check the path")
+        what = f"{path} is no regular file" if is_endless(path) else f"there is no recording {path}"
+        raise DifftoolError(Exit.FILE, what, "check the path")
     with _plain(path) as file:
         if file is not None and file.channels <= 2:
             return Track(0, None, timed=False, warnings=())
@@ -190,7 +192,8 @@ def damage_of(path: Path, track: Track, *, filled: bool = False) -> list[Span]:
     found: list[Span] = []
     at = length = 0.0
     shown = ["-af", ",".join([*_filters(track, filled), "ashowinfo"]), "-f", "null", "-"]
-    options = ["-loglevel", "level+info", "-i", _url(path), "-map", f"0:a:{track.number}", *shown]
+    # one thread, so that complaints and frames come in order
+    options = ["-loglevel", "level+info", "-threads", "1", "-i", _url(path), "-map", f"0:a:{track.number}", *shown]
     for line in _lines(options, "stderr"):
         if frame := re.search(r"Parsed_ashowinfo.* rate:(\d+) nb_samples:(\d+)", line):
             length = int(frame[2]) / int(frame[1])

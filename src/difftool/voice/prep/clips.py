@@ -178,14 +178,18 @@ def _decibels(sound: Samples) -> float:
 def _without_speech(recording: Recording, likely: Array, start: float, end: float, voice: float) -> Iterator[Take]:
     """A stretch in which nobody is heard to speak, if it is long enough to be told of; `voice` is the level of speech
     beside it in dB."""
-    if end - start < LEAST_GAP:
+    holes = recording.holes_in(start, end)
+    if end - start < LEAST_GAP and not holes:
         return
     figures: dict[str, float | None] = {"seconds": round(end - start, 3), "speech": 0.0}
+    if holes:
+        figures |= measure(recording, likely, start, min(end, start + LOOKED_AT))._asdict() | figures
+        yield Take(start, end, (), figures, tuple(reasons(figures)))
+        return
     # without the last of a word before and the first of one after
     levels = _levels(recording.samples[round((start + 0.1) * RATE) : round((end - 0.1) * RATE)], 0.1)
     figures["level"] = level = round(float(np.median(levels)), 1)  # a breath or a cough is no speech either
-    silent = level < max(SILENT, voice + QUIET) or end - start < BREAK
-    if silent and not recording.holes_in(start, end):
+    if level < max(SILENT, voice + QUIET) or end - start < BREAK:
         yield Take(start, end, (), figures, (SILENCE,))
         return
     figures = measure(recording, likely, start, min(end, start + LOOKED_AT))._asdict() | figures
