@@ -136,9 +136,10 @@ def takes(
     voice = _level(recording, [(unit.start, unit.end) for unit in parts])
     at = 0.0
     for piece in cut.pieces(recording.samples, parts):
-        yield from between(at, piece.start)
-        yield from saved(piece)
-        at = piece.end
+        for take in saved(piece):
+            yield from between(at, take.start)
+            yield take
+            at = take.end
     yield from between(at, recording.seconds)
 
 
