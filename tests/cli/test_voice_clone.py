@@ -355,7 +355,7 @@ class TestRerunAndMeta:
         assert "every sample as in a.wav" in difftool("rerun", "a.wav", "--output-dir", "more").out
 
     def test_a_long_text_is_made_again(self, clone: Run, difftool: Run, refused: Run, tmp_path: Path) -> None:
-        text = "\n\n".join([PARTS] * 6)
+        text = "\n\n".join([PARTS] * 5)
         clone(text, "-o", "book.flac")
         assert clone(text, "-o", "book.flac", "--redo", "2").code == 0
         assert difftool("rerun", "book.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
