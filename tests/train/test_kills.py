@@ -31,9 +31,7 @@ def test_twenty_random_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "--preview-every",
             str(rng.choice([3000, 9000, 20000])),
         ]
-        done = dies(
-            signal.SIGKILL, rng.randrange(1, 40), "*", *LINE, killed, *cadence, cwd=tmp_path, HOME=str(tmp_path)
-        )
+        done = dies(signal.SIGKILL, rng.randrange(1, 40), "*", *LINE, killed, *cadence, cwd=tmp_path)
         assert done.returncode == -signal.SIGKILL, "it was finished before it was killed as often as it should be"
     subprocess.run([sys.executable, "-m", "difftool", *LINE, killed], cwd=tmp_path, check=True)
     assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
