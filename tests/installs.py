@@ -19,9 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TORCH = re.findall(r"^(torch(?:audio)?==\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-BUILDS = {"registry": [], "cpu": ["--extra-index-url", CPU_INDEX, *(f"{one}+cpu" for one in TORCH)]}
+BUILDS = {"registry": [], "cpu": [f"{one}+cpu" for one in TORCH]}
 """What pip is told beside the wheel. On Linux the registry has PyTorch for CUDA."""
 EVERY_MODULE = """
 import importlib, pkgutil, sys, torchaudio, difftool
@@ -89,7 +88,9 @@ def install(env: Path, interpreter: Path, built: Path, build: str) -> None:
     if build == "cpu":
         asked = run([*pip, "--dry-run", "--no-deps", "--retries", "1", *BUILDS[build]], env=around)
         if asked.returncode:
-            raise Skipped(f"pip finds no {'+cpu, no '.join(TORCH)}+cpu, at {CPU_INDEX} or where else it looks")
+            raise Skipped(
+                f"pip finds no {'+cpu, no '.join(TORCH)}+cpu; PIP_EXTRA_INDEX_URL says where else it may look"
+            )
     done = run([*pip, "-c", ROOT / "constraints.txt", *BUILDS[build], built], env=around)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
