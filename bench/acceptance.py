@@ -130,8 +130,9 @@ def diffusers(o: Options) -> Iterator[Row]:
     import torch
     from peers import opened, scheduler_of
 
-    from difftool.image.pipeline import found, quiet
-    from difftool.image.studio import Studio
+    from difftool.text2img.loading import found
+    from difftool.text2img.pipeline import quiet
+    from difftool.text2img.session import Studio
 
     quiet()
     folder, _ = found("sd15", o.models)
@@ -149,9 +150,9 @@ def beside(o: Options, studio: Any, pipe: Any, sampler: str, schedule: str) -> I
     from peers import levels_of
     from PIL import Image
 
-    from difftool.image.studio import plan
-    from difftool.image.txt2img import conditioning, decoded, states
-    from difftool.pictures import to_pixels
+    from difftool.pictures.sheets import to_pixels
+    from difftool.text2img.draw import conditioning, decoded, states
+    from difftool.text2img.session import plan
 
     own = plan(studio, PROMPT, negative=NEGATIVE, sampler=sampler, schedule=schedule, steps=STEPS, seed=SEEDS[0])
     if schedule == "karras":  # diffusers rounds the times, which the network is told
@@ -178,7 +179,7 @@ def beside(o: Options, studio: Any, pipe: Any, sampler: str, schedule: str) -> I
 
 def speech(o: Options) -> Iterator[Row]:
     """A known sentence in a voice that nobody has."""
-    from difftool.voice.sound import RATE, read
+    from difftool.audio.files import RATE, read
 
     path, began = o.out / "speech.wav", time.perf_counter()
     settings = ["--voice", "random", "--preset", o.preset, "--seed", SEEDS[0], "--device", o.device]
@@ -190,9 +191,9 @@ def speech(o: Options) -> Iterator[Row]:
 
 def hearing(o: Options) -> Iterator[Row]:
     """What Whisper understands of it."""
+    from difftool.audio.files import RATE, read
     from difftool.device import choose
     from difftool.voice.prep.transcribe import Whisper
-    from difftool.voice.sound import RATE, read
 
     device, _ = choose(o.device)
     heard = Whisper("base", device, "en", o.models).text_of(read(o.out / "speech.wav", RATE))
@@ -214,8 +215,8 @@ def tortoise(o: Options) -> Iterator[Row]:
     GPU the original draws other numbers."""
     import torch
 
-    from difftool.voice.cloning import perform
     from difftool.voice.plan import plan
+    from difftool.voice.speak import perform
 
     try:
         import tortoise.api  # noqa: F401  # pyright: ignore[reportMissingImports]
@@ -289,7 +290,7 @@ def accept(o: Options, names: list[str], *, again: bool, run: Callable[[str, Opt
 
 def page(result: dict[str, Any], folder: Path) -> Iterator[str]:
     """The page: one file with figures, pictures and sounds."""
-    style = (ROOT / "src" / "difftool" / "train" / "report.css").read_text(encoding="utf-8")
+    style = (ROOT / "src" / "difftool" / "learning" / "report.css").read_text(encoding="utf-8")
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Acceptance of difftool</title>'
     yield '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
     yield f"<style>{style}</style></head><body><main>"

@@ -94,8 +94,9 @@ def made_on(device: Any, dtype: Any) -> Iterator[None]:
 def random_parts(kind: str, device: Any, dtype: Any, *, skip: tuple[str, ...] = ()) -> dict[str, Any]:
     """The networks of an architecture in assets/single, or of a pipeline in assets, by their names in its index, with
     random weights."""
-    from difftool.image.pipeline import quiet
-    from difftool.lab.count import architecture, built
+    from counting import architecture, built
+
+    from difftool.text2img.pipeline import quiet
 
     quiet()
     about, made = architecture(kind), {}
@@ -109,9 +110,10 @@ def random_parts(kind: str, device: Any, dtype: Any, *, skip: tuple[str, ...] = 
 def random_pipeline(kind: str, device: Any, dtype: Any, place: Path, *, skip: tuple[str, ...] = ()) -> Any:
     """An architecture in assets/single as an opened pipeline with random weights, without those text encoders that are
     to be skipped. Its tokenizers, where it has CLIP's, are written to `place`."""
-    from difftool.image.pipeline import ENCODERS, TOKENIZERS, Pipeline, class_of, family_of
-    from difftool.lab.count import architecture
-    from difftool.train.words import write_tokenizer
+    from counting import architecture
+
+    from difftool.text2img.pipeline import ENCODERS, TOKENIZERS, Pipeline, class_of, family_of
+    from difftool.train.text2img.tokenizer import write_tokenizer
 
     about, parts = architecture(kind), random_parts(kind, device, dtype, skip=skip)
     index = about["model_index"]
@@ -141,9 +143,9 @@ def random_pipeline(kind: str, device: Any, dtype: Any, place: Path, *, skip: tu
 def studio_of(pipeline: Any) -> Any:
     """A studio around an opened pipeline."""
     from difftool.device import name_of
-    from difftool.image.studio import Studio
+    from difftool.text2img.session import Studio
 
-    with mock.patch("difftool.image.studio.open_pipeline", lambda *_: pipeline):
+    with mock.patch("difftool.text2img.session.open_pipeline", lambda *_: pipeline):
         return Studio(pipeline.source, device=str(pipeline.device), dtype=name_of(pipeline.dtype))
 
 
@@ -151,7 +153,7 @@ def peer_of(pipeline: Any, scheduler: str, **more: Any) -> Any:
     """diffusers' pipeline of the same network and autoencoder, with a scheduler of its own; it reads no words."""
     import diffusers
 
-    from difftool.image.single import PIPELINES
+    from difftool.text2img.single_file import PIPELINES
 
     network = "transformer" if pipeline.family == "flux" else "unet"
     parts: dict[str, Any] = {network: pipeline.net, "vae": pipeline.vae}

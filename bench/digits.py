@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from statistics import mean
 
 import difftool
-from difftool.train.data import digits
-from difftool.train.judge import measure
+from difftool.train.data.pictures import digits
+from difftool.train.quality import measure
 
 COUNT, SEEDS = 500, (0, 10_000, 20_000)
 

@@ -129,7 +129,7 @@ def reckoned(command: str, name: str) -> int:
 def pipeline_of(o: Options, kind: str, *, skip: tuple[str, ...] = ()) -> Any:
     """An opened pipeline of random weights; a tiny one is opened from a folder."""
     from difftool.device import choose
-    from difftool.image.pipeline import open_pipeline
+    from difftool.text2img.loading import open_pipeline
 
     place = Path(tempfile.mkdtemp(dir=o.work))
     device, dtype = choose(o.device, o.dtype)
@@ -145,7 +145,7 @@ def told(pipeline: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     of diffusers' pipeline."""
     import torch
 
-    from difftool.image.text import T5_TOKENS, Told
+    from difftool.text2img.encoders import T5_TOKENS, Told
 
     config = pipeline.net.config
     if pipeline.family == "flux":
@@ -175,8 +175,8 @@ def beside_diffusers(
 ) -> Iterator[Row]:
     import torch
 
-    from difftool.image.studio import plan
-    from difftool.image.txt2img import states
+    from difftool.text2img.draw import states
+    from difftool.text2img.session import plan
 
     steps = 2 if o.tiny else STEPS[pipeline.name]
     one = plan(studio_of(pipeline), PROMPT, sampler=sampler, schedule=schedule, steps=steps)
@@ -226,7 +226,7 @@ def spoken(o: Options, preset: str, dtype: str, **settings: Any) -> Any:
     import torch
     from clone import TEXT
 
-    from difftool.voice.cloning import clone
+    from difftool.voice.speak import clone
 
     clips = [torch.randn(132_300, generator=torch.Generator().manual_seed(k)) * 0.1 for k in range(CLIPS)]
     own = {"max_mel_tokens": 24, "samples": 2, "steps": 2} if o.tiny else {"max_mel_tokens": CODES}
@@ -274,17 +274,16 @@ def painting(o: Options) -> Iterator[Row]:
 
 
 def worked(o: Options, kind: str) -> int:
+    import counting
     import torch
 
-    from difftool.lab import count
-
-    parts = random_parts(kind, o.device, count.HALF)
+    parts = random_parts(kind, o.device, counting.HALF)
 
     def work() -> None:
         with torch.no_grad(), torch.device(o.device):
             for name, net in parts.items():
                 part = "text" if name.startswith("text") else "vae" if name == "vae" else "network"
-                count.WORK[part](net, kind)[part]()
+                counting.WORK[part](net, kind)[part]()
 
     return taken(work, o.device)
 
@@ -293,9 +292,8 @@ def speaking(o: Options) -> Iterator[Row]:
     """Memory of Tortoise with all of its networks open, and as long a sentence and as many samples at once as are
     counted; a large GPU takes more at once, and more memory."""
     from clone import TEXT
-
-    from difftool.lab.count import CODES as MOST
-    from difftool.lab.count import ROWS
+    from counting import CODES as MOST
+    from counting import ROWS
 
     # networks stay open where another paragraph comes
     settings: dict[str, Any] = {"text": f"{TEXT} {TEXT}\n\n" * 2, "samples": ROWS, "batch_size": ROWS, "steps": 2}
@@ -352,10 +350,11 @@ def compiling(o: Options) -> Iterator[Row]:
 
 def rate(o: Options, name: str, *, compiled: bool = False) -> float:
     """Pictures a second of a preset of `train`: whole batches, as many pictures on the device as are counted."""
+    from difftool.learning.loop import Trainee, seconds_per_update
+    from difftool.learning.tasks import Denoising, seeded
     from difftool.models import build_net
-    from difftool.train.loop import Trainee, seconds_per_update
+    from difftool.train.data.tensors import data_of
     from difftool.train.recipe import prepare
-    from difftool.train.tasks import Denoising, data_of, seeded
 
     if name == "shapes":
         return reading_rate(o)
@@ -414,11 +413,11 @@ def reading_rate(o: Options) -> float:
     """The same of the two networks of the preset shapes, of which the denoiser's counts."""
     import torch
 
+    from difftool.learning.loop import Trainee, seconds_per_update
+    from difftool.learning.tasks import Data, Denoising
     from difftool.presets import family, needs
-    from difftool.train.latent import Autoencoder, Autoencoding
-    from difftool.train.loop import Trainee, seconds_per_update
-    from difftool.train.tasks import Data, Denoising
-    from difftool.train.text_to_image import TextToImage
+    from difftool.train.text2img.latent import Autoencoder, Autoencoding
+    from difftool.train.text2img.run import TextToImage
 
     row_, device = family("train")["shapes"], torch.device(o.device)
     count, side = needs("train")["shapes"]["pictures"], needs("train")["shapes"]["shape"][1]
@@ -451,10 +450,10 @@ def rungs(o: Options) -> Iterator[Row]:
     """A picture of SDXL with less and less of it on the device, as `--low-vram` and memory that ends go down."""
     import torch
 
-    from difftool.image.room import ALL, LAYERS, PARTS, TILES
-    from difftool.image.studio import plan
-    from difftool.image.txt2img import draw
     from difftool.lab.verdicts import presets
+    from difftool.text2img.draw import draw
+    from difftool.text2img.offload import ALL, LAYERS, PARTS, TILES
+    from difftool.text2img.session import plan
 
     studio = studio_of(pipeline_of(o, "sdxl"))
     room, steps = studio.room, 2 if o.tiny else 8
@@ -578,7 +577,8 @@ def take(file: Path, presets: Path = PRESETS) -> list[str]:
 
 def tables() -> None:
     """Prints the counted needs as TOML."""
-    from difftool.lab import count
+    import counting
+
     from difftool.presets import family, needs
 
     def toml(value: Any) -> str:
@@ -586,10 +586,10 @@ def tables() -> None:
             return "{ " + ", ".join(f"{name} = {number:_}" for name, number in value.items()) + " }"
         return f"{value:_}"
 
-    found = {f"train {name}": count.training(name) for name in needs("train") if name != "shapes"}
-    found |= {f"txt2img {name}": count.painting(kind) for name, kind in ARCHITECTURES.items()}
-    found |= {"voice tortoise": count.speaking()}
-    found |= {f"whisper {size}": count.transcribing(size) for size in family("whisper")}
+    found = {f"train {name}": counting.training(name) for name in needs("train") if name != "shapes"}
+    found |= {f"txt2img {name}": counting.painting(kind) for name, kind in ARCHITECTURES.items()}
+    found |= {"voice tortoise": counting.speaking()}
+    found |= {f"whisper {size}": counting.transcribing(size) for size in family("whisper")}
     for name, need in found.items():
         print(f"[{name.split()[1]}.needs] # {name.split()[0]}.toml")
         print("\n".join(f"{key} = {toml(value)}" for key, value in need.items()), "\n")

@@ -72,7 +72,7 @@ def load(side: str, folder: Path) -> None:
         first(lambda: tts.diffusion(mel, torch.tensor([5]), **told))
         first(lambda: tts.vocoder.inference(mel))
     else:
-        from difftool.voice.networks import open_network
+        from difftool.voice.engines.tortoise.networks import open_network
 
         runs: dict[str, Callable[[Any], object]] = {
             "autoregressive": lambda net: net.latents(voice, text, codes[:1]),
@@ -203,7 +203,7 @@ def stages(folder: Path, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     import torchaudio
 
     from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
-    from difftool.voice.networks import FILES, open_network
+    from difftool.voice.engines.tortoise.networks import FILES, open_network
 
     net = {name: open_network(name, folder, dtype=dtype) for name in FILES if not name.startswith("random")}
     g, t = given(), torch.tensor([500.0])
@@ -239,7 +239,7 @@ def half(folder: Path) -> None:
     next code. Random logits are almost flat: what sharper ones, of a standard deviation of 4, lose is told too."""
     from tiny_tortoise import chain, off
 
-    from difftool.voice.networks import open_network
+    from difftool.voice.engines.tortoise.networks import open_network
 
     g = given()
     logits, mels = [], []

@@ -17,10 +17,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from difftool.core import SAMPLERS
-from difftool.image.pixels import draw
-from difftool.image.plan import plan
-from difftool.train.data import load
-from difftool.train.judge import frechet
+from difftool.learning.metrics import frechet
+from difftool.pixels.draw import draw
+from difftool.pixels.plan import plan
+from difftool.train.data.pictures import load
 
 COUNT, SEED = 500, 1_000_000
 STEPS = (3, 4, 5, 6, 8, 10, 12, 16, 25, 50)

@@ -27,13 +27,13 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from difftool.files import read_json, write_json
-from difftool.image.studio import Studio
-from difftool.image.txt2img import txt2img
-from difftool.image.vocabulary import vocabulary
 from difftool.models import ASSETS
-from difftool.pictures import grid
-from difftool.train.pipeline import PARTS
-from difftool.train.shapes import Scene, draw_set
+from difftool.pictures.sheets import grid
+from difftool.text2img.draw import txt2img
+from difftool.text2img.session import Studio
+from difftool.text2img.vocabulary import vocabulary
+from difftool.train.data.shapes import Scene, draw_set
+from difftool.train.text2img.pipeline_folder import PARTS
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))

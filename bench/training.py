@@ -193,10 +193,10 @@ def own(options: list[str], seed: int, seconds: float) -> dict[str, float]:
 
 def judged(model: Path) -> dict[str, float]:
     """The figures of a model's digits, mean of three sets of 500."""
-    from difftool.image.pixels import draw
-    from difftool.image.plan import plan
-    from difftool.train.data import digits
-    from difftool.train.judge import measure
+    from difftool.pixels.draw import draw
+    from difftool.pixels.plan import plan
+    from difftool.train.data.pictures import digits
+    from difftool.train.quality import measure
 
     data = digits()._replace(labels=None)
     return _mean([measure(draw(plan(model, count=500, seed=seed, steps=50)), data) for seed in (1000, 5000, 9000)])
@@ -281,9 +281,10 @@ def updates_of(name: str, kind: str, folder: Path, count: int) -> dict[str, floa
         with contextlib.redirect_stderr(io.StringIO()):
             {"diffusers": diffusers, "lucidrains": lucidrains}[name](folder, kind, 1e-4, 1000, on_step)
         return {"seconds": median(b - a for a, b in itertools.pairwise(marks[5:]))}
-    from difftool.train import loop
+    from difftool.learning import loop
+    from difftool.learning.tasks import Denoising, seeded
+    from difftool.train.data.tensors import data_of
     from difftool.train.recipe import prepare
-    from difftool.train.tasks import Denoising, data_of, seeded
 
     config, pictures, device, dtype = prepare(folder, preset=kind, steps=count, batch_size=BATCH[kind], held_out=0)
     task = Denoising(config, seeded(0, lambda: network(kind)), data_of(pictures, device), None, dtype)
@@ -359,7 +360,7 @@ def _pictures_as_files(folder: Path, count: int) -> None:
 def _digits_as_files(folder: Path) -> None:
     from PIL import Image
 
-    from difftool.train.data import digits
+    from difftool.train.data.pictures import digits
 
     for k, pixels in enumerate(digits().pixels):
         Image.fromarray(pixels[..., 0]).save(folder / f"{k:04d}.png")

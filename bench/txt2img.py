@@ -35,8 +35,8 @@ def overhead(steps: int = 50, rounds: int = 9) -> None:
     import diffusers
     import torch
 
-    from difftool.image.studio import Studio, plan
-    from difftool.image.txt2img import conditioning, states
+    from difftool.text2img.draw import conditioning, states
+    from difftool.text2img.session import Studio, plan
 
     samplers = {"ddim": "DDIMScheduler", "dpmpp_2m": "DPMSolverMultistepScheduler"}
     for kind, (sampler, name) in itertools.product(("sd", "sdxl"), samplers.items()):
@@ -166,8 +166,8 @@ def weights(kind: str, place: str) -> None:
     from tiny_pipelines import write_tokenizer
 
     from difftool.files import write_json
-    from difftool.image.pipeline import class_of
     from difftool.models import ASSETS
+    from difftool.text2img.pipeline import class_of
 
     about = json.loads((ASSETS / "single" / f"{kind}.json").read_text())
     root = Path(place) / kind

@@ -70,22 +70,23 @@ def cached_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of decoded pictures for one test."""
-    from difftool.train import data
+    from difftool.train.data import pictures
 
     place = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(data, "cache", lambda: place)
+    monkeypatch.setattr(pictures, "cache", lambda: place)
     return place
 
 
 @pytest.fixture
 def small_previews(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training in this process draws few pictures on the way, in few steps."""
-    from difftool.train import course, run
+    from difftool.learning import driver
+    from difftool.train import run
 
     monkeypatch.setattr(run, "PREVIEW_PICTURES", 4)
     monkeypatch.setattr(run, "RAW_PICTURES", 2)
     monkeypatch.setattr(run, "DRAWING_STEPS", 2)
-    monkeypatch.setattr(course, "PREVIEWS", 2)
+    monkeypatch.setattr(driver, "PREVIEWS", 2)
 
 
 @pytest.fixture(scope="session")

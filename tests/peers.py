@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from difftool.core.level import CLEAN, Level
+from difftool.core.paths import CLEAN, Level
 
 
 def opened(folder: Path, scheduler: str | None = None, **more: Any) -> Any:

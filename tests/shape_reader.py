@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from difftool.image.vocabulary import vocabulary
-from difftool.train.shapes import CENTRES, HOLE, OUTLINES, SIDE, Scene
+from difftool.text2img.vocabulary import vocabulary
+from difftool.train.data.shapes import CENTRES, HOLE, OUTLINES, SIDE, Scene
 
 COLOURS = {name: np.array(rgb, float) for name, rgb in vocabulary()["colours"].items()}
 NAMES, PALETTE = list(COLOURS), np.stack([*COLOURS.values()])

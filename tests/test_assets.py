@@ -6,8 +6,8 @@ import numpy as np
 
 import difftool
 from difftool.models import ASSETS
-from difftool.train.data import digits
-from difftool.train.judge import measure
+from difftool.train.data.pictures import digits
+from difftool.train.quality import measure
 
 
 def test_quality() -> None:

@@ -227,8 +227,8 @@ class TestDiffusers:
         from diffusers import DDIMScheduler, UNet2DModel
 
         from difftool.core.noise import START, Noise
-        from difftool.image.pixels import states
-        from difftool.sampling import choose
+        from difftool.pixels.draw import states
+        from difftool.sampling.choice import choose
 
         model = open_model(folder)
         assert model.shape == (3, 8, 12)
@@ -256,8 +256,8 @@ class TestDiffusers:
         from diffusers.schedulers import scheduling_ddpm
 
         from difftool.core.noise import START, Noise
-        from difftool.image.pixels import states
-        from difftool.sampling import choose
+        from difftool.pixels.draw import states
+        from difftool.sampling.choice import choose
 
         torch.manual_seed(0)
         net = UNet2DModel(

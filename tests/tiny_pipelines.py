@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from difftool.train.words import write_tokenizer
+from difftool.train.text2img.tokenizer import write_tokenizer
 
 CAPTIONS = ["a red circle on a blue ground", "a small green square", "no text, blurry"]
 PLAIN = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}

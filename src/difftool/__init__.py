@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import core, train, voice
-    from .image.pixels import sample
-    from .image.txt2img import txt2img
     from .models import open_model
+    from .pixels.draw import sample
+    from .text2img.draw import txt2img
 
 __all__ = ["core", "open_model", "sample", "train", "txt2img", "voice"]
 
-_HOMES = {"open_model": "models", "sample": "image.pixels", "txt2img": "image.txt2img"}
+_HOMES = {"open_model": "models", "sample": "pixels.draw", "txt2img": "text2img.draw"}
 
 
 def __getattr__(name: str) -> Any:

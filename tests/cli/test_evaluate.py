@@ -28,7 +28,7 @@ def test_classes_are_drawn_as_they_are_held_out(
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 6, 10), dtype=np.uint8)
     labels = np.where(np.arange(1000) < 900, "a", "b")
     np.savez(tmp_path / "data.npz", images=pixels, labels=labels)
-    monkeypatch.setattr("difftool.train.judge.c2st", lambda a, b: 0.5)
+    monkeypatch.setattr("difftool.learning.metrics.c2st", lambda a, b: 0.5)
     ended = difftool(
         "eval", tiny_model(), "--data", "data.npz", "--held-out", 0.1, "--count", 50, "--steps", 1, "--json"
     )

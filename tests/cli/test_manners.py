@@ -551,7 +551,7 @@ def test_a_traceback_only_with_debug(difftool: Callable) -> None:
 
 
 def test_what_nobody_foresaw_is_two_lines(refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    import difftool.pictures
+    from difftool.pictures import png
 
     for error, code in (
         (RuntimeError("odd\nmore"), 1),
@@ -564,7 +564,7 @@ def test_what_nobody_foresaw_is_two_lines(refused: Callable, monkeypatch: pytest
         def broken(path: Path, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(difftool.pictures, "read_png", broken)
+        monkeypatch.setattr(png, "read_png", broken)
         refused(code, "meta", "a.png")
 
 

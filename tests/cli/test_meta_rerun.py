@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
-from difftool.pictures import grid, read_png, write_png
+from difftool.pictures.png import read_png, write_png
+from difftool.pictures.sheets import grid
 
 
 @pytest.fixture
@@ -291,9 +292,10 @@ class TestWrongInput:
 
 def test_a_grid_of_training_is_made_again(difftool: Callable, tmp_path: Path, tiny_model: Callable) -> None:
     """Its classes are told one by one."""
-    from difftool.image.pixels import columns, draw
-    from difftool.image.plan import plan
-    from difftool.pictures import sheet, write_png
+    from difftool.pictures.png import write_png
+    from difftool.pictures.sheets import sheet
+    from difftool.pixels.draw import columns, draw
+    from difftool.pixels.plan import plan
 
     drawn = draw(plan(tiny_model(), count=5, steps=2, label=["a", "a", "a", "b", "b"]))
     assert [item["label"] for item in drawn.items] == ["a", "a", "a", "b", "b"]

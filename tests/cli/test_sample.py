@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from difftool.core import SAMPLERS
-from difftool.pictures import read_png
+from difftool.pictures.png import read_png
 
 
 def test_the_grid_and_its_singles(difftool: Callable, tmp_path: Path) -> None:

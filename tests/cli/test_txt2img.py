@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difftool.pictures import read_png
+from difftool.pictures.png import read_png
 
 Difftool = Callable[..., Any]
 Tiny = Callable[[str], Path]
@@ -225,9 +225,9 @@ def test_what_goes_on_after_a_stop_is_named(
     """After Ctrl-C or a full disk: the command that is hinted at draws the rest."""
     import errno
 
-    from difftool import pictures
+    from difftool.pictures import png
 
-    write, written = pictures.write_png, []
+    write, written = png.write_png, []
 
     def some(path: Path, *rest: Any) -> None:
         if written:
@@ -237,11 +237,11 @@ def test_what_goes_on_after_a_stop_is_named(
 
     for given in (["--output-dir", "out"], []):
         written.clear()
-        monkeypatch.setattr(pictures, "write_png", some)
+        monkeypatch.setattr(png, "write_png", some)
         done = draw(PROMPT, "--count", "3", *given)
         assert done.code == (130 if stop is KeyboardInterrupt else 1)
         hint = done.err.splitlines()[-1]
-        monkeypatch.setattr(pictures, "write_png", write)
+        monkeypatch.setattr(png, "write_png", write)
         more = re.search("run it again with (.*--skip-existing)", hint)
         assert more is not None, hint
         again = draw(PROMPT, "--count", "3", *given, *more[1].split(), "--json")
@@ -443,13 +443,13 @@ def test_no_library_goes_to_the_network(
     """Whatever a folder asks for, with --debug, and from Python; and a caller's own word is as it was."""
     from huggingface_hub import constants
 
-    from difftool.image import pipeline
-    from difftool.image.studio import Studio
+    from difftool.text2img import loading
+    from difftool.text2img.session import Studio
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    seen, opening = [], pipeline.class_of
-    monkeypatch.setattr(pipeline, "class_of", lambda name: (seen.append(constants.HF_HUB_OFFLINE), opening(name))[1])
+    seen, opening = [], loading.class_of
+    monkeypatch.setattr(loading, "class_of", lambda name: (seen.append(constants.HF_HUB_OFFLINE), opening(name))[1])
     Studio(tiny_pipeline("sd"), device="cpu")
     assert seen and all(seen) and constants.HF_HUB_OFFLINE is False
     assert (

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from dying import dies
 
-from difftool.voice.sound import tags_of
+from difftool.audio.files import tags_of
 
 Run = Callable[..., Any]
 SENTENCE = "This is a test recording to make AI clone my voice."
@@ -120,8 +120,8 @@ def test_the_line_of_the_guide_on_a_terminal(tortoise: Path, tmp_path: Path, voi
     assert running.wait() == 0, seen
     assert b"no text was given" in seen
     assert b"in the voice me (fast: 4 samples" in seen
-    (sound,) = (tmp_path / "outputs" / "voice-clone").rglob("*.wav")
-    assert sound.name == "00000-0.wav"
+    (files,) = (tmp_path / "outputs" / "voice-clone").rglob("*.wav")
+    assert files.name == "00000-0.wav"
 
 
 def test_without_models(clone: Run, refused: Run, voices: Path, tmp_path: Path) -> None:
@@ -319,13 +319,14 @@ def test_a_sound_tells_no_path(clone: Run, difftool: Run, tmp_path: Path) -> Non
 
 def test_a_sound_of_yesterday_is_made_again(clone: Run, difftool: Run, tmp_path: Path) -> None:
     """Its tags hold paths, and its note has another name."""
-    from difftool.voice import marks, sound
+    from difftool.audio import files
+    from difftool.voice import provenance
 
     assert clone("Hello there.", "-o", "a.flac").code == 0
     note = json.loads((tmp_path / "a.flac.json").read_text())
-    brief = {key: value for key, value in note.items() if key not in (*marks.PASSING, "said")}
-    pieces = [sound.samples_of(tmp_path / "a.flac")]
-    sound.write(tmp_path / "a.flac", pieces, {"title": "Synthetic speech", "comment": json.dumps(brief)})
+    brief = {key: value for key, value in note.items() if key not in (*provenance.PASSING, "said")}
+    pieces = [files.samples_of(tmp_path / "a.flac")]
+    files.write(tmp_path / "a.flac", pieces, {"title": "Synthetic speech", "comment": json.dumps(brief)})
     (tmp_path / "a.flac.json").rename(tmp_path / "a.json")
     assert difftool("rerun", "a.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
 
@@ -390,8 +391,8 @@ class TestRerunAndMeta:
     def test_settings_that_were_tampered_with(
         self, change: dict[str, Any], clone: Run, refused: Run, tmp_path: Path
     ) -> None:
-        from difftool.voice.join import to_bytes
-        from difftool.voice.marks import save
+        from difftool.audio.joining import to_bytes
+        from difftool.voice.provenance import save
 
         clone("Hello there.", "-o", "a.wav")
         note = json.loads((tmp_path / "a.json").read_text())
@@ -401,8 +402,8 @@ class TestRerunAndMeta:
 
     def test_settings_of_a_wrong_kind(self, clone: Run, difftool: Run, tmp_path: Path) -> None:
         """Every field but the words and the voice."""
-        from difftool.voice.join import to_bytes
-        from difftool.voice.marks import save
+        from difftool.audio.joining import to_bytes
+        from difftool.voice.provenance import save
 
         clone("Hello there.", "-o", "a.wav")
         note = json.loads((tmp_path / "a.json").read_text())
@@ -425,7 +426,7 @@ class TestRerunAndMeta:
 
 def _tagged(path: Path, note: dict[str, Any]) -> None:
     """A sound that carries this note, whatever it is."""
-    from difftool.voice.sound import write
+    from difftool.audio.files import write
 
     write(path, [bytes(200)], {"comment": json.dumps(note)})
 

@@ -21,8 +21,8 @@ import tiny_whisper
 from dying import dies
 from spoiled import REASONS, spoil
 
+from difftool.audio.loudness import loudness, true_peak
 from difftool.files import lock
-from difftool.voice.level import loudness, true_peak
 
 Run = Callable[..., Any]
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -310,7 +310,7 @@ def test_nobody_is_called_random(difftool: Run, refused: Run, talk: Path) -> Non
 
 def test_sound_that_begins_late_keeps_its_words(prep: Run, talk: Path, tmp_path: Path) -> None:
     """Subtitles are timed by the picture."""
-    from difftool.voice.sound import ffmpeg
+    from difftool.audio.files import ffmpeg
 
     film = ["-f", "lavfi", "-i", "color=size=16x16:rate=2:duration=9", "-itsoffset", "4", "-i", talk, "-map", "0:v"]
     run = [ffmpeg(), "-loglevel", "error", *film, "-map", "1:a", "-c:a", "copy", "film.mkv"]
@@ -333,7 +333,7 @@ def test_sound_that_begins_late_keeps_its_words(prep: Run, talk: Path, tmp_path:
 
 def test_what_is_damaged_is_no_clip(prep: Run, talk: Path, tmp_path: Path) -> None:
     """By its pauses, and by its words, the place where the recording is broken is left out and told of."""
-    from difftool.voice.sound import ffmpeg
+    from difftool.audio.files import ffmpeg
 
     subprocess.run([ffmpeg(), "-loglevel", "error", "-i", talk, "-b:a", "64k", "talk.mp3"], cwd=tmp_path, check=True)
     data = bytearray((tmp_path / "talk.mp3").read_bytes())
@@ -675,7 +675,7 @@ def real(people: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[
     from torch import from_numpy
     from torchaudio.functional import resample
 
-    from difftool.voice.sound import ffmpeg
+    from difftool.audio.files import ffmpeg
 
     folder = tmp_path_factory.mktemp("real")
     rate, rng = 44_100, np.random.default_rng(0)

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from difftool.core.level import CLEAN, DiscreteVP, Level, betas
 from difftool.core.objective import bound, even, loss, training_level
+from difftool.core.paths import CLEAN, DiscreteVP, Level, betas
 from difftool.core.predict import TARGETS
 
 PATH = DiscreteVP(betas("cosine"))

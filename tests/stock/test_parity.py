@@ -12,13 +12,13 @@ from tiny_tortoise import STOCK, checkpoint, network, off, talkative
 from tiny_tortoise import outputs as our_outputs
 from torch import Tensor
 
+from difftool.audio.files import read
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.tokenizer import tokenize
-from difftool.voice.cloning import clone, perform
-from difftool.voice.networks import open_network
+from difftool.voice.engines.tortoise.networks import open_network
 from difftool.voice.plan import plan
-from difftool.voice.sound import read
+from difftool.voice.speak import clone, perform
 
 pytest.importorskip("tortoise", reason="tortoise-tts is not installed: make test-stock")
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from difftool.files import load_tensors
-from difftool.pictures import read_png
+from difftool.pictures.png import read_png
 
 PRESET = """
 [small]

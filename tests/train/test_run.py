@@ -19,13 +19,14 @@ from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, lock, save_tensors
+from difftool.learning import driver, runlog
+from difftool.learning.loop import learning_rate
 from difftool.models import open_model
-from difftool.pictures import plot_curves, read_png
+from difftool.pictures.plots import plot_curves
+from difftool.pictures.png import read_png
 from difftool.provenance import located
-from difftool.train import course, recipe, seeing, train
-from difftool.train import folder as folder_module
+from difftool.train import recipe, train
 from difftool.train import run as module
-from difftool.train.loop import learning_rate
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def small(monkeypatch: pytest.MonkeyPatch, small_previews: None) -> None:
         "net": {"type": "unet", "width": 8, "mults": [1, 2], "blocks": 1, "attention": [], "dropout": 0.0},
     }
     monkeypatch.setattr(recipe, "read_preset", lambda family, name: row)
-    monkeypatch.setattr(seeing, "plot_curves", lambda path, *_: path.touch())
+    monkeypatch.setattr(runlog, "plot_curves", lambda path, *_: path.touch())
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What a run takes for the time."""
     clock = Clock()
-    for part in (module, course):
+    for part in (module, driver):
         monkeypatch.setattr(part, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
@@ -90,7 +91,7 @@ def same(a: Path, b: Path) -> bool:
 
 
 def test_what_a_run_leaves(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeing, "plot_curves", plot_curves)
+    monkeypatch.setattr(runlog, "plot_curves", plot_curves)
     folder = tmp_path / "run"
     done = train(data, output_dir=folder, steps=10)
     assert done.images == 40
@@ -153,13 +154,13 @@ def test_classes_of_unequal_shares(tmp_path: Path, data: Path, monkeypatch: pyte
 def test_minutes_become_a_number_of_pictures(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr(course, "seconds_per_update", lambda *_: 1.0)
+    monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1.0)
     done = train(data, output_dir=tmp_path / "run", minutes=0.5, track=clock.track)
     # 30 s less 4 for judging, 2 grids of 4 and 2 pictures in 2 steps (a quarter of a second for each batch of 4) and
     # 0.7 s beside, and 3 % in reserve: 22 updates of a second
     assert done.images == 22 * 4
     # measured once: the same command finds it done, however fast the machine is now
-    monkeypatch.setattr(course, "seconds_per_update", lambda *_: 0.1)
+    monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 0.1)
     again = train(data, output_dir=tmp_path / "run", minutes=0.5)
     assert again.finished_before
     assert again.images == done.images
@@ -168,8 +169,8 @@ def test_minutes_become_a_number_of_pictures(
 @pytest.fixture
 def slower(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> dict[str, Any]:
     """A run of a minute on a machine that becomes slower: of ten updates in the 2.3 s that judging leaves."""
-    monkeypatch.setattr(course, "seconds_per_update", lambda *_: 1e-6)
-    monkeypatch.setattr(course, "CLOSING", 57)
+    monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1e-6)
+    monkeypatch.setattr(driver, "CLOSING", 57)
     return {"minutes": 1, "track": clock.track}
 
 
@@ -180,7 +181,7 @@ def test_a_machine_that_becomes_slower_ends_in_time(tmp_path: Path, data: Path, 
     assert done.grid.exists()
     assert train(data, output_dir=tmp_path / "run", minutes=1).finished_before
     # the rates that were planned, of which the last is far from 0
-    lines = [line for line in folder_module.read_log(tmp_path / "run") if "lr" in line]
+    lines = [line for line in runlog.read_log(tmp_path / "run") if "lr" in line]
     assert lines[-1]["images"] == done.images
     assert lines[-1]["lr"] == learning_rate({**recipe, "images": recipe["planned"]}, lines[-1]["step"] - 1)
 
@@ -188,13 +189,15 @@ def test_a_machine_that_becomes_slower_ends_in_time(tmp_path: Path, data: Path, 
 def test_killed_when_time_had_ended(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, slower: dict[str, Any]
 ) -> None:
+    save = driver.save
+
     def dies(folder: Path, trainee: Any) -> None:
         if "planned" in json.loads((folder / "config.json").read_text())["train"]:
             raise Killed
-        folder_module.save(folder, trainee)
+        save(folder, trainee)
 
     with monkeypatch.context() as broken:
-        broken.setattr(course, "save", dies)
+        broken.setattr(driver, "save", dies)
         with pytest.raises(Killed):
             train(data, output_dir=tmp_path / "run", save_every=16, **slower)
     before = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -206,7 +209,7 @@ def test_killed_when_time_had_ended(
 def test_grids_that_were_asked_for_are_counted(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr(course, "seconds_per_update", lambda *_: 1.0)
+    monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1.0)
     done = train(data, output_dir=tmp_path / "run", minutes=0.5, preview_every=4, track=clock.track)
     # 1.45 s for the grids after each update of a second
     assert done.images == 9 * 4
@@ -380,7 +383,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Again and again, and each time the same command goes on with what is left."""
-    monkeypatch.setattr(course, "PREVIEWS", 1)
+    monkeypatch.setattr(driver, "PREVIEWS", 1)
     folder, steps, passed = tmp_path / "run", 3, []
 
     def interrupted(name: str, inner: Any) -> Any:
@@ -394,7 +397,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
         return stands_in
 
     for owner, name, says in (
-        (course, "save", "stopped after 12 of 12 pictures"),  # which is ended first
+        (driver, "save", "stopped after 12 of 12 pictures"),  # which is ended first
         (module, "_preview", "the state is saved"),
         (module, "_judged", "the state is saved"),
         (module, "nearest_strip", "the state is saved"),
@@ -462,7 +465,7 @@ TAMPERED: list[tuple[str, Any]] = [
 
 
 def test_a_run_that_was_tampered_with(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(course, "seconds_per_update", lambda *_: 1.0)
+    monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1.0)
     folder, job = tmp_path / "run", recipe.prepare(data, minutes=0.4)
     with pytest.raises(Killed):
         module.run(job, folder, time.monotonic(), save_every=4, track=dies_after(2))
@@ -474,7 +477,7 @@ def test_a_run_that_was_tampered_with(tmp_path: Path, data: Path, monkeypatch: p
             changed(folder, name.split()[1], value)
         with fails(Exit.FILE, r"damaged|another run") as caught:
             module.check(recipe.prepare(data, minutes=0.4), folder, False)
-            folder_module.read_log(folder)
+            runlog.read_log(folder)
         assert len(str(caught.value)) < 500, name
         for path, content in before.items():
             path.write_bytes(content)

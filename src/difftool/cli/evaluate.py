@@ -8,19 +8,7 @@ import typer
 
 from ..errors import DifftoolError, Exit
 from .console import Console, Result
-from .options import (
-    MOST,
-    SAMPLING,
-    BatchSize,
-    Device,
-    DryRun,
-    Dtype,
-    Eta,
-    ModelName,
-    Schedule,
-    Threads,
-    known_sampler,
-)
+from .options import MOST, SAMPLING, BatchSize, Device, DryRun, Dtype, Eta, ModelName, Schedule, Threads, known_sampler
 
 COUNT, STEPS = 500, 50
 
@@ -65,10 +53,11 @@ def evaluate(
 
     difftool eval runs/mine --data ~/pictures --count 1000
     """
-    from ..image.pixels import draw
-    from ..image.plan import plan
-    from ..train.data import BUILT_IN, announce, load
-    from ..train.judge import FEWEST, by_share, fid, judged, measure
+    from ..learning.metrics import fid
+    from ..pixels.draw import draw
+    from ..pixels.plan import plan
+    from ..train.data.pictures import BUILT_IN, announce, load
+    from ..train.quality import FEWEST, by_share, judged, measure
 
     if inception is not None and not inception.is_file():
         raise DifftoolError(Exit.FILE, f"there is no file {inception}", "name pytorch-fid's weights of Inception")

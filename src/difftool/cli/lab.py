@@ -197,7 +197,7 @@ def plan(
     difftool lab plan --for flux
     """
     from ..errors import pick
-    from ..lab.plan import Stage, stages
+    from ..lab.upgrades import Stage, stages
     from ..lab.verdicts import chosen
 
     known = {one.name: one for one in stages()}

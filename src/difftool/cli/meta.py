@@ -25,7 +25,7 @@ def meta(
     """
     if file.suffix.lower() in FORMATS:
         return _of_sound(file)
-    from ..pictures import read_png, texts_in
+    from ..pictures.png import read_png, texts_in
 
     _, parameters, manifest = read_png(file)
     if parameters is None and manifest is None:
@@ -39,7 +39,7 @@ def meta(
 
 
 def _of_sound(file: Path) -> Result:
-    from ..voice.marks import load
+    from ..voice.provenance import load
 
     tags, manifest = load(file)
     tags.pop("encoder", None)

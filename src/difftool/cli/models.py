@@ -9,17 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from .. import store
-from ..download import (
-    CHUNK,
-    Announced,
-    adopt,
-    announce,
-    digest_of,
-    fetch,
-    hash_beside,
-    is_that,
-    part_size,
-)
+from ..download import CHUNK, Announced, adopt, announce, digest_of, fetch, hash_beside, is_that, part_size
 from ..errors import DifftoolError, Exit
 from ..files import lock, writable
 from .console import Console, Result

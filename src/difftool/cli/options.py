@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from .. import names
 from ..core.grid import SPACINGS
 from ..device import DTYPES, MOST_THREADS, spelled
 from ..errors import DifftoolError, Exit, pick
+from ..limits import MOST
+from ..sampling import aliases
 
-MOST = 10**6
-"""Of anything that is counted."""
 LARGEST = 8192
 """Pixels along a side of a picture."""
 INPUT, SAMPLING, OUTPUT, MACHINE = "Voice and text", "Sampling", "Output", "Machine"
@@ -67,14 +66,14 @@ def _plain(name: str) -> str:
 def known_sampler(value: str | None) -> str | None:
     """A callback that lets no unknown sampler pass, whatever it is called."""
     if value is not None:
-        names.sampler(value)
+        aliases.sampler(value)
     return value
 
 
 def known_schedule(value: str | None) -> str | None:
     """The same for a schedule."""
     if value is not None:
-        names.schedule(value)
+        aliases.schedule(value)
     return value
 
 

@@ -15,8 +15,8 @@ from ..files import default_dir, unused, writable
 from .console import Console, Result
 
 if TYPE_CHECKING:
-    from ..image.pixels import Sampled
-    from ..image.plan import Plan
+    from ..pixels.draw import Sampled
+    from ..pixels.plan import Plan
 
 
 FRAMES, COLUMNS, ROWS = 51, 11, 4
@@ -88,8 +88,9 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
     """Draws what was planned (or `only` these pictures of it), writes the files, and tells what it did."""
     import numpy as np
 
-    from ..image.pixels import columns, draw
-    from ..pictures import grid, points, sheet, strip, write_gif, write_png
+    from ..pictures.png import write_gif, write_png
+    from ..pictures.sheets import grid, points, sheet, strip
+    from ..pixels.draw import columns, draw
 
     loaded = time.monotonic()
     frames = FRAMES if to.way else 0
@@ -143,7 +144,7 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
 
 def dry(plan: Plan, to: Places, only: Collection[int] | None = None) -> Result:
     """What `carry_out` would do and need."""
-    from ..image.plan import batches
+    from ..pixels.plan import batches
 
     settings = plan.settings
     parameters = sum(p.numel() for p in plan.model.net.parameters())

@@ -16,8 +16,8 @@ from .options import MOST, size_of
 from .outputs import Places
 
 if TYPE_CHECKING:
-    from ..image.pixels import Track
-    from ..image.studio import Plan, Studio
+    from ..progress import Track
+    from ..text2img.session import Plan, Studio
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Work(NamedTuple):
 def jobs_of(source: str, common: dict[str, Any], failed: dict[str, DifftoolError]) -> list[Job]:
     """The jobs of a file of prompts (- is stdin); lines that cannot be understood go to `failed`. Raises DifftoolError
     2 where it holds none, 4 where it cannot be read."""
-    from ..image.prompts import lines, read, settings_of
+    from ..text2img.prompts import lines, read, settings_of
 
     jobs: list[Job] = []
     first = 0
@@ -114,7 +114,7 @@ def there(jobs: Sequence[Job], to: Places) -> set[Path]:
 def _settings(path: Path) -> dict[str, Any] | None:
     """What a picture says of how it was made; nothing where it says nothing, None where it is damaged. Raises
     DifftoolError 4 for a file that never was one of ours."""
-    from ..pictures import is_cut_off, read_manifest
+    from ..pictures.png import is_cut_off, read_manifest
 
     try:
         found = (read_manifest(path) or {}).get("settings")
@@ -137,7 +137,7 @@ def works_of(
 ) -> list[Work]:
     """What each job will be, and into which of the `paths`, but for those that are `made`. Where it is not `alone`, a
     wrong one goes to `failed`."""
-    from ..image.studio import plan
+    from ..text2img.session import plan
 
     works, files = [], iter(paths)
     for job in jobs:
@@ -173,7 +173,7 @@ def carry_out(
 ) -> Result:
     """Draws what was planned, writes each picture when it is ready, and tells what was done. `skipped` pictures were
     there before, and prompts that `failed` fail the result."""
-    from ..image.pixels import untracked
+    from ..progress import untracked
 
     loaded = time.monotonic()
 
@@ -228,8 +228,8 @@ def _told(failed: dict[str, DifftoolError]) -> list[dict[str, Any]]:
 
 def _drawn(console: Console, work: Work, track: Track) -> Iterator[dict[str, Any]]:
     """Draws pictures into their files, and tells of each."""
-    from ..image.txt2img import described, draw
-    from ..pictures import write_png
+    from ..pictures.png import write_png
+    from ..text2img.draw import described, draw
 
     if not work.paths:
         return
@@ -247,8 +247,9 @@ def _sheet(console: Console, works: Sequence[Work], to: Places) -> Path | None:
         return None
     import numpy as np
 
-    from ..image.txt2img import PACKAGES, described
-    from ..pictures import grid, read_png, write_png
+    from ..pictures.png import read_png, write_png
+    from ..pictures.sheets import grid
+    from ..text2img.draw import PACKAGES, described
 
     pictures = [read_png(path)[0] for path in to.singles if path.exists()]
     if len({one.shape for one in pictures}) > 1:

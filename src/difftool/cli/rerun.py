@@ -42,7 +42,8 @@ def rerun(
         return _sound(console, file, output, output_dir, overwrite=overwrite, dry_run=dry_run)
     import numpy as np
 
-    from ..pictures import grid, read_png
+    from ..pictures.png import read_png
+    from ..pictures.sheets import grid
 
     before, _, manifest = read_png(file)
     if manifest is None:
@@ -60,8 +61,8 @@ def rerun(
     to = places(
         "rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder
     )
-    from ..image.pixels import columns
-    from ..image.plan import plan
+    from ..pixels.draw import columns
+    from ..pixels.plan import plan
 
     with _again(file):
         planned = plan(**settings)
@@ -95,7 +96,7 @@ def _words(
     """The same for a picture of `txt2img`."""
     import numpy as np
 
-    from ..pictures import read_png
+    from ..pictures.png import read_png
     from .prompted import Work, carry_out, dry
 
     asked = manifest.get("settings")
@@ -108,8 +109,8 @@ def _words(
     to = places(
         "rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder
     )
-    from ..image.studio import again
-    from ..image.txt2img import PACKAGES, described
+    from ..text2img.draw import PACKAGES, described
+    from ..text2img.session import again
 
     with _again(file):
         planned = again(settings)
@@ -134,10 +135,10 @@ def _words(
 def _sound(
     console: Console, file: Path, output: Path | None, output_dir: Path | None, *, overwrite: bool, dry_run: bool
 ) -> Result:
-    from ..voice.cloning import described
-    from ..voice.marks import load
+    from ..audio.files import RATE, read
     from ..voice.plan import plan
-    from ..voice.sound import RATE, read
+    from ..voice.provenance import load
+    from ..voice.speak import described
 
     _, note = load(file)
     if note is None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import names
 from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
 from ..files import default_dir, manifest, unused, writable
+from ..sampling import aliases
 from .console import Console, Result
 from .options import (
     MOST,
@@ -34,14 +34,14 @@ from .options import (
 from .outputs import carry_out, dry, is_png, places
 
 if TYPE_CHECKING:
-    from ..image.compare import Compared
+    from ..pixels.compare import Compared
 
 COUNT, STARTS, SHOWN = 16, 4, 6
 """Pictures unless told otherwise, starts of a comparison, and those of them that its figure shows."""
 
 
 def _samplers(value: str | None) -> str | None:
-    found = [] if value is None else [names.sampler(name) for name in value.split(",")]
+    found = [] if value is None else [aliases.sampler(name) for name in value.split(",")]
     if doubled := next((named for named in found if found.count(named) > 1), None):
         raise DifftoolError(Exit.USAGE, f"{doubled} is to be compared with itself", "name each sampler once")
     return value
@@ -162,7 +162,7 @@ def sample(
     items = [(k, seed + k) for k in range(settings["count"])]
     rules = {"overwrite": overwrite, "standing": console.standing_folder, "trajectory": trajectory}
     to = places("sample", console.run_id, items, output, output_dir, **rules)
-    from ..image.plan import plan
+    from ..pixels.plan import plan
 
     planned = plan(model, sampler=sampler or "ddim", **settings)
     if dry_run:
@@ -173,8 +173,8 @@ def sample(
 def _compared(
     console: Console, samplers: list[str], model: str | None, settings: dict[str, Any], to: Path, dry_run: bool
 ) -> Result:
-    from ..image.compare import DRAWS, compare, plans
-    from ..pictures import plot_compared
+    from ..pictures.plots import plot_compared
+    from ..pixels.compare import DRAWS, compare, plans
 
     if dry_run:
         calls = {name: one.calls for name, one in plans(samplers, model=model, **settings).items()}

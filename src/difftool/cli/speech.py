@@ -84,11 +84,11 @@ def carry_out(
     did."""
     import numpy as np
 
-    from ..voice.cloning import perform
-    from ..voice.join import to_bytes
-    from ..voice.marks import save
-    from ..voice.networks import is_there
-    from ..voice.sound import RATE
+    from ..audio.files import RATE
+    from ..audio.joining import to_bytes
+    from ..voice.engines.tortoise.networks import is_there
+    from ..voice.provenance import save
+    from ..voice.speak import perform
 
     unused(to.all, overwrite=overwrite)
     if to.stages and not is_there("clvp", plan.folder):
@@ -132,10 +132,10 @@ def read_out(
     cache: bool,
 ) -> Result:
     """Says a text of several parts, from where an earlier run stopped, joins them, and tells what it did."""
-    from ..voice import reading
-    from ..voice.cloning import described
-    from ..voice.marks import save
-    from ..voice.sound import seconds_of
+    from ..audio.files import seconds_of
+    from ..voice import long_text
+    from ..voice.provenance import save
+    from ..voice.speak import described
 
     if to.default and (redo is not None or max_minutes is not None):
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
@@ -146,14 +146,14 @@ def read_out(
     if to.stages:
         what = f"the text has {len(plan.parts)} parts, and stages are written for one"
         raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")
-    again = reading.numbers(redo, len(plan.parts))
-    folder = reading.folder_of(to.sounds[0])
-    ours = reading.made_here(plan, folder, to.sounds)
+    again = long_text.numbers(redo, len(plan.parts))
+    folder = long_text.folder_of(to.sounds[0])
+    ours = long_text.made_here(plan, folder, to.sounds)
     unused(to.sounds if ours else to.all, overwrite=overwrite or ours)
     _warn_of_signs(console, plan)
     until = None if max_minutes is None else console.began + 60 * max_minutes
     with writable(to.sounds[0].parent, folder), lock(folder):
-        done = reading.read(
+        done = long_text.read(
             plan,
             folder,
             redo=again,
@@ -164,18 +164,18 @@ def read_out(
             cache=cache,
         )
         note = described(plan, console.run_id) | {"attempts": [part["attempt"] for part in done.parts]}
-        left = not reading.finished(folder, to.sounds)
+        left = not long_text.finished(folder, to.sounds)
         if left:
-            with reading.joining(folder, to.sounds):
+            with long_text.joining(folder, to.sounds):
                 for k, path in enumerate(to.sounds):
-                    said = [[reading.brief(part["takes"][k])] for part in done.parts]
-                    save(path, reading.pieces(folder, done.parts, k), note | {"said": said, "item": {"index": k}})
+                    said = [[long_text.brief(part["takes"][k])] for part in done.parts]
+                    save(path, long_text.pieces(folder, done.parts, k), note | {"said": said, "item": {"index": k}})
     items = [
-        {"index": k, "seconds": seconds_of(path), "parts": [reading.brief(part["takes"][k]) for part in done.parts]}
+        {"index": k, "seconds": seconds_of(path), "parts": [long_text.brief(part["takes"][k]) for part in done.parts]}
         for k, path in enumerate(to.sounds)
     ]
     told = _told(console, plan, to, items, note, done.seconds)
-    data = told.data | {"parts": len(done.parts), "said_now": done.said, "manifest": str(folder / reading.LIST)}
+    data = told.data | {"parts": len(done.parts), "said_now": done.said, "manifest": str(folder / long_text.LIST)}
     if not left:
         return Result(data, [f"nothing left to do: all {len(done.parts)} parts are said", str(to.sounds[0])], to.sounds)
     now = "" if done.said == len(done.parts) else f", {done.said} of them now"
@@ -184,7 +184,7 @@ def read_out(
 
 def dry(plan: Plan, to: Places) -> Result:
     """What would be done, and what it needs."""
-    from ..voice.networks import FILES
+    from ..voice.engines.tortoise.networks import FILES
 
     files = sorted({FILES[name] for name in plan.networks})
     needs = {"networks": files, "steps": plan.steps * len(plan.parts), "folder": str(plan.folder)}

@@ -15,7 +15,7 @@ from .console import Console, Result
 from .options import MACHINE, OUTPUT, Device, DryRun, Dtype, Overwrite, Threads, count_of, one_of, size_of
 
 if TYPE_CHECKING:
-    from ..train.data import Pictures
+    from ..train.data.pictures import Pictures
     from ..train.run import Trained
 
 LENGTH, DATA, LEARNING = "Length (one of)", "Data", "Learning"
@@ -281,7 +281,7 @@ def _told(done: Trained, seconds: float) -> Result:
         "next": f"difftool sample {shlex.quote(typed(done.folder))}",
     }
     if "autoencoder" in told["config"]:
-        from ..image.pipeline import BUNDLED
+        from ..text2img.pipeline import BUNDLED
 
         where["next"] = f"difftool txt2img PROMPT --model {shlex.quote(typed(done.folder, BUNDLED))}"
     return Result(told, summary + [f"{what:9} {path}" for what, path in where.items()], [done.folder])

@@ -204,7 +204,7 @@ def txt2img(
     }
     failed: dict[str, DifftoolError] = {}
     if prompt is not None:
-        from ..image.prompts import begun_from, read
+        from ..text2img.prompts import begun_from, read
 
         read(prompt)  # what is wrong with it is told before that a model is missing
         begun_from(init, mask, strength)
@@ -234,7 +234,7 @@ def txt2img(
         console.resume = f"run it again with {here}--skip-existing" + (", without --overwrite" if overwrite else "")
     if not failed and len(made) == len(items):
         return Result({"outputs": [], "skipped": len(made)}, [f"all {len(made)} pictures are there"], [])
-    from ..image.studio import Studio
+    from ..text2img.session import Studio
 
     studio = Studio(
         model,

@@ -186,8 +186,8 @@ def clone(
     to = places("voice clone", console.run_id, candidates, seed, output, output_dir, save_stages)
     if to.default and max_minutes is not None:
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
+    from ..voice.long_text import spans
     from ..voice.plan import plan
-    from ..voice.reading import spans
 
     if redo is not None:
         spans(redo)  # which tells what is wrong whatever the text and the models are

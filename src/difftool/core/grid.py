@@ -9,7 +9,7 @@ from itertools import accumulate
 from operator import index
 from typing import NamedTuple, TypeAlias
 
-from .level import CLEAN, Level, Path, require
+from .paths import CLEAN, Level, Path, require
 
 Counts: TypeAlias = int | Sequence[int]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from .level import Level
+from .paths import Level
 from .predict import Denoised, Predict
 
 if TYPE_CHECKING:

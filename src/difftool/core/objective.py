@@ -10,8 +10,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .level import Level, Path
 from .noise import Device, keys, uniform
+from .paths import Level, Path
 from .predict import Cond, Net, Target
 
 Weight: TypeAlias = Callable[[Level], Tensor]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .level import Level, Scalar
+from .paths import Level, Scalar
 
 if TYPE_CHECKING:
     import torch

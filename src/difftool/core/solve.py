@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .level import Level, Path, require
+from .paths import Level, Path, require
 from .predict import Predict
 
 if TYPE_CHECKING:

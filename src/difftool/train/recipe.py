@@ -17,7 +17,7 @@ from ..presets import preset as read_preset
 if TYPE_CHECKING:
     import torch
 
-    from .data import Pictures
+    from .data.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def prepare(
     if processes.count() > numbers["batch_size"]:
         what = f"{processes.count()} processes cannot share a batch of {numbers['batch_size']}"
         raise DifftoolError(Exit.USAGE, what, "start fewer, or give a larger --batch-size")
-    from .data import announce, load  # from here on it takes seconds
+    from .data.pictures import announce, load  # from here on it takes seconds
 
     where, kind = choose(device, dtype, threads)
     where = processes.begin(where)

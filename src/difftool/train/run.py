@@ -13,20 +13,35 @@ from typing import Any
 from .. import files, processes
 from ..device import name_of
 from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
-from ..image.pixels import Track, columns, draw, untracked
-from ..image.plan import Plan, plan
+from ..learning.driver import Cost, Course, learn, measured
+from ..learning.folder import LAST, REPORT, standing
+from ..learning.loop import Trainee
+from ..learning.report import write as write_report
+from ..learning.runlog import (
+    COPIED,
+    PLOT,
+    Board,
+    append,
+    final_loss,
+    grid_path,
+    improving,
+    nearest_strip,
+    read_log,
+    show,
+)
+from ..learning.tasks import Denoising, seeded
 from ..models import Model, build_net, open_model, save_model
-from ..pictures import sheet, write_png
+from ..pictures.png import write_png
+from ..pictures.sheets import sheet
+from ..pixels.draw import columns, draw
+from ..pixels.plan import Plan, plan
+from ..progress import Track, untracked
 from ..signals import deferred
-from .course import Cost, Course, learn, measured
-from .data import Pictures
-from .folder import LAST, REPORT, Trained, report, standing
-from .judge import JUDGE_SEED, JUDGED, by_share, judged, measure
-from .loop import Trainee
+from .data.pictures import Pictures
+from .data.tensors import data_of
+from .outcome import Trained, report
+from .quality import JUDGE_SEED, JUDGED, by_share, judged, measure
 from .recipe import Job, prepare
-from .report import write as write_report
-from .seeing import COPIED, PLOT, Board, append, final_loss, grid_path, improving, nearest_strip, read_log, show
-from .tasks import Denoising, data_of, seeded
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +138,7 @@ def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: boo
             return report(folder, config, job.pictures, finished_before=True)
         course = course._replace(end=began + config["train"]["length"].get("minutes", math.inf) * 60)
         if "autoencoder" in config:
-            from .text_to_image import stages
+            from .text2img.run import stages
 
             quality = stages(folder, config, job, course, began, overwrite=overwrite)
         else:

@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cloning import clone, tts_with_preset
     from .prep.folder import prepare
+    from .speak import clone, tts_with_preset
 
 __all__ = ["clone", "prepare", "tts_with_preset"]
 
@@ -27,5 +27,5 @@ SLICES = ("words", "vad")
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module(".prep.folder" if name == "prepare" else ".cloning", __name__), name)
+        return getattr(import_module(".prep.folder" if name == "prepare" else ".speak", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torchaudio.functional import resample
 
+from ..audio.files import FORMATS, RATE, Samples, read, store, write
+from ..audio.joining import join, to_bytes
 from ..errors import DifftoolError, Exit, pick
 from ..files import read_json, replace_folder, temporary, unused, writable, write_json, write_text
-from .join import join, to_bytes
 from .library import Voice, digests, strangers
-from .sound import FORMATS, RATE, Samples, read, store, write
 
 SCHEMA = "difftool/export/1"
 LJSPEECH = 22_050

@@ -15,9 +15,9 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..audio.files import KINDS
 from ..errors import DifftoolError, Exit, nearest
 from ..files import TEMPORARY, expanded, lock, read_json, temporary, unpickled, write_json
-from .sound import KINDS
 
 if TYPE_CHECKING:
     from torch import Tensor

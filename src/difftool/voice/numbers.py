@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 
 from ..nets.tortoise.tokenizer import in_words
-from .measures import CODES, COINS, COUNTRIES, IDIOMS, IRREGULAR, LABELS, MONTHS, PARTS, SCALES, UNITS, VULGAR
+from .units import CODES, COINS, COUNTRIES, IDIOMS, IRREGULAR, LABELS, MONTHS, PARTS, SCALES, UNITS, VULGAR
 
 Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
 

@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from .. import names
+from ..audio.files import Samples, read
 from ..device import choose, name_of
 from ..errors import DifftoolError, Exit, pick
 from ..files import expanded
@@ -19,16 +19,16 @@ from ..nets.tortoise.autoregressive import UnifiedVoice
 from ..nets.tortoise.diffusion import DiffusionTts
 from ..nets.tortoise.mel import CODE_HZ
 from ..presets import preset as row_of
-from ..sampling import choose as choose_sampler
+from ..sampling import aliases
+from ..sampling.choice import choose as choose_sampler
 from ..store import home as models_home
 from . import ENGINES, MODES
-from .codes import BREATH, ROWS, Odds
-from .compat import AT_ONCE
+from .engines.tortoise.compat import AT_ONCE
+from .engines.tortoise.decoding import BREATH, ROWS, Odds
+from .engines.tortoise.networks import FILES, empty, is_there
+from .engines.tortoise.synthesis import PATH, Script
 from .library import RANDOM, Voice, find
-from .networks import FILES, empty, is_there
-from .sound import Samples, read
 from .text import Part, parts
-from .tortoise import PATH, Script
 
 Clip: TypeAlias = Tensor | Samples | str | Path
 """Mono sound at 22,050 Hz, (S,) or (1, S), or the name of its file."""
@@ -136,7 +136,7 @@ def plan(
     scale = row["guidance"] if guidance is None else guidance
     if not abs(scale) <= 1e30:
         raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance")
-    named = names.sampler(row["sampler"] if sampler is None else sampler)
+    named = aliases.sampler(row["sampler"] if sampler is None else sampler)
     if schedule is None and named.schedule is None and named.row == "ddpm":
         schedule = "openai"
     if steps is None and named.row in (row["sampler"], "ddpm"):

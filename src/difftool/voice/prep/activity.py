@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torchaudio.functional import resample
 
-from ..media import Span
-from ..sound import RATE
+from ...audio.files import RATE
+from ...audio.media import Span
 from .decode import Stored
 
 HEARD = 16_000

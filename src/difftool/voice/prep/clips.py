@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..level import normalised
-from ..sound import RATE, Samples
+from ...audio.files import RATE, Samples
+from ...audio.loudness import normalised
 from . import activity, cut
 from .activity import Span
 from .cut import BREAK, MOST, PAD, Piece

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..sound import RATE
+from ...audio.files import RATE
 from .activity import Span
 from .decode import Stored
 from .words import Segment, Word, joined

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ...audio import media
+from ...audio.files import RATE, Samples
+from ...audio.media import Span
 from ...errors import DifftoolError, Exit
-from .. import media
-from ..media import Span
-from ..sound import RATE, Samples
 
 COARSE = 160
 """Levels on each side of zero under which a sound has too few."""

@@ -7,16 +7,17 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...audio.files import store
 from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, versions, writable, write_json, write_text
 from ...nets.tortoise.mel import CODE_HZ
+from ...progress import Track
 from ..library import KINDS, NOTE, SCHEMA, damaged, digest_of, digests, leftovers, made, note_of
-from ..sound import store
 from ..text import written_out
 from . import refs, report, stages, twins
 from .gates import GATES
@@ -44,7 +45,6 @@ OURS = frozenset(
 """What is made here; whatever else lies in the folder of a voice stays."""
 HELD_BACK = 20
 """Every so many clips one is for validation."""
-Track = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 class Prepared(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from ..sound import RATE, Samples
+from ...audio.files import RATE, Samples
 from .activity import HOP
 from .decode import TICK, Recording
 

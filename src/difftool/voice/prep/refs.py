@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torchaudio.functional import resample
 
+from ...audio.files import RATE, Samples, read
+from ...audio.loudness import normalised
 from ...nets.tortoise.mel import CODE_HZ
-from ..level import normalised
-from ..sound import RATE, Samples, read
 
 LENGTH = 132_300
 """Samples at CODE_HZ, 6 s: of so many Tortoise's decoder hears all."""

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...audio.files import RATE, Samples, store
 from ...files import read_json, replace_folder, temporary, write_json
-from ..sound import RATE, Samples, store
 from . import activity
 from .clips import Take, envelope, sound_of, takes
 from .cut import MOST

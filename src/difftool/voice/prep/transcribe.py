@@ -17,10 +17,10 @@ import torch
 from torchaudio.functional import resample
 
 from ... import store
+from ...audio.files import RATE, Samples
 from ...errors import DifftoolError, Exit, pick
 from ...files import expanded, unpickled
 from ..library import digest_of
-from ..sound import RATE, Samples
 from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored

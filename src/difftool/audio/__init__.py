@@ -1,0 +1,1 @@
+"""Sound: files, loudness, joining."""

@@ -1,0 +1,64 @@
+"""Parts of a text as one sound: of one loudness, with pauses, never more than two of them in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from .files import RATE, Samples
+from .loudness import CEILING
+
+if TYPE_CHECKING:
+    from pydub import AudioSegment
+
+FADE = 30
+"""Milliseconds over which a part and the silence beside it flow into each other."""
+BYTES = 2 * RATE // 1000
+"""Of a millisecond."""
+LARGEST = 12.0
+"""dB that a part is made louder or softer by at most."""
+
+
+def to_bytes(sound: Samples) -> bytes:
+    """16-bit samples of a sound within [-1, 1]."""
+    return np.round(sound.clip(-1, 1) * 32767).astype("<i2").tobytes()
+
+
+def from_bytes(data: bytes) -> Samples:
+    """The sound in 16-bit samples."""
+    return (np.frombuffer(data, "<i2") / 32767).astype(np.float32)
+
+
+def gain(loud: float | None, peak: float, wanted: float | None) -> float:
+    """dB that bring a part of this loudness, with samples up to `peak`, as near to the `wanted` one as it may come."""
+    if loud is None or wanted is None:
+        return 0.0
+    room = CEILING - 20 * np.log10(max(peak, 1e-6))
+    return float(np.clip(wanted - loud, -LARGEST, max(0.0, min(LARGEST, room))))
+
+
+def join(parts: Iterable[tuple[bytes, float, float]]) -> Iterator[bytes]:
+    """One sound from (16-bit samples at RATE, gain in dB, seconds of silence after it) of each part, in pieces."""
+    ends = b""  # of what has been joined so far, as much as the next part may flow into
+    for data, louder, pause in parts:
+        for piece in (_raw(_segment(data).apply_gain(louder)), bytes(2 * round(pause * RATE))):
+            fade = min(FADE, len(ends) // BYTES, len(piece) // BYTES)
+            joined = _raw(_segment(ends).append(_segment(piece), crossfade=fade))
+            kept = min(FADE * BYTES, len(joined))
+            yield joined[: len(joined) - kept]
+            ends = joined[len(joined) - kept :]
+    yield ends
+
+
+def _raw(segment: AudioSegment) -> bytes:
+    return cast(bytes, segment.raw_data)
+
+
+def _segment(data: bytes) -> AudioSegment:
+    with warnings.catch_warnings(action="ignore"):  # it misses an ffmpeg that it does not need here
+        from pydub import AudioSegment
+
+    return AudioSegment(data, sample_width=2, frame_rate=RATE, channels=1)

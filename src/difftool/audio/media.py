@@ -1,0 +1,431 @@
+"""Any sound or video file as mono samples: one way to open them for every command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import struct
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchaudio.functional import resample
+
+from ..errors import DifftoolError, Exit, is_out_of_memory, raise_what_ended
+from ..files import is_endless
+from .files import FILE, command_of, ffmpeg
+
+log = logging.getLogger(__name__)
+
+Samples = npt.NDArray[np.float32]
+
+BLOCK, BLOCK_BYTES = 30, 2**28
+"""Seconds, and bytes at most, that are in memory at a time."""
+RATES = (1_000, 1_000_000)
+"""Samples a second that a sound can have."""
+DEAD = -50.0
+"""dB below the loudest channel at which another is taken for dead."""
+OPPOSED = -0.9
+"""Correlation at which two channels are one upside down, and would cancel each other."""
+OFFSET = 2e-3
+"""Mean of a sound from which on it is a DC offset of the recorder."""
+OVER = 4.0
+"""Times full scale beyond which float samples are on another scale: those of an integer format, mostly."""
+LEAST_INTEGER, INTEGERS = 256.0, (2.0**15, 2.0**23, 2.0**31)
+SILENT = 1e-4
+"""Largest sample under which a sound holds nothing that can be heard."""
+CONTEXT = 64
+"""Samples of the lower rate on each side that the resampler's filter may reach; it has 6 zero crossings."""
+MOST_TAPS = 10**6
+"""Of torchaudio's filter, which has one phase for each sample of a whole period of both rates."""
+APART = 0.1
+"""Seconds by which a packet may come late before something is missing."""
+LAG, FRAMES = 0.3, 4
+"""Seconds, or frames, that ffmpeg may have decoded already when it tells of one."""
+UNTIMED = frozenset(["wav", "w64", "flac", "mp3", "aac", "aiff", "au", "caf", "ac3", "amr", "wv"])
+"""Formats in which one sample simply follows the other."""
+PLAIN = frozenset(["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+"""Samples as they are, in WAV files."""
+HINT = "use another recording"
+
+
+class Span(NamedTuple):
+    """A stretch of a recording, in seconds."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+class Track(NamedTuple):
+    """The audio track of a file that is used."""
+
+    number: int
+    """From 0, among the audio tracks"""
+    lfe: int | None
+    """The channel of low-frequency effects, which is no speech"""
+    timed: bool
+    """Whether packets have times of their own"""
+    warnings: tuple[str, ...]
+
+
+class Mix(NamedTuple):
+    """How the channels of a sound become one."""
+
+    weights: Samples
+    """(channels,)"""
+    offset: float
+    """What is taken away from the sum"""
+    peak: float
+    warnings: tuple[str, ...]
+
+    def __call__(self, block: Samples) -> Samples:
+        """A block (S, channels) as (S,)."""
+        return self.centred(block @ self.weights)
+
+    def centred(self, mono: Samples) -> Samples:
+        """A mix (S,) without its offset."""
+        return mono - np.float32(self.offset) if self.offset else mono
+
+
+class Timeline(NamedTuple):
+    """When the sound of a video or a stream is heard."""
+
+    late: float = 0.0
+    """Seconds after the beginning of the file at which it begins"""
+    gaps: tuple[Span, ...] = ()
+    """What was lost, in seconds from the beginning of the file"""
+
+
+class Opened(NamedTuple):
+    """A file whose samples can be read once."""
+
+    rate: int
+    channels: int
+    blocks: Iterator[Samples]
+    """(S, channels) each"""
+    complaint: Callable[[], str]
+    """To be called at the end: the last thing that ffmpeg complained of, or nothing"""
+
+
+def track_of(path: Path) -> Track:
+    """The track that is marked as default, or else the first. Raises DifftoolError 4 where there is no sound."""
+    if not path.is_file():
+        what = f"{path} is no regular file" if is_endless(path) else f"there is no recording {path}"
+        raise DifftoolError(Exit.FILE, what, "check the path")
+    with _plain(path) as file:
+        if file is not None and file.channels <= 2:
+            return Track(0, None, timed=False, warnings=())
+    output = _complaints(["-hide_banner", "-i", _url(path)])
+    streams = [line for line in output if re.match(r"\s*Stream #.*: Audio: ", line)]
+    container = next((found[1] for line in output if (found := re.match(r"Input #0, ([^ ]+), from", line))), None)
+    if not streams:
+        reason = "it has no audio track" if container else (output or [""])[-1].replace(_shown(path), "").strip(" :")
+        raise_what_ended(reason)
+        raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {reason or 'no sound in it'}", HINT)
+    number = next((k for k, line in enumerate(streams) if "(default)" in line), 0)
+    warnings = []
+    if len(streams) > 1:
+        marked = " (default)" if "(default)" in streams[number] else ""
+        warnings.append(f"it has {len(streams)} audio tracks; track {number + 1}{marked} is used")
+    layout = re.search(r" Hz, (\d)\.1\b", streams[number])
+    lfe = min(3, int(layout[1])) if layout else None  # it follows left, right and, if there is one, centre
+    timed = not UNTIMED.intersection((container or "").split(","))
+    return Track(number, lfe, timed, tuple(warnings))
+
+
+def timeline_of(path: Path, track: Track) -> Timeline:
+    """When the sound begins and what is missing of it, by the times of its packets, which are not decoded."""
+    if not track.timed:
+        return Timeline()
+    kinds: dict[str, str] = {}
+    unit: dict[str, float] = {}
+    first: dict[str, float] = {}
+    own, gaps, long = "", [], []
+    lengths: Counter[float] = Counter()
+    last: Span | None = None
+    copied = ["-map", "0:V?", "-map", "0:a", "-c", "copy", "-copyinkf", "-f", "framecrc", "-"]
+    for line in _lines(["-loglevel", "quiet", "-i", _url(path), *copied], "stdout"):
+        if header := re.match(r"#(tb|media_type) (\d+): (\S+)", line):
+            name, index, value = header.groups()
+            if name == "tb":
+                numerator, denominator = value.split("/")
+                unit[index] = int(numerator) / int(denominator)
+            else:
+                kinds[index] = value
+                sounds = [index for index, kind in kinds.items() if kind == "audio"]
+                own = sounds[track.number] if len(sounds) > track.number else own
+        elif packet := re.match(r"(\d+), +-?\d+, +(-?\d+), +(\d+),", line):
+            index, start = packet[1], int(packet[2]) * unit[packet[1]]
+            first[index] = min(start, first.get(index, start))
+            if index == own:
+                length = int(packet[3]) * unit[index] or (start - last.start if last else 0.0)
+                if last and last.seconds and start - last.end > APART:
+                    gaps.append(Span(last.end, start))
+                last = Span(start, start + length)
+                lengths[length] += 1
+                if length > APART:
+                    long.append(last)
+    if own not in first:
+        return Timeline()
+    usual = lengths.most_common(1)[0][0]  # MP4 lets the packet before a hole last until its end
+    gaps += [Span(one.start + usual, one.end) for one in long if one.seconds > 2 * usual + APART]
+    begin = min(first.values())
+    late = first[own] - begin
+    begin = begin if late > APART else first[own]
+    return Timeline(first[own] - begin, tuple(Span(gap.start - begin, gap.end - begin) for gap in sorted(gaps)))
+
+
+def damage_of(path: Path, track: Track, *, filled: bool = False) -> list[Span]:
+    """Where ffmpeg could not decode something, in seconds of the samples that `opened` gives."""
+    found: list[Span] = []
+    at = length = 0.0
+    shown = ["-af", ",".join([*_filters(track, filled), "ashowinfo"]), "-f", "null", "-"]
+    # one thread, so that complaints and frames come in order
+    options = ["-loglevel", "level+info", "-threads", "1", "-i", _url(path), "-map", f"0:a:{track.number}", *shown]
+    for line in _lines(options, "stderr"):
+        if frame := re.search(r"Parsed_ashowinfo.* rate:(\d+) nb_samples:(\d+)", line):
+            length = int(frame[2]) / int(frame[1])
+            at += length
+        elif "[error]" in line and at and (not found or at > found[-1].start):  # before, it looks at the file's end
+            found.append(Span(at, at + max(LAG, FRAMES * length)))
+    return found
+
+
+def _filters(track: Track, filled: bool) -> list[str]:
+    """ffmpeg's filters that put silence where packets are missing, and time samples by their number alone, for in what
+    was put together from parts the times begin anew."""
+    return [*(["aresample=async=1"] if filled else []), *(["asetpts=N/SR/TB"] if track.timed else [])]
+
+
+@contextmanager
+def opened(path: Path, track: Track, *, filled: bool = False) -> Iterator[Opened]:
+    """The samples of a track, in blocks of whole seconds; with `filled`, silence where packets are missing. Raises
+    DifftoolError 4 where it cannot be read."""
+    with _plain(path) as file:
+        if file is not None:
+            rate, channels = _checked(path, file.samplerate, file.channels)
+            size = _seconds(rate, channels) * rate
+            yield Opened(rate, channels, file.blocks(size, dtype="float32", always_2d=True), lambda: "")
+            return
+    with _decoding(path, track, filled=filled) as found:
+        yield found
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[Any]:
+    """A WAV file without compression, open, or None: libsndfile reads also such as have no length, or 24 bits in 32."""
+    import soundfile
+
+    try:
+        with path.open("rb") as begin:
+            wav = begin.read(4) in (b"RIFF", b"RIFX", b"RF64")
+        file = soundfile.SoundFile(os.fsencode(path)) if wav else None  # pyright: ignore[reportArgumentType]
+    except (soundfile.LibsndfileError, OSError) as error:  # ffmpeg knows more kinds
+        if is_out_of_memory(error):
+            raise
+        file = None
+    if file is None:
+        yield None
+        return
+    with file:
+        known = file.format in ("WAV", "WAVEX") and file.subtype in PLAIN
+        yield file if known and 0 < file.frames < 2**40 else None
+
+
+@contextmanager
+def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
+    import ffmpeg as build
+
+    filters = _filters(track, filled)
+    sound = {"af": ",".join(filters)} if filters else {}
+    # the header of an .au file is the shortest that tells rate and channels
+    out = build.input(FILE).output(
+        "pipe:", format="au", acodec="pcm_f32be", vn=None, map=f"0:a:{track.number}", **sound
+    )
+    with tempfile.TemporaryFile() as complaints:
+        run = subprocess.Popen(
+            [*command_of(out, path), "-nostdin", "-loglevel", "error"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+        )
+        assert run.stdout is not None
+
+        def complaint() -> str:
+            run.wait()
+            complaints.seek(0)
+            lines = complaints.read().decode(errors="replace").splitlines()
+            return next((line.strip() for line in reversed(lines) if "message repeated" not in line), "")
+
+        try:
+            head = run.stdout.read(24)
+            if len(head) < 24:
+                why = complaint() or "no sound in it"
+                raise_what_ended(why)
+                raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {why}", HINT)
+            start, _, _, rate, channels = struct.unpack(">5I", head[4:])
+            run.stdout.read(start - 24)
+            _checked(path, rate, channels)
+            yield Opened(rate, channels, _blocks(run.stdout, rate, channels), complaint)
+        finally:
+            run.stdout.close()
+            run.kill()
+            run.wait()
+
+
+def _checked(path: Path, rate: int, channels: int) -> tuple[int, int]:
+    if not RATES[0] <= rate <= RATES[1] or not channels:
+        raise DifftoolError(Exit.FILE, f"{path} claims {rate:,} samples a second in {channels} channels", HINT)
+    return rate, channels
+
+
+def _seconds(rate: int, channels: int) -> int:
+    """Of a block."""
+    return max(1, min(BLOCK, BLOCK_BYTES // (4 * channels * rate)))
+
+
+def _blocks(stream: IO[bytes], rate: int, channels: int) -> Iterator[Samples]:
+    size = 4 * channels * rate * _seconds(rate, channels)
+    while data := stream.read(size):
+        whole = len(data) // (4 * channels) * 4 * channels
+        yield np.frombuffer(data[:whole], ">f4").astype(np.float32).reshape(-1, channels)
+
+
+def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix:
+    """How the channels of a sound are mixed: averaged, but for dead ones and the one of low-frequency effects, and of
+    two that are each other upside down the first is taken. A DC offset is taken away, and float samples that are on
+    the scale of integers are brought to that of floats; each is told in the warnings. Raises DifftoolError 4 for
+    numbers that are no sound."""
+    count, total, energy, cross, peak = 0, np.zeros(1), np.zeros(1), 0.0, 0.0
+    for block in blocks:
+        wide = block.astype(np.float64)
+        count += len(wide)
+        total = total + wide.sum(0)
+        energy = energy + np.einsum("sc,sc->c", wide, wide)
+        cross += float(wide[:, 0] @ wide[:, -1])
+        peak = max(peak, float(np.abs(wide).max(initial=0))) if np.isfinite(wide).all() else np.inf
+    if not peak <= OVER * INTEGERS[-1]:
+        raise DifftoolError(Exit.FILE, f"{path} holds numbers that are no sound", HINT)
+    means = total / max(count, 1)
+    power = energy - count * means**2
+    weights, warnings = _weights(power, cross - count * means[0] * means[-1], lfe)
+    if peak > OVER:
+        full = peak if peak < LEAST_INTEGER else next(scale for scale in INTEGERS if peak <= OVER * scale)
+        weights = (weights / full).astype(np.float32)
+        warnings.append(f"its samples go up to {peak:,.6g} times full scale; divided by {full:,.6g}")
+    offset = float(means @ weights) if len(means) == len(weights) else 0.0
+    if abs(offset) > OFFSET:
+        warnings.append(f"a DC offset of {offset:+.3f} of full scale is removed")
+    else:
+        offset = 0.0
+    return Mix(weights, offset, peak, tuple(warnings))
+
+
+def _weights(power: npt.NDArray[np.float64], cross: float, lfe: int | None) -> tuple[Samples, list[str]]:
+    """What each channel counts for, by its power; `cross` is that of the first with the last."""
+    channels = len(power)
+    warnings = []
+    used = np.ones(channels, bool)
+    if lfe is not None and lfe < channels:
+        used[lfe] = False
+        warnings.append(f"channel {lfe + 1} of {channels} holds low-frequency effects, and is left out")
+    loudest = float(power[used].max(initial=0))  # where all are silent, none is dead
+    dead = used & (power < loudest * 10 ** (DEAD / 10))
+    warnings += [f"channel {k + 1} of {channels} is dead, and is left out" for k in np.flatnonzero(dead)]
+    used &= ~dead
+    if channels == 2 and used.all() and cross < OPPOSED * np.sqrt(power.prod()):
+        used[1] = False
+        warnings.append("channel 2 is channel 1 upside down: they would cancel each other, so only one is taken")
+    return np.where(used, 1 / max(1, used.sum()), 0).astype(np.float32), warnings
+
+
+def mono(path: Path, rate: int) -> Samples:
+    """The whole sound in a file, (S,), at so many samples a second. Raises DifftoolError 4 where there is none that can
+    be read, or nothing but silence."""
+    track = track_of(path)
+    with opened(path, track) as found:
+        own, parts = found.rate, list(found.blocks)
+    mix = mix_of(path, parts, track.lfe)
+    sound = np.concatenate([mix(part) for part in parts]) if parts else np.zeros(0, np.float32)
+    if np.abs(sound).max(initial=0) < SILENT:
+        raise DifftoolError(Exit.FILE, f"{path} holds {'only silence' if len(sound) else 'no sound'}", HINT)
+    for warning in (*track.warnings, *mix.warnings):
+        log.warning("%s: %s", path, warning)
+    return at_rate(sound, own, rate).clip(-1, 1)
+
+
+def at_rate(sound: Samples, own: int, rate: int) -> Samples:
+    """A sound (S,) at another rate: torchaudio's windowed sinc, or where that would have a filter for each of too many
+    phases, scipy's polyphase filter."""
+    common = int(np.gcd(own, rate))
+    down, up = own // common, rate // common
+    if down == up:
+        return sound
+    if down * up <= MOST_TAPS:
+        return resample(torch.from_numpy(sound), own, rate).numpy()
+    from scipy.signal import resample_poly
+
+    return resample_poly(sound.astype(np.float64), up, down).astype(np.float32)
+
+
+def resampled(blocks: Iterable[Samples], own: int, rate: int) -> Iterator[Samples]:
+    """The same sound at another rate, block by block as if it were one."""
+    if own == rate:
+        yield from blocks
+        return
+    common = np.gcd(own, rate)
+    down, up = int(own // common), int(rate // common)  # `down` samples become `up`
+    margin = -(-CONTEXT * max(1, own // rate + 1) // down) * down
+    held = np.zeros(margin, np.float32)  # as silence before the beginning
+    for block in blocks:
+        held = np.concatenate([held, block])
+        fresh = (len(held) - 2 * margin) // down * down
+        if fresh > 0:
+            yield _middle(held[: fresh + 2 * margin], own, rate, margin * up // down)
+            held = held[fresh:]
+    left = len(held) - margin
+    if left > 0:
+        padded = np.concatenate([held, np.zeros(margin + -left % down, np.float32)])
+        yield _middle(padded, own, rate, margin * up // down)[: -(-left * up // down)]
+
+
+def _middle(sound: Samples, own: int, rate: int, edge: int) -> Samples:
+    found = at_rate(sound, own, rate)
+    return found[edge : len(found) - edge]
+
+
+def _url(path: Path) -> str:
+    return f"file:{path}"
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(_url(path)).decode(errors="replace")
+
+
+def _complaints(options: Sequence[str]) -> list[str]:
+    """What ffmpeg says when it is called so."""
+    return list(_lines(options, "stderr"))
+
+
+def _lines(options: Sequence[str], stream: Literal["stdout", "stderr"]) -> Iterator[str]:
+    """What ffmpeg writes when it is called so, line by line."""
+    command = [ffmpeg(), "-nostdin", *options]
+    out, err = (subprocess.PIPE if stream == name else subprocess.DEVNULL for name in ("stdout", "stderr"))
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, text=True, errors="replace"
+    ) as run:
+        lines = run.stdout if stream == "stdout" else run.stderr
+        assert lines is not None
+        yield from (line.rstrip() for line in lines)

@@ -1,1 +1,0 @@
-"""Pictures from models: the clients of the engine that draw."""

@@ -1,0 +1,164 @@
+"""The folder of a run: whose it is, its checkpoints and its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import reprlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import DifftoolError, Exit
+from ..models import SCHEMA
+from .loop import Trainee
+from .runlog import LOG, PLOT, SAMPLES, grid_path, read_log
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+REPORT = "report.html"
+OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, REPORT, "model.safetensors", "model_index.json", "config.json")
+MOST = {"config.json": 2**24, LOG: 2**26}
+"""Bytes of what is read whole."""
+MOST_IMAGES = 10**15
+PIPELINE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+"""Folders of the parts of a pipeline, where a run makes one."""
+SHOWN = 80
+"""Characters of a setting in a message."""
+OWN_FOLDERS = (SAMPLES, "autoencoder", *PIPELINE)
+"""What `overwrite` would remove."""
+DRAWN, EVENTS = "[0-9]" * 9 + "*.png", "events.out.tfevents.*"
+"""Names of pictures drawn on the way, and of what TensorBoard reads."""
+
+
+def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dict[str, Any], bool]:
+    """(the config to train by, whether that run is finished already): the folder's own config where the same run stands
+    there. Changes nothing. Raises DifftoolError 4 where the folder holds something else."""
+    if not folder.exists():
+        return config, False
+    if not files.made_here(folder / "config.json"):
+        inside = [path.name for path in folder.iterdir() if path.name != ".lock" and not path.match(files.TEMPORARY)]
+        foreign = [name for name in inside if not overwrite or name in (*OWN_FILES, *OWN_FOLDERS)]
+        if foreign:
+            other = f"another run or model, which difftool did not make ({foreign[0]})"
+            what = other if "config.json" in foreign else f"no run but other files ({foreign[0]})"
+            raise DifftoolError(Exit.FILE, f"{folder} holds {what}", "choose a new folder with --output-dir")
+        return config, False
+    if overwrite:
+        return config, False
+    for name in OWN_FILES:
+        path = folder / name
+        if os.path.lexists(path) and not path.is_file():
+            raise _damaged(path, "it is no file")
+        if name in MOST and path.exists() and path.stat().st_size > MOST[name]:
+            raise _damaged(path, f"it is longer than {MOST[name]:,} bytes")
+    there = files.read_json(folder / "config.json")
+    resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
+    modelled = any((folder / name).exists() for name in ("model.safetensors", "model_index.json"))
+    if there.get("schema") == SCHEMA and not (resumable or modelled):
+        return config, False  # that run ended before it had saved anything
+    if differences := _differences(there, config):
+        raise DifftoolError(
+            Exit.FILE,
+            f"{folder} holds another run: {'; '.join(differences)}",
+            "choose a new folder with --output-dir, or add --overwrite",
+        )
+    _measured(folder / "config.json", there["train"])
+    drawn = modelled and grid_path(folder, there["train"]["images"]).exists()
+    finished = drawn and any(line.get("finished") for line in read_log(folder))
+    if modelled and not finished and not resumable:
+        raise DifftoolError(
+            Exit.FILE,
+            f"{folder} holds a model but no checkpoint to go on from",
+            "choose a new folder, or add --overwrite",
+        )
+    return there, finished
+
+
+def clear(folder: Path, overwrite: bool) -> None:
+    """Removes what a killed process left half written, and with `overwrite` the run that stood here, but for its
+    config, by which the folder is known as one of ours until another config takes that place."""
+    leftovers = [*folder.glob(files.TEMPORARY), *(folder / SAMPLES).glob(files.TEMPORARY)]
+    drawn = [*(folder / SAMPLES).glob(DRAWN), *folder.glob(EVENTS)]
+    own = [folder / name for name in OWN_FILES if name != "config.json"]
+    for path in [*leftovers, *((*drawn, *own) if overwrite else ())]:
+        if path.is_dir():  # a part of a pipeline
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _differences(standing: Any, wanted: Any, where: str = "") -> list[str]:
+    """What differs between two configs, as "name: there -> here"; a number of pictures that was measured is no
+    difference, nor is how many are taken at once or the scale of latents."""
+    if not (isinstance(standing, dict) and isinstance(wanted, dict)):
+        return [] if standing == wanted else [f"{where}: {_short(standing)} there, {_short(wanted)} here"]
+    same_length = where == "train" and standing.get("length") == wanted.get("length")
+    measured = {"images", "planned"} if same_length and "images" not in wanted else set()
+    measured |= {"micro_batch", "scale"} if where == "train" else set()
+    return [
+        line
+        for key in {**standing, **wanted}
+        if key not in measured
+        for line in _differences(standing.get(key), wanted.get(key), f"{where}.{key}".strip("."))
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value) if isinstance(value, (str, int, float)) else reprlib.repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _measured(path: Path, train: dict[str, Any]) -> None:
+    """Raises DifftoolError 4 where the numbers that a run adds to its config are none that it can have found."""
+    size = train["batch_size"]
+    for key, most in (("images", MOST_IMAGES), ("planned", MOST_IMAGES), ("micro_batch", size)):
+        value = train.get(key, size)
+        if type(value) is not int or not 0 < value <= most or (key != "micro_batch" and value % size):
+            raise _damaged(path, f"train.{key} is {_short(value)}")
+
+
+def _damaged(path: Path, why: str) -> DifftoolError:
+    hint = "put back a copy, choose a new folder with --output-dir, or add --overwrite"
+    return DifftoolError(Exit.FILE, f"{path} is damaged: {why}", hint)
+
+
+def save(folder: Path, trainee: Trainee) -> None:
+    """The checkpoint, and the one before it. At each moment one is whole."""
+    tensors, numbers = trainee.state()
+    fresh = files.temporary(folder / LAST)
+    files.save_tensors(fresh, tensors, numbers)
+    if (folder / LAST).exists():
+        (folder / LAST).replace(folder / PREVIOUS)
+    fresh.replace(folder / LAST)
+    files.synced(folder)
+
+
+def resume(folder: Path, trainee: Trainee) -> None:
+    """Goes back to the last checkpoint that is intact, and takes later lines out of the log. A damaged one gives way to
+    the one before. Raises DifftoolError 4, with the checkpoints as they were, where none can be used."""
+    kept = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    most = 2**20 + 8 * sum(p.numel() * p.element_size() for p in trainee.params)  # twice what weights and moments take
+    for path in kept:
+        try:
+            if path.stat().st_size > most:
+                raise ValueError("it is larger than the state of this network")
+            loaded = files.load_tensors(path)
+            trainee.restore(loaded.tensors, loaded.metadata)
+            if path.name == PREVIOUS:
+                path.replace(folder / LAST)  # lest the damaged one become the previous
+                files.synced(folder)
+            break
+        except (DifftoolError, KeyError, ValueError) as error:
+            if path == kept[-1] or isinstance(error.__cause__, OSError):
+                raise DifftoolError(
+                    Exit.FILE,
+                    f"no checkpoint in {folder} can be used: {error}",
+                    "put back a copy, choose a new folder with --output-dir, or add --overwrite",
+                ) from error
+            log.warning(f"{path} cannot be used ({error}); going back to the checkpoint before")
+    lines = [line for line in read_log(folder) if "step" in line and line["step"] <= trainee.step]
+    files.write_text(folder / LOG, "".join(json.dumps(line) + "\n" for line in lines))

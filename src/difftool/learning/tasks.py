@@ -1,0 +1,230 @@
+"""What a network learns of its data: losses in which everything random is a function of (config, number of the
+picture)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..core.noise import keys, normal, uniform
+from ..core.objective import DENSITIES, DROP, NOISE, WEIGHTS, even, loss, times, training_level
+from ..core.paths import CLEAN, Level, Path
+from ..core.predict import TARGETS, edm_scale
+from ..models import build_path
+from ..nets.unet import Dropout, number_dropout
+from .metrics import scattered
+
+ORDER, FLIP = 3, 4
+"""Stages of the draws that shuffle an epoch and that mirror pictures; those of `core.objective` come before them."""
+BANDS = 4
+"""Of the noise, each with as many of the times that are trained at."""
+AHEAD = 2**17
+"""Numbers that are drawn in one go, where those of several updates fit: most of a small draw is calls."""
+UPDATES_AHEAD = 512
+"""Updates that are drawn for in one go at most: each keeps tensors of its own, whatever its size."""
+HELD = 256
+"""Held-out pictures, at most, whose loss is watched."""
+HELD_SEED = 2**40
+
+
+class Data(NamedTuple):
+    """What is learned from, on the device of the network."""
+
+    x: Tensor
+    """(N, C, H, W): uint8 pictures, or float latents."""
+    cond: Mapping[str, Tensor]
+    """What the network is told of each, (N, ...) by the names of its arguments: label, tokens."""
+    nothing: Mapping[str, Tensor]
+    """What stands for "any" of it."""
+
+
+class Task(Protocol):
+    """What `loop.updates` trains a network on."""
+
+    held_out: int
+    """How many held-out pictures there are to watch."""
+    banded: bool
+    """Whether the loss can be told by noise."""
+
+    @property
+    def net(self) -> nn.Module: ...
+
+    def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
+        """(loss, band of the noise) of the `rows` of the batch that begins with picture number `first`, (R,) each."""
+        ...
+
+    def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
+        """The same for held-out pictures, always with the same noise, of a network with these `weights`."""
+        ...
+
+
+class Denoising:
+    """Predicting what was added to pictures or latents."""
+
+    banded = True
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        net: nn.Module,
+        data: Data,
+        held: Data | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`config`: net, path, target and train, as in a run's config.json; `dtype` is what is computed in."""
+        self.train, self.data, self.held, self.dtype = config["train"], data, held, dtype
+        self.path, self.target = build_path(config["path"]), TARGETS[config["target"]]
+        self.net = place(net, data.x.device, self.train)
+        self.forward = self.net
+        self.dropouts = [module for module in net.modules() if isinstance(module, Dropout)]
+        if self.train.get("compile"):
+            uncompiled = cast(Any, torch.compiler.disable)
+            # batches have few sizes, and for sizes that it leaves open the compiler fails on some networks
+            self.forward = torch.compile(self.net, dynamic=False)
+            for dropout in self.dropouts:  # their draws are numbers that a compiled network would hold fast
+                dropout.mask = uncompiled(dropout.mask)
+        self.learned = config["net"].get("learned_range", False)
+        self.density = DENSITIES[self.train.get("times", "even")]()
+        self.weight = WEIGHTS[self.train["weight"]]() if "weight" in self.train else None
+        self.scale = edm_scale() if config["target"] == "edm" else None
+        self.held_out = 0 if held is None else min(len(held.x), HELD)
+        self.watched = scattered(0 if held is None else len(held.x), HELD)
+
+    def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
+        train, x = self.train, self.data.x
+        seed, size = train["seed"], train["batch_size"]
+        chosen = indices(seed, len(x), first + rows.start, len(rows)).to(x.device)
+        draws = draw(seed, first // size, rows, size, x.shape[1:], x.device)
+        x0 = floats(x[chosen])
+        if train.get("flip"):
+            x0 = torch.where((draws.flip <= 0.5).reshape(-1, 1, 1, 1), x0.flip(-1), x0)
+        cond = {name: value[chosen] for name, value in self.data.cond.items()}
+        dropped = draws.drop <= train["label_dropout"]
+        for name, value in cond.items():
+            cond[name] = torch.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), self.data.nothing[name], value)
+        number_dropout(self.dropouts, seed, first // size, rows, size)
+        return self._losses(self.forward, x0, draws.times, draws.noise, cond), draws.bands
+
+    @torch.no_grad()
+    def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
+        assert self.held is not None
+        here = torch.arange(rows.start, rows.stop, device=self.held.x.device)
+        watched = torch.from_numpy(self.watched)[rows.start : rows.stop].to(here.device)
+        x0 = floats(self.held.x[watched])
+        seeds = keys([HELD_SEED] * len(rows), x0.device)
+        # every time once, in an order that has nothing to do with that of the pictures
+        when = [(k * 97 % self.held_out + 0.5) / self.held_out for k in rows]
+        cond = {name: value[watched] for name, value in self.held.cond.items()}
+        was = self.net.training
+        self.net.eval()
+        try:
+
+            def net(*args: Tensor, **named: Tensor) -> Tensor:
+                return torch.func.functional_call(self.net, dict(weights), args, named)
+
+            losses = self._losses(net, x0, when, normal(seeds, here, NOISE, x0.shape[1:]), cond)
+            return losses, bands(when, x0.device)
+        finally:
+            self.net.train(was)
+
+    def _losses(self, net: Any, x0: Tensor, when: list[float], eps: Tensor, cond: dict[str, Tensor]) -> Tensor:
+        level = training_level(self.path, when, x0.ndim, x0.device, self.density)
+        to = training_level(self.path, when, x0.ndim, x0.device, below) if self.learned else None
+
+        def scaled(x: Tensor, t: Tensor, **named: Tensor) -> Tensor:
+            x = x if self.scale is None else x * self.scale(level)
+            return net(x, t, **named).float()
+
+        with torch.autocast(x0.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return loss(scaled, self.target, x0, level, eps, weight=self.weight, to=to, cond=cond)
+
+
+class Draws(NamedTuple):
+    """What is random for some rows of a batch, but for dropout and which pictures they are."""
+
+    times: list[float]
+    bands: Tensor
+    """(R,), of the noise at these times."""
+    noise: Tensor
+    """(R, C, H, W), unit Gaussian."""
+    drop: Tensor
+    """(R,) in (0, 1]: whether what the network is told is hidden; as `flip`, whether the picture is mirrored."""
+    flip: Tensor
+
+
+def draw(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> Draws:
+    """What is random for the `rows` of the batch of `size` of update number `step`, of pictures of a `shape`."""
+    updates = min(max(AHEAD // (len(rows) * shape.numel()), 1), UPDATES_AHEAD)
+    block, k = divmod(step, updates)
+    drawn = _drawn if updates == 1 else _drawn_ahead  # what is large is not kept
+    return drawn(seed, block * updates, updates, rows, size, shape, device)[k]
+
+
+def _drawn(
+    seed: int, step: int, count: int, rows: range, size: int, shape: torch.Size, device: torch.device
+) -> list[Draws]:
+    """The same for the `count` updates from `step` on."""
+    mine = slice(rows.start, rows.stop)
+    here = torch.arange(step * size, (step + count) * size, device=device).reshape(count, size)[:, mine].flatten()
+    seeds = keys([seed], device).expand(len(here))
+    every = times(seed, step * size, size, count)
+    whens = [every[k + rows.start : k + rows.stop] for k in range(0, count * size, size)]
+    banded = bands(every, device).reshape(count, size)[:, mine]
+    numbers = normal(seeds, here, NOISE, shape), *(uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
+    return [Draws(*one) for one in zip(whens, banded, *(part.split(len(rows)) for part in numbers), strict=True)]
+
+
+_drawn_ahead = lru_cache(maxsize=32)(_drawn)
+
+
+def bands(times: list[float], device: torch.device) -> Tensor:
+    """In which band of the noise each of these times lies."""
+    return torch.tensor([min(int(time * BANDS), BANDS - 1) for time in times], device=device)
+
+
+def below(path: Path, time: float) -> Level:
+    """The level under that of `even` on a discrete path: where DDPM's step leads to."""
+    level = even(path, time)
+    return path.level(level.t - 1) if level.t > 0 else CLEAN
+
+
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """The network that `make` gives, with the first weights of this seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        return make()
+
+
+def place(net: nn.Module, device: torch.device, train: Mapping[str, Any]) -> nn.Module:
+    """A network where and how it is to be trained."""
+    if hasattr(net, "checkpointing"):
+        net.checkpointing = bool(train.get("checkpointing"))  # type: ignore[assignment]
+    if device.type == "cuda":
+        return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.to(device)
+
+
+def floats(x: Tensor) -> Tensor:
+    """Pictures in [-1, 1]; latents as they are."""
+    return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x.float()
+
+
+def indices(seed: int, n: int, first: int, count: int) -> Tensor:
+    """Which of `n` pictures come as numbers `first` .. `first + count - 1` of the run, (count,): each epoch is a
+    permutation."""
+    parts = []
+    while count:
+        epoch, start = divmod(first, n)
+        part = _epoch(seed, n, epoch)[start : start + count]
+        parts.append(part)
+        first, count = first + len(part), count - len(part)
+    return torch.cat(parts)
+
+
+@lru_cache(maxsize=2)
+def _epoch(seed: int, n: int, epoch: int) -> Tensor:
+    return torch.argsort(uniform(keys([seed]), epoch, ORDER, n)[0], stable=True)

@@ -1,0 +1,82 @@
+"""Plots as PNGs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from . import Pixels
+from .png import _told
+from .sheets import grid
+
+
+def plot_compared(
+    path: Path, blocks: Sequence[tuple[str, Pixels]], title: str, manifest: Mapping[str, Any] | None = None
+) -> None:
+    """A PNG of blocks side by side, each a caption and pictures (rows, columns, H, W, C)."""
+    across = min(len(blocks), 4)
+    down = math.ceil(len(blocks) / across)
+    rows, columns = blocks[0][1].shape[:2]
+    metadata = {} if manifest is None else {"difftool": _told(manifest)}
+    with _figure(path, 3.2 * across, (3.0 * rows / columns + 0.6) * down + 0.4, metadata) as figure:
+        for place, (caption, pixels) in enumerate(blocks, 1):
+            axes = figure.add_subplot(down, across, place)
+            sheet = grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
+            axes.imshow(sheet.squeeze(2) if sheet.shape[2] == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(caption, fontsize=9, parse_math=False)
+            axes.set_axis_off()
+        figure.suptitle(title, fontsize=10, parse_math=False)
+
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], title: str) -> None:
+    """A PNG of panels one below the other, each with curves of (pictures seen, value) by name, the raw values of long
+    ones behind their running mean."""
+    from matplotlib.ticker import EngFormatter
+
+    with _figure(path, 8, 3.6 * len(panels) + 0.6) as figure:
+        for place, (name, curves) in enumerate(panels.items(), 1):
+            axes = figure.add_subplot(len(panels), 1, place)
+            for k, (label, (x, y)) in enumerate(curves.items()):
+                colour = f"C{k}"
+                window = np.ones(max(len(y) // 20, 1))
+                if len(y):
+                    mean = np.convolve(y, window, "same") / np.convolve(np.ones(len(y)), window, "same")
+                    axes.plot(x, y, color=colour, linewidth=1, alpha=0.25)
+                    axes.plot(x, mean, color=colour, label=label)
+            if any(len(y) for _, y in curves.values()):
+                axes.legend()
+            axes.set(xlabel="pictures seen", ylabel=name)
+            axes.xaxis.set_major_formatter(EngFormatter())
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+        figure.suptitle(title, parse_math=False)
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float, metadata: Mapping[str, str] | None = None) -> Iterator[Figure]:
+    """A figure of so many inches, written as PNG in the end; whatever settings of matplotlib the caller has, it has
+    none."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", metadata=dict(metadata or {}))

@@ -1,0 +1,88 @@
+"""What a sampler's noise does: pictures from the same starts, each drawn several times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DifftoolError, Exit
+from ..pictures.sheets import to_pixels
+from ..progress import Track, untracked
+from ..sampling import aliases
+from .draw import ended, walk
+from .plan import Plan, plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pictures import Pixels
+
+DRAWS = 4
+"""Times that each start is drawn."""
+
+
+class Compared(NamedTuple):
+    """One sampler's pictures and figures."""
+
+    name: str
+    """The sampler's, with the schedule and the eta that came with the name it was given by."""
+    plan: Plan
+    seconds: float
+    """For one picture, in the batches of this run."""
+    diversity: float
+    """How much of the spread of all these pictures (the mean standard deviation of a pixel) is there among draws from
+    the same start: 0 where the start decides everything."""
+    reproduced: bool
+    """Whether the first draw, made again from the same seeds, came out the same to the last bit."""
+    pixels: Pixels
+    """uint8 (starts, draws, H, W, C)"""
+
+
+def plans(samplers: Sequence[str], **settings: Any) -> dict[str, Plan]:
+    """The plan for each of these samplers, by its name in our words; `settings` are those of `plan`, `count` at least
+    2."""
+    if settings.get("count", 2) < 2:
+        raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starts", "leave out --count")
+    return {str(aliases.sampler(sampler)): plan(sampler=sampler, **settings) for sampler in samplers}
+
+
+def compare(samplers: Sequence[str], *, track: Track = untracked, **settings: Any) -> list[Compared]:
+    """Draws pictures from the same starts with each sampler, every start `DRAWS` times with fresh noise in the steps.
+
+    `settings` are those of `plan`, but for `sampler`; `count` is the number of starts, at least 2. Raises what `sample`
+    does.
+    """
+    wanted = plans(samplers, **settings)
+    total = sum((DRAWS + 1) * one.steps for one in wanted.values())
+    ticks = iter(track(range(total), total))
+    found = [_compared(name, one, ticks) for name, one in wanted.items()]
+    next(ticks, None)  # lets the tracker see its end
+    return found
+
+
+def _compared(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
+    first = _drawn(plan, 0, ticks)  # which also warms up
+    began = time.monotonic()
+    draws = [_drawn(plan, draw, ticks) for draw in range(DRAWS)]
+    seconds = (time.monotonic() - began) / (DRAWS * plan.settings["count"])
+    pixels = np.stack([to_pixels(x) for x in draws], axis=1)
+    tones = pixels.astype(float)
+    spread = tones.reshape(-1, *tones.shape[2:]).std(0).mean()
+    diversity = float(tones.std(1).mean() / spread) if spread else 0.0
+    return Compared(name, plan, seconds, diversity, bool((first == draws[0]).all()), pixels)
+
+
+def _drawn(plan: Plan, draw: int, ticks: Iterator[Any]) -> Tensor:
+    """The pictures (count, C, H, W) of one draw, on the CPU; draw 0 is what `sample` draws."""
+    import torch
+
+    ends = []
+    for _, state in walk(plan, plan.settings["batch_size"], fresh=draw << 40):
+        if state.i:
+            next(ticks)
+        if ended(plan, state):
+            ends.append(state.x.cpu())
+    return torch.cat(ends)

@@ -1,0 +1,1 @@
+"""A sampler as it was chosen by name."""

@@ -1,0 +1,223 @@
+"""Pictures from words: what `difftool txt2img` does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.guide import cfg, inpaint
+from ..core.noise import START, Noise
+from ..core.predict import Predict, denoiser
+from ..core.solve import State
+from ..download import digest_of
+from ..errors import DifftoolError, Exit
+from ..files import manifest
+from ..pictures.sheets import to_pixels
+from ..progress import Track, untracked
+from .conditioning import caller, told
+from .encoders import Told, joined, repeated
+from .pipeline import BUNDLED
+from .session import Plan, Studio, plan, rgb, white
+
+if TYPE_CHECKING:
+    from ..pictures import Pixels
+
+PACKAGES = ("torch", "diffusers", "transformers")
+
+
+def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
+    """Pictures (N, H, W, 3) in uint8 of a prompt. `model` is a name of the package or the store, a folder, a file,
+    or a `Studio`, which keeps an opened one for many prompts and knows device and number format; `settings` are those
+    of `plan` and, where it is no `Studio`, the arguments of one.
+
+    Raises DifftoolError as `Studio`, `plan` and `draw` do.
+    """
+    import numpy as np
+
+    if not isinstance(model, Studio):
+        opening = inspect.signature(Studio).parameters
+        model = Studio(model, **{key: settings.pop(key) for key in [*settings] if key in opening})
+    return np.stack([pixels for _, pixels in draw(plan(model, prompt, **settings))])
+
+
+class Known(NamedTuple):
+    """A picture to begin from."""
+
+    pixels: Tensor
+    """(1, 3, H, W) in [-1, 1]"""
+    latents: Tensor
+    mask: Tensor | None
+    """(1, 1, H, W): 1 where it is drawn anew."""
+
+
+def draw(
+    plan: Plan, *, only: Collection[int] | None = None, track: Track = untracked
+) -> Iterator[tuple[dict[str, Any], Pixels]]:
+    """({"index", "seed"}, uint8 (H, W, 3)) of each picture, or of `only` those with these indices, in the batches that
+    the whole run has.
+
+    Raises DifftoolError: 1 where the network returns NaN, 4 for a LoRA that does not fit, 6 where not even one picture
+    finds room.
+    """
+    studio, room = plan.studio, plan.studio.room
+    room.within(lambda: _apply(plan), plan.frame)
+    wanted = [batch for batch in plan.batches if only is None or not set(batch).isdisjoint(only)]
+    towards, away = room.within(lambda: conditioning(plan), plan.frame)
+    known = room.within(lambda: _known(plan), plan.frame)
+
+    def steps() -> Iterator[tuple[range, Tensor | None]]:
+        for batch in wanted:
+            yield from _batch(plan, batch, towards, away, known)
+
+    total = len(wanted) * plan.way.steps
+    for batch, latents in track(steps(), total):
+        if latents is None:
+            continue
+        for k in batch if only is None else [k for k in batch if k in only]:
+            z = latents[k - batch.start][None]
+            pixels = _finite(room.within(lambda z=z: decoded(studio, z), plan.frame))
+            yield {"index": k, "seed": plan.settings["seed"] + k}, _finished(pixels, known)
+
+
+def _apply(plan: Plan) -> None:
+    with plan.studio.room.whole():
+        plan.studio.loras.apply(plan.loras)
+
+
+@torch.inference_mode()
+def conditioning(plan: Plan) -> tuple[Told, Told | None]:
+    """What the network is told of the prompt and, with guidance, of the other one."""
+    pipeline = plan.studio.pipeline
+    prompts = [plan.prompt] if plan.scale == 1 else [plan.prompt, plan.negative]
+    with plan.studio.room.using(*(part for part in pipeline.encoders if part is not None)):
+        found = told(pipeline, prompts, plan.settings["clip_skip"])
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _known(plan: Plan) -> Known | None:
+    import numpy as np
+
+    settings, device = plan.settings, plan.studio.pipeline.device
+    if settings["init"] is None:
+        return None
+    image = rgb(Path(settings["init"])).resize(plan.frame)
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    mask = None
+    if settings["mask"] is not None:
+        mask = torch.from_numpy(white(Path(settings["mask"]), plan.frame)).float()[None, None].to(device)
+    return Known(pixels, encoded(plan.studio, pixels), mask)
+
+
+def states(
+    plan: Plan, seeds: Sequence[int], towards: Told, away: Told | None, known: Known | None = None
+) -> Iterator[State]:
+    """The engine's run for one batch of latents: the states after each step."""
+    pipeline = plan.studio.pipeline
+    shape = (pipeline.channels, plan.height // pipeline.factor, plan.width // pipeline.factor)
+    first, noise = plan.way.levels[0], Noise(seeds, shape, pipeline.device)
+    start = noise(START)
+    predict = predictor(plan, len(seeds), towards, away)
+    if known is not None and known.mask is not None:
+        # a latent pixel of which any part is to be drawn anew is drawn anew
+        mask = F.max_pool2d(known.mask, pipeline.factor)
+        predict = inpaint(predict, known.latents, mask, start)
+    x = first.sigma * start if known is None else first.alpha * known.latents + first.sigma * start
+    yield from plan.way.run(predict, x, noise)
+
+
+def predictor(plan: Plan, n: int, towards: Told, away: Told | None) -> Predict:
+    """What the engine asks about a batch of `n`: the network, told of the prompt, and guided away from the other."""
+    pipeline = plan.studio.pipeline
+    rows = repeated(towards, n) if away is None else joined([repeated(towards, n), repeated(away, n)])
+    cond = {"words": rows.words.to(pipeline.device, pipeline.dtype)}
+    if rows.whole is not None:
+        cond["whole"] = rows.whole.to(pipeline.device, pipeline.dtype)
+    net = torch.inference_mode()(caller(pipeline, plan.width, plan.height, plan.settings["guidance"]))
+    predict = denoiser(net, pipeline.target, dtype=pipeline.dtype, cond=cond)
+    return predict if away is None else cfg(predict, None, plan.scale)
+
+
+def _batch(
+    plan: Plan, batch: range, towards: Told, away: Told | None, known: Known | None
+) -> Iterator[tuple[range, Tensor | None]]:
+    """(batch, None) after each step of it but the last, and after that (batch, latents)."""
+    room, seeds = plan.studio.room, [plan.settings["seed"] + k for k in batch]
+    done: list[Tensor] = []
+    while len(done) < len(seeds):
+        part = seeds[len(done) :][: room.fitting(len(seeds), plan.frame)]
+        try:
+            with room.using(plan.studio.pipeline.net):
+                for state in states(plan, part, towards, away, known):
+                    if state.i == plan.way.steps:
+                        done += state.x
+                    else:
+                        yield batch, None
+        except (RuntimeError, MemoryError) as error:
+            room.ease(error, plan.frame, len(part))
+    yield batch, _finite(torch.stack(done))
+
+
+def _finite(x: Tensor) -> Tensor:
+    if not x.isfinite().all():
+        what = "the network returned numbers that are not finite"
+        raise DifftoolError(Exit.FAILED, what, "try --dtype fp32, or bf16 where the GPU computes in it")
+    return x
+
+
+@torch.inference_mode()
+def encoded(studio: Studio, pixels: Tensor) -> Tensor:
+    """Latents (N, C, h, w) of pictures (N, 3, H, W) in [-1, 1]: the middle of what the encoder says of each."""
+    pipeline, vae, config = studio.pipeline, studio.pipeline.vae, studio.pipeline.vae.config
+    with studio.room.using(vae):
+        z = vae.encode(pixels.to(pipeline.device, vae.dtype)).latent_dist.mode().float()
+    mean, std = _statistics(config, z)
+    return (z - mean) * config.scaling_factor / std
+
+
+@torch.inference_mode()
+def decoded(studio: Studio, latents: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) in about [-1, 1] of latents."""
+    vae, config = studio.pipeline.vae, studio.pipeline.vae.config
+    mean, std = _statistics(config, latents)
+    with studio.room.using(vae):
+        return vae.decode((latents * std / config.scaling_factor + mean).to(vae.dtype), return_dict=False)[0]
+
+
+def _statistics(config: Any, like: Tensor) -> tuple[Any, Any]:
+    """(mean, deviation) that a decoder wants its latents to have, beside its factor."""
+    if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
+        rows = [torch.tensor(row).to(like).reshape(1, -1, 1, 1) for row in (config.latents_mean, config.latents_std)]
+        return rows[0], rows[1]
+    return getattr(config, "shift_factor", None) or 0.0, 1.0
+
+
+def _finished(pixels: Tensor, known: Known | None) -> Pixels:
+    """A picture (H, W, 3); where a mask keeps the picture it began from, that one's pixels."""
+    if known is not None and known.mask is not None:
+        pixels = torch.where(known.mask.to(pixels.device) > 0, pixels, known.pixels.to(pixels))
+    return to_pixels(pixels)[0]
+
+
+def described(plan: Plan, name: str) -> dict[str, Any]:
+    """The manifest of a run."""
+    note = manifest("txt2img", name, plan.settings, PACKAGES)
+    pipeline = plan.studio.pipeline
+    size = [plan.height, plan.width]
+    note["model"] = {"name": pipeline.name, "sha256": pipeline.sha256, "size": size, "classes": []}
+    note["network_calls"] = plan.calls
+    named = [*plan.loras, *(Path(plan.settings[key]) for key in ("init", "mask") if plan.settings[key] is not None)]
+    note["files"] = {str(file): _digest(file, file.stat().st_mtime_ns) for file in named}
+    return note
+
+
+@lru_cache(1024)
+def _digest(file: Path, changed: int) -> str:
+    """The first digits of SHA-256, once for a file that was `changed` then."""
+    return digest_of(file)[:16]

@@ -1,0 +1,1 @@
+"""Engines that speak, one folder or file each."""

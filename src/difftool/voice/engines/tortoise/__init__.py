@@ -1,0 +1,1 @@
+"""Tortoise: its networks, and speech from them."""

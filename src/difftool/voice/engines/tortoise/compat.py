@@ -1,0 +1,129 @@
+"""Speaking exactly as tortoise-tts 3.0.0 does, with its habits and its one stream of random numbers: for a seed it says
+the same codes, and after them the same sound to rounding."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....errors import DifftoolError, Exit
+from ....nets.tortoise.autoregressive import UnifiedVoice
+from ....nets.tortoise.diffusion import frames
+from ....nets.tortoise.vocoder import TAIL
+from .decoding import CALM, STOP, Steps, read, scores
+from .synthesis import HEARD, Networks, Script, Spoken, Timbre, invent, judge, listen, shown, spectrogram, spoken, told
+
+AT_ONCE = 16
+"""Samples that it draws at once on a large GPU; how many they are decides what it says."""
+
+
+class Stream:
+    """The random numbers of a run, in the order in which it takes them."""
+
+    def __init__(self, seed: int) -> None:
+        self.numbers = torch.Generator().manual_seed(seed)
+        self.crops = random.Random(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.numbers)
+
+
+def timbre(nets: Networks, clips: Sequence[Tensor], stream: Stream) -> Timbre:
+    """`listen` to a random passage of each clip, or, without clips, a random voice."""
+    if not clips:
+        return invent(nets, lambda which, dim: stream.normal(1, dim))
+    starts = [stream.crops.randint(0, len(clip) - HEARD) if len(clip) > HEARD else 0 for clip in clips]
+    return listen(nets, clips, starts)
+
+
+def speak(
+    nets: Networks,
+    script: Script,
+    timbre: Timbre,
+    tokens: Sequence[int],
+    stream: Stream,
+    mode: str,
+    stages: dict[str, Tensor] | None = None,
+) -> Steps[list[Spoken]]:
+    """`tortoise.speak` as the original does it."""
+    text = torch.tensor([tokens], device=nets.device)
+    voice = timbre.autoregressive.to(nets.device)
+    drawn = torch.empty(0, 0, dtype=torch.long, device=nets.device)
+    with nets.using("autoregressive", "autoregressive") as decoder:
+        for _ in range(script.samples // script.block):
+            codes = yield from draw(decoder, voice, text, script, stream, shift=int(mode == "stock-kv"))
+            most = max(drawn.shape[1], codes.shape[1])
+            drawn = torch.cat([F.pad(part, (0, most - part.shape[1]), value=STOP) for part in (drawn, codes)])
+    del decoder
+    if (drawn == STOP - 1).any():
+        what = "a sample holds the code that starts, at which tortoise-tts fails"
+        raise DifftoolError(Exit.FAILED, what, "take another --seed, or leave out --compat")
+    with nets.using("clvp", "clvp") as clvp:
+        ranked = judge(clvp, text, shown(drawn, script.most), script.block)
+    del clvp
+    best = ranked.topk(script.candidates).indices.tolist()
+    winners = shown(drawn, script.most)[best]
+    with nets.using("autoregressive", "autoregressive") as decoder:
+        latents = decoder.latents(voice.expand(len(best), -1), text.expand(len(best), -1), winners)
+    del decoder
+    sounds = []
+    for said, heard in zip(winners, latents, strict=True):
+        heard = heard[None, : _quiet(said.tolist())]
+        shape = (1, 100, frames(heard.shape[1]))
+        with nets.using("diffusion", "diffusion") as diffusion:
+            mel = yield from spectrogram(
+                diffusion, heard, timbre, script, lambda i, j, shape=shape: stream.normal(*shape).to(nets.device)
+            )
+        del diffusion
+        stream.normal(*shape)  # it draws for the last step too, which has no use for it
+        with nets.using("vocoder", "vocoder") as vocoder:
+            sounds.append(vocoder(mel, stream.normal(1, vocoder.noise, mel.shape[2] + TAIL).to(nets.device))[0])
+        del vocoder
+        if stages is not None and len(sounds) == 1:
+            stages |= told(timbre, drawn, ranked, mel[0])
+    return [spoken(sound, k, drawn, ranked) for k, sound in zip(best, sounds, strict=True)]
+
+
+def draw(
+    decoder: UnifiedVoice, voice: Tensor, text: Tensor, script: Script, stream: Stream, *, shift: int
+) -> Steps[Tensor]:
+    """One batch of samples (B, M). All rows go on drawing until the last has stopped, and the codes 1 and 8192 count as
+    said before: they stand for what comes before the codes."""
+    rows, device = script.block, voice.device
+    before, first = read(decoder, voice, text)
+    start = before.shape[4]
+    cache = decoder.new_cache(rows, start + script.most)
+    cache[:, :, :, :, :start] = before
+    seen = torch.zeros(rows, STOP + 1, dtype=torch.bool, device=device)
+    seen[:, [1, decoder.start_code]] = True
+    codes = torch.full((rows, script.most), STOP, device=device)
+    stopped = torch.zeros(rows, dtype=torch.bool, device=device)
+    hidden, m = first.expand(rows, -1, -1), 0
+    for m in range(script.most):
+        chances, candidates = script.odds(scores(decoder, hidden), seen)
+        full = torch.zeros(rows, STOP + 1, device=device).scatter(1, candidates, chances)
+        said = torch.multinomial(full.cpu(), 1, generator=stream.numbers)[:, 0].to(device)
+        codes[:, m] = said = said.masked_fill(stopped, STOP)
+        seen.scatter_(1, said[:, None], True)
+        stopped |= said == STOP
+        yield
+        if stopped.all() or m + 1 == script.most:
+            break
+        hidden = decoder(decoder.embed(said[:, None], m + 1 + shift), cache, start + m)
+    for _ in range(m + 1, script.most):
+        yield
+    return codes[:, : m + 1]
+
+
+def _quiet(codes: Sequence[int]) -> int:
+    """Where the original cuts: at the ninth calm code in a row, wherever it comes."""
+    calm = 0
+    for k, code in enumerate(codes):
+        calm = calm + 1 if code == CALM else 0
+        if calm > 8:
+            return k
+    return len(codes)

@@ -1,0 +1,149 @@
+"""Codes of speech from a text in a voice: the decoder, asked for one code after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....core.noise import keys, uniform
+from ....errors import DifftoolError, Exit, is_out_of_memory
+from ....nets.tortoise.autoregressive import UnifiedVoice
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that yields at every step and has a result at the end."""
+
+CALM, STOP = 83, 8193
+"""The code of silence, and the one that stops."""
+BREATH = 8
+"""Codes of silence after the stop that the diffusion is shown, so that the voice comes to rest."""
+ROWS = {"cpu": 16, "cuda": 128}
+"""Rows of every product of matrices, however many samples there are. A row's bits depend on the size of the product,
+and in the end a code on its bits."""
+
+
+class Odds(NamedTuple):
+    """How a code is drawn from its scores."""
+
+    temperature: float = 0.8
+    top_p: float = 0.8
+    top_k: int = 50
+    """0 is all."""
+    repetition_penalty: float = 2.0
+
+    def __call__(self, scores: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The chances (B, k), largest first, and the codes that have them, from scores (B, codes) and from whether a
+        code came already, (B, codes): after a penalty for those that did (Keskar et al. 2019, arXiv:1909.05858, section
+        4.1), of the `top_k` best those that the share `top_p` begins with (Holtzman et al. 2019, arXiv:1904.09751)."""
+        penalty = self.repetition_penalty
+        scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+        best, codes = scores.topk(min(self.top_k or scores.shape[1], scores.shape[1]))
+        share = (best / max(self.temperature, 1e-5)).softmax(1)
+        kept = share.cumsum(1) - share < self.top_p
+        kept[:, 0] = True
+        share = share * kept
+        return share / share.sum(1, keepdim=True), codes
+
+
+def scores(decoder: UnifiedVoice, hidden: Tensor) -> Tensor:
+    """(B, codes) from the last hidden states (B, T, dim). Raises DifftoolError 1 where they are no numbers."""
+    found = decoder.logits(hidden[:, -1])
+    if not found.isfinite().all():
+        raise DifftoolError(Exit.FAILED, "the decoder returned numbers that are not finite", "try --dtype fp32")
+    return found
+
+
+class Drawn(NamedTuple):
+    """Samples of one text."""
+
+    codes: Tensor
+    """(samples, M) as drawn, until the last has stopped; from a row's stop on all are the code that stops."""
+    latents: list[Tensor]
+    """(T, dim) of each, for the diffusion; T is the number of its codes, and BREATH more where it stopped."""
+
+
+def read(decoder: UnifiedVoice, voice: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """What the decoder keeps of a voice (1, dim), the tokens of a text (1, N) and the code that starts, and its hidden
+    state (1, 1, dim) there."""
+    begun = decoder.embed(text.new_full((1, 1), decoder.start_code))
+    before = torch.cat([decoder.prefix(voice, text), begun], dim=1)
+    cache = decoder.new_cache(1, before.shape[1])
+    return cache, decoder(before, cache)[:, -1:]
+
+
+def draw(
+    decoder: UnifiedVoice, voice: Tensor, text: Tensor, seeds: Sequence[int], odds: Odds, *, most: int, block: int
+) -> Steps[Drawn]:
+    """A sample for each of `seeds`, of at most `most` codes, for a voice (1, dim) and the tokens of a text (1, N).
+
+    The text is read once for all of them. They run `block` at a time, half as many where memory ends, and each depends
+    on its own seed only. One that has stopped is fed CALM until it has had its BREATH, and then its place is given up.
+    Raises DifftoolError 1 where scores are not finite, 6 where not even one sample finds room.
+    """
+    cache, first = read(decoder, voice, text)
+    drawn: list[tuple[Tensor, Tensor]] = []
+    while len(drawn) < len(seeds):
+        try:
+            drawn += yield from _block(decoder, cache, first, seeds[len(drawn) :][:block], odds, most)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if block == 1:
+                what = "one sample of the decoder does not fit in memory"
+                raise DifftoolError(Exit.MEMORY, what, "try --dtype bf16, or --low-vram") from error
+            block //= 2
+    length = max(len(codes) for codes, _ in drawn)
+    padded = [F.pad(codes, (0, length - len(codes)), value=decoder.stop_code) for codes, _ in drawn]
+    return Drawn(torch.stack(padded), [latents for _, latents in drawn])
+
+
+def _block(
+    decoder: UnifiedVoice, before: Tensor, first: Tensor, seeds: Sequence[int], odds: Odds, most: int
+) -> Steps[list[tuple[Tensor, Tensor]]]:
+    """(codes, latents) of some rows that go on from a common cache and hidden state. Only the first `len(place)` rows
+    of the cache are still at work; `place` tells where their results belong."""
+    device, start, live = first.device, before.shape[4], len(seeds)
+    cache = decoder.new_cache(live, start + most + BREATH)
+    cache[:, :, :, :, :start] = before
+    lots = uniform(keys(seeds, device), 0, 0, most)
+    codes = torch.full((live, most), decoder.stop_code, device=device)
+    seen = torch.zeros(live, decoder.stop_code + 1, dtype=torch.bool, device=device)
+    latents = first.new_empty(live, most + BREATH, first.shape[2])
+    ends = [most] * live
+    talks = torch.ones(live, dtype=torch.bool, device=device)
+    place = torch.arange(live, device=device)
+    rows = max(ROWS[device.type], live)
+    hidden, m = first.expand(rows, -1, -1), 0
+    for m in range(most + BREATH):
+        latents[place, m] = hidden[: len(place), 0]
+        said = torch.full_like(place, CALM)
+        if m < most:
+            allowed = scores(decoder, hidden)[: len(place)]
+            allowed[:, decoder.start_code] = -torch.inf  # no speech begins twice
+            chances, candidates = odds(allowed, seen[place])
+            k = (chances.cumsum(1) < lots[place, m, None]).sum(1, keepdim=True)
+            k = torch.minimum(k, (chances > 0).sum(1, keepdim=True) - 1)  # the sum of all may round to less than 1
+            drawn = candidates.gather(1, k)[:, 0]
+            for stopped in place[talks[place] & (drawn == decoder.stop_code)].tolist():
+                ends[stopped], talks[stopped] = m + BREATH, False
+            said = drawn.where(talks[place], CALM)
+            codes[place, m] = drawn.where(talks[place], decoder.stop_code)
+            seen[place, said] = True
+            yield
+        going = [i for i, at in enumerate(place.tolist()) if m + 1 < ends[at]]
+        if not going:
+            break
+        free = [i for i in range(len(going)) if i not in going]  # is taken by the last ones
+        for i, last in zip(free, going[len(going) - len(free) :], strict=True):
+            cache[:, :, i], place[i], said[i] = cache[:, :, last], place[last], said[last]
+        place, said = place[: len(going)], said[: len(going)]
+        fed = F.pad(said, (0, rows - len(said)))[:, None]
+        hidden = decoder(decoder.embed(fed, m + 1), cache[:, :, : len(said)], start + m)
+    for _ in range(m + 1, most):
+        yield
+    lengths = ((codes != decoder.stop_code).sum(1) + 1).tolist()
+    return [(codes[i, : lengths[i]].clone(), latents[i, : ends[i]].clone()) for i in range(live)]

@@ -1,0 +1,266 @@
+"""Speaking as Tortoise does: text and a voice to codes, the best of them by CLVP to a mel spectrogram, and that to
+sound. What the original package does differently stands in `compat`."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....core.guide import cfg, clip
+from ....core.noise import START, Noise
+from ....core.paths import DiscreteVP, Level, betas
+from ....core.predict import EPS, denoiser
+from ....errors import DifftoolError, Exit
+from ....nets.tortoise.clvp import CLVP
+from ....nets.tortoise.diffusion import Condition, DiffusionTts, denormalise, frames
+from ....nets.tortoise.mel import CODE_HZ, SOUND_HZ, conditioning_mel, diffusion_mel
+from ....nets.tortoise.vocoder import TAIL
+from ....sampling.choice import Choice
+from .decoding import CALM, STOP, Odds, Steps, draw
+from .networks import open_network
+
+PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
+"""The levels that the diffusion was trained on."""
+HEARD, TONE = 132_300, 102_400
+"""Samples of a reference clip that count: 6 s at 22,050 Hz for the decoder, 4.3 s at 24,000 Hz for the diffusion."""
+ENDING = (45, 45, 248)
+"""What CLVP was always shown at the end of speech that stops."""
+SCORED = 16
+"""Samples that CLVP scores at once."""
+
+
+class Timbre(NamedTuple):
+    """What the networks know of a voice."""
+
+    autoregressive: Tensor
+    """(1, 1024), for the decoder"""
+    diffusion: Tensor
+    """(1, 2048)"""
+
+
+class Spoken(NamedTuple):
+    """One candidate for a text."""
+
+    sound: Tensor
+    """(S,) float32 within [-1, 1], at 24 kHz, on the CPU"""
+    sample: int
+    """Which of the samples it is."""
+    score: float | None
+    """CLVP's, where it was asked."""
+    stopped: bool
+    """Whether it came to its end, and was not cut off."""
+
+
+class Script(NamedTuple):
+    """How texts are spoken."""
+
+    odds: Odds
+    way: Choice
+    samples: int
+    candidates: int
+    most: int
+    """Codes of a sample at most."""
+    guidance: float
+    warmth: float
+    """The standard deviation of the noise that the diffusion starts from."""
+    block: int
+    """Samples that the decoder draws at once."""
+
+
+class Networks:
+    """The networks of a folder, opened when they are first needed. `keep` says whether one stays open when it has been
+    used; on a CPU opening it again takes half a second, and all of them together take 4 GB in float32."""
+
+    def __init__(self, folder: Path, checkpoint: Path | None, device: torch.device, dtype: torch.dtype) -> None:
+        """`checkpoint` takes the place of the folder's autoregressive.pth."""
+        self.folder, self.checkpoint, self.device, self.dtype = folder, checkpoint, device, dtype
+        self.keep = False
+        self.seconds: dict[str, float] = {}
+        """How long each stage took."""
+        self._open: dict[str, Any] = {}
+
+    def source(self, name: str) -> Path | None:
+        """The checkpoint that a network comes from, where it is not that of the folder."""
+        return self.checkpoint if name in ("autoregressive", "conditioning_encoder") else None
+
+    @contextmanager
+    def using(self, name: str, stage: str, dtype: torch.dtype | None = None) -> Iterator[Any]:
+        """Opens a network, which counts as "load", and gives it for the time of a stage."""
+        net = self._open.pop(name, None)
+        if net is None:
+            with self.timed("load"):
+                net = open_network(
+                    name, self.folder, checkpoint=self.source(name), device=self.device, dtype=dtype or self.dtype
+                )
+        with self.timed(stage):
+            yield net
+        if self.keep:
+            self._open[name] = net
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+
+
+def derived(seed: int, *what: object) -> int:
+    """A seed for something, of 64 bits, that shares nothing with those for something else."""
+    told = "\0".join(map(str, (seed, *what)))
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "big")
+
+
+def listen(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None = None) -> Timbre:
+    """The voice in reference clips, (S,) each at 22,050 Hz: in `HEARD` samples of each, the first ones or those from
+    `starts` on, silence where it is shorter, and in the first `TONE`. In float32, whatever the networks compute in."""
+    from torchaudio.functional import resample
+
+    def fitted(sound: Tensor, length: int) -> Tensor:
+        return F.pad(sound[:length], (0, max(0, length - len(sound))))
+
+    heard = torch.stack([fitted(clip[at:], HEARD) for clip, at in zip(clips, starts or [0] * len(clips), strict=True)])
+    high = torch.stack([fitted(resample(clip[: 2 * HEARD], CODE_HZ, SOUND_HZ), TONE) for clip in clips]).to(nets.device)
+    with nets.using("conditioning_encoder", "conditioning", torch.float32) as encoder:
+        voice = encoder(conditioning_mel(heard.to(nets.device)))
+    with nets.using("contextual_embedder", "conditioning", torch.float32) as embedder:
+        return Timbre(voice, embedder(diffusion_mel(high)))
+
+
+def invent(nets: Networks, noise: Callable[[int, int], Tensor]) -> Timbre:
+    """A voice that nobody has, from ``noise(which, dim)`` (1, dim)."""
+    made = []
+    for which, name in enumerate(("random_autoregressive", "random_diffusion")):
+        with nets.using(name, "conditioning", torch.float32) as net:
+            made.append(net(noise(which, net.layers[0].in_features).to(nets.device)))
+    return Timbre(*made)
+
+
+def speak(
+    nets: Networks,
+    script: Script,
+    timbre: Timbre,
+    tokens: Sequence[int],
+    seed: int,
+    stages: dict[str, Tensor] | None = None,
+) -> Steps[list[Spoken]]:
+    """The best candidates for the tokens of a text, the best first. Yields at every step of the decoder and of the
+    diffusion. Each sample has noise of its own from `seed`, so that neither their number nor which of them run together
+    changes it. `stages` takes what the networks said."""
+    text = torch.tensor([tokens], device=nets.device)
+    voice = timbre.autoregressive.to(nets.device)
+    seeds = [derived(seed, "codes", k) for k in range(script.samples)]
+    with nets.using("autoregressive", "autoregressive") as decoder:
+        drawn = yield from draw(decoder, voice, text, seeds, script.odds, most=script.most, block=script.block)
+    del decoder  # on a CPU the next network takes its place
+    scores = None
+    if script.samples > 1 or stages is not None:
+        with nets.using("clvp", "clvp") as clvp:
+            scores = judge(clvp, text, shown(drawn.codes, script.most))
+        del clvp
+    best = range(script.candidates) if scores is None else scores.topk(script.candidates).indices.tolist()
+    mels: dict[int, Tensor] = {}
+    with nets.using("diffusion", "diffusion") as diffusion:
+        for rows in _alike(best, [len(latents) for latents in drawn.latents]):
+            latents = torch.stack([drawn.latents[k] for k in rows])
+            shape = (diffusion.mels, frames(latents.shape[1]))
+            noise = Noise([derived(seed, "diffusion", k) for k in rows], shape, nets.device)
+            mels |= zip(rows, (yield from spectrogram(diffusion, latents, timbre, script, noise)), strict=True)
+    del diffusion
+    sounds = []
+    with nets.using("vocoder", "vocoder") as vocoder:
+        for k in best:
+            noise = Noise([derived(seed, "vocoder", k)], (vocoder.noise, mels[k].shape[1] + TAIL), nets.device)
+            sounds.append(vocoder(mels[k][None], noise(START))[0])
+    if stages is not None and scores is not None:
+        stages |= told(timbre, drawn.codes, scores, mels[best[0]])
+    return [spoken(sound, k, drawn.codes, scores) for k, sound in zip(best, sounds, strict=True)]
+
+
+def shown(codes: Tensor, most: int) -> Tensor:
+    """Samples (B, M) as CLVP was trained on them, (B, `most`): calm from the stop on, and `ENDING`."""
+    stopped = (codes == STOP).cumsum(1) > 0
+    stopped = F.pad(stopped, (0, most - codes.shape[1]), value=True)
+    padded = F.pad(codes, (0, most - codes.shape[1])).masked_fill(stopped, CALM)
+    ends = stopped.any(1, keepdim=True)
+    padded[:, -3:] = torch.tensor(ENDING, device=codes.device).where(ends, padded[:, -3:])
+    return padded
+
+
+def judge(clvp: CLVP, text: Tensor, codes: Tensor, rows: int = SCORED) -> Tensor:
+    """CLVP's scores (B,) of samples (B, M) for one text (1, N), so many at once."""
+    read = clvp.read(text)
+    return torch.cat([clvp.score(read, part) for part in codes.split(rows)])
+
+
+def spectrogram(
+    diffusion: DiffusionTts, latents: Tensor, timbre: Timbre, script: Script, noise: Callable[[int, int], Tensor]
+) -> Steps[Tensor]:
+    """Log mels (B, 100, L) from the latents (B, T, dim) of samples of one length. Where there is guidance, the network
+    is asked for both sides at once. The beginning is `noise` at the step START."""
+    b, length = len(latents), frames(latents.shape[1])
+    condition = diffusion.condition(latents, timbre.diffusion.to(latents.device).expand(b, -1), length)
+    if script.guidance != 1:
+        nothing = diffusion.unconditional(b, length).codes
+        condition = Condition(torch.cat([condition.codes, nothing.to(condition.codes.dtype)]), condition.biases)
+    predict = denoiser(diffusion, EPS, learned_range=True, cond={"condition": condition})
+    if script.guidance != 1:
+        predict = cfg(predict, None, ramp(script.way, script.guidance))
+    x = noise(START, 0) * script.warmth
+    for state in script.way.run(clip(predict), x, noise):
+        x = state.x
+        yield
+    if not x.isfinite().all():
+        raise DifftoolError(Exit.FAILED, "the diffusion returned numbers that are not finite", "try --dtype fp32")
+    return denormalise(x)
+
+
+def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
+    """The scale of guidance at a level: the nearer to the end, the more, from 1 + (guidance - 1) / n to `guidance` in
+    n steps; between two levels of the grid straight."""
+    clocks = [level.t for level in way.levels[-2::-1]]
+
+    def scale(level: Level) -> float:
+        i = min(max(bisect_left(clocks, level.t), 1), len(clocks) - 1) if len(clocks) > 1 else 0
+        place = i - 1 + (level.t - clocks[i - 1]) / (clocks[i] - clocks[i - 1]) if i else 0.0
+        return 1 + (guidance - 1) * (1 - place / len(clocks))
+
+    return scale
+
+
+def spoken(sound: Tensor, k: int, codes: Tensor, scores: Tensor | None) -> Spoken:
+    """A candidate from the k-th of the samples."""
+    score = None if scores is None else float(scores[k])
+    return Spoken(sound.float().cpu(), k, score, bool((codes[k] == STOP).any()))
+
+
+def told(timbre: Timbre, codes: Tensor, scores: Tensor, mel: Tensor) -> dict[str, Tensor]:
+    """What --save-stages keeps: the voice (dim,), the samples (samples, M), their scores (samples,), and the log mels
+    (100, L) of the best."""
+    return {
+        "conditioning_ar": timbre.autoregressive[0],
+        "conditioning_diffusion": timbre.diffusion[0],
+        "codes": codes,
+        "clvp": scores,
+        "mel": mel,
+    }
+
+
+def _alike(rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Rows that have one length, and so can be in one batch."""
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        found.setdefault(lengths[row], []).append(row)
+    return list(found.values())
