@@ -6,9 +6,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import DifftoolError, Exit, pick
+from .settings import MACHINE, setting
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +32,35 @@ def spelled(device: object) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
         raise DifftoolError(Exit.USAGE, f"unknown device {device!r}", "known: auto, cpu, cuda, cuda:0, cuda:1, ...")
     return device
+
+
+def known_dtype(name: str) -> str:
+    """A number format, or auto, in our words. Raises DifftoolError 2 for another."""
+    return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES)})
+
+
+@dataclass(frozen=True)
+class MachineSettings:
+    """Where and how a run computes."""
+
+    device: str = setting("auto", "auto, cpu, cuda or cuda:1.", panel=MACHINE, check=spelled)
+    dtype: str = setting("auto", "auto, fp32, bf16 or fp16.", panel=MACHINE, check=known_dtype)
+    half: bool = setting(False, "The same as --dtype fp16.", panel=MACHINE, stored=False)
+    threads: int | None = setting(None, "CPU threads.", panel=MACHINE, least=1, most=MOST_THREADS, filled=True)
+
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("dtype", "half"),)
+    """Settings of which one can be said."""
+
+    def machine(self) -> tuple[torch.device, torch.dtype]:
+        """What `choose` makes of them."""
+        return choose(self.device, "fp16" if self.half else self.dtype, self.threads)
+
+
+def machine_used(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The settings that choose this device and number format again, and the threads of now."""
+    import torch
+
+    return {"device": str(device), "dtype": name_of(dtype), "half": False, "threads": torch.get_num_threads()}
 
 
 def choose(

@@ -4,3 +4,5 @@ from __future__ import annotations
 
 MOST = 10**6
 """Of anything that is counted: pictures, steps, items at once."""
+GUIDANCE = {"least": -1e30, "most": 1e30}
+"""What a scale of guidance lies within: numbers of which the products are finite."""

@@ -222,7 +222,6 @@ class TestWrongInput:
             (lambda m: m["settings"].update(label=["3", "nobody"]), 4),
             (lambda m: m["settings"].update(label=[3]), 4),
             (lambda m: m["settings"].update(label=[]), 4),
-            (lambda m: m["settings"].pop("threads"), 4),
             (lambda m: m["versions"].update(torch=["2"]), 4),
             (lambda m: m.update(item=[1]), 4),
             (lambda m: m["item"].update(index=99), 4),

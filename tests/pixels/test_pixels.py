@@ -68,8 +68,8 @@ def test_defaults_of_samplers(tiny_model: Make) -> None:
     assert len(plan(folder).way.levels) == 26
     assert len(plan(folder, sampler="ddpm").way.levels) == 1001
     assert len(plan(tiny_model("flow", target="flow"), sampler="ddpm").way.levels) == 1001
-    assert plan(folder, sampler="ddim", eta=0.0).settings["eta"] == 0.0
-    assert plan(folder, sampler="euler_a").settings["eta"] == 1.0
+    assert plan(folder, sampler="ddim", eta=0.0).settings.eta == 0.0
+    assert plan(folder, sampler="euler_a").settings.eta == 1.0
 
 
 def test_guidance_leads_towards_the_label(tiny_model: Make) -> None:
@@ -98,10 +98,10 @@ def test_labels(tiny_model: Make) -> None:
     [
         ({"sampler": "dim"}, "did you mean 'ddim'"),
         ({"schedule": "trailingg"}, "did you mean 'trailing'"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": 0}, "--steps must be from 1"),
         ({"steps": 1001}, "1000 levels"),
-        ({"count": 0}, "count must be"),
-        ({"batch_size": 0}, "batch size must be"),
+        ({"count": 0}, "--count must be"),
+        ({"batch_size": 0}, "--batch-size must be"),
         ({"label": "c"}, "unknown label 'c'"),
         ({"label": ""}, "unknown label ''"),
         ({"label": "any", "guidance": 2.0}, "no label to be guided by"),

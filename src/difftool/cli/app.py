@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import os
 import shutil
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,14 +21,19 @@ import typer.core
 from .. import processes
 from ..errors import MEANING, DifftoolError, Exit, is_disk_full, is_out_of_memory, nearest
 from ..files import expanded
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed
+from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
 from . import COMMANDS, TOGETHER
 from .config import apply, said, settle
 from .console import Console, Result, discard
+from .options import exclusive_of, parameters
 
 Table = Mapping[str, tuple[str, str]]
 
 MESSAGES = "Messages"
+BOXES = ("", None, WORDS, TEXT, SAMPLING, OUTPUT, MACHINE)
+"""Of a help, in order; None are options that stand in none of them."""
 ROOMY = 100
 """Columns from which on the boxes of a help leave room for what it says."""
 SHARED = {
@@ -172,10 +179,16 @@ def load(name: str, target: str, help: str) -> Any:
 
 def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., int]:
     """`function` with the shared options in its signature, its result printed, and Ctrl-C turned into an exit code."""
-    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the console
+    written = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the console
+    classes: dict[str, type] = {
+        param.name: param.annotation for param in written if dataclasses.is_dataclass(param.annotation)
+    }  # type: ignore[assignment]
+    own = _expanded(written)
+    exclusive = exclusive_of(function, classes.values())
 
     def read_config(ctx: typer.Context, value: str | None) -> str | None:
-        apply(ctx, name, value, {**{param.name: param.annotation for param in own}, **dict.fromkeys(SHARED, bool)})
+        annotations = {**{param.name: param.annotation for param in own}, **dict.fromkeys(SHARED, bool)}
+        apply(ctx, name, value, annotations, exclusive)
         return value
 
     def run(ctx: typer.Context, **options: Any) -> int:
@@ -190,7 +203,11 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
             console.note(f"settings from {' and '.join(map(str, console.read))}")
         console.standing_folder = "output_dir" in options and said(ctx, "output_dir") in (1, 2)
         try:
-            result = function(console, **settle(ctx, options))
+            said_options = settle(ctx, options, exclusive)
+            for key, settings in classes.items():
+                fields = {field: said_options.pop(field) for field in settings_of(settings)}
+                said_options[key] = from_typed(settings, fields)
+            result = function(console, **said_options)
         except KeyboardInterrupt as error:
             code = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
             raise _stopped(code, console) from error
@@ -214,6 +231,27 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
     run.__signature__ = inspect.Signature([context, *own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {param.name: param.annotation for param in (context, *own, *added)}
     return run
+
+
+def _expanded(params: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The parameters of a command, with one for each setting in the place of a class of settings; in the order of the
+    boxes of the help."""
+    own: list[inspect.Parameter] = []
+    for param in params:
+        annotation: Any = param.annotation
+        own += (
+            parameters(annotation) if isinstance(annotation, type) and dataclasses.is_dataclass(annotation) else [param]
+        )
+    return sorted(own, key=lambda param: BOXES.index(_box(param)))
+
+
+def _box(param: inspect.Parameter) -> str | None:
+    """The box of the help in which a parameter stands; "" for arguments, which come first."""
+    described = typing.get_args(param.annotation)[-1] if typing.get_args(param.annotation) else None
+    if isinstance(described, typer.models.ArgumentInfo):
+        return ""
+    panel = getattr(described, "rich_help_panel", None)
+    return panel if panel in BOXES else None
 
 
 def _root(table: Table) -> Any:

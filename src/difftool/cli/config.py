@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,15 @@ from . import COMMANDS
 from .console import Console
 
 PROJECT = Path("difftool.toml")
-EXCLUSIVE = (
-    ("output", "output_dir"),
-    ("folder", "data"),
-    ("text", "textfile"),
-    ("steps", "images", "epochs", "minutes"),
-    ("dtype", "half"),
-    ("batch_size", "low_vram"),
-    ("prompt", "prompts"),
-    ("compare", "sampler"),
-    ("compare", "trajectory"),
-)
-"""Options of which a command takes one."""
+Groups = Sequence[Sequence[str]]
+"""Options of which a command takes one, in groups."""
 RANKS = {"COMMANDLINE": 3, "ENVIRONMENT": 2, "DEFAULT_MAP": 1}
 """Where an option was said, by Typer's names of the sources; the default is nowhere."""
 SAID_ONLY = ("overwrite", "originals")
 """Options by which something may be lost: a PROJECT's file, which may come from anybody, cannot say them."""
 
 
-def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, Any]) -> None:
+def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, Any], exclusive: Groups = ()) -> None:
     """Makes the files' tables for `command` the defaults of its options. `annotations` are its parameters' types.
 
     Raises DifftoolError: 4 for a file that was named and is not there, 2 for one that is no TOML or holds an unknown
@@ -63,7 +53,7 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, A
         if found:
             ctx.obj.read.append(path)
         given = {name for name, value in found.items() if value is not False}
-        overruled = {name for group in EXCLUSIVE if given & set(group) for name in group}
+        overruled = {name for group in exclusive if given & set(group) for name in group}
         merged = {name: value for name, value in merged.items() if name not in overruled} | found
     ctx.default_map = merged
 
@@ -73,16 +63,16 @@ def said(ctx: Any, name: str) -> int:
     return RANKS.get(ctx.get_parameter_source(name).name, 0)
 
 
-def settle(ctx: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+def settle(ctx: Any, options: Mapping[str, Any], exclusive: Groups = ()) -> dict[str, Any]:
     """`options` in which, of those that exclude each other, only the one said nearest is left: on the command line,
     else in the environment, else in a file. Raises DifftoolError 2 where two were said in one place."""
     settled = dict(options)
     names = {param.name: param for param in ctx.command.params}
-    told = {name for group in EXCLUSIVE for name in group if settled.get(name) not in (None, False)}
+    told = {name for group in exclusive for name in group if settled.get(name) not in (None, False)}
     ranks = {name: said(ctx, name) for name in told}
     kept: list[str] = []
     for name in sorted((name for name in told if ranks[name]), key=lambda name: -ranks[name]):
-        rival = next((one for one in kept if any({one, name} <= set(group) for group in EXCLUSIVE)), None)
+        rival = next((one for one in kept if any({one, name} <= set(group) for group in exclusive)), None)
         if rival is None:
             kept.append(name)
         elif ranks[rival] > ranks[name]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DifftoolError, Exit
+from ..settings import manifest_of
 from .console import Console, Result
 from .options import MOST, SAMPLING, BatchSize, Device, DryRun, Dtype, Eta, ModelName, Schedule, Threads, known_sampler
 
@@ -90,7 +91,7 @@ def evaluate(
     planned = plan(planned.model, **how, label=by_share(pictures.held_out, planned.model.classes, count))
     if dry_run:
         line = f"would draw {count} pictures and compare them with {len(pictures.held_out.pixels)} of {source}"
-        return Result({"dry_run": True, "settings": planned.settings}, [line], [])
+        return Result({"dry_run": True, "settings": manifest_of(planned.settings)}, [line], [])
     drawn = draw(planned, track=console.track)
     console.say("judging")
     quality = measure(drawn, pictures)
@@ -101,7 +102,7 @@ def evaluate(
         "quality": quality,
         "count": count,
         "held_out": len(pictures.held_out.pixels),
-        "settings": planned.settings,
+        "settings": manifest_of(planned.settings),
         "model": drawn.manifest["model"],
         "timing": {"total": round(seconds, 3)},
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,10 +16,13 @@ from ..device import DTYPES, MOST_THREADS, spelled
 from ..errors import DifftoolError, Exit, pick
 from ..limits import MOST
 from ..sampling import aliases
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, options
 
+MOST_SHOWN = 1e9
+"""Ends of a range that a help shows."""
 LARGEST = 8192
 """Pixels along a side of a picture."""
-INPUT, SAMPLING, OUTPUT, MACHINE = "Voice and text", "Sampling", "Output", "Machine"
+INPUT = TEXT
 
 
 def count_of(value: str | int) -> int:
@@ -75,6 +81,70 @@ def known_schedule(value: str | None) -> str | None:
     if value is not None:
         aliases.schedule(value)
     return value
+
+
+def one_of_each(*groups: tuple[str, ...]) -> Callable[[Callable], Callable]:
+    """Marks a command that takes one of the options of each group."""
+
+    def mark(command: Callable) -> Callable:
+        command.exclusive = groups  # type: ignore[attr-defined]
+        return command
+
+    return mark
+
+
+def exclusive_of(command: Callable, settings: Iterable[type]) -> list[tuple[str, ...]]:
+    """The groups of options of which a command takes one: its own, those of its classes of settings, and those that are
+    shared by all that have them."""
+    own = list(getattr(command, "exclusive", ()))
+    return [("output", "output_dir"), *own, *(group for cls in settings for group in getattr(cls, "exclusive", ()))]
+
+
+def parameters(settings: type) -> list[inspect.Parameter]:
+    """A parameter of a command for each of the settings of a class."""
+    annotations, defaults = kinds(settings), {field.name: field.default for field in dataclasses.fields(settings)}
+    made = []
+    for name, option in options(settings).items():
+        kind = annotations[name] if option.typed is None else option.typed
+        annotation = Annotated[kind, _typer(name, option, kind)]
+        made.append(inspect.Parameter(name, KEYWORD, default=_typed(defaults[name]), annotation=annotation))
+    return made
+
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _typed(default: Any) -> Any:
+    return list(default) or None if isinstance(default, tuple) else default
+
+
+def _typer(name: str, option: Option, kind: Any) -> Any:
+    """A setting as Typer takes it."""
+    if option.argument:
+        return typer.Argument(metavar=option.metavar, help=option.help, callback=_callback(option))
+    names = option.names or (name_of(name, option),)
+    shown: dict[str, Any] = {}
+    if kind is bool:
+        names = (f"{names[0]}/--no-{names[0].removeprefix('--')}", *names[1:])
+        shown = {"show_default": False}
+    whole = int in (kind, *typing.get_args(kind))
+    ends = [None if end is None or abs(end) > MOST_SHOWN else end for end in (option.least, option.most)]
+    return typer.Option(
+        *names,
+        help=option.help,
+        metavar=option.metavar,
+        min=ends[0] if whole or ends[0] is not None else None,
+        max=ends[1],
+        callback=_callback(option),
+        parser=option.parser,
+        rich_help_panel=option.panel,
+        **shown,
+    )
+
+
+def _callback(option: Option) -> Callable[[Any], Any] | None:
+    check = option.check
+    return None if check is None else lambda value: None if value is None else check(value)
 
 
 ModelName = Annotated[

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import processes
 from ..errors import DifftoolError, Exit
 from ..files import default_dir, unused, writable
+from ..settings import manifest_of
 from .console import Console, Result
 
 if TYPE_CHECKING:
@@ -146,10 +147,10 @@ def dry(plan: Plan, to: Places, only: Collection[int] | None = None) -> Result:
     """What `carry_out` would do and need."""
     from ..pixels.plan import batches
 
-    settings = plan.settings
+    settings = manifest_of(plan.settings)
     parameters = sum(p.numel() for p in plan.model.net.parameters())
     weights = sum(p.numel() * p.element_size() for p in plan.model.net.parameters())
-    calls = plan.calls * len(batches(plan, settings["batch_size"], only))
+    calls = plan.calls * len(batches(plan, plan.batch_size, only))
     needs = {
         "parameters": parameters,
         "weights_bytes": weights,

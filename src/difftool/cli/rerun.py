@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..errors import DifftoolError, Exit
 from ..files import versions
+from ..pixels import settings as pixels_settings
 from ..provenance import beside, located, shared
+from ..settings import checked, from_manifest
 from . import speech
 from .console import Console, Result
 from .options import MOST, DryRun, Output, OutputDir, Overwrite
@@ -19,6 +21,8 @@ from .outputs import carry_out, dry, places
 from .speech import FORMATS
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def rerun(
@@ -54,18 +58,17 @@ def rerun(
         raise DifftoolError(
             Exit.FILE, f"{file} was not made by a command that this version can repeat", "see difftool meta FILE"
         )
-    settings, digest, item = _read(file, manifest)
-    settings = located(manifest, file)
-    wanted = range(settings["count"]) if item is None else [item]
-    items = [(k, settings["seed"] + k) for k in wanted]
+    settings, digest, item = _read_settings(file, manifest, pixels_settings.Settings)
+    wanted = range(settings.count or 0) if item is None else [item]
+    items = [(k, settings.seed + k) for k in wanted]
     to = places(
         "rerun", console.run_id, items, output, output_dir, overwrite=overwrite, standing=console.standing_folder
     )
     from ..pixels.draw import columns
-    from ..pixels.plan import plan
+    from ..pixels.plan import planned as plan
 
     with _again(file):
-        planned = plan(**settings)
+        planned = plan(settings)
     if planned.model.sha256 != digest:
         raise DifftoolError(
             Exit.FILE,
@@ -231,14 +234,6 @@ SPOKEN: dict[str, tuple[type, ...]] = {
     "batch_size": (int, NoneType),
 }
 """The settings of `voice clone` in a note, and what they are; `plan` checks their ranges."""
-KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("model", "sampler", "schedule", "device", "dtype"), (str,)),
-    **dict.fromkeys(("steps", "count", "batch_size", "threads", "seed"), (int,)),
-    "eta": (float, int, NoneType),
-    "guidance": (float, int),
-    "label": (str, list, NoneType),
-}
-"""The settings of `sample` in a manifest, and what they are; the whole numbers but the seed lie in 1 .. MOST."""
 
 
 PAINTED: dict[str, tuple[type, ...]] = {
@@ -253,8 +248,26 @@ PAINTED: dict[str, tuple[type, ...]] = {
 """The settings of `txt2img` in a manifest."""
 
 
+def _read_settings(file: Path, manifest: dict[str, Any], cls: type[T]) -> tuple[T, str, int | None]:
+    """(settings, hash of the model, index of the picture; None for a grid) of a manifest. Raises DifftoolError 4 where
+    they are not what the command writes: a file may come from anywhere."""
+    try:
+        digest, item = manifest["model"]["sha256"], manifest.get("item")
+        index = None if item is None else item["index"]
+        with _again(file):
+            settings = checked(from_manifest(cls, located(manifest, file)))
+        versions_fit = all(isinstance(version, str) for version in manifest["versions"].values())
+        count = settings.count  # type: ignore[attr-defined]
+        index_fits = index is None or (type(index) is int and 0 <= index < count)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _damaged(file) from error
+    if not (versions_fit and index_fits and isinstance(digest, str)):
+        raise _damaged(file)
+    return settings, digest, index
+
+
 def _read(
-    file: Path, manifest: dict[str, Any], kinds: dict[str, tuple[type, ...]] = KINDS
+    file: Path, manifest: dict[str, Any], kinds: dict[str, tuple[type, ...]]
 ) -> tuple[dict[str, Any], str, int | None]:
     """(settings, hash of the model, index of the picture; None for a grid) of a manifest. Raises DifftoolError 4 where
     they are not what `sample` writes, or of which others say the `kinds`: a file may come from anywhere."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,36 +9,18 @@ import typer
 from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
 from ..files import default_dir, manifest, unused, writable
+from ..pixels.settings import Settings
 from ..sampling import aliases
+from ..settings import OUTPUT, SAMPLING, manifest_of
 from .console import Console, Result
-from .options import (
-    MOST,
-    OUTPUT,
-    SAMPLING,
-    BatchSize,
-    Device,
-    DryRun,
-    Dtype,
-    Eta,
-    Half,
-    LowVram,
-    ModelName,
-    Output,
-    OutputDir,
-    Overwrite,
-    Schedule,
-    Seed,
-    Threads,
-    dtype_of,
-    known_sampler,
-)
+from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
 from .outputs import carry_out, dry, is_png, places
 
 if TYPE_CHECKING:
     from ..pixels.compare import Compared
 
-COUNT, STARTS, SHOWN = 16, 4, 6
-"""Pictures unless told otherwise, starts of a comparison, and those of them that its figure shows."""
+COUNT, SHOWN = 16, 6
+"""Pictures unless told otherwise, and starts of a comparison that its figure shows."""
 
 
 def _samplers(value: str | None) -> str | None:
@@ -47,46 +30,10 @@ def _samplers(value: str | None) -> str | None:
     return value
 
 
+@one_of_each(("compare", "sampler"), ("compare", "trajectory"))
 def sample(
     console: Console,
-    model: ModelName = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            "--sampler",
-            help="ddim unless told otherwise; --list-samplers names all, by any name they have.",
-            callback=known_sampler,
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps",
-            help="Steps from noise: 25, every level for ddpm, 4 for lcm.",
-            min=1,
-            max=MOST,
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    schedule: Schedule = None,
-    eta: Eta = None,
-    label: Annotated[
-        str | None, typer.Option("--label", help="A class, several with commas, or any.", rich_help_panel=SAMPLING)
-    ] = None,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            "--guidance", "--cfg", help="Scale of classifier-free guidance; 1 is off.", rich_help_panel=SAMPLING
-        ),
-    ] = 1.0,
-    count: Annotated[
-        int | None,
-        typer.Option(
-            "--count", help="How many pictures: 16, or 4 to compare.", min=1, max=MOST, rich_help_panel=SAMPLING
-        ),
-    ] = None,
-    seed: Seed = 0,
+    settings: Settings,
     list_samplers: Annotated[
         bool,
         typer.Option(
@@ -119,12 +66,6 @@ def sample(
     output_dir: OutputDir = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
-    batch_size: BatchSize = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    half: Half = False,
-    low_vram: LowVram = False,
-    threads: Threads = None,
 ) -> Result:
     """Draw pictures from a model; without one, from the digits in the package.
 
@@ -139,53 +80,40 @@ def sample(
     if list_samplers:
         rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
         return Result({"samplers": rows}, [f"{name:13} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
-    settings: dict[str, Any] = {
-        "steps": steps,
-        "schedule": schedule,
-        "eta": eta,
-        "guidance": guidance,
-        "label": label,
-        "count": count or (STARTS if compare else COUNT),
-        "seed": seed,
-        "batch_size": 1 if low_vram else batch_size,
-        "device": device,
-        "dtype": dtype_of(dtype, half),
-        "threads": threads,
-    }
     if compare:
         to = output or (output_dir or default_dir("sample", console.run_id)) / "compare.png"
         if console.standing_folder and output is None and to.exists() and not overwrite:
             to = to.parent / console.run_id / to.name
         is_png(to)
         unused([to], overwrite=overwrite)
-        return _compared(console, compare.split(","), model, settings, to, dry_run)
-    items = [(k, seed + k) for k in range(settings["count"])]
+        return _compared(console, compare.split(","), settings, to, dry_run)
+    settings = replace(settings, count=settings.count or COUNT)
+    items = [(k, settings.seed + k) for k in range(settings.count or 0)]
     rules = {"overwrite": overwrite, "standing": console.standing_folder, "trajectory": trajectory}
     to = places("sample", console.run_id, items, output, output_dir, **rules)
-    from ..pixels.plan import plan
+    from ..pixels.plan import planned
 
-    planned = plan(model, sampler=sampler or "ddim", **settings)
+    plan = planned(settings)
     if dry_run:
-        return dry(planned, to)
-    return carry_out(console, planned, to)[1]
+        return dry(plan, to)
+    return carry_out(console, plan, to)[1]
 
 
-def _compared(
-    console: Console, samplers: list[str], model: str | None, settings: dict[str, Any], to: Path, dry_run: bool
-) -> Result:
+def _compared(console: Console, samplers: list[str], settings: Settings, to: Path, dry_run: bool) -> Result:
     from ..pictures.plots import plot_compared
-    from ..pixels.compare import DRAWS, compare, plans
+    from ..pixels.compare import DRAWS, STARTS, compared, plans
 
     if dry_run:
-        calls = {name: one.calls for name, one in plans(samplers, model=model, **settings).items()}
+        calls = {name: one.calls for name, one in plans(samplers, settings).items()}
         told = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
-        summary = [f"would compare {told}: {settings['count']} starts, {DRAWS} draws of each", f"would write {to}"]
+        starts = settings.count or STARTS
+        summary = [f"would compare {told}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
         return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])
     with writable(to.parent):
-        found = compare(samplers, model=model, track=console.track, **settings)
+        found = compared(samplers, settings, track=console.track)
         rows = [_row(one) for one in found]
         own = ("sampler", "steps", "schedule", "eta")
-        common = {key: value for key, value in found[0].plan.settings.items() if key not in own}
+        common = {key: value for key, value in manifest_of(found[0].plan.settings).items() if key not in own}
         note = manifest("compare", console.run_id, {**common, "draws": DRAWS}, found[0].plan.model.packages)
         blocks = [(_caption(one), one.pixels[:SHOWN]) for one in found]
         title = "a row: one start; a column: fresh noise in the steps"
@@ -204,7 +132,7 @@ def _compared(
 def _row(one: Compared) -> dict[str, Any]:
     return {
         "name": one.name,
-        **{key: one.plan.settings[key] for key in ("sampler", "steps", "schedule", "eta")},
+        **{key: getattr(one.plan.settings, key) for key in ("sampler", "steps", "schedule", "eta")},
         "network_calls": one.plan.calls,
         "seconds": round(one.seconds, 5),
         "diversity": round(one.diversity, 4),

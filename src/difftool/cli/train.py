@@ -12,7 +12,7 @@ from ..files import default_dir
 from ..presets import family
 from ..train.recipe import AIMS, BETAS, TIMES, WEIGHTINGS
 from .console import Console, Result
-from .options import MACHINE, OUTPUT, Device, DryRun, Dtype, Overwrite, Threads, count_of, one_of, size_of
+from .options import MACHINE, OUTPUT, Device, DryRun, Dtype, Overwrite, Threads, count_of, one_of, one_of_each, size_of
 
 if TYPE_CHECKING:
     from ..train.data.pictures import Pictures
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LENGTH, DATA, LEARNING = "Length (one of)", "Data", "Learning"
 
 
+@one_of_each(
+    ("folder", "data"), ("steps", "images", "epochs", "minutes"), ("dtype", "half"), ("batch_size", "low_vram")
+)
 def train(
     console: Console,
     folder: Annotated[

@@ -27,12 +27,14 @@ from .options import (
     Threads,
     dtype_of,
     known_sampler,
+    one_of_each,
     size_of,
 )
 from .outputs import places
 from .prompted import Job, carry_out, dry, jobs_of, lora_of, nothing, sheeted, there, works_of
 
 
+@one_of_each(("prompt", "prompts"), ("dtype", "half"), ("batch_size", "low_vram"))
 def txt2img(
     console: Console,
     prompt: Annotated[

@@ -35,6 +35,7 @@ from .options import (
     dtype_of,
     known_sampler,
     one_of,
+    one_of_each,
 )
 from .speech import SEVERAL_RUNS, anew, carry_out, dry, places, read_out
 
@@ -43,6 +44,7 @@ SENTENCE = "This is a test recording to make AI clone my voice."
 """What is spoken when nobody gives a text."""
 
 
+@one_of_each(("text", "textfile"), ("dtype", "half"), ("batch_size", "low_vram"))
 def clone(
     console: Console,
     text: Annotated[

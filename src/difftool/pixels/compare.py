@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,15 +14,16 @@ from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling import aliases
 from .draw import ended, walk
-from .plan import Plan, plan
+from .plan import Plan, planned
+from .settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..pictures import Pixels
 
-DRAWS = 4
-"""Times that each start is drawn."""
+STARTS, DRAWS = 4, 4
+"""Starts where nobody says how many, and times that each is drawn."""
 
 
 class Compared(NamedTuple):
@@ -41,33 +43,36 @@ class Compared(NamedTuple):
     """uint8 (starts, draws, H, W, C)"""
 
 
-def plans(samplers: Sequence[str], **settings: Any) -> dict[str, Plan]:
-    """The plan for each of these samplers, by its name in our words; `settings` are those of `plan`, `count` at least
-    2."""
-    if settings.get("count", 2) < 2:
+def plans(samplers: Sequence[str], settings: Settings) -> dict[str, Plan]:
+    """The plan for each of these samplers, by its name in our words; `settings.count` is at least 2."""
+    settings = replace(settings, count=STARTS if settings.count is None else settings.count)
+    if settings.count < 2:  # type: ignore[operator]
         raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starts", "leave out --count")
-    return {str(aliases.sampler(sampler)): plan(sampler=sampler, **settings) for sampler in samplers}
+    return {str(aliases.sampler(name)): planned(replace(settings, sampler=name)) for name in samplers}
 
 
 def compare(samplers: Sequence[str], *, track: Track = untracked, **settings: Any) -> list[Compared]:
     """Draws pictures from the same starts with each sampler, every start `DRAWS` times with fresh noise in the steps.
+    `settings` are the fields of `Settings`, of which `count` is the number of starts, at least 2. Raises what `sample`
+    does."""
+    return compared(samplers, Settings(**settings), track=track)
 
-    `settings` are those of `plan`, but for `sampler`; `count` is the number of starts, at least 2. Raises what `sample`
-    does.
-    """
-    wanted = plans(samplers, **settings)
+
+def compared(samplers: Sequence[str], settings: Settings, *, track: Track = untracked) -> list[Compared]:
+    """`compare` with settings."""
+    wanted = plans(samplers, settings)
     total = sum((DRAWS + 1) * one.steps for one in wanted.values())
     ticks = iter(track(range(total), total))
-    found = [_compared(name, one, ticks) for name, one in wanted.items()]
+    found = [_measured(name, one, ticks) for name, one in wanted.items()]
     next(ticks, None)  # lets the tracker see its end
     return found
 
 
-def _compared(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
+def _measured(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
     first = _drawn(plan, 0, ticks)  # which also warms up
     began = time.monotonic()
     draws = [_drawn(plan, draw, ticks) for draw in range(DRAWS)]
-    seconds = (time.monotonic() - began) / (DRAWS * plan.settings["count"])
+    seconds = (time.monotonic() - began) / (DRAWS * plan.count)
     pixels = np.stack([to_pixels(x) for x in draws], axis=1)
     tones = pixels.astype(float)
     spread = tones.reshape(-1, *tones.shape[2:]).std(0).mean()
@@ -80,7 +85,7 @@ def _drawn(plan: Plan, draw: int, ticks: Iterator[Any]) -> Tensor:
     import torch
 
     ends = []
-    for _, state in walk(plan, plan.settings["batch_size"], fresh=draw << 40):
+    for _, state in walk(plan, plan.batch_size, fresh=draw << 40):
         if state.i:
             next(ticks)
         if ended(plan, state):

@@ -21,6 +21,7 @@ from ..models import Model
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling.choice import Choice
+from ..settings import manifest_of
 from .plan import Plan, batches, plan
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
     """Draws pictures from a model: a run folder, a model folder, a diffusers folder, or (None) the digits in the
     package.
 
-    `settings` are the arguments of `plan`: `sampler` (a row of `core.SAMPLERS`, or what others call it: `names`),
+    `settings` are the fields of `Settings`: `sampler` (a row of `core.SAMPLERS`, or what others call it),
     `steps` (None: 25, all levels for ddpm, 4 for lcm), `schedule` (a spacing of `core.grid`; None: the model's own),
     `eta` (strength of fresh noise), `guidance` (scale of classifier-free guidance, 1 = off), `label` (a class, several
     with commas, or "any"; None goes through all classes in turn), `count`, `seed` (picture k has seed + k and depends
@@ -78,7 +79,7 @@ def draw(
     """Draws what was planned, or `only` the pictures with these indices, in the batches the whole run has: then every
     matrix product has its size again, and the pixels are the same to the last bit. `name` is the run's in the
     manifest; `frames` (at least 2) asks for so many, evenly spread, of the way of the first batch."""
-    size = plan.settings["batch_size"]
+    size = plan.batch_size
     mine = only
     if processes.count() > 1:  # each draws its share of the batches
         every = batches(plan, size, only)
@@ -100,7 +101,7 @@ def draw(
     order = sorted(range(len(items)), key=lambda k: items[k]["index"])
     pixels, items, way = pixels[order], [items[k] for k in order], parts[0][2]
     model = plan.model
-    note = manifest("sample", name or run_id(), {**plan.settings, "batch_size": size}, plan.model.packages)
+    note = manifest("sample", name or run_id(), {**manifest_of(plan.settings), "batch_size": size}, plan.model.packages)
     note["model"] = {
         "name": model.name,
         "sha256": model.sha256,
@@ -157,9 +158,9 @@ def states(
 def walk(plan: Plan, size: int, only: Collection[int] | None = None, fresh: int = 0) -> Iterator[tuple[range, State]]:
     """(batch, state) at the start and after each step of every batch; the noise of the steps has the pictures' seeds +
     `fresh`."""
-    guidance = plan.settings["guidance"]
+    guidance = plan.settings.guidance
     for batch in batches(plan, size, only):
-        seeds, labels = [plan.settings["seed"] + k for k in batch], [plan.labels[k] for k in batch]
+        seeds, labels = [plan.settings.seed + k for k in batch], [plan.labels[k] for k in batch]
         noise = [seed + fresh for seed in seeds]
         for state in states(plan.model, plan.way, seeds, labels, guidance=guidance, fresh=noise):
             yield batch, state
@@ -193,7 +194,7 @@ def _drawn(
         if ended(plan, state):
             kept = [k for k in batch if only is None or k in only]
             done.append(to_pixels(state.x)[[k - batch.start for k in kept]])
-            items += [{"index": k, "seed": plan.settings["seed"] + k, "label": plan.labels[k]} for k in kept]
+            items += [{"index": k, "seed": plan.settings.seed + k, "label": plan.labels[k]} for k in kept]
     nothing = np.zeros((0, *plan.model.shape[1:], plan.model.shape[0]), dtype=np.uint8)
     return np.concatenate([nothing, *done]), items, way
 

@@ -3,98 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
 from .. import processes
-from ..device import choose, name_of
+from ..device import machine_used
 from ..errors import DifftoolError, Exit, unknown
-from ..limits import MOST
 from ..models import Model, open_model
-from ..sampling import choice
-from ..sampling.choice import Choice
+from ..sampling.choice import Choice, choose, refuse_pure_noise
+from ..settings import checked
+from .settings import Settings
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
 """Numbers and pictures in a batch where nobody says how large: 21 pictures of 128x128 RGB, 256 small ones."""
+COUNT, SAMPLER = 16, "ddim"
+"""Pictures and sampler where nobody says which."""
 ANY = "any"
 """The label that means all of them."""
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """A run with every default filled in."""
 
     model: Model
     way: Choice
     """From noise to pictures."""
     labels: list[str | None]
-    settings: dict[str, Any]
-    """The arguments of `plan` that give this plan again."""
+    settings: Settings
+    """Those that give this plan again."""
 
     @property
     def calls(self) -> int:
         """Calls of the network for one batch, as the sampler makes them."""
-        return self.way.calls * (1 if self.settings["guidance"] == 1 else 2)
+        return self.way.calls * (1 if self.settings.guidance == 1 else 2)
 
     @property
     def steps(self) -> int:
         """Steps of all batches."""
-        return self.way.steps * len(batches(self, self.settings["batch_size"]))
+        return self.way.steps * len(batches(self, self.batch_size))
+
+    @property
+    def count(self) -> int:
+        return len(self.labels)
+
+    @property
+    def batch_size(self) -> int:
+        return self.settings.batch_size or self.count
 
 
-def plan(
-    model: str | Path | Model | None = None,
-    *,
-    sampler: str = "ddim",
-    steps: int | None = None,
-    schedule: str | None = None,
-    eta: float | None = None,
-    guidance: float = 1.0,
-    label: str | Sequence[str] | None = None,
-    count: int = 16,
-    seed: int = 0,
-    batch_size: int | None = None,
-    device: str | torch.device = "auto",
-    dtype: str = "auto",
-    threads: int | None = None,
-) -> Plan:
-    """Opens the model, unless it is open, and checks the settings of `sample`, without drawing."""
-    if not abs(guidance) <= 1e30:
-        raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance for 1")
-    for name, value in (("count", count), ("batch size", batch_size)):
-        if value is not None and not 1 <= value <= MOST:
-            what = f"{name} must be at least 1 and at most {MOST:,}, not {value}"
-            raise DifftoolError(Exit.USAGE, what, "see difftool sample --help")
-    where, number = choose(device, dtype, threads)
-    where = processes.begin(where)
-    opened = model if isinstance(model, Model) else open_model(model, where, number)
-    labels = read_labels(label, opened, count)
-    if guidance != 1 and not (opened.any_label and None not in labels):
+def plan(model: str | Path | Model | None = None, **settings: Any) -> Plan:
+    """`planned` with these `Settings`; `model` may be one that is open."""
+    if isinstance(model, Model):
+        return planned(Settings(**settings), model)
+    return planned(Settings(model=model, **settings))
+
+
+def planned(settings: Settings, model: Model | None = None) -> Plan:
+    """Opens the model, unless it is open, and checks the settings, without drawing."""
+    settings = checked(settings)
+    device, dtype = settings.machine()
+    device = processes.begin(device)
+    opened = open_model(settings.model, device, dtype) if model is None else model
+    count = COUNT if settings.count is None else settings.count
+    labels = read_labels(settings.label, opened, count)
+    if settings.guidance != 1 and not (opened.any_label and None not in labels):
         unknown_any = bool(opened.classes) and not opened.any_label
         why = "never learned without labels" if unknown_any else "has no label to be guided by here"
         raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
-    way = choice.choose(opened.path, sampler, steps, schedule, eta, opened.variance)
-    first = way.levels[0]
-    a, b = opened.target(first)
-    if a * first.alpha == b * first.sigma:
-        what = f"{opened.name} predicts the noise, which says nothing at pure noise, where {way.schedule} starts"
-        raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
+    choice = choose(
+        opened.path, settings.sampler or SAMPLER, settings.steps, settings.schedule, settings.eta, opened.variance
+    )
+    refuse_pure_noise(opened.name, opened.target, choice)
     fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS, -(-count // processes.count())))
-    settings = {
-        "model": opened.source,
-        **way.settings,
-        "guidance": float(guidance),
-        "label": label,
-        "count": count,
-        "seed": seed,
-        "batch_size": min(fitting if batch_size is None else batch_size, count),
-        "device": str(where),
-        "dtype": name_of(number),
-        "threads": torch.get_num_threads(),
-    }
-    return Plan(opened, way, labels, settings)
+    asked = 1 if settings.low_vram else settings.batch_size
+    used = replace(
+        settings,
+        model=opened.source,
+        **choice.settings,
+        guidance=float(settings.guidance),
+        count=count,
+        batch_size=min(fitting if asked is None else asked, count),
+        low_vram=False,
+        **machine_used(device, dtype),
+    )
+    return Plan(opened, choice, labels, used)
 
 
 def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> list[str | None]:
@@ -119,6 +115,5 @@ def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> 
 
 def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[range]:
     """The batches of a run in which a picture (or one of `only`) stands."""
-    count = plan.settings["count"]
-    every = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    every = [range(first, min(first + size, plan.count)) for first in range(0, plan.count, size)]
     return [batch for batch in every if only is None or not set(batch).isdisjoint(only)]

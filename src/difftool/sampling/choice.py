@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.grid import grid
 from ..core.paths import Level, Path
-from ..core.predict import Denoised, Predict
+from ..core.predict import Denoised, Predict, Target
 from ..core.solve import SAMPLERS, Sampler, State
 from ..errors import DifftoolError, Exit
 from . import aliases
@@ -100,6 +100,16 @@ def choose(
         raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
     eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or ""))
     return Choice(named.row, spacing, eta, levels, path, variance)
+
+
+def refuse_pure_noise(name: str, target: Target, choice: Choice) -> None:
+    """Raises DifftoolError 2 where a grid starts in pure noise and the network predicts that noise, from which x0 would
+    be a division by zero."""
+    first = choice.levels[0]
+    a, b = target(first)
+    if a * first.alpha == b * first.sigma:
+        what = f"{name} predicts the noise, which says nothing at pure noise, where {choice.schedule} starts"
+        raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
 
 
 def strength_of(row: Sampler) -> str | None:
