@@ -16,7 +16,21 @@ from .grid import SPACINGS, grid
 from .guide import autoguide, cfg, clip, dynamic_threshold, inpaint
 from .paths import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift
 from .predict import EDM, EPS, FLOW, FLOW_REV, TARGETS, X0, Denoised, Predict, Target, V, denoiser, edm_scale
-from .solve import SAMPLERS, Churn, Sampler, State, first_order, multistep, ode, singlestep, unipc
+from .solve import (
+    SAMPLERS,
+    Churn,
+    Sampler,
+    State,
+    dpm2,
+    euler,
+    first_order,
+    heun,
+    lms,
+    multistep,
+    pndm,
+    singlestep,
+    unipc,
+)
 
 if TYPE_CHECKING:
     from .ema import EMA, posthoc

@@ -31,17 +31,23 @@ def gamma(std: float) -> float:
     require(0 < std <= 0.28, f"the width of an average must lie above 0 and up to 0.28 of the run, not {std}")
     lo, hi = 0.0, 1e6
     while lo < (mid := (lo + hi) / 2) < hi:
-        lo, hi = (mid, hi) if (mid + 1) ** 0.5 / (mid + 2) / (mid + 3) ** 0.5 > std else (lo, mid)
+        width = (mid + 1) ** 0.5 / (mid + 2) / (mid + 3) ** 0.5
+        if width > std:
+            lo = mid
+        else:
+            hi = mid
     return mid
 
 
 def posthoc(steps: Sequence[float], stds: Sequence[float], step: float, std: float) -> list[float]:
     """What averages of these widths, stored after these steps, count for in one of any width `std` after `step`: the
     least-squares fit of its weights over time by theirs, with the sum 1 (arXiv:2312.02696, section 3.2)."""
-    have, want = list(zip(steps, map(gamma, stds), strict=True)), (step, gamma(std))
-    normal, right = ([[_overlap(a, b) for b in row] for a in have] for row in (have, [want]))
-    found = torch.linalg.solve(*(torch.tensor(rows, dtype=torch.float64) for rows in (normal, right)))[:, 0]
-    return (found / found.sum()).tolist()
+    stored = list(zip(steps, map(gamma, stds), strict=True))
+    wanted = (step, gamma(std))
+    normal = torch.tensor([[_overlap(a, b) for b in stored] for a in stored], dtype=torch.float64)
+    right = torch.tensor([[_overlap(a, wanted)] for a in stored], dtype=torch.float64)
+    shares = torch.linalg.solve(normal, right)[:, 0]
+    return (shares / shares.sum()).tolist()
 
 
 def _overlap(one: tuple[float, float], other: tuple[float, float]) -> float:

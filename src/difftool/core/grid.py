@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 from .paths import CLEAN, Level, Path, require
 
 Counts: TypeAlias = int | Sequence[int]
+Curve: TypeAlias = Callable[[float, float, float], float]
 
 
 class Span(NamedTuple):
@@ -25,8 +26,10 @@ class Span(NamedTuple):
     rho: float
 
     def at(self, clocks: Sequence[float], rounds: bool = False) -> list[Level]:
-        low, rounds = self.path.clean, rounds and self.path.discrete
-        return [self.path.level(max(low + round(u - low) if rounds else u, self.path.lo)) for u in clocks]
+        low = self.path.clean
+        if rounds and self.path.discrete:
+            clocks = [low + round(u - low) for u in clocks]
+        return [self.path.level(max(u, self.path.lo)) for u in clocks]
 
     def stride(self) -> float:
         return self.whole // self.n if self.path.discrete else self.whole / self.n
@@ -35,17 +38,38 @@ class Span(NamedTuple):
         require(self.path.discrete, "this grid needs a path of whole levels; take trailing")
         return range(int(self.whole))
 
-    def between(self, curve: Callable[[float, float, float], float], chart: float | None = None) -> list[Level]:
+    def between(self, curve: Curve, chart: float | None = None) -> list[Level]:
         """The noisiest level, the least noisy one, and between them those where k = sigma / (alpha + chart * sigma), by
         default the path's own coordinate, is curve(most, least, share of the steps that are left)."""
-        w, ends = self.path.chart if chart is None else chart, self.at([self.top, self.path.lo])
-        require(ends[0].alpha + w * ends[0].sigma > 0, "this grid needs some signal at the start; take trailing")
-        most, least = (level.sigma / (level.alpha + w * level.sigma) for level in ends)
-        ks = [curve(most, least, left) for left in _ramp(1, 0, self.n)[1:-1]]
-        return [ends[0], *(self.path.at(-math.log(k / (1 - w * k))) for k in ks), ends[1]][: self.n]
+        w = self.path.chart if chart is None else chart
+        noisiest, cleanest = self.at([self.top, self.path.lo])
+        require(noisiest.alpha + w * noisiest.sigma > 0, "this grid needs some signal at the start; take trailing")
+        most, least = (level.sigma / (level.alpha + w * level.sigma) for level in (noisiest, cleanest))
+        inner = _ramp(1, 0, self.n)[1:-1]
+        ks = [curve(most, least, left) for left in inner]
+        levels = [self.path.at(-math.log(k / (1 - w * k))) for k in ks]
+        return [noisiest, *levels, cleanest][: self.n]
+
+
+def _trailing(span: Span) -> list[Level]:
+    """Equal steps of the clock from the noisiest level down, the clean end excluded (Lin et al. 2023,
+    arXiv:2305.08891)."""
+    return span.at([span.top - i * span.whole / span.n for i in range(span.n)], rounds=True)
+
+
+def _leading(span: Span) -> list[Level]:
+    """Equal steps of the clock from the least noisy level up, multiples of T // n: starts a step below the noisiest."""
+    stride = span.stride()
+    return span.at([span.path.lo + i * stride for i in reversed(range(span.n))])
+
+
+def _linspace(span: Span) -> list[Level]:
+    """Equal distances from the noisiest level to the least noisy one."""
+    return span.at(_ramp(span.top, span.path.lo, span.n))
 
 
 def _openai(span: Span) -> list[Level]:
+    """The same in whole indices, by section."""
     chosen, first = [], 0
     for k, count in enumerate(span.counts):
         size = len(span.indices()[k :: len(span.counts)])
@@ -57,17 +81,89 @@ def _openai(span: Span) -> list[Level]:
 
 
 def _ddim(span: Span) -> list[Level]:
-    rows = [row for k in range(1, len(span.indices()) + 1) if len(row := span.indices()[::k]) == span.n]
-    require(bool(rows), f"no whole stride through {len(span.indices())} levels visits {span.n} of them")
-    return span.at(rows[0][::-1])
+    """Every k-th index from 0 up, k the whole stride that visits n of them (OpenAI's "ddim25")."""
+    indices = span.indices()
+    rows = [indices[::k] for k in range(1, len(indices) + 1)]
+    fitting = [row for row in rows if len(row) == span.n]
+    require(bool(fitting), f"no whole stride through {len(indices)} levels visits {span.n} of them")
+    return span.at(fitting[0][::-1])
 
 
-def _ays(span: Span, table: Sequence[float]) -> list[Level]:
-    most, lams, places = span.path.level(span.top), [-math.log(sigma) for sigma in table], range(len(table))
-    within = lams[0] - 0.01 < most.lam < lams[-1]
-    require(within, "ays is a table for the noise levels of Stable Diffusion, which this path has not")
-    stops = _ramp(_interpolate(most.lam, lams, places), places[-1], span.n + 1)
-    return [most, *(span.path.at(_interpolate(stop, places, lams)) for stop in stops[1:-1])]
+def _karras(span: Span) -> list[Level]:
+    """Equal steps of k^(1/rho), rho = 7 unless given (Karras et al. 2022, arXiv:2206.00364, eq. 5)."""
+    rho = span.rho
+
+    def curve(most: float, least: float, left: float) -> float:
+        low = least ** (1 / rho)
+        return (low + left * (most ** (1 / rho) - low)) ** rho
+
+    return span.between(curve)
+
+
+def _exponential(span: Span, chart: float | None = None) -> list[Level]:
+    """Equal ratios of k (k-diffusion)."""
+    return span.between(lambda most, least, left: least * (most / least) ** left, chart)
+
+
+def _polyexponential(span: Span) -> list[Level]:
+    """log k falling as the power rho of the steps left (k-diffusion), rho = 1 unless given."""
+    return span.between(lambda most, least, left: least * (most / least) ** left**span.rho)
+
+
+def _lu(span: Span) -> list[Level]:
+    """Equal steps of lam to the least noisy level (Lu et al. 2022); on VP exponential."""
+    return _exponential(span, chart=0)
+
+
+def _loglinear(span: Span) -> list[Level]:
+    """The same short of the least noisy level (smalldiffusion)."""
+    return _lu(span._replace(n=span.n + 1))[:-1]
+
+
+def _beta(span: Span) -> list[Level]:
+    """k at the quantiles of the distribution Beta(0.6, 0.6) (Lee et al. 2024, arXiv:2407.12173)."""
+    return span.between(lambda most, least, left: least + (most - least) * _beta_quantile(left))
+
+
+AYS = {
+    "ays": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
+    "ays_sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.38, 0.234, 0.113, 0.029),
+    "ays_svd": (700, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}
+"""Align Your Steps for Stable Diffusion 1.5, XL and Video: sigma / alpha (Sabour et al. 2024, arXiv:2404.14507)."""
+
+
+def _ays(name: str) -> Callable[[Span], list[Level]]:
+    """A table of AYS, log-linear in between."""
+
+    def levels(span: Span) -> list[Level]:
+        most = span.path.level(span.top)
+        lams = [-math.log(sigma) for sigma in AYS[name]]
+        places = range(len(lams))
+        within = lams[0] - 0.01 < most.lam < lams[-1]
+        require(within, "ays is a table for the noise levels of Stable Diffusion, which this path has not")
+        first = _interpolate(most.lam, lams, places)
+        stops = _ramp(first, places[-1], span.n + 1)[1:-1]
+        return [most, *(span.path.at(_interpolate(stop, places, lams)) for stop in stops)]
+
+    return levels
+
+
+def _sway(span: Span) -> list[Level]:
+    """The clock bent by a cosine (F5-TTS, arXiv:2410.06885: sway of -1)."""
+    bends = [1 - math.cos(math.pi / 2 * i / span.n) for i in range(span.n)]
+    return span.at([span.top - bend * span.whole for bend in bends])
+
+
+EPSS = {
+    5: (0, 2, 4, 8, 16),
+    6: (0, 2, 4, 6, 8, 16),
+    7: (0, 2, 4, 6, 8, 16, 24),
+    10: (0, 2, 4, 6, 8, *range(12, 32, 4)),
+    12: (*range(0, 16, 2), *range(16, 32, 4)),
+    16: (*range(9), 10, 12, 14, *range(16, 32, 4)),
+}
+"""F5-TTS's pruned tables, in 1/32 of the clock."""
 
 
 def _epss(span: Span) -> list[Level]:
@@ -75,44 +171,27 @@ def _epss(span: Span) -> list[Level]:
     return span.at([span.top - k / 32 * span.whole for k in EPSS[span.n]])
 
 
-AYS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
-AYS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.38, 0.234, 0.113, 0.029)
-AYS_SVD = (700, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
-EPSS = {5: (0, 2, 4, 8, 16), 6: (0, 2, 4, 6, 8, 16), 7: (0, 2, 4, 6, 8, 16, 24), 10: (0, 2, 4, 6, 8, *range(12, 32, 4))}
-EPSS |= {12: (*range(0, 16, 2), *range(16, 32, 4)), 16: (*range(9), 10, 12, 14, *range(16, 32, 4))}
+def _all(span: Span) -> list[Level]:
+    """Every level of a discrete path; n is their number."""
+    return span.at(span.indices()[::-1])
+
+
 SPACINGS: dict[str, Callable[[Span], list[Level]]] = {
-    # equal steps of the clock from the noisiest level down, the clean end excluded (Lin et al. 2023, arXiv:2305.08891)
-    "trailing": lambda span: span.at([span.top - i * span.whole / span.n for i in range(span.n)], rounds=True),
-    # equal steps of the clock from the least noisy level up (multiples of T // n): starts a step below the noisiest
-    "leading": lambda span: span.at([span.path.lo + i * span.stride() for i in reversed(range(span.n))]),
-    # equal distances from the noisiest level to the least noisy one; openai in whole indices
-    "linspace": lambda span: span.at(_ramp(span.top, span.path.lo, span.n)),
+    "trailing": _trailing,
+    "leading": _leading,
+    "linspace": _linspace,
     "openai": _openai,
-    # every k-th index from 0 up, k the whole stride that visits n of them (OpenAI's "ddim25")
     "ddim": _ddim,
-    # equal steps of k^(1/rho), rho = 7 unless given (Karras et al. 2022, arXiv:2206.00364, eq. 5)
-    "karras": lambda span: span.between(
-        lambda a, b, left: (b ** (1 / span.rho) + left * (a ** (1 / span.rho) - b ** (1 / span.rho))) ** span.rho
-    ),
-    # equal ratios of k; log k falling as the power rho of the steps left (k-diffusion), rho = 1 unless given
-    "exponential": lambda span: span.between(lambda a, b, left: b * (a / b) ** left),
-    "polyexponential": lambda span: span.between(lambda a, b, left: b * (a / b) ** left**span.rho),
-    # equal steps of lam to the least noisy level (Lu et al. 2022; on VP exponential), and short of it (smalldiffusion)
-    "lu": lambda span: span.between(lambda a, b, left: b * (a / b) ** left, chart=0),
-    "loglinear": lambda span: SPACINGS["lu"](span._replace(n=span.n + 1))[:-1],
-    # k at the quantiles of the distribution Beta(0.6, 0.6) (Lee et al. 2024, arXiv:2407.12173)
-    "beta": lambda span: span.between(lambda a, b, left: b + (a - b) * _beta_quantile(left)),
-    # Align Your Steps for Stable Diffusion 1.5, XL, Video (Sabour et al. 2024, arXiv:2404.14507), log-linear in between
-    "ays": lambda span: _ays(span, AYS),
-    "ays_sdxl": lambda span: _ays(span, AYS_SDXL),
-    "ays_svd": lambda span: _ays(span, AYS_SVD),
-    # F5-TTS (arXiv:2410.06885): the clock bent by a cosine (sway of -1); the pruned tables, in 1/32 of the clock
-    "sway": lambda span: span.at(
-        [span.top - (1 - math.cos(math.pi / 2 * i / span.n)) * span.whole for i in range(span.n)]
-    ),
+    "karras": _karras,
+    "exponential": _exponential,
+    "polyexponential": _polyexponential,
+    "lu": _lu,
+    "loglinear": _loglinear,
+    "beta": _beta,
+    **{name: _ays(name) for name in AYS},
+    "sway": _sway,
     "epss": _epss,
-    # every level of a discrete path; n is their number
-    "all": lambda span: span.at(span.indices()[::-1]),
+    "all": _all,
 }
 
 
@@ -138,8 +217,8 @@ def grid(
     levels = SPACINGS[spacing](span)
     # sigma / (alpha + sigma) tells noisier from cleaner and is finite everywhere
     shares = [level.sigma / (level.alpha + level.sigma) for level in (*levels, end)]
-    steps = zip(levels, shares, [2.0, *shares], strict=False)
-    kept = [level for level, share, before in steps if shares[-1] < share < before]
+    before = [2.0, *shares]
+    kept = [level for level, share, last in zip(levels, shares, before, strict=False) if shares[-1] < share < last]
     require(bool(kept), "no level of this grid is noisier than its end")
     return [*kept, end]
 
@@ -150,8 +229,10 @@ def _ramp(a: float, b: float, n: int) -> list[float]:
 
 def _interpolate(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
     """The straight line through the two points next to x; xs rise."""
-    i = min(max(bisect_left(xs, x), 1), len(xs) - 1)
-    return ys[i - 1] + (ys[i] - ys[i - 1]) * (x - xs[i - 1]) / (xs[i] - xs[i - 1])
+    after = min(max(bisect_left(xs, x), 1), len(xs) - 1)
+    before = after - 1
+    rise, run = ys[after] - ys[before], xs[after] - xs[before]
+    return ys[before] + rise * (x - xs[before]) / run
 
 
 def _beta_quantile(p: float, a: float = 0.6) -> float:
@@ -161,10 +242,12 @@ def _beta_quantile(p: float, a: float = 0.6) -> float:
     parts = list(accumulate(range(1, 100), lambda part, n: part * (n - a) / n, initial=1.0))
 
     def integral(x: float) -> float:
-        return x**a * sum(part * x**n / (a + n) for n, part in enumerate(parts))
+        series = sum(part * x**n / (a + n) for n, part in enumerate(parts))
+        return x**a * series
 
     aim = 2 * p * integral(0.5)
     x = (a * aim) ** (1 / a)
     for _ in range(8):
-        x -= (integral(x) - aim) * (x * (1 - x)) ** (1 - a)
+        miss = integral(x) - aim
+        x -= miss * (x * (1 - x)) ** (1 - a)
     return x

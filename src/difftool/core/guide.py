@@ -26,19 +26,40 @@ def cfg(
 
     def predict(x: Tensor, level: Level) -> Denoised:
         s = scale(level) if callable(scale) else scale
-        out = cond(x if uncond else x.repeat(2, *[1] * (x.ndim - 1)), level)
-        parts = [(part, part) if uncond or part is None else part.chunk(2) for part in out]
-        towards, away = (Denoised(*half) for half in zip(*parts, strict=True))
-        if s == 1 or not interval[0] <= level.sigma / (level.alpha + level.sigma) <= interval[1]:
+        share = level.sigma / (level.alpha + level.sigma)
+        acts = s != 1 and interval[0] <= share <= interval[1]
+        if uncond:
+            towards = cond(x, level)
+            away = uncond(x, level) if acts else towards
+        else:
+            towards, away = _halves(cond(_twice(x), level))
+        if not acts:
             return towards
-        away = uncond(x, level) if uncond else away
         x0 = away.x0 + s * (towards.x0 - away.x0)
         if rescale:
-            before, after = (out.std(tuple(range(1, out.ndim)), keepdim=True) for out in (towards.x0, x0))
-            x0 = x0 * (1 - rescale + rescale * (before / after).nan_to_num(1.0, 1.0))
+            ratio = _spread(towards.x0) / _spread(x0)
+            x0 = x0 * (1 - rescale + rescale * ratio.nan_to_num(1.0, 1.0))
         return towards._replace(x0=x0)
 
     return predict
+
+
+def _twice(x: Tensor) -> Tensor:
+    return x.repeat(2, *[1] * (x.ndim - 1))
+
+
+def _halves(out: Denoised) -> tuple[Denoised, Denoised]:
+    """What a network that was given x twice says of either."""
+    first, second = out.x0.chunk(2)
+    if out.spread is None:
+        return Denoised(first), Denoised(second)
+    spread, other = out.spread.chunk(2)
+    return Denoised(first, spread), Denoised(second, other)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The standard deviation of each item, (B, 1, ..., 1)."""
+    return x.std(tuple(range(1, x.ndim)), keepdim=True)
 
 
 autoguide = cfg
@@ -47,7 +68,12 @@ autoguide = cfg
 
 def clip(predict: Predict, lo: float = -1.0, hi: float = 1.0) -> Predict:
     """Keeps x0 within [lo, hi], for data that lies there (pixels). The solver takes its noise from the clipped x0."""
-    return lambda x, level: (out := predict(x, level))._replace(x0=out.x0.clamp(lo, hi))
+
+    def clipped(x: Tensor, level: Level) -> Denoised:
+        out = predict(x, level)
+        return out._replace(x0=out.x0.clamp(lo, hi))
+
+    return clipped
 
 
 def dynamic_threshold(predict: Predict, q: float = 0.995, cap: float = math.inf) -> Predict:
@@ -56,7 +82,8 @@ def dynamic_threshold(predict: Predict, q: float = 0.995, cap: float = math.inf)
 
     def thresholded(x: Tensor, level: Level) -> Denoised:
         out = predict(x, level)
-        s = out.x0.abs().flatten(1).quantile(q, dim=1).clamp(1.0, cap).reshape(-1, *[1] * (x.ndim - 1))
+        largest = out.x0.abs().flatten(1).quantile(q, dim=1)
+        s = largest.clamp(1.0, cap).reshape(-1, *[1] * (x.ndim - 1))
         return out._replace(x0=out.x0.clamp(-s, s) / s)
 
     return thresholded

@@ -35,25 +35,38 @@ class Noise:
 
 def keys(seeds: Sequence[int], device: Device = "cpu") -> Tensor:
     """Integers of any size as int64 (B,), modulo 2^64: the seeds that `normal` and `uniform` take."""
-    return torch.tensor([(seed + 2**63) % 2**64 - 2**63 for seed in seeds], dtype=torch.int64, device=device)
+    wrapped = [(seed + 2**63) % 2**64 - 2**63 for seed in seeds]
+    return torch.tensor(wrapped, dtype=torch.int64, device=device)
 
 
 def normal(seeds: Tensor, i: int | Tensor, j: int, shape: Sequence[int]) -> Tensor:
     """Unit Gaussians (B, *shape), float32, of seeds (B,) int64 at step `i` (one, or (B,) int64) and stage `j`."""
-    u, v = uniform(seeds, i, j, math.prod(shape), even=True).unflatten(1, (-1, 2)).unbind(2)
-    radius, angle = torch.sqrt(-2 * torch.log(u)), v * (2 * math.pi)
-    pairs = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=2).flatten(1)  # Box & Muller 1958
-    return pairs[:, : math.prod(shape)].reshape(-1, *shape)
+    n = math.prod(shape)
+    pairs = uniform(seeds, i, j, n, even=True).unflatten(1, (-1, 2))
+    u, v = pairs.unbind(2)
+    # Box & Muller 1958
+    radius = torch.sqrt(-2 * torch.log(u))
+    angle = v * (2 * math.pi)
+    points = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=2)
+    return points.flatten(1)[:, :n].reshape(-1, *shape)
 
 
 def uniform(seeds: Tensor, i: int | Tensor, j: int, n: int, *, even: bool = False) -> Tensor:
     """Numbers in (0, 1], float32, (B, n), or (B, n + 1) where an `even` number is asked for and n is odd."""
-    step = (i if isinstance(i, Tensor) else torch.full_like(seeds, i)).to(seeds.device)[:, None]
-    block = torch.arange(-(-n // 4), device=seeds.device)[None, :]
-    counter = (block, torch.full_like(block, j), step & _MASK, (step >> 32) & _MASK)
-    words = philox(counter, (seeds[:, None] & _MASK, (seeds[:, None] >> 32) & _MASK))
-    bits = torch.stack(torch.broadcast_tensors(*words), dim=2).flatten(1)[:, : n + (n % 2 if even else 0)]
-    return (bits.to(torch.float32) + 0.5) * 2.0**-32
+    if not isinstance(i, Tensor):
+        i = torch.full_like(seeds, i)
+    step, seed = i.to(seeds.device)[:, None], seeds[:, None]
+    block = torch.arange(math.ceil(n / 4), device=seeds.device)[None, :]
+    counter = (block, torch.full_like(block, j), *_words(step))
+    drawn = philox(counter, _words(seed))
+    bits = torch.stack(torch.broadcast_tensors(*drawn), dim=2).flatten(1)
+    wanted = n + n % 2 if even else n
+    return (bits[:, :wanted].to(torch.float32) + 0.5) * 2.0**-32
+
+
+def _words(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower and the upper 32 bits."""
+    return x & _MASK, (x >> 32) & _MASK
 
 
 def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -62,7 +75,9 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Te
     k0, k1 = key
     for _ in range(10):
         # the product of two 32-bit words wraps around in int64, its bits are right
-        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1, c2, c3 = (p1 >> 32) & _MASK ^ c1 ^ k0, p1 & _MASK, (p0 >> 32) & _MASK ^ c3 ^ k1, p0 & _MASK
-        k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
+        low0, high0 = _words(c0 * 0xD2511F53)
+        low1, high1 = _words(c2 * 0xCD9E8D57)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0 = (k0 + 0x9E3779B9) & _MASK
+        k1 = (k1 + 0xBB67AE85) & _MASK
     return c0, c1, c2, c3

@@ -24,18 +24,25 @@ NOISE, TIMES, DROP = 0, 1, 2
 def times(seed: int, start: int, n: int, batches: int = 1, *, stratified: bool = True) -> list[float]:
     """Times in (0, 1] for `batches` of `n` pictures numbered from `start`: independent ones, or one in each of n equal
     strata, rising, as data come in random order (Kingma et al. 2021, arXiv:2107.00630, appendix I.1)."""
-    jitter = uniform(keys([seed] * n * batches), torch.arange(start, start + n * batches), TIMES, 1)[:, 0].tolist()
-    return [(k % n + u) / n for k, u in enumerate(jitter)] if stratified else jitter
+    numbers = torch.arange(start, start + n * batches)
+    seeds = keys([seed] * n * batches)
+    jitter = uniform(seeds, numbers, TIMES, 1)[:, 0].tolist()
+    if not stratified:
+        return jitter
+    return [(k % n + u) / n for k, u in enumerate(jitter)]
 
 
 def even(path: Path, time: float) -> Level:
     """Every share of the path's clock, or every level of a discrete path, alike."""
     u = path.clean + time * (path.hi - path.clean)
-    return path.level(min(max(float(math.ceil(u)), path.lo), path.hi) if path.discrete else u)
+    if path.discrete:
+        u = min(max(float(math.ceil(u)), path.lo), path.hi)
+    return path.level(u)
 
 
 def _normal(time: float) -> float:
-    return NormalDist().inv_cdf(min(max(time, 1e-10), 1 - 1e-10))
+    inside = min(max(time, 1e-10), 1 - 1e-10)
+    return NormalDist().inv_cdf(inside)
 
 
 DENSITIES: dict[str, Callable[..., Density]] = {
@@ -52,8 +59,10 @@ def training_level(
     path: Path, times: Sequence[float], ndim: int, device: Device = "cpu", density: Density = even
 ) -> Level:
     """The levels to which `density` sends `times`, as one of float32 tensors (B, 1, ..., 1) of `ndim` dimensions."""
-    table = torch.tensor([density(path, time) for time in times], dtype=torch.float32).to(device)  # (B, 3)
-    return Level(*(column.reshape(-1, *[1] * (ndim - 1)) for column in table.unbind(1)))
+    levels = [density(path, time) for time in times]
+    table = torch.tensor(levels, dtype=torch.float32).to(device)  # (B, 3)
+    shape = (-1, *[1] * (ndim - 1))
+    return Level(*(column.reshape(shape) for column in table.unbind(1)))
 
 
 WEIGHTS: dict[str, Callable[..., Weight]] = {
@@ -83,18 +92,27 @@ def loss(
     1 for the error of the network itself. With the levels `to` which DDPM's steps would lead, the network returns twice
     the channels, the second half for the `bound`: the hybrid loss (arXiv:2102.09672, eq. 16, 0.001 of 1,000 steps)."""
     a, b = target(level)
-    x, delta, extra = level.alpha * x0 + level.sigma * eps, a * level.alpha - b * level.sigma, 0.0
+    x = level.alpha * x0 + level.sigma * eps
+    delta = a * level.alpha - b * level.sigma
     out = net(x, level.t.flatten(), **(cond or {}))
+    extra = 0.0
     if to is not None:
         out, spread = out.chunk(2, dim=1)
-        extra = bound(spread, x0 - (a * x - level.sigma * out.detach()) / delta, level, to)
-    counts = 1.0 if weight is None else weight(level) * (level.sigma / delta) ** 2
-    return (counts * (out - (a * eps + b * x0)).square() + extra).flatten(1).mean(1)
+        estimate = (a * x - level.sigma * out.detach()) / delta
+        extra = bound(spread, x0 - estimate, level, to)
+    counts = 1.0
+    if weight is not None:
+        counts = weight(level) * (level.sigma / delta) ** 2
+    error = out - (a * eps + b * x0)
+    return (counts * error.square() + extra).flatten(1).mean(1)
 
 
 def bound(spread: Tensor, error: Tensor, level: Level, to: Level) -> Tensor:
     """Bits by which DDPM's step misses the true one, with an `error` in x0 and a variance (spread + 1) / 2 of the way
     from small to large: the KL divergence (arXiv:2102.09672, eq. 4, 15), 0 where it leads to clean data."""
-    wide = torch.where(to.sigma > 0, torch.log(level.sigma / to.sigma), 0.0) * (spread + 1)
-    miss = torch.where(to.sigma > 0, to.snr - level.snr, 0.0) * error.square()
+    leads_on = to.sigma > 0
+    ratio = torch.where(leads_on, torch.log(level.sigma / to.sigma), 0.0)
+    gained = torch.where(leads_on, to.snr - level.snr, 0.0)
+    wide = ratio * (spread + 1)
+    miss = gained * error.square()
     return (wide + (1 + miss) * torch.exp(-wide) - 1) / (2 * math.log(2))

@@ -52,7 +52,13 @@ def edm_scale(sigma_data: float = 0.5) -> Callable[[Level], Scalar]:
 def EDM(sigma_data: float = 0.5) -> Target:
     """(x0 - c_skip * x) / c_out (Karras et al. 2022, table 1), on any path. The network is fed x times `edm_scale`."""
     scale = edm_scale(sigma_data)
-    return lambda level: (-sigma_data * level.alpha * scale(level), level.sigma / sigma_data * scale(level))
+
+    def target(level: Level) -> tuple[Scalar, Scalar]:
+        a = -sigma_data * level.alpha * scale(level)
+        b = level.sigma / sigma_data * scale(level)
+        return a, b
+
+    return target
 
 
 TARGETS: dict[str, Target] = {"eps": EPS, "x0": X0, "v": V, "flow": FLOW, "flow_rev": FLOW_REV, "edm": EDM()}
@@ -79,11 +85,16 @@ def denoiser(
         if delta == 0:
             name = next((name for name, known in TARGETS.items() if known is target), "target")
             raise ValueError(f"a prediction of {name} says nothing about the data at alpha = {level.alpha:g}")
-        fed, t = x if scale is None else x * scale(level), x.new_full((x.shape[0],), level.t)  # halves know no 999
-        out, spread = net(fed if dtype is None else fed.to(dtype), t, **(cond or {})), None
+        fed = x if scale is None else x * scale(level)
+        if dtype is not None:
+            fed = fed.to(dtype)
+        t = x.new_full((x.shape[0],), level.t)  # in the dtype of the state: halves know no 999
+        out = net(fed, t, **(cond or {}))
+        spread = None
         if learned_range:
             out, spread = out.chunk(2, dim=1)
             spread = (spread.to(x.dtype) + 1) / 2
-        return Denoised((x * (a / delta)).add_(out, alpha=-level.sigma / delta), spread)
+        x0 = (x * (a / delta)).add_(out, alpha=-level.sigma / delta)
+        return Denoised(x0, spread)
 
     return predict

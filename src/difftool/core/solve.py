@@ -54,16 +54,23 @@ def first_order(
     eta = 1 is DDPM with the smaller variance and equals Euler ancestral. `variance` keeps that mean and multiplies std
     by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for learned. `renoise`
     draws all noise anew, std = sigma_q (consistency models)."""
-    require(variance in ("small", "large", "learned"), f"there is no variance {variance!r}")
-    now, first = (x.x, x.i) if isinstance(x, State) else (x, 0)
+    powers = {"small": 0.0, "large": 1.0, "learned": None}
+    require(variance in powers, f"there is no variance {variance!r}")
+    now, first, _ = _begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
         x0, spread = predict(now, p)
-        to, std = (q._replace(sigma=0.0), q.sigma) if renoise else _split(p, q, eta)
+        if renoise:
+            to, std = q._replace(sigma=0.0), q.sigma
+        else:
+            to, std = _split(p, q, eta)
         now = _step(now, x0, p, to)
         if std:
-            f = {"small": 0.0, "large": 1.0}[variance] if variance != "learned" else _need(spread, "learned variance")
-            now.add_(_need(noise, "noise")(i, 0) * (p.sigma / q.sigma) ** f, alpha=std)
+            power = powers[variance]
+            if power is None:
+                power = _need(spread, "learned variance")
+            fresh = _need(noise, "noise")(i, 0)
+            now.add_(fresh * (p.sigma / q.sigma) ** power, alpha=std)
         yield State(i + 1, q, now, x0)
 
 
@@ -77,71 +84,208 @@ class Churn(NamedTuple):
     noise: float = 1.0
 
 
-def ode(
+# The methods from here to `pndm` are the classical ones for the probability flow, in a `chart`: a function from a level
+# to the scale c that divides the state, the coordinate k, and the derivatives by k of alpha / c and sigma / c. A number
+# w is c = alpha + w * sigma, k = sigma / c: k-diffusion's for 0, a flow's time for 1, which None takes for a run from
+# (almost) pure noise. `eta` adds noise as in `first_order`.
+
+
+def euler(
     predict: Predict,
     x: Start,
     levels: Levels,
     *,
-    method: str = "heun",
     chart: float | Chart | None = None,
     churn: Churn | None = None,
     eta: float = 0.0,
     noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
-    """Classical methods for the probability flow in a `chart`: a function from a level to the scale c that divides the
-    state, the coordinate k, and the derivatives by k of alpha / c and sigma / c. A number w is c = alpha + w * sigma, k
-    = sigma / c: k-diffusion's for 0, a flow's time for 1, which None takes for a run from (almost) pure noise.
-
-    euler (order 1); heun (2, two calls a step; Karras et al. 2022, algorithm 1); dpm2 (2, two calls, the second midway
-    in log(sigma / alpha); k-diffusion); lms (up to 4, Adams-Bashforth for uneven steps; k-diffusion); pndm (2; three
-    Runge-Kutta steps of four calls, midway in the clock of a discrete path, then Adams-Bashforth for even steps; Liu et
-    al. 2022, arXiv:2202.09778). `eta` adds noise as in `first_order`, for euler and dpm2 only."""
-    require(method in ("euler", "heun", "dpm2", "lms", "pndm"), f"there is no method {method!r}")
-    require(not eta or method in ("euler", "dpm2"), f"{method} has no eta")
-    require(not churn or method in ("euler", "heun", "dpm2"), f"{method} has no churn")
-    w = chart if chart is not None else 1.0 if levels[0].alpha < 1e-3 * levels[0].sigma else 0.0
-    at = w if callable(w) else lambda level: (c := level.alpha + w * level.sigma, level.sigma / c, -w, 1.0)
-
-    def slope(x: Tensor, p: Level, x0: Tensor | None = None) -> Terms:
-        _, _, data, fog = at(p)
-        return [(x, fog / p.sigma), (predict(x, p).x0 if x0 is None else x0, data - fog * p.alpha / p.sigma)]
-
-    def along(d: Terms, q: Level) -> Tensor:
-        (a, k, *_), (b, m, *_) = at(p), at(q)
-        return _sum([(now, b / a), *((x, weight * b * (m - k)) for x, weight in d)])
-
-    now, first, past = (x.x, x.i, x.past) if isinstance(x, State) else (x, 0, ())
+    """Euler's method: order 1, one call a step."""
+    at = _chart(chart, levels)
+    now, first, _ = _begin(x)
     for i in range(first, len(levels) - 1):
-        p, q = levels[i], levels[i + 1]
-        if churn and churn.amount and p.alpha and churn.lo <= p.sigma / p.alpha <= churn.hi:
-            lift = min(churn.amount / (len(levels) - 1), math.sqrt(2) - 1)
-            up = path.at(p.lam - math.log1p(lift)) if path else p._replace(sigma=p.sigma * (1 + lift))
-            added = math.sqrt(up.sigma**2 - (up.alpha * p.sigma / p.alpha) ** 2) * churn.noise
-            now, p = (now * (up.alpha / p.alpha)).add_(_need(noise, "noise")(i, 1), alpha=added), up
+        q = levels[i + 1]
+        now, p = _churned(now, levels, i, churn, noise, path)
         x0 = predict(now, p).x0
         to, std = _split(p, q, eta)
-        d = slope(now, p, x0)
-        past = (_sum(d), *past)[:4] if method in ("lms", "pndm") else ()
-        if method == "lms":
-            ks = [at(levels[i - j])[1] for j in range(len(past))]
-            nodes = [(k - ks[0]) / (at(q)[1] - ks[0]) for k in ks]
-            d = [*zip(past, _quadrature(nodes, [1, 1 / 2, 1 / 3, 1 / 4]), strict=True)]
-        elif method == "pndm" and len(past) == 4:
-            d = [*zip(past, (55 / 24, -59 / 24, 37 / 24, -9 / 24), strict=True)]
-        elif method == "pndm" and to.sigma:
-            second = slope(along(d, mid := _between(p, to, path, clock=True)), mid)
-            third = slope(along(second, mid), mid)
-            four = zip((d, second, third, slope(along(third, to), to)), (1 / 6, 1 / 3, 1 / 3, 1 / 6), strict=True)
-            d = [(x, part * weight) for terms, part in four for x, weight in terms]
-        elif method == "heun" and to.sigma:
-            d = [(x, weight / 2) for x, weight in (*d, *slope(along(d, to), to))]
-        elif method == "dpm2" and to.sigma:
-            d = slope(along(d, mid := _between(p, to, path)), mid)
-        now = along(d, to)
+        now = _along(at, now, _slope(at, now, p, x0), p, to)
         if std:
             now.add_(_need(noise, "noise")(i, 0), alpha=std)
+        yield State(i + 1, q, now, x0)
+
+
+def heun(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    chart: float | Chart | None = None,
+    churn: Churn | None = None,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Heun's method: order 2, two calls a step (Karras et al. 2022, algorithm 1); the step to clean data has one."""
+    at = _chart(chart, levels)
+    now, first, _ = _begin(x)
+    for i in range(first, len(levels) - 1):
+        q = levels[i + 1]
+        now, p = _churned(now, levels, i, churn, noise, path)
+        x0 = predict(now, p).x0
+        slope = _slope(at, now, p, x0)
+        if q.sigma:
+            ahead = _along(at, now, slope, p, q)
+            second = _slope(at, ahead, q, predict(ahead, q).x0)
+            slope = [(tensor, weight / 2) for tensor, weight in (*slope, *second)]
+        now = _along(at, now, slope, p, q)
+        yield State(i + 1, q, now, x0)
+
+
+def dpm2(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    chart: float | Chart | None = None,
+    churn: Churn | None = None,
+    eta: float = 0.0,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """The midpoint method: order 2, two calls a step, the second midway in log(sigma / alpha) (k-diffusion)."""
+    at = _chart(chart, levels)
+    now, first, _ = _begin(x)
+    for i in range(first, len(levels) - 1):
+        q = levels[i + 1]
+        now, p = _churned(now, levels, i, churn, noise, path)
+        x0 = predict(now, p).x0
+        to, std = _split(p, q, eta)
+        slope = _slope(at, now, p, x0)
+        if to.sigma:
+            mid = _between(p, to, path)
+            half = _along(at, now, slope, p, mid)
+            slope = _slope(at, half, mid, predict(half, mid).x0)
+        now = _along(at, now, slope, p, to)
+        if std:
+            now.add_(_need(noise, "noise")(i, 0), alpha=std)
+        yield State(i + 1, q, now, x0)
+
+
+def lms(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    chart: float | Chart | None = None,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Linear multistep: Adams-Bashforth for uneven steps, up to order 4, one call a step (k-diffusion)."""
+    at = _chart(chart, levels)
+    now, first, past = _begin(x)
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        past = (_sum(_slope(at, now, p, x0)), *past)[:4]
+        # the places of the slopes, in steps of this one
+        places = [at(levels[i - j])[1] for j in range(len(past))]
+        length = at(q)[1] - places[0]
+        nodes = [(place - places[0]) / length for place in places]
+        weights = _quadrature(nodes, [1, 1 / 2, 1 / 3, 1 / 4])
+        now = _along(at, now, [*zip(past, weights, strict=True)], p, q)
         yield State(i + 1, q, now, x0, past[:3])
+
+
+def pndm(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    chart: float | Chart | None = None,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Pseudo numerical methods: order 2; three Runge-Kutta steps of four calls, midway in the clock of a discrete path,
+    then Adams-Bashforth for even steps, one call a step (Liu et al. 2022, arXiv:2202.09778)."""
+    at = _chart(chart, levels)
+    now, first, past = _begin(x)
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        slope = _slope(at, now, p, x0)
+        past = (_sum(slope), *past)[:4]
+        if len(past) == 4:
+            slope = [*zip(past, ADAMS_BASHFORTH, strict=True)]
+        elif q.sigma:
+            slope = _runge_kutta(predict, at, now, slope, p, q, path)
+        now = _along(at, now, slope, p, q)
+        yield State(i + 1, q, now, x0, past[:3])
+
+
+ADAMS_BASHFORTH = (55 / 24, -59 / 24, 37 / 24, -9 / 24)
+"""Weights of the last four slopes, the newest first, for even steps."""
+
+
+def _runge_kutta(predict: Predict, at: Chart, x: Tensor, first: Terms, p: Level, q: Level, path: Path | None) -> Terms:
+    """The slope of the classical method of order 4 from p to q, from the `first` at p."""
+
+    def slope_at(slope: Terms, level: Level) -> Terms:
+        there = _along(at, x, slope, p, level)
+        return _slope(at, there, level, predict(there, level).x0)
+
+    mid = _between(p, q, path, clock=True)
+    second = slope_at(first, mid)
+    third = slope_at(second, mid)
+    fourth = slope_at(third, q)
+    weighted = zip((first, second, third, fourth), (1 / 6, 1 / 3, 1 / 3, 1 / 6), strict=True)
+    return [(tensor, part * weight) for slope, part in weighted for tensor, weight in slope]
+
+
+def _chart(chart: float | Chart | None, levels: Levels) -> Chart:
+    """The chart itself, from what the methods above take."""
+    if callable(chart):
+        return chart
+    w = chart
+    if w is None:
+        start = levels[0]
+        w = 1.0 if start.alpha < 1e-3 * start.sigma else 0.0
+
+    def at(level: Level) -> tuple[float, float, float, float]:
+        scale = level.alpha + w * level.sigma
+        return scale, level.sigma / scale, -w, 1.0
+
+    return at
+
+
+def _slope(at: Chart, x: Tensor, p: Level, x0: Tensor) -> Terms:
+    """The derivative of the state by the coordinate of the chart, at p, as a weighted sum of x and x0."""
+    _, _, data, fog = at(p)
+    return [(x, fog / p.sigma), (x0, data - fog * p.alpha / p.sigma)]
+
+
+def _along(at: Chart, x: Tensor, slope: Terms, p: Level, q: Level) -> Tensor:
+    """The state at q where it goes on from x at p with this slope."""
+    scale_p, k_p, *_ = at(p)
+    scale_q, k_q, *_ = at(q)
+    moved = [(tensor, weight * scale_q * (k_q - k_p)) for tensor, weight in slope]
+    return _sum([(x, scale_q / scale_p), *moved])
+
+
+def _churned(
+    x: Tensor, levels: Levels, i: int, churn: Churn | None, noise: Draw, path: Path | None
+) -> tuple[Tensor, Level]:
+    """(state, level) from which step i begins: with the noise of `churn` added, where it acts."""
+    p = levels[i]
+    if not churn or not churn.amount or not p.alpha:
+        return x, p
+    if not churn.lo <= p.sigma / p.alpha <= churn.hi:
+        return x, p
+    lift = min(churn.amount / (len(levels) - 1), math.sqrt(2) - 1)
+    up = path.at(p.lam - math.log1p(lift)) if path else p._replace(sigma=p.sigma * (1 + lift))
+    there = up.alpha * p.sigma / p.alpha
+    added = math.sqrt(up.sigma**2 - there**2) * churn.noise
+    fresh = _need(noise, "noise")(i, 1)
+    return (x * (up.alpha / p.alpha)).add_(fresh, alpha=added), up
 
 
 def multistep(
@@ -162,23 +306,26 @@ def multistep(
     variance (1 - e^(-2 sde h)) sigma_q^2 in a step of h. `kind` is the rule of order 2: midpoint or heun; the authors'
     rule of order 3 has order 2 too, with a smaller error. The order is 1 at first and on the step to clean data; with
     `lower_end` it falls towards the end of a run of fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
-    now, first, past = (x.x, x.i, x.past) if isinstance(x, State) else (x, 0, ())
     require(kind in ("midpoint", "heun") and order in (1, 2, 3), f"there is no rule {kind!r} of order {order}")
     require(sde >= 0, f"sde is the strength of noise and not negative, as {sde} is")
-    n, known = len(levels) - 1, levels[0].alpha > 0  # only estimates at a finite lam tell of a bend
-    lowers = lower_end and (corrects or n < 15)
-    orders = [min(order, n - i if lowers or not levels[i + 1].sigma else order, max(i + known, 1)) for i in range(n)]
-    for i in range(first, n):
+    now, first, past = _begin(x)
+    orders = _orders(levels, order, lower_end and (corrects or len(levels) - 1 < 15))
+    mean, bend = kind == "midpoint", 1.0 if corrects else 0.5
+    for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
         x0 = predict(now, p).x0
         if corrects and past:
-            now = _exponential(past[0], (*past[1 : 1 + orders[i - 1]], x0), levels, i - 1, p, ahead=True)
+            # the estimate here tells how the step before should have bent
+            before, *outs = past[: 1 + orders[i - 1]]
+            now = _exponential(before, (*outs, x0), levels, i - 1, p, ahead=True)
         past = (now, x0, *past[1:order])
-        to = q._replace(sigma=q.sigma * math.exp(-sde * (q.lam - p.lam))) if sde and q.sigma else q
-        outs = past[1 : 1 + orders[i]]
-        now = _exponential(now, outs, levels, i, to, mean=kind == "midpoint", bend=1.0 if corrects else 0.5)
+        to = q
+        if sde and q.sigma:
+            to = q._replace(sigma=q.sigma * math.exp(-sde * (q.lam - p.lam)))
+        now = _exponential(now, past[1 : 1 + orders[i]], levels, i, to, mean=mean, bend=bend)
         if to.sigma != q.sigma:
-            now.add_(_need(noise, "noise")(i, 0), alpha=math.sqrt(q.sigma**2 - to.sigma**2))
+            std = math.sqrt(q.sigma**2 - to.sigma**2)
+            now.add_(_need(noise, "noise")(i, 0), alpha=std)
         yield State(i + 1, q, now, x0, past)
 
 
@@ -188,6 +335,19 @@ def unipc(
     """UniPC-p with B2(h) on x0, one call a step (Zhao et al. 2023, arXiv:2302.04867): `multistep`, where the estimate
     that a step begins with first corrects the step before. The order falls to 1 at the end of every run."""
     return multistep(predict, x, levels, order=order, corrects=True)
+
+
+def _orders(levels: Levels, order: int, lowers: bool) -> list[int]:
+    """The order of each step: no more than the estimates by then, of which one at an infinite lam tells of no bend; on
+    the step to clean data 1, and with `lowers` nowhere more than the steps that are left."""
+    n = len(levels) - 1
+    known = levels[0].alpha > 0
+    orders = []
+    for i in range(n):
+        last = lowers or not levels[i + 1].sigma
+        left = n - i if last else order
+        orders.append(min(order, left, max(i + known, 1)))
+    return orders
 
 
 def singlestep(
@@ -202,13 +362,14 @@ def singlestep(
 ) -> Iterator[State]:
     """DPM-Solver++(2S) with two calls a step, the second midway in lam (Lu et al. 2022), and the ancestral noise of
     k-diffusion; with `noisy_midpoint` it comes to the midpoint too (DPM++ SDE). The step to clean data has one call."""
-    now, first = (x.x, x.i) if isinstance(x, State) else (x, 0)
+    now, first, _ = _begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
         x0 = predict(now, p).x0
         to, std = _split(p, q, eta)
-        if (q if noisy_midpoint else to).sigma:
-            mid = _between(p, q if noisy_midpoint else to, path)
+        target = q if noisy_midpoint else to
+        if target.sigma:
+            mid = _between(p, target, path)
             near, fog = _split(p, mid, eta) if noisy_midpoint else (mid, 0.0)
             half = _step(now, x0, p, near)
             if fog:
@@ -220,9 +381,16 @@ def singlestep(
         yield State(i + 1, q, now, x0)
 
 
-def _need(what: Any, name: str) -> Any:
-    require(what is not None, f"this sampler needs a {name}")
-    return what
+def _begin(x: Start) -> tuple[Tensor, int, tuple[Tensor, ...]]:
+    """(state, number of the first step, past) of a start."""
+    if isinstance(x, State):
+        return x.x, x.i, x.past
+    return x, 0, ()
+
+
+def _need(part: Any, name: str) -> Any:
+    require(part is not None, f"this sampler needs a {name}")
+    return part
 
 
 def _split(p: Level, q: Level, eta: float) -> tuple[Level, float]:
@@ -231,7 +399,8 @@ def _split(p: Level, q: Level, eta: float) -> tuple[Level, float]:
         return q, 0.0
     require(eta > 0, f"eta is the strength of noise and not negative, as {eta} is")
     rho = p.alpha * q.sigma / (q.alpha * p.sigma)
-    std = min(eta * q.sigma * math.sqrt(max(1 - rho * rho, 0.0)), q.sigma)
+    share = math.sqrt(max(1 - rho * rho, 0.0))
+    std = min(eta * q.sigma * share, q.sigma)
     return q._replace(sigma=math.sqrt(q.sigma**2 - std**2)), std
 
 
@@ -254,25 +423,34 @@ def _exponential(
     """The exact solution from levels[i] to q if the estimate is the polynomial in lam through `outs`, which stand at
     levels[i], levels[i - 1], ... and, with `ahead`, the last at levels[i + 1]: eq. 5 of UniPC. Of two estimates
     `mean` takes the midpoint rule; `bend` weighs the second moment, which counts half in DPM-Solver++(3M)."""
-    p, h = levels[i], levels[i + 1].lam - levels[i].lam
-    nodes = [0.0, *((levels[i - j].lam - p.lam) / h for j in range(1, len(outs) - ahead)), *[1.0] * ahead]
-    r, moments = q.sigma / p.sigma, [1.0, 0.5]
+    p = levels[i]
+    h = levels[i + 1].lam - p.lam
+    behind = [(levels[i - j].lam - p.lam) / h for j in range(1, len(outs) - ahead)]
+    nodes = [0.0, *behind, *[1.0] * ahead]
+    r = q.sigma / p.sigma
     base = q.alpha - p.alpha * r
+    moments = [1.0, 0.5]
     if len(outs) > 2 or not mean:
         moments = [1.0]
         for j in range(1, len(outs)):  # alpha_q / base - j M_(j-1) / width, by parts; an SDE's step is wider than h
-            moments.append(q.alpha / base - j * moments[-1] / math.log(q.alpha / (p.alpha * r)))
+            width = math.log(q.alpha / (p.alpha * r))
+            moments.append(q.alpha / base - j * moments[-1] / width)
         moments[2:] = [bend * moment for moment in moments[2:]]
-    return _sum([(x, r), *((out, base * w) for out, w in zip(outs, _quadrature(nodes, moments), strict=True))])
+    weights = _quadrature(nodes, moments)
+    weighted = [(out, base * weight) for out, weight in zip(outs, weights, strict=True)]
+    return _sum([(x, r), *weighted])
 
 
 def _quadrature(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
     """Weights that integrate the polynomial through values at `nodes`, from the integrals of 1, t, t^2, ..."""
     weights = []
     for node in nodes:
-        others, poly = [other for other in nodes if other != node], [1.0]
+        others = [other for other in nodes if other != node]
+        # the polynomial that is 0 at the others, from its constant on
+        poly = [1.0]
         for other in others:
-            poly = [a - other * b for a, b in zip([0.0, *poly], [*poly, 0.0], strict=True)]
+            shifted, scaled = [0.0, *poly], [*poly, 0.0]
+            poly = [a - other * b for a, b in zip(shifted, scaled, strict=True)]
         integral = sum(a * moment for a, moment in zip(poly, moments, strict=False))
         weights.append(integral / math.prod(node - other for other in others))
     return weights
@@ -282,7 +460,8 @@ def _sum(terms: Terms) -> Tensor:
     """The weighted sum; a tensor that comes twice is read once."""
     merged: dict[int, tuple[Tensor, float]] = {}
     for x, weight in terms:
-        merged[id(x)] = (x, merged.get(id(x), (x, 0.0))[1] + weight)
+        _, before = merged.get(id(x), (x, 0.0))
+        merged[id(x)] = (x, before + weight)
     (x, weight), *rest = merged.values()
     out = x * weight
     for x, weight in rest:
@@ -296,8 +475,10 @@ def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Leve
     if p.alpha and not clock:
         return way.at((p.lam + q.lam) / 2)
     if clock and way.discrete:
-        return way.level((way.at(p.lam).t + way.at(q.lam).t) / 2)
-    share = sum(level.sigma / (level.alpha + level.sigma) for level in (p, q)) / 2
+        clocks = [way.at(level.lam).t for level in (p, q)]
+        return way.level(sum(clocks) / 2)
+    shares = [level.sigma / (level.alpha + level.sigma) for level in (p, q)]
+    share = sum(shares) / 2
     return way.at(math.log(1 / share - 1))
 
 
@@ -316,11 +497,11 @@ SAMPLERS: dict[str, Sampler] = {
     "ddim": Sampler(first_order, {"eta": 0.0}, "DDIM"),
     "euler": Sampler(first_order, {"eta": 0.0}, "Euler"),
     "euler_a": Sampler(first_order, {"eta": 1.0}, "Euler a"),
-    "heun": Sampler(ode, {"method": "heun"}, "Heun"),
-    "dpm2": Sampler(ode, {"method": "dpm2"}, "DPM2"),
-    "dpm2_a": Sampler(ode, {"method": "dpm2", "eta": 1.0}, "DPM2 a"),
-    "lms": Sampler(ode, {"method": "lms"}, "LMS"),
-    "pndm": Sampler(ode, {"method": "pndm"}, "PLMS"),
+    "heun": Sampler(heun, {}, "Heun"),
+    "dpm2": Sampler(dpm2, {}, "DPM2"),
+    "dpm2_a": Sampler(dpm2, {"eta": 1.0}, "DPM2 a"),
+    "lms": Sampler(lms, {}, "LMS"),
+    "pndm": Sampler(pndm, {}, "PLMS"),
     "dpmpp_2s_a": Sampler(singlestep, {"eta": 1.0}, "DPM++ 2S a"),
     "dpmpp_2m": Sampler(multistep, {"order": 2}, "DPM++ 2M"),
     "dpmpp_3m": Sampler(multistep, {"order": 3}, "DPM++ 3M"),
