@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .unet import time_embedding
+from .unet import labels_or_any, time_embedding
 
 
 class MLP(nn.Module):
@@ -19,30 +19,38 @@ class MLP(nn.Module):
     ) -> None:
         """Raises ValueError for sizes below 1 or a width that is odd."""
         super().__init__()
-        if channels < 1 or layers < 1 or width < 2 or width % 2:
+        if min(channels, layers) < 1 or width < 2 or width % 2:
             raise ValueError(f"no network has {channels} channels, {layers} layers and a width of {width}")
         self.width, self.classes = width, classes
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.stem = nn.Linear(channels * (1 + 2 * len(FREQUENCIES)), width)
-        self.layers = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-            for _ in range(layers)
-        )
-        self.head = nn.Linear(width, channels * (2 if learned_range else 1))
+        waves = 2 * len(FREQUENCIES)
+        self.stem = nn.Linear(channels * (1 + waves), width)
+        self.layers = nn.ModuleList(_residual(width) for _ in range(layers))
+        outputs = 2 * channels if learned_range else channels
+        self.head = nn.Linear(width, outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         flat = x.flatten(1)
-        waves = [wave(flat * frequency) for frequency in FREQUENCIES for wave in (torch.sin, torch.cos)]
+        features = [flat]
+        for frequency in FREQUENCIES:
+            angle = flat * frequency
+            features += [torch.sin(angle), torch.cos(angle)]
         emb = self.time(time_embedding(t, self.width).to(x.dtype))
         if self.label is not None:
-            emb = emb + self.label(label if label is not None else torch.full_like(t, self.classes, dtype=torch.int64))
-        h = self.stem(torch.cat([flat, *waves], 1))
+            emb = emb + self.label(labels_or_any(label, t, self.classes))
+        h = self.stem(torch.cat(features, 1))
         for layer in self.layers:
             h = h + layer(h + emb)
-        return self.head(F.silu(h)).reshape(len(x), -1, *x.shape[2:])
+        h = self.head(F.silu(h))
+        return h.reshape(len(x), -1, *x.shape[2:])
+
+
+def _residual(width: int) -> nn.Sequential:
+    wide = 2 * width
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, wide), nn.SiLU(), nn.Linear(wide, width))
 
 
 FREQUENCIES = (1.5, 3.0, 6.0)

@@ -16,11 +16,18 @@ GROUPS = 8
 
 def time_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     """Sinusoidal embedding (Vaswani et al. 2017) of times t (B,): (B, dim), cosines first; `dim` must be even."""
-    freqs = torch.exp(
-        torch.arange(dim // 2, device=t.device, dtype=torch.float32) * (-math.log(max_period) / (dim // 2))
-    )
+    half = dim // 2
+    places = torch.arange(half, device=t.device, dtype=torch.float32)
+    freqs = torch.exp(places * (-math.log(max_period) / half))
     angles = t.float()[:, None] * freqs[None]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def labels_or_any(label: Tensor | None, t: Tensor, classes: int) -> Tensor:
+    """The labels (B,); where there are none, the number that means any for each of the times (B,)."""
+    if label is not None:
+        return label
+    return torch.full_like(t, classes, dtype=torch.int64)
 
 
 class Dropout(nn.Dropout):
@@ -37,18 +44,22 @@ class Dropout(nn.Dropout):
         """0 or 1 / (1 - p) for every number of `x`."""
         assert self.draws is not None
         seed, rows, total = self.draws
-        generator, each = torch.Generator(x.device).manual_seed(seed), x[0].numel()
-        words = torch.empty(-(-total * each // 4), dtype=torch.int64, device=x.device)
+        each = x[0].numel()
+        generator = torch.Generator(x.device).manual_seed(seed)
         # four draws of 16 bits from a word: drawing takes long on a CPU
-        bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)
-        kept = bits[rows.start * each : rows.stop * each].view_as(x) >= round(self.p * 2**16) - 2**15
-        return kept.to(x.dtype).mul_(1 / (1 - round(self.p * 2**16) / 2**16))
+        words = torch.empty(math.ceil(total * each / 4), dtype=torch.int64, device=x.device)
+        words.random_(-(2**63), None, generator=generator)
+        bits = words.view(torch.int16)[rows.start * each : rows.stop * each]
+        dropped = round(self.p * 2**16)
+        kept = bits.view_as(x) >= dropped - 2**15
+        return kept.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
 
 
 def number_dropout(dropouts: Sequence[Dropout], seed: int, step: int, rows: range, total: int) -> None:
     """Tells every `Dropout` of a network which `rows` of a batch of `total`, at which step, come next."""
+    address = (seed * 1_000_003 + step) * 1_009
     for k, module in enumerate(dropouts):
-        module.draws = ((seed * 1_000_003 + step) * 1_009 + k) % 2**63, rows, total
+        module.draws = (address + k) % 2**63, rows, total
 
 
 class ResBlock(nn.Module):
@@ -66,7 +77,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.emb(emb)[:, :, None, None].chunk(2, dim=1)
+        change = self.emb(emb)[:, :, None, None]
+        scale, shift = change.chunk(2, dim=1)
         h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         return self.skip(x) + self.conv2(self.dropout(F.silu(h)))
 
@@ -83,8 +95,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        q, k, v = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
-        y = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, h, w)
+        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, -1, h * w)
+        q, k, v = qkv.transpose(-1, -2).unbind(1)
+        y = F.scaled_dot_product_attention(q, k, v)
+        y = y.transpose(-1, -2).reshape(b, c, h, w)
         return x + self.out(y)
 
 
@@ -129,7 +143,8 @@ class UNet(nn.Module):
             raise ValueError(f"the width must be a multiple of {GROUPS}, not {width}")
         if not 1 <= blocks * len(mults) <= 1000:
             raise ValueError(f"a network has 1 to 1000 blocks on its way down, not {blocks} on {len(mults)} levels")
-        self.width, self.classes, self.multiple = width, classes, 2 ** (len(mults) - 1)
+        self.width, self.classes = width, classes
+        self.multiple = 2 ** (len(mults) - 1)
         attending = frozenset(attention)
         emb = 4 * width
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
@@ -151,24 +166,29 @@ class UNet(nn.Module):
                 self.down.append(stage(level, now, out))
                 now = out
                 skips.append(now)
-        self.middle = Stage([*stage(len(mults) - 1, now, now), ResBlock(now, now, emb, dropout)])
+        deepest = stage(len(mults) - 1, now, now)
+        self.middle = Stage([*deepest, ResBlock(now, now, emb, dropout)])
         self.joins: list[bool] = []  # which stages of the way up take a skip
         for level, out in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
                 self.up.append(stage(level, now + skips.pop(), out))
+                self.joins.append(True)
                 now = out
             if level:
-                self.up.append(Stage([nn.Upsample(scale_factor=2), nn.Conv2d(now, now, 3, padding=1)]))
-            self.joins += [True] * (blocks + 1) + [False] * (level > 0)
-        out = channels * (2 if learned_range else 1)
-        self.head = nn.Sequential(nn.GroupNorm(GROUPS, now), nn.SiLU(), _zero(nn.Conv2d(now, out, 3, padding=1)))
+                larger = nn.Upsample(scale_factor=2)
+                self.up.append(Stage([larger, nn.Conv2d(now, now, 3, padding=1)]))
+                self.joins.append(False)
+        out = 2 * channels if learned_range else channels
+        last = _zero(nn.Conv2d(now, out, 3, padding=1))
+        self.head = nn.Sequential(nn.GroupNorm(GROUPS, now), nn.SiLU(), last)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         h, w = x.shape[-2:]
-        x = F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple), mode="replicate")
+        right, below = -w % self.multiple, -h % self.multiple
+        x = F.pad(x, (0, right, 0, below), mode="replicate")
         emb = self.time(time_embedding(t, self.width).to(x.dtype))
         if self.label is not None:
-            emb = emb + self.label(label if label is not None else torch.full_like(t, self.classes, dtype=torch.int64))
+            emb = emb + self.label(labels_or_any(label, t, self.classes))
         emb = F.silu(emb)
         x = self.stem(x)
         skips = [x]
@@ -177,7 +197,9 @@ class UNet(nn.Module):
             skips.append(x)
         x = self._run(self.middle, x, emb)
         for stage, joins in zip(self.up, self.joins, strict=True):
-            x = self._run(stage, torch.cat([x, skips.pop()], dim=1) if joins else x, emb)
+            if joins:
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = self._run(stage, x, emb)
         return self.head(x)[..., :h, :w]
 
     def _run(self, stage: nn.Module, x: Tensor, emb: Tensor) -> Tensor:

@@ -20,24 +20,33 @@ class Block(nn.Module):
             raise ValueError(f"{dim} channels cannot be shared by {heads} heads")
         self.heads = heads
         self.ln_1 = nn.LayerNorm(dim)
-        self.attn = nn.ModuleDict({"c_attn": Linear(dim, 3 * dim), "c_proj": Linear(dim, dim)})
+        self.attn = _pair("c_attn", Linear(dim, 3 * dim), "c_proj", Linear(dim, dim))
         self.ln_2 = nn.LayerNorm(dim)
-        self.mlp = nn.ModuleDict({"c_fc": Linear(dim, 4 * dim), "c_proj": Linear(4 * dim, dim)})
+        self.mlp = _pair("c_fc", Linear(dim, 4 * dim), "c_proj", Linear(4 * dim, dim))
 
     def forward(self, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
         b, t = x.shape[:2]
         live = b if cache is None else cache.shape[1]
         qkv = self.attn["c_attn"](self.ln_1(x))[:live]
-        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        heads = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = heads.unbind(0)
         if cache is not None:
-            cache[0, :, :, start : start + t], cache[1, :, :, start : start + t] = k, v
-            k, v = cache[:, :, :, : start + t]
+            end = start + t
+            cache[0, :, :, start:end] = k
+            cache[1, :, :, start:end] = v
+            k, v = cache[:, :, :, :end]
         if t > 1 and start:
             raise ValueError("several positions at once can only be the first ones")
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True) if t > 1 else attention(q, k, v)
-        h = F.pad(h.transpose(1, 2).flatten(2), (0, 0, 0, 0, 0, b - live))
+        h = h.transpose(1, 2).flatten(2)
+        h = F.pad(h, (0, 0, 0, 0, 0, b - live))
         x = x + self.attn["c_proj"](h)
-        return x + self.mlp["c_proj"](F.gelu(self.mlp["c_fc"](self.ln_2(x)), approximate="tanh"))
+        h = self.mlp["c_fc"](self.ln_2(x))
+        return x + self.mlp["c_proj"](F.gelu(h, approximate="tanh"))
+
+
+def _pair(first: str, one: nn.Module, second: str, other: nn.Module) -> nn.ModuleDict:
+    return nn.ModuleDict({first: one, second: other})
 
 
 class UnifiedVoice(nn.Module):
@@ -55,7 +64,9 @@ class UnifiedVoice(nn.Module):
         code_positions: int = 608,
     ) -> None:
         super().__init__()
-        self.heads, self.start_text, self.start_code, self.stop_code = heads, text_tokens, codes - 2, codes - 1
+        self.heads = heads
+        self.start_text = text_tokens
+        self.start_code, self.stop_code = codes - 2, codes - 1
         self.most_text = text_positions - 6
         """Tokens of a text at most, two fewer than there would be room for: it was never given more."""
         self.text_embedding = embedding(text_tokens + 1, dim)
@@ -70,18 +81,21 @@ class UnifiedVoice(nn.Module):
     def prefix(self, voice: Tensor, text: Tensor) -> Tensor:
         """What stands before the codes: a voice (B, dim) from `ConditioningEncoder` and the tokens of a text (B, N) as
         (B, N + 4, dim). The text is begun by one token and ended by two, as the network learned it."""
-        text = F.pad(F.pad(text, (1, 0), value=self.start_text), (0, 2), value=STOP_TEXT)
+        text = F.pad(text, (1, 0), value=self.start_text)
+        text = F.pad(text, (0, 2), value=STOP_TEXT)
         embedded = self.text_embedding(text) + self.text_positions.weight[: text.shape[1]]
         return torch.cat([voice[:, None], embedded], dim=1)
 
     def embed(self, codes: Tensor, first: int = 0) -> Tensor:
         """Codes (B, M), the first of them at a position (the code that starts is at 0), as (B, M, dim)."""
-        return self.code_embedding(codes) + self.code_positions.weight[first : first + codes.shape[1]]
+        positions = self.code_positions.weight[first : first + codes.shape[1]]
+        return self.code_embedding(codes) + positions
 
     def new_cache(self, batch: int, room: int) -> Tensor:
         """Keys and values of `room` positions: (layers, 2, batch, heads, room, dim / heads)."""
         weight = self.code_head.weight
-        shape = (len(self.blocks), 2, batch, self.heads, room, self.code_head.in_features // self.heads)
+        channels = self.code_head.in_features // self.heads
+        shape = (len(self.blocks), 2, batch, self.heads, room, channels)
         return torch.empty(shape, dtype=weight.dtype, device=weight.device)
 
     def forward(self, x: Tensor, cache: Tensor | None = None, start: int = 0) -> Tensor:
@@ -100,9 +114,10 @@ class UnifiedVoice(nn.Module):
     def latents(self, voice: Tensor, text: Tensor, codes: Tensor) -> Tensor:
         """Hidden states (B, M, dim) from which each of the codes (B, M) is predicted, given those before it: what
         `DiffusionTts` is told."""
-        before = self.embed(F.pad(codes[:, :-1], (1, 0), value=self.start_code))
+        before = F.pad(codes[:, :-1], (1, 0), value=self.start_code)
         prefix = self.prefix(voice, text)
-        return self(torch.cat([prefix, before], dim=1))[:, prefix.shape[1] :]
+        hidden = self(torch.cat([prefix, self.embed(before)], dim=1))
+        return hidden[:, prefix.shape[1] :]
 
 
 class ConditioningEncoder(nn.Module):

@@ -21,7 +21,8 @@ class RMSNorm(nn.Module):
         self.g = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * x.square().mean(-1, keepdim=True).clamp(min=1e-16).rsqrt() * self.g
+        power = x.square().mean(-1, keepdim=True)
+        return x * power.clamp(min=1e-16).rsqrt() * self.g
 
 
 class Attention(nn.Module):
@@ -37,10 +38,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """`cos` and `sin` of the angles, (T, ROTARY / 2)."""
-        qkv = self.to_qkv(self.norm(x)).unflatten(2, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
+        qkv = self.to_qkv(self.norm(x))
+        qkv = qkv.unflatten(2, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
         a, b, rest = qkv.split((ROTARY // 2, ROTARY // 2, HEAD - ROTARY), dim=-1)
-        turned = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(qkv.dtype)
-        h = attention(*torch.cat([turned, rest], dim=-1).unbind(0))
+        first = a * cos - b * sin
+        second = b * cos + a * sin
+        turned = torch.cat([first, second], dim=-1).to(qkv.dtype)
+        q, k, v = torch.cat([turned, rest], dim=-1).unbind(0)
+        h = attention(q, k, v)
         return x + self.to_out(h.transpose(1, 2).flatten(2))
 
 
@@ -64,17 +69,21 @@ class Encoder(nn.Module):
     def __init__(self, tokens: int, dim: int, layers: int, heads: int) -> None:
         super().__init__()
         self.emb = embedding(tokens, dim)
-        self.blocks = nn.ModuleList([Attention(dim, heads), FeedForward(dim)][i % 2] for i in range(2 * layers))
+        self.blocks = nn.ModuleList()
+        for _ in range(layers):
+            self.blocks += [Attention(dim, heads), FeedForward(dim)]
         self.norm = nn.LayerNorm(dim)
         self.to_latent = Linear(dim, dim, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.emb(tokens)
         steps = torch.arange(ROTARY // 2, device=x.device) * (2 / ROTARY)
-        angles = torch.arange(tokens.shape[1], device=x.device)[:, None] / 10_000.0**steps
+        places = torch.arange(tokens.shape[1], device=x.device)
+        angles = places[:, None] / 10_000.0**steps
         for block in self.blocks:
             x = block(x, angles.cos(), angles.sin())
-        return F.normalize(self.to_latent(self.norm(x).mean(1)).float(), dim=-1)
+        latent = self.to_latent(self.norm(x).mean(1))
+        return F.normalize(latent.float(), dim=-1)
 
 
 class CLVP(nn.Module):
@@ -95,7 +104,8 @@ class CLVP(nn.Module):
     def score(self, read: Tensor, codes: Tensor) -> Tensor:
         """Scores (B,) of codes (B, M), below `codes` and so without those that start and stop, for texts that were
         read, one for all (1, dim) or one a row."""
-        return (read * self.speech(codes)).sum(-1) * self.temperature.exp()
+        likeness = (read * self.speech(codes)).sum(-1)
+        return likeness * self.temperature.exp()
 
     def forward(self, text: Tensor, codes: Tensor) -> Tensor:
         """`score` of codes for what `read` makes of texts."""

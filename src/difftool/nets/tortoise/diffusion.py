@@ -39,7 +39,9 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """`time` (B, C) is the embedding after its SiLU."""
         h = self.conv_in(F.silu(self.norm_in(x)))
-        return x + self.conv_out(F.silu(self.norm_out(h, *self.time(time).chunk(2, dim=1))))
+        scale, shift = self.time(time).chunk(2, dim=1)
+        h = F.silu(self.norm_out(h, scale, shift))
+        return x + self.conv_out(h)
 
 
 class Layer(nn.Module):
@@ -80,7 +82,8 @@ class DiffusionTts(nn.Module):
         self.unconditioned_embedding = nn.Parameter(torch.empty(1, dim, 1))
         self.integrator = nn.ModuleList(Layer(dim, heads) for _ in range(3))
         self.integrating_conv = Linear(2 * dim, dim)
-        self.layers = nn.ModuleList([*(Layer(dim, heads) for _ in range(layers)), *(ResBlock(dim) for _ in range(3))])
+        self.layers = nn.ModuleList(Layer(dim, heads) for _ in range(layers))
+        self.layers += [ResBlock(dim) for _ in range(3)]
         self.norm_out = GroupNorm(dim)
         self.conv_out = Conv3(dim, 2 * mels)
 
@@ -96,10 +99,12 @@ class DiffusionTts(nn.Module):
 
     def unconditional(self, batch: int, length: int) -> Condition:
         """What stands for no text and no voice."""
-        return Condition(self.unconditioned_embedding.transpose(1, 2).expand(batch, length, -1), self._biases(length))
+        embedding = self.unconditioned_embedding.transpose(1, 2)
+        return Condition(embedding.expand(batch, length, -1), self._biases(length))
 
     def _biases(self, length: int) -> list[Tensor | None]:
-        return [layer.attn.biases(length) for layer in (*self.integrator, *self.layers) if isinstance(layer, Layer)]
+        attending = [layer for layer in (*self.integrator, *self.layers) if isinstance(layer, Layer)]
+        return [layer.attn.biases(length) for layer in attending]
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         time = F.silu(self.time_embed(time_embedding(t, self.dim)))
@@ -108,7 +113,8 @@ class DiffusionTts(nn.Module):
         for layer in self.integrator:
             codes = layer(codes, time, next(biases))
         h = self.inp_block(x.transpose(1, 2))
-        h = self.integrating_conv(torch.cat([h, codes.to(h.dtype)], dim=2)).float()
+        h = torch.cat([h, codes.to(h.dtype)], dim=2)
+        h = self.integrating_conv(h).float()
         for layer in self.layers:
             h = layer(h, time, next(biases)) if isinstance(layer, Layer) else layer(h, time)
         return self.conv_out(F.silu(self.norm_out(h))).transpose(1, 2).float()
@@ -119,10 +125,11 @@ class ContextualEmbedder(nn.Module):
 
     def __init__(self, dim: int = 1024, heads: int = 16, mels: int = 100) -> None:
         super().__init__()
-        self.conv = nn.ModuleList(
-            [nn.Conv1d(mels, dim, 3, stride=2, padding=1), nn.Conv1d(dim, 2 * dim, 3, stride=2, padding=1)]
-        )
-        self.attn = nn.ModuleList(AttentionBlock(2 * dim, heads, relative=True) for _ in range(5))
+        wide = 2 * dim
+        first = nn.Conv1d(mels, dim, 3, stride=2, padding=1)
+        second = nn.Conv1d(dim, wide, 3, stride=2, padding=1)
+        self.conv = nn.ModuleList([first, second])
+        self.attn = nn.ModuleList(AttentionBlock(wide, heads, relative=True) for _ in range(5))
 
     def forward(self, clips: Tensor) -> Tensor:
         h = clips

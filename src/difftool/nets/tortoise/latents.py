@@ -16,7 +16,8 @@ class EqualLinear(nn.Linear):
         super().__init__(dim, dim)
 
     def forward(self, input: Tensor) -> Tensor:
-        scaled = F.linear(input, self.weight * (SPEED * self.in_features**-0.5), self.bias * SPEED)
+        weight = self.weight * (SPEED * self.in_features**-0.5)
+        scaled = F.linear(input, weight, self.bias * SPEED)
         return F.leaky_relu(scaled, 0.2) * 2**0.5
 
 
@@ -25,7 +26,8 @@ class RandomLatents(nn.Module):
 
     def __init__(self, dim: int = 1024) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([*(EqualLinear(dim) for _ in range(5)), nn.Linear(dim, dim)])
+        self.layers = nn.ModuleList(EqualLinear(dim) for _ in range(5))
+        self.layers.append(nn.Linear(dim, dim))
 
     def forward(self, noise: Tensor) -> Tensor:
         x = noise

@@ -44,7 +44,9 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         x = input.to(self.weight.dtype)
-        return F.linear(x, self.weight, self.bias) if self.blocks is None else product(x, self.blocks, self.bias)
+        if self.blocks is None:
+            return F.linear(x, self.weight, self.bias)
+        return product(x, self.blocks, self.bias)
 
     def pack(self) -> None:
         self.blocks, self.weight = packed(self.weight.detach()), nothing(self.weight)
@@ -71,20 +73,19 @@ class GroupNorm(nn.Module):
         """With `scale` and `shift` (B, C) the result times 1 + scale, plus shift."""
         x = x.float()
         centred = x - self._by_group(x.mean(1))[:, None]
-        gain = (self._by_group(centred.square().mean(1)) + self.eps).rsqrt() * self.weight
+        variance = self._by_group(centred.square().mean(1))
+        gain = (variance + self.eps).rsqrt() * self.weight
         offset = self.bias.expand_as(gain)
         if scale is not None and shift is not None:
-            gain, offset = gain * (1 + scale.float()), offset * (1 + scale.float()) + shift.float()
+            factor = 1 + scale.float()
+            gain = gain * factor
+            offset = offset * factor + shift.float()
         return torch.addcmul(offset[:, None], centred, gain[:, None])
 
     def _by_group(self, means: Tensor) -> Tensor:
         """The means (B, C) of channels to those of their groups, (B, C) again."""
-        return (
-            means.unflatten(1, (self.groups, -1))
-            .mean(2, keepdim=True)
-            .expand(-1, -1, means.shape[1] // self.groups)
-            .flatten(1)
-        )
+        grouped = means.unflatten(1, (self.groups, -1))
+        return grouped.mean(2, keepdim=True).expand_as(grouped).flatten(1)
 
 
 class Conv3(nn.Module):
@@ -106,13 +107,17 @@ class Conv3(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.blocks:
             x = F.pad(x.to(self.weight.dtype), (0, 0, 1, 1))
-            return F.linear(torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=2), self.weight, self.bias)
+            before, here, after = x[:, :-2], x[:, 1:-1], x[:, 2:]
+            return F.linear(torch.cat([before, here, after], dim=2), self.weight, self.bias)
         t = x.shape[1]
-        tiles = -(-t // 4)
-        pieces = F.pad(x.float(), (0, 0, 1, 4 * tiles + 1 - t)).unfold(1, 6, 4).transpose(2, 3)  # six, overlapping
+        tiles = math.ceil(t / 4)
+        x = F.pad(x.float(), (0, 0, 1, 4 * tiles + 1 - t))
+        pieces = x.unfold(1, 6, 4).transpose(2, 3)  # six, overlapping
         spread = torch.matmul(_SPREAD, pieces).to(self.weight.dtype)  # (B, tiles, 6, inp)
-        products = torch.stack([product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)], dim=2)
-        return torch.matmul(_GATHER, products.float()).flatten(1, 2)[:, :t].add_(self.bias)
+        products = [product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)]
+        joined = torch.stack(products, dim=2).float()
+        out = torch.matmul(_GATHER, joined).flatten(1, 2)
+        return out[:, :t].add_(self.bias)
 
     def pack(self) -> None:
         taps = self.weight.detach().float().unflatten(1, (3, -1))
@@ -140,17 +145,24 @@ _GATHER = torch.tensor(
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias (1, H, T, T)."""
-    if q.device.type == "cpu" and q.dtype == torch.float32 and q.shape[2] == 1 and bias is None:
+    on_cpu, full, single = q.device.type == "cpu", q.dtype == torch.float32, q.shape[2] == 1
+    scale = q.shape[3] ** -0.5
+    if on_cpu and full and single and bias is None:
         # of a single query the bits of PyTorch's kernel hang, on some CPUs, on how many rows there are
-        return (q * q.shape[3] ** -0.5 @ k.transpose(2, 3)).softmax(-1) @ v
-    if q.device.type != "cpu" or q.dtype == torch.float32 or q.shape[2] == 1:
+        scores = q * scale @ k.transpose(2, 3)
+        return scores.softmax(-1) @ v
+    if not on_cpu or full or single:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # of many queries PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
-    q = q * q.shape[3] ** -0.5
-    heads = range(0, q.shape[1], 4)  # so many at a time stay in the cache
-    scores = (q[:, h : h + 4] @ k[:, h : h + 4].transpose(2, 3) for h in heads)
-    biased = scores if bias is None else (part.add_(bias[:, h : h + 4]) for part, h in zip(scores, heads, strict=True))
-    return torch.cat([part.softmax(-1) @ v[:, h : h + 4] for part, h in zip(biased, heads, strict=True)], dim=1)
+    q = q * scale
+    parts = []
+    for first in range(0, q.shape[1], 4):
+        heads = slice(first, first + 4)  # so many at a time stay in the cache
+        scores = q[:, heads] @ k[:, heads].transpose(2, 3)
+        if bias is not None:
+            scores.add_(bias[:, heads])
+        parts.append(scores.softmax(-1) @ v[:, heads])
+    return torch.cat(parts, dim=1)
 
 
 class RelativePositions(nn.Module):
@@ -166,11 +178,14 @@ class RelativePositions(nn.Module):
         """(1, heads, length, length): what is added to the score of a query (row) for a key (column, the last one
         first). In that order it is a view of one row a head."""
         distance = torch.arange(length - 1, -length, -1, device=self.weight.device)  # of the key from the query
+        away = distance.abs()
         half, exact = self.buckets // 2, self.buckets // 4
-        share = (distance.abs().clamp(min=1).float() / exact).log() / math.log(self.furthest / exact)
+        ratio = away.clamp(min=1).float() / exact
+        share = ratio.log() / math.log(self.furthest / exact)
         far = (exact + share * (half - exact)).long().clamp(max=half - 1)
-        bucket = torch.where(distance.abs() < exact, distance.abs(), far) + half * (distance > 0)
-        return (self.weight[bucket].T * self.scale).to(dtype).contiguous().unfold(1, length, 1)[None]
+        bucket = torch.where(away < exact, away, far) + half * (distance > 0)
+        rows = (self.weight[bucket].T * self.scale).to(dtype)
+        return rows.contiguous().unfold(1, length, 1)[None]
 
 
 class AttentionBlock(nn.Module):
@@ -193,10 +208,12 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """`bias` saves working out the `biases` again."""
         bias = self.biases(x.shape[1]) if bias is None else bias
-        q, k, v = self.qkv(self.norm(x)).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4).unbind(0)
+        qkv = self.qkv(self.norm(x)).unflatten(2, (self.heads, 3, -1))
+        q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)
         if bias is not None:
             k, v = k.flip(2), v.flip(2)
-        return x + self.proj_out(attention(q, k, v, bias).transpose(1, 2).flatten(2))
+        h = attention(q, k, v, bias)
+        return x + self.proj_out(h.transpose(1, 2).flatten(2))
 
 
 def prepare(layer: nn.Module, dtype: torch.dtype) -> None:

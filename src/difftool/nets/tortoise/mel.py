@@ -20,8 +20,9 @@ def conditioning_mel(sound: Tensor) -> Tensor:
 
     Windows of 1,024, power, HTK's scale from 0 to 8,000 Hz with Slaney's norm, log, divided by a mean for each band.
     """
-    mel = _spectrogram(CODE_HZ, 80, 8000.0, 2.0, "htk").to(sound.device)(sound)
-    return _log(mel) / _means().to(sound.device)[:, None]
+    spectrogram = _spectrogram(CODE_HZ, 80, 8000.0, 2.0, "htk").to(sound.device)
+    means = _means().to(sound.device)
+    return _log(spectrogram(sound)) / means[:, None]
 
 
 def diffusion_mel(sound: Tensor) -> Tensor:
@@ -30,7 +31,8 @@ def diffusion_mel(sound: Tensor) -> Tensor:
 
     Windows of 1,024, magnitude, Slaney's scale from 0 to 12,000 Hz with Slaney's norm, log.
     """
-    return _log(_spectrogram(SOUND_HZ, 100, 12000.0, 1.0, "slaney").to(sound.device)(sound.clip(-1, 1)))
+    spectrogram = _spectrogram(SOUND_HZ, 100, 12000.0, 1.0, "slaney").to(sound.device)
+    return _log(spectrogram(sound.clip(-1, 1)))
 
 
 def _log(mel: Tensor) -> Tensor:

@@ -34,18 +34,40 @@ POINTWISE = SAME._replace(shapes=lambda s: ((*s, 1),), ours=lambda w: w.squeeze(
 """A convolution over one frame, for us a linear layer."""
 TRANSPOSED = SAME._replace(shapes=lambda s: (s[::-1],), ours=lambda w: w.T)
 """GPT-2's linear layers are (in, out)."""
-TAPS = SAME._replace(shapes=lambda s: ((s[0], s[1] // 3, 3),), ours=lambda w: w.transpose(1, 2).flatten(1))
+
+
+def _taps(shape: Shape) -> tuple[Shape, ...]:
+    out, taps = shape
+    return ((out, taps // 3, 3),)
+
+
+TAPS = SAME._replace(shapes=_taps, ours=lambda w: w.transpose(1, 2).flatten(1))
 """Of `Conv3`."""
-JOINED = Layout(
-    lambda name: tuple(name.replace("to_qkv", f"to_{part}") for part in "qkv"),
-    lambda s: ((s[0] // 3, s[1]),) * 3,
-    lambda *parts: torch.cat(parts),
-)
-FOLDED = Layout(
-    lambda name: (f"{name}_g", f"{name}_v"),
-    lambda s: ((s[0], *[1] * (len(s) - 1)), s),
-    lambda g, v: g * v / v.flatten(1).norm(dim=1).view(-1, *[1] * (v.ndim - 1)),
-)
+
+
+def _three_names(name: str) -> tuple[str, ...]:
+    return tuple(name.replace("to_qkv", f"to_{part}") for part in "qkv")
+
+
+def _three_shapes(shape: Shape) -> tuple[Shape, ...]:
+    rows, columns = shape
+    return ((rows // 3, columns),) * 3
+
+
+JOINED = Layout(_three_names, _three_shapes, lambda *parts: torch.cat(parts))
+"""Queries, keys and values of their own."""
+
+
+def _gain_and_direction(shape: Shape) -> tuple[Shape, ...]:
+    return (shape[0], *[1] * (len(shape) - 1)), shape
+
+
+def _normalised(g: Tensor, v: Tensor) -> Tensor:
+    lengths = v.flatten(1).norm(dim=1).view_as(g)
+    return g * v / lengths
+
+
+FOLDED = Layout(lambda name: (f"{name}_g", f"{name}_v"), _gain_and_direction, _normalised)
 """Weight normalisation (Salimans & Kingma 2016, arXiv:1602.07868)."""
 
 
@@ -68,94 +90,94 @@ class Checkpoint(NamedTuple):
 
 _POINTWISE = (r".*\b(qkv|proj_out)\.weight", POINTWISE)
 
+AUTOREGRESSIVE_NAMES = (
+    (r"^text_positions\.", "text_pos_embedding.emb."),
+    (r"^code_positions\.", "mel_pos_embedding.emb."),
+    (r"^code_(embedding|head)\.", r"mel_\1."),
+    (r"^blocks\.", "gpt.h."),
+    (r"^ln_f\.", "gpt.ln_f."),
+)
+DIFFUSION_NAMES = (
+    (r"^latent_conv\.", "latent_conditioner.0."),
+    *((rf"^latent_attn\.{i}\.", f"latent_conditioner.{i + 1}.") for i in range(4)),
+    *((rf"^contextual_embedder\.attn\.{i}\.", f"contextual_embedder.{i + 2}.") for i in range(5)),
+    (r"^contextual_embedder\.conv\.", "contextual_embedder."),
+    (r"^integrator\.", "conditioning_timestep_integrator."),
+    (r"\bres\.", "resblk."),
+    (r"\.norm_in\.", ".in_layers.0."),
+    (r"\.conv_in\.", ".in_layers.2."),
+    (r"\.time\.", ".emb_layers.1."),
+    (r"\.norm_out\.", ".out_layers.0."),
+    (r"\.conv_out\.", ".out_layers.3."),
+    (r"^norm_out\.", "out.0."),
+    (r"^conv_out\.", "out.2."),
+    (r"\bpositions\.weight$", "relative_pos_embeddings.relative_attention_bias.weight"),
+)
+CLVP_NAMES = (
+    (r"^(text|speech)\.emb\.", r"\1_emb."),
+    (r"^(text|speech)\.to_latent\.", r"to_\1_latent."),
+    (r"^(text|speech)\.", r"\1_transformer.transformer."),
+    (r"\bblocks\.(\d+)\.norm\.", r"attn_layers.layers.\1.0.0."),
+    (r"\bblocks\.(\d+)\.gated\.", r"attn_layers.layers.\1.1.wrap.net.0.proj."),
+    (r"\bblocks\.(\d+)\.out\.", r"attn_layers.layers.\1.1.wrap.net.3."),
+    (r"\bblocks\.(\d+)\.", r"attn_layers.layers.\1.1.wrap."),
+)
+VOCODER_NAMES = (
+    (r"\binput_conv\.", "input_conv.0."),
+    (r"\bresidual_convs\.(\d)\.second\.", r"residual_convs.\1.3."),
+    (r"\bresidual_convs\.(\d)\.first\.", r"residual_convs.\1.1."),
+    (r"\bconvt_pre\.", "convt_pre.1."),
+    (r"\bconv_blocks\.(\d)\.", r"conv_blocks.\1.1."),
+    (r"\bconv_post\.", "conv_post.1."),
+)
+
+
+def _heads_of_text(shapes: Shapes) -> Shapes:
+    """The decoder's predictions of text, which only its training needed."""
+    rows = shapes["text_embedding.weight"]
+    return {"text_head.weight": rows, "text_head.bias": rows[:1]}
+
+
+def _codes_without_latents(shapes: Shapes) -> Shapes:
+    """What the diffusion reads codes by where it is given no latents, and its guess at their mels."""
+    converter = {}
+    for name, shape in shapes.items():
+        block = re.match(r"latent_conditioner\.([123])\.(.*)", name)
+        if block is not None:
+            converter[f"code_converter.{int(block[1]) - 1}.{block[2]}"] = shape
+    dim, mels = shapes["inp_block.weight"][:2]
+    codes = (8193, shapes["code_norm.weight"][0])
+    return {"code_embedding.weight": codes, **converter, "mel_head.weight": (mels, dim, 3), "mel_head.bias": (mels,)}
+
+
+def _frequencies(shapes: Shapes) -> Shapes:
+    """CLVP's rotary frequencies, which are a formula."""
+    where = "transformer.attn_layers.rotary_pos_emb.inv_freq"
+    return {f"{side}_transformer.{where}": (ROTARY // 2,) for side in ("text", "speech")}
+
+
+AUTOREGRESSIVE = Checkpoint(
+    {"autoregressive": ("", UnifiedVoice), "conditioning_encoder": ("conditioning_encoder.", ConditioningEncoder)},
+    AUTOREGRESSIVE_NAMES,
+    ((r".*\bc_\w+\.weight", TRANSPOSED), (r".*\binit\.weight", POINTWISE), _POINTWISE),
+    _heads_of_text,
+    legacy=r"gpt\.h\.\d+\.attn\.(masked_)?bias",
+)
+DIFFUSION = Checkpoint(
+    {"diffusion": ("", DiffusionTts), "contextual_embedder": ("contextual_embedder.", ContextualEmbedder)},
+    DIFFUSION_NAMES,
+    (
+        (r".*\b(inp_block|latent_conv|conv_out)\.weight", TAPS),
+        (r".*\b(conv_in|integrating_conv)\.weight", POINTWISE),
+        _POINTWISE,
+    ),
+    _codes_without_latents,
+)
 CHECKPOINTS: dict[str, Checkpoint] = {
-    "autoregressive.pth": Checkpoint(
-        {
-            "autoregressive": ("", UnifiedVoice),
-            "conditioning_encoder": ("conditioning_encoder.", ConditioningEncoder),
-        },
-        (
-            (r"^text_positions\.", "text_pos_embedding.emb."),
-            (r"^code_positions\.", "mel_pos_embedding.emb."),
-            (r"^code_(embedding|head)\.", r"mel_\1."),
-            (r"^blocks\.", "gpt.h."),
-            (r"^ln_f\.", "gpt.ln_f."),
-        ),
-        ((r".*\bc_\w+\.weight", TRANSPOSED), (r".*\binit\.weight", POINTWISE), _POINTWISE),
-        lambda shapes: {
-            "text_head.weight": shapes["text_embedding.weight"],
-            "text_head.bias": shapes["text_embedding.weight"][:1],
-        },
-        legacy=r"gpt\.h\.\d+\.attn\.(masked_)?bias",
-    ),
-    "diffusion_decoder.pth": Checkpoint(
-        {
-            "diffusion": ("", DiffusionTts),
-            "contextual_embedder": ("contextual_embedder.", ContextualEmbedder),
-        },
-        (
-            (r"^latent_conv\.", "latent_conditioner.0."),
-            *((rf"^latent_attn\.{i}\.", f"latent_conditioner.{i + 1}.") for i in range(4)),
-            *((rf"^contextual_embedder\.attn\.{i}\.", f"contextual_embedder.{i + 2}.") for i in range(5)),
-            (r"^contextual_embedder\.conv\.", "contextual_embedder."),
-            (r"^integrator\.", "conditioning_timestep_integrator."),
-            (r"\bres\.", "resblk."),
-            (r"\.norm_in\.", ".in_layers.0."),
-            (r"\.conv_in\.", ".in_layers.2."),
-            (r"\.time\.", ".emb_layers.1."),
-            (r"\.norm_out\.", ".out_layers.0."),
-            (r"\.conv_out\.", ".out_layers.3."),
-            (r"^norm_out\.", "out.0."),
-            (r"^conv_out\.", "out.2."),
-            (r"\bpositions\.weight$", "relative_pos_embeddings.relative_attention_bias.weight"),
-        ),
-        (
-            (r".*\b(inp_block|latent_conv|conv_out)\.weight", TAPS),
-            (r".*\b(conv_in|integrating_conv)\.weight", POINTWISE),
-            _POINTWISE,
-        ),
-        lambda shapes: {
-            "code_embedding.weight": (8193, shapes["code_norm.weight"][0]),
-            **{
-                f"code_converter.{i}.{name.split('.', 2)[2]}": shape
-                for i in range(3)
-                for name, shape in shapes.items()
-                if name.startswith(f"latent_conditioner.{i + 1}.")
-            },
-            "mel_head.weight": (*shapes["inp_block.weight"][1::-1], 3),
-            "mel_head.bias": shapes["inp_block.weight"][1:2],
-        },
-    ),
-    "clvp2.pth": Checkpoint(
-        {"clvp": ("", CLVP)},
-        (
-            (r"^(text|speech)\.emb\.", r"\1_emb."),
-            (r"^(text|speech)\.to_latent\.", r"to_\1_latent."),
-            (r"^(text|speech)\.", r"\1_transformer.transformer."),
-            (r"\bblocks\.(\d+)\.norm\.", r"attn_layers.layers.\1.0.0."),
-            (r"\bblocks\.(\d+)\.gated\.", r"attn_layers.layers.\1.1.wrap.net.0.proj."),
-            (r"\bblocks\.(\d+)\.out\.", r"attn_layers.layers.\1.1.wrap.net.3."),
-            (r"\bblocks\.(\d+)\.", r"attn_layers.layers.\1.1.wrap."),
-        ),
-        ((r".*\bto_qkv\.weight", JOINED),),
-        lambda shapes: {
-            f"{side}_transformer.transformer.attn_layers.rotary_pos_emb.inv_freq": (ROTARY // 2,)
-            for side in ("text", "speech")
-        },
-    ),
-    "vocoder.pth": Checkpoint(
-        {"vocoder": ("", UnivNet)},
-        (
-            (r"\binput_conv\.", "input_conv.0."),
-            (r"\bresidual_convs\.(\d)\.second\.", r"residual_convs.\1.3."),
-            (r"\bresidual_convs\.(\d)\.first\.", r"residual_convs.\1.1."),
-            (r"\bconvt_pre\.", "convt_pre.1."),
-            (r"\bconv_blocks\.(\d)\.", r"conv_blocks.\1.1."),
-            (r"\bconv_post\.", "conv_post.1."),
-        ),
-        ((r".*\.weight", FOLDED),),
-        inside="model_g",
-    ),
+    "autoregressive.pth": AUTOREGRESSIVE,
+    "diffusion_decoder.pth": DIFFUSION,
+    "clvp2.pth": Checkpoint({"clvp": ("", CLVP)}, CLVP_NAMES, ((r".*\bto_qkv\.weight", JOINED),), _frequencies),
+    "vocoder.pth": Checkpoint({"vocoder": ("", UnivNet)}, VOCODER_NAMES, ((r".*\.weight", FOLDED),), inside="model_g"),
     "rlg_auto.pth": Checkpoint({"random_autoregressive": ("", RandomLatents)}),
     "rlg_diffuser.pth": Checkpoint({"random_diffusion": ("", partial(RandomLatents, dim=2048))}),
 }
@@ -179,17 +201,16 @@ def sources(
 
 def shapes(checkpoint: Checkpoint, nets: Mapping[str, nn.Module]) -> Shapes:
     """Name and shape of every tensor that an official file has."""
-    needed = {
-        name: shape
-        for _, names, theirs in sources(checkpoint, nets).values()
-        for name, shape in zip(names, theirs, strict=True)
-    }
+    needed: Shapes = {}
+    for _, names, theirs in sources(checkpoint, nets).values():
+        needed |= zip(names, theirs, strict=True)
     return needed | checkpoint.unused(needed)
 
 
 def ours(checkpoint: Checkpoint, nets: Mapping[str, nn.Module], official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors, by prefixed name, from those of an official file that has the right `shapes`."""
-    return {
-        own: layout.ours(*(official[name].float() for name in names))
-        for own, (layout, names, _) in sources(checkpoint, nets).items()
-    }
+    made = {}
+    for own, (layout, names, _) in sources(checkpoint, nets).items():
+        parts = [official[name].float() for name in names]
+        made[own] = layout.ours(*parts)
+    return made

@@ -48,16 +48,14 @@ def normalise(text: str) -> str:
     from unidecode import unidecode
 
     text = unidecode(text).lower()
-    for pattern, spoken in (
-        (r"[0-9][0-9,]+[0-9]", lambda found: found[0].replace(",", "")),
-        (r"\$([0-9.,]*[0-9]+)", lambda found: _dollars(found[1])),
-        (r"[0-9]+\.[0-9]+", lambda found: found[0].replace(".", " point ")),
-        (r"[0-9]+(?:st|nd|rd|th)", lambda found: _words(found[0])),
-        (r"[0-9]+", lambda found: _number(_int(found[0]))),
-        # one after the other: in Lt.Col. the first ends the word that the second would begin
-        *((rf"\b{short}\.", lambda found, long=long: long) for short, long in ABBREVIATIONS.items()),
-    ):
-        text = re.sub(pattern, spoken, text)
+    text = re.sub(r"[0-9][0-9,]+[0-9]", lambda match: match[0].replace(",", ""), text)
+    text = re.sub(r"\$([0-9.,]*[0-9]+)", lambda match: _dollars(match[1]), text)
+    text = re.sub(r"[0-9]+\.[0-9]+", lambda match: match[0].replace(".", " point "), text)
+    text = re.sub(r"[0-9]+(?:st|nd|rd|th)", lambda match: _words(match[0]), text)
+    text = re.sub(r"[0-9]+", lambda match: _number(_int(match[0])), text)
+    # one after the other: in Lt.Col. the first ends the word that the second would begin
+    for short, long in ABBREVIATIONS.items():
+        text = re.sub(rf"\b{short}\.", long, text)
     return re.sub(r"\s+", " ", text).replace('"', "")
 
 
@@ -71,8 +69,11 @@ def _dollars(amount: str) -> str:
     whole, *rest = amount.split(".")
     if len(rest) > 1:
         return f"{amount} dollars"
-    dollars, cents = (_int(part.replace(",", "")) for part in (whole, *(rest or "0")))
-    parts = [f"{n} {unit}{'' if n == 1 else 's'}" for n, unit in ((dollars, "dollar"), (cents, "cent")) if n]
+    parts = []
+    for digits, unit in ((whole, "dollar"), ("".join(rest), "cent")):
+        n = _int(digits.replace(",", ""))
+        if n:
+            parts.append(f"{n} {unit}" if n == 1 else f"{n} {unit}s")
     return ", ".join(parts) or "zero dollars"
 
 

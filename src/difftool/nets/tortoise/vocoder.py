@@ -20,10 +20,7 @@ class KernelPredictor(nn.Module):
         super().__init__()
         self.sizes = (layers, inp, out, 3)
         self.input_conv = nn.Conv1d(mels, hidden, 5, padding=2)
-        self.residual_convs = nn.ModuleList(
-            nn.ModuleDict({name: nn.Conv1d(hidden, hidden, 3, padding=1) for name in ("first", "second")})
-            for _ in range(3)
-        )
+        self.residual_convs = nn.ModuleList(_two_convolutions(hidden) for _ in range(3))
         self.kernel_conv = nn.Conv1d(hidden, layers * inp * out * 3, 3, padding=1)
         self.bias_conv = nn.Conv1d(hidden, layers * out, 3, padding=1)
 
@@ -31,9 +28,17 @@ class KernelPredictor(nn.Module):
         h = F.leaky_relu(self.input_conv(mel), SLOPE)
         for pair in self.residual_convs:
             first, second = pair.children()
-            h = h + F.leaky_relu(second(F.leaky_relu(first(h), SLOPE)), SLOPE)
+            change = F.leaky_relu(first(h), SLOPE)
+            change = F.leaky_relu(second(change), SLOPE)
+            h = h + change
         layers, _, out, _ = self.sizes
-        return self.kernel_conv(h).unflatten(1, self.sizes), self.bias_conv(h).unflatten(1, (layers, out))
+        kernels = self.kernel_conv(h).unflatten(1, self.sizes)
+        biases = self.bias_conv(h).unflatten(1, (layers, out))
+        return kernels, biases
+
+
+def _two_convolutions(hidden: int) -> nn.ModuleDict:
+    return nn.ModuleDict({name: nn.Conv1d(hidden, hidden, 3, padding=1) for name in ("first", "second")})
 
 
 class LVCBlock(nn.Module):
@@ -54,8 +59,10 @@ class LVCBlock(nn.Module):
         x = self.convt_pre(F.leaky_relu(x, SLOPE))
         kernels, biases = self.kernel_predictor(mel)
         for i, conv in enumerate(self.conv_blocks):
-            h = F.leaky_relu(conv(F.leaky_relu(x, SLOPE)), SLOPE)
-            gate, signal = local_convolution(h, kernels[:, i], biases[:, i]).chunk(2, dim=1)
+            h = conv(F.leaky_relu(x, SLOPE))
+            h = F.leaky_relu(h, SLOPE)
+            h = local_convolution(h, kernels[:, i], biases[:, i])
+            gate, signal = h.chunk(2, dim=1)
             x = x + torch.sigmoid(gate) * torch.tanh(signal)
         return x
 
@@ -65,11 +72,14 @@ def local_convolution(x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
     own: kernels (B, inp, out, 3, T), biases (B, out, T), result (B, out, T * hop)."""
     b, inp, out, _, t = kernels.shape
     hop = x.shape[2] // t
-    pieces = F.pad(x, (1, 1)).unfold(2, hop + 2, hop).unfold(3, 3, 1)  # (B, inp, T, hop, 3)
-    pieces = pieces.permute(0, 2, 1, 4, 3).reshape(b * t, inp * 3, hop)
-    matrices = kernels.permute(0, 4, 2, 1, 3).reshape(b * t, out, inp * 3)
-    done = torch.baddbmm(biases.transpose(1, 2).reshape(b * t, out, 1), matrices, pieces)
-    return done.view(b, t, out, hop).transpose(1, 2).reshape(b, out, t * hop)
+    rows = b * t
+    pieces = F.pad(x, (1, 1)).unfold(2, hop + 2, hop)
+    pieces = pieces.unfold(3, 3, 1)  # (B, inp, T, hop, 3)
+    pieces = pieces.permute(0, 2, 1, 4, 3).reshape(rows, inp * 3, hop)
+    matrices = kernels.permute(0, 4, 2, 1, 3).reshape(rows, out, inp * 3)
+    offsets = biases.transpose(1, 2).reshape(rows, out, 1)
+    convolved = torch.baddbmm(offsets, matrices, pieces).view(b, t, out, hop)
+    return convolved.transpose(1, 2).reshape(b, out, t * hop)
 
 
 class UnivNet(nn.Module):
@@ -96,5 +106,7 @@ class UnivNet(nn.Module):
         x = self.conv_pre(noise)
         for block in self.res_stack:
             x = block(x, mel)
-        x = torch.tanh(self.conv_post(F.leaky_relu(x, SLOPE)))[:, 0]
-        return x[:, : length * (x.shape[1] // mel.shape[2])]
+        x = self.conv_post(F.leaky_relu(x, SLOPE))
+        sound = torch.tanh(x)[:, 0]
+        hop = sound.shape[1] // mel.shape[2]
+        return sound[:, : length * hop]
