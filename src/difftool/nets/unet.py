@@ -197,9 +197,7 @@ class UNet(nn.Module):
             skips.append(x)
         x = self._run(self.middle, x, emb)
         for stage, joins in zip(self.up, self.joins, strict=True):
-            if joins:
-                x = torch.cat([x, skips.pop()], dim=1)
-            x = self._run(stage, x, emb)
+            x = self._run(stage, _joined(x, skips) if joins else x, emb)
         return self.head(x)[..., :h, :w]
 
     def _run(self, stage: nn.Module, x: Tensor, emb: Tensor) -> Tensor:
@@ -207,6 +205,10 @@ class UNet(nn.Module):
             return stage(x, emb)
         again: Any = checkpoint(stage, x, emb, use_reentrant=False)
         return again
+
+
+def _joined(x: Tensor, skips: list[Tensor]) -> Tensor:
+    return torch.cat([x, skips.pop()], dim=1)
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:

@@ -41,12 +41,13 @@ class Attention(nn.Module):
         qkv = self.to_qkv(self.norm(x))
         qkv = qkv.unflatten(2, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
         a, b, rest = qkv.split((ROTARY // 2, ROTARY // 2, HEAD - ROTARY), dim=-1)
-        first = a * cos - b * sin
-        second = b * cos + a * sin
-        turned = torch.cat([first, second], dim=-1).to(qkv.dtype)
-        q, k, v = torch.cat([turned, rest], dim=-1).unbind(0)
-        h = attention(q, k, v)
+        turned = _turned(a, b, cos, sin).to(qkv.dtype)
+        h = attention(*torch.cat([turned, rest], dim=-1).unbind(0))
         return x + self.to_out(h.transpose(1, 2).flatten(2))
+
+
+def _turned(a: Tensor, b: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
 class FeedForward(nn.Module):
@@ -78,8 +79,8 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.emb(tokens)
         steps = torch.arange(ROTARY // 2, device=x.device) * (2 / ROTARY)
-        places = torch.arange(tokens.shape[1], device=x.device)
-        angles = places[:, None] / 10_000.0**steps
+        angles = torch.arange(tokens.shape[1], device=x.device)
+        angles = angles[:, None] / 10_000.0**steps
         for block in self.blocks:
             x = block(x, angles.cos(), angles.sin())
         latent = self.to_latent(self.norm(x).mean(1))

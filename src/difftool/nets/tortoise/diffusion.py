@@ -40,8 +40,7 @@ class ResBlock(nn.Module):
         """`time` (B, C) is the embedding after its SiLU."""
         h = self.conv_in(F.silu(self.norm_in(x)))
         scale, shift = self.time(time).chunk(2, dim=1)
-        h = F.silu(self.norm_out(h, scale, shift))
-        return x + self.conv_out(h)
+        return x + self.conv_out(F.silu(self.norm_out(h, scale, shift)))
 
 
 class Layer(nn.Module):

@@ -114,9 +114,8 @@ class Conv3(nn.Module):
         x = F.pad(x.float(), (0, 0, 1, 4 * tiles + 1 - t))
         pieces = x.unfold(1, 6, 4).transpose(2, 3)  # six, overlapping
         spread = torch.matmul(_SPREAD, pieces).to(self.weight.dtype)  # (B, tiles, 6, inp)
-        products = [product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)]
-        joined = torch.stack(products, dim=2).float()
-        out = torch.matmul(_GATHER, joined).flatten(1, 2)
+        products = torch.stack([product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)], dim=2)
+        out = torch.matmul(_GATHER, products.float()).flatten(1, 2)
         return out[:, :t].add_(self.bias)
 
     def pack(self) -> None:
@@ -212,8 +211,9 @@ class AttentionBlock(nn.Module):
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)
         if bias is not None:
             k, v = k.flip(2), v.flip(2)
-        h = attention(q, k, v, bias)
-        return x + self.proj_out(h.transpose(1, 2).flatten(2))
+        h = attention(q, k, v, bias).transpose(1, 2).flatten(2)
+        h = self.proj_out(h)
+        return x + h
 
 
 def prepare(layer: nn.Module, dtype: torch.dtype) -> None:
