@@ -28,8 +28,8 @@ class Block(nn.Module):
         b, t = x.shape[:2]
         live = b if cache is None else cache.shape[1]
         qkv = self.attn["c_attn"](self.ln_1(x))[:live]
-        heads = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = heads.unbind(0)
+        qkv = qkv.unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if cache is not None:
             end = start + t
             cache[0, :, :, start:end] = k

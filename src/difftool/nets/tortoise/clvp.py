@@ -47,7 +47,9 @@ class Attention(nn.Module):
 
 
 def _turned(a: Tensor, b: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    first = a * cos - b * sin
+    second = b * cos + a * sin
+    return torch.cat([first, second], dim=-1)
 
 
 class FeedForward(nn.Module):

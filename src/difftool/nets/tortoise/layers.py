@@ -107,7 +107,8 @@ class Conv3(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.blocks:
             x = F.pad(x.to(self.weight.dtype), (0, 0, 1, 1))
-            before, here, after = x[:, :-2], x[:, 1:-1], x[:, 2:]
+            before, after = x[:, :-2], x[:, 2:]
+            here = x[:, 1:-1]
             return F.linear(torch.cat([before, here, after], dim=2), self.weight, self.bias)
         t = x.shape[1]
         tiles = math.ceil(t / 4)
@@ -144,7 +145,8 @@ _GATHER = torch.tensor(
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias (1, H, T, T)."""
-    on_cpu, full, single = q.device.type == "cpu", q.dtype == torch.float32, q.shape[2] == 1
+    on_cpu = q.device.type == "cpu"
+    full, single = q.dtype == torch.float32, q.shape[2] == 1
     scale = q.shape[3] ** -0.5
     if on_cpu and full and single and bias is None:
         # of a single query the bits of PyTorch's kernel hang, on some CPUs, on how many rows there are

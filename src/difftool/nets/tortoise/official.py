@@ -173,11 +173,13 @@ DIFFUSION = Checkpoint(
     ),
     _codes_without_latents,
 )
+CLVP2 = Checkpoint({"clvp": ("", CLVP)}, CLVP_NAMES, ((r".*\bto_qkv\.weight", JOINED),), _frequencies)
+VOCODER = Checkpoint({"vocoder": ("", UnivNet)}, VOCODER_NAMES, ((r".*\.weight", FOLDED),), inside="model_g")
 CHECKPOINTS: dict[str, Checkpoint] = {
     "autoregressive.pth": AUTOREGRESSIVE,
     "diffusion_decoder.pth": DIFFUSION,
-    "clvp2.pth": Checkpoint({"clvp": ("", CLVP)}, CLVP_NAMES, ((r".*\bto_qkv\.weight", JOINED),), _frequencies),
-    "vocoder.pth": Checkpoint({"vocoder": ("", UnivNet)}, VOCODER_NAMES, ((r".*\.weight", FOLDED),), inside="model_g"),
+    "clvp2.pth": CLVP2,
+    "vocoder.pth": VOCODER,
     "rlg_auto.pth": Checkpoint({"random_autoregressive": ("", RandomLatents)}),
     "rlg_diffuser.pth": Checkpoint({"random_diffusion": ("", partial(RandomLatents, dim=2048))}),
 }

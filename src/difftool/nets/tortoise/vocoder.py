@@ -21,7 +21,8 @@ class KernelPredictor(nn.Module):
         self.sizes = (layers, inp, out, 3)
         self.input_conv = nn.Conv1d(mels, hidden, 5, padding=2)
         self.residual_convs = nn.ModuleList(_two_convolutions(hidden) for _ in range(3))
-        self.kernel_conv = nn.Conv1d(hidden, layers * inp * out * 3, 3, padding=1)
+        kernels = layers * inp * out * 3
+        self.kernel_conv = nn.Conv1d(hidden, kernels, 3, padding=1)
         self.bias_conv = nn.Conv1d(hidden, layers * out, 3, padding=1)
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,8 +49,9 @@ class LVCBlock(nn.Module):
         super().__init__()
         self.kernel_predictor = KernelPredictor(mels, channels, 2 * channels, len(dilations), hidden)
         odd = stride % 2
+        width, padding = 2 * stride, stride // 2 + odd
         self.convt_pre = nn.ConvTranspose1d(
-            channels, channels, 2 * stride, stride=stride, padding=stride // 2 + odd, output_padding=odd
+            channels, channels, width, stride=stride, padding=padding, output_padding=odd
         )
         self.conv_blocks = nn.ModuleList(
             nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation) for dilation in dilations
