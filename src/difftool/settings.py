@@ -53,6 +53,8 @@ class Option:
     """Whether the manifest tells of it."""
     filled: bool = False
     """Whether a run puts a value in the place of None, so that no manifest says None."""
+    per_prompt: bool = False
+    """Whether a prompt in a file of prompts may have its own."""
 
 
 def setting(default: Any, help: str, *names: str, **option: Any) -> Any:
@@ -64,6 +66,11 @@ def options(cls: type) -> dict[str, Option]:
     """The settings of a class that can be said, by name."""
     fields = dataclasses.fields(cls)
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
+
+
+def fields_of(settings: Any, cls: type) -> dict[str, Any]:
+    """The values of those settings that a class has too."""
+    return {name: getattr(settings, name) for name in options(cls)}
 
 
 def name_of(name: str, option: Option) -> str:
@@ -185,11 +192,18 @@ def from_manifest(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def from_typed(cls: type[T], values: Mapping[str, Any]) -> T:
-    """The settings as they were typed: on the command line, in a file, or beside a prompt. Raises DifftoolError 2 for
-    what cannot be read."""
-    known = options(cls)
-    found = {}
+    """The settings as they were typed: on the command line or in a file. Raises DifftoolError 2 for what cannot be
+    read."""
+    return with_typed(cls(), values)
+
+
+def with_typed(settings: T, values: Mapping[str, Any]) -> T:
+    """The settings with what was typed, beside a prompt too, in the place of theirs; None was not typed. Raises
+    DifftoolError 2 for what cannot be read."""
+    known = options(type(settings))
+    fields = {}
     for name, value in values.items():
-        read = known[name].read
-        found[name] = value if read is None or value is None else read(value)
-    return cls(**found)
+        if value is not None:
+            read = known[name].read
+            fields[name] = value if read is None else read(value)
+    return dataclasses.replace(settings, **fields)  # type: ignore[type-var]

@@ -13,15 +13,14 @@ import typer
 
 from ..core.grid import SPACINGS
 from ..device import DTYPES, MOST_THREADS, spelled
-from ..errors import DifftoolError, Exit, pick
+from ..errors import pick
 from ..limits import MOST
+from ..limits import size_of as size_of
 from ..sampling import aliases
 from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, options
 
 MOST_SHOWN = 1e9
 """Ends of a range that a help shows."""
-LARGEST = 8192
-"""Pixels along a side of a picture."""
 INPUT = TEXT
 
 
@@ -36,17 +35,6 @@ def count_of(value: str | int) -> int:
     except (ValueError, OverflowError):
         pass
     raise typer.BadParameter(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
-
-
-def size_of(value: str | None) -> tuple[int, int] | None:
-    """(width, height) of WxH. Raises DifftoolError 2 where it is none."""
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
-        hint = f"give whole numbers from 1 to {LARGEST:,}"
-        raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {value!r}", hint)
-    return int(parts[0]), int(parts[1])
 
 
 def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:

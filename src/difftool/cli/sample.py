@@ -1,23 +1,30 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import processes
 from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
-from ..files import default_dir, manifest, unused, writable
+from ..files import manifest, writable
+from ..limits import counted
+from ..outputs import Places, figure, pictures
 from ..pixels.settings import Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
 from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
-from .outputs import carry_out, dry, is_png, places
 
 if TYPE_CHECKING:
     from ..pixels.compare import Compared
+    from ..pixels.draw import Sampled
+    from ..pixels.plan import Plan
+    from ..pixels.write import Written
 
 COUNT, SHOWN = 16, 6
 """Pictures unless told otherwise, and starts of a comparison that its figure shows."""
@@ -80,23 +87,85 @@ def sample(
     if list_samplers:
         rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
         return Result({"samplers": rows}, [f"{name:13} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
+    to = console.destination(output, output_dir, overwrite=overwrite)
     if compare:
-        to = output or (output_dir or default_dir("sample", console.run_id)) / "compare.png"
-        if console.standing_folder and output is None and to.exists() and not overwrite:
-            to = to.parent / console.run_id / to.name
-        is_png(to)
-        unused([to], overwrite=overwrite)
-        return _compared(console, compare.split(","), settings, to, dry_run)
+        return _compared(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
     settings = replace(settings, count=settings.count or COUNT)
     items = [(k, settings.seed + k) for k in range(settings.count or 0)]
-    rules = {"overwrite": overwrite, "standing": console.standing_folder, "trajectory": trajectory}
-    to = places("sample", console.run_id, items, output, output_dir, **rules)
+    places = pictures(to, items, trajectory=trajectory)
     from ..pixels.plan import planned
 
     plan = planned(settings)
-    if dry_run:
-        return dry(plan, to)
-    return carry_out(console, plan, to)[1]
+    return dry(plan, places) if dry_run else drawn(console, plan, places)
+
+
+def drawn(console: Console, plan: Plan, places: Places) -> Result:
+    """Draws what was planned, writes the files, and tells what was done."""
+    from ..pixels.draw import draw
+    from ..pixels.write import FRAMES, write
+
+    loaded = time.monotonic()
+    frames = FRAMES if places.way else 0
+    if processes.rank():  # the first process writes what all drew
+        draw(plan, frames=frames)
+        return Result({}, [], [])
+    with writable(places.singles[0].parent):
+        sampled = draw(plan, track=console.track, name=console.run_id, frames=frames)
+        ended = time.monotonic()
+        console.resume = "run it again with --overwrite"  # some of the files may be there by then
+        written = write(sampled, places)
+    seconds = {"load": loaded - console.began, "sample": ended - loaded, "save": time.monotonic() - ended}
+    return report(console, sampled, written, seconds)
+
+
+def report(console: Console, drawn: Sampled, written: Written, seconds: Mapping[str, float]) -> Result:
+    """What was drawn and written."""
+    places, settings, model = written.places, drawn.manifest["settings"], drawn.manifest["model"]
+    timing = console.timing(seconds)
+    data = {
+        "outputs": written.outputs,
+        "grid": str(places.grid) if places.grid else None,
+        "trajectory": [*map(str, places.way)],
+        "settings": settings,
+        "model": model,
+        "timing": timing,
+    }
+    seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
+    how = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}, seed {seeds}"
+    count = counted(len(drawn.items), "picture")
+    summary = [f"{count} of {model['name']} in {timing['total']:.1f} s ({how})", str(places.all[-1])]
+    if places.grid and places.singles:
+        summary.append(f"singles: {places.singles[0]} ...")
+    if places.way:
+        way = ", ".join(map(str, places.way))
+        summary.append(f"the way there, each state above what the network sees in it: {way}")
+    return Result(data, summary, places.all)
+
+
+def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Result:
+    """What would be done (to `only` these pictures), and what it needs."""
+    from ..pixels.plan import batches
+
+    settings = manifest_of(plan.settings)
+    parameters = sum(p.numel() for p in plan.model.net.parameters())
+    weights = sum(p.numel() * p.element_size() for p in plan.model.net.parameters())
+    calls = plan.calls * len(batches(plan, plan.batch_size, only))
+    needs = {
+        "parameters": parameters,
+        "weights_bytes": weights,
+        "network_calls": calls,
+        "batch_size": settings["batch_size"],
+    }
+    how = f"{settings['sampler']}, {settings['steps']} steps, {settings['schedule']}, guidance {settings['guidance']:g}"
+    where = f"{settings['device']} in {settings['dtype']}"
+    count = counted(len(places.singles), "picture")
+    summary = [
+        f"would draw {count} of {plan.model.name} on {where}: {how}, seed {settings['seed']}",
+        f"needs {weights / 1e6:.1f} MB of weights and {calls:,} calls of the network, {settings['batch_size']} at once",
+        f"would write {len(places.all)} files, the last {places.all[-1]}",
+    ]
+    paths = [str(path) for path in places.all]
+    return Result({"dry_run": True, "settings": settings, "needs": needs, "would_write": paths}, summary, [])
 
 
 def _compared(console: Console, samplers: list[str], settings: Settings, to: Path, dry_run: bool) -> Result:
