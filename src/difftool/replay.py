@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +21,10 @@ from .text2img.settings import Settings as WordSettings
 
 if TYPE_CHECKING:
     from .pictures import Pixels
-    from .pixels.draw import Sampled
     from .pixels.plan import Plan as PixelPlan
     from .pixels.write import Written
     from .text2img.batch import Drawn, Planned
 
-Manifest = Mapping[str, Any]
 SCHEMA = "difftool/manifest/1"
 COMMANDS: dict[str, type[PixelSettings | WordSettings]] = {"sample": PixelSettings, "txt2img": WordSettings}
 """The commands whose pictures can be made again, and what their settings are."""
@@ -37,10 +36,15 @@ class Source:
 
     file: Path
     pixels: Pixels
-    manifest: Manifest
     settings: PixelSettings | WordSettings
     sha256: str
     """Of the model's weights."""
+    versions: Mapping[str, str]
+    """Of the packages that made it."""
+    hashes: Mapping[str, str]
+    """Of the files that it was made from, by the names that a manifest gives them."""
+    places: Mapping[str, str]
+    """Where the files lie that its settings name."""
     index: int | None
     """Of the picture in its run; None for a grid, which shows them all."""
 
@@ -74,9 +78,8 @@ class Replayed(NamedTuple):
     """Versions of packages, and hashes of files, with which the picture was made first."""
     now: Mapping[str, str]
     """The same of now."""
-    sampled: Sampled | None = None
-    """Pictures of `sample`."""
-    seconds: Mapping[str, float] = {}
+    seconds: Mapping[str, float]
+    """That drawing and saving took."""
 
 
 def rerun(
@@ -100,7 +103,8 @@ def rerun(
 
 
 def source_of(file: Path) -> Source:
-    """A picture and how it was made. Raises DifftoolError 4 where it is none, or does not tell."""
+    """A picture and how it was made. Raises DifftoolError 4 where it is none, does not tell, or tells what no command
+    writes: a file may come from anywhere."""
     from .pictures.png import read_png
 
     pixels, _, manifest = read_png(file)
@@ -113,24 +117,26 @@ def source_of(file: Path) -> Source:
     asked = manifest.get("settings")
     if isinstance(asked, dict) and "prompts" in asked:
         raise DifftoolError(Exit.FILE, f"{file} shows pictures of several prompts", "name one of them")
-    return _read(file, pixels, manifest, COMMANDS[command])
-
-
-def _read(file: Path, pixels: Pixels, manifest: Manifest, cls: type[PixelSettings | WordSettings]) -> Source:
-    """The source with its settings. Raises DifftoolError 4 where they are not what the command writes: a file may come
-    from anywhere."""
     try:
         digest, item = manifest["model"]["sha256"], manifest.get("item")
         index = None if item is None else item["index"]
         with settings_of(file):
-            settings = checked(from_manifest(cls, located(manifest, file)))
+            settings = checked(from_manifest(COMMANDS[command], located(manifest, file)))
         versions_fit = all(isinstance(version, str) for version in manifest["versions"].values())
         index_fits = index is None or (type(index) is int and 0 <= index < (settings.count or 0))
+        places = dict(zip(_named(asked), _named(manifest_of(settings)), strict=True))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(file) from error
     if not (versions_fit and index_fits and isinstance(digest, str)):
         raise damaged(file)
-    return Source(file, pixels, manifest, settings, digest, index)
+    hashes = shared(manifest).get("files", {})
+    return Source(file, pixels, settings, digest, manifest["versions"], hashes, places, index)
+
+
+def _named(settings: Any) -> list[str]:
+    """The files that the settings of a manifest name."""
+    names = [*(name for name, *_ in settings.get("loras", [])), settings.get("init"), settings.get("mask")]
+    return [name for name in names if name is not None]
 
 
 def planned(source: Source, to: Destination) -> Replay:
@@ -173,8 +179,6 @@ def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
 
 
 def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
-    import time
-
     import numpy as np
 
     from .pictures.sheets import grid
@@ -183,17 +187,16 @@ def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
 
     source, began = replay.source, time.monotonic()
     with writable(replay.places.singles[0].parent):
-        sampled = draw(plan, only=source.indices, track=track, name=replay.to.run_id)
+        drawn = draw(plan, only=source.indices, track=track, name=replay.to.run_id)
         ended = time.monotonic()
-        written = write(sampled, replay.places)
+        written = write(drawn, replay.places)
     seconds = {"sample": ended - began, "save": time.monotonic() - ended}
     if source.index is None:  # grids of earlier versions have a column for each class
-        sheets = [grid(sampled.pixels, wide) for wide in {columns(sampled), len(plan.model.classes) or None}]
+        sheets = [grid(drawn.pixels, wide) for wide in {columns(drawn), len(plan.model.classes) or None}]
     else:
-        sheets = [sampled.pixels[0]]
+        sheets = [drawn.pixels[0]]
     identical = any(np.array_equal(source.pixels, sheet) for sheet in sheets)
-    now = versions(*plan.model.packages)
-    return Replayed(written, identical, source.manifest["versions"], now, sampled, seconds)
+    return Replayed(written, identical, source.versions, versions(*plan.model.packages), seconds)
 
 
 def _redraw_words(replay: Replay, plan: Planned, track: Track) -> Replayed:
@@ -203,27 +206,14 @@ def _redraw_words(replay: Replay, plan: Planned, track: Track) -> Replayed:
     from .text2img.batch import draw_batch
     from .text2img.draw import PACKAGES, described
 
-    source, work = replay.source, plan.works[0]
-    places = _places_of_files(source.manifest["settings"], manifest_of(work.plan.settings))
-    notes = (source.manifest, described(work.plan, replay.to.run_id))
-    before, after = ({places.get(name, name): digest for name, digest in _hashes(note).items()} for note in notes)
+    source, places = replay.source, replay.source.places
+    note = described(plan.works[0].plan, replay.to.run_id)
+    then = {places.get(name, name): digest for name, digest in source.hashes.items()}
+    now = {places.get(name, name): digest for name, digest in shared(note)["files"].items()}
     drawn = draw_batch(plan, replay.to.run_id, track=track)
     pixels, _, _ = read_png(replay.places.all[-1])
     identical = bool(np.array_equal(source.pixels, pixels))
-    then = {**source.manifest["versions"], **before}
-    return Replayed(drawn, identical, then, {**versions(*PACKAGES), **after}, seconds=drawn.seconds)
-
-
-def _hashes(manifest: Manifest) -> Mapping[str, str]:
-    """The hashes of the files that a run took, by the names that may be shared."""
-    return shared(manifest).get("files", {})
-
-
-def _places_of_files(asked: Manifest, used: Manifest) -> dict[str, str]:
-    """Where the files lie now that a manifest names."""
-    loras = zip(asked.get("loras", []), used["loras"], strict=True)
-    places = {name: path for (name, *_), (path, *_) in loras}
-    return places | {asked[key]: used[key] for key in ("init", "mask") if asked.get(key) is not None}
+    return Replayed(drawn, identical, {**source.versions, **then}, {**versions(*PACKAGES), **now}, drawn.seconds)
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def rerun(
     if dry_run:
         return _dry(replay)
     load = time.monotonic() - console.began
-    console.resume = "run it again with --overwrite"  # some of the files may be there by then
+    if output is not None:
+        console.resume = "run it again with --overwrite"  # some of the files may be there by then
     done = redraw(replay, track=console.track)
     result = _report(console, done, load)
     return _compared(file, result, done.then, done.now, "pixel", done.identical)
@@ -66,8 +67,7 @@ def _report(console: Console, done: Replayed, load: float) -> Result:
     from ..pixels.write import Written
 
     if isinstance(done.drawn, Written):
-        assert done.sampled is not None
-        return sample.report(console, done.sampled, done.drawn, {"load": load, **done.seconds})
+        return sample.report(console, done.drawn, {"load": load, **done.seconds})
     return txt2img.report(console, done.drawn, load)
 
 

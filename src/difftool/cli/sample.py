@@ -4,30 +4,25 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import processes
 from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
-from ..files import manifest, writable
+from ..files import writable
 from ..limits import counted
 from ..outputs import Places, figure, pictures
-from ..pixels.settings import Settings
+from ..pixels.settings import COUNT, Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
 from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
 
 if TYPE_CHECKING:
-    from ..pixels.compare import Compared
-    from ..pixels.draw import Sampled
     from ..pixels.plan import Plan
     from ..pixels.write import Written
-
-COUNT, SHOWN = 16, 6
-"""Pictures unless told otherwise, and starts of a comparison that its figure shows."""
 
 
 def _samplers(value: str | None) -> str | None:
@@ -89,7 +84,7 @@ def sample(
         return Result({"samplers": rows}, [f"{name:13} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
     to = console.destination(output, output_dir, overwrite=overwrite)
     if compare:
-        return _compared(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
+        return _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
     settings = replace(settings, count=settings.count or COUNT)
     items = [(k, settings.seed + k) for k in range(settings.count or 0)]
     places = pictures(to, items, trajectory=trajectory)
@@ -110,17 +105,18 @@ def drawn(console: Console, plan: Plan, places: Places) -> Result:
         draw(plan, frames=frames)
         return Result({}, [], [])
     with writable(places.singles[0].parent):
-        sampled = draw(plan, track=console.track, name=console.run_id, frames=frames)
+        pictures = draw(plan, track=console.track, name=console.run_id, frames=frames)
         ended = time.monotonic()
         console.resume = "run it again with --overwrite"  # some of the files may be there by then
-        written = write(sampled, places)
+        written = write(pictures, places)
     seconds = {"load": loaded - console.began, "sample": ended - loaded, "save": time.monotonic() - ended}
-    return report(console, sampled, written, seconds)
+    return report(console, written, seconds)
 
 
-def report(console: Console, drawn: Sampled, written: Written, seconds: Mapping[str, float]) -> Result:
+def report(console: Console, written: Written, seconds: Mapping[str, float]) -> Result:
     """What was drawn and written."""
-    places, settings, model = written.places, drawn.manifest["settings"], drawn.manifest["model"]
+    places, drawn = written.places, written.drawn
+    settings, model = drawn.manifest["settings"], drawn.manifest["model"]
     timing = console.timing(seconds)
     data = {
         "outputs": written.outputs,
@@ -168,46 +164,25 @@ def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Resu
     return Result({"dry_run": True, "settings": settings, "needs": needs, "would_write": paths}, summary, [])
 
 
-def _compared(console: Console, samplers: list[str], settings: Settings, to: Path, dry_run: bool) -> Result:
-    from ..pictures.plots import plot_compared
-    from ..pixels.compare import DRAWS, STARTS, compared, plans
+def _compare(console: Console, samplers: list[str], settings: Settings, to: Path, dry_run: bool) -> Result:
+    from ..pixels.compare import DRAWS, STARTS, compared, plans, write
 
     if dry_run:
-        calls = {name: one.calls for name, one in plans(samplers, settings).items()}
-        told = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
+        calls = {name: plan.calls for name, plan in plans(samplers, settings).items()}
+        named = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
         starts = settings.count or STARTS
-        summary = [f"would compare {told}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
+        summary = [f"would compare {named}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
         return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])
     with writable(to.parent):
-        found = compared(samplers, settings, track=console.track)
-        rows = [_row(one) for one in found]
-        own = ("sampler", "steps", "schedule", "eta")
-        common = {key: value for key, value in manifest_of(found[0].plan.settings).items() if key not in own}
-        note = manifest("compare", console.run_id, {**common, "draws": DRAWS}, found[0].plan.model.packages)
-        blocks = [(_caption(one), one.pixels[:SHOWN]) for one in found]
-        title = "a row: one start; a column: fresh noise in the steps"
-        plot_compared(to, blocks, title, {**note, "compared": rows})
-    wide = max(len(one.name) for one in found)
+        results = compared(samplers, settings, track=console.track)
+        common = write(to, results, console.run_id)
+    rows = [result.row for result in results]
+    wide = max(len(row["name"]) for row in rows)
     head = f"{'sampler':{wide}} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"
     lines = [
         f"{row['name']:{wide}} {row['steps']:5} {row['network_calls']:5} {row['seconds'] * 1000:12.1f} "
         f"{row['diversity']:9.0%}  {'every bit' if row['reproduced'] else 'differs'}"
         for row in rows
     ]
-    data = {"compared": rows, "outputs": [{"path": str(to)}], "settings": note["settings"]}
+    data = {"compared": rows, "outputs": [{"path": str(to)}], "settings": common}
     return Result(data, [head, *lines, str(to)], [to])
-
-
-def _row(one: Compared) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        **{key: getattr(one.plan.settings, key) for key in ("sampler", "steps", "schedule", "eta")},
-        "network_calls": one.plan.calls,
-        "seconds": round(one.seconds, 5),
-        "diversity": round(one.diversity, 4),
-        "reproduced": one.reproduced,
-    }
-
-
-def _caption(one: Compared) -> str:
-    return f"{one.name}: {one.plan.calls} calls\ndiversity {one.diversity:.0%}, {one.seconds * 1000:.1f} ms"

@@ -21,6 +21,7 @@ from ..models import Model
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling.choice import Choice
+from ..sampling.finite import finite
 from ..settings import manifest_of
 from .plan import Plan, batches, plan
 
@@ -170,9 +171,7 @@ def ended(plan: Plan, state: State) -> bool:
     """Whether a batch is drawn. Raises DifftoolError 1 where that left numbers that are not finite."""
     if state.i < plan.way.steps:
         return False
-    if not state.x.isfinite().all():
-        what = "the network returned numbers that are not finite"
-        raise DifftoolError(Exit.FAILED, what, "try --dtype fp32, or train it again")
+    finite(state.x, hint="try --dtype fp32, or train it again")
     return True
 
 

@@ -17,8 +17,9 @@ FRAMES, COLUMNS, ROWS = 51, 11, 4
 
 
 class Written(NamedTuple):
-    """What was written."""
+    """What was drawn and written."""
 
+    drawn: Sampled
     places: Places
     """The files that there are now."""
     outputs: list[Mapping[str, object]]
@@ -43,7 +44,7 @@ def write(drawn: Sampled, places: Places) -> Written:
         write_gif(animation, [sheet(frame.state, columns(drawn)) for frame in drawn.way], drawn.manifest)
     if places.grid is not None:
         write_png(places.grid, sheet(drawn.pixels, columns(drawn)), drawn.manifest)
-    return Written(places, outputs)
+    return Written(drawn, places, outputs)
 
 
 def _strip(drawn: Sampled) -> np.ndarray:
