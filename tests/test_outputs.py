@@ -36,8 +36,9 @@ def test_names(to: Destination, tmp_path: Path) -> None:
     assert [path.name for path in pictures(named, TWO).all] == ["a-00000-7.png", "a-00001-8.png", "a.png"]
     assert pictures(named, TWO[:1]).all == [tmp_path / "a.png"]
     assert [path.name for path in sounds(to, TWO)] == ["00000-7.wav", "00001-8.wav"]
+    assert [path.name for path in sounds(to, TWO[:1], ".mp3")] == ["00000-7.mp3"]
     spoken = replace(to, output=tmp_path / "a.flac")
-    assert [path.name for path in sounds(spoken, TWO, (".wav", ".flac"))] == ["a.flac", "a-00001-8.flac"]
+    assert [path.name for path in sounds(spoken, TWO, suffixes=(".wav", ".flac"))] == ["a.flac", "a-00001-8.flac"]
     assert figure(to, "compare.png") == tmp_path / "compare.png"
     nowhere = Destination("voice clone", "RUN")
     assert sounds(nowhere, TWO[:1]) == [Path("outputs/voice-clone/RUN/00000-7.wav")]

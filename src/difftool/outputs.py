@@ -102,13 +102,16 @@ def figure(to: Destination, name: str) -> Path:
     return path
 
 
-def sounds(to: Destination, items: Sequence[tuple[int, int]], suffixes: Sequence[str] = (".wav",)) -> list[Path]:
-    """The files for sounds of these (index, seed), the best first: the first is the result. They are not claimed yet:
-    a long reading goes on with its own. Raises DifftoolError 2 for a file that ends in none of the `suffixes`."""
+def sounds(
+    to: Destination, items: Sequence[tuple[int, int]], suffix: str = ".wav", suffixes: Sequence[str] = (".wav",)
+) -> list[Path]:
+    """The files for sounds of these (index, seed), the best first: the first is the result. They end in `suffix`, or as
+    the result does. They are not claimed yet: a long reading goes on with its own. Raises DifftoolError 2 for a result
+    that ends in none of the `suffixes`."""
     refuse_other(to.output, f"speech is written as {', '.join(suffixes)}", suffixes)
     if to.output is not None:
         return [to.output, *(to.beside(name) for name in names(items[1:], to.output.suffix))]
-    paths = [to.beside(name) for name in names(items, suffixes[0])]
+    paths = [to.beside(name) for name in names(items, suffix)]
     free = to.freed(paths)
     return paths if free is to else [free.beside(path.name) for path in paths]
 

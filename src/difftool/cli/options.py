@@ -172,7 +172,6 @@ DryRun = Annotated[
         "--dry-run/--no-dry-run", help="Say what would be done, and end.", show_default=False, rich_help_panel=OUTPUT
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Result k has seed + k.", rich_help_panel=SAMPLING)]
 BatchSize = Annotated[
     int | None,
     typer.Option(
