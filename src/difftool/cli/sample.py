@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
 
 if TYPE_CHECKING:
+    from ..pixels.compare import Row
     from ..pixels.plan import Plan
     from ..pixels.write import Written
 
@@ -142,24 +143,22 @@ def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Resu
     """What would be done (to `only` these pictures), and what it needs."""
     from ..pixels.plan import batches
 
-    settings = manifest_of(plan.settings)
-    parameters = sum(p.numel() for p in plan.model.net.parameters())
-    weights = sum(p.numel() * p.element_size() for p in plan.model.net.parameters())
+    settings, used = manifest_of(plan.settings), plan.settings
+    parameters = list(plan.model.net.parameters())
+    weights = sum(p.numel() * p.element_size() for p in parameters)
     calls = plan.calls * len(batches(plan, plan.batch_size, only))
     needs = {
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in parameters),
         "weights_bytes": weights,
         "network_calls": calls,
-        "batch_size": settings["batch_size"],
+        "batch_size": used.batch_size,
     }
-    how = f"{settings['sampler']}, {settings['steps']} steps, {settings['schedule']}, guidance {settings['guidance']:g}"
-    where = f"{settings['device']} in {settings['dtype']}"
-    count = counted(len(places.singles), "picture")
-    summary = [
-        f"would draw {count} of {plan.model.name} on {where}: {how}, seed {settings['seed']}",
-        f"needs {weights / 1e6:.1f} MB of weights and {calls:,} calls of the network, {settings['batch_size']} at once",
-        f"would write {len(places.all)} files, the last {places.all[-1]}",
-    ]
+    how = f"{used.sampler}, {used.steps} steps, {used.schedule}, guidance {used.guidance:g}, seed {used.seed}"
+    where = f"{plan.model.name} on {used.device} in {used.dtype}"
+    count, size = counted(len(places.singles), "picture"), f"{weights / 1e6:.1f} MB"
+    summary = [f"would draw {count} of {where}: {how}"]
+    summary.append(f"needs {size} of weights and {calls:,} calls of the network, {used.batch_size} at once")
+    summary.append(f"would write {len(places.all)} files, the last {places.all[-1]}")
     paths = [str(path) for path in places.all]
     return Result({"dry_run": True, "settings": settings, "needs": needs, "would_write": paths}, summary, [])
 
@@ -177,12 +176,17 @@ def _compare(console: Console, samplers: list[str], settings: Settings, to: Path
         results = compared(samplers, settings, track=console.track)
         common = write(to, results, console.run_id)
     rows = [result.row for result in results]
-    wide = max(len(row["name"]) for row in rows)
-    head = f"{'sampler':{wide}} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"
-    lines = [
-        f"{row['name']:{wide}} {row['steps']:5} {row['network_calls']:5} {row['seconds'] * 1000:12.1f} "
-        f"{row['diversity']:9.0%}  {'every bit' if row['reproduced'] else 'differs'}"
-        for row in rows
-    ]
     data = {"compared": rows, "outputs": [{"path": str(to)}], "settings": common}
-    return Result(data, [head, *lines, str(to)], [to])
+    return Result(data, [*_table(rows), str(to)], [to])
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a comparison for a person."""
+    wide = max(len(row["name"]) for row in rows)
+    lines = [f"{'sampler':{wide}} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"]
+    for row in rows:
+        name, milliseconds = f"{row['name']:{wide}}", f"{row['seconds'] * 1000:12.1f}"
+        again = "every bit" if row["reproduced"] else "differs"
+        figures = f"{row['steps']:5} {row['network_calls']:5} {milliseconds} {row['diversity']:9.0%}"
+        lines.append(f"{name} {figures}  {again}")
+    return lines

@@ -108,13 +108,14 @@ def drawn(console: Console, planned: Planned) -> Result:
 def report(console: Console, result: Drawn, load: float) -> Result:
     """What was drawn, after `load` seconds of loading."""
     works, error = result.planned.works, result.planned.error
+    settings = manifest_of(works[0].plan.settings) if len(works) == 1 else None
     timing = console.timing({"load": load, **result.seconds})
     data = {
         "outputs": result.pictures,
         "grid": None if result.grid is None else str(result.grid),
         "skipped": result.planned.skipped,
         "failed": _failed(result.planned.failed),
-        "settings": manifest_of(works[0].plan.settings) if len(works) == 1 else None,
+        "settings": settings,
         "timing": timing,
     }
     paths = [Path(picture["path"]) for picture in result.pictures]
@@ -150,11 +151,12 @@ def dry(planned: Planned) -> Result:
     weights = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
     calls = sum(plan.calls * len(plan.batches) for plan in plans)
     paths = [str(path) for work in planned.works for path in work.paths.values()]
+    grid = [] if planned.places.grid is None else [str(planned.places.grid)]
     data = {
         "dry_run": True,
         "settings": [manifest_of(plan.settings) for plan in plans],
         "needs": {"weights_bytes": weights, "network_calls": calls},
-        "would_write": [*paths, *([str(planned.places.grid)] if planned.places.grid else [])],
+        "would_write": [*paths, *grid],
         "failed": _failed(planned.failed),
     }
     what = f"{counted(len(paths), 'picture')} of {counted(len(plans), 'prompt')}"

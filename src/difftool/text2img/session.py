@@ -134,23 +134,21 @@ def planned(studio: Studio, settings: Settings) -> Plan:
     _check_clip_skip(pipeline, settings.clip_skip)
     _check_mask(settings.mask, size)
     sampling = _sampling(pipeline, settings, start, size, strength)
-    used = replace(
-        settings,
-        **fields_of(studio.settings, ModelSettings),
-        **sampling.settings,
-        **scales,
-        size=size,
-        strength=strength,
-        init=None if settings.init is None else settings.init.absolute(),
-        mask=None if settings.mask is None else settings.mask.absolute(),
-        loras=tuple((file.absolute(), float(weight)) for file, weight in settings.loras),
-        batch_size=_batch_size(settings, size),
-    )
     loras = _applied(settings.loras, prompt, studio.settings.models_dir)
-    plan = Plan(studio, sampling, prompt, negative if negative.plain.strip() else None, loras, used)
+    used = replace(settings, **fields_of(studio.settings, ModelSettings), **sampling.settings, **scales)
+    used = replace(used, size=size, strength=strength, batch_size=_batch_size(settings, size))
+    plan = Plan(studio, sampling, prompt, negative if negative.plain.strip() else None, loras, _found_again(used))
     if plan.negative is not None and plan.scale == 1:
         log.warning("without guidance the negative prompt says nothing")
     return plan
+
+
+def _found_again(settings: Settings) -> Settings:
+    """The settings with the absolute paths of the files that they name."""
+    init = None if settings.init is None else settings.init.absolute()
+    mask = None if settings.mask is None else settings.mask.absolute()
+    loras = tuple((file.absolute(), float(weight)) for file, weight in settings.loras)
+    return replace(settings, init=init, mask=mask, loras=loras)
 
 
 def _prompts(pipeline: Pipeline, settings: Settings) -> tuple[Prompt, Prompt]:
