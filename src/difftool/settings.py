@@ -94,32 +94,46 @@ def checked(settings: T) -> T:
         value = getattr(settings, name)
         if value is None:
             continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        label, number = name_of(name, option), isinstance(value, (int, float)) and not isinstance(value, bool)
         if number and not fits(annotations[name], value):
-            raise _wrong(name, option, value)
-        low, high = (
-            -math.inf if option.least is None else option.least,
-            math.inf if option.most is None else option.most,
-        )
-        if (option.least is not None or option.most is not None) and not (number and low <= value <= high):
-            raise _wrong(name, option, value)
+            raise _wrong(label, EXPECTED[kind_of(annotations[name])], value)
+        low = -math.inf if option.least is None else option.least
+        high = math.inf if option.most is None else option.most
+        if (low, high) != (-math.inf, math.inf) and not (number and low <= value <= high):
+            raise _wrong(label, _range(option), value)
         if option.check is not None:
             changed[name] = option.check(value)
     return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
 
 
-def _wrong(name: str, option: Option, value: object) -> DifftoolError:
-    ends = [
-        f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least, option.most) if end is not None
-    ]
-    if option.least is None and option.most is None:
-        which = "another kind of value"
-    elif len(ends) == 2:
-        which = f"from {ends[0]} to {ends[1]}"
-    else:
-        which = f"{'at least' if option.most is None else 'at most'} {ends[0]}"
-    label = name_of(name, option)
-    return DifftoolError(Exit.USAGE, f"{label} must be {which}, not {value}", f"leave out {label} for its default")
+def _wrong(label: str, expected: str, value: object) -> DifftoolError:
+    hint = f"leave out {label} for its default"
+    return DifftoolError(Exit.USAGE, f"{label} must be {expected}, not {value}", hint)
+
+
+def _range(option: Option) -> str:
+    """The range of a setting, in words."""
+    low, high = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least or 0, option.most or 0))
+    if option.most is None:
+        return f"at least {low}"
+    return f"at most {high}" if option.least is None else f"from {low} to {high}"
+
+
+EXPECTED: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    Path: "the name of a file",
+    str: "a text",
+    object: "another kind of value",
+}
+"""The types of settings in words, the narrowest first."""
+
+
+def kind_of(annotation: Any) -> type:
+    """The narrowest of the types in an annotation."""
+    parts = typing.get_args(annotation) or (annotation,)
+    return next((kind for kind in EXPECTED if kind in parts), object)
 
 
 def fits(annotation: Any, value: object) -> bool:

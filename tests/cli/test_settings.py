@@ -11,8 +11,10 @@ import pytest
 import difftool.cli.sample
 import difftool.cli.txt2img
 from difftool import replay
+from difftool.errors import DifftoolError, Exit
 from difftool.pictures.png import read_png
-from difftool.settings import setting
+from difftool.settings import checked, setting
+from difftool.text2img.settings import Settings
 
 Difftool = Callable
 
@@ -75,3 +77,20 @@ def settings_in(path: Path) -> dict:
     manifest = read_png(path)[2]
     assert manifest is not None
     return manifest["settings"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"strength": float("nan")}, "--strength must be a number, not nan"),
+        ({"guidance": float("inf")}, "--guidance must be a number, not inf"),
+        ({"guidance": 1e31}, "--guidance must be from -1e+30 to 1e+30, not 1e+31"),
+        ({"steps": 2.5}, "--steps must be a whole number, not 2.5"),
+        ({"count": 0}, "--count must be from 1 to 1,000,000, not 0"),
+        ({"preset": "scnell"}, "unknown preset 'scnell'; did you mean 'schnell'?"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words(values: dict, says: str) -> None:
+    with pytest.raises(DifftoolError) as error:
+        checked(Settings(**values))
+    assert (error.value.code, error.value.message) == (Exit.USAGE, says)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit, unknown
 from ..files import expanded
-from ..settings import kinds, options
+from ..settings import EXPECTED, kind_of, kinds, options
 from .settings import Settings
 
 STRONGER = 1.1
@@ -229,20 +228,9 @@ def _options(text: str) -> list[tuple[str, object]]:
     return pairs
 
 
-EXPECTED = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    Path: "the name of a file",
-    str: "a text",
-}
-"""The types of options, the narrowest first, in words."""
-
-
 def _value(word: str, value: object, annotation: object) -> object:
     """What was written for an option, in the type that it has."""
-    parts = typing.get_args(annotation) or (annotation,)
-    kind = next(kind for kind in EXPECTED if kind in parts)
+    kind = kind_of(annotation)
     try:
         return _converted(value, kind)
     except (TypeError, ValueError, OverflowError) as error:
