@@ -54,7 +54,7 @@ class ModelSettings(MachineSettings):
         typed=str,
     )
     prediction: str | None = setting(
-        None, "What it predicts, where its file is silent or wrong: eps, v or x0.", panel=WORDS
+        None, "Prediction type, if the model's file lacks it or is wrong: eps, v or x0.", panel=WORDS
     )
     low_vram: bool = setting(False, "One at a time, for little memory.", panel=MACHINE)
     models_dir: Path | None = setting(None, "Where models live; your data folder unless given.", panel=MACHINE)
@@ -84,23 +84,23 @@ class Settings(SamplerSettings, ModelSettings):
         typed=list[str] | None,
         read=loras_of,
     )
-    init: Path | None = setting(None, "A picture to begin from.", panel=WORDS, per_prompt=True)
+    init: Path | None = setting(None, "Picture to start from.", panel=WORDS, per_prompt=True)
     strength: float | None = setting(
-        None, "How much of it is drawn anew: 0.75 unless told otherwise, 1 is all.", panel=WORDS, per_prompt=True
+        None, "Share of --init that is redrawn: 0.75 by default, 1 is all of it.", panel=WORDS, per_prompt=True
     )
     mask: Path | None = setting(
-        None, "A picture of its size: only what is white is drawn.", panel=WORDS, per_prompt=True
+        None, "Mask of the size of --init: only the white parts are redrawn.", panel=WORDS, per_prompt=True
     )
     preset: str | None = setting(
         None,
-        f"Sampler, steps and guidance to start from: {', '.join(family('txt2img'))}; the model's own by default.",
+        f"Default sampler, steps and guidance: {', '.join(family('txt2img'))}; the model's own unless given.",
         panel=SAMPLING,
         check=known_preset,
         per_prompt=True,
     )
     size: tuple[int, int] | None = setting(
         None,
-        "The model's own unless told otherwise.",
+        "Size in pixels; the model's own by default.",
         metavar="WxH",
         panel=SAMPLING,
         typed=str | None,
@@ -110,7 +110,7 @@ class Settings(SamplerSettings, ModelSettings):
     )
     sampler: str | None = setting(
         None,
-        "By any name it has; the model's own unless told otherwise.",
+        "Sampler, by any of its names; the preset's by default.",
         panel=SAMPLING,
         check=known_sampler,
         filled=True,
@@ -118,7 +118,7 @@ class Settings(SamplerSettings, ModelSettings):
     )
     steps: int | None = setting(
         None,
-        "25; 16 for shapes, 28 for SD 3 and FLUX, 4 for turbo and LCM.",
+        "Sampling steps: 25; 16 for shapes, 28 for SD 3 and FLUX, 4 for turbo and LCM.",
         panel=SAMPLING,
         least=1,
         most=MOST,
@@ -137,14 +137,19 @@ class Settings(SamplerSettings, ModelSettings):
     )
     true_cfg: float | None = setting(
         None,
-        "For models that are told their guidance: that of two calls besides.",
+        "Classifier-free guidance of guidance-distilled models (FLUX.1 dev, LCM); 1 is off.",
         panel=SAMPLING,
         filled=True,
         per_prompt=True,
         **GUIDANCE,
     )
     clip_skip: int = setting(
-        1, "Layer of CLIP from its end; 1 is the last.", panel=SAMPLING, least=1, most=48, per_prompt=True
+        1,
+        "Layer of CLIP to read, counted from its end; 1 is the last.",
+        panel=SAMPLING,
+        least=1,
+        most=48,
+        per_prompt=True,
     )
     count: int = setting(1, "Pictures of each prompt.", panel=SAMPLING, least=1, most=MOST, per_prompt=True)
     seed: int = setting(0, "Result k has seed + k.", panel=SAMPLING, per_prompt=True)
