@@ -1,4 +1,4 @@
-"""Numbers: limits that several commands share, and how they are read and said."""
+"""Limits that several commands share, and the checks of numbers against them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,3 @@ def size_of(text: str | None) -> tuple[int, int] | None:
         hint = f"give whole numbers from 1 to {LARGEST:,}"
         raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {text!r}", hint)
     return int(parts[0]), int(parts[1])
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things, in words."""
-    return f"{number:,} {noun}" + ("s" if number != 1 else "")

@@ -14,12 +14,12 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import DifftoolError, Exit
+from .errors import DifftoolError, Exit, pick
 
 T = TypeVar("T")
 
@@ -66,6 +66,20 @@ def options(cls: type) -> dict[str, Option]:
     """The settings of a class that can be said, by name."""
     fields = dataclasses.fields(cls)
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
+
+
+def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
+    """A check for a name from a table: hyphens and underscores, small and large letters are the same."""
+    known = {_plain(name): name for name in table}
+
+    def read(value: str | None) -> str | None:
+        return None if value is None else pick(kind, _plain(value), known)
+
+    return read
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def fields_of(settings: Any, cls: type) -> dict[str, Any]:

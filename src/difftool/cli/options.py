@@ -13,11 +13,10 @@ import typer
 
 from ..core.grid import SPACINGS
 from ..device import DTYPES, MOST_THREADS, spelled
-from ..errors import pick
 from ..limits import MOST
 from ..limits import size_of as size_of
 from ..sampling import aliases
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, options
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, one_of, options
 
 MOST_SHOWN = 1e9
 """Ends of a range that a help shows."""
@@ -37,24 +36,9 @@ def count_of(value: str | int) -> int:
     raise typer.BadParameter(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
 
 
-def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
-    """A callback for an option that takes a name from a table: hyphens and underscores, small and large letters are
-    the same."""
-    known = {_plain(name): name for name in table}
-
-    def read(value: str | None) -> str | None:
-        return None if value is None else pick(kind, _plain(value), known)
-
-    return read
-
-
 def dtype_of(dtype: str, half: bool) -> str:
     """The number format that --dtype or --half asks for."""
     return "fp16" if half else dtype
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def known_sampler(value: str | None) -> str | None:

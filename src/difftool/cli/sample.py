@@ -10,9 +10,8 @@ import typer
 
 from .. import processes
 from ..core.solve import SAMPLERS
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, counted
 from ..files import writable
-from ..limits import counted
 from ..outputs import Places, figure, pictures
 from ..pixels.settings import COUNT, Settings
 from ..sampling import aliases
@@ -128,7 +127,8 @@ def report(console: Console, written: Written, seconds: Mapping[str, float]) -> 
         "timing": timing,
     }
     seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
-    how = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}, seed {seeds}"
+    steps = counted(settings["steps"], "step")
+    how = f"{settings['sampler']}, {steps}, guidance {settings['guidance']:g}, seed {seeds}"
     count = counted(len(drawn.items), "picture")
     summary = [f"{count} of {model['name']} in {timing['total']:.1f} s ({how})", str(places.all[-1])]
     if places.grid and places.singles:
@@ -153,12 +153,13 @@ def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Resu
         "network_calls": calls,
         "batch_size": used.batch_size,
     }
-    how = f"{used.sampler}, {used.steps} steps, {used.schedule}, guidance {used.guidance:g}, seed {used.seed}"
+    steps = counted(used.steps or 0, "step")
+    how = f"{used.sampler}, {steps}, {used.schedule}, guidance {used.guidance:g}, seed {used.seed}"
     where = f"{plan.model.name} on {used.device} in {used.dtype}"
     count, size = counted(len(places.singles), "picture"), f"{weights / 1e6:.1f} MB"
     summary = [f"would draw {count} of {where}: {how}"]
     summary.append(f"needs {size} of weights and {calls:,} calls of the network, {used.batch_size} at once")
-    summary.append(f"would write {len(places.all)} files, the last {places.all[-1]}")
+    summary.append(f"would write {counted(len(places.all), 'file')}, the last {places.all[-1]}")
     paths = [str(path) for path in places.all]
     return Result({"dry_run": True, "settings": settings, "needs": needs, "would_write": paths}, summary, [])
 

@@ -15,13 +15,13 @@ from ..core.guide import cfg, clip
 from ..core.noise import START, Noise
 from ..core.predict import denoiser
 from ..core.solve import State
+from ..device import finite
 from ..errors import DifftoolError, Exit, is_out_of_memory
 from ..files import manifest, run_id
 from ..models import Model
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling.choice import Choice
-from ..sampling.finite import finite
 from ..settings import manifest_of
 from .plan import Plan, batches, plan
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from .. import outputs
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, counted
 from ..files import expanded, manifest, read_text, run_id, writable
-from ..limits import MOST, counted
+from ..limits import MOST
 from ..outputs import Destination, Places
 from ..progress import Track, untracked
 from ..settings import checked, with_typed

@@ -15,11 +15,11 @@ from ..core.guide import cfg, inpaint
 from ..core.noise import START, Noise
 from ..core.predict import Predict, denoiser
 from ..core.solve import State
+from ..device import finite
 from ..download import digest_of
 from ..files import manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
-from ..sampling.finite import finite
 from ..settings import checked, manifest_of
 from .conditioning import caller, told
 from .encoders import Told, joined, repeated
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ..pictures import Pixels
 
 PACKAGES = ("torch", "diffusers", "transformers")
-FP32 = "try --dtype fp32, or bf16 where the GPU computes in it"
-"""What helps where numbers are not finite."""
+NUMBERS = "try --dtype fp32, or bf16 where the GPU computes in it"
+"""The hint where numbers are not finite."""
 
 
 def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
@@ -86,7 +86,7 @@ def draw(
             continue
         for k in batch if only is None else [k for k in batch if k in only]:
             z = latents[k - batch.start][None]
-            pixels = finite(room.within(lambda z=z: decoded(studio, z), plan.frame), hint=FP32)
+            pixels = finite(room.within(lambda z=z: decoded(studio, z), plan.frame), hint=NUMBERS)
             yield {"index": k, "seed": plan.settings.seed + k}, _finished(pixels, known)
 
 
@@ -165,7 +165,7 @@ def _batch(
                         yield batch, None
         except (RuntimeError, MemoryError) as error:
             room.ease(error, plan.frame, len(part))
-    yield batch, finite(torch.stack(done), hint=FP32)
+    yield batch, finite(torch.stack(done), hint=NUMBERS)
 
 
 @torch.inference_mode()

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..core.solve import SAMPLERS, Sampler
 from ..device import machine_used
 from ..errors import DifftoolError, Exit
 from ..pictures.images import opened, upright
 from ..presets import preset
 from ..sampling import aliases
-from ..sampling.choice import Choice, choose, refuse_pure_noise
+from ..sampling.choice import Choice, choose, preset_steps, refuse_pure_noise
 from ..settings import checked, fields_of
 from .loading import open_pipeline
 from .lora import Loras, stored, there
@@ -40,8 +39,6 @@ BATCH_PIXELS, BATCH_ITEMS = 2**20, 64
 """Pixels and pictures in a batch where nobody says how large: four of 512x512."""
 STRENGTH = 0.75
 """Share of the noise that a picture to begin from is given."""
-USUAL = Sampler._field_defaults["steps"]
-"""Steps of a sampler that asks for no number of its own."""
 
 
 class Studio:
@@ -206,8 +203,8 @@ def _sampling(
     schedule, steps = settings.schedule, settings.steps
     if schedule is None:
         schedule = named.schedule or _spacing(pipeline, path, start["schedule"])
-    if steps is None and (settings.sampler is None or SAMPLERS[named.row].steps == USUAL):
-        steps = start["steps"]  # the others have a number of their own
+    if steps is None:
+        steps = preset_steps(settings.sampler, start["sampler"], start["steps"])
     chosen = choose(path, name, steps, schedule, settings.eta, start=strength or 1.0)
     refuse_pure_noise(pipeline.name, pipeline.target, chosen)
     return chosen

@@ -8,23 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..device import MachineSettings
-from ..errors import pick
 from ..files import expanded
 from ..limits import GUIDANCE, MOST, size_of
 from ..presets import family
 from ..sampling.settings import SamplerSettings, known_sampler
-from ..settings import MACHINE, SAMPLING, WORDS, setting
+from ..settings import MACHINE, SAMPLING, WORDS, one_of, setting
 
 BUNDLED = ("shapes",)
 """Pipelines in the package; the first is taken where none is named."""
-
-
-def known_preset(name: str) -> str:
-    """The row of presets/txt2img.toml of that name, hyphens being underscores. Raises DifftoolError 2, naming the
-    nearest, where there is none."""
-    plain = name.strip().lower().replace("-", "_")
-    pick("preset", plain, family("txt2img"))
-    return plain
 
 
 def lora_of(text: str) -> tuple[Path, float]:
@@ -95,7 +86,7 @@ class Settings(SamplerSettings, ModelSettings):
         None,
         f"Default sampler, steps and guidance: {', '.join(family('txt2img'))}; the model's own unless given.",
         panel=SAMPLING,
-        check=known_preset,
+        check=one_of("preset", family("txt2img")),
         per_prompt=True,
     )
     size: tuple[int, int] | None = setting(
