@@ -17,7 +17,8 @@ from difftool.nets.tortoise.clvp import CLVP
 from difftool.nets.tortoise.diffusion import DiffusionTts, frames
 from difftool.nets.tortoise.vocoder import TAIL, UnivNet
 from difftool.presets import family, needs
-from difftool.text2img.pipeline import BUNDLED, class_of, quiet
+from difftool.text2img.pipeline import class_of, quiet
+from difftool.text2img.settings import BUNDLED
 
 HALF = torch.float16
 TEXT, CODES, ROWS = 80, 500, 16

@@ -191,7 +191,7 @@ def beside_diffusers(
 
     def theirs() -> None:
         start = given_to(peer, start_of(one, 0), one)
-        size = {"height": one.height, "width": one.width, "guidance_scale": one.settings["guidance"]}
+        size = {"height": one.height, "width": one.width, "guidance_scale": one.guidance}
         made = peer(**given, **more, **size, latents=start, num_inference_steps=steps, output_type="latent")
         latents.append(as_ours(peer, made.images, one))
 

@@ -26,7 +26,6 @@ OF_A_FILE = {
     "cli/sample": ["sample"],
     "cli/evaluate": ["eval"],
     "cli/txt2img": ["txt2img"],
-    "cli/prompted": ["txt2img"],
     "cli/models": ["models pull", "models verify", "models rm"],
     "cli/lab": ["lab check"],
     "voice/prep/": ["voice prep"],

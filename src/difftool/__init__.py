@@ -2,6 +2,8 @@
 
     drawn = difftool.sample(label="3", count=4)      # uint8 pictures (4, 8, 8, 1), and how they came to be
     difftool.txt2img("a red circle", "sd15")         # uint8 (1, 512, 512, 3)
+    difftool.draw_prompts("list.txt", Path("out"))   # a picture for each line
+    difftool.rerun("out/00000-0.png").identical      # True
     difftool.train.train("~/pictures", minutes=10)
 
 What a command does, a function does; it is imported when it is first used.
@@ -16,11 +18,19 @@ if TYPE_CHECKING:
     from . import core, train, voice
     from .models import open_model
     from .pixels.draw import sample
+    from .replay import rerun
+    from .text2img.batch import draw_prompts
     from .text2img.draw import txt2img
 
-__all__ = ["core", "open_model", "sample", "train", "txt2img", "voice"]
+__all__ = ["core", "draw_prompts", "open_model", "rerun", "sample", "train", "txt2img", "voice"]
 
-_HOMES = {"open_model": "models", "sample": "pixels.draw", "txt2img": "text2img.draw"}
+_HOMES = {
+    "draw_prompts": "text2img.batch",
+    "open_model": "models",
+    "rerun": "replay",
+    "sample": "pixels.draw",
+    "txt2img": "text2img.draw",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from .settings import MACHINE, setting
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,13 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def finite(x: Tensor, source: str = "the network", hint: str = "try --dtype fp32") -> Tensor:
+    """What a network returned. Raises DifftoolError 1 where it holds numbers that are not finite."""
+    if not x.isfinite().all():
+        raise DifftoolError(Exit.FAILED, f"{source} returned numbers that are not finite", hint)
+    return x
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -20,6 +20,7 @@ from .core.paths import Flow, Karras, Level, Path
 from .core.predict import TARGETS, Target, edm_scale
 from .errors import DifftoolError, Exit, is_out_of_memory, nearest
 from .files import expanded, load_tensors, read_json, save_tensors, write_json
+from .limits import LARGEST
 from .nets.mlp import MLP
 from .nets.unet import UNet
 from .schedulers import _VARIANCES, _known, _vp, discrete_path, target_of
@@ -29,8 +30,6 @@ BUNDLED = ("digits",)
 SCHEMA = "difftool/model/1"
 MOST_CONFIG = 4 * 2**20
 """Bytes of a config."""
-LARGEST = 8192
-"""Pixels along a side of a picture."""
 
 
 class Model(NamedTuple):

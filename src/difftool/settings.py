@@ -14,12 +14,12 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import DifftoolError, Exit
+from .errors import DifftoolError, Exit, pick
 
 T = TypeVar("T")
 
@@ -53,6 +53,8 @@ class Option:
     """Whether the manifest tells of it."""
     filled: bool = False
     """Whether a run puts a value in the place of None, so that no manifest says None."""
+    per_prompt: bool = False
+    """Whether a prompt in a file of prompts may have its own."""
 
 
 def setting(default: Any, help: str, *names: str, **option: Any) -> Any:
@@ -64,6 +66,25 @@ def options(cls: type) -> dict[str, Option]:
     """The settings of a class that can be said, by name."""
     fields = dataclasses.fields(cls)
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
+
+
+def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
+    """A check for a name from a table: hyphens and underscores, small and large letters are the same."""
+    known = {_plain(name): name for name in table}
+
+    def read(value: str | None) -> str | None:
+        return None if value is None else pick(kind, _plain(value), known)
+
+    return read
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def fields_of(settings: Any, cls: type) -> dict[str, Any]:
+    """The values of those settings that a class has too."""
+    return {name: getattr(settings, name) for name in options(cls)}
 
 
 def name_of(name: str, option: Option) -> str:
@@ -87,32 +108,46 @@ def checked(settings: T) -> T:
         value = getattr(settings, name)
         if value is None:
             continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        label, number = name_of(name, option), isinstance(value, (int, float)) and not isinstance(value, bool)
         if number and not fits(annotations[name], value):
-            raise _wrong(name, option, value)
-        low, high = (
-            -math.inf if option.least is None else option.least,
-            math.inf if option.most is None else option.most,
-        )
-        if (option.least is not None or option.most is not None) and not (number and low <= value <= high):
-            raise _wrong(name, option, value)
+            raise _wrong(label, EXPECTED[kind_of(annotations[name])], value)
+        low = -math.inf if option.least is None else option.least
+        high = math.inf if option.most is None else option.most
+        if (low, high) != (-math.inf, math.inf) and not (number and low <= value <= high):
+            raise _wrong(label, _range(option), value)
         if option.check is not None:
             changed[name] = option.check(value)
     return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
 
 
-def _wrong(name: str, option: Option, value: object) -> DifftoolError:
-    ends = [
-        f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least, option.most) if end is not None
-    ]
-    if option.least is None and option.most is None:
-        which = "another kind of value"
-    elif len(ends) == 2:
-        which = f"from {ends[0]} to {ends[1]}"
-    else:
-        which = f"{'at least' if option.most is None else 'at most'} {ends[0]}"
-    label = name_of(name, option)
-    return DifftoolError(Exit.USAGE, f"{label} must be {which}, not {value}", f"leave out {label} for its default")
+def _wrong(label: str, expected: str, value: object) -> DifftoolError:
+    hint = f"leave out {label} for its default"
+    return DifftoolError(Exit.USAGE, f"{label} must be {expected}, not {value}", hint)
+
+
+def _range(option: Option) -> str:
+    """The range of a setting, in words."""
+    low, high = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least or 0, option.most or 0))
+    if option.most is None:
+        return f"at least {low}"
+    return f"at most {high}" if option.least is None else f"from {low} to {high}"
+
+
+EXPECTED: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    Path: "the name of a file",
+    str: "a text",
+    object: "another kind of value",
+}
+"""The types of settings in words, the narrowest first."""
+
+
+def kind_of(annotation: Any) -> type:
+    """The narrowest of the types in an annotation."""
+    parts = typing.get_args(annotation) or (annotation,)
+    return next((kind for kind in EXPECTED if kind in parts), object)
 
 
 def fits(annotation: Any, value: object) -> bool:
@@ -173,7 +208,7 @@ def restored(annotation: Any, value: Any) -> Any:
     raise ValueError(f"{value!r} is no {getattr(annotation, '__name__', annotation)}")
 
 
-def from_manifest(cls: type[T], values: Mapping[str, Any]) -> T:
+def from_manifest(cls: type[T], values: Mapping[str, object]) -> T:
     """The settings that a manifest holds. What it does not tell of, as it is of before the setting was added, has its
     default. Raises ValueError for settings that this version does not know, and for values of another type."""
     annotations, known = kinds(cls), options(cls)
@@ -184,12 +219,19 @@ def from_manifest(cls: type[T], values: Mapping[str, Any]) -> T:
     return cls(**{name: restored(annotations[name], value) for name, value in values.items()})
 
 
-def from_typed(cls: type[T], values: Mapping[str, Any]) -> T:
-    """The settings as they were typed: on the command line, in a file, or beside a prompt. Raises DifftoolError 2 for
-    what cannot be read."""
-    known = options(cls)
-    found = {}
+def from_typed(cls: type[T], values: Mapping[str, object]) -> T:
+    """The settings as they were typed: on the command line or in a file. Raises DifftoolError 2 for what cannot be
+    read."""
+    return with_typed(cls(), values)
+
+
+def with_typed(settings: T, values: Mapping[str, object]) -> T:
+    """The settings with what was typed, beside a prompt too, in the place of theirs; None was not typed. Raises
+    DifftoolError 2 for what cannot be read."""
+    known = options(type(settings))
+    fields = {}
     for name, value in values.items():
-        read = known[name].read
-        found[name] = value if read is None or value is None else read(value)
-    return cls(**found)
+        if value is not None:
+            read = known[name].read
+            fields[name] = value if read is None else read(value)
+    return dataclasses.replace(settings, **fields)  # type: ignore[type-var]

@@ -338,6 +338,7 @@ WRONG = {
     "init missing": ([PROMPT, "--init", "none.png"], 4),
     "init no picture": ([PROMPT, "--init", "list.txt"], 4),
     "true cfg": ([PROMPT, "--true-cfg", "2"], 2),
+    "preset": ([PROMPT, "--preset", "fluxx"], 2),
     "clip skip": ([PROMPT, "--clip-skip", "9"], 2),
     "lora missing": ([PROMPT, "--lora", "none.safetensors"], 4),
     "lora no lora": ([PROMPT, "--lora", "list.txt"], 4),
@@ -498,6 +499,28 @@ def test_a_picture_that_is_no_number(difftool: Difftool, tiny_pipeline: Tiny, tm
     save_file(tensors, weights, {"format": "pt"})
     done = difftool("txt2img", PROMPT, "--model", "model", "-o", "a.png", "--steps", "2")
     assert done.code == 1 and not (tmp_path / "a.png").exists()
+
+
+def test_a_preset_by_its_name(difftool: Difftool, tiny_pipeline: Tiny, tmp_path: Path) -> None:
+    """Its row stands in the place of that of the model's kind: on the command line, beside a prompt and in a file."""
+    model = ["--model", tiny_pipeline("sd")]
+    own = ("sampler", "steps", "schedule", "guidance", "preset")
+
+    def used(name: str) -> tuple[Any, ...]:
+        manifest = read_png(tmp_path / name)[2]
+        assert manifest is not None
+        return tuple(manifest["settings"][key] for key in own)
+
+    assert difftool("txt2img", PROMPT, *model, "--preset", "lcm-fused", "-o", "a.png").code == 0
+    assert used("a.png") == ("lcm", 4, "trailing", 1.0, "lcm_fused")
+    assert difftool("rerun", "a.png", "-o", "b.png", "--json").json["data"]["identical"] is True
+    assert used("b.png") == used("a.png")
+    (tmp_path / "own.toml").write_text('[txt2img]\npreset = "turbo"\n')
+    (tmp_path / "list.txt").write_text("a circle\na square --preset lcm_fused --steps 2\na star --preset lcn\n")
+    done = difftool("txt2img", "--prompts", "list.txt", *model, "--config", "own.toml", "--output-dir", "out")
+    assert done.code == 5 and "did you mean 'lcm'?" in done.err
+    assert used("out/00000-0.png") == ("euler_a", 4, "trailing", 1.0, "turbo")
+    assert used("out/00001-1.png") == ("lcm", 2, "trailing", 1.0, "lcm_fused")
 
 
 def test_a_size_beyond_what_sd3_knows(draw: Difftool) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from difftool.errors import DifftoolError, Exit
+from difftool.settings import setting
 from difftool.text2img.prompts import Prompt, lines, read, settings_of
+from difftool.text2img.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -140,6 +145,25 @@ def test_a_line_that_says_nothing(line: str) -> None:
     with pytest.raises(DifftoolError) as found:
         settings_of(line)
     assert found.value.code == Exit.USAGE
+
+
+def test_a_setting_that_prompts_may_have_is_an_option_of_lines() -> None:
+    @dataclass(frozen=True)
+    class Wider(Settings):
+        tiled: bool = setting(False, "In tiles.", "--tiled", "-t", per_prompt=True)
+        shared: int = setting(0, "Of all prompts.")
+
+    for text, value in (("true", True), ("False", False)):
+        assert settings_of(f"a -t {text} --init x.png", Wider) == {
+            "prompt": "a",
+            "tiled": value,
+            "init": Path("x.png"),
+        }
+    assert settings_of('{"prompt": "a", "tiled": true}', Wider) == {"prompt": "a", "tiled": True}
+    for line in ("a --tiled 1", '{"prompt": "a", "tiled": 1}', "a --shared 3", "a --model sd15"):
+        with pytest.raises(DifftoolError) as found:
+            settings_of(line, Wider)
+        assert found.value.code == Exit.USAGE
 
 
 def test_lines_are_numbered() -> None:

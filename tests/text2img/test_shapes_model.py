@@ -100,8 +100,8 @@ def test_its_size_and_its_captions() -> None:
 
 def test_what_it_starts_from(studio: Studio) -> None:
     settings = plan(studio, "a red circle on a blue ground").settings
-    assert (settings["model"], settings["steps"], settings["size"]) == ("shapes", 16, [64, 64])
-    assert settings["guidance"] > 1
+    assert (settings.model, settings.steps, settings.size) == ("shapes", 16, (64, 64))
+    assert settings.guidance is not None and settings.guidance > 1
 
 
 def test_words_it_was_never_told_of(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,8 +10,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from .. import processes
 from ..errors import DifftoolError
 from ..files import run_id
+from ..outputs import Destination
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -103,6 +105,18 @@ class Console:
             return
         self.warnings.append(message)
         self.say(f"warning: {message}")
+
+    def destination(
+        self, output: Path | None, folder: Path | None, *, overwrite: bool, skip_existing: bool = False
+    ) -> Destination:
+        """Where this command was told to put its files."""
+        place = Destination(self.command, self.run_id, output, folder)
+        return replace(place, overwrite=overwrite, skip_existing=skip_existing, standing=self.standing_folder)
+
+    def timing(self, seconds: Mapping[str, float]) -> dict[str, float]:
+        """The seconds of parts of the work and of all of it, for --json."""
+        parts = {**seconds, "total": time.monotonic() - self.began}
+        return {name: round(value, 3) for name, value in parts.items()}
 
     def track(self, items: Iterable[Any], total: int, what: str = "") -> Iterable[Any]:
         """Passes `items` on and shows how far they are: a bar on a terminal, a line now and then elsewhere."""

@@ -13,15 +13,13 @@ import typer
 
 from ..core.grid import SPACINGS
 from ..device import DTYPES, MOST_THREADS, spelled
-from ..errors import DifftoolError, Exit, pick
 from ..limits import MOST
+from ..limits import size_of as size_of
 from ..sampling import aliases
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, options
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, one_of, options
 
 MOST_SHOWN = 1e9
 """Ends of a range that a help shows."""
-LARGEST = 8192
-"""Pixels along a side of a picture."""
 INPUT = TEXT
 
 
@@ -38,35 +36,9 @@ def count_of(value: str | int) -> int:
     raise typer.BadParameter(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
 
 
-def size_of(value: str | None) -> tuple[int, int] | None:
-    """(width, height) of WxH. Raises DifftoolError 2 where it is none."""
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
-        hint = f"give whole numbers from 1 to {LARGEST:,}"
-        raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {value!r}", hint)
-    return int(parts[0]), int(parts[1])
-
-
-def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
-    """A callback for an option that takes a name from a table: hyphens and underscores, small and large letters are
-    the same."""
-    known = {_plain(name): name for name in table}
-
-    def read(value: str | None) -> str | None:
-        return None if value is None else pick(kind, _plain(value), known)
-
-    return read
-
-
 def dtype_of(dtype: str, half: bool) -> str:
     """The number format that --dtype or --half asks for."""
     return "fp16" if half else dtype
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def known_sampler(value: str | None) -> str | None:
@@ -184,7 +156,6 @@ DryRun = Annotated[
         "--dry-run/--no-dry-run", help="Say what would be done, and end.", show_default=False, rich_help_panel=OUTPUT
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Result k has seed + k.", rich_help_panel=SAMPLING)]
 BatchSize = Annotated[
     int | None,
     typer.Option(

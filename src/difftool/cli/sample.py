@@ -1,26 +1,28 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import processes
 from ..core.solve import SAMPLERS
-from ..errors import DifftoolError, Exit
-from ..files import default_dir, manifest, unused, writable
-from ..pixels.settings import Settings
+from ..errors import DifftoolError, Exit, counted
+from ..files import writable
+from ..outputs import Places, figure, pictures
+from ..pixels.settings import COUNT, Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
 from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
-from .outputs import carry_out, dry, is_png, places
 
 if TYPE_CHECKING:
-    from ..pixels.compare import Compared
-
-COUNT, SHOWN = 16, 6
-"""Pictures unless told otherwise, and starts of a comparison that its figure shows."""
+    from ..pixels.compare import Row
+    from ..pixels.plan import Plan
+    from ..pixels.write import Written
 
 
 def _samplers(value: str | None) -> str | None:
@@ -80,65 +82,112 @@ def sample(
     if list_samplers:
         rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
         return Result({"samplers": rows}, [f"{name:13} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
+    to = console.destination(output, output_dir, overwrite=overwrite)
     if compare:
-        to = output or (output_dir or default_dir("sample", console.run_id)) / "compare.png"
-        if console.standing_folder and output is None and to.exists() and not overwrite:
-            to = to.parent / console.run_id / to.name
-        is_png(to)
-        unused([to], overwrite=overwrite)
-        return _compared(console, compare.split(","), settings, to, dry_run)
+        return _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
     settings = replace(settings, count=settings.count or COUNT)
     items = [(k, settings.seed + k) for k in range(settings.count or 0)]
-    rules = {"overwrite": overwrite, "standing": console.standing_folder, "trajectory": trajectory}
-    to = places("sample", console.run_id, items, output, output_dir, **rules)
+    places = pictures(to, items, trajectory=trajectory)
     from ..pixels.plan import planned
 
     plan = planned(settings)
+    return dry(plan, places) if dry_run else drawn(console, plan, places)
+
+
+def drawn(console: Console, plan: Plan, places: Places) -> Result:
+    """Draws what was planned, writes the files, and tells what was done."""
+    from ..pixels.draw import draw
+    from ..pixels.write import FRAMES, write
+
+    loaded = time.monotonic()
+    frames = FRAMES if places.way else 0
+    if processes.rank():  # the first process writes what all drew
+        draw(plan, frames=frames)
+        return Result({}, [], [])
+    with writable(places.singles[0].parent):
+        pictures = draw(plan, track=console.track, name=console.run_id, frames=frames)
+        ended = time.monotonic()
+        console.resume = "run it again with --overwrite"  # some of the files may be there by then
+        written = write(pictures, places)
+    seconds = {"load": loaded - console.began, "sample": ended - loaded, "save": time.monotonic() - ended}
+    return report(console, written, seconds)
+
+
+def report(console: Console, written: Written, seconds: Mapping[str, float]) -> Result:
+    """What was drawn and written."""
+    places, drawn = written.places, written.drawn
+    settings, model = drawn.manifest["settings"], drawn.manifest["model"]
+    timing = console.timing(seconds)
+    data = {
+        "outputs": written.outputs,
+        "grid": str(places.grid) if places.grid else None,
+        "trajectory": [*map(str, places.way)],
+        "settings": settings,
+        "model": model,
+        "timing": timing,
+    }
+    seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
+    steps = counted(settings["steps"], "step")
+    how = f"{settings['sampler']}, {steps}, guidance {settings['guidance']:g}, seed {seeds}"
+    count = counted(len(drawn.items), "picture")
+    summary = [f"{count} of {model['name']} in {timing['total']:.1f} s ({how})", str(places.all[-1])]
+    if places.grid and places.singles:
+        summary.append(f"singles: {places.singles[0]} ...")
+    if places.way:
+        way = ", ".join(map(str, places.way))
+        summary.append(f"the way there, each state above what the network sees in it: {way}")
+    return Result(data, summary, places.all)
+
+
+def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Result:
+    """What would be done (to `only` these pictures), and what it needs."""
+    from ..pixels.plan import batches
+
+    settings, used = manifest_of(plan.settings), plan.settings
+    parameters = list(plan.model.net.parameters())
+    weights = sum(p.numel() * p.element_size() for p in parameters)
+    calls = plan.calls * len(batches(plan, plan.batch_size, only))
+    needs = {
+        "parameters": sum(p.numel() for p in parameters),
+        "weights_bytes": weights,
+        "network_calls": calls,
+        "batch_size": used.batch_size,
+    }
+    steps = counted(used.steps or 0, "step")
+    how = f"{used.sampler}, {steps}, {used.schedule}, guidance {used.guidance:g}, seed {used.seed}"
+    where = f"{plan.model.name} on {used.device} in {used.dtype}"
+    count, size = counted(len(places.singles), "picture"), f"{weights / 1e6:.1f} MB"
+    summary = [f"would draw {count} of {where}: {how}"]
+    summary.append(f"needs {size} of weights and {calls:,} calls of the network, {used.batch_size} at once")
+    summary.append(f"would write {counted(len(places.all), 'file')}, the last {places.all[-1]}")
+    paths = [str(path) for path in places.all]
+    return Result({"dry_run": True, "settings": settings, "needs": needs, "would_write": paths}, summary, [])
+
+
+def _compare(console: Console, samplers: list[str], settings: Settings, to: Path, dry_run: bool) -> Result:
+    from ..pixels.compare import DRAWS, STARTS, compared, plans, write
+
     if dry_run:
-        return dry(plan, to)
-    return carry_out(console, plan, to)[1]
-
-
-def _compared(console: Console, samplers: list[str], settings: Settings, to: Path, dry_run: bool) -> Result:
-    from ..pictures.plots import plot_compared
-    from ..pixels.compare import DRAWS, STARTS, compared, plans
-
-    if dry_run:
-        calls = {name: one.calls for name, one in plans(samplers, settings).items()}
-        told = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
+        calls = {name: plan.calls for name, plan in plans(samplers, settings).items()}
+        named = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
         starts = settings.count or STARTS
-        summary = [f"would compare {told}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
+        summary = [f"would compare {named}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
         return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])
     with writable(to.parent):
-        found = compared(samplers, settings, track=console.track)
-        rows = [_row(one) for one in found]
-        own = ("sampler", "steps", "schedule", "eta")
-        common = {key: value for key, value in manifest_of(found[0].plan.settings).items() if key not in own}
-        note = manifest("compare", console.run_id, {**common, "draws": DRAWS}, found[0].plan.model.packages)
-        blocks = [(_caption(one), one.pixels[:SHOWN]) for one in found]
-        title = "a row: one start; a column: fresh noise in the steps"
-        plot_compared(to, blocks, title, {**note, "compared": rows})
-    wide = max(len(one.name) for one in found)
-    head = f"{'sampler':{wide}} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"
-    lines = [
-        f"{row['name']:{wide}} {row['steps']:5} {row['network_calls']:5} {row['seconds'] * 1000:12.1f} "
-        f"{row['diversity']:9.0%}  {'every bit' if row['reproduced'] else 'differs'}"
-        for row in rows
-    ]
-    data = {"compared": rows, "outputs": [{"path": str(to)}], "settings": note["settings"]}
-    return Result(data, [head, *lines, str(to)], [to])
+        results = compared(samplers, settings, track=console.track)
+        common = write(to, results, console.run_id)
+    rows = [result.row for result in results]
+    data = {"compared": rows, "outputs": [{"path": str(to)}], "settings": common}
+    return Result(data, [*_table(rows), str(to)], [to])
 
 
-def _row(one: Compared) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        **{key: getattr(one.plan.settings, key) for key in ("sampler", "steps", "schedule", "eta")},
-        "network_calls": one.plan.calls,
-        "seconds": round(one.seconds, 5),
-        "diversity": round(one.diversity, 4),
-        "reproduced": one.reproduced,
-    }
-
-
-def _caption(one: Compared) -> str:
-    return f"{one.name}: {one.plan.calls} calls\ndiversity {one.diversity:.0%}, {one.seconds * 1000:.1f} ms"
+def _table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a comparison for a person."""
+    wide = max(len(row["name"]) for row in rows)
+    lines = [f"{'sampler':{wide}} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"]
+    for row in rows:
+        name, milliseconds = f"{row['name']:{wide}}", f"{row['seconds'] * 1000:12.1f}"
+        again = "every bit" if row["reproduced"] else "differs"
+        figures = f"{row['steps']:5} {row['network_calls']:5} {milliseconds} {row['diversity']:9.0%}"
+        lines.append(f"{name} {figures}  {again}")
+    return lines

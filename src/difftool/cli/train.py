@@ -284,7 +284,7 @@ def _told(done: Trained, seconds: float) -> Result:
         "next": f"difftool sample {shlex.quote(typed(done.folder))}",
     }
     if "autoencoder" in told["config"]:
-        from ..text2img.pipeline import BUNDLED
+        from ..text2img.settings import BUNDLED
 
         where["next"] = f"difftool txt2img PROMPT --model {shlex.quote(typed(done.folder, BUNDLED))}"
     return Result(told, summary + [f"{what:9} {path}" for what, path in where.items()], [done.folder])

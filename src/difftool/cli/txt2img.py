@@ -1,153 +1,38 @@
 from __future__ import annotations
 
 import shlex
+import time
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DifftoolError, Exit
+from ..errors import counted
+from ..outputs import Destination
+from ..settings import OUTPUT, WORDS, manifest_of
+from ..text2img.settings import Settings
 from .console import Console, Result
-from .options import (
-    MOST,
-    SAMPLING,
-    BatchSize,
-    Device,
-    DryRun,
-    Dtype,
-    Eta,
-    Half,
-    LowVram,
-    ModelsDir,
-    Output,
-    OutputDir,
-    Overwrite,
-    Schedule,
-    Seed,
-    Threads,
-    dtype_of,
-    known_sampler,
-    one_of_each,
-    size_of,
-)
-from .outputs import places
-from .prompted import Job, carry_out, dry, jobs_of, lora_of, nothing, sheeted, there, works_of
+from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
+
+if TYPE_CHECKING:
+    from ..text2img.batch import Drawn, Failures, Planned
 
 
-@one_of_each(("prompt", "prompts"), ("dtype", "half"), ("batch_size", "low_vram"))
+@one_of_each(("prompt", "prompts"))
 def txt2img(
     console: Console,
-    prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="What to draw; (word:1.3) weighs a word.")
-    ] = None,
+    settings: Settings,
     prompts: Annotated[
         str | None,
         typer.Option(
             "--prompts",
             metavar="FILE",
             help="A prompt a line, each with options of its own after it, or a JSON object a line; - reads stdin.",
-            rich_help_panel="Words and pictures",
+            rich_help_panel=WORDS,
         ),
     ] = None,
-    negative: Annotated[
-        str | None,
-        typer.Option("--negative", "-n", help="What to keep away from.", rich_help_panel="Words and pictures"),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A model of the store, a folder of diffusers, or a .safetensors file; shapes is in the package.",
-            rich_help_panel="Words and pictures",
-        ),
-    ] = "shapes",
-    prediction: Annotated[
-        str | None,
-        typer.Option(
-            "--prediction",
-            help="What it predicts, where its file is silent or wrong: eps, v or x0.",
-            rich_help_panel="Words and pictures",
-        ),
-    ] = None,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--lora",
-            metavar="FILE[:WEIGHT]",
-            help="A LoRA to apply; may be repeated.",
-            rich_help_panel="Words and pictures",
-        ),
-    ] = None,
-    init: Annotated[
-        Path | None, typer.Option("--init", help="A picture to begin from.", rich_help_panel="Words and pictures")
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "--strength",
-            help="How much of it is drawn anew: 0.75 unless told otherwise, 1 is all.",
-            rich_help_panel="Words and pictures",
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            "--mask", help="A picture of its size: only what is white is drawn.", rich_help_panel="Words and pictures"
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", metavar="WxH", help="The model's own unless told otherwise.", rich_help_panel=SAMPLING),
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            "--sampler",
-            help="By any name it has; the model's own unless told otherwise.",
-            callback=known_sampler,
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps",
-            help="25; 16 for shapes, 28 for SD 3 and FLUX, 4 for turbo and LCM.",
-            min=1,
-            max=MOST,
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    schedule: Schedule = None,
-    eta: Eta = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            "--guidance",
-            "--cfg",
-            help="Scale of guidance: 7, 5 for SDXL, 3.5 for FLUX, 3 for shapes; 1 is off.",
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    true_cfg: Annotated[
-        float | None,
-        typer.Option(
-            "--true-cfg",
-            help="For models that are told their guidance: that of two calls besides.",
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    clip_skip: Annotated[
-        int,
-        typer.Option(
-            "--clip-skip", help="Layer of CLIP from its end; 1 is the last.", min=1, max=48, rich_help_panel=SAMPLING
-        ),
-    ] = 1,
-    count: Annotated[
-        int, typer.Option("--count", help="Pictures of each prompt.", min=1, max=MOST, rich_help_panel=SAMPLING)
-    ] = 1,
-    seed: Seed = 0,
     output: Output = None,
     output_dir: OutputDir = None,
     overwrite: Overwrite = False,
@@ -157,17 +42,10 @@ def txt2img(
             "--skip-existing/--no-skip-existing",
             help="Draw only the pictures that are not there yet.",
             show_default=False,
-            rich_help_panel="Output",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     dry_run: DryRun = False,
-    batch_size: BatchSize = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    half: Half = False,
-    low_vram: LowVram = False,
-    threads: Threads = None,
-    models_dir: ModelsDir = None,
 ) -> Result:
     """Draw pictures from words: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1; and shapes, a small
     model in the package.
@@ -186,71 +64,109 @@ def txt2img(
 
     difftool txt2img --prompts list.txt --output-dir pictures --skip-existing
     """
-    if (prompt is None) == (prompts is None):
-        what = "there is nothing to draw" if prompt is None else "a prompt and a file of prompts are two things"
-        raise DifftoolError(Exit.USAGE, what, 'write difftool txt2img "a red circle", or name a file with --prompts')
-    common: dict[str, Any] = {
-        "negative": negative,
-        "sampler": sampler,
-        "steps": steps,
-        "schedule": schedule,
-        "eta": eta,
-        "guidance": guidance,
-        "true_cfg": true_cfg,
-        "size": size_of(size),
-        "init": init,
-        "strength": strength,
-        "mask": mask,
-        "clip_skip": clip_skip,
-        "batch_size": 1 if low_vram else batch_size,
+    from ..text2img.batch import batch_of, plan_batch
+
+    to = console.destination(output, output_dir, overwrite=overwrite, skip_existing=skip_existing)
+    batch = batch_of(settings, prompts, to)
+    if not batch.jobs:
+        return nothing(batch.failed)
+    if not to.keeps:
+        console.resume = _resume(to, batch.places.singles[0].parent)
+    if batch.is_there:
+        count = len(batch.there)
+        return Result({"outputs": [], "skipped": count}, [f"all {count} pictures are there"], [])
+    planned = plan_batch(batch)
+    if not planned.works:
+        return nothing(planned.failed)
+    return dry(planned) if dry_run else drawn(console, planned)
+
+
+def _resume(to: Destination, folder: Path) -> str:
+    """What draws the rest after a stop."""
+    named = to.output or (to.folder and not to.standing)
+    place = "" if named else f"--output-dir {shlex.quote(str(folder))} "
+    return f"run it again with {place}--skip-existing" + (", without --overwrite" if to.overwrite else "")
+
+
+def nothing(failed: Failures) -> Result:
+    """Where all prompts failed before anything was drawn."""
+    from ..text2img.batch import some_failed
+
+    return Result({"outputs": [], "failed": _failed(failed)}, [], [], some_failed(failed, len(failed)))
+
+
+def drawn(console: Console, planned: Planned) -> Result:
+    """Draws what was planned, and tells what was done."""
+    from ..text2img.batch import draw_batch
+
+    track = console.track if len(planned.works) == 1 else partial(console.track, what="pictures")
+    load = time.monotonic() - console.began
+    result = draw_batch(planned, console.run_id, track=track)
+    return report(console, result, load)
+
+
+def report(console: Console, result: Drawn, load: float) -> Result:
+    """What was drawn, after `load` seconds of loading."""
+    works, error = result.planned.works, result.planned.error
+    settings = manifest_of(works[0].plan.settings) if len(works) == 1 else None
+    timing = console.timing({"load": load, **result.seconds})
+    data = {
+        "outputs": result.pictures,
+        "grid": None if result.grid is None else str(result.grid),
+        "skipped": result.planned.skipped,
+        "failed": _failed(result.planned.failed),
+        "settings": settings,
+        "timing": timing,
     }
-    failed: dict[str, DifftoolError] = {}
-    if prompt is not None:
-        from ..text2img.prompts import begun_from, read
+    paths = [Path(picture["path"]) for picture in result.pictures]
+    paths += [result.grid] if result.grid else []
+    return Result(data, [] if error else _summary(result, timing["total"]), paths, error)
 
-        read(prompt)  # what is wrong with it is told before that a model is missing
-        begun_from(init, mask, strength)
-        jobs = [Job("the prompt", {**common, "prompt": prompt, "seed": seed, "count": count}, 0)]
-    else:
-        assert prompts is not None
-        jobs = jobs_of(prompts, {**common, "seed": seed, "count": count}, failed)
-        if not jobs:
-            return nothing(failed)
-    named = [lora_of(one) for one in lora or ()]
-    items = [item for job in jobs for item in job.items]
-    keep = skip_existing and not overwrite
-    to = places(
-        "txt2img",
-        console.run_id,
-        items,
-        output,
-        output_dir,
-        overwrite=overwrite,
-        keep=keep,
-        standing=console.standing_folder,
-    )
-    made = there(jobs, to) if keep else set()
-    if not keep:
-        named_here = output or (output_dir and not console.standing_folder)
-        here = "" if named_here else f"--output-dir {shlex.quote(str(to.singles[0].parent))} "
-        console.resume = f"run it again with {here}--skip-existing" + (", without --overwrite" if overwrite else "")
-    if not failed and len(made) == len(items):
-        return Result({"outputs": [], "skipped": len(made)}, [f"all {len(made)} pictures are there"], [])
-    from ..text2img.session import Studio
 
-    studio = Studio(
-        model,
-        prediction=prediction,
-        device=device,
-        dtype=dtype_of(dtype, half),
-        threads=threads,
-        models_dir=models_dir,
-        low_vram=low_vram,
-    )
-    works = works_of(studio, jobs, to.singles, made, named, failed, alone=prompt is not None)
-    if not works:
-        return nothing(failed)
-    to = sheeted(to, works, chosen=output is not None)
-    if dry_run:
-        return dry(works, to, failed)
-    return carry_out(console, works, to, failed, skipped=len(made), alone=prompt is not None)
+def _failed(failed: Failures) -> list[dict[str, object]]:
+    return [{"where": where, "code": int(error.code), "message": error.message} for where, error in failed.items()]
+
+
+def _summary(result: Drawn, seconds: float) -> list[str]:
+    pictures, works = result.pictures, result.planned.works
+    used = [work.plan.settings for work in works if work.paths]
+    samplers = " and ".join(dict.fromkeys(str(settings.sampler) for settings in used))
+    steps = _range(settings.steps or 0 for settings in used)
+    guidance = _range(settings.guidance or 0.0 for settings in used)
+    seeds = _range(picture["seed"] for picture in pictures)
+    how = f"{samplers}, {steps} steps, guidance {guidance}, seed {seeds}"
+    how += f"; {result.planned.skipped} were there" if result.planned.skipped else ""
+    name = works[0].plan.studio.pipeline.name
+    lines = [f"{counted(len(pictures), 'picture')} of {name} in {seconds:.1f} s ({how})"]
+    lines.append(str(result.grid) if result.grid else pictures[-1]["path"])
+    if len(pictures) > 1:
+        lines.append(f"singles: {pictures[0]['path']} ...")
+    return lines
+
+
+def dry(planned: Planned) -> Result:
+    """What would be done, and its needs."""
+    plans = [work.plan for work in planned.works]
+    parts = plans[0].studio.pipeline.parts.values()
+    weights = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
+    calls = sum(plan.calls * len(plan.batches) for plan in plans)
+    paths = [str(path) for work in planned.works for path in work.paths.values()]
+    grid = [] if planned.places.grid is None else [str(planned.places.grid)]
+    data = {
+        "dry_run": True,
+        "settings": [manifest_of(plan.settings) for plan in plans],
+        "needs": {"weights_bytes": weights, "network_calls": calls},
+        "would_write": [*paths, *grid],
+        "failed": _failed(planned.failed),
+    }
+    what = f"{counted(len(paths), 'picture')} of {counted(len(plans), 'prompt')}"
+    lines = [f"would draw {what}: {weights / 1e6:,.1f} MB of weights, {calls:,} calls of the network"]
+    lines += [f"would write {paths[0]}{' and others' if len(paths) > 1 else ''}"] if paths else []
+    return Result(data, lines, [], planned.error)
+
+
+def _range(numbers: Iterable[float]) -> str:
+    """The least and the greatest of some numbers, or the one that all are."""
+    every = sorted(numbers)
+    ends = (every[0], every[-1])
+    return " to ".join(dict.fromkeys(f"{end:g}" if isinstance(end, float) else str(end) for end in ends))

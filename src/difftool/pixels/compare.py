@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from ..errors import DifftoolError, Exit
+from ..files import manifest
+from ..pictures.plots import plot_compared
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling import aliases
+from ..settings import manifest_of
 from .draw import ended, walk
 from .plan import Plan, planned
 from .settings import Settings
@@ -24,6 +28,22 @@ if TYPE_CHECKING:
 
 STARTS, DRAWS = 4, 4
 """Starts where nobody says how many, and times that each is drawn."""
+SHOWN = 6
+"""Starts in the figure."""
+
+
+class Row(TypedDict):
+    """A sampler in the table of a comparison."""
+
+    name: str
+    sampler: str | None
+    steps: int | None
+    schedule: str | None
+    eta: float | None
+    network_calls: int
+    seconds: float
+    diversity: float
+    reproduced: bool
 
 
 class Compared(NamedTuple):
@@ -41,6 +61,27 @@ class Compared(NamedTuple):
     """Whether the first draw, made again from the same seeds, came out the same to the last bit."""
     pixels: Pixels
     """uint8 (starts, draws, H, W, C)"""
+
+    @property
+    def row(self) -> Row:
+        """Its figures, rounded."""
+        settings = self.plan.settings
+        return {
+            "name": self.name,
+            "sampler": settings.sampler,
+            "steps": settings.steps,
+            "schedule": settings.schedule,
+            "eta": settings.eta,
+            "network_calls": self.plan.calls,
+            "seconds": round(self.seconds, 5),
+            "diversity": round(self.diversity, 4),
+            "reproduced": self.reproduced,
+        }
+
+    @property
+    def caption(self) -> str:
+        calls, milliseconds = f"{self.plan.calls} calls", f"{self.seconds * 1000:.1f} ms"
+        return f"{self.name}: {calls}\ndiversity {self.diversity:.0%}, {milliseconds}"
 
 
 def plans(samplers: Sequence[str], settings: Settings) -> dict[str, Plan]:
@@ -66,6 +107,18 @@ def compared(samplers: Sequence[str], settings: Settings, *, track: Track = untr
     found = [_measured(name, one, ticks) for name, one in wanted.items()]
     next(ticks, None)  # lets the tracker see its end
     return found
+
+
+def write(path: Path, results: Sequence[Compared], run_id: str) -> Mapping[str, object]:
+    """Writes the figure of a comparison, and returns the settings that all samplers had."""
+    first = results[0].plan
+    own = ("sampler", "steps", "schedule", "eta")
+    common = {key: value for key, value in manifest_of(first.settings).items() if key not in own}
+    note = manifest("compare", run_id, {**common, "draws": DRAWS}, first.model.packages)
+    blocks = [(result.caption, result.pixels[:SHOWN]) for result in results]
+    title = "a row: one start; a column: fresh noise in the steps"
+    plot_compared(path, blocks, title, {**note, "compared": [result.row for result in results]})
+    return note["settings"]
 
 
 def _measured(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:

@@ -15,6 +15,7 @@ from ..core.guide import cfg, clip
 from ..core.noise import START, Noise
 from ..core.predict import denoiser
 from ..core.solve import State
+from ..device import finite
 from ..errors import DifftoolError, Exit, is_out_of_memory
 from ..files import manifest, run_id
 from ..models import Model
@@ -170,9 +171,7 @@ def ended(plan: Plan, state: State) -> bool:
     """Whether a batch is drawn. Raises DifftoolError 1 where that left numbers that are not finite."""
     if state.i < plan.way.steps:
         return False
-    if not state.x.isfinite().all():
-        what = "the network returned numbers that are not finite"
-        raise DifftoolError(Exit.FAILED, what, "try --dtype fp32, or train it again")
+    finite(state.x, hint="try --dtype fp32, or train it again")
     return True
 
 

@@ -15,12 +15,12 @@ from ..errors import DifftoolError, Exit, unknown
 from ..models import Model, open_model
 from ..sampling.choice import Choice, choose, refuse_pure_noise
 from ..settings import checked
-from .settings import Settings
+from .settings import COUNT, Settings
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
 """Numbers and pictures in a batch where nobody says how large: 21 pictures of 128x128 RGB, 256 small ones."""
-COUNT, SAMPLER = 16, "ddim"
-"""Pictures and sampler where nobody says which."""
+SAMPLER = "ddim"
+"""Where nobody says which."""
 ANY = "any"
 """The label that means all of them."""
 

@@ -12,6 +12,9 @@ from ..limits import GUIDANCE, MOST
 from ..sampling.settings import SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, setting
 
+COUNT = 16
+"""Pictures where nobody says how many."""
+
 
 @dataclass(frozen=True)
 class Settings(SamplerSettings, MachineSettings):

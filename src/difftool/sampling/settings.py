@@ -27,14 +27,19 @@ class SamplerSettings:
     """A sampler by its name, and what changes it; None is its own default or the model's."""
 
     sampler: str | None = setting(
-        None, "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler, filled=True
+        None, "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler, filled=True, per_prompt=True
     )
-    steps: int | None = setting(None, "Steps of the sampler.", panel=SAMPLING, least=1, most=MOST, filled=True)
+    steps: int | None = setting(
+        None, "Steps of the sampler.", panel=SAMPLING, least=1, most=MOST, filled=True, per_prompt=True
+    )
     schedule: str | None = setting(
         None,
         f"Levels to visit: {', '.join(SPACINGS)}; the model's own unless told otherwise.",
         panel=SAMPLING,
         check=known_schedule,
         filled=True,
+        per_prompt=True,
     )
-    eta: float | None = setting(None, "Fresh noise: 0 none, 1 all of it.", panel=SAMPLING, least=0, most=1)
+    eta: float | None = setting(
+        None, "Fresh noise: 0 none, 1 all of it.", panel=SAMPLING, least=0, most=1, per_prompt=True
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,35 +15,40 @@ from ..core.guide import cfg, inpaint
 from ..core.noise import START, Noise
 from ..core.predict import Predict, denoiser
 from ..core.solve import State
+from ..device import finite
 from ..download import digest_of
-from ..errors import DifftoolError, Exit
 from ..files import manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
+from ..settings import checked, manifest_of
 from .conditioning import caller, told
 from .encoders import Told, joined, repeated
-from .pipeline import BUNDLED
-from .session import Plan, Studio, plan, rgb, white
+from .session import Plan, Studio, planned, rgb, white
+from .settings import BUNDLED, Settings
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
 
 PACKAGES = ("torch", "diffusers", "transformers")
+NUMBERS = "try --dtype fp32, or bf16 where the GPU computes in it"
+"""The hint where numbers are not finite."""
 
 
 def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
     """Pictures (N, H, W, 3) in uint8 of a prompt. `model` is a name of the package or the store, a folder, a file,
-    or a `Studio`, which keeps an opened one for many prompts and knows device and number format; `settings` are those
-    of `plan` and, where it is no `Studio`, the arguments of one.
+    or a `Studio`, which keeps an opened one for many prompts and knows device and number format; `settings` are the
+    fields of `Settings`.
 
-    Raises DifftoolError as `Studio`, `plan` and `draw` do.
+    Raises DifftoolError as `Studio`, `planned` and `draw` do.
     """
     import numpy as np
 
-    if not isinstance(model, Studio):
-        opening = inspect.signature(Studio).parameters
-        model = Studio(model, **{key: settings.pop(key) for key in [*settings] if key in opening})
-    return np.stack([pixels for _, pixels in draw(plan(model, prompt, **settings))])
+    if isinstance(model, Studio):
+        asked, studio = Settings(prompt=prompt, **settings), model
+    else:
+        asked = checked(Settings(prompt=prompt, model=model, **settings))
+        studio = Studio.opened(asked)
+    return np.stack([pixels for _, pixels in draw(planned(studio, asked))])
 
 
 class Known(NamedTuple):
@@ -82,8 +86,8 @@ def draw(
             continue
         for k in batch if only is None else [k for k in batch if k in only]:
             z = latents[k - batch.start][None]
-            pixels = _finite(room.within(lambda z=z: decoded(studio, z), plan.frame))
-            yield {"index": k, "seed": plan.settings["seed"] + k}, _finished(pixels, known)
+            pixels = finite(room.within(lambda z=z: decoded(studio, z), plan.frame), hint=NUMBERS)
+            yield {"index": k, "seed": plan.settings.seed + k}, _finished(pixels, known)
 
 
 def _apply(plan: Plan) -> None:
@@ -97,7 +101,7 @@ def conditioning(plan: Plan) -> tuple[Told, Told | None]:
     pipeline = plan.studio.pipeline
     prompts = [plan.prompt] if plan.scale == 1 else [plan.prompt, plan.negative]
     with plan.studio.room.using(*(part for part in pipeline.encoders if part is not None)):
-        found = told(pipeline, prompts, plan.settings["clip_skip"])
+        found = told(pipeline, prompts, plan.settings.clip_skip)
     return found[0], found[1] if len(found) > 1 else None
 
 
@@ -105,13 +109,13 @@ def _known(plan: Plan) -> Known | None:
     import numpy as np
 
     settings, device = plan.settings, plan.studio.pipeline.device
-    if settings["init"] is None:
+    if settings.init is None:
         return None
-    image = rgb(Path(settings["init"])).resize(plan.frame)
+    image = rgb(settings.init).resize(plan.frame)
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     mask = None
-    if settings["mask"] is not None:
-        mask = torch.from_numpy(white(Path(settings["mask"]), plan.frame)).float()[None, None].to(device)
+    if settings.mask is not None:
+        mask = torch.from_numpy(white(settings.mask, plan.frame)).float()[None, None].to(device)
     return Known(pixels, encoded(plan.studio, pixels), mask)
 
 
@@ -139,7 +143,7 @@ def predictor(plan: Plan, n: int, towards: Told, away: Told | None) -> Predict:
     cond = {"words": rows.words.to(pipeline.device, pipeline.dtype)}
     if rows.whole is not None:
         cond["whole"] = rows.whole.to(pipeline.device, pipeline.dtype)
-    net = torch.inference_mode()(caller(pipeline, plan.width, plan.height, plan.settings["guidance"]))
+    net = torch.inference_mode()(caller(pipeline, plan.width, plan.height, plan.guidance))
     predict = denoiser(net, pipeline.target, dtype=pipeline.dtype, cond=cond)
     return predict if away is None else cfg(predict, None, plan.scale)
 
@@ -148,7 +152,7 @@ def _batch(
     plan: Plan, batch: range, towards: Told, away: Told | None, known: Known | None
 ) -> Iterator[tuple[range, Tensor | None]]:
     """(batch, None) after each step of it but the last, and after that (batch, latents)."""
-    room, seeds = plan.studio.room, [plan.settings["seed"] + k for k in batch]
+    room, seeds = plan.studio.room, [plan.settings.seed + k for k in batch]
     done: list[Tensor] = []
     while len(done) < len(seeds):
         part = seeds[len(done) :][: room.fitting(len(seeds), plan.frame)]
@@ -161,14 +165,7 @@ def _batch(
                         yield batch, None
         except (RuntimeError, MemoryError) as error:
             room.ease(error, plan.frame, len(part))
-    yield batch, _finite(torch.stack(done))
-
-
-def _finite(x: Tensor) -> Tensor:
-    if not x.isfinite().all():
-        what = "the network returned numbers that are not finite"
-        raise DifftoolError(Exit.FAILED, what, "try --dtype fp32, or bf16 where the GPU computes in it")
-    return x
+    yield batch, finite(torch.stack(done), hint=NUMBERS)
 
 
 @torch.inference_mode()
@@ -207,13 +204,13 @@ def _finished(pixels: Tensor, known: Known | None) -> Pixels:
 
 def described(plan: Plan, name: str) -> dict[str, Any]:
     """The manifest of a run."""
-    note = manifest("txt2img", name, plan.settings, PACKAGES)
+    note = manifest("txt2img", name, manifest_of(plan.settings), PACKAGES)
     pipeline = plan.studio.pipeline
     size = [plan.height, plan.width]
     note["model"] = {"name": pipeline.name, "sha256": pipeline.sha256, "size": size, "classes": []}
     note["network_calls"] = plan.calls
-    named = [*plan.loras, *(Path(plan.settings[key]) for key in ("init", "mask") if plan.settings[key] is not None)]
-    note["files"] = {str(file): _digest(file, file.stat().st_mtime_ns) for file in named}
+    named = [*plan.loras, plan.settings.init, plan.settings.mask]
+    note["files"] = {str(file): _digest(file, file.stat().st_mtime_ns) for file in named if file is not None}
     return note
 
 

@@ -20,7 +20,6 @@ from ..files import expanded, is_endless
 from ..models import ASSETS, bounded, read_config
 from ..schedulers import PREDICTIONS
 from .pipeline import (
-    BUNDLED,
     ENCODERS,
     MODULES,
     TOKENIZERS,
@@ -33,6 +32,7 @@ from .pipeline import (
     quantised,
     quiet,
 )
+from .settings import BUNDLED
 
 log = logging.getLogger(__name__)
 NETWORKS = ("unet", "transformer")

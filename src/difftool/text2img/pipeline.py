@@ -16,11 +16,11 @@ import torch
 from ..core.paths import Flow, Path, dynamic_shift
 from ..core.predict import TARGETS, Target
 from ..errors import DifftoolError, Exit, is_out_of_memory
-from ..models import LARGEST, SCHEMA, read_config
+from ..limits import LARGEST
+from ..models import SCHEMA, read_config
 from ..schedulers import discrete_path, target_of
+from .settings import BUNDLED
 
-BUNDLED = ("shapes",)
-"""Pipelines in the package; the first is taken where none is named."""
 MODULES = {
     "CLIPTokenizer": "transformers",
     "T5TokenizerFast": "transformers",

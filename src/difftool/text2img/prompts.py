@@ -7,9 +7,12 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit, unknown
+from ..files import expanded
+from ..settings import EXPECTED, kind_of, kinds, options
+from .settings import Settings
 
 STRONGER = 1.1
 """What a pair of brackets multiplies the weight of what stands in it by."""
@@ -158,21 +161,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class Line(NamedTuple):
-    """A line of a file of prompts."""
-
-    number: int
-    settings: dict[str, Any]
-    """prompt, and the options that the line gives."""
-
-
-KINDS: dict[str, type] = {
-    **dict.fromkeys(("prompt", "negative", "sampler", "schedule", "size", "init", "mask"), str),
-    **dict.fromkeys(("steps", "seed", "count", "clip_skip"), int),
-    **dict.fromkeys(("guidance", "true_cfg", "eta", "strength"), float),
-}
-"""What a line may say of itself."""
-SHORT = {"n": "negative", "negative_prompt": "negative", "cfg": "guidance", "cfg_scale": "guidance", "p": "prompt"}
+ELSEWHERE = {"p": "prompt", "negative_prompt": "negative", "cfg_scale": "guidance"}
+"""What prompts' options are called by other tools."""
 
 
 def lines(text: str) -> Iterator[tuple[int, str]]:
@@ -182,40 +172,52 @@ def lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def settings_of(line: str) -> dict[str, Any]:
+def settings_of(line: str, cls: type = Settings) -> dict[str, object]:
     """What a line says: a prompt and, after it, options as on the command line (``a red circle --steps 10 --seed 3``),
-    options only, or an object of JSON. Raises DifftoolError 2 where it says nothing that can be understood."""
-    if line.startswith("{"):
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DifftoolError(
-                Exit.USAGE, f"no JSON: {error}", 'write {"prompt": "a red circle", "steps": 10}'
-            ) from error
-        pairs = list(found.items())
-    else:
-        head, *rest = re.split(r"(?:^|\s)(?=--?[a-zA-Z])", line, maxsplit=1)
-        if len(head) > 1 and head[0] == head[-1] and head[0] in "'\"":
-            head = head[1:-1]
-        pairs = ([("prompt", head)] if head else []) + (_options(rest[0]) if rest else [])
-    settings: dict[str, Any] = {}
-    for name, value in pairs:
-        key = name.lstrip("-").replace("-", "_")
-        key = SHORT.get(key, key)
-        if key not in KINDS:
-            raise unknown("option", name, KINDS)
-        settings[key] = _value(name, value, KINDS[key])
-    if not settings.get("prompt"):
+    options only, or an object of JSON; by the names of the fields of `cls`, as `with_typed` takes them. Raises
+    DifftoolError 2 where it says nothing that can be understood."""
+    annotations, known = kinds(cls), options(cls)
+    own = [name for name, option in known.items() if option.per_prompt]
+    spellings = {_plain(word): name for name in own for word in (name, *known[name].names)} | ELSEWHERE
+    values: dict[str, object] = {}
+    for word, value in _object(line) if line.startswith("{") else _words(line):
+        name = spellings.get(_plain(word))
+        if name is None:
+            raise unknown("option", word, own)
+        values[name] = _value(word, value, known[name].typed or annotations[name])
+    if not values.get("prompt"):
         raise DifftoolError(Exit.USAGE, "the line has no prompt", "write the prompt first, then its options")
-    return settings
+    return values
 
 
-def _options(text: str) -> list[tuple[str, str]]:
+def _plain(word: str) -> str:
+    return word.lstrip("-").replace("-", "_")
+
+
+def _object(line: str) -> list[tuple[str, object]]:
+    """The members of an object of JSON."""
+    try:
+        return list(json.loads(line).items())
+    except (ValueError, RecursionError) as error:
+        hint = 'write {"prompt": "a red circle", "steps": 10}'
+        raise DifftoolError(Exit.USAGE, f"no JSON: {error}", hint) from error
+
+
+def _words(line: str) -> list[tuple[str, object]]:
+    """The prompt of a line of text, and the options behind it."""
+    prompt, *rest = re.split(r"(?:^|\s)(?=--?[a-zA-Z])", line, maxsplit=1)
+    if len(prompt) > 1 and prompt[0] == prompt[-1] and prompt[0] in "'\"":
+        prompt = prompt[1:-1]
+    pairs: list[tuple[str, object]] = [("prompt", prompt)] if prompt else []
+    return pairs + (_options(rest[0]) if rest else [])
+
+
+def _options(text: str) -> list[tuple[str, object]]:
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, f"{_short(text)}: {error}", "close the quotes") from error
-    pairs: list[tuple[str, str]] = []
+    pairs: list[tuple[str, object]] = []
     while words:
         name, sign, value = words.pop(0).partition("=")
         if not re.match(r"--?[a-zA-Z]", name):
@@ -226,27 +228,39 @@ def _options(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _value(name: str, value: Any, kind: type) -> Any:
+def _value(word: str, value: object, annotation: object) -> object:
+    """What was written for an option, in the type that it has."""
+    kind = kind_of(annotation)
     try:
-        fits = (
-            isinstance(value, str)
-            if kind is str
-            else isinstance(value, (str, int, float)) and not isinstance(value, bool)
-        )
-        found = kind(value) if fits else None
-        if found is None or (isinstance(value, float) and found != value):
-            raise ValueError
-        return found
+        return _converted(value, kind)
     except (TypeError, ValueError, OverflowError) as error:
-        expected = {str: "a text", int: "a whole number", float: "a number"}[kind]
-        raise DifftoolError(
-            Exit.USAGE, f"{name} wants {expected}, not {value!r}", "see difftool txt2img --help"
-        ) from error
+        what = f"{word} wants {EXPECTED[kind]}, not {value!r}"
+        raise DifftoolError(Exit.USAGE, what, "see difftool txt2img --help") from error
 
 
-def begun_from(init: Path | None, mask: Path | None, strength: float | None) -> bool:
+def _converted(value: object, kind: type) -> object:
+    """A value of text or JSON in a type. Raises ValueError and the like where it is none of it."""
+    if kind is bool:
+        return ("false", "true").index(str(value).lower()) == 1
+    if kind in (str, Path):
+        if not isinstance(value, str):
+            raise TypeError(value)
+        return expanded(value) if kind is Path else value
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise TypeError(value)
+    number = kind(value)
+    if isinstance(value, float) and number != value:
+        raise ValueError(value)
+    return number
+
+
+def begun_from(settings: Settings) -> bool:
     """Whether there is a picture to begin from. Raises DifftoolError 2 for what belongs to one, where there is none."""
-    for value, what in ((mask, "a mask says what of a picture is drawn"), (strength, "strength belongs to a picture")):
-        if init is None and value is not None:
+    needs = (
+        (settings.mask, "a mask says what of a picture is drawn"),
+        (settings.strength, "strength belongs to a picture"),
+    )
+    for value, what in needs:
+        if settings.init is None and value is not None:
             raise DifftoolError(Exit.USAGE, what, "name the picture with --init")
-    return init is not None
+    return settings.init is not None
