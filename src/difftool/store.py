@@ -14,7 +14,8 @@ from urllib.parse import quote
 from .download import CHUNK, Announced, digest_of, hash_beside, hub, note_of, part_of, settle
 from .errors import DifftoolError, Exit, pick
 from .files import TEMPORARY, expanded, lock
-from .presets import family
+from .presets import typed
+from .presets.rows import StoreRow
 
 DERIVED = ".difftool.safetensors"
 """What is appended to the name of a file of the store for what was made of it here."""
@@ -62,8 +63,8 @@ def home(models_dir: Path | None = None) -> Path:
 def entries() -> dict[str, Entry]:
     """All models that can be fetched, by name."""
     return {
-        name: Entry(name, row["about"], row["licence"], tuple(row["files"]), row["from"], row.get("sha256"))
-        for name, row in family("store").items()
+        name: Entry(name, row.about, row.licence, row.files, row.source, row.sha256)
+        for name, row in typed(StoreRow).items()
     }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DifftoolError, Exit
-from ..presets import family
+from ..presets import hardware
 from .console import Console, Result
 from .options import ModelsDir
 
@@ -101,8 +101,8 @@ def _told(one: Verdict) -> dict[str, Any]:
         "carried_by": one.carried_by,
         "parameters": preset.parameters,
         "weights_bytes": {"fp32": 4 * preset.parameters, "halves": 2 * preset.parameters},
-        "ram_bytes": preset.ways[0].ram,
-        "vram_bytes": preset.ways[0].vram,
+        "ram_bytes": preset.ways[0].ram if preset.ways else 0,
+        "vram_bytes": preset.ways[0].vram if preset.ways else 0,
         "disk_bytes": preset.disk,
     }
 
@@ -161,7 +161,8 @@ def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
             yield command
         carried = f"{one.carried_by} would carry it" if one.carried_by else ""
         more = "; ".join(part for part in (one.note, carried) if part)
-        line = f"  {one.preset.name:{names}}  {word:{words}}  {_amount(one):26}"
+        amount = "" if one.preset.uncounted else _amount(one)
+        line = f"  {one.preset.name:{names}}  {word:{words}}  {amount:26}"
         together = f"{line}  {more}".rstrip()
         yield from [together] if len(together) <= width or not more else [line.rstrip(), f"  {'':{names}}  {more}"]
 
@@ -222,9 +223,9 @@ def plan(
 def _stage(one: Any) -> Iterator[str]:
     yield f"{one.name}: {one.about}"
     for k, gpu in enumerate(one.gpus):
-        row = family("hardware")["gpus"][gpu]
+        row = hardware().gpus[gpu]
         instead = f"; or {one.instead}" if one.instead and not k else ""
-        yield f"  {'' if k else 'GPU':12} {gpu}, {row['vram']} GB: {row['for']}; consider: {row['but']}{instead}"
+        yield f"  {'' if k else 'GPU':12} {gpu}, {row.vram} GB: {row.suits}; consider: {row.drawback}{instead}"
     for name, what in one.parts.items():
         yield f"  {name:12} {what}"
     yield f"  adds         {', '.join(one.adds) or 'room, and no preset'}"
