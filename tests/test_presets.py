@@ -16,8 +16,8 @@ from difftool.presets.rows import PicturePreset, TrainPreset
 
 Difftool = Callable[..., Any]
 Append = Callable[[str, str], None]
-NET = '[faces.net]\ntype = "unet"\nwidth = 32\n'
-ROW = f"[faces]\nminutes = 5\nbatch_size = 32\nlr = 1e-3\n{NET}"
+NET = '[portraits.net]\ntype = "unet"\nwidth = 32\n'
+ROW = f"[portraits]\nminutes = 5\nbatch_size = 32\nlr = 1e-3\n{NET}"
 
 
 @pytest.fixture
@@ -44,36 +44,36 @@ def append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Append]:
 
 def test_a_row_has_from_defaults_what_it_does_not_say(append: Append) -> None:
     append("train", ROW)
-    row = typed(TrainPreset)["faces"]
+    row = typed(TrainPreset)["portraits"]
     assert (row.target, row.warmup, row.ema, row.label_dropout, row.weight_decay) == ("flow", 0.05, 0.1, 0.1, 0.01)
     assert family("train")["cifar10"]["target"] == "edm"  # which it says itself
-    append("txt2img", "[mine]\nsteps = 8\nguidance = 2\n")
-    assert typed(PicturePreset)["mine"] == PicturePreset("dpmpp_2m", "trailing", 8, 2)
+    append("txt2img", "[own]\nsteps = 8\nguidance = 2\n")
+    assert typed(PicturePreset)["own"] == PicturePreset("dpmpp_2m", "trailing", 8, 2)
     assert "defaults" not in family("train") and "defaults" not in family("txt2img")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "parts"),
     [
-        ("train", ROW.replace("lr = 1e-3\n", ""), ["train.toml", "faces", "lr"]),
-        ("train", ROW.replace(NET, ""), ["train.toml", "faces", "net"]),
-        ("train", ROW.replace("width = 32\n", ""), ["train.toml", "faces.net", "width"]),
-        ("train", ROW.replace("minutes = 5\n", ""), ["train.toml", "faces", "minutes", "images"]),
-        ("train", ROW.replace("minutes = 5\n", "minutes = 5\nimages = 5\n"), ["faces", "minutes and images"]),
-        ("train", ROW.replace("lr = 1e-3", 'lr = "small"'), ["train.toml", "faces.lr", "type"]),
-        ("train", ROW.replace("batch_size = 32", "batch_size = 32.5"), ["faces.batch_size"]),
-        ("train", ROW.replace("width = 32", "width = [32]"), ["faces.net.width"]),
-        ("train", ROW.replace("lr = 1e-3", "lr = 1e-3\nwarmpu = 0.1"), ["faces", "warmpu", "warmup"]),
-        ("train", ROW.replace("width = 32", "width = 32\nmutls = [1]"), ["faces.net", "mutls", "mults"]),
-        ("train", ROW.replace('"unet"', '"unett"'), ["faces.net", "unett", "unet"]),
-        ("train", ROW.replace('type = "unet"\n', ""), ["faces.net", "type"]),
-        ("txt2img", "[mine]\nsteps = 8\n", ["txt2img.toml", "mine", "guidance"]),
-        ("txt2img", "[mine]\nsteps = 8\nguidance = true\n", ["txt2img.toml", "mine.guidance"]),
-        ("voice", "[mine]\nsteps = 8\nguidance = 2.0\n", ["voice.toml", "mine", "samples"]),
-        ("whisper", "[mine.dimensions]\nn_mels = 80\n", ["whisper.toml", "mine.dimensions", "n_audio_ctx"]),
-        ("store", '[mine]\nabout = "a"\nlicence = "MIT"\nfiles = ["a"]\n', ["store.toml", "mine", "from"]),
-        ("store", '[mine]\nabout = "a"\nlicence = "MIT"\nfiles = "a"\nfrom = "hub:a/b"\n', ["mine.files"]),
-        ("train", "[faces\n", ["train.toml", "TOML"]),
+        ("train", ROW.replace("lr = 1e-3\n", ""), ["train.toml", "portraits", "lr"]),
+        ("train", ROW.replace(NET, ""), ["train.toml", "portraits", "net"]),
+        ("train", ROW.replace("width = 32\n", ""), ["train.toml", "portraits.net", "width"]),
+        ("train", ROW.replace("minutes = 5\n", ""), ["train.toml", "portraits", "minutes", "images"]),
+        ("train", ROW.replace("minutes = 5\n", "minutes = 5\nimages = 5\n"), ["portraits", "minutes and images"]),
+        ("train", ROW.replace("lr = 1e-3", 'lr = "small"'), ["train.toml", "portraits.lr", "type"]),
+        ("train", ROW.replace("batch_size = 32", "batch_size = 32.5"), ["portraits.batch_size"]),
+        ("train", ROW.replace("width = 32", "width = [32]"), ["portraits.net.width"]),
+        ("train", ROW.replace("lr = 1e-3", "lr = 1e-3\nwarmpu = 0.1"), ["portraits", "warmpu", "warmup"]),
+        ("train", ROW.replace("width = 32", "width = 32\nmutls = [1]"), ["portraits.net", "mutls", "mults"]),
+        ("train", ROW.replace('"unet"', '"unett"'), ["portraits.net", "unett", "unet"]),
+        ("train", ROW.replace('type = "unet"\n', ""), ["portraits.net", "type"]),
+        ("txt2img", "[own]\nsteps = 8\n", ["txt2img.toml", "own", "guidance"]),
+        ("txt2img", "[own]\nsteps = 8\nguidance = true\n", ["txt2img.toml", "own.guidance"]),
+        ("voice", "[own]\nsteps = 8\nguidance = 2.0\n", ["voice.toml", "own", "samples"]),
+        ("whisper", "[own.dimensions]\nn_mels = 80\n", ["whisper.toml", "own.dimensions", "n_audio_ctx"]),
+        ("store", '[own]\nabout = "a"\nlicence = "MIT"\nfiles = ["a"]\n', ["store.toml", "own", "from"]),
+        ("store", '[own]\nabout = "a"\nlicence = "MIT"\nfiles = "a"\nfrom = "hub:a/b"\n', ["own.files"]),
+        ("train", "[portraits\n", ["train.toml", "TOML"]),
         ("train", "[digits]\n", ["train.toml", "TOML"]),  # is there already
     ],
 )
@@ -89,10 +89,10 @@ def test_a_wrong_row(append: Append, name: str, text: str, parts: list[str]) -> 
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ('[faces.needs]\nlike = "picturse"\n', ["faces.needs", "pictures"]),
-        ("[faces.needs]\nlike = 3\n", ["faces.needs", "3"]),
-        ("[faces.needs]\nparameters = 3\n", ["faces.needs", "pictures"]),
-        ("[faces.needs]\npictures = 3\nshape = [1, 2]\n", ["faces.needs.shape"]),
+        ('[portraits.needs]\nlike = "picturse"\n', ["portraits.needs", "pictures"]),
+        ("[portraits.needs]\nlike = 3\n", ["portraits.needs", "3"]),
+        ("[portraits.needs]\nparameters = 3\n", ["portraits.needs", "pictures"]),
+        ("[portraits.needs]\npictures = 3\nshape = [1, 2]\n", ["portraits.needs.shape"]),
     ],
 )
 def test_wrong_needs(append: Append, text: str, parts: list[str]) -> None:
@@ -106,30 +106,30 @@ def test_wrong_needs(append: Append, text: str, parts: list[str]) -> None:
 
 def test_a_wrong_row_ends_a_command_in_two_lines(append: Append, difftool: Difftool) -> None:
     append("train", ROW.replace("lr = 1e-3\n", ""))
-    for line in (("train", "--preset", "faces", "--dry-run"), ("lab", "check", "faces")):
+    for line in (("train", "--preset", "portraits", "--dry-run"), ("lab", "check", "portraits")):
         done = difftool(*line)
         assert done.code == 2 and not done.out
-        assert done.err.splitlines()[0] == "error: train.toml: faces lacks the key 'lr'"
+        assert done.err.splitlines()[0] == "error: train.toml: portraits lacks the key 'lr'"
 
 
 def test_lab_check_knows_a_new_row(append: Append, difftool: Difftool) -> None:
-    append("train", ROW + '[faces.needs]\nlike = "pictures"\n')
-    append("txt2img", '[mine]\nsteps = 8\nguidance = 2.0\n[mine.needs]\nlike = "sd"\n')
-    append("voice", "[slow]\nsamples = 8\nsteps = 8\nguidance = 2.0\n")
-    found = difftool("lab", "check", "faces", "pictures", "mine", "sd", "slow", "fast", "--json").json["data"][
+    append("train", ROW + '[portraits.needs]\nlike = "pictures"\n')
+    append("txt2img", '[own]\nsteps = 8\nguidance = 2.0\n[own.needs]\nlike = "sd"\n')
+    append("voice", "[calm]\nsamples = 8\nsteps = 8\nguidance = 2.0\n")
+    found = difftool("lab", "check", "portraits", "pictures", "own", "sd", "calm", "fast", "--json").json["data"][
         "presets"
     ]
     rows = {row.pop("preset"): row for row in found}
-    assert rows["faces"] == rows["pictures"] and rows["mine"] == rows["sd"] and rows["slow"] == rows["fast"]
+    assert rows["portraits"] == rows["pictures"] and rows["own"] == rows["sd"] and rows["calm"] == rows["fast"]
 
 
 def test_lab_check_says_that_needs_are_not_counted(append: Append, difftool: Difftool) -> None:
     append("train", ROW)
-    append("txt2img", "[mine]\nsteps = 8\nguidance = 2.0\n")
-    done = difftool("lab", "check", "faces", "mine", "--json")
+    append("txt2img", "[own]\nsteps = 8\nguidance = 2.0\n")
+    done = difftool("lab", "check", "portraits", "own", "--json")
     assert done.code == 0
     assert [row["verdict"] for row in done.json["data"]["presets"]] == ["unknown", "unknown"]
     plain = difftool("lab", "check").out
-    assert "its needs are not counted: [faces.needs] in train.toml" in plain
-    assert "its needs are not counted: [mine.needs] in txt2img.toml" in plain
+    assert "its needs are not counted: [portraits.needs] in train.toml" in plain
+    assert "its needs are not counted: [own.needs] in txt2img.toml" in plain
     assert difftool("lab", "plan").code == 0
