@@ -3,6 +3,7 @@
     drawn = difftool.sample(label="3", count=4)      # uint8 pictures (4, 8, 8, 1), and how they came to be
     difftool.txt2img("a red circle", "sd15")         # uint8 (1, 512, 512, 3)
     difftool.train.train("~/pictures", minutes=10)
+    difftool.pull("sd15")                            # as difftool models pull
 
 What a command does, a function does; it is imported when it is first used.
 """
@@ -13,14 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import core, train, voice
+    from . import core, store, train, voice
     from .models import open_model
     from .pixels.draw import sample
+    from .store import pull
     from .text2img.draw import txt2img
 
-__all__ = ["core", "open_model", "sample", "train", "txt2img", "voice"]
+__all__ = ["core", "open_model", "pull", "sample", "store", "train", "txt2img", "voice"]
 
-_HOMES = {"open_model": "models", "sample": "pixels.draw", "txt2img": "text2img.draw"}
+_HOMES = {"open_model": "models", "pull": "store", "sample": "pixels.draw", "txt2img": "text2img.draw"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .errors import DifftoolError, Exit, pick
+from .errors import DifftoolError, Exit, counted, pick
 from .settings import MACHINE, setting
 
 if TYPE_CHECKING:
@@ -89,9 +89,8 @@ def choose(
         raise DifftoolError(Exit.MACHINE, f"{device}: {_without_gpu()}", "run on the CPU with --device cpu")
     found = torch.device(device)
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise DifftoolError(
-            Exit.MACHINE, f"{device}: there are {torch.cuda.device_count()} GPUs", "they count from cuda:0"
-        )
+        message = f"{device}: this machine has {counted(torch.cuda.device_count(), 'GPU')}"
+        raise DifftoolError(Exit.MACHINE, message, "they count from cuda:0")
     if found.type == "cuda" and torch.version.hip:
         log.warning("this PyTorch is built for ROCm; difftool is not tested on AMD GPUs")
     if dtype == "auto":

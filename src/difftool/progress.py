@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
-
-Track: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Wraps an iterable of a known length to show how far it is."""
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 
-def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
+class Track(Protocol):
+    """Wraps an iterable of a known length to show how far it is."""
+
+    def __call__(self, items: Iterable[Any], total: int, label: str = "", /) -> Iterable[Any]: ...
+
+
+def untracked(items: Iterable[Any], total: int, label: str = "") -> Iterable[Any]:
     """Shows nothing."""
     return items

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import processes
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, counted
 from ..files import default_dir, unused, writable
 from ..settings import manifest_of
 from .console import Console, Result
@@ -134,8 +134,13 @@ def carry_out(console: Console, plan: Plan, to: Places, only: Collection[int] | 
         "timing": timing,
     }
     seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
-    how = f"{settings['sampler']}, {settings['steps']} steps, guidance {settings['guidance']:g}, seed {seeds}"
-    summary = [f"{_pictures(drawn.items)} of {model['name']} in {timing['total']:.1f} s ({how})", str(to.all[-1])]
+    how = (
+        f"{settings['sampler']}, {counted(settings['steps'], 'step')}, guidance {settings['guidance']:g}, seed {seeds}"
+    )
+    summary = [
+        f"{counted(len(drawn.items), 'picture')} of {model['name']} in {timing['total']:.1f} s ({how})",
+        str(to.all[-1]),
+    ]
     if to.grid and to.singles:
         summary.append(f"singles: {to.singles[0]} ...")
     if to.way:
@@ -157,17 +162,14 @@ def dry(plan: Plan, to: Places, only: Collection[int] | None = None) -> Result:
         "network_calls": calls,
         "batch_size": settings["batch_size"],
     }
-    how = f"{settings['sampler']}, {settings['steps']} steps, {settings['schedule']}, guidance {settings['guidance']:g}"
+    steps, pictures = counted(settings["steps"], "step"), counted(len(to.singles), "picture")
+    how = f"{settings['sampler']}, {steps}, {settings['schedule']}, guidance {settings['guidance']:g}"
     where = f"{settings['device']} in {settings['dtype']}"
     summary = [
-        f"would draw {_pictures(to.singles)} of {plan.model.name} on {where}: {how}, seed {settings['seed']}",
+        f"would draw {pictures} of {plan.model.name} on {where}: {how}, seed {settings['seed']}",
         f"needs {weights / 1e6:.1f} MB of weights and {calls:,} calls of the network, {settings['batch_size']} at once",
-        f"would write {len(to.all)} files, the last {to.all[-1]}",
+        f"would write {counted(len(to.all), 'file')}, the last {to.all[-1]}",
     ]
     return Result(
         {"dry_run": True, "settings": settings, "needs": needs, "would_write": [*map(str, to.all)]}, summary, []
     )
-
-
-def _pictures(of: Sequence[object]) -> str:
-    return f"{len(of)} picture{'s' if len(of) > 1 else ''}"

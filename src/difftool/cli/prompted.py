@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, counted
 from ..files import expanded, manifest, read_text, writable
 from .console import Console, Result
 from .options import MOST, size_of
@@ -105,7 +105,7 @@ def there(jobs: Sequence[Job], to: Places) -> set[Path]:
     if others:
         log.warning(f"{len(others)} of the pictures that are there show another prompt, the first of them {others[0]}")
     if damaged:
-        log.warning(f"{_counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
+        log.warning(f"{counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
     if to.grid is not None and to.grid.exists() and _settings(to.grid) == {}:
         raise DifftoolError(Exit.FILE, f"{to.grid} exists already", "choose another name, or add --overwrite")
     return found
@@ -218,7 +218,7 @@ def nothing(failed: dict[str, DifftoolError]) -> Result:
 
 def _partial(failed: dict[str, DifftoolError], count: int) -> DifftoolError:
     which = "; ".join(f"{where}: {error.message}" for where, error in failed.items())
-    what = f"{len(failed)} of {_counted(count, 'prompt')} failed: {which}"
+    what = f"{len(failed)} of {counted(count, 'prompt')} failed: {which}"
     return DifftoolError(Exit.PARTIAL, what, "mend these lines, and run it again with --skip-existing")
 
 
@@ -274,7 +274,7 @@ def _summary(
     how = f"{samplers}, {steps} steps, guidance {guidance}, seed {_range(one['seed'] for one in outputs)}"
     how += f"; {skipped} were there" if skipped else ""
     name = works[0].plan.studio.pipeline.name
-    lines = [f"{_counted(len(outputs), 'picture')} of {name} in {seconds:.1f} s ({how})"]
+    lines = [f"{counted(len(outputs), 'picture')} of {name} in {seconds:.1f} s ({how})"]
     lines.append(str(sheet) if sheet else outputs[-1]["path"])
     if len(outputs) > 1:
         lines.append(f"singles: {outputs[0]['path']} ...")
@@ -295,7 +295,7 @@ def dry(works: Sequence[Work], to: Places, failed: dict[str, DifftoolError]) -> 
         "would_write": [*paths, *([str(to.grid)] if to.grid else [])],
         "failed": _told(failed),
     }
-    what = f"{_counted(len(paths), 'picture')} of {_counted(len(works), 'prompt')}"
+    what = f"{counted(len(paths), 'picture')} of {counted(len(works), 'prompt')}"
     lines = [f"would draw {what}: {weights / 1e6:,.1f} MB of weights, {calls:,} calls of the network"]
     lines += [f"would write {paths[0]}{' and others' if len(paths) > 1 else ''}"] if paths else []
     return Result(data, lines, [], _partial(failed, len(works) + len(failed)) if failed else None)
@@ -306,7 +306,3 @@ def _range(numbers: Iterable[float]) -> str:
     every = sorted(numbers)
     ends = (every[0], every[-1])
     return " to ".join(dict.fromkeys(f"{end:g}" if isinstance(end, float) else str(end) for end in ends))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("s" if number != 1 else "")
