@@ -152,6 +152,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file. Raises DifftoolError 4 where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "see to its rights") from error
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """A safetensors file that carries the SHA-256 of its data, written all or nothing."""
     from safetensors.torch import save

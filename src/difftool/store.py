@@ -17,7 +17,6 @@ from .download import (
     Announced,
     adopt,
     announce,
-    digest_of,
     fetch,
     hash_beside,
     hub,
@@ -28,7 +27,7 @@ from .download import (
     settle,
 )
 from .errors import DifftoolError, Exit, counted, pick
-from .files import TEMPORARY, expanded, lock, writable
+from .files import TEMPORARY, digest_of, expanded, lock, writable
 from .presets import typed
 from .presets.rows import StoreRow
 from .progress import Track, untracked

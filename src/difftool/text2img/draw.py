@@ -16,9 +16,8 @@ from ..core.guide import cfg, inpaint
 from ..core.noise import START, Noise
 from ..core.predict import Predict, denoiser
 from ..core.solve import State
-from ..download import digest_of
 from ..errors import DifftoolError, Exit
-from ..files import manifest
+from ..files import digest_of, manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from .conditioning import caller, told

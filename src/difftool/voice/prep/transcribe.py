@@ -19,8 +19,7 @@ from torchaudio.functional import resample
 from ... import store
 from ...audio.files import RATE, Samples
 from ...errors import DifftoolError, Exit, counted, pick
-from ...files import expanded, unpickled
-from ..library import digest_of
+from ...files import digest_of, expanded, unpickled
 from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored

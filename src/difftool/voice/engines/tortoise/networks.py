@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -14,12 +13,11 @@ from torch import Tensor, nn
 
 from ....core.paths import require
 from ....errors import DifftoolError, Exit
-from ....files import read_json, replacing, unpickled
+from ....files import digest_of, read_json, replacing, unpickled
 from ....models import MISFITS, same_shapes
 from ....nets.tortoise.layers import prepare
 from ....nets.tortoise.official import CHECKPOINTS, Checkpoint, ours, shapes
 from ....store import DERIVED, room_for
-from ...library import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -132,9 +130,12 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
     official = _load(source, row)
     hint = f"take the {FILES[next(iter(nets))]} of Tortoise, or one that was fine-tuned from it"
     same_shapes(shapes(row, nets), {name: tuple(tensor.shape) for name, tensor in official.items()}, source, hint)
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    metadata = {"schema": SCHEMA, "source": source.name, "source_sha256": sha256, "source_state": _state(source)}
+    metadata = {
+        "schema": SCHEMA,
+        "source": source.name,
+        "source_sha256": digest_of(source),
+        "source_state": _state(source),
+    }
     tensors = {name: tensor.contiguous() for name, tensor in ours(row, nets, official).items()}
     if strange := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
         raise DifftoolError(Exit.FILE, f"{source} is of no use: {strange} holds what is no number", hint)
