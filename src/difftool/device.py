@@ -9,11 +9,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .errors import DifftoolError, Exit, counted, pick
+from .errors import DifftoolError, Exit, counted, is_out_of_memory, pick
 from .settings import MACHINE, setting
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,24 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def halved(size: int, error: BaseException, smallest: DifftoolError | None = None) -> int:
+    """Half of a batch, after an error that says that memory ended. Raises any other error again, and where not even one
+    item fits `smallest`, or else the error itself."""
+    if is_out_of_memory(error) and size <= 1 and smallest is not None:
+        raise smallest from error
+    if not is_out_of_memory(error) or size <= 1:
+        raise error
+    log.warning(f"out of memory; batch size reduced to {size // 2}")
+    return size // 2
+
+
+def finite(x: Tensor, source: str = "the network", hint: str = "try --dtype fp32") -> Tensor:
+    """What a network returned. Raises DifftoolError 1 where it holds numbers that are not finite."""
+    if not x.isfinite().all():
+        raise DifftoolError(Exit.FAILED, f"{source} returned numbers that are not finite", hint)
+    return x
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -16,7 +16,7 @@ from ..core.guide import cfg, inpaint
 from ..core.noise import START, Noise
 from ..core.predict import Predict, denoiser
 from ..core.solve import State
-from ..errors import DifftoolError, Exit
+from ..device import finite
 from ..files import digest_of, manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..pictures import Pixels
 
 PACKAGES = ("torch", "diffusers", "transformers")
+NUMBERS = "try --dtype fp32, or bf16 where the GPU computes in it"
+"""The hint where numbers are not finite."""
 
 
 def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
@@ -81,7 +83,7 @@ def draw(
             continue
         for k in batch if only is None else [k for k in batch if k in only]:
             z = latents[k - batch.start][None]
-            pixels = _finite(room.within(lambda z=z: decoded(studio, z), plan.frame))
+            pixels = finite(room.within(lambda z=z: decoded(studio, z), plan.frame), hint=NUMBERS)
             yield {"index": k, "seed": plan.settings["seed"] + k}, _finished(pixels, known)
 
 
@@ -160,14 +162,7 @@ def _batch(
                         yield batch, None
         except (RuntimeError, MemoryError) as error:
             room.ease(error, plan.frame, len(part))
-    yield batch, _finite(torch.stack(done))
-
-
-def _finite(x: Tensor) -> Tensor:
-    if not x.isfinite().all():
-        what = "the network returned numbers that are not finite"
-        raise DifftoolError(Exit.FAILED, what, "try --dtype fp32, or bf16 where the GPU computes in it")
-    return x
+    yield batch, finite(torch.stack(done), hint=NUMBERS)
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from ....core.guide import cfg, clip
 from ....core.noise import START, Noise
 from ....core.paths import DiscreteVP, Level, betas
 from ....core.predict import EPS, denoiser
-from ....errors import DifftoolError, Exit
+from ....device import finite
 from ....nets.tortoise.clvp import CLVP
 from ....nets.tortoise.diffusion import Condition, DiffusionTts, denormalise, frames
 from ....nets.tortoise.mel import CODE_HZ, SOUND_HZ, conditioning_mel, diffusion_mel
@@ -222,9 +222,7 @@ def spectrogram(
     for state in script.way.run(clip(predict), x, noise):
         x = state.x
         yield
-    if not x.isfinite().all():
-        raise DifftoolError(Exit.FAILED, "the diffusion returned numbers that are not finite", "try --dtype fp32")
-    return denormalise(x)
+    return denormalise(finite(x, "the diffusion"))
 
 
 def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
