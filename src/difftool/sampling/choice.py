@@ -10,6 +10,7 @@ from ..core.paths import Level, Path
 from ..core.predict import Denoised, Predict, Target
 from ..core.solve import SAMPLERS, Sampler, State
 from ..errors import DifftoolError, Exit
+from ..limits import MOST
 from . import aliases
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from ..core.solve import Draw
 
-MOST = 10**6
-"""Steps at most."""
+USUAL = Sampler._field_defaults["steps"]
+"""Steps of a sampler that asks for no number of its own."""
 ALL_LEVELS = 1000
 """Steps of "all levels" on a path that has no whole ones."""
 
@@ -100,6 +101,13 @@ def choose(
         raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
     eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or ""))
     return Choice(named.row, spacing, eta, levels, path, variance)
+
+
+def preset_steps(sampler: str | None, own: str, steps: int, like: int | None = USUAL) -> int | None:
+    """The `steps` of a preset for its `own` sampler (None), and for others whose number is `like`; else None, as a
+    sampler has a number of its own. Raises DifftoolError 2 for a name that is none."""
+    row = aliases.sampler(own if sampler is None else sampler).row
+    return steps if row == aliases.sampler(own).row or SAMPLERS[row].steps == like else None
 
 
 def refuse_pure_noise(name: str, target: Target, choice: Choice) -> None:

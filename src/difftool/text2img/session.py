@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..core.solve import SAMPLERS, Sampler
 from ..device import choose, name_of
 from ..errors import DifftoolError, Exit
-from ..limits import MOST
+from ..limits import GUIDANCE, MOST
 from ..pictures.images import opened, upright
 from ..presets import preset
 from ..sampling import aliases, choice
@@ -38,8 +37,6 @@ BATCH_PIXELS, BATCH_ITEMS = 2**20, 64
 """Pixels and pictures in a batch where nobody says how large: four of 512x512."""
 STRENGTH = 0.75
 """Share of the noise that a picture to begin from is given."""
-USUAL = Sampler._field_defaults["steps"]
-"""Steps of a sampler that asks for no number of its own."""
 
 
 class Studio:
@@ -153,7 +150,7 @@ def plan(
         "true_cfg": 1.0 if true_cfg is None else float(true_cfg),
     }
     for name, value in scales.items():
-        if not abs(value) <= 1e30:
+        if not GUIDANCE["least"] <= value <= GUIDANCE["most"]:
             raise DifftoolError(Exit.USAGE, f"{name} must be a number, not {value}", "leave it out")
     if not 1 <= count <= MOST:
         raise DifftoolError(Exit.USAGE, f"count must be at least 1 and at most {MOST:,}, not {count}", "try --count 4")
@@ -172,14 +169,10 @@ def plan(
     path, name = pipeline.path(width, height), start["sampler"] if sampler is None else sampler
     if schedule is None:
         schedule = aliases.sampler(name).schedule or _spacing(pipeline, path, start["schedule"])
-    if steps is None and (sampler is None or SAMPLERS[aliases.sampler(name).row].steps == USUAL):
-        steps = start["steps"]  # the others have a number of their own
+    if steps is None:
+        steps = choice.preset_steps(sampler, start["sampler"], start["steps"])
     way = choice.choose(path, name, steps, schedule, eta, start=strength or 1.0)
-    first = way.levels[0]
-    a, b = pipeline.target(first)
-    if a * first.alpha == b * first.sigma:
-        what = f"{pipeline.name} predicts the noise, which says nothing at pure noise, where {way.schedule} starts"
-        raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
+    choice.refuse_pure_noise(pipeline.name, pipeline.target, way)
     fitting = max(1, min(BATCH_PIXELS // (width * height), BATCH_ITEMS))
     settings = {
         **studio.settings,
