@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .errors import DifftoolError, Exit, counted, is_out_of_memory, pick
 from .settings import MACHINE, setting
@@ -57,7 +57,7 @@ class MachineSettings:
         return choose(self.device, "fp16" if self.half else self.dtype, self.threads)
 
 
-def machine_used(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def machine_used(device: torch.device, dtype: torch.dtype) -> dict[str, object]:
     """The settings that choose this device and number format again, and the threads of now."""
     import torch
 

@@ -173,7 +173,7 @@ def restored(annotation: Any, value: Any) -> Any:
     raise ValueError(f"{value!r} is no {getattr(annotation, '__name__', annotation)}")
 
 
-def from_manifest(cls: type[T], values: Mapping[str, Any]) -> T:
+def from_manifest(cls: type[T], values: Mapping[str, object]) -> T:
     """The settings that a manifest holds. What it does not tell of, as it is of before the setting was added, has its
     default. Raises ValueError for settings that this version does not know, and for values of another type."""
     annotations, known = kinds(cls), options(cls)
@@ -184,7 +184,7 @@ def from_manifest(cls: type[T], values: Mapping[str, Any]) -> T:
     return cls(**{name: restored(annotations[name], value) for name, value in values.items()})
 
 
-def from_typed(cls: type[T], values: Mapping[str, Any]) -> T:
+def from_typed(cls: type[T], values: Mapping[str, object]) -> T:
     """The settings as they were typed: on the command line, in a file, or beside a prompt. Raises DifftoolError 2 for
     what cannot be read."""
     known = options(cls)

@@ -75,7 +75,7 @@ def check(
     return Result(data, lines, [one.preset.name for one in verdicts if one.verdict != NO], error)
 
 
-def _plain(machine: Machine) -> dict[str, Any]:
+def _plain(machine: Machine) -> dict[str, object]:
     """As JSON takes it."""
 
     def plain(value: Any) -> Any:
@@ -87,7 +87,7 @@ def _plain(machine: Machine) -> dict[str, Any]:
     return {**plain(machine), "gpus": gpus}
 
 
-def _told(one: Verdict) -> dict[str, Any]:
+def _told(one: Verdict) -> dict[str, object]:
     preset = one.preset
     return {
         "command": preset.command,

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import DifftoolError, Exit, nearest, pick
 from ..settings import restored
@@ -30,10 +30,11 @@ ROWS: dict[str, type] = {
 }
 """What the rows of a family are; the rows of another file are taken as they stand."""
 T = TypeVar("T")
+Table: TypeAlias = dict[str, object]
 
 
 @cache
-def _read(name: str) -> dict[str, dict[str, Any]]:
+def _read(name: str) -> dict[str, Table]:
     file = f"{name}.toml"
     try:
         tables = tomllib.loads((FOLDER / file).read_text(encoding="utf-8"))
@@ -42,7 +43,7 @@ def _read(name: str) -> dict[str, dict[str, Any]]:
     return {row: _table(table, file, row) for row, table in tables.items()}
 
 
-def _table(value: Any, file: str, row: str) -> dict[str, Any]:
+def _table(value: object, file: str, row: str) -> Table:
     if not isinstance(value, dict):
         raise DifftoolError(Exit.USAGE, f"{file}: {row} is no table", f"write [{row}] and its keys below it")
     return value
@@ -69,19 +70,20 @@ def preset(kind: str, name: str) -> dict[str, Any]:
 @cache
 def needs(kind: str) -> dict[str, Any]:
     """What the rows of a family need, by name: `TrainNeeds`, `PictureNeeds`, ... of `rows`."""
-    tables = {row: table[NEEDS] for row, table in _read(kind).items() if NEEDS in table}
+    file = f"{kind}.toml"
+    tables = {row: _table(table[NEEDS], file, f"{row}.{NEEDS}") for row, table in _read(kind).items() if NEEDS in table}
     (needed,) = (part for part in typing.get_args(_kinds(ROWS[kind])[NEEDS]) if part is not types.NoneType)
-    return {row: _built(needed, _shared(kind, row, tables), f"{kind}.toml", f"{row}.{NEEDS}") for row in tables}
+    return {row: _built(needed, _shared(kind, row, tables), file, f"{row}.{NEEDS}") for row in tables}
 
 
-def _shared(kind: str, row: str, tables: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _shared(kind: str, row: str, tables: Mapping[str, Table]) -> Table:
     """The needs of a row, with those of the row that it is like."""
-    table = _table(tables[row], f"{kind}.toml", f"{row}.{NEEDS}")
+    table = tables[row]
     if LIKE not in table:
         return table
-    other = table[LIKE]
+    other = str(table[LIKE])
     if other not in tables or LIKE in tables[other]:
-        near = nearest(str(other), [name for name in tables if LIKE not in tables[name]])
+        near = nearest(other, [name for name in tables if LIKE not in tables[name]])
         message = f"{kind}.toml: {row}.{NEEDS} is like {other!r}, which has no needs of its own"
         raise DifftoolError(Exit.USAGE, message, f"name another row, {near} perhaps" if near else "write them out")
     return tables[other] | {key: value for key, value in table.items() if key != LIKE}
@@ -104,7 +106,7 @@ def hardware() -> Hardware:
 _kinds = cache(typing.get_type_hints)
 
 
-def _built(cls: type[T], table: Any, file: str, row: str, **extra: object) -> T:
+def _built(cls: type[T], table: object, file: str, row: str, **extra: object) -> T:
     """A table of a TOML file as the class that it should be. Raises DifftoolError 2 where a key is missing, unknown or
     of another type."""
     table = _table(table, file, row)
@@ -134,7 +136,7 @@ def _wrong(file: str, row: str, message: str, hint: str) -> DifftoolError:
     return DifftoolError(Exit.USAGE, f"{file}: {row} {message}", hint)
 
 
-def _value(annotation: Any, value: Any, file: str, row: str) -> Any:
+def _value(annotation: Any, value: object, file: str, row: str) -> Any:
     """A value of a TOML file as the annotation wants it."""
     inner = typing.get_args(annotation)
     classes = [kind for kind in inner or (annotation,) if dataclasses.is_dataclass(kind)]
@@ -148,7 +150,7 @@ def _value(annotation: Any, value: Any, file: str, row: str) -> Any:
         raise _wrong(file, row, f"is of another type: {error}", "see the rows beside it") from error
 
 
-def _meant(classes: list[Any], value: Any, file: str, row: str) -> type:
+def _meant(classes: list[Any], value: object, file: str, row: str) -> type:
     """The class that a table means by its `type`, where there are several."""
     if len(classes) == 1:
         return classes[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.grid import grid
 from ..core.paths import Level, Path
@@ -40,7 +40,7 @@ class Choice(NamedTuple):
         return len(self.levels) - 1
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """The arguments of `choose` that give this choice again."""
         return {"sampler": self.sampler, "steps": self.steps, "schedule": self.schedule, "eta": self.eta}
 
