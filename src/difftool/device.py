@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .errors import DifftoolError, Exit, counted, is_out_of_memory, pick
+from .errors import DifftoolError, Exit, is_out_of_memory, pick
+from .limits import counted
 from .settings import MACHINE, setting
 
 if TYPE_CHECKING:

@@ -1,8 +1,10 @@
-"""How far a run is: a wrapper around what is iterated over."""
+"""How far a run is, and how long its parts take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 
@@ -15,3 +17,13 @@ class Track(Protocol):
 def untracked(items: Iterable[Any], total: int, label: str = "") -> Iterable[Any]:
     """Shows nothing."""
     return items
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Adds to the `seconds` of a stage how long its block takes."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began

@@ -12,7 +12,7 @@ from typing import Any, cast
 from .errors import DifftoolError
 from .files import read_json, write_json
 
-MOST = 1000
+MOST_PLACES = 1000
 """Places that are kept."""
 FOLDERS = ("models_dir", "voices_dir")
 PLACES = ("model", "ar_checkpoint", *FOLDERS)
@@ -146,6 +146,6 @@ def remember(note: Mapping[str, object]) -> None:
     merged = {key: path for key, path in known.items() if key not in places} | {**places}
     try:
         _store().parent.mkdir(parents=True, exist_ok=True)
-        write_json(_store(), dict([*merged.items()][-MOST:]))
+        write_json(_store(), dict([*merged.items()][-MOST_PLACES:]))
     except OSError:
         pass

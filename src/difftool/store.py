@@ -26,8 +26,9 @@ from .download import (
     part_size,
     settle,
 )
-from .errors import DifftoolError, Exit, counted, pick
+from .errors import DifftoolError, Exit, pick
 from .files import TEMPORARY, digest_of, expanded, lock, writable
+from .limits import counted
 from .presets import typed
 from .presets.rows import StoreRow
 from .progress import Track, untracked

@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict
 import typer
 
 from .. import store
-from ..errors import counted
+from ..limits import counted
 from .console import Console, Result
 from .options import DryRun, ModelsDir, Overwrite
 

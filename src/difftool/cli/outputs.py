@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import processes
-from ..errors import DifftoolError, Exit, counted
+from ..errors import DifftoolError, Exit
 from ..files import default_dir, unused, writable
+from ..limits import counted
 from ..settings import manifest_of
 from .console import Console, Result
 

@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import DifftoolError, Exit, counted
+from ..errors import DifftoolError, Exit
 from ..files import expanded, manifest, read_text, writable
+from ..limits import counted
 from .console import Console, Result
 from .options import MOST, size_of
 from .outputs import Places

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import DifftoolError, Exit, counted
+from ..errors import DifftoolError, Exit
 from ..files import MARK, default_dir, lock, replacing, unused, writable
+from ..limits import counted
 from ..provenance import beside
 from .console import Console, Result
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import DifftoolError, Exit, counted
+from ..errors import DifftoolError, Exit
+from ..limits import counted
 from .console import Console, Result
 from .options import DryRun, Overwrite, VoicesDir
 

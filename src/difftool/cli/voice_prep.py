@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import DifftoolError, Exit, counted
+from ..errors import DifftoolError, Exit
+from ..limits import counted
 from ..voice import SLICES
 from .console import Console, Result
 from .options import INPUT, OUTPUT, Device, DryRun, ModelsDir, Threads, VoicesDir, one_of

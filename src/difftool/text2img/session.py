@@ -22,8 +22,7 @@ from .loading import open_pipeline
 from .lora import Loras, stored, there
 from .offload import Room
 from .pipeline import BUNDLED, Pipeline
-from .prompts import MOST as HEAVIEST
-from .prompts import Prompt, begun_from, read
+from .prompts import MOST_WEIGHT, Prompt, begun_from, read
 from .vocabulary import strangers
 
 if TYPE_CHECKING:
@@ -192,8 +191,8 @@ def plan(
     }
     applied: dict[Path, float] = {}
     for file, weight in [*loras, *((stored(name, studio.models_dir), weight) for name, weight in said.loras)]:
-        if not abs(weight) <= HEAVIEST:
-            what = f"the weight of {file} lies between -{HEAVIEST:g} and {HEAVIEST:g}, not at {weight}"
+        if not abs(weight) <= MOST_WEIGHT:
+            what = f"the weight of {file} lies between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}, not at {weight}"
             raise DifftoolError(Exit.USAGE, what, "try 1")
         applied[there(file)] = applied.get(there(file), 0.0) + weight
     found = Plan(studio, way, said, against if against.plain.strip() else None, applied, width, height, settings)

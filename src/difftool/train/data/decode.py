@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps
 
-from ...errors import DifftoolError, Exit, counted
+from ...errors import DifftoolError, Exit
+from ...limits import counted
 from ...pictures.images import extent, formats, is_deep, open_image, span_of, upright
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"

@@ -18,8 +18,9 @@ from torchaudio.functional import resample
 
 from ... import store
 from ...audio.files import RATE, Samples
-from ...errors import DifftoolError, Exit, counted, pick
+from ...errors import DifftoolError, Exit, pick
 from ...files import digest_of, expanded, unpickled
+from ...limits import counted
 from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored

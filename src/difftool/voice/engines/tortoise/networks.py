@@ -22,7 +22,7 @@ from ....store import DERIVED, room_for
 log = logging.getLogger(__name__)
 
 SCHEMA = "difftool/tortoise/1"
-MOST = 10_000
+MOST_SIZE = 10_000
 """Of anything in a config: more would take long to build before it is compared with the file."""
 _AGAIN = "remove it: it is made again from its checkpoint; if that is gone, run difftool models pull tortoise"
 FILES = {name: file for file, checkpoint in CHECKPOINTS.items() for name in checkpoint.parts}
@@ -91,8 +91,8 @@ def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
         require(isinstance(given, dict), f"the sizes of {name} are no table")
         for key, value in given.items():
             counts = value if isinstance(value, list) else [value]
-            fine = bool(counts) and all(type(count) is int and 0 < count <= MOST for count in counts)
-            require(fine, f"{key} of {name} is no number from 1 to {MOST:,}: {value!r}")
+            fine = bool(counts) and all(type(count) is int and 0 < count <= MOST_SIZE for count in counts)
+            require(fine, f"{key} of {name} is no number from 1 to {MOST_SIZE:,}: {value!r}")
     return {name: net(**sizes.get(name, {})) for name, (_, net) in row.parts.items()}
 
 

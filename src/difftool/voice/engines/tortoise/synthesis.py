@@ -4,7 +4,6 @@ sound. What the original package does differently stands in `compat`."""
 from __future__ import annotations
 
 import hashlib
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ....nets.tortoise.clvp import CLVP
 from ....nets.tortoise.diffusion import Condition, DiffusionTts, denormalise, frames
 from ....nets.tortoise.mel import CODE_HZ, SOUND_HZ, conditioning_mel, diffusion_mel
 from ....nets.tortoise.vocoder import TAIL
+from ....progress import timed
 from ....sampling.choice import Choice
 from .decoding import CALM, STOP, Odds, Steps, draw
 from .networks import open_network
@@ -108,13 +108,12 @@ class Networks:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+        with timed(self.seconds, stage):
+            try:
+                yield
+            finally:
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
 
 
 def derived(seed: int, *what: object) -> int:
