@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DifftoolError, Exit
 from ..presets import hardware
 from .console import Console, Result
 from .options import ModelsDir
@@ -13,6 +12,7 @@ from .options import ModelsDir
 if TYPE_CHECKING:
     from ..lab.facts import Machine
     from ..lab.findings import Finding
+    from ..lab.upgrades import Stage
     from ..lab.verdicts import Verdict
 
 SCHEMA = "difftool/lab/1"
@@ -41,9 +41,9 @@ def check(
 
     difftool lab check sdxl fast --deep
     """
-    from ..lab.findings import ERROR, findings
+    from ..lab.findings import findings
     from ..lab.probes import Sources, probe
-    from ..lab.verdicts import NO, chosen, judge
+    from ..lab.verdicts import NO, chosen, judge, refusal
 
     rows = chosen(presets or [])
     machine = probe(Sources(models=models_dir))
@@ -63,15 +63,7 @@ def check(
     }
     lines = [*_machine(machine), "", *_findings(found), *_verdicts(verdicts, _width())]
     lines += ["", *(f"{one['device']}: {one['what']}: {one['said']}" for one in ran)] if ran else []
-    refused = [one for one in verdicts if one.verdict == NO] if presets else []
-    error = None
-    if refused:
-        one, worst = refused[0], next((one for one in found if one.level == ERROR), None)
-        what = (
-            f"this machine does not carry {', '.join(one.preset.name for one in refused)}: {one.note or _amount(one)}"
-        )
-        hint = f"{one.carried_by} would carry it" if one.carried_by or worst is None else f"{worst.what}: {worst.mend}"
-        error = DifftoolError(Exit.MACHINE, what, hint)
+    error = refusal(verdicts, found) if presets else None
     return Result(data, lines, [one.preset.name for one in verdicts if one.verdict != NO], error)
 
 
@@ -152,6 +144,8 @@ def _findings(found: Sequence[Finding]) -> Iterator[str]:
 
 def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
     """A line for each preset, in two where the terminal is narrow."""
+    from ..lab.verdicts import amount
+
     said = [f"fits with {' '.join(one.flags)}" if one.verdict == "fits with flags" else one.verdict for one in verdicts]
     names, words = (max(map(len, column), default=0) for column in ([one.preset.name for one in verdicts], said))
     command = ""
@@ -161,14 +155,10 @@ def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
             yield command
         carried = f"{one.carried_by} would carry it" if one.carried_by else ""
         more = "; ".join(part for part in (one.note, carried) if part)
-        amount = "" if one.preset.uncounted else _amount(one)
-        line = f"  {one.preset.name:{names}}  {word:{words}}  {amount:26}"
+        needed = "" if one.preset.uncounted else amount(one)
+        line = f"  {one.preset.name:{names}}  {word:{words}}  {needed:26}"
         together = f"{line}  {more}".rstrip()
         yield from [together] if len(together) <= width or not more else [line.rstrip(), f"  {'':{names}}  {more}"]
-
-
-def _amount(one: Verdict) -> str:
-    return f"{one.need / 2**30:.1f} of {_gib(one.has)} on {one.where}"
 
 
 def _gib(size: float) -> str:
@@ -197,30 +187,15 @@ def plan(
 
     difftool lab plan --for flux
     """
-    from ..errors import pick
-    from ..lab.upgrades import Stage, stages
-    from ..lab.verdicts import chosen
+    from ..lab.upgrades import path
 
-    known = {one.name: one for one in stages()}
-    wanted: list[Stage] = [*known.values()] if stage is None else [pick("stage", stage, known)]
-    if preset is not None:
-        target = chosen([preset])[0]
-        reach = next((k for k, one in enumerate(wanted) if target.name in one.carries), None)
-        if reach is None:
-            later = next((one.name for one in known.values() if target.name in one.carries), None)
-            what = (
-                f"no stage of the guide carries {target.name} without flags"
-                if later is None
-                else (f"{stage} does not carry {target.name}, {later} does")
-            )
-            raise DifftoolError(Exit.MACHINE, what, "difftool lab check tells with which flags it fits where")
-        wanted = wanted[: reach + 1]
+    wanted = path(preset, stage)
     data = {"stages": [one._asdict() for one in wanted]}
     lines = [line for one in wanted for line in _stage(one)]
     return Result(data, lines, [one.name for one in wanted])
 
 
-def _stage(one: Any) -> Iterator[str]:
+def _stage(one: Stage) -> Iterator[str]:
     yield f"{one.name}: {one.about}"
     for k, gpu in enumerate(one.gpus):
         row = hardware().gpus[gpu]

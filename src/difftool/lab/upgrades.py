@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..errors import pick
+from ..errors import DifftoolError, Exit, pick
 from ..presets import hardware
 from .facts import Gpu, Machine
-from .verdicts import FITS, Preset, judge, presets
+from .verdicts import FITS, Preset, chosen, judge, presets
 
 
 class Stage(NamedTuple):
@@ -39,6 +39,24 @@ def stages() -> list[Stage]:
         adds = [preset for preset in carries if preset not in before]
         found.append(Stage(name, row.about, row.gpus, row.instead, row.parts, carries, adds))
     return found
+
+
+def path(preset: str | None = None, stage: str | None = None) -> list[Stage]:
+    """The steps up to the first that carries a preset, or all; or only the one of that name. Raises DifftoolError 2 for
+    a name that is none, 3 where none of them carries the preset without flags."""
+    known = {step.name: step for step in stages()}
+    wanted = [*known.values()] if stage is None else [pick("stage", stage, known)]
+    if preset is None:
+        return wanted
+    target = chosen([preset])[0]
+    reach = next((k for k, step in enumerate(wanted) if target.name in step.carries), None)
+    if reach is not None:
+        return wanted[: reach + 1]
+    later = next((step.name for step in known.values() if target.name in step.carries), None)
+    message = f"no stage of the guide carries {target.name} without flags"
+    if later is not None:
+        message = f"{stage} does not carry {target.name}, {later} does"
+    raise DifftoolError(Exit.MACHINE, message, "difftool lab check tells with which flags it fits where")
 
 
 def _card(number: int, name: str) -> Gpu:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from ..errors import DifftoolError, Exit, nearest
 from ..presets import hardware, needs, typed
 from ..presets.rows import PicturePreset, TrainNeeds, TrainPreset, VoiceNeeds, VoicePreset, WhisperRow
 from .facts import Gpu, Machine, spelled
-from .findings import kernels_of
+from .findings import ERROR, Finding, kernels_of
 
 CONTEXT = 600 * 2**20
 """What CUDA takes for itself on a GPU before anything is computed: 0.4 to 0.8 GB."""
@@ -288,6 +288,23 @@ def _on_cpu(machine: Machine, preset: Preset) -> Verdict:
     if least <= machine.most:
         return Verdict(preset, TIGHT, (), "cpu", least, machine.memory, "not with the RAM that is free now")
     return Verdict(preset, NO, (), "cpu", least, machine.most, "", carrier(preset))
+
+
+def refusal(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> DifftoolError | None:
+    """The error for presets that do not run here: 3, with what would help; None where all run."""
+    refused = [verdict for verdict in verdicts if verdict.verdict == NO]
+    if not refused:
+        return None
+    first = refused[0]
+    worst = next((finding for finding in findings if finding.level == ERROR), None)
+    names = ", ".join(verdict.preset.name for verdict in refused)
+    hint = f"{first.carried_by} would carry it" if first.carried_by or worst is None else f"{worst.what}: {worst.mend}"
+    return DifftoolError(Exit.MACHINE, f"this machine does not carry {names}: {first.note or amount(first)}", hint)
+
+
+def amount(verdict: Verdict) -> str:
+    """What a preset needs of what there is, for people."""
+    return f"{verdict.need / 2**30:.1f} of {verdict.has / 2**30:.1f} GiB on {verdict.where}"
 
 
 def carrier(preset: Preset) -> str:
