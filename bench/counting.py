@@ -43,12 +43,12 @@ def training(name: str) -> dict[str, int]:
     """Of a preset of `train` with a network of `nets`: parameters, and bytes that a picture keeps for the way back, in
     float32."""
     row, need = family("train")[name], needs("train")[name]
-    channels, height, width = need["shape"]
-    net = on_meta(lambda: build_net({**row["net"], "channels": channels, "classes": need["classes"]}))
+    channels, height, width = need.shape
+    net = on_meta(lambda: build_net({**row["net"], "channels": channels, "classes": need.classes}))
     label = torch.empty(2, dtype=torch.int64, device="meta")
 
     def live(count: int) -> int:
-        cond = {"label": label[:1].expand(count)} if need["classes"] else {}
+        cond = {"label": label[:1].expand(count)} if need.classes else {}
         x, t = empty(count, channels, height, width), empty(count)
 
         def step() -> None:

@@ -378,7 +378,7 @@ def trained_in(o: Options) -> str:
 def pictures_of(name: str) -> int:
     from difftool.presets import needs
 
-    return needs("train")[name]["pictures"]
+    return needs("train")[name].pictures
 
 
 def noise_pictures(o: Options, name: str) -> str:
@@ -387,10 +387,10 @@ def noise_pictures(o: Options, name: str) -> str:
 
     from difftool.presets import needs
 
-    channels, height, width = needs("train")[name]["shape"]
+    channels, height, width = needs("train")[name].shape
     if name == "points":
         return "moons"
-    rng, classes = np.random.default_rng(0), needs("train")[name]["classes"]
+    rng, classes = np.random.default_rng(0), needs("train")[name].classes
     arrays = {"images": rng.integers(0, 256, (256, height, width, channels), dtype=np.uint8)}
     if classes:
         arrays["labels"] = np.arange(256) % classes
@@ -420,7 +420,7 @@ def reading_rate(o: Options) -> float:
     from difftool.train.text2img.run import TextToImage
 
     row_, device = family("train")["shapes"], torch.device(o.device)
-    count, side = needs("train")["shapes"]["pictures"], needs("train")["shapes"]["shape"][1]
+    count, side = needs("train")["shapes"].pictures, needs("train")["shapes"].shape[1]
     own = {**row_["autoencoder"]["net"], "size": side, "channels": 3}
     small = side // 2 ** (len(own["widths"]) - 1)
     recipe = {**row_, "seed": 0, "images": 2**62}

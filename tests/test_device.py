@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from difftool.device import choose
+from difftool.device import choose, finite, halved
 from difftool.errors import DifftoolError, Exit
 
 Built = Callable[..., None]
@@ -79,7 +79,7 @@ def test_a_gpu_that_is_not_there(built: Built, build: dict[str, Any], words: str
 
 def test_rocm_counts_its_gpus(built: Built) -> None:
     built(hip="6.4.43482", gpu="gfx1100", capability=(11, 0))
-    with pytest.raises(DifftoolError, match="there are 1 GPUs"):
+    with pytest.raises(DifftoolError, match=r"this machine has 1 GPU$"):
         choose("cuda:1")
 
 
@@ -89,3 +89,28 @@ def test_a_command_on_rocm_warns_once(built: Built, difftool: Callable[..., Any]
     assert done.code == 0, done.err
     (warning,) = done.json["warnings"]
     assert "ROCm" in warning and done.err.count(warning) == 1
+
+
+def test_memory_that_ended_halves_a_batch() -> None:
+    """An error that says so, and no other; what does not fit alone ends with the caller's error, or its own."""
+    full, other = torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("something else")
+    assert [halved(size, full) for size in (8, 3, 2)] == [4, 1, 1]
+    last = DifftoolError(Exit.MEMORY, "one picture does not fit in memory", "try less")
+    for size, error, smallest, raised in (
+        (8, other, last, other),
+        (1, full, None, full),
+        (1, full, last, last),
+        (1, other, last, other),
+    ):
+        with pytest.raises(type(raised)) as caught:
+            halved(size, error, smallest)
+        assert caught.value is raised and caught.value.__cause__ is (full if raised is last else None)
+
+
+def test_numbers_that_are_finite() -> None:
+    x = torch.ones(2)
+    assert finite(x) is x
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(DifftoolError, match="the decoder returned numbers that are not finite") as caught:
+            finite(torch.tensor([1.0, bad]), "the decoder")
+        assert caught.value.code == 1

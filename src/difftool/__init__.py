@@ -5,6 +5,7 @@
     difftool.draw_prompts("list.txt", Path("out"))   # a picture for each line
     difftool.rerun("out/00000-0.png").identical      # True
     difftool.train.train("~/pictures", minutes=10)
+    difftool.pull("sd15")                            # as difftool models pull
 
 What a command does, a function does; it is imported when it is first used.
 """
@@ -15,18 +16,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import core, train, voice
+    from . import core, store, train, voice
     from .models import open_model
     from .pixels.draw import sample
     from .replay import rerun
+    from .store import pull
     from .text2img.batch import draw_prompts
     from .text2img.draw import txt2img
 
-__all__ = ["core", "draw_prompts", "open_model", "rerun", "sample", "train", "txt2img", "voice"]
+__all__ = ["core", "draw_prompts", "open_model", "pull", "rerun", "sample", "store", "train", "txt2img", "voice"]
 
 _HOMES = {
     "draw_prompts": "text2img.batch",
     "open_model": "models",
+    "pull": "store",
     "rerun": "replay",
     "sample": "pixels.draw",
     "txt2img": "text2img.draw",

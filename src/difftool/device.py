@@ -7,9 +7,10 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from .errors import DifftoolError, Exit, pick
+from .errors import DifftoolError, Exit, is_out_of_memory, pick
+from .limits import counted
 from .settings import MACHINE, setting
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class MachineSettings:
         return choose(self.device, "fp16" if self.half else self.dtype, self.threads)
 
 
-def machine_used(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def machine_used(device: torch.device, dtype: torch.dtype) -> dict[str, object]:
     """The settings that choose this device and number format again, and the threads of now."""
     import torch
 
@@ -90,9 +91,8 @@ def choose(
         raise DifftoolError(Exit.MACHINE, f"{device}: {_without_gpu()}", "run on the CPU with --device cpu")
     found = torch.device(device)
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise DifftoolError(
-            Exit.MACHINE, f"{device}: there are {torch.cuda.device_count()} GPUs", "they count from cuda:0"
-        )
+        message = f"{device}: this machine has {counted(torch.cuda.device_count(), 'GPU')}"
+        raise DifftoolError(Exit.MACHINE, message, "they count from cuda:0")
     if found.type == "cuda" and torch.version.hip:
         log.warning("this PyTorch is built for ROCm; difftool is not tested on AMD GPUs")
     if dtype == "auto":
@@ -128,6 +128,17 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def halved(size: int, error: BaseException, smallest: DifftoolError | None = None) -> int:
+    """Half of a batch, after an error that says that memory ended. Raises any other error again, and where not even one
+    item fits `smallest`, or else the error itself."""
+    if is_out_of_memory(error) and size <= 1 and smallest is not None:
+        raise smallest from error
+    if not is_out_of_memory(error) or size <= 1:
+        raise error
+    log.warning(f"out of memory; batch size reduced to {size // 2}")
+    return size // 2
 
 
 def finite(x: Tensor, source: str = "the network", hint: str = "try --dtype fp32") -> Tensor:

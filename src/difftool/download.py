@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from .errors import DifftoolError, Exit
-from .files import expanded, write_text
+from .files import digest_of, expanded, write_text
 
 log = logging.getLogger(__name__)
 
@@ -189,11 +189,6 @@ def adopt(path: Path, said: Announced) -> None:
     """Writes the hash of a file that `is_that` beside it."""
     known = said.digest if said.digest and len(said.digest) == 64 else digest_of(path)
     write_text(note_of(path), f"{known}  {path.name}\n")
-
-
-def digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def part_size(path: Path) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 from .errors import DifftoolError, Exit, is_out_of_memory
 
@@ -150,6 +150,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DifftoolError(Exit.FILE, f"{path} holds no JSON object", "restore the file or take another folder")
     return value
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file. Raises DifftoolError 4 where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "see to its rights") from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -319,8 +328,48 @@ def versions(*packages: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in ("difftool", *packages)}}
 
 
+class ModelNote(TypedDict):
+    """What a result says of the model that it is of."""
+
+    name: str
+    sha256: str
+    size: list[int]
+    """[height, width]"""
+    classes: list[str]
+
+
+class ItemNote(TypedDict, total=False):
+    """Which of the items of a run a result is."""
+
+    index: int
+    seed: int
+    label: str | None
+
+
+class Manifest(TypedDict):
+    """What a result says of how it came to be."""
+
+    schema: str
+    command: str
+    run_id: str
+    created: str
+    versions: dict[str, str]
+    machine: str
+    settings: dict[str, Any]
+    item: NotRequired[ItemNote]
+
+
+class PictureManifest(Manifest):
+    """What a picture says of itself."""
+
+    model: ModelNote
+    network_calls: int
+    files: NotRequired[dict[str, str]]
+    """Hashes of the pictures and LoRAs that it was made from."""
+
+
 def manifest(
-    command: str, run: str, settings: Mapping[str, Any], packages: Iterable[str] = ("torch",)
+    command: str, run: str, settings: Mapping[str, object], packages: Iterable[str] = ("torch",)
 ) -> dict[str, Any]:
     """How a result came to be: enough to make it again."""
     return {

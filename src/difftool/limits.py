@@ -21,3 +21,8 @@ def size_of(text: str | None) -> tuple[int, int] | None:
         hint = f"give whole numbers from 1 to {LARGEST:,}"
         raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {text!r}", hint)
     return int(parts[0]), int(parts[1])
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")

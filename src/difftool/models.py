@@ -143,13 +143,14 @@ def bounded(tensors: int) -> Iterator[None]:
         hook.remove()
 
 
-def build_net(config: Mapping[str, Any]) -> nn.Module:
+def build_net(config: Mapping[str, object]) -> nn.Module:
     """The network of a config: ``{"type": "unet", ...}`` with the arguments of `UNet`, or ``mlp`` with those of
     `MLP`."""
     kinds: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
-    if config["type"] not in kinds:
-        raise ValueError(f"unknown type of network {config['type']!r}")
-    return kinds[config["type"]](**{key: value for key, value in config.items() if key != "type"})
+    kind = config["type"]
+    if kind not in kinds:
+        raise ValueError(f"unknown type of network {kind!r}")
+    return kinds[str(kind)](**{key: value for key, value in config.items() if key != "type"})
 
 
 def build_path(config: Mapping[str, Any]) -> Path:
@@ -170,7 +171,7 @@ def build_path(config: Mapping[str, Any]) -> Path:
     raise ValueError(f"unknown type of path {config['type']!r}")
 
 
-def save_model(folder: FilePath, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
     """Writes a model folder. `config`: net, path, target, size ([height, width]), classes; other keys are kept as they
     are."""
     save_tensors(folder / "model.safetensors", weights)
@@ -270,8 +271,7 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
             Exit.FILE, f"{folder} is a pipeline with a {others[0]}", "sample draws from pixel models only"
         )
     scheduler_file = folder / "scheduler" / "scheduler_config.json"
-    plain: dict[str, Any] = {"_class_name": "DDPMScheduler"}
-    scheduler = read_config(scheduler_file) if scheduler_file.exists() else plain
+    scheduler = read_config(scheduler_file) if scheduler_file.exists() else {"_class_name": "DDPMScheduler"}
     learned = config["out_channels"] == 2 * config["in_channels"]
     variance = _known(_VARIANCES, scheduler.get("variance_type", "learned_range" if learned else "fixed_small"))
     if learned != (variance == "learned") or not (learned or config["out_channels"] == config["in_channels"]):

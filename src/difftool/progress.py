@@ -1,14 +1,29 @@
-"""How far a run is: a wrapper around what is iterated over."""
+"""How far a run is, and how long its parts take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
-Track: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Wraps an iterable of a known length to show how far it is."""
+
+class Track(Protocol):
+    """Wraps an iterable of a known length to show how far it is."""
+
+    def __call__(self, items: Iterable[Any], total: int, label: str = "", /) -> Iterable[Any]: ...
 
 
-def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
+def untracked(items: Iterable[Any], total: int, label: str = "") -> Iterable[Any]:
     """Shows nothing."""
     return items
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Adds to the `seconds` of a stage how long its block takes."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began

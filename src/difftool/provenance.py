@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .errors import DifftoolError
 from .files import read_json, write_json
 
-MOST = 1000
+MOST_PLACES = 1000
 """Places that are kept."""
 FOLDERS = ("models_dir", "voices_dir")
 PLACES = ("model", "ar_checkpoint", *FOLDERS)
@@ -21,36 +21,37 @@ FILES = ("init", "mask")
 """Settings that may be paths of a file whose hash is among the `files` of a note."""
 
 
-def shared(note: Mapping[str, Any]) -> dict[str, Any]:
+def shared(note: Mapping[str, object]) -> dict[str, Any]:
     """A manifest with names in the place of absolute paths."""
-    settings = note.get("settings")
-    if not isinstance(settings, dict):
+    if not isinstance(note.get("settings"), dict):
         return {**note}
-    files = _files(note)
+    settings, files = _settings(note), _files(note)
     aliases = {path: _alias(path, digest, files) for path, digest in files.items()}
-    own = settings | {key: f"./{Path(settings[key]).name}" for key in PLACES if _is_path(settings.get(key))}
+    own = {**settings} | {key: f"./{Path(settings[key]).name}" for key in PLACES if _is_path(settings.get(key))}
     own |= {key: aliases.get(settings[key], _name(settings[key])) for key in FILES if _is_path(settings.get(key))}
     if loras := _loras(settings):
         own["loras"] = [[aliases.get(path, _name(path)), *weight] for path, *weight in loras]
     told = {**note, "settings": own}
     if files:
         told["files"] = {aliases[path]: digest for path, digest in files.items()}
-    if isinstance(note.get("voices"), list):
-        told["voices"] = [_consented(voice) for voice in note["voices"]]
+    if isinstance(voices := note.get("voices"), list):
+        told["voices"] = [_consented(voice) for voice in voices]
     return told
 
 
-def located(note: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+def located(note: Mapping[str, object], beside: Path) -> dict[str, Any]:
     """The settings of a manifest with the paths of what it names: as they stand, where they were when it was made, or
     in the folder that one works in or one around the file `beside`. A name that leads nowhere stays, but for folders of
     models and voices, where it is None."""
-    settings, identity, files, known = {**note["settings"]}, _identity(note), _files(note), _known()
+    settings: dict[str, Any] = {**cast("Mapping[str, Any]", note["settings"])}
+    identity, files, known = _identity(note), _files(note), _known()
 
     def place(name: Any, key: str) -> Any:
         if not isinstance(name, str) or (Path(name).is_absolute() and Path(name).exists()):
             return name
         around = (folder / name for folder in (Path.cwd(), *beside.absolute().parents))
-        candidates = [Path(known[key])] if isinstance(known.get(key), str) else []
+        before = known.get(key)
+        candidates = [Path(before)] if isinstance(before, str) else []
         return next((str(path) for path in (*candidates, *around) if path.exists()), name)
 
     for key in PLACES:
@@ -71,7 +72,7 @@ def beside(sound: Path) -> Path:
     return sound.with_suffix(".json") if sound.suffix.lower() == ".wav" else sound.with_name(f"{sound.name}.json")
 
 
-def _identity(note: Mapping[str, Any]) -> str:
+def _identity(note: Mapping[str, object]) -> str:
     """What the models and voices of a manifest are known by."""
     model, voices = note.get("model"), note.get("voices")
     own = model.get("sha256") if isinstance(model, dict) else None
@@ -79,12 +80,17 @@ def _identity(note: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([own, note.get("models"), heard], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _files(note: Mapping[str, Any]) -> dict[str, str]:
+def _settings(note: Mapping[str, object]) -> Mapping[str, Any]:
+    settings = note.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _files(note: Mapping[str, object]) -> dict[str, str]:
     files = note.get("files")
     return files if isinstance(files, dict) else {}
 
 
-def _loras(settings: Mapping[str, Any]) -> list[list[Any]]:
+def _loras(settings: Mapping[str, object]) -> list[list[Any]]:
     """The LoRAs of settings, a path and a weight each; nothing where they are of another form."""
     loras = settings.get("loras")
     if not isinstance(loras, list):
@@ -120,18 +126,18 @@ def _store() -> Path:
     return user_cache_path("difftool") / "places.json"
 
 
-def _known() -> dict[str, Any]:
+def _known() -> Mapping[str, object]:
     try:
         return read_json(_store())
     except DifftoolError:
         return {}
 
 
-def remember(note: Mapping[str, Any]) -> None:
+def remember(note: Mapping[str, object]) -> None:
     """Keeps on this machine where the paths of a manifest lead to; where that cannot be written, what they lead to is
     found by its names only."""
-    settings, identity, files = note.get("settings"), _identity(note), _files(note)
-    paths = {key: path for key, path in settings.items() if key in PLACES} if isinstance(settings, dict) else {}
+    settings, identity, files = _settings(note), _identity(note), _files(note)
+    paths = {key: path for key, path in settings.items() if key in PLACES}
     places = {f"{key} {identity}": path for key, path in paths.items() if _is_path(path)}
     places |= {f"{_alias(path, digest, files)} {digest}": path for path, digest in files.items() if _is_path(path)}
     known = _known() if places else {}
@@ -140,6 +146,6 @@ def remember(note: Mapping[str, Any]) -> None:
     merged = {key: path for key, path in known.items() if key not in places} | {**places}
     try:
         _store().parent.mkdir(parents=True, exist_ok=True)
-        write_json(_store(), dict([*merged.items()][-MOST:]))
+        write_json(_store(), dict([*merged.items()][-MOST_PLACES:]))
     except OSError:
         pass

@@ -78,3 +78,21 @@ def test_the_way_of_the_guide(difftool: Difftool) -> None:
     assert difftool("lab", "plan", "--for", "none").code == 2
     wrong = difftool("lab", "plan", "--for", "flux", "--stage", "first")
     assert wrong.code == 3 and "year2 does" in wrong.err
+
+
+def test_what_the_commands_decide_functions_decide() -> None:
+    from difftool.errors import DifftoolError
+    from difftool.lab.findings import findings
+    from difftool.lab.upgrades import path
+    from difftool.lab.verdicts import chosen, judge, refusal
+
+    small = Machine(system="", python="", ram=4 * 2**30, ram_free=3 * 2**30)
+    assert refusal([judge(small, preset) for preset in chosen(["digits"])], findings(small)) is None
+    error = refusal([judge(small, preset) for preset in chosen(["digits", "flux"])], findings(small))
+    assert error is not None and error.code == 3 and "carry flux: " in error.message and "RTX A6000" in error.hint
+    assert [step.name for step in path()] == ["first", "year1", "year2"]
+    assert [step.name for step in path("flux")] == ["first", "year1", "year2"]
+    assert [step.name for step in path("sdxl")] == ["first"]
+    with pytest.raises(DifftoolError, match="first does not carry flux, year2 does") as refused:
+        path("flux", "first")
+    assert refused.value.code == 3

@@ -164,7 +164,6 @@ def test_hyphens_and_underscores_are_one(difftool: Callable) -> None:
 
 def test_quiet_prints_the_names_that_were_asked_for(difftool: Callable) -> None:
     listed = difftool("sample", "--list-samplers", "-q").out.split()
-    assert listed[:4] == ["ddpm", "ddim", "euler", "euler_a"]
     assert listed == [*SAMPLERS]
 
 

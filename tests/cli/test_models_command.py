@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from difftool import download, store
+from difftool.errors import DifftoolError
 from difftool.files import lock
+from difftool.presets.rows import StoreRow
 
 FILES = store.entry("tortoise").files
 AUTOREGRESSIVE = "Manmay/tortoise-tts/resolve/main/autoregressive.pth"
@@ -225,8 +227,8 @@ def test_a_token_goes_to_the_hub_and_nowhere_else(
     told = {(path.startswith("/cdn"), secret) for _, path, _, secret in hub.asked}
     assert told == {(True, None), (False, "Bearer hf_secret")}
     hub.asked.clear()
-    elsewhere = {"from": f"http://localhost:{hub.port}/x", "files": ["vocoder.pth"], "about": "a", "licence": "b"}
-    monkeypatch.setattr(store, "family", lambda name: {"other": elsewhere})
+    elsewhere = StoreRow("a", "b", f"http://localhost:{hub.port}/x", ("vocoder.pth",))
+    monkeypatch.setattr(store, "typed", lambda cls: {"other": elsewhere})
     assert difftool("models", "pull", "other").code == 0
     assert {secret for *_, secret in hub.asked} == {None}
 
@@ -479,3 +481,35 @@ def test_every_row_of_the_store_says_where_it_comes_from() -> None:
         assert all(url.startswith("https://") and " " not in url for url in model.urls)
         assert model.sha256 is None or (len(model.sha256) == 64 and len(model.files) == 1)
     assert {"tortoise", "whisper-base", "whisper-large-v3", "sd15", "sdxl"} <= set(store.entries())
+
+
+def test_what_the_commands_do_functions_do(hub: Hub, tmp_path: Path) -> None:
+    """`difftool.pull`, `store.verify` and `store.remove`: typed results, progress by the caller's own, errors."""
+    import difftool
+
+    labels = []
+
+    def track(items: Any, total: int, label: str = "") -> Any:
+        labels.append(label)
+        return items
+
+    would = difftool.pull("tortoise", models_dir=tmp_path, dry_run=True)
+    assert [file.path.name for file in would.fetched] == [*FILES] and not [*tmp_path.iterdir()]
+    pulled = difftool.pull("Tortoise", "tortoise", models_dir=str(tmp_path), track=track)
+    assert [(model.entry.name, model.state) for model in pulled.models] == [("tortoise", "whole")]
+    assert labels == [f"{name}, MiB" for name in FILES]
+    assert pulled.models[0].path == tmp_path / "tortoise"
+    assert not difftool.pull("tortoise", models_dir=tmp_path).fetched
+    assert [file.state for file in store.verify(models_dir=tmp_path)[0].files] == ["whole"] * len(FILES)
+    (tmp_path / "tortoise" / FILES[0]).write_bytes(b"other")
+    with pytest.raises(DifftoolError, match="is damaged") as wrong:
+        store.verify("tortoise", models_dir=tmp_path)
+    assert wrong.value.code == 4
+    gone = store.remove("tortoise", models_dir=tmp_path, dry_run=True)
+    assert gone and all(path.exists() for path in gone)
+    assert store.remove("tortoise", models_dir=tmp_path) == gone
+    assert not [*tmp_path.iterdir()]
+    for call, name, code in ((store.remove, "tortoise", 4), (difftool.pull, "tortoies", 2)):
+        with pytest.raises(DifftoolError) as wrong:
+            call(name, models_dir=tmp_path)
+        assert wrong.value.code == code

@@ -23,7 +23,7 @@ SAID_ONLY = ("overwrite", "originals")
 """Options by which something may be lost: a PROJECT's file, which may come from anybody, cannot say them."""
 
 
-def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, Any], exclusive: Groups = ()) -> None:
+def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, object], exclusive: Groups = ()) -> None:
     """Makes the files' tables for `command` the defaults of its options. `annotations` are its parameters' types.
 
     Raises DifftoolError: 4 for a file that was named and is not there, 2 for one that is no TOML or holds an unknown
@@ -32,12 +32,12 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, A
     single = [param for param in ctx.command.params if param.nargs != -1]
     by_key = {_plain(opt): param.name for param in single for opt in (param.name, *param.opts)}
     by_key = {key: name for key, name in by_key.items() if name in annotations}
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     own = None if named is None else expanded(named)
     for path in (_user(ctx.obj), PROJECT, own):
         if path is None or not (path.exists() or path == own):
             continue
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         for key, value in _table(path, command).items():
             name = by_key.get(_plain(key))
             if name is None:
@@ -63,7 +63,7 @@ def said(ctx: Any, name: str) -> int:
     return RANKS.get(ctx.get_parameter_source(name).name, 0)
 
 
-def settle(ctx: Any, options: Mapping[str, Any], exclusive: Groups = ()) -> dict[str, Any]:
+def settle(ctx: Any, options: Mapping[str, object], exclusive: Groups = ()) -> dict[str, object]:
     """`options` in which, of those that exclude each other, only the one said nearest is left: on the command line,
     else in the environment, else in a file. Raises DifftoolError 2 where two were said in one place."""
     settled = dict(options)
@@ -103,7 +103,7 @@ def _user(console: Console) -> Path | None:
     return path
 
 
-def _table(path: Path, command: str) -> dict[str, Any]:
+def _table(path: Path, command: str) -> Mapping[str, object]:
     """The table of one command, after a look at the names of all tables."""
     try:
         if path.exists() and not path.is_file():

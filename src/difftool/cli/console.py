@@ -64,7 +64,7 @@ class Console:
         self.terminal = sys.stderr.isatty()
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
-        self._done: dict[str, Any] | None = None
+        self._done: Mapping[str, object] | None = None
 
     def configure(self, command: str, *, json: bool, quiet: bool, verbose: bool, debug: bool) -> None:
         """Takes the options that every command has, and the log of the library; silences what other libraries say."""
@@ -152,7 +152,7 @@ class Console:
                 self._print_json(self._done, told)
         return int(error.code)
 
-    def _print_json(self, data: dict[str, Any] | None, error: dict[str, Any] | None) -> None:
+    def _print_json(self, data: Mapping[str, object] | None, error: Mapping[str, object] | None) -> None:
         from importlib.metadata import version
 
         head = {

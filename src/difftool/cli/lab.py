@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DifftoolError, Exit
-from ..presets import family
+from ..presets import hardware
 from .console import Console, Result
 from .options import ModelsDir
 
 if TYPE_CHECKING:
     from ..lab.facts import Machine
     from ..lab.findings import Finding
+    from ..lab.upgrades import Stage
     from ..lab.verdicts import Verdict
 
 SCHEMA = "difftool/lab/1"
@@ -41,9 +41,9 @@ def check(
 
     difftool lab check sdxl fast --deep
     """
-    from ..lab.findings import ERROR, findings
+    from ..lab.findings import findings
     from ..lab.probes import Sources, probe
-    from ..lab.verdicts import NO, chosen, judge
+    from ..lab.verdicts import NO, chosen, judge, refusal
 
     rows = chosen(presets or [])
     machine = probe(Sources(models=models_dir))
@@ -63,19 +63,11 @@ def check(
     }
     lines = [*_machine(machine), "", *_findings(found), *_verdicts(verdicts, _width())]
     lines += ["", *(f"{one['device']}: {one['what']}: {one['said']}" for one in ran)] if ran else []
-    refused = [one for one in verdicts if one.verdict == NO] if presets else []
-    error = None
-    if refused:
-        one, worst = refused[0], next((one for one in found if one.level == ERROR), None)
-        what = (
-            f"this machine does not carry {', '.join(one.preset.name for one in refused)}: {one.note or _amount(one)}"
-        )
-        hint = f"{one.carried_by} would carry it" if one.carried_by or worst is None else f"{worst.what}: {worst.mend}"
-        error = DifftoolError(Exit.MACHINE, what, hint)
+    error = refusal(verdicts, found) if presets else None
     return Result(data, lines, [one.preset.name for one in verdicts if one.verdict != NO], error)
 
 
-def _plain(machine: Machine) -> dict[str, Any]:
+def _plain(machine: Machine) -> dict[str, object]:
     """As JSON takes it."""
 
     def plain(value: Any) -> Any:
@@ -87,7 +79,7 @@ def _plain(machine: Machine) -> dict[str, Any]:
     return {**plain(machine), "gpus": gpus}
 
 
-def _told(one: Verdict) -> dict[str, Any]:
+def _told(one: Verdict) -> dict[str, object]:
     preset = one.preset
     return {
         "command": preset.command,
@@ -101,8 +93,8 @@ def _told(one: Verdict) -> dict[str, Any]:
         "carried_by": one.carried_by,
         "parameters": preset.parameters,
         "weights_bytes": {"fp32": 4 * preset.parameters, "halves": 2 * preset.parameters},
-        "ram_bytes": preset.ways[0].ram,
-        "vram_bytes": preset.ways[0].vram,
+        "ram_bytes": preset.ways[0].ram if preset.ways else 0,
+        "vram_bytes": preset.ways[0].vram if preset.ways else 0,
         "disk_bytes": preset.disk,
     }
 
@@ -152,6 +144,8 @@ def _findings(found: Sequence[Finding]) -> Iterator[str]:
 
 def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
     """A line for each preset, in two where the terminal is narrow."""
+    from ..lab.verdicts import amount
+
     said = [f"fits with {' '.join(one.flags)}" if one.verdict == "fits with flags" else one.verdict for one in verdicts]
     names, words = (max(map(len, column), default=0) for column in ([one.preset.name for one in verdicts], said))
     command = ""
@@ -161,13 +155,10 @@ def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
             yield command
         carried = f"{one.carried_by} would carry it" if one.carried_by else ""
         more = "; ".join(part for part in (one.note, carried) if part)
-        line = f"  {one.preset.name:{names}}  {word:{words}}  {_amount(one):26}"
+        needed = "" if one.preset.uncounted else amount(one)
+        line = f"  {one.preset.name:{names}}  {word:{words}}  {needed:26}"
         together = f"{line}  {more}".rstrip()
         yield from [together] if len(together) <= width or not more else [line.rstrip(), f"  {'':{names}}  {more}"]
-
-
-def _amount(one: Verdict) -> str:
-    return f"{one.need / 2**30:.1f} of {_gib(one.has)} on {one.where}"
 
 
 def _gib(size: float) -> str:
@@ -196,35 +187,20 @@ def plan(
 
     difftool lab plan --for flux
     """
-    from ..errors import pick
-    from ..lab.upgrades import Stage, stages
-    from ..lab.verdicts import chosen
+    from ..lab.upgrades import path
 
-    known = {one.name: one for one in stages()}
-    wanted: list[Stage] = [*known.values()] if stage is None else [pick("stage", stage, known)]
-    if preset is not None:
-        target = chosen([preset])[0]
-        reach = next((k for k, one in enumerate(wanted) if target.name in one.carries), None)
-        if reach is None:
-            later = next((one.name for one in known.values() if target.name in one.carries), None)
-            what = (
-                f"no stage of the guide carries {target.name} without flags"
-                if later is None
-                else (f"{stage} does not carry {target.name}, {later} does")
-            )
-            raise DifftoolError(Exit.MACHINE, what, "difftool lab check tells with which flags it fits where")
-        wanted = wanted[: reach + 1]
+    wanted = path(preset, stage)
     data = {"stages": [one._asdict() for one in wanted]}
     lines = [line for one in wanted for line in _stage(one)]
     return Result(data, lines, [one.name for one in wanted])
 
 
-def _stage(one: Any) -> Iterator[str]:
+def _stage(one: Stage) -> Iterator[str]:
     yield f"{one.name}: {one.about}"
     for k, gpu in enumerate(one.gpus):
-        row = family("hardware")["gpus"][gpu]
+        row = hardware().gpus[gpu]
         instead = f"; or {one.instead}" if one.instead and not k else ""
-        yield f"  {'' if k else 'GPU':12} {gpu}, {row['vram']} GB: {row['for']}; consider: {row['but']}{instead}"
+        yield f"  {'' if k else 'GPU':12} {gpu}, {row.vram} GB: {row.suits}; consider: {row.drawback}{instead}"
     for name, what in one.parts.items():
         yield f"  {name:12} {what}"
     yield f"  adds         {', '.join(one.adds) or 'room, and no preset'}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DifftoolError, Exit
 from ..files import MARK, default_dir, lock, replacing, unused, writable
+from ..limits import counted
 from ..provenance import beside
 from .console import Console, Result
 
@@ -188,10 +189,10 @@ def dry(plan: Plan, to: Places) -> Result:
 
     files = sorted({FILES[name] for name in plan.networks})
     needs = {"networks": files, "steps": plan.steps * len(plan.parts), "folder": str(plan.folder)}
-    count = f"{len(plan.parts)} part" + ("s" if len(plan.parts) > 1 else "")
+    count = counted(len(plan.parts), "part")
     summary = [
         f"would say {count} {_how(plan)} on {plan.settings['device']} in {plan.settings['dtype']}",
-        f"needs {', '.join(files)} of {plan.folder}, and up to {needs['steps']:,} steps of them",
+        f"needs {', '.join(files)} of {plan.folder}, and up to {counted(needs['steps'], 'step')} of them",
         f"would write {to.sounds[0]}",
     ]
     parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]
@@ -232,7 +233,7 @@ def _told(
 def _how(plan: Plan) -> str:
     given, script = plan.settings, plan.script
     as_what = given["compat"] or (given["engine"] if given["engine"] != "native" else given["preset"])
-    way = f"{script.way.sampler} with {script.way.steps} steps, guidance {script.guidance:g}"
+    way = f"{script.way.sampler} with {counted(script.way.steps, 'step')}, guidance {script.guidance:g}"
     return f"in the voice {given['voice']} ({as_what}: {script.samples} samples, {way}, seed {given['seed']})"
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import DifftoolError, Exit
+from ..limits import counted
 from .console import Console, Result
 from .options import DryRun, Overwrite, VoicesDir
 
@@ -50,7 +51,7 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     folder = Path(one["path"])
     found = read_json(folder / "report.json") if (folder / "report.json").exists() else {}
     told = {key: found[key] for key in ("kept_seconds", "total_seconds", "reasons", "grade", "failed") if key in found}
-    lines = [f"{name}: {one['clips']} clips, consent: {one['consent'] or 'none'}", str(folder)]
+    lines = [f"{name}: {counted(one['clips'], 'clip')}, consent: {one['consent'] or 'none'}", str(folder)]
     lines += [f"from {source}" for source in one["sources"]]
     try:
         lines += [*_graded(found), str(folder / "report.html")] if found else []

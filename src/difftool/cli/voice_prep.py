@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DifftoolError, Exit
+from ..limits import counted
 from ..voice import SLICES
 from .console import Console, Result
 from .options import INPUT, OUTPUT, Device, DryRun, ModelsDir, Threads, VoicesDir, one_of
@@ -110,7 +111,7 @@ def prep(
         models_dir=models_dir,
     )
     if dry_run:
-        count = f"{len(planned.sources)} recording" + ("s" if len(planned.sources) > 1 else "")
+        count = counted(len(planned.sources), "recording")
         how = f"by the words of Whisper {whisper}" if planned.settings["whisper"] else "by its transcript"
         how = "by where somebody speaks" if slice == "vad" else how
         data = {
@@ -146,8 +147,9 @@ def prep(
     lost = ", ".join(
         f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in list(done.reasons.items())[:4]
     )
+    clips = counted(done.clips, "clip")
     summary = [
-        f"the voice {planned.name}: grade {grade.letter}, {done.clips} clips, {done.kept:.0f} of {done.total:.0f} s",
+        f"the voice {planned.name}: grade {grade.letter}, {clips}, {done.kept:.0f} of {done.total:.0f} s",
         *([f"left out: {lost}"] if lost else []),
         *(f"{number}. {action}" for number, action in enumerate(grade.actions, 1)),
         str(done.folder),

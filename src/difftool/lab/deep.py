@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TypedDict
 
 from .facts import Machine
 from .findings import ERROR, Finding
@@ -16,9 +17,19 @@ PATIENCE = 120
 """Seconds that a device may take, importing PyTorch included."""
 
 
-def kernels(machine: Machine) -> list[dict[str, Any]]:
+class Row(TypedDict):
+    """What a device said to a kernel."""
+
+    device: str
+    what: str
+    said: str
+    """A time, or the error."""
+    well: bool
+
+
+def kernels(machine: Machine) -> list[Row]:
     """What each device said to a product of matrices in each number format, a convolution and attention; and to a sum
-    over all GPUs where there are several. A row for each: device, what, said (a time, or the error)."""
+    over all GPUs where there are several. A row for each."""
     devices = [f"cuda:{gpu.number}" for gpu in machine.gpus if not gpu.slice]
     if machine.runs_on_rocm:
         devices = ["cuda:0"]  # NVML, which counts the others, does not count those of AMD
@@ -26,11 +37,11 @@ def kernels(machine: Machine) -> list[dict[str, Any]]:
     rows += _child(devices) if len(devices) > 1 else []
     for gpu in machine.gpus:  # a process sees one slice, as the first GPU
         if gpu.slice:
-            rows += [{**row, "device": gpu.uuid} for row in _child(["cuda:0"], CUDA_VISIBLE_DEVICES=gpu.uuid)]
+            rows += [Row(**{**row, "device": gpu.uuid}) for row in _child(["cuda:0"], CUDA_VISIBLE_DEVICES=gpu.uuid)]
     return rows
 
 
-def _child(devices: list[str], **more: str) -> list[dict[str, Any]]:
+def _child(devices: list[str], **more: str) -> list[Row]:
     line = [sys.executable, "-m", "difftool.lab.deep", *devices]
     env = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", **more}  # as NVML counts
     try:
@@ -45,7 +56,7 @@ def _child(devices: list[str], **more: str) -> list[dict[str, Any]]:
     return rows
 
 
-def findings(rows: list[dict[str, Any]]) -> list[Finding]:
+def findings(rows: list[Row]) -> list[Finding]:
     """What did not go well."""
     return [
         Finding(
@@ -60,7 +71,7 @@ def _run(devices: list[str]) -> None:
     import torch
     import torch.nn.functional as F
 
-    def tell(what: str, work: Any) -> None:
+    def tell(what: str, work: Callable[[], object]) -> None:
         device = ", ".join(devices)
 
         def done() -> float:

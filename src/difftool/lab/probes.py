@@ -18,7 +18,7 @@ from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from .facts import Disk, Gpu, Machine, Process, Version, parsed
 
@@ -34,6 +34,10 @@ THROTTLED = {
     0x08: "slowed down by hardware",
 }
 """NVML's reasons why clocks are held down; idling is none."""
+
+
+Answer: TypeAlias = dict[str, object]
+"""Fields of a `Machine`."""
 
 
 class Sources(NamedTuple):
@@ -55,10 +59,10 @@ class Sources(NamedTuple):
 def probe(sources: Sources | None = None) -> Machine:
     """Everything that can be found out in a few seconds at most, and in a tenth of one where all is well."""
     asked = sources or Sources()
-    found: dict[str, Any] = {}
+    found: Answer = {}
     failed: dict[str, str] = {}
 
-    def ask(name: str, question: Callable[[Sources], dict[str, Any]]) -> None:
+    def ask(name: str, question: Callable[[Sources], Answer]) -> None:
         try:
             found.update(question(asked))
         except Exception as error:  # a machine may be broken in ways that nobody thought of
@@ -75,7 +79,7 @@ def probe(sources: Sources | None = None) -> Machine:
     told = dict(found)  # a thread that is late goes on writing into the other
     told["driver"] = told.get("driver") or told.get("library")  # where the kernel does not say it, NVML does
     base = {"system": sys.platform, "python": platform.python_version()}
-    return Machine(**{**base, **told, "failed": tuple(failed.items())})
+    return Machine(**cast(Any, {**base, **told, "failed": tuple(failed.items())}))
 
 
 def text_of(path: Path) -> str:
@@ -86,7 +90,7 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def system(sources: Sources) -> dict[str, Any]:
+def system(sources: Sources) -> Answer:
     version = text_of(sources.root / "proc/version").lower()
     inside = any((sources.root / name).exists() for name in (".dockerenv", "run/.containerenv"))
     cgroup = text_of(sources.root / "proc/1/cgroup")
@@ -101,7 +105,7 @@ def system(sources: Sources) -> dict[str, Any]:
     }
 
 
-def memory(sources: Sources) -> dict[str, Any]:
+def memory(sources: Sources) -> Answer:
     lines = {
         k: int(v) * 1024 for k, v in re.findall(r"^(\w+):\s+(\d+) kB", text_of(sources.root / "proc/meminfo"), re.M)
     }
@@ -136,7 +140,7 @@ def _groups(sources: Sources, kind: str) -> list[Path]:
     return found
 
 
-def processors(sources: Sources) -> dict[str, Any]:
+def processors(sources: Sources) -> Answer:
     real = sources.root == Path("/")
     counted = len(re.findall(r"^processor\s*:", text_of(sources.root / "proc/cpuinfo"), re.MULTILINE))
     cores = counted or os.cpu_count() or 1
@@ -151,7 +155,7 @@ def processors(sources: Sources) -> dict[str, Any]:
     return {"cores": cores, "cores_usable": usable, "load": float(load) if load else 0.0}
 
 
-def bus(sources: Sources) -> dict[str, Any]:
+def bus(sources: Sources) -> Answer:
     devices = sources.root / "sys/bus/pci/devices"
     kinds = {place: (text_of(place / "vendor"), text_of(place / "class")) for place in _inside(devices)}
     cards = [vendor for vendor, kind in kinds.values() if kind.startswith(DISPLAY)]
@@ -172,7 +176,7 @@ def _inside(folder: Path) -> list[Path]:
     return []
 
 
-def driver(sources: Sources) -> dict[str, Any]:
+def driver(sources: Sources) -> Answer:
     """The version of the kernel module: from the kernel, or else from nvidia-smi."""
     module = text_of(sources.root / "sys/module/nvidia/version")
     if not module:
@@ -190,7 +194,7 @@ def driver(sources: Sources) -> dict[str, Any]:
     return {"driver": parsed(module)}
 
 
-def cards(sources: Sources) -> dict[str, Any]:
+def cards(sources: Sources) -> Answer:
     """The GPUs as NVML, the driver's own library, tells of them."""
     nvml = sources.nvml
     if nvml is None:
@@ -329,10 +333,10 @@ def _peers(nvml: Any, shown: Sequence[int]) -> tuple[tuple[int, int, bool], ...]
     return tuple(pairs)
 
 
-def cuda(sources: Sources) -> dict[str, Any]:
+def cuda(sources: Sources) -> Answer:
     """The driver's libcuda, and the runtime, cuDNN and TensorRT that came with PyTorch."""
-    found: dict[str, Any] = {"libcuda": _opened(sources, "libcuda.so.1") is not None}
-    built = packages(sources)["torch_cuda"]
+    found: Answer = {"libcuda": _opened(sources, "libcuda.so.1") is not None}
+    built = cast("Version | None", packages(sources)["torch_cuda"])
     names = {13: "cu13/lib/libcudart.so.13", 12: "cuda_runtime/lib/libcudart.so.12"}  # older ones may lie beside it
     runtime = _packaged(sources, names[built[0]]) if built and built[0] in names else None
     if runtime is not None:
@@ -376,7 +380,7 @@ def _site(sources: Sources) -> Path:
     return Path(spec.origin).parents[1] if spec and spec.origin else Path(sys.prefix)
 
 
-def packages(sources: Sources) -> dict[str, Any]:
+def packages(sources: Sources) -> Answer:
     """PyTorch as it was built, told from its files."""
     about, audio = (text_of(_site(sources) / name / "version.py") for name in ("torch", "torchaudio"))
 
@@ -392,7 +396,7 @@ def packages(sources: Sources) -> dict[str, Any]:
     }
 
 
-def tools(sources: Sources) -> dict[str, Any]:
+def tools(sources: Sources) -> Answer:
     path = shutil.which("ffmpeg", path=sources.env.get("PATH"))
     bundled = importlib.util.find_spec("imageio_ffmpeg") is not None
     has_sndfile = importlib.util.find_spec("soundfile") is not None
@@ -403,7 +407,7 @@ def tools(sources: Sources) -> dict[str, Any]:
     }
 
 
-def places(sources: Sources) -> dict[str, Any]:
+def places(sources: Sources) -> Answer:
     """Where things are kept, and what of the store is there."""
     from .. import store
 
@@ -438,7 +442,7 @@ def _no_model(path: Path) -> bool:
         return file.read(8).startswith((b"version ", b"<"))
 
 
-PROBES: dict[str, Callable[[Sources], dict[str, Any]]] = {
+PROBES: dict[str, Callable[[Sources], Answer]] = {
     "system": system,
     "memory": memory,
     "processors": processors,

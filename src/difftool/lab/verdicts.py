@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit, nearest
-from ..presets import family, needs
+from ..presets import hardware, needs, typed
+from ..presets.rows import PicturePreset, TrainNeeds, TrainPreset, VoiceNeeds, VoicePreset, WhisperRow
 from .facts import Gpu, Machine, spelled
-from .findings import kernels_of
+from .findings import ERROR, Finding, kernels_of
 
 CONTEXT = 600 * 2**20
 """What CUDA takes for itself on a GPU before anything is computed: 0.4 to 0.8 GB."""
@@ -31,7 +33,7 @@ UNPACKED = 6.1
 """Bytes of a parameter of Whisper while it is opened: the file's halves beside the network, measured with the small."""
 HALVES = (8, 0)
 """The compute capability from which on voices and training compute in bf16; txt2img computes in halves on all."""
-FITS, TIGHT, FLAGS, NO = "fits", "tight", "fits with flags", "no"
+FITS, TIGHT, FLAGS, NO, UNKNOWN = "fits", "tight", "fits with flags", "no", "unknown"
 RANKS = (FITS, FLAGS, TIGHT, NO)
 SPARING = {"--low-vram", "--checkpointing"}
 """Flags that cost time, where another GPU does not."""
@@ -60,6 +62,8 @@ class Preset(NamedTuple):
     disk: int
     """Bytes of its weights' files, or of a run."""
     parameters: int
+    uncounted: str = ""
+    """What is missing, where its needs are not known: then there are no ways."""
 
 
 class Verdict(NamedTuple):
@@ -114,42 +118,53 @@ def _plain(name: str) -> str:
 
 
 def _training() -> Iterator[Preset]:
-    for name, need in needs("train").items():
-        row, parameters = family("train")[name], need["parameters"]
-        data = math.prod(need["shape"]) * need["pictures"]
-        size = row["batch_size"]
-        fewer = max(1, size // 8)
+    for name, row in typed(TrainPreset).items():
+        if row.needs is None:
+            yield _uncounted("train", name)
+            continue
+        need, size = row.needs, row.batch_size
+        data = math.prod(need.shape) * need.pictures
+        half = _measured(_training_ways(need, size, 2), need.measured)
+        cpu = tuple(
+            Way((), 0, BARE + _trained(need, pictures, 4), note)
+            for pictures, note in ((size, ""), (max(1, size // 8), half[1].note))
+        )
+        wide = _training_ways(need, size, 4)
+        yield Preset("train", name, half, wide, cpu, 40 * need.parameters + data, need.parameters)
 
-        def taken(pictures: float, width: int, need: dict[str, Any] = need, data: int = data) -> int:
-            batch = pictures * need["picture"] * WORKSPACE * width / 4
-            return int(TRAINED * need["parameters"] + data + batch)
 
-        def ways(
-            width: int, data: int = data, size: int = size, fewer: int = fewer, taken: Any = taken
-        ) -> tuple[Way, ...]:
-            ram = BARE + data
-            return (
-                Way((), taken(size, width) + CONTEXT, ram),
-                Way((), taken(fewer, width) + CONTEXT, ram, f"{fewer} of {size} at once, by itself"),
-                Way(("--checkpointing",), taken(1 / KEPT, width) + CONTEXT, ram, "one at a time"),
-            )
+def _training_ways(need: TrainNeeds, size: int, width: int) -> tuple[Way, ...]:
+    """The ways to train on a GPU with numbers of `width` bytes."""
+    fewer, ram = max(1, size // 8), BARE + math.prod(need.shape) * need.pictures
+    return (
+        Way((), _trained(need, size, width) + CONTEXT, ram),
+        Way((), _trained(need, fewer, width) + CONTEXT, ram, f"{fewer} of {size} at once, by itself"),
+        Way(("--checkpointing",), _trained(need, 1 / KEPT, width) + CONTEXT, ram, "one at a time"),
+    )
 
-        half = _measured(ways(2), need)
-        cpu = (Way((), 0, BARE + taken(size, 4)), Way((), 0, BARE + taken(fewer, 4), half[1].note))
-        yield Preset("train", name, half, ways(4), cpu, 40 * parameters + data, parameters)
+
+def _trained(need: TrainNeeds, pictures: float, width: int) -> int:
+    """Bytes that training takes with so many pictures at once, in numbers of `width` bytes."""
+    data = math.prod(need.shape) * need.pictures
+    batch = pictures * need.picture * WORKSPACE * width / 4
+    return int(TRAINED * need.parameters + data + batch)
 
 
 def _painting() -> Iterator[Preset]:
-    for name, need in needs("txt2img").items():
-        sizes, live = need["parameters"], need["live"]
+    for name, row in typed(PicturePreset).items():
+        if row.needs is None:
+            yield _uncounted("txt2img", name)
+            continue
+        need = row.needs
+        sizes, live = asdict(need.parameters), need.live
         weights = {part: 2 * count for part, count in sizes.items()}
         at_work = {
-            "text": int(live["text"] * ATTENDED),
-            "network": int(live["network"] * ATTENDED),
-            "vae": int(live["vae"] * CONVOLVED),
+            "text": int(live.text * ATTENDED),
+            "network": int(live.network * ATTENDED),
+            "vae": int(live.vae * CONVOLVED),
         }
-        tile, whole = int(live["tile"] * CONVOLVED), sum(weights.values())
-        part = max(weights[one] + (tile if one == "vae" else at_work[one]) for one in weights)
+        tile, whole = int(live.tile * CONVOLVED), sum(weights.values())
+        part = max(weights[name] + (tile if name == "vae" else at_work[name]) for name in weights)
         ram = BARE + whole  # where it is opened, before it goes to the GPU
         ways = (
             Way((), whole + max(at_work.values()) + CONTEXT, ram),
@@ -157,52 +172,69 @@ def _painting() -> Iterator[Preset]:
             Way(("--low-vram",), part + CONTEXT, ram, "a part at a time"),
             Way(("--low-vram",), LAYER + max(at_work["network"], tile) + CONTEXT, ram, "a layer at a time, slow"),
         )
-        large, small = max(live["network"], live["vae"]), max(live["network"], live["tile"])
+        large, small = max(live.network, live.vae), max(live.network, live.tile)
         cpu = (
             Way((), 0, BARE + 2 * (whole + large)),
             Way(("--low-vram",), 0, BARE + 2 * (whole + small), "decoded in tiles"),
             Way(("--low-vram", "--dtype bf16"), 0, BARE + whole + small, "in halves"),
         )
-        ways = _measured(ways, need)
-        yield Preset("txt2img", name, ways, ways, cpu, need["stored"] * sum(sizes.values()), sum(sizes.values()))
+        ways = _measured(ways, need.measured)
+        yield Preset("txt2img", name, ways, ways, cpu, need.stored * sum(sizes.values()), sum(sizes.values()))
 
 
 def _speaking() -> Iterator[Preset]:
-    need = needs("voice")["tortoise"]
-    sizes, live = need["parameters"], need["live"]
+    usual = needs("voice").get("tortoise")  # what all presets need that do not say otherwise
+    for name, row in typed(VoicePreset).items():
+        need = row.needs or usual
+        if need is None:
+            yield _uncounted("voice clone", name)
+            continue
+        sizes, live = need.parameters, need.live
+        half, wide = _measured(_speaking_ways(need, 2), need.measured), _speaking_ways(need, 4)
+        cpu = (Way((), 0, BARE + max(sizes[net] * 4 + live[net] for net in sizes)),)
+        yield Preset("voice clone", name, half, wide, cpu, 8 * sum(sizes.values()), sum(sizes.values()))
 
-    def ways(width: int) -> tuple[Way, ...]:
-        work = {net: sizes[net] * width + int(live[net] * ATTENDED * width / 4) for net in sizes}
-        whole = sum(sizes.values()) * width + int(max(live.values()) * ATTENDED * width / 4)
-        return (
-            Way((), whole + CONTEXT, 2 * BARE),
-            Way(("--low-vram",), max(work.values()) + CONTEXT, 2 * BARE, "a network at a time"),
-        )
 
-    cpu = (Way((), 0, BARE + max(sizes[net] * 4 + live[net] for net in sizes)),)
-    for name in family("voice"):
-        half = _measured(ways(2), need)
-        yield Preset("voice clone", name, half, ways(4), cpu, 8 * sum(sizes.values()), sum(sizes.values()))
+def _speaking_ways(need: VoiceNeeds, width: int) -> tuple[Way, ...]:
+    """The ways to speak on a GPU with numbers of `width` bytes."""
+    sizes, live = need.parameters, need.live
+    work = {net: sizes[net] * width + int(live[net] * ATTENDED * width / 4) for net in sizes}
+    whole = sum(sizes.values()) * width + int(max(live.values()) * ATTENDED * width / 4)
+    return (
+        Way((), whole + CONTEXT, 2 * BARE),
+        Way(("--low-vram",), max(work.values()) + CONTEXT, 2 * BARE, "a network at a time"),
+    )
 
 
 def _transcribing() -> Iterator[Preset]:
-    for name, need in needs("whisper").items():
-        count, live = need["parameters"], need["live"]
+    for name, row in typed(WhisperRow).items():
+        if row.needs is None:
+            yield _uncounted("voice prep", f"whisper-{name}", "whisper", name)
+            continue
+        count, live = row.needs.parameters, row.needs.live
         opened = BARE + int(count * UNPACKED)
-        ways = _measured((Way((), 4 * count + int(live * ATTENDED) + CONTEXT, opened),), need)
+        ways = _measured((Way((), 4 * count + int(live * ATTENDED) + CONTEXT, opened),), row.needs.measured)
         cpu = (Way((), 0, opened + live),)
         yield Preset("voice prep", f"whisper-{name}", ways, ways, cpu, 2 * count, count)
 
 
-def _measured(ways: tuple[Way, ...], need: dict[str, Any]) -> tuple[Way, ...]:
+def _uncounted(command: str, name: str, file: str = "", row: str = "") -> Preset:
+    """A preset without needs, of which nothing can be said but that."""
+    file = file or command.split()[0]
+    return Preset(command, name, (), (), (), 0, 0, f"its needs are not counted: [{row or name}.needs] in {file}.toml")
+
+
+def _measured(ways: tuple[Way, ...], measured: int | None) -> tuple[Way, ...]:
     """The ways to run a preset, the usual one with what it took on a GPU, where a table says that."""
     usual, *others = ways
-    return (usual._replace(vram=need.get("measured", usual.vram)), *others)
+    return (usual if measured is None else usual._replace(vram=measured), *others)
 
 
 def judge(machine: Machine, preset: Preset) -> Verdict:
     """Whether a machine carries a preset: on the GPU that a command takes by itself, the first, or if that is better on
     another with the flag that chooses it; on the CPU where PyTorch sees no GPU of NVIDIA."""
+    if preset.uncounted:
+        return Verdict(preset, UNKNOWN, (), "", 0, 0, preset.uncounted)
     if unseen := _unseen(machine):
         return _on_cpu(machine, preset)._replace(note=unseen)
     if not machine.gpus:
@@ -258,7 +290,24 @@ def _on_cpu(machine: Machine, preset: Preset) -> Verdict:
     return Verdict(preset, NO, (), "cpu", least, machine.most, "", carrier(preset))
 
 
+def refusal(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> DifftoolError | None:
+    """The error for presets that do not run here: 3, with what would help; None where all run."""
+    refused = [verdict for verdict in verdicts if verdict.verdict == NO]
+    if not refused:
+        return None
+    first = refused[0]
+    worst = next((finding for finding in findings if finding.level == ERROR), None)
+    names = ", ".join(verdict.preset.name for verdict in refused)
+    hint = f"{first.carried_by} would carry it" if first.carried_by or worst is None else f"{worst.what}: {worst.mend}"
+    return DifftoolError(Exit.MACHINE, f"this machine does not carry {names}: {first.note or amount(first)}", hint)
+
+
+def amount(verdict: Verdict) -> str:
+    """What a preset needs of what there is, for people."""
+    return f"{verdict.need / 2**30:.1f} of {verdict.has / 2**30:.1f} GiB on {verdict.where}"
+
+
 def carrier(preset: Preset) -> str:
     """The smallest GPU of the guide that carries a preset without flags."""
-    sizes = {name: row["vram"] * 2**30 * 0.95 for name, row in family("hardware")["gpus"].items()}
+    sizes = {name: row.vram * 2**30 * 0.95 for name, row in hardware().gpus.items()}
     return next((name for name, size in sizes.items() if preset.ways[0].vram <= size), "none of the guide's GPUs alone")

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 REPORT = "report.html"
 OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, REPORT, "model.safetensors", "model_index.json", "config.json")
-MOST = {"config.json": 2**24, LOG: 2**26}
+MOST_BYTES = {"config.json": 2**24, LOG: 2**26}
 """Bytes of what is read whole."""
 MOST_IMAGES = 10**15
 PIPELINE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -53,8 +53,8 @@ def standing(folder: Path, config: dict[str, Any], overwrite: bool) -> tuple[dic
         path = folder / name
         if os.path.lexists(path) and not path.is_file():
             raise _damaged(path, "it is no file")
-        if name in MOST and path.exists() and path.stat().st_size > MOST[name]:
-            raise _damaged(path, f"it is longer than {MOST[name]:,} bytes")
+        if name in MOST_BYTES and path.exists() and path.stat().st_size > MOST_BYTES[name]:
+            raise _damaged(path, f"it is longer than {MOST_BYTES[name]:,} bytes")
     there = files.read_json(folder / "config.json")
     resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
     modelled = any((folder / name).exists() for name in ("model.safetensors", "model_index.json"))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .. import processes
 from ..core.ema import EMA
+from ..device import halved
 from ..errors import is_out_of_memory
 from .tasks import BANDS, Task
 
@@ -137,11 +138,8 @@ def updates(
                 sums = _backward(task, first, mine, micro, size, device)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or micro == 1:
-                    raise
+                micro = halved(micro, error)
             trainee.optimizer.zero_grad()
-            micro = (micro + 1) // 2
-            log.warning(f"memory ended: from here on {micro} pictures at once")
         told = torch.cat([sums, torch.tensor(answers, device=device)])
         _share_gradients(trainee.params, told)
         norm = float(nn.utils.clip_grad_norm_(trainee.params, CLIP, foreach=True))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .sheets import grid
 
 
 def plot_compared(
-    path: Path, blocks: Sequence[tuple[str, Pixels]], title: str, manifest: Mapping[str, Any] | None = None
+    path: Path, blocks: Sequence[tuple[str, Pixels]], title: str, manifest: Mapping[str, object] | None = None
 ) -> None:
     """A PNG of blocks side by side, each a caption and pictures (rows, columns, H, W, C)."""
     across = min(len(blocks), 4)

@@ -7,14 +7,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
-from ..files import replacing
+from ..files import ItemNote, PictureManifest, replacing
 from ..provenance import remember, shared
 
 if TYPE_CHECKING:
@@ -24,20 +24,20 @@ from .images import opened
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
-def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, Any] | None = None) -> None:
+def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, object] | None = None) -> None:
     """Writes one picture (H, W, C), with its manifest in a `difftool` chunk and, if it tells of a model, in the
     `parameters` form that other tools read."""
     info = PngImagePlugin.PngInfo()
     if manifest is not None:
         if "model" in manifest:
-            info.add_text("parameters", parameters(manifest).encode(errors="replace").decode())
+            info.add_text("parameters", parameters(cast("PictureManifest", manifest)).encode(errors="replace").decode())
         info.add_itxt("difftool", _told(manifest))  # in ASCII, which also holds names that are no UTF-8
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels, MODES[pixels.shape[2]])
     with replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=info)
 
 
-def _told(manifest: Mapping[str, Any]) -> str:
+def _told(manifest: Mapping[str, object]) -> str:
     """What a file says of how it was made."""
     remember(manifest)
     return json.dumps(shared(manifest))
@@ -90,7 +90,7 @@ def is_cut_off(path: Path) -> bool:
     return b"\x89PNG\r\n\x1a\n".startswith(head)
 
 
-def _manifest(path: Path, texts: Mapping[str, Any]) -> dict[str, Any] | None:
+def _manifest(path: Path, texts: Mapping[str, str]) -> dict[str, Any] | None:
     if "difftool" not in texts:
         return None
     try:
@@ -114,10 +114,10 @@ def _finite(text: str) -> float:
     return value
 
 
-def parameters(manifest: Mapping[str, Any]) -> str:
+def parameters(manifest: PictureManifest) -> str:
     """A manifest in the form of the AUTOMATIC1111 web UI: a line of prompt, then ``Name: value, ...``; values that
     hold a comma, a colon or a line break are quoted as JSON."""
-    settings, model, item = manifest["settings"], manifest["model"], manifest.get("item", {})
+    settings, model, item = manifest["settings"], manifest["model"], manifest.get("item", ItemNote())
     height, width = model["size"]
     row = SAMPLERS[settings["sampler"]]
     fields = {
@@ -149,7 +149,7 @@ def _quoted(value: str) -> str:
 def write_gif(
     path: Path,
     frames: Sequence[Pixels],
-    manifest: Mapping[str, Any],
+    manifest: Mapping[str, object],
     first: int = 500,
     each: int = 80,
     last: int = 2000,

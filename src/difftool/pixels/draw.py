@@ -15,8 +15,8 @@ from ..core.guide import cfg, clip
 from ..core.noise import START, Noise
 from ..core.predict import denoiser
 from ..core.solve import State
-from ..device import finite
-from ..errors import DifftoolError, Exit, is_out_of_memory
+from ..device import finite, halved
+from ..errors import DifftoolError, Exit
 from ..files import manifest, run_id
 from ..models import Model
 from ..pictures.sheets import to_pixels
@@ -90,13 +90,8 @@ def draw(
             pixels, items, way = _drawn(plan, size, mine, track, frames)
             break
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if size == 1:
-                raise DifftoolError(
-                    Exit.MEMORY, "one picture does not fit in memory", "try --dtype bf16, or take a machine with more"
-                ) from error
-            size //= 2
+            hint = "try --dtype bf16, or take a machine with more"
+            size = halved(size, error, DifftoolError(Exit.MEMORY, "one picture does not fit in memory", hint))
     parts = processes.gathered((pixels, items, way))
     pixels, items = np.concatenate([part[0] for part in parts]), [item for part in parts for item in part[1]]
     order = sorted(range(len(items)), key=lambda k: items[k]["index"])

@@ -16,8 +16,7 @@ from ..core.noise import START, Noise
 from ..core.predict import Predict, denoiser
 from ..core.solve import State
 from ..device import finite
-from ..download import digest_of
-from ..files import manifest
+from ..files import digest_of, manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..settings import checked, manifest_of

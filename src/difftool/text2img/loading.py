@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from .. import store
-from ..download import digest_of, hash_beside
+from ..download import hash_beside
 from ..errors import DifftoolError, Exit, nearest, pick
-from ..files import expanded, is_endless
+from ..files import digest_of, expanded, is_endless
 from ..models import ASSETS, bounded, read_config
 from ..schedulers import PREDICTIONS
 from .pipeline import (

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..device import halved
 from ..errors import DifftoolError, Exit, is_out_of_memory
 from .pipeline import Pipeline
 
@@ -87,14 +88,14 @@ class Room:
         """Makes room after an error that says that memory ended for `count` pictures: half as many at once, then less
         of the pipeline on the device. Raises any other error again, and DifftoolError 6 where nothing is left to give
         up."""
+        if count > 1:
+            self.pixels = halved(count, error) * math.prod(frame)
+            return
         if not is_out_of_memory(error):
             raise error
-        if count > 1:
-            self.pixels = count // 2 * math.prod(frame)
-            log.warning(f"memory ended: from here on {count // 2} at once")
-        elif self.level < self.bottom:
+        if self.level < self.bottom:
             self._less()
-            log.warning(f"memory ended: {SAID[self.level]} from here on")
+            log.warning(f"out of memory; {SAID[self.level]} from here on")
         else:
             what = f"one picture of {frame[0]}x{frame[1]} does not fit in memory, {' and '.join(self._given_up())}"
             raise DifftoolError(Exit.MEMORY, what, f"try {self._smaller(frame)}") from error

@@ -16,7 +16,7 @@ from .settings import Settings
 
 STRONGER = 1.1
 """What a pair of brackets multiplies the weight of what stands in it by."""
-MOST = 100.0
+MOST_WEIGHT = 100.0
 """Weight of a word at most, either way."""
 
 
@@ -62,8 +62,8 @@ def read(text: str, *, empty: bool = False) -> Prompt:
     one, and ``<lora:name:0.8>`` applies a LoRA.
 
     Raises DifftoolError 2 for brackets that do not match, for what other tools give a meaning that it does not have
-    here (`FOREIGN`), for a weight beyond MOST, for what is no text in Unicode, and, unless it may be `empty`, for a
-    prompt without words.
+    here (`FOREIGN`), for a weight beyond MOST_WEIGHT, for what is no text in Unicode, and, unless it may be `empty`,
+    for a prompt without words.
     """
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise DifftoolError(Exit.USAGE, "the prompt is no text in UTF-8", "save or type it as UTF-8")
@@ -89,8 +89,8 @@ def read(text: str, *, empty: bool = False) -> Prompt:
     if len(stack) > 1:
         raise _unmatched(text)
     pieces = _joined(stack[0])
-    if any(abs(weight) > MOST for _, weight in pieces):
-        what = f"a weight lies between -{MOST:g} and {MOST:g}: {_short(text)}"
+    if any(abs(weight) > MOST_WEIGHT for _, weight in pieces):
+        what = f"a weight lies between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}: {_short(text)}"
         raise DifftoolError(Exit.USAGE, what, "write (word:1.3)")
     found = Prompt(pieces, tuple(loras))
     if not empty and not found.plain.strip():
@@ -147,7 +147,7 @@ def _weight(text: str, where: str) -> float:
         weight = float(text)
     except ValueError:
         weight = float("nan")
-    if not abs(weight) <= MOST:
+    if not abs(weight) <= MOST_WEIGHT:
         raise DifftoolError(Exit.USAGE, f"{where} has no weight", "write <lora:name:0.8>")
     return weight
 

@@ -23,8 +23,7 @@ from .loading import open_pipeline
 from .lora import Loras, stored, there
 from .offload import Room
 from .pipeline import Pipeline
-from .prompts import MOST as HEAVIEST
-from .prompts import Prompt, begun_from, read
+from .prompts import MOST_WEIGHT, Prompt, begun_from, read
 from .settings import BUNDLED, ModelSettings, Settings
 from .vocabulary import strangers
 
@@ -222,8 +221,8 @@ def _applied(named: Sequence[tuple[Path, float]], prompt: Prompt, models_dir: Pa
     DifftoolError 2 for a weight beyond all, 4 for one that is not there."""
     loras: dict[Path, float] = {}
     for file, weight in [*named, *((stored(name, models_dir), weight) for name, weight in prompt.loras)]:
-        if not abs(weight) <= HEAVIEST:
-            what = f"the weight of {file} lies between -{HEAVIEST:g} and {HEAVIEST:g}, not at {weight}"
+        if not abs(weight) <= MOST_WEIGHT:
+            what = f"the weight of {file} lies between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}, not at {weight}"
             raise DifftoolError(Exit.USAGE, what, "try 1")
         path = there(file)
         loras[path] = loras.get(path, 0.0) + weight

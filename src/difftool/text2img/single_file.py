@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from .. import store
-from ..download import digest_of, hash_beside
+from ..download import hash_beside
 from ..errors import DifftoolError, Exit
-from ..files import read_json, unpickled, write_json
+from ..files import digest_of, read_json, unpickled, write_json
 from ..models import ASSETS
 from .pipeline import ENCODERS, TOKENIZERS, Pipeline, family_of, finished, misfits, of_type, quantised, quiet
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..audio.files import KINDS
 from ..errors import DifftoolError, Exit, nearest
-from ..files import TEMPORARY, expanded, lock, read_json, temporary, unpickled, write_json
+from ..files import TEMPORARY, digest_of, expanded, lock, read_json, temporary, unpickled, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -288,15 +288,6 @@ def strangers(folder: Path, known: Mapping[str, str]) -> Iterator[Path]:
         known_file = path.is_file() and not path.is_symlink() and sha256 is not None
         if not _is_folder(path) and not (known_file and digest_of(path) == sha256):
             yield path
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file. Raises DifftoolError 4 where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "see to its rights") from error
 
 
 def load_latents(path: Path, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -20,10 +20,9 @@ from ..audio.files import RATE, samples_of, write
 from ..audio.joining import gain, join, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
-from ..files import read_json, write_json
+from ..files import digest_of, read_json, write_json
 from ..progress import Track
 from .engines.tortoise.synthesis import Spoken
-from .library import digest_of
 from .plan import Plan
 from .speak import SYNTHETIC, described, networks, seeds, speaker, told_of, typical
 

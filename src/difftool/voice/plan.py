@@ -15,12 +15,14 @@ from ..audio.files import Samples, read
 from ..device import choose, name_of
 from ..errors import DifftoolError, Exit, pick
 from ..files import expanded
+from ..limits import GUIDANCE
 from ..nets.tortoise.autoregressive import UnifiedVoice
 from ..nets.tortoise.diffusion import DiffusionTts
 from ..nets.tortoise.mel import CODE_HZ
 from ..presets import preset as row_of
 from ..sampling import aliases
 from ..sampling.choice import choose as choose_sampler
+from ..sampling.choice import preset_steps
 from ..store import home as models_home
 from . import ENGINES, MODES
 from .engines.tortoise.compat import AT_ONCE
@@ -134,13 +136,13 @@ def plan(
             what = f"{name} must be a number from {least:g} to {largest:g}, not {value}"
             raise DifftoolError(Exit.USAGE, what, "see difftool voice clone --help")
     scale = row["guidance"] if guidance is None else guidance
-    if not abs(scale) <= 1e30:
+    if not GUIDANCE["least"] <= scale <= GUIDANCE["most"]:
         raise DifftoolError(Exit.USAGE, f"guidance must be a number, not {guidance}", "leave out --guidance")
     named = aliases.sampler(row["sampler"] if sampler is None else sampler)
     if schedule is None and named.schedule is None and named.row == "ddpm":
         schedule = "openai"
-    if steps is None and named.row in (row["sampler"], "ddpm"):
-        steps = row["steps"]
+    if steps is None:
+        steps = preset_steps(sampler, row["sampler"], row["steps"], like=None)
     way = choose_sampler(PATH, row["sampler"] if sampler is None else sampler, steps, schedule, eta, variance="learned")
     if original and (way.sampler, way.schedule) != ("ddpm", "openai"):
         what = f"tortoise-tts has no {way.sampler} on {way.schedule}"

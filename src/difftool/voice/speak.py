@@ -18,7 +18,7 @@ from ..audio.joining import from_bytes, gain, join, to_bytes
 from ..audio.loudness import loudness
 from ..core.noise import START, Noise
 from ..errors import DifftoolError, Exit
-from ..files import load_tensors, manifest, run_id, save_tensors
+from ..files import digest_of, load_tensors, manifest, run_id, save_tensors
 from ..nets.tortoise.mel import CODE_HZ
 from ..progress import Track
 from .engines import stock
@@ -26,7 +26,7 @@ from .engines.tortoise import compat
 from .engines.tortoise.decoding import Steps
 from .engines.tortoise.networks import FILES, hash_of
 from .engines.tortoise.synthesis import Networks, Spoken, Timbre, derived, invent, listen, speak
-from .library import Voice, digest_of, load_latents
+from .library import Voice, load_latents
 from .plan import Clip, Plan, plan
 from .text import tokens
 

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from difftool.audio.files import RATE
 from difftool.voice.prep import cut
 from difftool.voice.prep.activity import Span, network, spans, speech
-from difftool.voice.prep.cut import BREAK, BREATH, LEAST, LONG, MOST, MOST_TEXT, Unit, groups, of_words, pieces, split
+from difftool.voice.prep.cut import (
+    BREAK,
+    BREATH,
+    LEAST,
+    LONG,
+    MOST_SECONDS,
+    MOST_TEXT,
+    Unit,
+    groups,
+    of_words,
+    pieces,
+    split,
+)
 from difftool.voice.prep.decode import Recording, decode
 from difftool.voice.prep.transcribe import Segment, Transcript, Word
 
@@ -79,7 +91,7 @@ def test_no_cut_goes_into_a_word(early: float, recording: Recording, told: list[
     for piece in made:
         for at in (piece.start, piece.end):
             assert not any(word.start + 0.03 < at < word.end - 0.03 for word in real), (at, piece.text)
-        assert LEAST <= piece.seconds <= MOST
+        assert LEAST <= piece.seconds <= MOST_SECONDS
         assert piece.units[-1].closed
     for a, b in itertools.pairwise(made):
         assert a.end <= b.start
@@ -110,7 +122,7 @@ def test_groups_keep_all_units_and_the_limits(lengths: list[tuple[float, float, 
     assert [unit for group in made for unit in group] == units
     for group in made:
         if len(group) > 1:
-            assert group[-1].end - group[0].start + 2 * BREATH <= MOST + 1e-9
+            assert group[-1].end - group[0].start + 2 * BREATH <= MOST_SECONDS + 1e-9
             assert sum(len(unit.words[0].text) + 1 for unit in group) - 1 <= MOST_TEXT
             assert all(b.start - a.end <= BREAK for a, b in itertools.pairwise(group))
 

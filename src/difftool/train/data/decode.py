@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...errors import DifftoolError, Exit
+from ...limits import counted
 from ...pictures.images import extent, formats, is_deep, open_image, span_of, upright
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
@@ -199,10 +200,6 @@ def some(names: Collection[str], what: str) -> str:
     """How many of `what` there are, and what the first are called."""
     first = ", ".join(list(names)[:3])
     return f"{counted(len(names), what)} ({first}{', ...' if len(names) > 3 else ''})"
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _in_turn(pool: ThreadPoolExecutor, work: Callable[[str], Any], names: Iterable[str]) -> Iterator[Any]:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import DifftoolError
+from ...limits import counted
 from .contents import UNREADABLE, damaged, unpacked
-from .decode import Contents, Pixels, counted
+from .decode import Contents, Pixels
 from .labels import Labels, known, numbered, values_of
 
 

@@ -12,7 +12,7 @@ from ...audio.files import RATE, Samples
 from ...audio.loudness import normalised
 from . import activity, cut
 from .activity import Span
-from .cut import BREAK, MOST, PAD, Piece
+from .cut import BREAK, MOST_SECONDS, PAD, Piece
 from .decode import Recording
 from .gates import SILENCE, UNHEARD, known, reasons
 from .measure import Array, measure, spectra
@@ -72,7 +72,7 @@ def units(recording: Recording, likely: Array, segments: Sequence[Segment] | Non
 
 def _parts(recording: Recording, span: Span) -> list[Span]:
     """A span cut at its longest short pauses until each part can be a clip."""
-    if span.seconds <= MOST - 2 * PAD:
+    if span.seconds <= MOST_SECONDS - 2 * PAD:
         return [span]
     levels = _levels(recording.samples[round(span.start * RATE) : round(span.end * RATE)], TICK)
     quiet = levels < np.percentile(levels, 90) + SHORT_PAUSE_LEVEL

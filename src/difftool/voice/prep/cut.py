@@ -15,7 +15,7 @@ from .activity import Span
 from .decode import Stored
 from .words import Segment, Word, joined
 
-LEAST, SHORT, LONG, MOST = 2.0, 6.0, 10.0, 11.6
+LEAST, SHORT, LONG, MOST_SECONDS = 2.0, 6.0, 10.0, 11.6
 """Seconds of a clip: at least, wanted from, wanted to, at most (which is what Tortoise's trainer takes)."""
 MOST_TEXT = 200
 """Characters of a clip's text."""
@@ -181,7 +181,7 @@ def groups(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
         for first in range(k - 1, -1, -1):
             if first < k - 1 and (
                 units[first + 1].start - units[first].end > BREAK
-                or units[k - 1].end - units[first].start > MOST - 2 * _pad(units[first])
+                or units[k - 1].end - units[first].start > MOST_SECONDS - 2 * _pad(units[first])
                 or len(joined([word for unit in units[first:k] for word in unit.words])) > MOST_TEXT
             ):
                 break
@@ -197,7 +197,7 @@ def groups(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
 def _cost(units: Sequence[Unit], after: Sequence[Unit]) -> float:
     """Of a clip; a second that is lost costs 1."""
     seconds = units[-1].end - units[0].start + 2 * _pad(units[0])
-    lost = seconds if not LEAST <= seconds <= MOST else 0.0
+    lost = seconds if not LEAST <= seconds <= MOST_SECONDS else 0.0
     off = max(0.0, SHORT - seconds) * 0.1 + max(0.0, seconds - LONG) * 0.1
     tight = (TORN if units[-1].words else TIGHT) if after and after[0].start - units[-1].end < PAUSE else 0.0
     return 0.1 + lost + off + (0.0 if units[-1].closed else 0.2) + tight

@@ -14,10 +14,21 @@ from typing import Any, NamedTuple
 
 from ...audio.files import store
 from ...errors import DifftoolError, Exit, is_out_of_memory
-from ...files import TEMPORARY, lock, read_json, replace_folder, temporary, versions, writable, write_json, write_text
+from ...files import (
+    TEMPORARY,
+    digest_of,
+    lock,
+    read_json,
+    replace_folder,
+    temporary,
+    versions,
+    writable,
+    write_json,
+    write_text,
+)
 from ...nets.tortoise.mel import CODE_HZ
 from ...progress import Track
-from ..library import KINDS, NOTE, SCHEMA, damaged, digest_of, digests, leftovers, made, note_of
+from ..library import KINDS, NOTE, SCHEMA, damaged, digests, leftovers, made, note_of
 from ..text import written_out
 from . import refs, report, stages, twins
 from .gates import GATES

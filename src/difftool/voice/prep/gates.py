@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .cut import LEAST, MOST, MOST_TEXT
+from .cut import LEAST, MOST_SECONDS, MOST_TEXT
 from .decode import COARSE
 from .measure import FAINT, Figures
 from .transcribe import plain
@@ -66,7 +66,9 @@ GATES = {
     ),
     "no_speech": Gate("cut away what is not speech", ((Bound("speech", below=0.6),),)),
     "too_short": Gate("speak in whole sentences, without long pauses inside them", ((Bound("seconds", below=LEAST),),)),
-    "too_long": Gate("make a pause of a quarter of a second after each sentence", ((Bound("seconds", above=MOST),),)),
+    "too_long": Gate(
+        "make a pause of a quarter of a second after each sentence", ((Bound("seconds", above=MOST_SECONDS),),)
+    ),
     "too_much_text": Gate("make a pause after each sentence", ((Bound("characters", above=MOST_TEXT),),)),
     "not_understood": Gate("speak clearly, in one language", ((Bound("avg_logprob", below=-1.0),),)),
     "no_words": Gate("cut away what is not speech", ((Bound("no_speech_prob", above=0.6),),)),

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from ... import device as devices
 from ...audio.files import KINDS
 from ...errors import DifftoolError, Exit, pick
-from ...files import expanded
+from ...files import digest_of, expanded
 from .. import SLICES
-from ..library import agreed, digest_of, home, named, work_of
+from ..library import agreed, home, named, work_of
 from .gates import GATES
 from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
 from .transcripts import bases

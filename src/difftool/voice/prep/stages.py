@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +16,10 @@ import numpy as np
 
 from ...audio.files import RATE, Samples, store
 from ...files import read_json, replace_folder, temporary, write_json
+from ...progress import timed
 from . import activity
 from .clips import Take, envelope, sound_of, takes
-from .cut import MOST
+from .cut import MOST_SECONDS
 from .decode import Recording, decode
 from .gates import SILENCE
 from .plan import Plan, Source
@@ -115,19 +115,6 @@ def load(plan: Plan, source: Source) -> Done:
     return Done(folder, found["source"], found["takes"])
 
 
-class timed:
-    """Adds how long its block takes."""
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self.seconds, self.name = seconds, name
-
-    def __enter__(self) -> None:
-        self.began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self.name] = self.seconds.get(self.name, 0.0) + time.monotonic() - self.began
-
-
 def _transcribed(
     plan: Plan, source: Source, transcriber: Transcriber, recording: Recording, spans: Sequence[activity.Span]
 ) -> Iterator[Any]:
@@ -163,7 +150,7 @@ def _rendered(
     """Writes the sounds of a take: a clip as it is kept, and for the report what is to be heard of it."""
     if take.reasons[:1] == (SILENCE,):
         return {}
-    sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST), plan.settings["high_pass"])
+    sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST_SECONDS), plan.settings["high_pass"])
     made: dict[str, Any] = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
     if not take.reasons:
         made |= {"clip": f"{number:05d}.wav", "envelope": envelope(sound)}

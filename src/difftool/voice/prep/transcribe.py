@@ -19,8 +19,8 @@ from torchaudio.functional import resample
 from ... import store
 from ...audio.files import RATE, Samples
 from ...errors import DifftoolError, Exit, pick
-from ...files import expanded, unpickled
-from ..library import digest_of
+from ...files import digest_of, expanded, unpickled
+from ...limits import counted
 from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored
@@ -245,8 +245,7 @@ def over_speech(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[lis
     if not silent:
         return kept, None
     texts = "; ".join(segment.text for segment in silent[:3]) + ("; ..." if silent[3:] else "")
-    what = "1 segment lies" if len(silent) == 1 else f"{len(silent)} segments lie"
-    return kept, f"{what} where nobody speaks, and was left out: {texts}"
+    return kept, f"left out {counted(len(silent), 'segment')} where nobody speaks: {texts}"
 
 
 def _spoken_share(segment: Segment, spans: Sequence[Span]) -> float:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....core.noise import keys, uniform
-from ....errors import DifftoolError, Exit, is_out_of_memory
+from ....device import finite, halved
+from ....errors import DifftoolError, Exit
 from ....nets.tortoise.autoregressive import UnifiedVoice
 
 T = TypeVar("T")
@@ -51,10 +52,7 @@ class Odds(NamedTuple):
 
 def scores(decoder: UnifiedVoice, hidden: Tensor) -> Tensor:
     """(B, codes) from the last hidden states (B, T, dim). Raises DifftoolError 1 where they are no numbers."""
-    found = decoder.logits(hidden[:, -1])
-    if not found.isfinite().all():
-        raise DifftoolError(Exit.FAILED, "the decoder returned numbers that are not finite", "try --dtype fp32")
-    return found
+    return finite(decoder.logits(hidden[:, -1]), "the decoder")
 
 
 class Drawn(NamedTuple):
@@ -90,12 +88,8 @@ def draw(
         try:
             drawn += yield from _block(decoder, cache, first, seeds[len(drawn) :][:block], odds, most)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if block == 1:
-                what = "one sample of the decoder does not fit in memory"
-                raise DifftoolError(Exit.MEMORY, what, "try --dtype bf16, or --low-vram") from error
-            block //= 2
+            message, hint = "one sample of the decoder does not fit in memory", "try --dtype bf16, or --low-vram"
+            block = halved(block, error, DifftoolError(Exit.MEMORY, message, hint))
     length = max(len(codes) for codes, _ in drawn)
     padded = [F.pad(codes, (0, length - len(codes)), value=decoder.stop_code) for codes, _ in drawn]
     return Drawn(torch.stack(padded), [latents for _, latents in drawn])

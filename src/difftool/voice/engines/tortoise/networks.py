@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -14,17 +13,16 @@ from torch import Tensor, nn
 
 from ....core.paths import require
 from ....errors import DifftoolError, Exit
-from ....files import read_json, replacing, unpickled
+from ....files import digest_of, read_json, replacing, unpickled
 from ....models import MISFITS, same_shapes
 from ....nets.tortoise.layers import prepare
 from ....nets.tortoise.official import CHECKPOINTS, Checkpoint, ours, shapes
 from ....store import DERIVED, room_for
-from ...library import digest_of
 
 log = logging.getLogger(__name__)
 
 SCHEMA = "difftool/tortoise/1"
-MOST = 10_000
+MOST_SIZE = 10_000
 """Of anything in a config: more would take long to build before it is compared with the file."""
 _AGAIN = "remove it: it is made again from its checkpoint; if that is gone, run difftool models pull tortoise"
 FILES = {name: file for file, checkpoint in CHECKPOINTS.items() for name in checkpoint.parts}
@@ -93,8 +91,8 @@ def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
         require(isinstance(given, dict), f"the sizes of {name} are no table")
         for key, value in given.items():
             counts = value if isinstance(value, list) else [value]
-            fine = bool(counts) and all(type(count) is int and 0 < count <= MOST for count in counts)
-            require(fine, f"{key} of {name} is no number from 1 to {MOST:,}: {value!r}")
+            fine = bool(counts) and all(type(count) is int and 0 < count <= MOST_SIZE for count in counts)
+            require(fine, f"{key} of {name} is no number from 1 to {MOST_SIZE:,}: {value!r}")
     return {name: net(**sizes.get(name, {})) for name, (_, net) in row.parts.items()}
 
 
@@ -132,9 +130,12 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
     official = _load(source, row)
     hint = f"take the {FILES[next(iter(nets))]} of Tortoise, or one that was fine-tuned from it"
     same_shapes(shapes(row, nets), {name: tuple(tensor.shape) for name, tensor in official.items()}, source, hint)
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    metadata = {"schema": SCHEMA, "source": source.name, "source_sha256": sha256, "source_state": _state(source)}
+    metadata = {
+        "schema": SCHEMA,
+        "source": source.name,
+        "source_sha256": digest_of(source),
+        "source_state": _state(source),
+    }
     tensors = {name: tensor.contiguous() for name, tensor in ours(row, nets, official).items()}
     if strange := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
         raise DifftoolError(Exit.FILE, f"{source} is of no use: {strange} holds what is no number", hint)

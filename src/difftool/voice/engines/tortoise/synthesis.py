@@ -4,7 +4,6 @@ sound. What the original package does differently stands in `compat`."""
 from __future__ import annotations
 
 import hashlib
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +18,12 @@ from ....core.guide import cfg, clip
 from ....core.noise import START, Noise
 from ....core.paths import DiscreteVP, Level, betas
 from ....core.predict import EPS, denoiser
-from ....errors import DifftoolError, Exit
+from ....device import finite
 from ....nets.tortoise.clvp import CLVP
 from ....nets.tortoise.diffusion import Condition, DiffusionTts, denormalise, frames
 from ....nets.tortoise.mel import CODE_HZ, SOUND_HZ, conditioning_mel, diffusion_mel
 from ....nets.tortoise.vocoder import TAIL
+from ....progress import timed
 from ....sampling.choice import Choice
 from .decoding import CALM, STOP, Odds, Steps, draw
 from .networks import open_network
@@ -108,13 +108,12 @@ class Networks:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+        with timed(self.seconds, stage):
+            try:
+                yield
+            finally:
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
 
 
 def derived(seed: int, *what: object) -> int:
@@ -222,9 +221,7 @@ def spectrogram(
     for state in script.way.run(clip(predict), x, noise):
         x = state.x
         yield
-    if not x.isfinite().all():
-        raise DifftoolError(Exit.FAILED, "the diffusion returned numbers that are not finite", "try --dtype fp32")
-    return denormalise(x)
+    return denormalise(finite(x, "the diffusion"))
 
 
 def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
