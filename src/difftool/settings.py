@@ -14,12 +14,12 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import DifftoolError, Exit
+from .errors import DifftoolError, Exit, pick
 
 T = TypeVar("T")
 
@@ -39,6 +39,8 @@ class Option:
     metavar: str | None = None
     least: float | None = None
     most: float | None = None
+    above: float | None = None
+    """What a number must exceed, where there is no least one."""
     check: Callable[[Any], Any] | None = None
     """Gives the value as it is meant. Raises DifftoolError 2 for one that does not exist."""
     typed: Any = None
@@ -46,7 +48,8 @@ class Option:
     read: Callable[[Any], Any] | None = None
     """From such a value to one of the field."""
     parser: Callable[[str], Any] | None = None
-    """Reads the text of the command line, where it is more than a word of its type: 500k."""
+    """Reads the text of the command line, where it is more than a word of its type: 500k. Raises ValueError for another
+    text."""
     argument: bool = False
     """Whether it has no name on the command line, but a place."""
     stored: bool = True
@@ -64,6 +67,20 @@ def options(cls: type) -> dict[str, Option]:
     """The settings of a class that can be said, by name."""
     fields = dataclasses.fields(cls)
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
+
+
+def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
+    """A check for a name from a table: hyphens and underscores, small and large letters are the same."""
+    known = {_plain(name): name for name in table}
+
+    def read(value: str | None) -> str | None:
+        return None if value is None else pick(kind, _plain(value), known)
+
+    return read
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def name_of(name: str, option: Option) -> str:
@@ -96,6 +113,8 @@ def checked(settings: T) -> T:
         )
         if (option.least is not None or option.most is not None) and not (number and low <= value <= high):
             raise _wrong(name, option, value)
+        if option.above is not None and not (number and value > option.above):
+            raise _wrong(name, option, value)
         if option.check is not None:
             changed[name] = option.check(value)
     return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
@@ -105,7 +124,9 @@ def _wrong(name: str, option: Option, value: object) -> DifftoolError:
     ends = [
         f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least, option.most) if end is not None
     ]
-    if option.least is None and option.most is None:
+    if option.above is not None:
+        which = f"a number above {option.above:g}" + (f" and at most {ends[0]}" if ends else "")
+    elif option.least is None and option.most is None:
         which = "another kind of value"
     elif len(ends) == 2:
         which = f"from {ends[0]} to {ends[1]}"

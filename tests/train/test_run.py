@@ -25,7 +25,7 @@ from difftool.models import open_model
 from difftool.pictures.plots import plot_curves
 from difftool.pictures.png import read_png
 from difftool.provenance import located
-from difftool.train import recipe, train
+from difftool.train import previews, recipe, train
 from difftool.train import run as module
 
 
@@ -466,9 +466,9 @@ TAMPERED: list[tuple[str, Any]] = [
 
 def test_a_run_that_was_tampered_with(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1.0)
-    folder, job = tmp_path / "run", recipe.prepare(data, minutes=0.4)
+    folder, job = tmp_path / "run", recipe.prepare(data, minutes=0.4, save_every=4)
     with pytest.raises(Killed):
-        module.run(job, folder, time.monotonic(), save_every=4, track=dies_after(2))
+        module.run(job, folder, time.monotonic(), track=dies_after(2))
     before = {path: path.read_bytes() for path in (folder / "config.json", folder / "log.jsonl")}
     for name, value in TAMPERED:
         if name == "log.jsonl":
@@ -477,7 +477,7 @@ def test_a_run_that_was_tampered_with(tmp_path: Path, data: Path, monkeypatch: p
             changed(folder, name.split()[1], value)
         with fails(Exit.FILE, r"damaged|another run") as caught:
             module.check(recipe.prepare(data, minutes=0.4), folder, False)
-            runlog.read_log(folder)
+            runlog.read_log(folder, previews.layout().figures)
         assert len(str(caught.value)) < 500, name
         for path, content in before.items():
             path.write_bytes(content)
@@ -566,7 +566,7 @@ def test_a_loss_that_stays_infinite_ends_the_run(tmp_path: Path, data: Path) -> 
         ({"lr": 0}, "lr must be"),
         ({"lr": math.nan}, "lr must be"),
         ({"batch_size": 0}, "batch-size must be"),
-        ({"label_dropout": 1.5}, "share"),
+        ({"label_dropout": 1.5}, "label-dropout must be from 0 to 1"),
         ({"target": "vv"}, "unknown target"),
         ({"dtype": "fp16"}, "fp16"),
     ],

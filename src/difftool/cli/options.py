@@ -13,60 +13,19 @@ import typer
 
 from ..core.grid import SPACINGS
 from ..device import DTYPES, MOST_THREADS, spelled
-from ..errors import DifftoolError, Exit, pick
 from ..limits import MOST
+from ..limits import size_of as size_of
 from ..sampling import aliases
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, options
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, one_of, options
 
 MOST_SHOWN = 1e9
 """Ends of a range that a help shows."""
-LARGEST = 8192
-"""Pixels along a side of a picture."""
 INPUT = TEXT
-
-
-def count_of(value: str | int) -> int:
-    """A whole number above 0 that may end in k or M: 500k is 500,000."""
-    text = str(value).strip()
-    factor = {"k": 1_000, "K": 1_000, "m": 1_000_000, "M": 1_000_000}.get(text[-1:], 1)
-    try:
-        number = float(text[:-1] if factor > 1 else text) * factor
-        if number == int(number) and number > 0:
-            return int(number)
-    except (ValueError, OverflowError):
-        pass
-    raise typer.BadParameter(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
-
-
-def size_of(value: str | None) -> tuple[int, int] | None:
-    """(width, height) of WxH. Raises DifftoolError 2 where it is none."""
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
-        hint = f"give whole numbers from 1 to {LARGEST:,}"
-        raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {value!r}", hint)
-    return int(parts[0]), int(parts[1])
-
-
-def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
-    """A callback for an option that takes a name from a table: hyphens and underscores, small and large letters are
-    the same."""
-    known = {_plain(name): name for name in table}
-
-    def read(value: str | None) -> str | None:
-        return None if value is None else pick(kind, _plain(value), known)
-
-    return read
 
 
 def dtype_of(dtype: str, half: bool) -> str:
     """The number format that --dtype or --half asks for."""
     return "fp16" if half else dtype
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def known_sampler(value: str | None) -> str | None:
@@ -124,7 +83,7 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
         return typer.Argument(metavar=option.metavar, help=option.help, callback=_callback(option))
     names = option.names or (name_of(name, option),)
     shown: dict[str, Any] = {}
-    if kind is bool:
+    if bool in (kind, *typing.get_args(kind)):
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}", *names[1:])
         shown = {"show_default": False}
     whole = int in (kind, *typing.get_args(kind))
@@ -136,10 +95,25 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
         min=ends[0] if whole or ends[0] is not None else None,
         max=ends[1],
         callback=_callback(option),
-        parser=option.parser,
+        parser=_parser(option),
         rich_help_panel=option.panel,
         **shown,
     )
+
+
+def _parser(option: Option) -> Callable[[str], Any] | None:
+    """The parser of a setting, whose message Typer shows with the name of the option."""
+    parser = option.parser
+    if parser is None:
+        return None
+
+    def parse(text: str) -> Any:
+        try:
+            return parser(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parse
 
 
 def _callback(option: Option) -> Callable[[Any], Any] | None:
