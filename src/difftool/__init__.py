@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from .models import open_model
     from .pixels.draw import sample
     from .text2img.draw import txt2img
+    from .train.evaluation import evaluate
 
-__all__ = ["core", "open_model", "sample", "train", "txt2img", "voice"]
+__all__ = ["core", "evaluate", "open_model", "sample", "train", "txt2img", "voice"]
 
-_HOMES = {"open_model": "models", "sample": "pixels.draw", "txt2img": "text2img.draw"}
+_HOMES = {
+    "evaluate": "train.evaluation",
+    "open_model": "models",
+    "sample": "pixels.draw",
+    "txt2img": "text2img.draw",
+}
 
 
 def __getattr__(name: str) -> Any:
