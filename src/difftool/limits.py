@@ -25,12 +25,12 @@ def count_of(value: str | int) -> int:
     raise ValueError(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
 
 
-def size_of(value: str | None) -> tuple[int, int] | None:
+def size_of(text: str | None) -> tuple[int, int] | None:
     """(width, height) of WxH. Raises DifftoolError 2 where it is none."""
-    if value is None:
+    if text is None:
         return None
-    parts = value.lower().split("x")
+    parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
         hint = f"give whole numbers from 1 to {LARGEST:,}"
-        raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {value!r}", hint)
+        raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {text!r}", hint)
     return int(parts[0]), int(parts[1])

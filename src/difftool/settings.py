@@ -209,8 +209,9 @@ def from_typed(cls: type[T], values: Mapping[str, Any]) -> T:
     """The settings as they were typed: on the command line, in a file, or beside a prompt. Raises DifftoolError 2 for
     what cannot be read."""
     known = options(cls)
-    found = {}
+    fields = {}
     for name, value in values.items():
-        read = known[name].read
-        found[name] = value if read is None or value is None else read(value)
-    return cls(**found)
+        if value is not None:  # which was not typed
+            read = known[name].read
+            fields[name] = value if read is None else read(value)
+    return cls(**fields)
