@@ -57,6 +57,12 @@ class Course(NamedTuple):
             f"go on with the same command, with {self.again} and without --overwrite",
         )
 
+    def diverged(self, seen: int, lr: float) -> DifftoolError:
+        """The error that ends a run whose loss stays not finite."""
+        message = f"the loss was not finite {BAD_IN_A_ROW} times in a row, after {seen:,} {self.layout.items}"
+        hint = f"train in a new folder, with a smaller learning rate than --lr {lr:g}"
+        return DifftoolError(Exit.FAILED, f"{message}; what was saved is intact", hint)
+
 
 class Cost(NamedTuple):
     """What a run draws beside its updates, in items, and in passes of the network for each."""
@@ -198,29 +204,22 @@ def _follow(
         stopped, late, aged = update.asked if processes.count() > 1 else ask()  # which all were told before the update
         if late and not last:
             log.info(f"out of time: ending after {seen:,} of {total:,} {course.layout.items}")
-            train |= {"images": seen, "planned": total}  # which also ends the updates
+            train["images"], train["planned"] = seen, total  # which also ends the updates
             if not processes.rank():
                 files.write_json(folder / "config.json", config)
             last = True
         losses += [update] if update.finite else []
         bad = 0 if update.finite else bad + 1
         if bad == BAD_IN_A_ROW:
-            raise DifftoolError(
-                Exit.FAILED,
-                f"the loss was not finite {bad} times in a row, after {seen:,} {course.layout.items}; "
-                "what was saved is intact",
-                f"train in a new folder, with a smaller learning rate than --lr {train['lr']:g}",
-            )
+            raise course.diverged(seen, train["lr"])
         if losses and (last or _due(log_every, seen, size)):
             line = _line(losses, update, seen, update.step - trainee.taken)
             if not task.banded:
                 line["bands"] = None
             now = time.monotonic()
             line["images_per_second"] = round(len(losses) * size / (now - since), 2)
-            if (last or _due(held_every, seen, size)) and (held := held_out(trainee, task)) is not None:
-                known = [value for value in held if value is not None]
-                line["held_out"] = sum(known) / len(known)
-                line["held_out_bands"] = held if task.banded else None
+            if last or _due(held_every, seen, size):
+                _watch(line, trainee, task)
             losses, since = [], time.monotonic()
             if not processes.rank():
                 append(folder, line)
@@ -237,6 +236,16 @@ def _follow(
             _draw(course, trainee, seen, total, board)
             since = time.monotonic()
     return board
+
+
+def _watch(line: UpdateLine, trainee: Trainee, task: Task) -> None:
+    """Adds the loss of what is held out to a line of the log."""
+    held = held_out(trainee, task)
+    if held is None:
+        return
+    known = [value for value in held if value is not None]
+    line["held_out"] = sum(known) / len(known)
+    line["held_out_bands"] = held if task.banded else None
 
 
 def _line(losses: list[Update], update: Update, seen: int, skipped: int) -> UpdateLine:
