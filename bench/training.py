@@ -286,7 +286,7 @@ def updates_of(name: str, kind: str, folder: Path, count: int) -> dict[str, floa
     from difftool.train.data.tensors import data_of
     from difftool.train.recipe import prepare
 
-    config, pictures, device, dtype = prepare(folder, preset=kind, steps=count, batch_size=BATCH[kind], held_out=0)
+    config, pictures, device, dtype, _ = prepare(folder, preset=kind, steps=count, batch_size=BATCH[kind], held_out=0)
     task = Denoising(config, seeded(0, lambda: network(kind)), data_of(pictures, device), None, dtype)
     trainee, spent = loop.Trainee(task.net, config["train"]), Spent()
     spent.inside_of(task, "forward")

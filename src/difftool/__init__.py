@@ -23,11 +23,25 @@ if TYPE_CHECKING:
     from .store import pull
     from .text2img.batch import draw_prompts
     from .text2img.draw import txt2img
+    from .train.evaluation import evaluate
 
-__all__ = ["core", "draw_prompts", "open_model", "pull", "rerun", "sample", "store", "train", "txt2img", "voice"]
+__all__ = [
+    "core",
+    "draw_prompts",
+    "evaluate",
+    "open_model",
+    "pull",
+    "rerun",
+    "sample",
+    "store",
+    "train",
+    "txt2img",
+    "voice",
+]
 
 _HOMES = {
     "draw_prompts": "text2img.batch",
+    "evaluate": "train.evaluation",
     "open_model": "models",
     "pull": "store",
     "rerun": "replay",

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import DifftoolError, Exit, is_out_of_memory, pick
 from .limits import counted
@@ -41,14 +41,32 @@ def known_dtype(name: str) -> str:
     return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES)})
 
 
+def device_setting() -> Any:
+    """The setting that every command with a device has."""
+    return setting("auto", "auto, cpu, cuda or cuda:1.", panel=MACHINE, check=spelled)
+
+
+def threads_setting() -> Any:
+    """The same for threads."""
+    return setting(None, "CPU threads.", panel=MACHINE, least=1, most=MOST_THREADS, filled=True)
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """Where a run computes, whose number format is no choice, or has limits of its own."""
+
+    device: str = device_setting()
+    threads: int | None = threads_setting()
+
+
 @dataclass(frozen=True)
 class MachineSettings:
     """Where and how a run computes."""
 
-    device: str = setting("auto", "auto, cpu, cuda or cuda:1.", panel=MACHINE, check=spelled)
+    device: str = device_setting()
     dtype: str = setting("auto", "auto, fp32, bf16 or fp16.", panel=MACHINE, check=known_dtype)
     half: bool = setting(False, "The same as --dtype fp16.", panel=MACHINE, stored=False)
-    threads: int | None = setting(None, "CPU threads.", panel=MACHINE, least=1, most=MOST_THREADS, filled=True)
+    threads: int | None = threads_setting()
 
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("dtype", "half"),)
     """Settings of which one can be said."""

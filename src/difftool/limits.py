@@ -12,6 +12,19 @@ LARGEST = 8192
 """Pixels along a side of a picture."""
 
 
+def count_of(value: str | int) -> int:
+    """A whole number above 0 that may end in k or M: 500k is 500,000. Raises ValueError for another text."""
+    text = str(value).strip()
+    factor = {"k": 1_000, "K": 1_000, "m": 1_000_000, "M": 1_000_000}.get(text[-1:], 1)
+    try:
+        number = float(text[:-1] if factor > 1 else text) * factor
+        if number == int(number) and number > 0:
+            return int(number)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
+
+
 def size_of(text: str | None) -> tuple[int, int] | None:
     """(width, height) of WxH. Raises DifftoolError 2 where it is none."""
     if text is None:

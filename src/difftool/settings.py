@@ -39,6 +39,8 @@ class Option:
     metavar: str | None = None
     least: float | None = None
     most: float | None = None
+    above: float | None = None
+    """What a number must exceed, where there is no least one."""
     check: Callable[[Any], Any] | None = None
     """Gives the value as it is meant. Raises DifftoolError 2 for one that does not exist."""
     typed: Any = None
@@ -46,7 +48,8 @@ class Option:
     read: Callable[[Any], Any] | None = None
     """From such a value to one of the field."""
     parser: Callable[[str], Any] | None = None
-    """Reads the text of the command line, where it is more than a word of its type: 500k."""
+    """Reads the text of the command line, where it is more than a word of its type: 500k. Raises ValueError for another
+    text."""
     argument: bool = False
     """Whether it has no name on the command line, but a place."""
     stored: bool = True
@@ -115,6 +118,8 @@ def checked(settings: T) -> T:
         high = math.inf if option.most is None else option.most
         if (low, high) != (-math.inf, math.inf) and not (number and low <= value <= high):
             raise _wrong(label, _range(option), value)
+        if option.above is not None and not (number and value > option.above):
+            raise _wrong(label, _range(option), value)
         if option.check is not None:
             changed[name] = option.check(value)
     return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
@@ -127,6 +132,9 @@ def _wrong(label: str, expected: str, value: object) -> DifftoolError:
 
 def _range(option: Option) -> str:
     """The range of a setting, in words."""
+    if option.above is not None:
+        limit = "" if option.most is None else f" and at most {option.most:g}"
+        return f"above {option.above:g}{limit}"
     low, high = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least or 0, option.most or 0))
     if option.most is None:
         return f"at least {low}"

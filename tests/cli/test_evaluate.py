@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from difftool.errors import DifftoolError
+
 
 def test_the_digits_of_the_package(difftool: Callable) -> None:
     ended = difftool("eval", "--count", 150, "--steps", 6, "--json")
@@ -70,3 +72,17 @@ def _has_inception() -> bool:
     from importlib.util import find_spec
 
     return find_spec("pytorch_fid") is not None
+
+
+def test_from_python(difftool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function measures what the command does."""
+    import difftool as library
+
+    monkeypatch.setattr("difftool.learning.metrics.c2st", lambda a, b: 0.5)
+    told = difftool("eval", "--count", 50, "--steps", 2, "--threads", 1, "--json").json["data"]
+    done = library.evaluate(count=50, steps=2, threads=1)
+    assert done.quality == told["quality"]
+    assert (done.count, done.held_out, done.name, done.source) == (50, 500, "digits", "digits")
+    assert told["settings"]["seed"] == done.settings.seed == 1000
+    with pytest.raises(DifftoolError, match="--count must be from 50"):
+        library.evaluate(count=49)

@@ -12,9 +12,9 @@ import pytest
 from dying import dies
 from PIL import Image
 
-from difftool.cli.options import count_of, size_of
 from difftool.errors import DifftoolError
 from difftool.files import lock
+from difftool.limits import count_of, size_of
 
 pytestmark = pytest.mark.usefixtures("small_previews")
 
@@ -137,8 +137,8 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["data", "--size", "64"], 2, "WIDTHxHEIGHT"),
         (["data", "--size", "0x4"], 2, "WIDTHxHEIGHT"),
         (["data", "--size", "30000x30000"], 2, "1 to 8,192"),
-        (["data", "--epochs", "1e308"], 2, "up to 1,000"),
-        (["data", "--batch-size", "1" + "0" * 400], 2, "up to 1,000"),
+        (["data", "--epochs", "1e308"], 2, "at most 1,000"),
+        (["data", "--batch-size", "1" + "0" * 400], 2, "1,000,000,000,000"),
         (["data", "--dtype", "fp16"], 2, "fp16"),
         (["data", "--save-every", "0"], 2, "--save-every"),
         (["--preset", "pictures"], 2, "no data of its own"),

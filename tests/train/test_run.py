@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +18,20 @@ import pytest
 import torch
 from PIL import Image
 
+from difftool.cli.options import parameters
 from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, lock, save_tensors
 from difftool.learning import driver, runlog
+from difftool.learning.config import chosen
 from difftool.learning.loop import learning_rate
 from difftool.models import open_model
 from difftool.pictures.plots import plot_curves
 from difftool.pictures.png import read_png
 from difftool.provenance import located
-from difftool.train import recipe, train
+from difftool.settings import setting
+from difftool.train import previews, recipe, train
 from difftool.train import run as module
+from difftool.train.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -234,6 +239,49 @@ def test_another_run_in_the_folder_is_refused_and_told_apart(tmp_path: Path, dat
         train(data, output_dir=tmp_path / "run", steps=3)
     assert train(data, output_dir=tmp_path / "run", steps=2, overwrite=True).images == 8
     assert {path.name[:9] for path in (tmp_path / "run" / "samples").iterdir()} == {"000000004", "000000008"}
+
+
+@dataclass(frozen=True)
+class Later(Settings):
+    """The settings of a version that has one more."""
+
+    sharpness: float = setting(0.5, "How sharp.")
+
+
+def test_a_run_of_before_a_setting_was_added_goes_on(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its config does not tell of is the default; another value is another run, and stands in its config."""
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    train(data, output_dir=whole, steps=4, save_every=4)
+    with pytest.raises(Killed):
+        train(data, output_dir=folder, steps=4, save_every=4, track=dies_after(2))
+    before = (folder / "config.json").read_bytes()
+    monkeypatch.setattr(recipe, "Settings", Later)
+    with fails(Exit.FILE, "train.sharpness: 0.5 there, 0.75 here"):
+        module.check(recipe.prepared(Later(data=data, steps=4, sharpness=0.75)), folder, False)
+    job = recipe.prepared(Later(data=data, steps=4, save_every=4, sharpness=0.5))
+    done = module.run(job, folder, time.monotonic())
+    assert (done.finished_before, (folder / "config.json").read_bytes()) == (False, before)
+    assert same(folder, whole)
+    assert module.run(job, folder, time.monotonic()).finished_before
+    sharper = recipe.prepared(Later(data=data, steps=4, sharpness=0.0)).config["train"]
+    assert chosen(sharper, "sharpness", 0.5) == 0.0
+    assert chosen(done.config["train"], "sharpness", 0.5) == 0.5
+    assert parameters(Later)[-1].name == "sharpness"  # an option of the command too
+
+
+def test_what_a_config_tells_of_settings(data: Path) -> None:
+    """Those of the recipe that are not their defaults, and nothing of the machine."""
+    more = {"flip": True, "weight": "min-snr", "times": "even", "compile": False, "checkpointing": True}
+    config = recipe.prepare(data, steps=2, batch_size=3, device="cpu", threads=1, held_out=0, **more).config["train"]
+    assert [key for key in config if key not in ("data", "length")] == [
+        *("preset", "batch_size", "lr", "warmup", "ema", "label_dropout", "weight_decay"),
+        *("weight", "flip", "checkpointing", "images", "seed", "dtype"),
+    ]
+    assert (config["weight"], config["images"]) == ("min_snr", 6)
+    edm = recipe.prepare(data, steps=2, target="edm").config
+    assert (edm["train"]["times"], edm["path"]["type"]) == ("log_normal", "karras")
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, data: Path) -> None:
@@ -466,9 +514,9 @@ TAMPERED: list[tuple[str, Any]] = [
 
 def test_a_run_that_was_tampered_with(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1.0)
-    folder, job = tmp_path / "run", recipe.prepare(data, minutes=0.4)
+    folder, job = tmp_path / "run", recipe.prepare(data, minutes=0.4, save_every=4)
     with pytest.raises(Killed):
-        module.run(job, folder, time.monotonic(), save_every=4, track=dies_after(2))
+        module.run(job, folder, time.monotonic(), track=dies_after(2))
     before = {path: path.read_bytes() for path in (folder / "config.json", folder / "log.jsonl")}
     for name, value in TAMPERED:
         if name == "log.jsonl":
@@ -477,7 +525,7 @@ def test_a_run_that_was_tampered_with(tmp_path: Path, data: Path, monkeypatch: p
             changed(folder, name.split()[1], value)
         with fails(Exit.FILE, r"damaged|another run") as caught:
             module.check(recipe.prepare(data, minutes=0.4), folder, False)
-            runlog.read_log(folder)
+            runlog.read_log(folder, previews.layout().figures)
         assert len(str(caught.value)) < 500, name
         for path, content in before.items():
             path.write_bytes(content)
@@ -566,7 +614,7 @@ def test_a_loss_that_stays_infinite_ends_the_run(tmp_path: Path, data: Path) -> 
         ({"lr": 0}, "lr must be"),
         ({"lr": math.nan}, "lr must be"),
         ({"batch_size": 0}, "batch-size must be"),
-        ({"label_dropout": 1.5}, "share"),
+        ({"label_dropout": 1.5}, "label-dropout must be from 0 to 1"),
         ({"target": "vv"}, "unknown target"),
         ({"dtype": "fp16"}, "fp16"),
     ],

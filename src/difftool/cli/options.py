@@ -23,19 +23,6 @@ MOST_SHOWN = 1e9
 INPUT = TEXT
 
 
-def count_of(value: str | int) -> int:
-    """A whole number above 0 that may end in k or M: 500k is 500,000."""
-    text = str(value).strip()
-    factor = {"k": 1_000, "K": 1_000, "m": 1_000_000, "M": 1_000_000}.get(text[-1:], 1)
-    try:
-        number = float(text[:-1] if factor > 1 else text) * factor
-        if number == int(number) and number > 0:
-            return int(number)
-    except (ValueError, OverflowError):
-        pass
-    raise typer.BadParameter(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
-
-
 def dtype_of(dtype: str, half: bool) -> str:
     """The number format that --dtype or --half asks for."""
     return "fp16" if half else dtype
@@ -96,7 +83,7 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
         return typer.Argument(metavar=option.metavar, help=option.help, callback=_callback(option))
     names = option.names or (name_of(name, option),)
     shown: dict[str, Any] = {}
-    if kind is bool:
+    if bool in (kind, *typing.get_args(kind)):
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}", *names[1:])
         shown = {"show_default": False}
     whole = int in (kind, *typing.get_args(kind))
@@ -108,10 +95,25 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
         min=ends[0] if whole or ends[0] is not None else None,
         max=ends[1],
         callback=_callback(option),
-        parser=option.parser,
+        parser=_parser(option),
         rich_help_panel=option.panel,
         **shown,
     )
+
+
+def _parser(option: Option) -> Callable[[str], Any] | None:
+    """The parser of a setting, whose message Typer shows with the name of the option."""
+    parser = option.parser
+    if parser is None:
+        return None
+
+    def parse(text: str) -> Any:
+        try:
+            return parser(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parse
 
 
 def _callback(option: Option) -> Callable[[Any], Any] | None:

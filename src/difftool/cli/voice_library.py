@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,6 +10,9 @@ from ..errors import DifftoolError, Exit
 from ..limits import counted
 from .console import Console, Result
 from .options import DryRun, Overwrite, VoicesDir
+
+if TYPE_CHECKING:
+    from ..voice.prep.shapes import Summary
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A folder of the voices.")]
 
@@ -54,7 +57,7 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     lines = [f"{name}: {counted(one['clips'], 'clip')}, consent: {one['consent'] or 'none'}", str(folder)]
     lines += [f"from {source}" for source in one["sources"]]
     try:
-        lines += [*_graded(found), str(folder / "report.html")] if found else []
+        lines += [*_graded(cast("Summary", found)), str(folder / "report.html")] if found else []
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{folder / 'report.json'} is not what voice prep writes"
         raise DifftoolError(Exit.FILE, what, "prepare the voice again") from error
@@ -64,7 +67,7 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     return Result(one | told | {"damaged": changed}, lines, [folder])
 
 
-def _graded(report: dict[str, Any]) -> Iterator[str]:
+def _graded(report: Summary) -> Iterator[str]:
     """What a report says of a voice, for people."""
     grade = report["grade"]
     lost = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in report["reasons"].items())

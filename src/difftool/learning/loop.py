@@ -1,5 +1,5 @@
 """The training loop: a generator of updates. What it needs to go on is in `Trainee`; all else is a function of (config,
-number of the picture)."""
+number of the item)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from .. import processes
 from ..core.ema import EMA
 from ..device import halved
 from ..errors import is_out_of_memory
+from .config import TrainConfig
 from .tasks import BANDS, Task
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ WORKSPACE = 1.5
 class Trainee:
     """A network in training with all that an update changes. `state` and `restore` are its checkpoint."""
 
-    def __init__(self, net: nn.Module, train: Mapping[str, Any]) -> None:
+    def __init__(self, net: nn.Module, train: TrainConfig) -> None:
         """`train`: as in a run's config.json."""
         self.net = net
         self.params = [p for p in net.parameters() if p.requires_grad]
@@ -104,7 +105,7 @@ class Update(NamedTuple):
     """What any of the processes answered to `ask`."""
 
 
-def learning_rate(train: Mapping[str, Any], step: int) -> float:
+def learning_rate(train: TrainConfig, step: int) -> float:
     """Rises over the warm-up share of the run, then falls along half a cosine to 0. `step` counts from 0. A run that
     was out of time keeps the rates that were planned."""
     share = train["batch_size"] / train.get("planned", train["images"])
@@ -116,14 +117,14 @@ def learning_rate(train: Mapping[str, Any], step: int) -> float:
 def updates(
     trainee: Trainee,
     task: Task,
-    train: Mapping[str, Any],
+    train: TrainConfig,
     *,
     micro: int | None = None,
     ask: Callable[[], Sequence[bool]] = tuple,
 ) -> Iterator[Update]:
-    """Trains from where `trainee` stands to the last picture of the run, yielding after each update.
+    """Trains from where `trainee` stands to the last item of the run, yielding after each update.
 
-    Each process takes its share of the batch, `micro` pictures at once (None: all), half as many where memory ends;
+    Each process takes its share of the batch, `micro` items at once (None: all), half as many where memory ends;
     neither changes more than the order of sums. `ask` is called at each update, and what it answers in one process, all
     are told.
     """
@@ -188,7 +189,7 @@ def _share_gradients(params: Sequence[Tensor], told: Tensor) -> None:
 
 
 def held_out(trainee: Trainee, task: Task) -> list[float | None] | None:
-    """The loss of the averaged weights on held-out pictures, by band; None where there are none."""
+    """The loss of the averaged weights on held-out items, by band; None where there are none."""
     if not task.held_out:
         return None
     sums = torch.zeros(2 * BANDS, dtype=torch.float64, device=trainee.params[0].device)
@@ -200,8 +201,8 @@ def held_out(trainee: Trainee, task: Task) -> list[float | None] | None:
     return means(processes.summed(sums).tolist())
 
 
-def at_once(task: Task, train: Mapping[str, Any]) -> int:
-    """How many pictures fit into memory at once, by two probes: what a small batch takes at most and what one of twice
+def at_once(task: Task, train: TrainConfig) -> int:
+    """How many items fit into memory at once, by two probes: what a small batch takes at most and what one of twice
     its size takes give a straight line. Leaves no gradients."""
     mine = max(len(processes.share(train["batch_size"])), 1)
     if mine < 4:
@@ -224,7 +225,7 @@ def at_once(task: Task, train: Mapping[str, Any]) -> int:
 
 
 def line_fit(small: int, one: float, two: float, free: float, most: int) -> int:
-    """The largest batch up to `most` whose memory stays below ROOM of what is `free`, where `small` pictures took `one`
+    """The largest batch up to `most` whose memory stays below ROOM of what is `free`, where `small` items took `one`
     and twice as many took `two`."""
     each = (two - one) / small
     if each <= 0:
@@ -260,11 +261,11 @@ def _free(device: torch.device) -> float:
 
 
 def seconds_per_update(
-    make: Callable[[], tuple[Trainee, Task]], train: Mapping[str, Any], micro: int | None = None, seconds: float = 3.0
+    make: Callable[[], tuple[Trainee, Task]], train: TrainConfig, micro: int | None = None, seconds: float = 3.0
 ) -> float:
     """Tries the first updates of a run for about `seconds`, on a network that is thrown away."""
     # with rates as in a run: next to nothing would be learned at those of an endless one, and such numbers are slow
-    endless = {**train, "images": 2**62, "planned": 1000 * train["batch_size"]}
+    endless: TrainConfig = {**train, "images": 2**62, "planned": 1000 * train["batch_size"]}
     marks = [time.perf_counter()]
     for update in updates(
         *make(), endless, micro=micro, ask=lambda: [len(marks) > 6 and marks[-1] - marks[0] > seconds]

@@ -1,39 +1,57 @@
-"""What a run shows of itself: a log, curves, pictures, events for TensorBoard, and whether it still improves."""
+"""What a run shows of itself: a log, curves, events for TensorBoard, and whether it still improves."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 
 from ..errors import DifftoolError, Exit
 from ..pictures.plots import plot_curves
-from ..pictures.png import write_png
-from ..pictures.sheets import grid
-from .metrics import nearest
 from .tasks import BANDS
-
-if TYPE_CHECKING:
-    from ..pictures import Pixels
 
 log = logging.getLogger(__name__)
 
-LOG, PLOT, SAMPLES = "log.jsonl", "loss.png", "samples"
-STRIP = 10
-"""Drawn pictures whose nearest training picture is shown."""
-COPIED = 0.5
-"""A nearest ratio below which a run is said to draw its training pictures again."""
+LOG, PLOT = "log.jsonl", "loss.png"
 FEWEST = 5
 """Values in a fifth of a run below which nothing is said of its course."""
 SEEN = 0.05
 """A change of the loss that must stand out of its noise before a run is said to improve no longer."""
 
-Line = dict[str, Any]
+Numbers = list[float | None]
+
+
+class UpdateLine(TypedDict):
+    """A line of the log about some updates, of which the last is number `step`."""
+
+    images: int
+    """Items seen, pictures or not"""
+    step: int
+    loss: float
+    bands: Numbers | None
+    """The loss by noise, from little to much"""
+    lr: float
+    norm: float | None
+    skipped: int
+    images_per_second: NotRequired[float]
+    held_out: NotRequired[float]
+    held_out_bands: NotRequired[Numbers | None]
+
+
+class ClosingLine(TypedDict):
+    """The last line of the log of a run that is finished."""
+
+    finished: bool
+    quality: dict[str, float] | None
+    notes: list[str]
+
+
+Line = UpdateLine | ClosingLine
 
 
 def append(folder: Path, line: Line) -> None:
@@ -41,9 +59,10 @@ def append(folder: Path, line: Line) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def read_log(folder: Path) -> list[Line]:
-    """The lines of the log; one that a crash cut off is left out. Raises DifftoolError 4 for one that no run writes."""
-    lines = []
+def read_log(folder: Path, figures: Collection[str] = ()) -> list[Line]:
+    """The lines of the log; one that a crash cut off is left out. Raises DifftoolError 4 for one that no run writes,
+    and where the quality of a finished run lacks one of these `figures`."""
+    lines: list[Line] = []
     if (folder / LOG).exists():
         for k, text in enumerate((folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
@@ -51,21 +70,27 @@ def read_log(folder: Path) -> list[Line]:
             except (ValueError, RecursionError):
                 log.debug("a line of %s was cut off: %s", folder / LOG, text)
                 continue
-            if not (_closing(line) if isinstance(line, dict) and "finished" in line else _on_the_way(line)):
+            closing = isinstance(line, Mapping) and "finished" in line
+            if not (_closing(line, figures) if closing else _on_the_way(line)):
                 what = f"{folder / LOG} is damaged: line {k} is none that a run writes"
                 hint = "put back a copy, or choose a new folder with --output-dir"
                 raise DifftoolError(Exit.FILE, what, hint)
-            lines.append(line)
+            lines.append(cast(Line, line))
     return lines
+
+
+def updates_of(lines: Sequence[Line]) -> list[UpdateLine]:
+    """The lines about updates."""
+    return [line for line in lines if "loss" in line]
 
 
 def _number(value: object) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
-def _on_the_way(line: Any) -> bool:
+def _on_the_way(line: object) -> bool:
     """Whether this can be a line of the log about some updates."""
-    if not isinstance(line, dict) or not all(_number(line.get(key)) for key in ("images", "step", "loss")):
+    if not isinstance(line, Mapping) or not all(_number(line.get(key)) for key in ("images", "step", "loss")):
         return False
     bands = [line.get(key) for key in ("bands", "held_out_bands")]
     several = [value for part in bands if isinstance(part, list) for value in part]
@@ -74,66 +99,38 @@ def _on_the_way(line: Any) -> bool:
     return shaped and all(value is None or _number(value) for value in (*several, *single))
 
 
-def _closing(line: Line) -> bool:
+def _closing(line: Mapping[str, object], figures: Collection[str]) -> bool:
     """Whether this can be the last line of a log."""
     quality, notes = line.get("quality"), line.get("notes")
     known = quality is None or (
-        isinstance(quality, dict)
-        and {"c2st", "fd", "nearest", "exploded"} <= quality.keys()
-        and all(map(_number, quality.values()))
+        isinstance(quality, Mapping) and set(figures) <= quality.keys() and all(map(_number, quality.values()))
     )
     return known and isinstance(notes, list) and all(isinstance(note, str) for note in notes)
 
 
 def final_loss(lines: Sequence[Line]) -> float | None:
     """The mean over the last tenth of the log; None where no update was finite."""
-    losses = [line["loss"] for line in lines if "loss" in line]
+    losses = [line["loss"] for line in updates_of(lines)]
     tail = losses[-max(len(losses) // 10, 1) :]
     return sum(tail) / len(tail) if tail else None
 
 
-def grid_path(folder: Path, images: int, kind: str = "") -> Path:
-    """Where the pictures stand that were drawn after `images` pictures; of another `kind`: raw, nearest."""
-    return folder / SAMPLES / f"{images:09d}{kind and f'-{kind}'}.png"
-
-
-def show(
-    folder: Path, seen: int, step: int, sheets: Mapping[str, tuple[Pixels, Line | None]], board: Board | None
-) -> None:
-    """Writes what was drawn after `seen` pictures, sheets with their manifests by kind ("" is the main one), also for
-    TensorBoard, and the curves so far."""
-    grid_path(folder, seen).parent.mkdir(exist_ok=True)
-    for kind, (picture, manifest) in sheets.items():
-        write_png(grid_path(folder, seen, kind), picture, manifest)
-        if board is not None:
-            board.picture(f"samples{kind and f'_{kind}'}", picture, step)
-    plot(folder)
-
-
-def nearest_strip(drawn: Pixels, trained: Pixels) -> Pixels:
-    """Some drawn pictures above, and below each the training picture that is nearest to it."""
-    some = drawn[:STRIP]
-    return grid(np.concatenate([some, np.asarray(trained)[nearest(some, trained)[1]]]), len(some))
-
-
 def plot(folder: Path) -> None:
     """The curves of a log as loss.png: training and held-out loss, and the loss by noise."""
-    lines = [line for line in read_log(folder) if "loss" in line]
-    held = [line for line in lines if line.get("held_out") is not None]
+    lines = updates_of(read_log(folder))
+    held = [(line["images"], loss) for line in lines if (loss := line.get("held_out")) is not None]
     curves: dict[str, dict[str, tuple[list[float], list[float]]]] = {
         "loss": {"training": ([line["images"] for line in lines], [line["loss"] for line in lines])}
     }
     if held:
-        curves["loss"]["held out"] = ([line["images"] for line in held], [line["held_out"] for line in held])
+        curves["loss"]["held out"] = ([images for images, _ in held], [loss for _, loss in held])
     names = ("least noise", "less", "more", "most noise")
-    if any(line.get("bands") for line in lines):
-        curves["loss by noise"] = {
-            name: (
-                [line["images"] for line in lines if line["bands"][k] is not None],
-                [line["bands"][k] for line in lines if line["bands"][k] is not None],
-            )
-            for k, name in enumerate(names)
-        }
+    banded = [(line["images"], bands) for line in lines if (bands := line.get("bands"))]
+    if banded:
+        curves["loss by noise"] = {}
+        for k, name in enumerate(names):
+            points = [(images, loss) for images, bands in banded if (loss := bands[k]) is not None]
+            curves["loss by noise"][name] = ([images for images, _ in points], [loss for _, loss in points])
     plot_curves(folder / PLOT, curves, folder.name)
 
 
@@ -143,10 +140,10 @@ def improving(lines: Sequence[Line]) -> str:
     seen says something only where the interval is narrow."""
     from scipy.stats import t as student
 
-    values = [line["held_out"] for line in lines if line.get("held_out") is not None]
+    values = [loss for line in updates_of(lines) if (loss := line.get("held_out")) is not None]
     what = "held-out loss"
     if len(values) < 5 * FEWEST:
-        values, what = [line["loss"] for line in lines if "loss" in line], "training loss"
+        values, what = [line["loss"] for line in updates_of(lines)], "training loss"
     n = len(values) // 5
     if n < FEWEST:
         return "too short to say whether it still improves"
@@ -173,19 +170,16 @@ class Board:
 
         self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
-    def line(self, line: Line) -> None:
+    def line(self, line: UpdateLine) -> None:
         """The numbers of a line of the log."""
         for name in ("loss", "lr", "norm", "held_out", "images_per_second"):
-            if line.get(name) is not None:
-                self.writer.add_scalar(name, line[name], line["step"])
+            value = line.get(name)
+            if value is not None:
+                self.writer.add_scalar(name, value, line["step"])
         for kind in ("bands", "held_out_bands"):
             for k, value in enumerate(line.get(kind) or []):
                 if value is not None:
                     self.writer.add_scalar(f"{kind}/{k + 1}", value, line["step"])
-
-    def picture(self, name: str, pixels: Pixels, step: int) -> None:
-        self.writer.add_image(name, pixels if pixels.shape[2] != 2 else pixels[..., :1], step, dataformats="HWC")
-        self.writer.flush()
 
     def close(self) -> None:
         self.writer.close()

@@ -16,6 +16,7 @@ from ..core.paths import CLEAN, Level, Path
 from ..core.predict import TARGETS, edm_scale
 from ..models import build_path
 from ..nets.unet import Dropout, number_dropout
+from .config import DenoiserConfig, TrainConfig, chosen
 from .metrics import scattered
 
 ORDER, FLIP = 3, 4
@@ -35,7 +36,7 @@ class Data(NamedTuple):
     """What is learned from, on the device of the network."""
 
     x: Tensor
-    """(N, C, H, W): uint8 pictures, or float latents."""
+    """(N, C, H, W): uint8 pictures, or floats such as latents."""
     cond: Mapping[str, Tensor]
     """What the network is told of each, (N, ...) by the names of its arguments: label, tokens."""
     nothing: Mapping[str, Tensor]
@@ -46,7 +47,7 @@ class Task(Protocol):
     """What `loop.updates` trains a network on."""
 
     held_out: int
-    """How many held-out pictures there are to watch."""
+    """How many held-out items there are to watch."""
     banded: bool
     """Whether the loss can be told by noise."""
 
@@ -54,11 +55,11 @@ class Task(Protocol):
     def net(self) -> nn.Module: ...
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
-        """(loss, band of the noise) of the `rows` of the batch that begins with picture number `first`, (R,) each."""
+        """(loss, band of the noise) of the `rows` of the batch that begins with item number `first`, (R,) each."""
         ...
 
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
-        """The same for held-out pictures, always with the same noise, of a network with these `weights`."""
+        """The same for held-out items, always with the same noise, of a network with these `weights`."""
         ...
 
 
@@ -69,7 +70,7 @@ class Denoising:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: DenoiserConfig,
         net: nn.Module,
         data: Data,
         held: Data | None = None,
@@ -81,15 +82,16 @@ class Denoising:
         self.net = place(net, data.x.device, self.train)
         self.forward = self.net
         self.dropouts = [module for module in net.modules() if isinstance(module, Dropout)]
-        if self.train.get("compile"):
+        if chosen(self.train, "compile", False):
             uncompiled = cast(Any, torch.compiler.disable)
             # batches have few sizes, and for sizes that it leaves open the compiler fails on some networks
             self.forward = torch.compile(self.net, dynamic=False)
             for dropout in self.dropouts:  # their draws are numbers that a compiled network would hold fast
                 dropout.mask = uncompiled(dropout.mask)
         self.learned = config["net"].get("learned_range", False)
-        self.density = DENSITIES[self.train.get("times", "even")]()
-        self.weight = WEIGHTS[self.train["weight"]]() if "weight" in self.train else None
+        self.density = DENSITIES[chosen(self.train, "times", "even")]()
+        weight = chosen(self.train, "weight", None)
+        self.weight = None if weight is None else WEIGHTS[weight]()
         self.scale = edm_scale() if config["target"] == "edm" else None
         self.held_out = 0 if held is None else min(len(held.x), HELD)
         self.watched = scattered(0 if held is None else len(held.x), HELD)
@@ -97,13 +99,13 @@ class Denoising:
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         train, x = self.train, self.data.x
         seed, size = train["seed"], train["batch_size"]
-        chosen = indices(seed, len(x), first + rows.start, len(rows)).to(x.device)
+        numbers = indices(seed, len(x), first + rows.start, len(rows)).to(x.device)
         draws = draw(seed, first // size, rows, size, x.shape[1:], x.device)
-        x0 = floats(x[chosen])
-        if train.get("flip"):
+        x0 = floats(x[numbers])
+        if chosen(train, "flip", False):
             x0 = torch.where((draws.flip <= 0.5).reshape(-1, 1, 1, 1), x0.flip(-1), x0)
-        cond = {name: value[chosen] for name, value in self.data.cond.items()}
-        dropped = draws.drop <= train["label_dropout"]
+        cond = {name: value[numbers] for name, value in self.data.cond.items()}
+        dropped = draws.drop <= chosen(train, "label_dropout", 0.0)
         for name, value in cond.items():
             cond[name] = torch.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), self.data.nothing[name], value)
         number_dropout(self.dropouts, seed, first // size, rows, size)
@@ -199,10 +201,10 @@ def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
         return make()
 
 
-def place(net: nn.Module, device: torch.device, train: Mapping[str, Any]) -> nn.Module:
+def place(net: nn.Module, device: torch.device, train: TrainConfig) -> nn.Module:
     """A network where and how it is to be trained."""
     if hasattr(net, "checkpointing"):
-        net.checkpointing = bool(train.get("checkpointing"))  # type: ignore[assignment]
+        net.checkpointing = chosen(train, "checkpointing", False)  # type: ignore[assignment]
     if device.type == "cuda":
         return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net.to(device)

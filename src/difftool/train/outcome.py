@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..learning.folder import REPORT
-from ..learning.runlog import PLOT, final_loss, grid_path, read_log
+from ..learning.runlog import PLOT, ClosingLine, final_loss, read_log
 from .data.pictures import Pictures
+from .previews import grid_path
+from .recipe import PictureConfig
 
 
 class Trained(NamedTuple):
@@ -32,11 +34,14 @@ class Trained(NamedTuple):
     """Files that could not be read."""
     finished_before: bool
     """Whether nothing was left to do."""
+    config: PictureConfig
+    """As it stands in config.json."""
 
 
-def report(folder: Path, config: dict[str, Any], pictures: Pictures, *, finished_before: bool) -> Trained:
+def report(folder: Path, config: PictureConfig, pictures: Pictures, *, finished_before: bool) -> Trained:
     lines = read_log(folder)
-    end = next((line for line in lines if line.get("finished")), {})
+    unfinished: ClosingLine = {"finished": False, "quality": None, "notes": []}
+    end = next((line for line in lines if "finished" in line), unfinished)
     return Trained(
         folder=folder,
         images=config["train"]["images"],
@@ -45,7 +50,8 @@ def report(folder: Path, config: dict[str, Any], pictures: Pictures, *, finished
         plot=folder / PLOT,
         report=folder / REPORT,
         quality=end.get("quality"),
-        notes=tuple(end.get("notes", ())),
+        notes=tuple(end["notes"]),
         skipped=pictures.skipped,
         finished_before=finished_before,
+        config=config,
     )

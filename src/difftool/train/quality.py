@@ -16,6 +16,8 @@ from ..learning.metrics import judge, legible
 log = logging.getLogger(__name__)
 JUDGED, JUDGE_SEED = 500, 1000
 """Pictures drawn to be judged, and the seed of the first: they share no noise with those shown on the way."""
+COPIED = 0.5
+"""A nearest ratio below which a run is said to draw its training pictures again."""
 FEWEST = 50
 """Held-out pictures below which nothing is judged."""
 

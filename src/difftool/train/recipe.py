@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict, cast
 
 from .. import processes
-from ..device import choose, name_of, spelled
-from ..errors import DifftoolError, Exit, pick
+from ..device import DeviceSettings, choose, name_of
+from ..errors import DifftoolError, Exit
+from ..learning.config import DenoiserConfig, NetConfig, PathConfig, TrainConfig
 from ..presets import family
 from ..presets import preset as read_preset
+from ..settings import checked, options
+from .settings import LENGTHS, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -21,114 +25,125 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
-MOST = 10**12
-"""Of any length of a run."""
-AIMS = ("v", "flow", "eps", "x0", "edm", "flow_rev")
-"""What a network can be trained to predict, of `core.TARGETS`."""
-WEIGHTINGS = ("plain", "min_snr", "p2", "edm")
-TIMES = ("even", "log_normal", "logit_normal")
-BETAS = ("linear", "scaled_linear", "cosine", "sigmoid")
-"""Names of `core.WEIGHTS`, `core.DENSITIES` and `core.betas`, which take a second to import."""
+ALWAYS = ("batch_size", "lr", "warmup", "ema", "label_dropout", "weight_decay")
+"""Numbers that every preset and every config tells of."""
+MEANINGS = {"weight": "plain", "times": "even", "flip": False, "learned_range": False}
+"""What a config means that does not tell of these, which are None in `Settings` where the preset decides."""
 POINTS = ("moons", "swiss_roll", "eight_gaussians")
 LARGE = 32 * 32
 """Pixels of a picture from which on bf16 is faster on a CPU that computes in it."""
 
 
+class AutoencoderRow(TypedDict):
+    """The part of a preset that is about its autoencoder."""
+
+    share: float
+    """Of the length of the whole run."""
+    batch_size: int
+    lr: float
+    warmup: float
+    ema: float
+    weight_decay: float
+    net: dict[str, object]
+
+
+class Row(TypedDict):
+    """A preset; what else stands there are settings of the recipe."""
+
+    data: NotRequired[str]
+    target: str
+    betas: NotRequired[str]
+    zero_snr: NotRequired[bool]
+    guidance: NotRequired[float]
+    net: NetConfig
+    autoencoder: NotRequired[AutoencoderRow]
+
+
+class PictureConfig(DenoiserConfig):
+    """The config.json of a run of `train`."""
+
+    autoencoder: NotRequired[AutoencoderRow]
+
+
 class Job(NamedTuple):
     """A run that is checked and ready to begin."""
 
-    config: dict[str, Any]
+    config: PictureConfig
     """What will stand in config.json; without train.images while minutes are not yet measured."""
     pictures: Pictures
     device: torch.device
     dtype: torch.dtype
+    settings: Settings
 
 
-def prepare(
-    data: str | Path | None = None,
-    *,
-    preset: str | None = None,
-    steps: int | None = None,
-    images: int | None = None,
-    epochs: float | None = None,
-    minutes: float | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    target: str | None = None,
-    weight: str | None = None,
-    times: str | None = None,
-    betas: str | None = None,
-    learned_range: bool | None = None,
-    label_dropout: float | None = None,
-    flip: bool | None = None,
-    held_out: float | None = None,
-    size: tuple[int, int] | None = None,
-    seed: int = 0,
-    micro_batch: int | None = None,
-    compile: bool = False,
-    checkpointing: bool = False,
-    device: str = "auto",
-    dtype: str = "auto",
-    threads: int | None = None,
-) -> Job:
-    """Reads the data and checks the settings of `train`, without training.
+def prepare(data: str | Path | None = None, **settings: Any) -> Job:
+    """`prepared` with these `Settings`."""
+    return prepared(Settings(data=data, **settings))
 
-    The length of the run is one of `steps`, `images`, `epochs` and `minutes`; `size` is (width, height); `weight`,
-    `times` and `betas` are rows of `core.WEIGHTS`, `core.DENSITIES` and names of `core.betas`; what is None comes from
-    the preset.
-    """
-    name, row = _preset(data, preset)
-    lengths = {"steps": steps, "images": images, "epochs": epochs, "minutes": minutes}
-    own = {"batch_size": batch_size, "lr": lr, "label_dropout": label_dropout}
-    length, numbers, target = _numbers(row, lengths, own, target)
-    numbers |= _extras(row, target, weight=weight, times=times, learned_range=learned_range, flip=flip)
-    path = _path(target, row.get("betas") if betas is None else betas)
-    path |= {"zero_snr": True} if row.get("zero_snr") else {}
-    numbers |= {key: True for key, on in (("compile", compile), ("checkpointing", checkpointing)) if on}
-    if micro_batch is not None and not 1 <= micro_batch <= numbers["batch_size"]:
-        what = f"micro-batch must lie between 1 and the batch of {numbers['batch_size']}, not {micro_batch}"
-        raise DifftoolError(Exit.USAGE, what, "leave it out: it is found by itself")
-    spelled(device)
-    if dtype == "fp16":
-        raise DifftoolError(Exit.USAGE, "training in fp16 loses small gradients", "take --dtype bf16 or fp32")
-    if processes.count() > numbers["batch_size"]:
-        what = f"{processes.count()} processes cannot share a batch of {numbers['batch_size']}"
-        raise DifftoolError(Exit.USAGE, what, "start fewer, or give a larger --batch-size")
+
+def prepared(settings: Settings) -> Job:
+    """Reads the data and checks the settings of `train`, without training."""
+    settings = checked(settings)
+    name, row = _preset(settings)
+    length = _length(settings, row)
+    target = row["target"] if settings.target is None else settings.target
+    recipe = _recipe(settings, row, target)
+    path = _path(target, row.get("betas") if settings.betas is None else settings.betas)
+    if row.get("zero_snr"):
+        path["zero_snr"] = True
+    batch = recipe["batch_size"]
+    if settings.micro_batch is not None and settings.micro_batch > batch:
+        message = f"micro-batch must lie between 1 and the batch of {batch}, not {settings.micro_batch}"
+        raise DifftoolError(Exit.USAGE, message, "leave it out: it is found by itself")
+    if processes.count() > batch:
+        message = f"{processes.count()} processes cannot share a batch of {batch}"
+        raise DifftoolError(Exit.USAGE, message, "start fewer, or give a larger --batch-size")
     from .data.pictures import announce, load  # from here on it takes seconds
 
-    where, kind = choose(device, dtype, threads)
-    where = processes.begin(where)
-    pictures = processes.first(lambda: load(str(row["data"] if data is None else data), size, held_out))
+    device, dtype = choose(settings.device, settings.dtype, settings.threads)
+    device = processes.begin(device)
+    source = row.get("data") if settings.data is None else settings.data
+    pictures = processes.first(lambda: load(str(source), settings.size, settings.held_out))
     announce(pictures)
-    log.info(_found(pictures))
-    _suits(name, row, pictures, numbers, path, target)
+    log.info(_summary(pictures))
+    _suits(name, row, pictures, recipe, path, target)
     height, width = pictures.pixels.shape[1:3]
-    if dtype == "auto" and where.type == "cpu" and height * width >= LARGE and _computes_bf16():
+    if settings.dtype == "auto" and device.type == "cpu" and height * width >= LARGE and _computes_bf16():
         import torch
 
-        kind = torch.bfloat16
-    config = _config(name, row, pictures, length, numbers, target, path, seed, name_of(kind))
-    if micro_batch is not None:
-        config["train"]["micro_batch"] = micro_batch
-    return Job(config, pictures, where, kind)
+        dtype = torch.bfloat16
+    learned_range = recipe.pop("learned_range", False)  # which the network has
+    train: dict[str, object] = {"preset": name, "data": _described(pictures), "length": length, **recipe}
+    train |= _images(length, batch, len(pictures.pixels))
+    if "autoencoder" in row:
+        train["guidance"] = row.get("guidance")
+    train |= {"seed": settings.seed, "dtype": name_of(dtype)}
+    if settings.micro_batch is not None:
+        train["micro_batch"] = settings.micro_batch
+    config = _config(row, pictures, path, target, cast(TrainConfig, train), learned_range=learned_range)
+    return Job(config, pictures, device, dtype, settings)
 
 
-def _suits(
-    name: str, row: dict[str, Any], pictures: Pictures, numbers: dict[str, Any], path: dict[str, Any], target: str
-) -> None:
+def defaults() -> dict[str, object]:
+    """What the settings of the recipe are of which a config does not tell. The machine is no part of the recipe."""
+    recipe = {name for name, option in options(Settings).items() if option.stored} - {*options(DeviceSettings)}
+    return {field.name: field.default for field in dataclasses.fields(Settings) if field.name in recipe}
+
+
+def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path: PathConfig, target: str) -> None:
     """Raises DifftoolError 2 where a preset is for other data, or a setting for other networks."""
     if (row["net"]["type"] == "mlp") != pictures.points:
         kind = "points of the plane" if row["net"]["type"] == "mlp" else "pictures"
         raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}", "leave out --preset")
-    if pictures.points and numbers.get("checkpointing"):
+    if pictures.points and recipe.get("checkpointing"):
         raise DifftoolError(Exit.USAGE, f"the preset {name} has no checkpointing", "leave out --checkpointing")
-    if pictures.points and numbers.get("flip"):
+    if pictures.points and recipe.get("flip"):
         raise DifftoolError(Exit.USAGE, "points of the plane cannot be mirrored", "leave out --flip")
     if "autoencoder" not in row:
         return
     _, height, width, _ = pictures.pixels.shape
-    factor = 2 ** (len(row["autoencoder"]["net"]["widths"]) + len(row["net"]["widths"]) - 2)
+    widths = [*_widths(row["autoencoder"]["net"]), *_widths(row["net"])]
+    factor = 2 ** (len(widths) - 2)
     if pictures.captions is None or pictures.held_out is None:
         lacks = "captions" if pictures.captions is None else "held-out pictures"
         hint = "put a .txt beside each picture" if pictures.captions is None else "take more pictures, or --held-out"
@@ -142,9 +157,13 @@ def _suits(
         )
         raise DifftoolError(Exit.USAGE, what, "leave out --target and --betas")
     for setting in ("flip", "learned_range", "checkpointing"):
-        if numbers.get(setting):
+        if recipe.get(setting):
             what = f"the preset {name} has no {setting.replace('_', '-')}"
             raise DifftoolError(Exit.USAGE, what, f"leave out --{setting.replace('_', '-')}")
+
+
+def _widths(net: Mapping[str, object]) -> Sequence[int]:
+    return cast(Sequence[int], net["widths"])
 
 
 def _computes_bf16() -> bool:
@@ -159,7 +178,7 @@ def classes_of(names: Sequence[str]) -> str:
     return f"{len(names)} classes ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
 
 
-def _found(pictures: Pictures) -> str:
+def _summary(pictures: Pictures) -> str:
     """What the data are, in a line."""
     number, height, width, channels = pictures.pixels.shape
     kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
@@ -171,23 +190,35 @@ def _found(pictures: Pictures) -> str:
     return f"{pictures.name}: {', '.join(parts)}"
 
 
-def _extras(row: dict[str, Any], target: str, **own: Any) -> dict[str, Any]:
-    """The settings of a recipe that need not be there."""
-    given = {key: row.get(key) if value is None else value for key, value in own.items()}
-    pick("weight", given["weight"] or "plain", dict.fromkeys(WEIGHTINGS))
-    pick("times", given["times"] or "even", dict.fromkeys(TIMES))
-    if given["times"] is None and target == "edm":
-        given["times"] = "log_normal"
-    if given["learned_range"] and target in ("flow", "flow_rev", "edm"):
-        what = f"a variance is learned for the steps of a discrete path, which {target} has not"
-        raise DifftoolError(Exit.USAGE, what, "take --target v, eps or x0 with --learned-range")
-    if given["learned_range"] and given["times"] not in (None, "even"):
-        what = "a variance is learned at whole levels, which only even times are"
-        raise DifftoolError(Exit.USAGE, what, "leave out --times")
-    return {key: value for key, value in given.items() if value not in (None, False, "plain", "even")}
+def _length(settings: Settings, row: Row) -> dict[str, float]:
+    """The length as {unit: value}. Raises DifftoolError 2 where there are two."""
+    given = {unit: getattr(settings, unit) for unit in LENGTHS if getattr(settings, unit) is not None}
+    if len(given) > 1:
+        message = f"a run has one length, not {' and '.join(given)}"
+        raise DifftoolError(Exit.USAGE, message, f"give one of {', '.join(LENGTHS)}")
+    return given or {unit: value for unit in LENGTHS if (value := row.get(unit)) is not None}
 
 
-def _path(target: str, betas: str | None) -> dict[str, Any]:
+def _recipe(settings: Settings, row: Row, target: str) -> dict[str, Any]:
+    """The settings of the recipe: those asked for, else the preset's, else, of those that need not be there, none."""
+    recipe = {name: row.get(name) for name in ALWAYS}
+    for name, default in defaults().items():
+        value = getattr(settings, name)
+        value = row.get(name) if value is None else value
+        if name == "times" and value is None and target == "edm":
+            value = "log_normal"
+        if value is not None and value != default:
+            recipe[name] = value
+    if recipe.get("learned_range") and target in ("flow", "flow_rev", "edm"):
+        message = f"a variance is learned for the steps of a discrete path, which {target} has not"
+        raise DifftoolError(Exit.USAGE, message, "take --target v, eps or x0 with --learned-range")
+    if recipe.get("learned_range") and recipe.get("times", "even") != "even":
+        message = "a variance is learned at whole levels, which only even times are"
+        raise DifftoolError(Exit.USAGE, message, "leave out --times")
+    return {name: value for name, value in recipe.items() if name not in MEANINGS or value != MEANINGS[name]}
+
+
+def _path(target: str, betas: str | None) -> PathConfig:
     """The path that a target is trained on, as `models.build_path` takes it."""
     if target in ("flow", "flow_rev", "edm") and betas is not None:
         raise DifftoolError(Exit.USAGE, f"{target} has a path of its own, without betas", "leave out --betas")
@@ -195,82 +226,54 @@ def _path(target: str, betas: str | None) -> dict[str, Any]:
         return {"type": "karras", "lo": 0.002, "hi": 80.0}
     if target in ("flow", "flow_rev"):
         return {"type": "flow", "shift": 1.0, "clock": 1000}
-    pick("betas", betas or "cosine", dict.fromkeys(BETAS))
     return {"type": "discrete_vp", "betas": betas or "cosine", "T": 1000}
 
 
-def _numbers(
-    row: dict[str, Any], lengths: dict[str, Any], own: dict[str, Any], target: str | None
-) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """(the length as {unit: value}, the numbers of the recipe, the target): the preset's where nothing else was asked
-    for."""
-    given = {unit: value for unit, value in lengths.items() if value is not None}
-    if len(given) > 1:
-        raise DifftoolError(
-            Exit.USAGE, f"a run has one length, not {' and '.join(given)}", f"give one of {', '.join(lengths)}"
-        )
-    given = given or {unit: row[unit] for unit in lengths if unit in row}
-    numbers = {key: row[key] for key in ("batch_size", "lr", "warmup", "ema", "label_dropout", "weight_decay")}
-    numbers |= {key: value for key, value in own.items() if value is not None}
-    for key, value in {**given, "batch_size": numbers["batch_size"], "lr": numbers["lr"]}.items():
-        if not 0 < value < math.inf or (key != "lr" and value > MOST):
-            limit = "" if key == "lr" else f" and up to {MOST:,}"
-            what = f"{key.replace('_', '-')} must be a number above 0{limit}, not {value}"
-            raise DifftoolError(Exit.USAGE, what, "see difftool train --help")
-    if not 0 <= numbers["label_dropout"] <= 1:
-        raise DifftoolError(
-            Exit.USAGE, f"label-dropout must be a share from 0 to 1, not {numbers['label_dropout']}", "try 0.1"
-        )
-    aim = str(row["target"] if target is None else target)
-    pick("target", aim, dict.fromkeys(AIMS))
-    return given, numbers, aim
+def _described(pictures: Pictures) -> dict[str, object]:
+    """The data as a config tells of them."""
+    return {"name": pictures.name, "pictures": len(pictures.pixels), "sha256": pictures.fingerprint}
+
+
+def _images(length: dict[str, float], batch: int, epoch: int) -> dict[str, int]:
+    """How many pictures are seen, as {"images": number}: whole updates. Of minutes it is not known yet."""
+    ((unit, value),) = length.items()
+    if unit == "minutes":
+        return {}
+    images = {"steps": batch, "images": 1, "epochs": epoch}[unit] * value
+    return {"images": math.ceil(images / batch) * batch}
 
 
 def _config(
-    name: str,
-    row: dict[str, Any],
-    pictures: Pictures,
-    length: dict[str, Any],
-    numbers: dict[str, Any],
-    target: str,
-    path: dict[str, Any],
-    seed: int,
-    dtype: str,
-) -> dict[str, Any]:
+    row: Row, pictures: Pictures, path: PathConfig, target: str, train: TrainConfig, *, learned_range: bool
+) -> PictureConfig:
     """What stands in config.json: the model, and the recipe of its training."""
-    (unit, value), size = next(iter(length.items())), numbers["batch_size"]
-    if unit != "minutes":
-        images = {"steps": size, "images": 1, "epochs": len(pictures.pixels)}[unit] * value
-        numbers = {**numbers, "images": math.ceil(images / size) * size}  # whole updates
     from ..models import SCHEMA
 
     _, height, width, channels = pictures.pixels.shape
-    ranged = {"learned_range": True} if numbers.pop("learned_range", False) else {}
-    data = {"name": pictures.name, "pictures": len(pictures.pixels), "sha256": pictures.fingerprint}
-    net = {**row["net"], **ranged, "channels": channels, "classes": len(pictures.classes)}
-    more = {}
-    if "autoencoder" in row:
-        net, more = row["net"], {"autoencoder": row["autoencoder"]}
-        numbers["guidance"] = row["guidance"]
-    return {
+    own = {"channels": channels, "classes": len(pictures.classes)}
+    ranged = {"learned_range": True} if learned_range else {}
+    worded = "autoencoder" in row
+    config = {
         "schema": SCHEMA,
-        "net": net,
+        "net": row["net"] if worded else {**row["net"], **ranged, **own},
         "path": path,
         "target": target,
         "size": [height, width],
-        "classes": [] if more else pictures.classes,
-        **more,
-        "train": {"preset": name, "data": data, "length": length, **numbers, "seed": seed, "dtype": dtype},
+        "classes": [] if worded else pictures.classes,
+        **({"autoencoder": row["autoencoder"]} if worded else {}),
+        "train": train,
     }
+    return cast(PictureConfig, config)
 
 
-def _preset(data: str | Path | None, name: str | None) -> tuple[str, dict[str, Any]]:
+def _preset(settings: Settings) -> tuple[str, Row]:
     """The preset by name, else the one made for the data."""
+    name, data = settings.preset, settings.data
     if name is None:
         known = "digits" if data is None else str(data)
         rows = family("train")
         name = known if known in rows and "data" in rows[known] else "points" if known in POINTS else "pictures"
-    row = read_preset("train", name)
+    row = cast(Row, read_preset("train", name))
     if data is None and "data" not in row:
         raise DifftoolError(
             Exit.USAGE,

@@ -8,7 +8,7 @@ import shlex
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from .. import files, processes
 from ..device import name_of
@@ -16,19 +16,9 @@ from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
 from ..learning.driver import Cost, Course, learn, measured
 from ..learning.folder import LAST, REPORT, standing
 from ..learning.loop import Trainee
+from ..learning.report import Outcome, Words
 from ..learning.report import write as write_report
-from ..learning.runlog import (
-    COPIED,
-    PLOT,
-    Board,
-    append,
-    final_loss,
-    grid_path,
-    improving,
-    nearest_strip,
-    read_log,
-    show,
-)
+from ..learning.runlog import PLOT, Board, append, final_loss, improving, read_log
 from ..learning.tasks import Denoising, seeded
 from ..models import Model, build_net, open_model, save_model
 from ..pictures.png import write_png
@@ -40,29 +30,39 @@ from ..signals import deferred
 from .data.pictures import Pictures
 from .data.tensors import data_of
 from .outcome import Trained, report
-from .quality import JUDGE_SEED, JUDGED, by_share, judged, measure
-from .recipe import Job, prepare
+from .previews import FIGURES, grid_path, layout, nearest_strip, show
+from .quality import COPIED, JUDGE_SEED, JUDGED, by_share, judged, measure
+from .recipe import Job, PictureConfig, prepared
+from .settings import Settings
 
 log = logging.getLogger(__name__)
 
 PREVIEW_PICTURES, RAW_PICTURES, DRAWING_STEPS = 40, 20, 25
 
 
+class Drawing(TypedDict):
+    """How a run draws from its own model."""
+
+    steps: int
+    device: str
+    dtype: str
+
+
 def train(
     data: str | Path | None = None,
     *,
     output_dir: str | Path | None = None,
-    save_every: int | None = None,
-    preview_every: int | None = None,
     overwrite: bool = False,
     track: Track = untracked,
     **settings: Any,
 ) -> Trained:
     """Trains a model of pictures in the folder `output_dir`, or goes on with the run that stands there.
 
-    `data` is what `data.load` reads; None is the preset's own. `settings` are the arguments of `prepare`. By default
-    the state is saved each minute and drawn from five times; `save_every` and `preview_every` count pictures. Of
-    several processes (torchrun) each does its share, and the first one writes.
+    `data` is what `data.load` reads; None is the preset's own. `settings` are fields of `Settings`: the length is one
+    of `steps`, `images`, `epochs` and `minutes`; `size` is (width, height); `weight`, `times` and `betas` are rows of
+    `core.WEIGHTS`, `core.DENSITIES` and names of `core.betas`. By default the state is saved each minute and drawn from
+    five times; `save_every` and `preview_every` count pictures. Of several processes (torchrun) each does its share,
+    and the first one writes.
 
     Raises DifftoolError: 1 where the loss stays not finite, 2 for settings that do not fit, 3 for a device that is not
     there, 4 for data nothing can be learned from or a folder that holds something else, 6 where not even one picture
@@ -71,42 +71,34 @@ def train(
     """
     began = time.monotonic()
     folder = files.default_dir("train", files.run_id()) if output_dir is None else files.expanded(output_dir)
-    job = prepare(data, **settings)
-    return run(job, folder, began, save_every=save_every, preview_every=preview_every, overwrite=overwrite, track=track)
+    job = prepared(Settings(data=data, **settings))
+    return run(job, folder, began, overwrite=overwrite, track=track)
 
 
-def run(
-    job: Job,
-    folder: Path,
-    began: float,
-    *,
-    save_every: int | None = None,
-    preview_every: int | None = None,
-    overwrite: bool = False,
-    track: Track = untracked,
-) -> Trained:
+def run(job: Job, folder: Path, began: float, *, overwrite: bool = False, track: Track = untracked) -> Trained:
     """Trains in `folder`, or goes on there. Minutes count from `began` (`time.monotonic`), with all that the command
     does besides."""
     folder = processes.agreed(lambda to=folder: to)  # each has a name of its own for a run that has none
     again = f"--output-dir {shlex.quote(str(folder))}"
+    settings = job.settings
     with deferred() as stop:
-        course = Course(stop, math.inf, save_every, preview_every, track, again=again)
+        course = Course(layout(), stop, math.inf, settings.save_every, settings.preview_every, track, again=again)
         try:
             with stop.at_once():  # whatever is not an update can be done again
                 return _run(job, folder, began, course, overwrite=overwrite)
         except BaseException as error:
-            if (told := _told(error, stop.code, folder, job, again)) is None:
+            if (ended := _ended(error, stop.code, folder, job, again)) is None:
                 raise
-            raise told from error
+            raise ended from error
 
 
-def _told(error: BaseException, code: Exit | None, folder: Path, job: Job, again: str) -> DifftoolError | None:
+def _ended(error: BaseException, code: Exit | None, folder: Path, job: Job, again: str) -> DifftoolError | None:
     """The error that tells how a run ended and how it goes on: by the signal that `code` stands for (then whatever was
     raised is what it provoked), where memory or the disk ended. None for others, which say so themselves."""
     if isinstance(error, DifftoolError) and code in (None, error.code):
         return None
     try:
-        standing(folder, job.config, overwrite=False)
+        standing(folder, job.config, layout(), overwrite=False)
         saved = any(folder.rglob(LAST))
     except DifftoolError:
         saved = False
@@ -127,7 +119,7 @@ def _told(error: BaseException, code: Exit | None, folder: Path, job: Job, again
 def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: bool) -> Trained:
     with ExitStack() as stack:
 
-        def enter() -> tuple[dict[str, Any], bool]:
+        def enter() -> tuple[PictureConfig, bool]:
             check(job, folder, overwrite)
             stack.enter_context(files.writable(folder))
             stack.enter_context(files.lock(folder))
@@ -148,22 +140,22 @@ def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: boo
 
 
 def _pixels(
-    folder: Path, config: dict[str, Any], job: Job, course: Course, *, overwrite: bool
+    folder: Path, config: PictureConfig, job: Job, course: Course, *, overwrite: bool
 ) -> dict[str, float] | None:
     """Trains a model of pixels; the figures of what it draws."""
-    _, pictures, where, number = job
-    data = data_of(pictures, where)
-    held = None if pictures.held_out is None else data_of(pictures.held_out, where)
+    pictures, device, dtype = job.pictures, job.device, job.dtype
+    data = data_of(pictures, device)
+    held = None if pictures.held_out is None else data_of(pictures.held_out, device)
 
     def make() -> tuple[Trainee, Denoising]:
         net = seeded(config["train"]["seed"], lambda: build_net(config["net"]))
-        task = Denoising(config, net, data, held, number)
+        task = Denoising(config, net, data, held, dtype)
         return Trainee(task.net, config["train"]), task
 
     cost = Cost(PREVIEW_PICTURES + RAW_PICTURES, JUDGED if judged(pictures) else 0, DRAWING_STEPS)
     course = course._replace(end=measured(config, make, cost, course.end, course.preview_every))
     trainee, task = make()
-    drawing = {"steps": DRAWING_STEPS, "device": str(where), "dtype": name_of(number)}
+    drawing: Drawing = {"steps": DRAWING_STEPS, "device": str(device), "dtype": name_of(dtype)}
     course = course._replace(
         publish=lambda trainee: save_model(folder, config, trainee.averaged()),
         preview=lambda trainee, seen, board: _preview(folder, trainee, seen, board, pictures, drawing),
@@ -172,7 +164,7 @@ def _pixels(
     return _judged(folder, config, pictures, drawing)
 
 
-def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool]:
+def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]:
     """(the config to train by in `folder`, whether that run is finished already). Changes nothing. Raises DifftoolError
     2 for a folder among the run's own pictures, 4 for one that holds something else."""
     pictures = job.pictures
@@ -182,11 +174,11 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[dict[str, Any], bool
             f"the run {folder} would stand among its own pictures, and they would be learned next time",
             "name a folder elsewhere with --output-dir",
         )
-    return standing(folder, job.config, overwrite)
+    return standing(folder, job.config, layout(), overwrite)
 
 
 def _preview(
-    folder: Path, trainee: Trainee, seen: int, board: Board | None, pictures: Pictures, drawing: dict[str, Any]
+    folder: Path, trainee: Trainee, seen: int, board: Board | None, pictures: Pictures, drawing: Drawing
 ) -> None:
     """Draws from the model as saved and from its weights without the average, always from the same noise, and plots the
     loss. The classes come in the shares that they have among the training pictures, one after the other where not all
@@ -204,13 +196,14 @@ def _preview(
     finally:
         trainee.net.train()
 
-    sheets = {kind: (sheet(one.pixels, columns(one)), one.manifest) for one, kind in ((raw, "raw"), (drawn, ""))}
+    sheets = {
+        kind: (sheet(sampled.pixels, columns(sampled)), sampled.manifest)
+        for kind, sampled in (("raw", raw), ("", drawn))
+    }
     processes.agreed(lambda: show(folder, seen, trainee.step, sheets, board))
 
 
-def _judged(
-    folder: Path, config: dict[str, Any], pictures: Pictures, drawing: dict[str, Any]
-) -> dict[str, float] | None:
+def _judged(folder: Path, config: PictureConfig, pictures: Pictures, drawing: Drawing) -> dict[str, float] | None:
     """The figures of a finished run; draws the strip of nearest training pictures."""
     count = JUDGED if judged(pictures) else PREVIEW_PICTURES
     compared = pictures.held_out if judged(pictures) else None
@@ -227,7 +220,7 @@ def _judged(
     return processes.agreed(judging)
 
 
-def _close(folder: Path, config: dict[str, Any], pictures: Pictures, quality: dict[str, float] | None) -> None:
+def _close(folder: Path, config: PictureConfig, pictures: Pictures, quality: dict[str, float] | None) -> None:
     """Writes the report and the last line of the log."""
     lines = read_log(folder)
     notes = [improving(lines)]
@@ -236,12 +229,13 @@ def _close(folder: Path, config: dict[str, Any], pictures: Pictures, quality: di
             f"it draws its training pictures again (nearest {quality['nearest']:.2f}): more data, or a shorter run"
         )
         log.warning(notes[-1])
-    told = {"quality": quality, "notes": notes, "loss": final_loss(lines)}
+    outcome = Outcome(final_loss(lines), quality, notes)
     images = config["train"]["images"]
     shown = {
         "Drawn with averaged weights": grid_path(folder, images),
         "With the last weights, from the same noise": grid_path(folder, images, "raw"),
         "Drawn above, the nearest training pictures below": grid_path(folder, images, "nearest"),
     }
-    write_report(folder / REPORT, config, told, folder / PLOT, shown)
+    words = Words(layout().items, FIGURES)
+    write_report(folder / REPORT, config, outcome, folder / PLOT, shown, words)
     append(folder, {"finished": True, "quality": quality, "notes": notes})

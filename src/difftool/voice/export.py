@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,7 @@ def _is_free(to: Path, *, overwrite: bool) -> None:
     if not to.is_dir() or not any(to.iterdir()):
         return
     files = read_json(_note(to)).get("files") if _note(to).exists() else None
-    if (strange := next(strangers(to, files if isinstance(files, dict) else {}), None)) is not None:
+    if (strange := next(strangers(to, files if isinstance(files, Mapping) else {}), None)) is not None:
         what = f"{to} holds a file that is not as an export of difftool wrote it: {strange.relative_to(to)}"
         raise DifftoolError(Exit.FILE, what, hint)
     if not overwrite:

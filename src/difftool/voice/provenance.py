@@ -44,15 +44,15 @@ def load(path: Path) -> tuple[dict[str, str], dict[str, Any] | None]:
         return tags, None
     own = next((place for place in (beside(path), path.with_suffix(".json")) if place.exists()), None)
     full = {} if own is None else read_json(own)
-    if isinstance(full.get("settings"), dict) and _brief(full) == _brief(note):
+    if isinstance(full.get("settings"), Mapping) and _brief(full) == _brief(note):
         note |= {key: full[key] for key in ("settings", "voices") if key in full}
     return tags, note
 
 
-def _brief(note: Mapping[str, Any]) -> dict[str, Any]:
+def _brief(note: Mapping[str, object]) -> dict[str, object]:
     """What of a note stands in the sound itself: no paths, and no long text."""
     brief = {key: value for key, value in shared(note).items() if key not in (*PASSING, "said")}
-    settings = brief["settings"] if isinstance(brief.get("settings"), dict) else {}
+    settings = brief["settings"] if isinstance(brief.get("settings"), Mapping) else {}
     text = settings.get("text")
     if isinstance(text, str) and len(text) > LONG:
         brief["settings"] = {key: value for key, value in settings.items() if key != "text"}

@@ -137,7 +137,7 @@ class _Bounded:
 
 def _folder(root: Path) -> Source:
     """Links to folders are entered, but for those that lead to a folder above them."""
-    files: dict[str, Any] = {}
+    files: dict[str, Callable[[], bytes]] = {}
     left_out, aside, size, links = [], set(), 0, 0
     real = os.path.realpath(root)
     above = frozenset([real, *map(str, Path(real).parents)])

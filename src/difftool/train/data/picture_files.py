@@ -20,6 +20,9 @@ from .raw import Raw, bytes_of, rows_of, together
 from .splits import places
 from .tables import COLUMNS
 
+Cells = Mapping[str, object]
+"""A row of METADATA by its columns; under None stand cells without one."""
+
 PLAIN = re.compile(r"(readme|licen[cs]e|notice|citation|copying|thumbs\.db|desktop\.ini)|.*\.(md|rst|html?)", re.I)
 """Names of files that lie beside any data set."""
 BOXES = re.compile(r"\d+( -?(\d+(\.\d*)?|\.\d+)(e-?\d+)?){4,}")
@@ -85,11 +88,11 @@ def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], lis
     return {name: decoded[text] for name, text in found.items()}, unused
 
 
-def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str], list[str]]:
+def _metadata(files: Contents) -> tuple[dict[str, Cells], list[str], list[str]]:
     """(rows of METADATA by the names of the pictures, the files they stand in, notes). Raises DifftoolError 4 for what
     is no such table."""
     found = [name for name in files if PurePosixPath(name).name.lower() in METADATA]
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Cells] = {}
     twice: dict[str, None] = {}
     notes = []
     for name in found:
@@ -119,7 +122,7 @@ def _metadata(files: Contents) -> tuple[dict[str, dict[str, Any]], list[str], li
 
 
 def _rows_of(
-    rows: Mapping[str, Mapping[str, Any]], kept: Sequence[str], names: Collection[str]
+    rows: Mapping[str, Cells], kept: Sequence[str], names: Collection[str]
 ) -> tuple[list[list[Any] | None], list[str]]:
     """([labels of the pictures or None, captions or None], notes) by the rows of METADATA."""
     columns = {key: None for row in rows.values() for key in row if key != "file_name"}
@@ -129,6 +132,7 @@ def _rows_of(
     notes = [f"{some(strange, 'row')} of metadata not used: no such picture"] if strange else []
     notes += [f"{some(unused, 'column')} of metadata not used"] if unused else []
     cells = [None if key is None else [rows.get(name, {}).get(key) for name in kept] for key in (label, text)]
+    found: list[list[Any] | None]
     found = [None if values is None else [None if value == "" else value for value in values] for values in cells]
     if found[1] is not None:
         found[1], more = captions_of(found[1], f"{text} of metadata")

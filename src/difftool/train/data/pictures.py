@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -37,6 +37,24 @@ HELD_BYTES = 2**28
 """Of files that are read once and held, instead of twice."""
 RASTER = 256
 """Points of the plane lie on a raster of so many values each way."""
+
+
+class AboutPart(TypedDict):
+    """What is kept of a part of a data set beside its pixels."""
+
+    labels: list[int] | None
+    captions: list[str] | None
+
+
+class About(TypedDict):
+    """about.json of a data set in the cache."""
+
+    classes: list[str]
+    skipped: list[str]
+    notes: list[str]
+    duplicates: int
+    train: AboutPart
+    held: AboutPart | None
 
 
 class Pictures(NamedTuple):
@@ -217,33 +235,35 @@ def _kept(key: str, make: Callable[[], Pictures]) -> Pictures:
             return found
     with suppress(OSError):  # of a cache that is somebody else's
         os.utime(folder)
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    train, held = (_part(folder, name, about) for name in ("train", "held"))
-    assert train is not None
-    told = {key: tuple(about[key]) for key in ("skipped", "notes")}
-    return train._replace(held_out=held, duplicates=about["duplicates"], **told)
+    about: About = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    train = _part(folder / "train.npy", about["train"], about["classes"])
+    held = None if about["held"] is None else _part(folder / "held.npy", about["held"], about["classes"])
+    return train._replace(
+        held_out=held,
+        duplicates=about["duplicates"],
+        skipped=tuple(about["skipped"]),
+        notes=tuple(about["notes"]),
+    )
 
 
-def _part(folder: Path, name: str, about: dict[str, Any]) -> Pictures | None:
-    if about[name] is None:
-        return None
-    pixels = np.load(folder / f"{name}.npy", mmap_mode="c")
-    labels = about[name]["labels"]
-    labels = None if labels is None else np.array(labels, dtype=np.int64)
-    return Pictures("", pixels, labels, about["classes"], about[name]["captions"])
+def _part(path: Path, about: AboutPart, classes: list[str]) -> Pictures:
+    pixels = np.load(path, mmap_mode="c")
+    labels = None if about["labels"] is None else np.array(about["labels"], dtype=np.int64)
+    return Pictures("", pixels, labels, classes, about["captions"])
 
 
 def _keep(folder: Path, found: Pictures) -> None:
     fresh = temporary(folder)
     fresh.mkdir(parents=True)
     try:
-        about: dict[str, Any] = {key: getattr(found, key) for key in ("classes", "skipped", "notes", "duplicates")}
-        for name, part in (("train", found), ("held", found.held_out)):
-            about[name] = None
-            if part is not None:
-                np.save(fresh / f"{name}.npy", part.pixels)
-                labels = None if part.labels is None else part.labels.tolist()
-                about[name] = {"labels": labels, "captions": part.captions}
+        about: About = {
+            "classes": found.classes,
+            "skipped": [*found.skipped],
+            "notes": [*found.notes],
+            "duplicates": found.duplicates,
+            "train": _save(fresh / "train.npy", found),
+            "held": None if found.held_out is None else _save(fresh / "held.npy", found.held_out),
+        }
         write_json(fresh / "about.json", about)
         replace_folder(fresh, folder)
     finally:
@@ -254,6 +274,11 @@ def _keep(folder: Path, found: Pictures) -> None:
         room -= _bytes_of(one)
         if room < 0:
             shutil.rmtree(one, ignore_errors=True)
+
+
+def _save(path: Path, part: Pictures) -> AboutPart:
+    np.save(path, part.pixels)
+    return {"labels": None if part.labels is None else part.labels.tolist(), "captions": part.captions}
 
 
 def _bytes_of(folder: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import DifftoolError, Exit
 from .contents import damaged, fits
@@ -13,6 +13,9 @@ from .decode import Contents, Pixels, decode, some
 from .labels import captions_of, uncaptioned
 from .raw import Raw, bytes_of, together
 from .splits import for_test
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 COLUMNS = (("image", "img", "picture"), ("label", "labels", "fine_label", "class"), ("text", "caption", "prompt"))
 """Names of columns, the first that is there counting: the picture, its label, its caption."""
@@ -68,7 +71,7 @@ def _part(table: Table, rows: Sequence[int], pixels: Pixels) -> tuple[Raw, list[
 
 
 def _cell(value: Any) -> bytes:
-    data = value.get("bytes") if isinstance(value, dict) else value
+    data = value.get("bytes") if isinstance(value, Mapping) else value
     if not isinstance(data, bytes):
         raise ValueError("there is no picture in it")
     return data
@@ -104,7 +107,7 @@ def _fields(column: Any) -> list[Any]:
     return [column.type.field(k) for k in range(column.type.num_fields)]
 
 
-def _read_tables(opened: Mapping[str, Any], columns: Sequence[str | None]) -> Table:
+def _read_tables(opened: Mapping[str, ParquetFile], columns: Sequence[str | None]) -> Table:
     """The columns of pictures, labels and captions of some files; labels and captions where all of them have some."""
     import pyarrow
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from ... import files, processes
 from ...core.noise import keys, normal
 from ...core.objective import NOISE
 from ...errors import DifftoolError
+from ...learning.config import RunConfig
 from ...learning.metrics import scattered
 from ...learning.tasks import HELD, HELD_SEED, Data, floats, indices
 
@@ -28,12 +29,23 @@ AT_ONCE = 64
 """Pictures that are encoded at once."""
 
 
+class AutoencoderNet(TypedDict):
+    """What an autoencoder is built by."""
+
+    widths: list[int]
+    """From the full size down, each level halving it."""
+    blocks: int
+    latent: int
+    """Channels"""
+    size: int
+    channels: int
+
+
 class Autoencoder(nn.Module):
     """An AutoencoderKL of diffusers as a network in training: pictures (B, C, H, W) and unit noise of the latents'
-    shape in, (pictures, mean, deviation) out. `row`: widths (from the full size down, each level halving it), blocks,
-    latent (channels), size and channels."""
+    shape in, (pictures, mean, deviation) out."""
 
-    def __init__(self, row: Mapping[str, Any]) -> None:
+    def __init__(self, row: AutoencoderNet) -> None:
         super().__init__()
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
@@ -77,7 +89,7 @@ class Autoencoding:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: RunConfig,
         net: Autoencoder,
         data: Data,
         held: Data | None = None,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ... import files
 from ...core.paths import RAMPS
+from ...learning.config import PathConfig
 from ...schedulers import PREDICTIONS
 
 
@@ -41,11 +42,13 @@ def write_network(folder: Path, module: Any, weights: Mapping[str, Tensor], **mo
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def write_pipeline(folder: Path, path: Mapping[str, Any], target: str) -> None:
+def write_pipeline(folder: Path, path: PathConfig, target: str) -> None:
     """The scheduler of a discrete path (as in a run's config.json) and a target, and the index that names the parts."""
     import diffusers
 
     version = {"_diffusers_version": diffusers.__version__}
+    assert "betas" in path
+    assert "T" in path
     start, end, _ = RAMPS[path["betas"]]
     (folder / "scheduler").mkdir(exist_ok=True)
     files.write_json(

@@ -6,10 +6,10 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,27 +22,60 @@ from ...core.guide import cfg
 from ...core.noise import START, Noise
 from ...core.predict import TARGETS, denoiser
 from ...core.solve import first_order
+from ...learning.config import NetConfig, RunConfig, TrainConfig
 from ...learning.driver import Cost, Course, learn, measured
-from ...learning.folder import PIPELINE, clear, standing
+from ...learning.folder import clear, standing
 from ...learning.loop import Trainee
 from ...learning.metrics import judge, scattered
-from ...learning.runlog import Board, grid_path, nearest_strip, show
+from ...learning.runlog import Board
 from ...learning.tasks import Data, Denoising, seeded
 from ...models import SCHEMA, build_path, save_model
 from ...pictures.png import write_png
 from ...pictures.sheets import grid, to_pixels
+from ..data.pictures import Pictures
 from ..data.tensors import data_of
+from ..previews import AUTOENCODER, PIPELINE, grid_path, layout, nearest_strip, show
 from ..quality import JUDGE_SEED, JUDGED, judged
-from ..recipe import Job
-from .latent import AT_ONCE, Autoencoder, Autoencoding, latents_of
+from ..recipe import Job, PictureConfig
+from .latent import AT_ONCE, Autoencoder, AutoencoderNet, Autoencoding, latents_of
 from .pipeline_folder import state_of, write_network, write_pipeline
 from .tokenizer import tokens_of, write_tokenizer
 
 log = logging.getLogger(__name__)
 
-AUTOENCODER = "autoencoder"
 SHOWN, STEPS = 30, 20
 """Captions of a preview, and steps of a drawing."""
+
+
+class DenoiserRow(NetConfig):
+    """The preset's network."""
+
+    widths: list[int]
+    blocks: int
+    attention: list[int]
+    heads: int
+    text_width: int
+    text_layers: int
+    text_heads: int
+
+
+class DenoiserNet(DenoiserRow):
+    """The same with the channels and the size of its latents."""
+
+    latent: int
+    size: int
+
+
+class Words(NamedTuple):
+    """What a tokenizer makes of the captions of a run."""
+
+    tokens: Tensor
+    held_tokens: Tensor
+    nothing: Tensor
+    """Of no caption."""
+    vocabulary: int
+    ends: tuple[int, int]
+    """First and last of a prompt."""
 
 
 class TextToImage(nn.Module):
@@ -51,7 +84,7 @@ class TextToImage(nn.Module):
     preset's widths, blocks, attention (the levels that attend), heads, text_width, text_layers and text_heads; a prompt
     has `length` tokens of a `vocabulary`, and `ends` are its first and last."""
 
-    def __init__(self, row: Mapping[str, Any], vocabulary: int, length: int, ends: tuple[int, int]) -> None:
+    def __init__(self, row: DenoiserNet, vocabulary: int, length: int, ends: tuple[int, int]) -> None:
         super().__init__()
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
         from transformers import CLIPTextConfig, CLIPTextModel
@@ -92,21 +125,24 @@ class TextToImage(nn.Module):
 
 @torch.no_grad()
 def drawn(
-    config: Mapping[str, Any], net: nn.Module, vae: Autoencoder, held: Data, count: int, seed: int
+    config: PictureConfig, net: nn.Module, vae: Autoencoder, held: Data, count: int, seed: int
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Pictures (N, H, W, C) of `count` captions of `held`, the k-th with the seed + k: ddim, guided as the config says.
     Each process draws its share."""
     mine, device = processes.share(count), held.x.device
     captions = torch.from_numpy(scattered(len(held.x), count)).to(device)
+    train = config["train"]
+    assert "guidance" in train
+    assert "scale" in train
     levels, done = levels_of(build_path(config["path"]), STEPS), []
     for start in range(mine.start, mine.stop, AT_ONCE):
         rows = range(start, min(start + AT_ONCE, mine.stop))
-        told = held.cond["tokens"][captions[rows.start : rows.stop]]
-        both = torch.cat([told, held.nothing["tokens"].expand(len(rows), -1)])
+        tokens = held.cond["tokens"][captions[rows.start : rows.stop]]
+        both = torch.cat([tokens, held.nothing["tokens"].expand(len(rows), -1)])
         predict = denoiser(net, TARGETS[config["target"]], cond={"tokens": both})
         x = levels[0].sigma * Noise([seed + k for k in rows], held.x.shape[1:], device)(START)
-        *_, last = first_order(cfg(predict, None, config["train"]["guidance"]), x, levels)
-        done.append(to_pixels(vae.decoded(last.x / config["train"]["scale"])))
+        *_, last = first_order(cfg(predict, None, train["guidance"]), x, levels)
+        done.append(to_pixels(vae.decoded(last.x / train["scale"])))
     parts = processes.gathered(done)
     return np.concatenate([part for several in parts for part in several])
 
@@ -133,55 +169,73 @@ def _take(trainee: Trainee, weights: Sequence[Tensor]) -> None:
 
 
 def stages(
-    folder: Path, config: dict[str, Any], job: Job, course: Course, began: float, *, overwrite: bool
+    folder: Path, config: PictureConfig, job: Job, course: Course, began: float, *, overwrite: bool
 ) -> dict[str, float] | None:
     """Trains the autoencoder and then the denoiser of a run whose config has both; the figures of what it draws."""
     pictures, device = job.pictures, job.device
-
-    def begin() -> None:
-        if overwrite:
-            clear(folder, overwrite)
-            for name in (AUTOENCODER, *PIPELINE):
-                shutil.rmtree(folder / name, ignore_errors=True)
-        files.write_json(folder / "config.json", config)
-
-    processes.agreed(begin)
+    processes.agreed(lambda: _begin(folder, config, overwrite=overwrite))
     assert pictures.held_out is not None
-    assert pictures.captions is not None
-    assert pictures.held_out.captions is not None
     data, held = (data_of(part._replace(labels=None), device) for part in (pictures, pictures.held_out))
     vae = _autoencoder(folder / AUTOENCODER, config, job, data, held, course, began)
     latents, held_latents, scale = latents_of(folder / AUTOENCODER, vae, data.x, held.x)
     config["train"]["scale"] = scale
-    words = folder / "tokenizer"
-    processes.agreed(lambda: None if words.exists() else write_tokenizer(words, pictures.captions or []))
-    tokens = [tokens_of(words, part) for part in (pictures.captions, pictures.held_out.captions)]
-    _, nothing, vocabulary, ends = tokens[0]
-    data, held = (
-        Data(x, {"tokens": told[0].to(device)}, {"tokens": nothing.to(device)})
-        for x, told in zip((latents, held_latents), tokens, strict=True)
-    )
+    words = _words(folder / "tokenizer", pictures, device)
+    nothing = {"tokens": words.nothing}
+    data = Data(latents, {"tokens": words.tokens}, nothing)
+    held = Data(held_latents, {"tokens": words.held_tokens}, nothing)
+    count = min(JUDGED if judged(pictures) else 10, len(held.x))
+    trainee = _denoiser(folder, config, vae, data, held, words, count, course)
+    log.info(f"judging {count} pictures")
+    with drawing(trainee, averaged=True):
+        pixels = drawn(config, trainee.net, vae, held, count, seed=JUDGE_SEED)
+    return processes.agreed(lambda: _judged(folder, config, pictures, pixels))
+
+
+def _begin(folder: Path, config: PictureConfig, *, overwrite: bool) -> None:
+    """Makes the folder one of this run, with `overwrite` without what was left of another."""
+    if overwrite:
+        clear(folder, layout(), overwrite)
+        for name in (AUTOENCODER, *PIPELINE):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    files.write_json(folder / "config.json", config)
+
+
+def _words(folder: Path, pictures: Pictures, device: torch.device) -> Words:
+    """The captions of the pictures as tokens, by the tokenizer in `folder`, which is made of them once."""
+    assert pictures.captions is not None
+    assert pictures.held_out is not None
+    assert pictures.held_out.captions is not None
+    captions = pictures.captions
+    processes.agreed(lambda: None if folder.exists() else write_tokenizer(folder, captions))
+    tokens, nothing, vocabulary, ends = tokens_of(folder, captions)
+    held_tokens = tokens_of(folder, pictures.held_out.captions)[0]
+    return Words(tokens.to(device), held_tokens.to(device), nothing.to(device), vocabulary, ends)
+
+
+def _denoiser(
+    folder: Path,
+    config: PictureConfig,
+    vae: Autoencoder,
+    data: Data,
+    held: Data,
+    words: Words,
+    count: int,
+    course: Course,
+) -> Trainee:
+    """The trained denoiser of a run, after which `count` pictures are drawn to be judged."""
+    device = data.x.device
+    row = cast(DenoiserNet, {**config["net"], "latent": data.x.shape[1], "size": data.x.shape[2]})
 
     def make() -> tuple[Trainee, Denoising]:
-        row = {**config["net"], "latent": latents.shape[1], "size": latents.shape[2]}
-        net = seeded(config["train"]["seed"], lambda: TextToImage(row, vocabulary, len(nothing), ends))
+        net = seeded(
+            config["train"]["seed"], lambda: TextToImage(row, words.vocabulary, len(words.nothing), words.ends)
+        )
         task = Denoising(config, net, data, held, torch.bfloat16 if device.type == "cuda" else torch.float32)
         return Trainee(task.net, config["train"]), task
 
-    count = min(JUDGED, len(held.x)) if judged(pictures) else min(10, len(held.x))
     shown = min(SHOWN, len(held.x))
     course = course._replace(end=measured(config, make, Cost(2 * shown, count, 2.5 * STEPS), course.end))
     trainee, task = make()
-
-    def publish(trainee: Trainee) -> None:
-        assert isinstance(trainee.net, TextToImage)
-        weights = trainee.averaged()
-        for name, part in (("unet", trainee.net.unet), ("text", trainee.net.text)):
-            own = state_of(part, weights, f"{name}.")
-            write_network(folder / {"text": "text_encoder"}.get(name, name), part, own)
-        if not (folder / "vae").exists():
-            write_network(folder / "vae", vae.vae, vae.vae.state_dict(), scaling_factor=scale)
-        write_pipeline(folder, config["path"], config["target"])
 
     def preview(trainee: Trainee, seen: int, board: Board | None) -> None:
         sheets = {}
@@ -190,30 +244,45 @@ def stages(
                 sheets[kind] = grid(drawn(config, trainee.net, vae, held, shown, seed=0), 10), None
         processes.agreed(lambda: show(folder, seen, trainee.step, sheets, board))
 
+    def publish(trainee: Trainee) -> None:
+        _publish(folder, config, trainee, vae)
+
     learn(folder, config, trainee, task, course._replace(publish=publish, preview=preview))
-    log.info(f"judging {count} pictures")
-    with drawing(trainee, averaged=True):
-        pixels = drawn(config, trainee.net, vae, held, count, seed=JUDGE_SEED)
+    return trainee
 
-    def judging() -> dict[str, float] | None:
-        assert pictures.held_out is not None
-        write_png(grid_path(folder, config["train"]["images"], "nearest"), nearest_strip(pixels, pictures.pixels))
-        if not judged(pictures):
-            return None
-        return judge(pixels, pictures.held_out.pixels, pictures.pixels)._asdict()
 
-    return processes.agreed(judging)
+def _publish(folder: Path, config: PictureConfig, trainee: Trainee, vae: Autoencoder) -> None:
+    """Writes the parts of the pipeline as they would be now."""
+    assert isinstance(trainee.net, TextToImage)
+    assert "scale" in config["train"]
+    weights = trainee.averaged()
+    for name, part, prefix in (("unet", trainee.net.unet, "unet."), ("text_encoder", trainee.net.text, "text.")):
+        write_network(folder / name, part, state_of(part, weights, prefix))
+    if not (folder / "vae").exists():
+        write_network(folder / "vae", vae.vae, vae.vae.state_dict(), scaling_factor=config["train"]["scale"])
+    write_pipeline(folder, config["path"], config["target"])
+
+
+def _judged(
+    folder: Path, config: PictureConfig, pictures: Pictures, pixels: np.ndarray[Any, np.dtype[np.uint8]]
+) -> dict[str, float] | None:
+    """The figures of drawn pictures; draws the strip of nearest training pictures."""
+    assert pictures.held_out is not None
+    write_png(grid_path(folder, config["train"]["images"], "nearest"), nearest_strip(pixels, pictures.pixels))
+    if not judged(pictures):
+        return None
+    return judge(pixels, pictures.held_out.pixels, pictures.pixels)._asdict()
 
 
 def _autoencoder(
-    folder: Path, config: dict[str, Any], job: Job, data: Data, held: Data, course: Course, began: float
+    folder: Path, config: PictureConfig, job: Job, data: Data, held: Data, course: Course, began: float
 ) -> Autoencoder:
     """The trained autoencoder of a run, whose own run stands in `folder`."""
     own = autoencoder_config(config, data)
-    own, _ = processes.agreed(lambda: standing(folder, own, False))
+    own, _ = processes.agreed(lambda: standing(folder, own, layout(), False))
 
     def make() -> tuple[Trainee, Autoencoding]:
-        net = seeded(own["train"]["seed"], lambda: Autoencoder(own["net"]))
+        net = seeded(own["train"]["seed"], lambda: Autoencoder(cast(AutoencoderNet, own["net"])))
         assert isinstance(net, Autoencoder)
         task = Autoencoding(own, net, data, held, job.dtype)
         return Trainee(task.net, own["train"]), task
@@ -243,8 +312,9 @@ def _autoencoder(
     return task.net.eval().requires_grad_(False)
 
 
-def autoencoder_config(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
+def autoencoder_config(config: PictureConfig, data: Data) -> RunConfig:
     """The config of the autoencoder's own run: its share of the length of the whole."""
+    assert "autoencoder" in config
     row, train = config["autoencoder"], config["train"]
     ((unit, value),) = train["length"].items()
     _, channels, _, size = data.x.shape
@@ -255,9 +325,10 @@ def autoencoder_config(config: Mapping[str, Any], data: Data) -> dict[str, Any]:
     }
     if unit != "minutes":
         own["images"] = math.ceil(train["images"] * row["share"] / row["batch_size"]) * row["batch_size"]
+    net = {"type": "autoencoder", **row["net"], "size": size, "channels": channels}
     return {
         "schema": SCHEMA,
-        "net": {"type": "autoencoder", **row["net"], "size": size, "channels": channels},
+        "net": cast(NetConfig, net),
         "size": config["size"],
-        "train": own,
+        "train": cast(TrainConfig, own),
     }

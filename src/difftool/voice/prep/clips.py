@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .cut import BREAK, MOST_SECONDS, PAD, Piece
 from .decode import Recording
 from .gates import SILENCE, UNHEARD, known, reasons
 from .measure import Array, measure, spectra
+from .shapes import Spoken
 from .transcribe import error_rate
 from .words import Segment, Word, joined
 
@@ -54,7 +55,7 @@ class Take(NamedTuple):
     def text(self) -> str:
         return joined(self.words)
 
-    def told(self) -> dict[str, Any]:
+    def spoken(self) -> Spoken:
         """As it is written into files."""
         return {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text, "figures": self.figures}
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ...audio.files import store
 from ...errors import DifftoolError, Exit, is_out_of_memory
@@ -34,6 +34,18 @@ from . import refs, report, stages, twins
 from .gates import GATES
 from .grade import Grade, grade
 from .plan import Plan, Source, plan
+from .settings import noted
+from .shapes import (
+    GradeNote,
+    KeptTake,
+    ListedTake,
+    PrepNote,
+    Summary,
+    Used,
+    VoiceNote,
+    VoiceSource,
+    VoiceTake,
+)
 from .transcribe import Whisper
 
 log = logging.getLogger(__name__)
@@ -90,11 +102,11 @@ def prepare(
 ) -> Prepared:
     """Prepares a voice from recordings: files, or folders of them, of any kind that ffmpeg reads.
 
-    `consent` is self, written:FILE, license:ID or synthetic. `settings` are those of `plan`: `slice` ("words", or "vad"
-    without a transcript), `whisper` (a size, or a .pt file), `language`, `transcripts` (.srt, .vtt, .json, one for each
-    recording), `verify` (transcribe each clip once more), `high_pass` (Hz), `allow` (reasons that no clip is left out
-    for), `device`, `threads`, `voices_dir`, `models_dir`. A voice that is there already gains the new recordings;
-    `overwrite` begins it anew.
+    `consent` is self, written:FILE, license:ID or synthetic. `settings` are fields of `Settings`: `slice` ("words", or
+    "vad" without a transcript), `whisper` (a size, or a .pt file), `language`, `transcripts` (.srt, .vtt, .json, one
+    for each recording), `verify` (transcribe each clip once more), `high_pass` (Hz), `allow` (reasons that no clip is
+    left out for), `device`, `threads`, `voices_dir`, `models_dir`. A voice that is there already gains the new
+    recordings; `overwrite` begins it anew.
 
     Raises DifftoolError: 2 for settings that do not fit, 4 for what cannot be read or gives no clip, or a voice that
     was not made here, 75 while another run prepares it.
@@ -111,9 +123,9 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
         given = {source.sha256: source for source in plan.sources}
         sources = [*_earlier(plan, before, given), *given.values()]
         key = _key(plan, sources)
-        if before.get("key") == key:
-            if not (changed := damaged(plan.folder, before["files"])):
-                return _told(plan, before, before["failed"], fresh=False)
+        if before and before["prep"].get("key") == key:
+            if not (changed := damaged(plan.folder, before["prep"]["files"])):
+                return _prepared(plan, before, fresh=False)
             log.warning("%s in %s is not as it was written: the voice is written anew", changed[0], plan.folder)
         failed: dict[str, str] = {}
         seconds: dict[str, float] = {}
@@ -145,12 +157,12 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
             raise DifftoolError(Exit.FILE, many + first.message, first.hint)
         with stages.timed(seconds, "write"):
             note = _written(plan, done, failed, key, before)
-        return _told(plan, note | note["prep"], failed, fresh=True)._replace(seconds=seconds)
+        return _prepared(plan, note, fresh=True)._replace(seconds=seconds)
 
 
-def _before(plan: Plan, *, overwrite: bool) -> dict[str, Any]:
-    """What the note of a voice tells of how it was prepared. Raises DifftoolError 4 for a voice that was not made
-    here, unless it may be overwritten."""
+def _before(plan: Plan, *, overwrite: bool) -> VoiceNote | None:
+    """The note of the voice that is there, unless that is overwritten. Raises DifftoolError 4 for a voice that was not
+    made here, unless it may be overwritten."""
     path = plan.folder / NOTE
     note = read_json(path) if path.exists() else {}
     made = note.get("prep")
@@ -158,7 +170,7 @@ def _before(plan: Plan, *, overwrite: bool) -> dict[str, Any]:
         link = plan.folder.is_symlink()
         what = f"{plan.folder} {'is a link that leads to no folder' if link else 'is no folder'}"
         raise DifftoolError(Exit.FILE, what, "choose another --voice, or move it away")
-    if not isinstance(made, dict):
+    if not isinstance(made, Mapping):
         inside = [*plan.folder.iterdir()] if plan.folder.is_dir() else []
         what = f"{plan.folder} holds a voice that was not made by prep"
         if taken := next((one.name for one in inside if one.name in OURS - {NOTE}), None):
@@ -167,31 +179,31 @@ def _before(plan: Plan, *, overwrite: bool) -> dict[str, Any]:
             raise DifftoolError(
                 Exit.FILE, what, "choose another --voice, or add --overwrite, which keeps its own files"
             )
-        return {}
-    return {} if overwrite else note | made
+        return None
+    return None if overwrite else cast(VoiceNote, note)
 
 
 def _key(plan: Plan, sources: Iterable[Source]) -> str:
     """What a voice depends on."""
     terms = {name: value for name, value in plan.consent.items() if name != "date"}
-    told = [plan.settings, terms, [stages.key_of(plan, source) for source in sources]]
+    told = [noted(plan.settings), terms, [stages.key_of(plan, source) for source in sources]]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _earlier(plan: Plan, before: Mapping[str, Any], given: dict[str, Source]) -> list[Source]:
+def _earlier(plan: Plan, before: VoiceNote | None, given: dict[str, Source]) -> list[Source]:
     """The recordings of which a voice was made so far, in order; those that are given again are taken out of `given`,
     and with the others it keeps its clips."""
     model = plan.sources[0].transcriber if isinstance(plan.sources[0].transcriber, Whisper) else None
     kept = []
-    for one in before.get("sources", []):
-        if one["sha256"] in given:
-            kept.append(given.pop(one["sha256"]))
+    for note in before.get("sources", []) if before else []:
+        if note["sha256"] in given:
+            kept.append(given.pop(note["sha256"]))
             continue
-        source = Source(Path(one["path"]), one["sha256"], _Known(one["key"]) if one["key"] else None)
+        source = Source(Path(note["path"]), note["sha256"], _Known(note["key"]) if note["key"] else None)
         if not stages.is_done(plan, source):
             source = source._replace(transcriber=model)
             there = source.path.is_file() and digest_of(source.path) == source.sha256
-            heard = plan.settings["slice"] == "vad" or model is not None
+            heard = plan.settings.slice == "vad" or model is not None
             if not (there and heard) and not stages.is_done(plan, source):
                 what = f"{source.path}, of which {plan.name} was made, is not there any more"
                 what = f"{source.path}, of which {plan.name} was made too, has no transcript" if there else what
@@ -212,92 +224,62 @@ class _Known:
         raise AssertionError("its transcript is kept")
 
 
-def _told(plan: Plan, note: Mapping[str, Any], failed: dict[str, str], *, fresh: bool) -> Prepared:
-    found = read_json(plan.folder / "report.json")
-    called = names([Path(one["path"]) for one in note["sources"]])
+def _prepared(plan: Plan, note: VoiceNote, *, fresh: bool) -> Prepared:
+    """What stands in the folder of a voice."""
+    report = cast(Summary, read_json(plan.folder / "report.json"))
+    called = names([Path(source["path"]) for source in note["sources"]])
     return Prepared(
         plan.folder,
-        Grade(**found["grade"]),
-        found["clips"],
-        found["kept_seconds"],
-        found["total_seconds"],
-        found["reasons"],
-        failed,
+        Grade(**report["grade"]),
+        report["clips"],
+        report["kept_seconds"],
+        report["total_seconds"],
+        report["reasons"],
+        note["prep"]["failed"],
         fresh,
         {},
-        [f"{called[Path(one['path'])]}: {what}" for one in note["sources"] for what in one["warnings"]],
+        [f"{called[Path(source['path'])]}: {text}" for source in note["sources"] for text in source["warnings"]],
     )
 
 
 def _written(
     plan: Plan,
     done: Sequence[tuple[Source, stages.Done]],
-    failed: Mapping[str, str],
+    failed: dict[str, str],
     key: str,
-    before: Mapping[str, Any],
-) -> dict[str, Any]:
+    before: VoiceNote | None,
+) -> VoiceNote:
     """Writes the folder of the voice beside the one that is there, and puts it into its place."""
     called = names([source.path for source, _ in done])
-    takes = [_one(called[source.path], found, take) for source, found in done for take in found.takes]
-    if "duplicate" not in plan.settings["allow"]:
+    takes = [_placed(called[source.path], result, take) for source, result in done for take in result.takes]
+    if "duplicate" not in plan.settings.allow:
         twins.leave_out(takes)
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"]]
     if not clips:
         raise _nothing(rejected, [source.path.name for source, _ in done])
-    total = sum(found.source["seconds"] for _, found in done)
     place = plan.folder.resolve()  # what a link leads to may be on another disk
     new = temporary(place)
     try:
-        (new / "clips").mkdir(parents=True)
-        (new / "refs" / "tortoise").mkdir(parents=True)
-        paths = []
-        for number, clip in enumerate(clips, 1):
-            clip["id"] = f"{number:04d}"
-            paths.append(new / "clips" / f"{clip['id']}.wav")
-            shutil.copyfile(clip["folder"] / clip["clip"], paths[-1])
-        chosen = refs.choose(clips, paths)
-        for number, one in enumerate(chosen, 1):
-            sound = refs.cut(paths[one.clip], one.start)
-            store(new / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
-        used = [{"clip": clips[one.clip]["id"], "start": one.start, "score": one.score} for one in chosen]
-        write_json(new / "refs" / "tortoise.json", {"references": used})
-        languages = list(dict.fromkeys(found.source["language"] for _, found in done if found.source["language"]))
-        _lists(new, clips)
-        write_text(new / "rejected.jsonl", "".join(json.dumps(_plainly(one)) + "\n" for one in rejected))
-        graded = grade(clips, rejected, sum(_full(clips[one.clip]) for one in chosen))
-        lost = _lost(rejected)
-        summary = {
+        new.mkdir(parents=True)
+        references = _write_references(new, clips, _write_clips(new, clips))
+        _write_lists(new, clips, rejected)
+        graded = grade(clips, rejected, sum(_full(clips[reference.clip]) for reference in references))
+        total = round(sum(result.source["seconds"] for _, result in done), 3)
+        summary: Summary = {
             "voice": plan.name,
-            "grade": graded._asdict(),
+            "grade": cast(GradeNote, graded._asdict()),
             "clips": len(clips),
             "kept_seconds": graded.figures["seconds"],
-            "total_seconds": round(total, 3),
-            "reasons": lost,
-            "references": used,
-            "failed": dict(failed),
-            "takes": [_plainly(take) for take in takes],
+            "total_seconds": total,
+            "reasons": _lost(rejected),
+            "references": _used(references, clips),
+            "failed": failed,
+            "takes": [_listed(take) for take in takes],
         }
         write_json(new / "report.json", summary)
         report.write(new / "report.html", summary, takes)
-        sources = [
-            found.source
-            | {"path": str(source.path.absolute()), "sha256": source.sha256, "key": source.key}
-            | {"warnings": [*found.source["warnings"], *_unread(found)]}
-            for source, found in done
-        ]
-        note = {
-            "schema": SCHEMA,
-            "name": plan.name,
-            "language": " ".join(languages) or None,
-            "created": before.get("created") or datetime.now(UTC).isoformat(timespec="seconds"),
-            "consent": plan.consent,
-            "grade": graded.letter,
-            "sources": sources,
-            "settings": plan.settings,
-            "versions": versions(*PACKAGES),
-            "prep": {"key": key, "failed": dict(failed), "files": digests(new)},
-        }
+        note = _note(plan, done, graded, before, {"key": key, "failed": failed, "files": digests(new)})
         write_json(new / NOTE, note)
         for path in _his_own(place):
             _carried(path, new / path.relative_to(place))
@@ -305,6 +287,64 @@ def _written(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return note
+
+
+def _write_clips(folder: Path, clips: Sequence[VoiceTake]) -> list[Path]:
+    """Numbers the clips, and copies their sounds."""
+    (folder / "clips").mkdir()
+    paths = []
+    for number, clip in enumerate(clips, 1):
+        assert "clip" in clip
+        clip["id"] = f"{number:04d}"
+        paths.append(folder / "clips" / f"{clip['id']}.wav")
+        shutil.copyfile(clip["folder"] / clip["clip"], paths[-1])
+    return paths
+
+
+def _write_references(folder: Path, clips: Sequence[VoiceTake], paths: Sequence[Path]) -> list[refs.Reference]:
+    """Chooses the references among the clips, and writes them."""
+    (folder / "refs" / "tortoise").mkdir(parents=True)
+    references = refs.choose(clips, paths)
+    for number, reference in enumerate(references, 1):
+        sound = refs.cut(paths[reference.clip], reference.start)
+        store(folder / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
+    write_json(folder / "refs" / "tortoise.json", {"references": _used(references, clips)})
+    return references
+
+
+def _used(references: Sequence[refs.Reference], clips: Sequence[VoiceTake]) -> list[Used]:
+    """Where the references come from."""
+    return [{"clip": clips[one.clip].get("id", ""), "start": one.start, "score": one.score} for one in references]
+
+
+def _note(
+    plan: Plan, done: Sequence[tuple[Source, stages.Done]], graded: Grade, before: VoiceNote | None, prep: PrepNote
+) -> VoiceNote:
+    """What voice.json says."""
+    languages = list(dict.fromkeys(result.source["language"] for _, result in done if result.source["language"]))
+    sources: list[VoiceSource] = [
+        {
+            **result.source,
+            "warnings": [*result.source["warnings"], *_unread(result)],
+            "path": str(source.path.absolute()),
+            "sha256": source.sha256,
+            "key": source.key,
+        }
+        for source, result in done
+    ]
+    created = before.get("created") if before else None
+    return {
+        "schema": SCHEMA,
+        "name": plan.name,
+        "language": " ".join(languages) or None,
+        "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
+        "consent": plan.consent,
+        "grade": graded.letter,
+        "sources": sources,
+        "settings": noted(plan.settings),
+        "versions": versions(*PACKAGES),
+        "prep": prep,
+    }
 
 
 def names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -320,39 +360,42 @@ def names(paths: Sequence[Path]) -> dict[Path, str]:
     return called
 
 
-def _one(source: str, found: stages.Done, take: Mapping[str, Any]) -> dict[str, Any]:
-    return {"source": source, **take, "folder": found.folder, "language": found.source["language"]}
+def _placed(source: str, result: stages.Done, take: KeptTake) -> VoiceTake:
+    return {"source": source, **take, "folder": result.folder, "language": result.source["language"]}
 
 
-def _unread(found: stages.Done) -> list[str]:
+def _unread(result: stages.Done) -> list[str]:
     """A warning where the texts of a recording keep their numbers as digits."""
-    language = found.source["language"]
-    texts = [take["text"] for take in found.takes if not take["reasons"]]
+    language = result.source["language"]
+    texts = [take["text"] for take in result.takes if not take["reasons"]]
     if language == "en" or not any(char.isdecimal() for text in texts for char in text):
         return []
     why = f"numbers in the language {language} are not written out" if language else "its language is not known"
     return [f"{why}: metadata.csv keeps them as digits" + ("" if language else "; name it with --language")]
 
 
-def _plainly(take: Mapping[str, Any]) -> dict[str, Any]:
+def _listed(take: VoiceTake) -> ListedTake:
     """A take as the lists tell of it."""
     names = ("id", "source", "start", "end", "text", "reasons", "figures")
-    told = {name: take[name] for name in names if name in take}
-    return told | ({"reason": take["reasons"][0]} if take["reasons"] else {})
+    listed = {name: value for name in names if (value := take.get(name)) is not None}
+    if take["reasons"]:
+        listed["reason"] = take["reasons"][0]
+    return cast(ListedTake, listed)
 
 
-def _full(clip: Mapping[str, Any]) -> bool:
-    return clip["figures"]["seconds"] >= refs.SECONDS
+def _full(clip: VoiceTake) -> bool:
+    return (clip["figures"]["seconds"] or 0.0) >= refs.SECONDS
 
 
-def _lost(rejected: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def _lost(rejected: Iterable[VoiceTake]) -> dict[str, float]:
     lost: dict[str, float] = {}
-    for one in rejected:
-        lost[one["reasons"][0]] = lost.get(one["reasons"][0], 0.0) + one["end"] - one["start"]
+    for take in rejected:
+        reason = take["reasons"][0]
+        lost[reason] = lost.get(reason, 0.0) + take["end"] - take["start"]
     return {reason: round(seconds, 1) for reason, seconds in sorted(lost.items(), key=lambda each: (-each[1], each[0]))}
 
 
-def _nothing(rejected: Sequence[Mapping[str, Any]], recordings: Sequence[str]) -> DifftoolError:
+def _nothing(rejected: Sequence[VoiceTake], recordings: Sequence[str]) -> DifftoolError:
     lost = _lost(rejected)
     worst = next((reason for reason in lost if reason in GATES), None)
     told = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in list(lost.items())[:3])
@@ -361,27 +404,31 @@ def _nothing(rejected: Sequence[Mapping[str, Any]], recordings: Sequence[str]) -
     return DifftoolError(Exit.FILE, f"{which}: {what}", GATES[worst].advice if worst else "take another recording")
 
 
-def _lists(folder: Path, clips: Sequence[Mapping[str, Any]]) -> None:
-    """metadata.csv as LJSpeech has it, the lists for trainers, and the words with their times."""
+def _write_lists(folder: Path, clips: Sequence[VoiceTake], rejected: Sequence[VoiceTake]) -> None:
+    """metadata.csv as LJSpeech has it, the lists for trainers, the words with their times, and what was left out."""
     lines, words = [], []
-    train: dict[bool, list[str]] = {True: [], False: []}
+    train: list[str] = []
+    validation: list[str] = []
     for k, clip in enumerate(clips):
-        text = " ".join(clip["text"].replace("|", " ").split())
-        lines.append(f"{clip['id']}|{text}|{written_out(text) if clip['language'] == 'en' else text}")
-        train[k % HELD_BACK != HELD_BACK // 2].append(f"clips/{clip['id']}.wav|{text}")
-        told = [
+        name, text = clip.get("id"), " ".join(clip["text"].replace("|", " ").split())
+        lines.append(f"{name}|{text}|{written_out(text) if clip['language'] == 'en' else text}")
+        part = validation if k % HELD_BACK == HELD_BACK // 2 else train
+        part.append(f"clips/{name}.wav|{text}")
+        timed = [
             {"start": start, "end": end, "word": word.strip(), "probability": odds}
             for start, end, word, odds in clip["words"]
         ]
-        words.append(json.dumps({"id": clip["id"], "words": told}, ensure_ascii=False))
-    if not train[False] and len(train[True]) > 1:
-        train[False].append(train[True].pop())
-    for name, each in (
-        ("metadata.csv", lines),
-        ("train.txt", train[True]),
-        ("validation.txt", train[False]),
-        ("words.jsonl", words),
-    ):
+        words.append(json.dumps({"id": name, "words": timed}, ensure_ascii=False))
+    if not validation and len(train) > 1:
+        validation.append(train.pop())
+    lists = {
+        "metadata.csv": lines,
+        "train.txt": train,
+        "validation.txt": validation,
+        "words.jsonl": words,
+        "rejected.jsonl": [json.dumps(_listed(take)) for take in rejected],
+    }
+    for name, each in lists.items():
         write_text(folder / name, "".join(f"{line}\n" for line in each))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .gates import GATES
+from .shapes import VoiceTake
 
 LETTERS = "ABCD"
 ROWS: dict[str, tuple[tuple[float, float, float], str]] = {
@@ -32,10 +33,10 @@ class Grade(NamedTuple):
     actions: list[str]
 
 
-def grade(clips: Sequence[Mapping[str, Any]], rejected: Sequence[Mapping[str, Any]], references: int) -> Grade:
+def grade(clips: Sequence[VoiceTake], rejected: Sequence[VoiceTake], references: int) -> Grade:
     """Grades a voice by its weakest side, of all but how many recordings there are."""
     figures: dict[str, float] = {
-        "seconds": round(sum(clip["figures"]["seconds"] for clip in clips), 1),
+        "seconds": round(sum(clip["figures"]["seconds"] or 0.0 for clip in clips), 1),
         "references": references,
         "sources": len({clip["source"] for clip in clips}),
     }
@@ -43,7 +44,7 @@ def grade(clips: Sequence[Mapping[str, Any]], rejected: Sequence[Mapping[str, An
         figures[name] = round(statistics.median(clip["figures"][name] or 0.0 for clip in clips), 1)
     letters = {name: _letter(figures[name], bounds) for name, (bounds, _) in ROWS.items()}
     worst = max(letter for name, letter in letters.items() if name != "sources")
-    lost: Counter[str] = Counter()
+    lost: dict[str, float] = defaultdict(float)
     for one in rejected:
         if (reason := one["reasons"][0]) in GATES:
             lost[reason] += one["end"] - one["start"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,10 @@ from ... import device as devices
 from ...audio.files import KINDS
 from ...errors import DifftoolError, Exit, pick
 from ...files import digest_of, expanded
-from .. import SLICES
-from ..library import agreed, home, named, work_of
+from ...settings import checked
+from ..library import Consent, agreed, home, named, work_of
 from .gates import GATES
+from .settings import WHISPER, Settings
 from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
 from .transcripts import bases
 
@@ -39,8 +41,9 @@ class Plan(NamedTuple):
     work: Path
     """Beside it, for what is kept of each recording"""
     sources: tuple[Source, ...]
-    consent: dict[str, Any]
-    settings: dict[str, Any]
+    consent: Consent
+    settings: Settings
+    """As they are used: without a Whisper where nothing is heard"""
     verifier: Whisper | None
     """Transcribes each clip once more"""
 
@@ -53,60 +56,50 @@ class Plan(NamedTuple):
         return activity.network()
 
 
-def plan(
-    sources: Sequence[str | Path],
-    voice: str,
-    consent: str,
-    *,
-    slice: str = "words",
-    whisper: str = "base",
-    language: str | None = None,
-    transcripts: Sequence[str | Path] = (),
-    verify: bool = True,
-    high_pass: float = 0.0,
-    allow: Sequence[str] = (),
-    device: str = "auto",
-    threads: int | None = None,
-    voices_dir: Path | None = None,
-    models_dir: Path | None = None,
-) -> Plan:
-    """Settings of a preparation, checked. Raises DifftoolError: 2 for settings that do not fit, 3 for a device that is
-    not there, 4 for recordings, transcripts or a Whisper that are not there."""
-    pick("way to cut", slice, dict.fromkeys(SLICES))
-    for reason in allow:
+def plan(sources: Sequence[str | Path], voice: str, consent: str, **settings: Any) -> Plan:
+    """`planned` with these `Settings`."""
+    return planned(sources, voice, consent, Settings(**settings))
+
+
+def planned(sources: Sequence[str | Path], voice: str, consent: str, settings: Settings) -> Plan:
+    """Settings of a preparation, checked: `sources` are recordings, or folders of them, `voice` is the voice to make or
+    to add to, `consent` is self, written:FILE, license:ID or synthetic. Raises DifftoolError: 2 for settings that do
+    not fit, 3 for a device that is not there, 4 for recordings, transcripts or a Whisper that are not there."""
+    settings = checked(settings)
+    for reason in settings.allow:
         pick("reason", reason, GATES)
-    if high_pass and not 10 <= high_pass <= 1000:
-        what = f"a high-pass of {high_pass:g} Hz takes no rumble away, or takes the voice"
-        raise DifftoolError(Exit.USAGE, what, "try --high-pass 80")
-    if slice == "vad" and transcripts:
+    if settings.slice == "vad" and settings.transcripts:
         raise DifftoolError(Exit.USAGE, "--slice vad needs no transcript", "leave out one or the other")
     name = named(voice)
-    if slice == "words" and not transcripts:
-        known_size(whisper)
-        known_language(language)
+    hears = settings.slice == "words" and not settings.transcripts
+    size = settings.whisper or WHISPER
+    if hears:
+        known_size(size)
+        known_language(settings.language)
     terms = agreed(consent)
     paths = found(sources)
-    place, _ = devices.choose(device, "fp32", threads)
-    language = known_language(language)
-    model = Whisper(whisper, place, language, models_dir) if slice == "words" and not transcripts else None
-    told = _paired(paths, [expanded(path) for path in transcripts], language) if transcripts else {}
-    folder = home(voices_dir) / name
-    settings = {
-        "slice": slice,
-        "whisper": whisper if model else None,
-        "language": language,
-        "verify": verify and model is not None,
-        "high_pass": high_pass,
-        "allow": sorted(allow),
-    }
+    device, _ = devices.choose(settings.device, "fp32", settings.threads)
+    language = known_language(settings.language)
+    models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
+    model = Whisper(size, device, language, models_dir) if hears else None
+    transcripts = [expanded(path) for path in settings.transcripts]
+    transcribers = _paired(paths, transcripts, language) if transcripts else {}
+    folder = home(None if settings.voices_dir is None else Path(settings.voices_dir)) / name
+    used = replace(
+        settings,
+        whisper=size if model else None,
+        language=language,
+        verify=settings.verify and model is not None,
+        allow=sorted(settings.allow),
+    )
     return Plan(
         name,
         folder,
         work_of(folder),
-        tuple(Source(path, digest_of(path), told.get(path, model)) for path in paths),
+        tuple(Source(path, digest_of(path), transcribers.get(path, model)) for path in paths),
         terms,
-        settings,
-        model if verify else None,
+        used,
+        model if used.verify else None,
     )
 
 

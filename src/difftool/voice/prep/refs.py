@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torchaudio.functional import resample
 from ...audio.files import RATE, Samples, read
 from ...audio.loudness import normalised
 from ...nets.tortoise.mel import CODE_HZ
+from .shapes import VoiceTake
 
 LENGTH = 132_300
 """Samples at CODE_HZ, 6 s: of so many Tortoise's decoder hears all."""
@@ -38,7 +39,7 @@ class Reference(NamedTuple):
     score: float
 
 
-def choose(clips: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> list[Reference]:
+def choose(clips: Sequence[VoiceTake], paths: Sequence[Path]) -> list[Reference]:
     """The best COUNT stretches of clips, best first. A clip tells its source, start and figures."""
     found = sorted((_best(k, clip, path) for k, (clip, path) in enumerate(zip(clips, paths, strict=True))), key=_rank)
     chosen: list[Reference] = []
@@ -58,7 +59,7 @@ def _rank(one: Reference) -> tuple[float, int]:
     return -one.score, one.clip
 
 
-def _best(number: int, clip: Mapping[str, Any], path: Path) -> Reference:
+def _best(number: int, clip: VoiceTake, path: Path) -> Reference:
     sound = read(path, RATE)
     figures = clip["figures"]
     tick = round(TICK * RATE)
@@ -73,9 +74,9 @@ def _best(number: int, clip: Mapping[str, Any], path: Path) -> Reference:
     density = 0.7 * share(first) + 0.3 * share(whole)
     start = int(density.argmax())
     # 20 dB of noise more or less are worth as much as a tenth of density, and so is a far lower voice
-    clean = min(figures["snr"], 50) / 200 + min(figures["decay"] or 0, 300) / 3000
+    clean = min(figures["snr"] or 0.0, 50) / 200 + min(figures["decay"] or 0, 300) / 3000
     loud = -abs(min(0.0, 20 * np.log10(max(float(np.sqrt(power.mean())), 1e-6)) + 24)) / 100
-    whole_one = figures["seconds"] >= SECONDS
+    whole_one = (figures["seconds"] or 0.0) >= SECONDS
     return Reference(number, round(start * TICK, 3), round(float(density[start]) + clean + loud + whole_one, 4))
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...files import replacing
 from .gates import GATES, SILENCE
 from .grade import ROWS
+from .shapes import Summary, VoiceTake
 
 SHOWN = 2.0
 """Seconds of silence from which on it is worth a row."""
@@ -36,13 +36,13 @@ NAMES = {
 """Figures in the order in which they are shown, with what they are called and their units."""
 
 
-def write(path: Path, summary: Mapping[str, Any], takes: Sequence[Mapping[str, Any]]) -> None:
+def write(path: Path, summary: Summary, takes: Sequence[VoiceTake]) -> None:
     """Writes the page. `takes` are those of the folder, with where their sounds are."""
     with replacing(path) as written, written.open("w", encoding="utf-8", errors="replace") as file:
         file.writelines(f"{piece}\n" for piece in _page(summary, takes))
 
 
-def _page(summary: Mapping[str, Any], takes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _page(summary: Summary, takes: Sequence[VoiceTake]) -> Iterator[str]:
     name, grade = html.escape(summary["voice"]), summary["grade"]
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>The voice {name}</title>'
     yield '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
@@ -77,7 +77,7 @@ def _page(summary: Mapping[str, Any], takes: Sequence[Mapping[str, Any]]) -> Ite
     used = {one["clip"] for one in summary["references"]}
     yield f"<h2>Clips ({len(clips)})</h2>"
     for clip in clips:
-        yield from _card(clip, "kept, a reference" if clip["id"] in used else "kept", True)
+        yield from _card(clip, "kept, a reference" if clip.get("id") in used else "kept", True)
     left = [t for t in takes if t["reasons"] and (t["reasons"][0] != SILENCE or t["end"] - t["start"] >= SHOWN)]
     yield f"<h2>Left out ({len(left)})</h2>"
     for take in left:
@@ -85,11 +85,11 @@ def _page(summary: Mapping[str, Any], takes: Sequence[Mapping[str, Any]]) -> Ite
     yield "</main></body></html>"
 
 
-def _card(take: Mapping[str, Any], verdict: str, kept: bool) -> Iterator[str]:
-    title = f"{take['id']} · " if kept else ""
+def _card(take: VoiceTake, verdict: str, kept: bool) -> Iterator[str]:
+    title = f"{take.get('id')} · " if kept else ""
     where = f"{title}{html.escape(take['source'])} {_time(take['start'])} to {_time(take['end'])}"
     yield f'<article><div><div class="soft">{where}</div>'
-    if "sound" in take:
+    if "sound" in take and "wave" in take:
         data = base64.b64encode((take["folder"] / take["sound"]).read_bytes()).decode()
         yield _drawn(take["wave"])
         yield f'<audio controls preload="none" src="data:audio/mpeg;base64,{data}"></audio>'
@@ -98,7 +98,7 @@ def _card(take: Mapping[str, Any], verdict: str, kept: bool) -> Iterator[str]:
         yield f'<p class="text">{html.escape(take["text"])}</p>'
     yield '<p class="figures">'
     figures = take["figures"]
-    shown = {name: figures[name] for name in NAMES if figures.get(name) is not None}
+    shown = {name: value for name in NAMES if (value := figures.get(name)) is not None}
     yield " ".join(f"<span>{NAMES[n][0]} {value:g} {NAMES[n][1]}".rstrip() + "</span>" for n, value in shown.items())
     if not kept and (gate := GATES.get(take["reasons"][0])):
         why = " and ".join(

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 
@@ -23,15 +23,27 @@ from .cut import MOST_SECONDS
 from .decode import Recording, decode
 from .gates import SILENCE
 from .plan import Plan, Source
+from .settings import noted
+from .shapes import KeptTake, Sounds, SourceNote, SpokenWord
 from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
 from .words import Segment, Word
 
 SCHEMA = "difftool/stage/3"
 """Of the kept results; another number makes all of them anew."""
+HEARING = ("whisper", "language", "verify")
+"""Settings of which the keys of those who transcribe tell."""
 POINTS = 160
 """Of a drawn wave."""
 QUALITY = 0.75
 """Of the MP3s of the report, from 0, the best, to 1."""
+
+
+class KeptSegment(TypedDict):
+    """A segment of a kept transcript."""
+
+    words: list[SpokenWord]
+    exact: bool
+    scores: dict[str, float]
 
 
 class Done(NamedTuple):
@@ -39,15 +51,15 @@ class Done(NamedTuple):
 
     folder: Path
     """Where its clips and sounds are"""
-    source: dict[str, Any]
-    takes: list[dict[str, Any]]
+    source: SourceNote
+    takes: list[KeptTake]
 
 
 def key_of(plan: Plan, source: Source) -> str:
     """What the result of a recording depends on, as a name."""
-    told = [SCHEMA, source.sha256, source.key, {name: plan.settings[name] for name in ("slice", "high_pass", "allow")}]
-    told.append(plan.verifier.key if plan.verifier else None)
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    settings = {name: value for name, value in noted(plan.settings).items() if name not in HEARING}
+    parts = [SCHEMA, source.sha256, source.key, settings, plan.verifier.key if plan.verifier else None]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def is_done(plan: Plan, source: Source) -> bool:
@@ -77,32 +89,32 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
                 told_of = yield from _transcribed(plan, source, source.transcriber, recording, spans)
                 segments, dreamt = over_speech(told_of, spans)
         heard = source.transcriber.heard_language if source.transcriber else None
-        language = heard or plan.settings["language"]
-        told: list[dict[str, Any]] = []
+        language = heard or plan.settings.language
+        kept: list[KeptTake] = []
         with timed(seconds, "cut and measure"), ThreadPoolExecutor(1) as renderer:
-            work: list[Future[dict[str, Any]]] = []
+            work: list[Future[Sounds]] = []
             verify = plan.verifier.text_of if plan.verifier else None
             try:
-                found = takes(recording, likely, segments, plan.settings["allow"], verify, language)
+                found = takes(recording, likely, segments, plan.settings.allow, verify, language)
                 for number, take in enumerate(found, 1):
-                    told.append(_told(take))
+                    kept.append(_kept(take))
                     work.append(renderer.submit(_rendered, folder, number, recording, take, plan, seconds))
                     yield 0.5 + 0.5 * take.end / recording.seconds
-                for one, more in zip(told, work, strict=True):
-                    one |= more.result()
+                for each, sounds in zip(kept, work, strict=True):
+                    each.update(cast(KeptTake, sounds.result()))
             finally:
                 renderer.shutdown(cancel_futures=True)
-        about: dict[str, Any] = {
+        about: SourceNote = {
             "seconds": round(recording.seconds, 3),
             "rate": recording.rate,
             "channels": recording.channels,
+            "language": language,
+            "warnings": [*recording.warnings, *([dreamt] if dreamt else [])],
         }
-        about["language"] = language
-        about["warnings"] = [*recording.warnings, *([dreamt] if dreamt else [])]
         if isinstance(source.transcriber, Transcript):
             about["warnings"] += source.transcriber.warnings
         (folder / "decoded.f32").unlink()
-        write_json(folder / "stage.json", {"source": about, "takes": told})
+        write_json(folder / "stage.json", {"source": about, "takes": kept})
         replace_folder(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,29 +147,32 @@ def _transcribed(
     return segments
 
 
-def _segment(kept: dict[str, Any]) -> Segment:
+def _segment(kept: KeptSegment) -> Segment:
     return Segment(tuple(Word(*word) for word in kept["words"]), kept["exact"], kept["scores"])
 
 
-def _told(take: Take) -> dict[str, Any]:
-    words = [[round(w.start - take.start, 3), round(w.end - take.start, 3), w.text, w.probability] for w in take.words]
-    return take.told() | {"reasons": take.reasons, "words": words}
+def _kept(take: Take) -> KeptTake:
+    words: list[SpokenWord] = [
+        (round(word.start - take.start, 3), round(word.end - take.start, 3), word.text, word.probability)
+        for word in take.words
+    ]
+    return {**take.spoken(), "reasons": list(take.reasons), "words": words}
 
 
 def _rendered(
     folder: Path, number: int, recording: Recording, take: Take, plan: Plan, seconds: dict[str, float]
-) -> dict[str, Any]:
+) -> Sounds:
     """Writes the sounds of a take: a clip as it is kept, and for the report what is to be heard of it."""
     if take.reasons[:1] == (SILENCE,):
         return {}
-    sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST_SECONDS), plan.settings["high_pass"])
-    made: dict[str, Any] = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
+    sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST_SECONDS), plan.settings.high_pass)
+    made: Sounds = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
     if not take.reasons:
         made |= {"clip": f"{number:05d}.wav", "envelope": envelope(sound)}
-        store(folder / made["clip"], sound, RATE, subtype="PCM_16")
+        store(folder / f"{number:05d}.wav", sound, RATE, subtype="PCM_16")
     with timed(seconds, "sounds of the report"):
         kind = {"format": "MP3", "compression_level": QUALITY, "bitrate_mode": "VARIABLE"}
-        store(folder / made["sound"], sound.clip(-1, 1), RATE, **kind)
+        store(folder / f"{number:05d}.mp3", sound.clip(-1, 1), RATE, **kind)
     return made
 
 

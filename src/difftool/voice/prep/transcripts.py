@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from ...errors import DifftoolError, Exit
 from . import notes
@@ -24,6 +24,52 @@ FLAGS = ("forced", "sdh", "cc", "hi", "default")
 """What else stands at the end of a subtitle's name."""
 FOREIGN = 0.5
 """Share of its letters beyond ASCII that a Western text stays under."""
+
+
+class HeardWord(TypedDict):
+    """A word as recognisers write it, with how sure they are under one of several names."""
+
+    start: float
+    end: float
+    word: NotRequired[str]
+    text: NotRequired[str]
+
+
+class HeardSegment(TypedDict):
+    """A segment as openai-whisper writes it, with how sure it is."""
+
+    start: NotRequired[float | None]
+    end: NotRequired[float | None]
+    text: NotRequired[str]
+    words: NotRequired[Sequence[HeardWord]]
+
+
+class Offsets(TypedDict("Offsets", {"from": int, "to": int})):
+    """Milliseconds."""
+
+
+class CppItem(TypedDict):
+    """A segment or a piece of a word of whisper.cpp."""
+
+    offsets: Offsets
+    text: str
+
+
+class Chunk(TypedDict):
+    """A segment or a word of transformers."""
+
+    timestamp: Sequence[float | None] | None
+    text: str
+
+
+class Transcription(TypedDict, total=False):
+    """The JSON of those who transcribe: one of the kinds of segments, or words alone."""
+
+    segments: list[HeardSegment]
+    transcription: list[CppItem]
+    chunks: list[Chunk]
+    words: list[HeardWord]
+    text: str
 
 
 class Told(NamedTuple):
@@ -118,13 +164,13 @@ def _from_json(text: str) -> tuple[list[Segment], str | None]:
         raise _Unreadable(f"it is no JSON ({error})") from error
     if isinstance(value, list):
         value = {"segments": value}
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         raise _Unreadable("it is no object with segments")
     language = value.get("language")
     for name in ("result", "info", "params"):  # of whisper.cpp and faster-whisper
-        if language is None and isinstance(value.get(name), dict):
+        if language is None and isinstance(value.get(name), Mapping):
             language = value[name].get("language")
-    spoken = list(_spoken(value))
+    spoken = list(_spoken(cast(Transcription, value)))
     starts = [_time(one, "start") for one in spoken]
     found = [segment for one in spoken if (segment := _segment(one, starts))]
     if not all(math.isfinite(time) for segment in found for word in segment.words for time in word[:2]):
@@ -132,57 +178,63 @@ def _from_json(text: str) -> tuple[list[Segment], str | None]:
     return found, language if isinstance(language, str) else None
 
 
-def _spoken(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _spoken(value: Transcription) -> Iterator[HeardSegment]:
     """The segments of the JSON of Whisper and its relatives, in the form of openai-whisper."""
     words = value.get("words")
-    if isinstance(value.get("segments"), list):
-        segments = value["segments"]
+    if isinstance(segments := value.get("segments"), list):
         if words and not any(segment.get("words") for segment in segments):  # OpenAI's interface has them apart
             segments = _with_words(segments, words)
         yield from segments
-    elif isinstance(value.get("transcription"), list):  # whisper.cpp
-        yield from _of_cpp(value["transcription"])
-    elif isinstance(value.get("chunks"), list):  # transformers
-        chunks = [
-            {"start": (one["timestamp"] or [None])[0], "end": (one["timestamp"] or [None])[-1], "text": one["text"]}
-            for one in value["chunks"]
-        ]
-        if chunks and all(len(one["text"].split()) == 1 for one in chunks):
-            chunks = [{"words": [one | {"word": one["text"]} for one in chunks], "text": value.get("text", "")}]
-        yield from chunks
+    elif isinstance(items := value.get("transcription"), list):  # whisper.cpp
+        yield from _of_cpp(items)
+    elif isinstance(chunks := value.get("chunks"), list):  # transformers
+        yield from _of_chunks(chunks, value.get("text", ""))
     elif isinstance(words, list):
         yield {"words": words, "text": value.get("text", "")}
     else:
         raise _Unreadable("it has no segments, as Whisper, WhisperX or whisper.cpp write them")
 
 
-def _with_words(
-    segments: Sequence[Mapping[str, Any]], words: Sequence[Mapping[str, Any]]
-) -> Iterator[Mapping[str, Any]]:
+def _of_chunks(chunks: Sequence[Chunk], text: str) -> Iterator[HeardSegment]:
+    """transformers can tell each word as a chunk of its own."""
+    segments: list[HeardSegment] = []
+    for chunk in chunks:
+        times = chunk["timestamp"] or [None]
+        segments.append({"start": times[0], "end": times[-1], "text": chunk["text"]})
+    if segments and all(len(chunk["text"].split()) == 1 for chunk in chunks):
+        segments = [{"words": cast(Sequence[HeardWord], segments), "text": text}]
+    yield from segments
+
+
+def _with_words(segments: Sequence[HeardSegment], words: Sequence[HeardWord]) -> Iterator[HeardSegment]:
     """Each segment with the words whose middle lies in it, or before the next one begins."""
 
-    def middle(word: Mapping[str, Any]) -> float:
+    def middle(word: HeardWord) -> float:
         return (word["start"] + word["end"]) / 2
 
     words = sorted(words, key=middle)
-    segments = sorted(segments, key=lambda segment: segment["start"])
-    begins = [bisect_left(words, segment["start"], key=middle) for segment in segments[1:]]
+    segments = sorted(segments, key=_start)
+    begins = [bisect_left(words, _start(segment), key=middle) for segment in segments[1:]]
     for segment, (first, last) in zip(segments, pairwise([0, *begins, len(words)]), strict=True):
         yield {**segment, "words": words[first:last]}
 
 
-def _of_cpp(items: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _start(segment: HeardSegment) -> float:
+    return cast(float, cast(Mapping[str, object], segment)["start"])
+
+
+def _of_cpp(items: Sequence[CppItem]) -> Iterator[HeardSegment]:
     """whisper.cpp counts in milliseconds, and can tell each piece of a word as an item of its own."""
-    told = [
-        {"start": one["offsets"]["from"] / 1000, "end": one["offsets"]["to"] / 1000, "text": str(one["text"])}
-        for one in items
-    ]
-    if len(told) > 1 and all(len(one["text"].split()) <= 1 for one in told):
-        told = [{"words": [one | {"word": one["text"]} for one in told]}]
-    yield from told
+    segments: list[HeardSegment] = []
+    for item in items:
+        offsets = item["offsets"]
+        segments.append({"start": offsets["from"] / 1000, "end": offsets["to"] / 1000, "text": str(item["text"])})
+    if len(segments) > 1 and all(len(str(item["text"]).split()) <= 1 for item in items):
+        segments = [{"words": cast(Sequence[HeardWord], segments)}]
+    yield from segments
 
 
-def _segment(one: Mapping[str, Any], starts: Sequence[float]) -> Segment | None:
+def _segment(one: HeardSegment, starts: Sequence[float]) -> Segment | None:
     pieces = [
         Word(_time(word, "start"), _time(word, "end"), str(word.get("word") or word.get("text") or ""), _odds(word))
         for word in one.get("words") or ()
@@ -201,27 +253,26 @@ def _segment(one: Mapping[str, Any], starts: Sequence[float]) -> Segment | None:
     return Segment(words, False, scores(one)) if words else None
 
 
-def _time(told: Mapping[str, Any], name: str) -> float:
+def _time(told: Mapping[str, object], name: str) -> float:
     """Seconds, or NaN where none are told."""
     if told.get(name) is None:
         return math.nan
-    time = float(told[name])
+    time = float(cast(float, told[name]))
     if not math.isfinite(time):
         raise _Unreadable("some of its times are no numbers")
     return time
 
 
-def _odds(word: Mapping[str, Any]) -> float | None:
+def _odds(word: Mapping[str, object]) -> float | None:
     """How sure a recogniser is of a word, by the names that there are for it."""
-    return next(
-        (float(word[name]) for name in ("probability", "score", "confidence") if word.get(name) is not None), None
-    )
+    names = ("probability", "score", "confidence")
+    return next((float(cast(float, word[name])) for name in names if word.get(name) is not None), None)
 
 
-def scores(segment: Mapping[str, Any]) -> dict[str, float]:
+def scores(segment: Mapping[str, object]) -> dict[str, float]:
     """How sure Whisper was of a segment."""
     names = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
-    return {name: round(float(segment[name]), 4) for name in names if segment.get(name) is not None}
+    return {name: round(float(cast(float, segment[name])), 4) for name in names if segment.get(name) is not None}
 
 
 def language_in(path: Path) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from .shapes import KeptTake, VoiceTake
 from .transcribe import plain
 
 FIRMLY = 5.0
@@ -24,11 +24,11 @@ CANDIDATES, CROWD = 4, 64
 clips at most."""
 
 
-def leave_out(takes: Sequence[dict[str, Any]]) -> int:
+def leave_out(takes: Sequence[VoiceTake]) -> int:
     """Of clips with the same text or the same sound, the cleanest stays. Returns how many sounds were compared, which
     is no more than CANDIDATES for each clip."""
-    clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -take["figures"]["snr"])
-    kept: list[dict[str, Any]] = []
+    clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -(take["figures"]["snr"] or 0.0))
+    kept: list[VoiceTake] = []
     having: dict[int, list[int]] = defaultdict(list)
     """Which of the kept clips have a fingerprint"""
     texts: set[str] = set()
@@ -52,7 +52,7 @@ def leave_out(takes: Sequence[dict[str, Any]]) -> int:
     return compared
 
 
-def fingerprints(clip: Mapping[str, Any]) -> list[int]:
+def fingerprints(clip: KeptTake) -> list[int]:
     """What a sound has in common with its copies, whatever is before it, and however loud or how well kept they are:
     which of its bands, and which of their differences, rise and fall in each second or so."""
     bands = _envelope(clip)
@@ -66,9 +66,9 @@ def fingerprints(clip: Mapping[str, Any]) -> list[int]:
     return sorted({int(value) for value in bits @ (1 << np.arange(bits.shape[1]))})
 
 
-def same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_sound(one: KeptTake, other: KeptTake) -> bool:
     """Whether two clips are of the same sound."""
-    if abs(one["figures"]["seconds"] - other["figures"]["seconds"]) > LENGTHS:
+    if abs(_seconds(one) - _seconds(other)) > LENGTHS:
         return False
     a, b = _envelope(one), _envelope(other)
     for shift in range(-SHIFT, SHIFT + 1):
@@ -80,6 +80,10 @@ def same_sound(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return False
 
 
-def _envelope(clip: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+def _envelope(clip: KeptTake) -> npt.NDArray[np.int64]:
     """dB in each band, (frames, bands)."""
-    return np.array(clip["envelope"]).reshape(-1, 4)
+    return np.array(clip.get("envelope")).reshape(-1, 4)
+
+
+def _seconds(clip: KeptTake) -> float:
+    return clip["figures"]["seconds"] or 0.0

@@ -1,0 +1,154 @@
+"""How near the pictures that a model draws are to real ones it never saw: what `difftool eval` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..device import MachineSettings
+from ..errors import DifftoolError, Exit
+from ..limits import GUIDANCE, MOST
+from ..progress import Track, untracked
+from ..sampling.settings import SamplerSettings, known_sampler
+from ..settings import MACHINE, SAMPLING, checked, options, setting
+
+if TYPE_CHECKING:
+    from ..pixels.plan import Plan
+    from ..pixels.settings import Settings as DrawingSettings
+    from .data.pictures import Pictures
+
+log = logging.getLogger(__name__)
+
+FEWEST = 50
+"""Pictures that are drawn at least."""
+
+
+@dataclass(frozen=True)
+class Settings(SamplerSettings, MachineSettings):
+    """Settings of `eval`. Those of `pixels.settings.Settings` that it has too mean the same."""
+
+    model: str | Path | None = setting(
+        None,
+        "A run, model or diffusers folder; none: the digits in the package.",
+        argument=True,
+        metavar="MODEL",
+        typed=str | None,
+    )
+    data: str | Path | None = setting(
+        None, "What it is to be measured against, as for train; none: the digits.", typed=str | None
+    )
+    inception: Path | None = setting(None, "pytorch-fid's weights of Inception, for a real FID.")
+    held_out: float | None = setting(None, "Share that train held out (0.05).", least=0, most=0.99)
+    sampler: str | None = setting("ddim", "As for sample.", panel=SAMPLING, check=known_sampler)
+    steps: int | None = setting(50, "Of the sampler.", panel=SAMPLING, least=1, most=MOST)
+    guidance: float = setting(
+        1.0, "Scale of classifier-free guidance; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
+    )
+    count: int = setting(500, "Pictures to draw.", panel=SAMPLING, least=FEWEST, most=MOST)
+    seed: int = setting(1000, "Of the first picture.", panel=SAMPLING)
+    batch_size: int | None = setting(
+        None, "How many at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST
+    )
+
+    def drawing(self) -> DrawingSettings:
+        """How pictures are drawn."""
+        from ..pixels.settings import Settings as DrawingSettings
+
+        shared = options(DrawingSettings).keys() & options(Settings).keys()
+        return DrawingSettings(**{name: getattr(self, name) for name in shared})
+
+
+class Planned(NamedTuple):
+    """A model and the pictures that it is measured against."""
+
+    settings: Settings
+    source: str
+    """The pictures, by name."""
+    pictures: Pictures
+    held_out: Pictures
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is."""
+
+    quality: dict[str, float]
+    """Figures of `learning.metrics.judge`, and of `legible` and `fid` where they apply."""
+    count: int
+    """Pictures drawn."""
+    held_out: int
+    """Real pictures that they were compared with."""
+    settings: DrawingSettings
+    """Those that draw these pictures again."""
+    name: str
+    """Of the model"""
+    model: Mapping[str, object]
+    """Its name, hash, size and classes."""
+    source: str
+
+
+def evaluate(
+    model: str | Path | None = None, data: str | Path | None = None, *, track: Track = untracked, **settings: Any
+) -> Evaluation:
+    """Measures how near the pictures that a model draws are to real ones it never saw.
+
+    `model` is what `sample` draws from, `data` what `train` learns from, of which the held-out part is compared with;
+    None are the digits. `settings` are the fields of `Settings`: `count` pictures, `sampler`, `steps`, `schedule`,
+    `eta`, `guidance`, `seed`, `held_out` (the share that train held out), `inception` (a file of pytorch-fid's weights,
+    for a real FID), `batch_size`, `device`, `dtype`, `threads`.
+
+    Raises DifftoolError as `sample`, and 4 for data that are of another size or hold too few pictures back.
+    """
+    return measured(planned(Settings(model=model, data=data, **settings)), track=track)
+
+
+def planned(settings: Settings) -> Planned:
+    """Opens the model and reads the pictures, without drawing."""
+    from ..pixels import plan as pixels
+    from .data.pictures import BUILT_IN, announce, load
+    from .quality import FEWEST as FEWEST_HELD_OUT
+    from .quality import by_share, judged
+
+    settings = checked(settings)
+    if settings.inception is not None and not settings.inception.is_file():
+        message = f"there is no file {settings.inception}"
+        raise DifftoolError(Exit.FILE, message, "name pytorch-fid's weights of Inception")
+    drawing = settings.drawing()
+    plan = pixels.planned(drawing)
+    channels, height, width = plan.model.shape
+    source = "digits" if settings.data is None else str(settings.data)
+    pictures = load(source, None if source in BUILT_IN else (width, height), settings.held_out)
+    announce(pictures)
+    if pictures.pixels.shape[1:] != (height, width, channels):
+        shape = "x".join(map(str, pictures.pixels.shape[1:]))
+        message = f"{plan.model.name} draws {height}x{width}x{channels}, and {source} is {shape}"
+        raise DifftoolError(Exit.FILE, message, "name the data it was trained on with --data")
+    held_out = pictures.held_out
+    if held_out is None or not judged(pictures):
+        message = f"{source} holds out fewer than {FEWEST_HELD_OUT} pictures"
+        raise DifftoolError(Exit.FILE, message, "take more pictures, or a larger --held-out")
+    labels = by_share(held_out, plan.model.classes, settings.count)
+    plan = pixels.planned(replace(drawing, label=labels), plan.model)
+    return Planned(settings, source, pictures, held_out, plan)
+
+
+def measured(planned: Planned, *, track: Track = untracked) -> Evaluation:
+    """Draws and measures what was planned."""
+    from ..learning.metrics import fid
+    from ..pixels.draw import draw
+    from .quality import measure
+
+    drawn = draw(planned.plan, track=track)
+    log.info("judging")
+    quality = measure(drawn, planned.pictures)
+    real = planned.held_out.pixels
+    if planned.settings.inception is not None:
+        quality["fid"] = fid(drawn.pixels, real, planned.settings.inception)
+    plan = planned.plan
+    return Evaluation(
+        quality, plan.count, len(real), plan.settings, plan.model.name, drawn.manifest["model"], planned.source
+    )
