@@ -16,7 +16,7 @@ from ..device import DTYPES, MOST_THREADS, spelled
 from ..errors import DifftoolError, Exit, pick
 from ..limits import MOST
 from ..sampling import aliases
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, options
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, options, plain
 
 MOST_SHOWN = 1e9
 """Ends of a range that a help shows."""
@@ -52,10 +52,10 @@ def size_of(value: str | None) -> tuple[int, int] | None:
 def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
     """A callback for an option that takes a name from a table: hyphens and underscores, small and large letters are
     the same."""
-    known = {_plain(name): name for name in table}
+    known = {plain(name): name for name in table}
 
     def read(value: str | None) -> str | None:
-        return None if value is None else pick(kind, _plain(value), known)
+        return None if value is None else pick(kind, plain(value), known)
 
     return read
 
@@ -63,10 +63,6 @@ def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None
 def dtype_of(dtype: str, half: bool) -> str:
     """The number format that --dtype or --half asks for."""
     return "fp16" if half else dtype
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def known_sampler(value: str | None) -> str | None:
@@ -124,7 +120,7 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
         return typer.Argument(metavar=option.metavar, help=option.help, callback=_callback(option))
     names = option.names or (name_of(name, option),)
     shown: dict[str, Any] = {}
-    if kind is bool:
+    if bool in (kind, *typing.get_args(kind)):
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}", *names[1:])
         shown = {"show_default": False}
     whole = int in (kind, *typing.get_args(kind))

@@ -1,4 +1,5 @@
-"""Texts as they are spoken: in parts of a length that Tortoise holds its voice over, with pauses between them."""
+"""Texts as they are spoken: in parts of a length over which a voice holds, with pauses between them. How much fits into
+a part is for an engine to say."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit
-from ..nets.tortoise.tokenizer import ABBREVIATIONS, UNKNOWN, tokenize
+from ..nets.tortoise.tokenizer import ABBREVIATIONS
 from . import numbers
 
 WANTED, MOST = 200, 300
@@ -27,14 +28,14 @@ SIGNS = {
     "×": "times",
     "§": "section",
 }
-"""Signs that the tokenizer does not know, in words."""
+"""Signs in words."""
 TYPOGRAPHY = {
     **dict.fromkeys("“”„«»", '"'),
     **dict.fromkeys("‘’‚", "'"),
     "…": "...",
     "–": "-",
 }
-"""Marks of printed text, and what they are to the tokenizer."""
+"""Marks of printed text, and what they are on a keyboard."""
 SHORT = {
     "e.g.": "for example",
     "i.e.": "that is",
@@ -43,7 +44,7 @@ SHORT = {
     "prof.": "professor",
     "fig.": "figure",
 }
-"""Abbreviations that the tokenizer does not know."""
+"""Abbreviations in words."""
 STREETS = {"St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road"}
 """What follows the name of a street; a saint stands before his."""
 TITLES = {short.capitalize(): long.capitalize() for short, long in ABBREVIATIONS.items()} | {"Mrs": "Missus"}
@@ -63,8 +64,11 @@ class Part(NamedTuple):
     """Seconds of silence after it."""
 
 
-def parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
-    """A text in parts of at most `room` tokens. `plain` leaves it in one, as the original takes it.
+def parts(
+    text: str, fits: Callable[[str], bool], speakable: Callable[[str], bool] = bool, *, whole: bool = False
+) -> list[Part]:
+    """A text in parts that fit, by their length and by what an engine says, each with something that is `speakable`.
+    `whole` leaves it in one, as it stands.
 
     Raises DifftoolError 2 for a text in which nothing can be spoken, one with [brackets], or a number too large to be
     spoken.
@@ -75,33 +79,19 @@ def parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
         raise DifftoolError(Exit.USAGE, "the text is no UTF-8", "see to the encoding of the terminal") from error
     if "\0" in text:
         raise DifftoolError(Exit.USAGE, "there are zero bytes in the text", "save it as UTF-8")
-    if found := re.search(r"[\[\]]", text):
-        what = f"the text has a {found[0]} in it: prompts in brackets, which are not to be heard, are not supported"
-        raise DifftoolError(Exit.USAGE, what, "take out the brackets")
+    if bracket := re.search(r"[\[\]]", text):
+        message = (
+            f"the text has a {bracket[0]} in it: prompts in brackets, which are not to be heard, are not supported"
+        )
+        raise DifftoolError(Exit.USAGE, message, "take out the brackets")
+    heard = lambda part: bool(re.search(r"[^\W_]", part)) and speakable(part)  # noqa: E731
     try:
-        made = [Part(" ".join(text.split()), 0.0)] if plain else _split(text, room)
+        made = [Part(" ".join(text.split()), 0.0)] if whole else _split(text, fits, heard)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, f"{error}, in the text", "write it in words") from error
-    if not any(re.search(r"[^\W_]", part.text) and tokens(part.text) for part in made):
+    if not any(heard(part.text) for part in made):
         raise DifftoolError(Exit.USAGE, "there is nothing in the text that can be spoken", "give it some words")
-    if plain and len(tokens(made[0].text, plain=True)) > room:
-        raise DifftoolError(Exit.USAGE, "the text is too long for tortoise-tts in one go", "leave out --compat")
     return made
-
-
-def tokens(text: str, *, plain: bool = False) -> list[int]:
-    """The tokens of a part. Characters that have none are left out, or with `plain` stay as unknown ones. Raises
-    DifftoolError 2 for a number too large to be spoken."""
-    try:
-        found = tokenize(text)
-    except ValueError as error:
-        raise DifftoolError(Exit.USAGE, f"{error}: {text[:60]!r}", "write it in words") from error
-    return found if plain else [token for token in found if token != UNKNOWN]
-
-
-def unspoken(text: str) -> str:
-    """The characters of a text that no token stands for."""
-    return "".join(char for char in dict.fromkeys(spoken(text)) if UNKNOWN in tokenize(char))
 
 
 def spoken(text: str) -> str:
@@ -154,16 +144,16 @@ def _signs(text: str) -> str:
     return text
 
 
-def _split(text: str, room: int) -> list[Part]:
+def _split(text: str, room: Callable[[str], bool], heard: Callable[[str], bool]) -> list[Part]:
     """Sentences together until they are WANTED characters; longer ones at a comma or a space near their middle."""
 
     def fits(text: str) -> bool:
-        return len(text) <= MOST and len(tokens(text)) <= room
+        return len(text) <= MOST and room(text)
 
     made: list[Part] = []
 
     def end(part: str, pause: float) -> None:
-        if re.search(r"[^\W_]", part) and tokens(part):
+        if heard(part):
             made.append(Part(part, pause))
         elif made:  # only a mark, such as the stars between two scenes
             made[-1] = made[-1]._replace(pause=max(made[-1].pause, pause))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,7 @@ from torch import Tensor
 from ....core.noise import keys, uniform
 from ....errors import DifftoolError, Exit, is_out_of_memory
 from ....nets.tortoise.autoregressive import UnifiedVoice
-
-T = TypeVar("T")
-Steps: TypeAlias = Generator[None, None, T]
-"""Work that yields at every step and has a result at the end."""
+from .. import Steps
 
 CALM, STOP = 83, 8193
 """The code of silence, and the one that stops."""

@@ -3,7 +3,6 @@ sound. What the original package does differently stands in `compat`."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,9 @@ from ....nets.tortoise.diffusion import Condition, DiffusionTts, denormalise, fr
 from ....nets.tortoise.mel import CODE_HZ, SOUND_HZ, conditioning_mel, diffusion_mel
 from ....nets.tortoise.vocoder import TAIL
 from ....sampling.choice import Choice
-from .decoding import CALM, STOP, Odds, Steps, draw
+from ...seeds import derived
+from .. import Spoken, Steps
+from .decoding import CALM, STOP, Odds, draw
 from .networks import open_network
 
 PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
@@ -45,19 +46,6 @@ class Timbre(NamedTuple):
     """(1, 1024), for the decoder"""
     diffusion: Tensor
     """(1, 2048)"""
-
-
-class Spoken(NamedTuple):
-    """One candidate for a text."""
-
-    sound: Tensor
-    """(S,) float32 within [-1, 1], at 24 kHz, on the CPU"""
-    sample: int
-    """Which of the samples it is."""
-    score: float | None
-    """CLVP's, where it was asked."""
-    stopped: bool
-    """Whether it came to its end, and was not cut off."""
 
 
 class Script(NamedTuple):
@@ -115,12 +103,6 @@ class Networks:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
-
-
-def derived(seed: int, *what: object) -> int:
-    """A seed for something, of 64 bits, that shares nothing with those for something else."""
-    told = "\0".join(map(str, (seed, *what)))
-    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "big")
 
 
 def listen(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None = None) -> Timbre:
@@ -243,7 +225,7 @@ def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
 def spoken(sound: Tensor, k: int, codes: Tensor, scores: Tensor | None) -> Spoken:
     """A candidate from the k-th of the samples."""
     score = None if scores is None else float(scores[k])
-    return Spoken(sound.float().cpu(), k, score, bool((codes[k] == STOP).any()))
+    return Spoken(sound.float().cpu().numpy(), k, score, bool((codes[k] == STOP).any()))
 
 
 def told(timbre: Timbre, codes: Tensor, scores: Tensor, mel: Tensor) -> dict[str, Tensor]:
