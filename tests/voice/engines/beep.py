@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from difftool.settings import SAMPLING, setting
@@ -17,39 +18,48 @@ SECONDS = {"draft": 0.12, "ultra_fast": 0.14, "fast": 0.16, "standard": 0.18, "h
 
 @dataclass(frozen=True)
 class Options:
+    """What it alone can be told."""
+
     pitch: float = setting(220.0, "Hertz of a beep.", panel=SAMPLING, least=20, most=10_000)
     beep_seconds: float | None = setting(None, "Seconds of a beep.", panel=SAMPLING, least=0.01, most=9, filled=True)
 
 
-def presets():
+def presets() -> Collection[str]:
     return SECONDS
 
 
-def installed(models_dir):
+def installed(models_dir: object) -> bool:
     return True
 
 
-def filled(settings: Settings, options: Options):
+def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
     seconds = SECONDS[settings.preset] if options.beep_seconds is None else options.beep_seconds
     return settings, replace(options, beep_seconds=seconds)
 
 
-def plan(settings: Settings, options: Options, reference: Reference):
-    return Beeps(settings, options, reference, parts(settings.text or "", lambda part: len(part) <= 100))
+def plan(settings: Settings, options: Options, reference: Reference) -> Work:
+    made = parts(settings.text or "", lambda part: len(part) <= 100)
+    return Beeps(settings, options, reference, made)
 
 
 class Beeps(Work):
-    steps = 2
+    """A run: what it needs, and how far it is."""
 
     @property
-    def summary(self):
+    def steps(self) -> int:
+        return 2
+
+    @property
+    def summary(self) -> str:
         return f"{self.settings.preset}: beeps of {self.options.pitch:g} Hz"
 
-    def speaker(self):
+    def speaker(self) -> Speaker:
         return Beeper(self)
 
 
 class Beeper(Speaker):
+    """At work in one voice."""
+
     def __init__(self, work: Beeps) -> None:
         super().__init__()
         self.work = work
@@ -61,7 +71,7 @@ class Beeper(Speaker):
         self.shift = sum(float(abs(sound).mean()) for sound in sounds)
         yield from ()
 
-    def say(self, text: str, seed: int, stages=None) -> Steps[list[Spoken]]:
+    def say(self, text: str, seed: int, stages: object = None) -> Steps[list[Spoken]]:
         import numpy as np
 
         options, count = self.work.options, self.work.settings.candidates
