@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict, cast
 
 from ..audio.files import KINDS
 from ..errors import DifftoolError, Exit, nearest
@@ -39,6 +39,29 @@ CONSENTS = {
 """What a consent can be."""
 
 
+class Consent(TypedDict):
+    """What somebody agreed to, and when."""
+
+    kind: str
+    """One of CONSENTS."""
+    date: str
+    file: NotRequired[str]
+    """Of a written one, with its hash."""
+    sha256: NotRequired[str]
+    license: NotRequired[str]
+
+
+class About(TypedDict):
+    """What is known of a voice."""
+
+    name: str
+    path: str
+    grade: str | None
+    clips: int
+    consent: str | None
+    sources: list[str]
+
+
 class Voice(NamedTuple):
     """A voice of the library."""
 
@@ -48,7 +71,7 @@ class Voice(NamedTuple):
     """Sound files, by name; empty where there are latents."""
     latents: Path | None
     """A .pth file of tortoise-tts."""
-    consent: dict[str, Any] | None
+    consent: Consent | None
 
     @property
     def sha256(self) -> str:
@@ -128,7 +151,7 @@ def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
     own = _folder(name, folder)
     note = read_json(own / NOTE) if (own / NOTE).exists() else {}
     consent = note.get("consent")
-    noted = isinstance(consent, dict) and str(consent.get("kind")) in CONSENTS
+    noted = isinstance(consent, Mapping) and str(consent.get("kind")) in CONSENTS
     others = (own / "refs" / TORTOISE, *sorted(path for path in own.glob("refs/*") if path.is_dir()))
     places = (own / "refs" / references, own / "clips", own, *others)
     clips = next((found for place in places if (found := _sounds(place))), ())
@@ -136,7 +159,7 @@ def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
     if not clips and len(latents) != 1:
         what = "several .pth files" if latents else "no recording"
         raise DifftoolError(Exit.FILE, f"the voice {name!r} has {what} in {own}", "put WAV files of the voice there")
-    return Voice(name, own, clips, None if clips else latents[0], consent if noted else None)
+    return Voice(name, own, clips, None if clips else latents[0], cast(Consent, consent) if noted else None)
 
 
 def _folder(name: str, folder: Path) -> Path:
@@ -155,7 +178,7 @@ def _sounds(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in KINDS))
 
 
-def note_of(own: Path) -> dict[str, Any]:
+def note_of(own: Path) -> Mapping[str, object]:
     """The note in the folder of a voice; an empty one where there is none, or none that can be read."""
     try:
         return read_json(own / NOTE)
@@ -163,7 +186,7 @@ def note_of(own: Path) -> dict[str, Any]:
         return {}
 
 
-def about(name: str, folder: Path) -> dict[str, Any]:
+def about(name: str, folder: Path) -> About:
     """What is known of the voice of that name in a folder of voices, without listening to it. Raises DifftoolError 4
     where it is not there."""
     own = _folder(name, folder)
@@ -176,19 +199,19 @@ def about(name: str, folder: Path) -> dict[str, Any]:
         "path": str(own),
         "grade": note["grade"] if isinstance(note.get("grade"), str) else None,
         "clips": len(clips),
-        "consent": consent["kind"] if isinstance(consent, dict) and isinstance(consent.get("kind"), str) else None,
-        "sources": [str(one.get("path")) for one in sources if isinstance(one, dict)],
+        "consent": consent["kind"] if isinstance(consent, Mapping) and isinstance(consent.get("kind"), str) else None,
+        "sources": [str(one.get("path")) for one in sources if isinstance(one, Mapping)],
     }
 
 
-def written(note: Mapping[str, Any]) -> dict[str, str]:
+def written(note: Mapping[str, object]) -> Mapping[str, str]:
     """The files that prep has written into a folder with this note, and their hashes."""
     prep = note.get("prep")
-    files = prep.get("files") if isinstance(prep, dict) else None
-    return files if isinstance(files, dict) else {}
+    files = prep.get("files") if isinstance(prep, Mapping) else None
+    return files if isinstance(files, Mapping) else {}
 
 
-def made(note: Mapping[str, Any], own: Path, path: Path) -> bool:
+def made(note: Mapping[str, object], own: Path, path: Path) -> bool:
     """Whether a file in the folder of a voice, with this note, was made by difftool."""
     name = path.relative_to(own)
     kept = name.parts[0] == "latents" and path.suffix == ".safetensors"  # what the networks know of it
@@ -258,11 +281,11 @@ def work_of(own: Path) -> Path:
     return own.with_name(f".{own.name}.prep")
 
 
-def agreed(consent: str) -> dict[str, Any]:
+def agreed(consent: str) -> Consent:
     """A consent, self, written:FILE, license:ID or synthetic, as it is noted. Raises DifftoolError 2 for another kind,
     4 where the FILE is not there."""
     kind, _, detail = consent.partition(":")
-    terms = {"kind": kind, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    terms: Consent = {"kind": kind, "date": datetime.now(UTC).isoformat(timespec="seconds")}
     if kind not in CONSENTS or bool(detail) != (kind in ("written", "license")):
         raise DifftoolError(
             Exit.USAGE, f"{consent!r} is no consent", "known: self, written:FILE, license:ID, synthetic"
@@ -271,7 +294,7 @@ def agreed(consent: str) -> dict[str, Any]:
         paper = expanded(detail)
         if not paper.is_file():
             raise DifftoolError(Exit.FILE, f"there is no file {paper}", "name the file that holds the agreement")
-        terms |= {"file": str(paper.absolute()), "sha256": digest_of(paper)}
+        terms["file"], terms["sha256"] = str(paper.absolute()), digest_of(paper)
     elif kind == "license":
         terms["license"] = detail
     return terms

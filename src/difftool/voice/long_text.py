@@ -259,7 +259,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     """The manifest of a reading, written already: what is there of it, and what is to be said."""
     note = described(plan, "")
     config = {key: value for key, value in plan.manifest.items() if key not in FREE}
-    config |= {key: note[key] for key in ("models", "versions")}
+    config |= {"models": note["models"], "versions": note["versions"]}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
     before = _book(folder)
     try:

@@ -20,7 +20,7 @@ from ..provenance import beside
 from . import long_text
 from .plan import Plan, plan
 from .provenance import save
-from .speak import Candidate, Cloned, described
+from .speak import Candidate, Cloned, Manifest, described
 
 
 class Item(TypedDict):
@@ -36,7 +36,7 @@ class Written(NamedTuple):
     """Speech in files."""
 
     items: list[Item]
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     seconds: Mapping[str, float]
     """How long each stage took."""
 
@@ -66,10 +66,10 @@ def write(
     to an .npz file."""
     ranks = [only] if only is not None else [*range(plan.settings.candidates)]
     for k, path in zip(ranks, sounds, strict=True):
-        save(path, [to_bytes(cloned.sounds[k])], cloned.manifest | {"item": {"index": k}})
+        save(path, [to_bytes(cloned.sounds[k])], {**cloned.manifest, "item": {"index": k}})
     if stages is not None:
         _write_stages(*stages)
-    said = cloned.manifest["said"]
+    said = cloned.manifest.get("said", [])
     items: list[Item] = [
         {"index": k, "seconds": round(len(cloned.sounds[k]) / RATE, 3), "parts": [part[k] for part in said]}
         for k in ranks
@@ -131,13 +131,13 @@ def read_plan(
     with writable(sounds[0].parent, folder), lock(folder):
         done = long_text.read(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
         attempts = [part["attempt"] for part in done.parts]
-        manifest = described(plan, run or run_id()) | {"attempts": attempts}
+        manifest: Manifest = {**described(plan, run or run_id()), "attempts": attempts}
         joined = not long_text.finished(folder, sounds)
         if joined:
             with long_text.joining(folder, sounds):
                 for k, path in enumerate(sounds):
                     said = [[long_text.brief(part["takes"][k])] for part in done.parts]
-                    note = manifest | {"said": said, "item": {"index": k}}
+                    note: Manifest = {**manifest, "said": said, "item": {"index": k}}
                     save(path, long_text.pieces(folder, done.parts, k), note)
     items: list[Item] = [
         {"index": k, "seconds": seconds_of(path), "parts": [long_text.brief(part["takes"][k]) for part in done.parts]}

@@ -15,7 +15,7 @@ from ..provenance import beside, located
 from ..settings import from_manifest, options
 from . import engines
 from .plan import Plan, planned
-from .provenance import load
+from .provenance import Manifest, load
 from .settings import Settings
 from .speak import described
 
@@ -61,10 +61,10 @@ def replay(file: Path) -> Replay:
     return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
 
 
-def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], int]:
+def _read(file: Path, note: Manifest) -> tuple[Settings, dict[str, object], list[int], int]:
     """(settings, options of the engine, attempts of the parts, rank of the candidate) of a manifest. Raises
     DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
-    if isinstance(note.get("settings"), dict) and "text" not in note["settings"] and "text_sha256" in note:
+    if isinstance(note.get("settings"), Mapping) and "text" not in note["settings"] and "text_sha256" in note:
         message = f"the text of {file} is long, and stands in {beside(file).name}, which is not its own"
         raise DifftoolError(Exit.FILE, message, "put that file back beside it")
     with _faults_of(file):
@@ -89,7 +89,7 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
 
 def _hashes(files: Any) -> Iterator[str]:
     """The hashes of a manifest's models, or of its voices."""
-    return iter(files.values()) if isinstance(files, dict) else (voice["sha256"] for voice in files)
+    return iter(files.values()) if isinstance(files, Mapping) else (voice["sha256"] for voice in files)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..errors import DifftoolError, Exit
 from ..files import manifest, run_id
 from ..progress import Track, untracked
 from .engines import Spoken
+from .library import Consent
 from .plan import Clip, Plan, plan
 from .seeds import derived
 
@@ -33,12 +34,41 @@ class Candidate(TypedDict):
     stopped: bool
 
 
+class Spoke(TypedDict):
+    """A voice that spoke, as a manifest tells of it."""
+
+    name: str
+    sha256: str
+    consent: Consent | None
+
+
+class Manifest(TypedDict):
+    """How speech came to be: enough to make it again, and that it is synthetic."""
+
+    schema: str
+    command: str
+    run_id: str
+    created: str
+    versions: dict[str, str]
+    machine: str
+    settings: dict[str, object]
+    synthetic: bool
+    voices: list[Spoke]
+    models: dict[str, str]
+    said: NotRequired[list[list[Candidate]]]
+    """The candidates of each part."""
+    attempts: NotRequired[list[int]]
+    """How often each part was said before."""
+    item: NotRequired[dict[str, int]]
+    """Of one file: the rank of its candidate."""
+
+
 class Cloned(NamedTuple):
     """Speech and how it came to be."""
 
     sounds: list[Samples]
     """The candidates, the best first: (S,) float32 within [-1, 1] at 24 kHz"""
-    manifest: dict[str, Any]
+    manifest: Manifest
     seconds: dict[str, float]
     """How long each stage took."""
 
@@ -98,7 +128,7 @@ def perform(
     ranks = range(plan.settings.candidates)
     sounds = [_joined(plan, [spoken[rank].sound for spoken in takes]) for rank in ranks]
     said = [[candidate(spoken) for spoken in take] for take in takes]
-    return Cloned(sounds, described(plan, run_id()) | {"said": said}, speaker.seconds)
+    return Cloned(sounds, {**described(plan, run_id()), "said": said}, speaker.seconds)
 
 
 def seeds(plan: Plan, attempts: Sequence[int] = ()) -> list[int]:
@@ -133,14 +163,12 @@ def _joined(plan: Plan, take: Sequence[Samples]) -> Samples:
     return from_bytes(b"".join(join(pieces)))
 
 
-def described(plan: Plan, run: str) -> dict[str, Any]:
-    """How speech comes to be: enough to make it again, and that it is synthetic."""
+def described(plan: Plan, run: str) -> Manifest:
+    """The manifest of speech, before it is spoken."""
     voices = plan.work.reference.voices
-    return manifest("voice clone", run, plan.manifest, plan.work.packages) | {
-        "synthetic": True,
-        "voices": [{"name": voice.name, "sha256": voice.sha256, "consent": voice.consent} for voice in voices],
-        "models": plan.work.models(),
-    }
+    spoke: list[Spoke] = [{"name": voice.name, "sha256": voice.sha256, "consent": voice.consent} for voice in voices]
+    common = manifest("voice clone", run, plan.manifest, plan.work.packages)
+    return cast(Manifest, common | {"synthetic": True, "voices": spoke, "models": plan.work.models()})
 
 
 def candidate(spoken: Spoken) -> Candidate:

@@ -12,7 +12,7 @@ from ...audio.files import KINDS
 from ...errors import DifftoolError, Exit, pick
 from ...files import expanded
 from .. import SLICES
-from ..library import agreed, digest_of, home, named, work_of
+from ..library import Consent, agreed, digest_of, home, named, work_of
 from .gates import GATES
 from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
 from .transcripts import bases
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     work: Path
     """Beside it, for what is kept of each recording"""
     sources: tuple[Source, ...]
-    consent: dict[str, Any]
+    consent: Consent
     settings: dict[str, Any]
     verifier: Whisper | None
     """Transcribes each clip once more"""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ....core.guide import cfg, clip
 from ....core.noise import START, Noise
@@ -74,7 +74,7 @@ class Networks:
         self.keep = False
         self.seconds: dict[str, float] = {}
         """How long each stage took."""
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, nn.Module] = {}
 
     def source(self, name: str) -> Path | None:
         """The checkpoint that a network comes from, where it is not that of the folder."""
