@@ -33,6 +33,8 @@ SCHEMA = "difftool/parts/1"
 LIST = "manifest.json"
 FREE = ("text", "batch_size", "device", "threads")
 """Settings that may change while a reading goes on. Of the text only what has changed is said again."""
+EARLIER = {"tortoise": "native"}
+"""Names of engines in readings, which go on whatever version began them."""
 
 
 class Take(Candidate):
@@ -259,6 +261,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     """The manifest of a reading, written already: what is there of it, and what is to be said."""
     note = described(plan, "")
     config = {key: value for key, value in plan.manifest.items() if key not in FREE}
+    config["engine"] = EARLIER.get(plan.settings.engine, plan.settings.engine)
     config |= {"models": note["models"], "versions": note["versions"]}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
     before = _book(folder)

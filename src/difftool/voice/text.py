@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit
-from ..nets.tortoise.tokenizer import ABBREVIATIONS
 from . import numbers
 
 WANTED, MOST = 200, 300
@@ -47,8 +46,27 @@ SHORT = {
 """Abbreviations in words."""
 STREETS = {"St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road"}
 """What follows the name of a street; a saint stands before his."""
-TITLES = {short.capitalize(): long.capitalize() for short, long in ABBREVIATIONS.items()} | {"Mrs": "Missus"}
-"""The tokenizer's abbreviations, in a spelling that is not for the ear alone."""
+TITLES = {
+    "Capt": "Captain",
+    "Co": "Company",
+    "Col": "Colonel",
+    "Dr": "Doctor",
+    "Drs": "Doctors",
+    "Esq": "Esquire",
+    "Ft": "Fort",
+    "Gen": "General",
+    "Hon": "Honorable",
+    "Jr": "Junior",
+    "Lt": "Lieutenant",
+    "Ltd": "Limited",
+    "Maj": "Major",
+    "Mr": "Mister",
+    "Mrs": "Missus",
+    "Rev": "Reverend",
+    "Sgt": "Sergeant",
+    "St": "Saint",
+}
+"""Abbreviations of titles and names, which end no sentence."""
 HEADING = r"(?m)^[ \t]{0,3}#{1,6}[ \t]+(\S.*?)[ \t]*#*[ \t]*$|^[ \t]*[=#+]{3,}[ \t]*$"
 """A heading as Markdown has it, or the line below one."""
 
@@ -95,7 +113,7 @@ def parts(
 
 
 def spoken(text: str) -> str:
-    """A text in which the numbers, signs and abbreviations that the tokenizer does not know, or misreads, are in words,
+    """A text in which numbers, signs and abbreviations that a reader of letters misreads are in words,
     its headings paragraphs of their own, and its dashes and quotes plain."""
     text = re.sub(HEADING, r"\n\n\1\n\n", text)
     text = re.sub(r"(?m)^[ \t]*[—–-]{1,3}[ \t]+", "", text)  # who speaks, or a list
@@ -121,7 +139,7 @@ def written_out(text: str) -> str:
 
 
 def _long(text: str) -> str:
-    """A text without the abbreviations and signs beside letters that the tokenizer does not know, or misreads."""
+    """A text with abbreviations, and signs beside letters, in words."""
     text = re.sub(r"(?<!\w)#(?=[^\W\d])", "hashtag ", text)
     text = re.sub(r"\b([A-G])#(?!\w)", r"\1 sharp", text)
     for short, long in SHORT.items():
@@ -187,7 +205,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
         start = 0
         for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)", piece):
             word = re.split(r"[\s(\"']", piece[start : mark.start()])[-1]
-            if mark[0] == "." and (word.lower() in ABBREVIATIONS or re.fullmatch("[A-Z]", word)):
+            if mark[0] == "." and (word.capitalize() in TITLES or re.fullmatch("[A-Z]", word)):
                 continue
             if re.search(r"\w\.\w\Z", word) and re.match(r"\s+[a-z]", piece[mark.end() :]):  # seven p.m. and
                 continue

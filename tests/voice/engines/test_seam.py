@@ -4,6 +4,7 @@ Tortoise does. What both do in the same way stands in tests/cli/test_voice_clone
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -180,6 +181,15 @@ class TestOfYesterday:
         save(Path("old.wav"), [soundfile.read("a.wav", dtype="int16")[0].tobytes()], manifest)
         assert difftool("rerun", "old.wav", "-o", "new.wav", "--json").json["data"]["identical"] is True
 
+    def test_a_reading_goes_on(self, clone: Run, tortoise: Path) -> None:
+        """What was begun when the engine was called native has the same parts."""
+        given = ("--models-dir", tortoise, "--preset", "draft", "--steps", 3, "One.\n\nTwo.", "-o", "a.wav")
+        assert clone(*given).code == 0
+        book = json.loads(Path("a.parts/manifest.json").read_text())
+        assert book["config"]["engine"] == "native"
+        key = json.dumps([book["config"], ["One.", 0], 0], sort_keys=True)
+        assert book["parts"][0]["key"] == hashlib.sha256(key.encode()).hexdigest()
+
 
 def test_the_guide_has_this_engine() -> None:
     """CONTRIBUTING.md shows the very file that is tested here."""
@@ -218,12 +228,15 @@ class TestTable:
         @dataclass(frozen=True)
         class Options:
             temperature: float = setting(0.5, "How hot.", least=0, most=1)
+            exclusive: ClassVar = (("temperature", "steps"),)
 
         module = ModuleType("other")
         module.Options = Options  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "other", module)
         monkeypatch.setitem(engines.ENGINES, "other", "other")
-        option = engines.united().__dataclass_fields__["temperature"].metadata["option"]
+        united = engines.united()
+        assert united.exclusive == (("temperature", "steps"),)  # type: ignore[attr-defined]
+        option = united.__dataclass_fields__["temperature"].metadata["option"]
         assert option.help == "How freely codes are drawn; by default 0.8 (tortoise and stock), 0.5 (other)."
         assert (option.least, option.most) == (0, None)
 

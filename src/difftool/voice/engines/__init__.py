@@ -239,7 +239,8 @@ def united() -> type:
             if standard[key] is not None:
                 defaults.setdefault(key, {}).setdefault(str(standard[key]), []).append(name)
     rows = [(key, kind | None, _field(shared, defaults.get(key, {}))) for key, (kind, shared) in fields.items()]
-    return dataclasses.make_dataclass("EngineOptions", rows, frozen=True)
+    groups = dict.fromkeys(group for name in ENGINES for group in getattr(engine(name).Options, "exclusive", ()))
+    return dataclasses.make_dataclass("EngineOptions", rows, namespace={"exclusive": (*groups,)}, frozen=True)
 
 
 def _field(shared: Sequence[Option], defaults: Mapping[str, Sequence[str]]) -> Any:
