@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..voice.output import Written
     from ..voice.plan import Plan
+    from ..voice.speak import Candidate
 
 FORMATS = (".wav", ".flac", ".mp3", ".ogg")
 SEVERAL_RUNS = "a text that is said in several runs needs a place of its own"
@@ -93,7 +94,7 @@ def carry_out(
         cloned = perform(plan, track=console.track, attempts=attempts, stages=stages)
         console.resume = "run it again with --overwrite"  # some of the files may be there by then
         kept = (to.stages, stages) if to.stages and stages else None
-        return _told(console, plan, to, write(plan, cloned, to.sounds, only=only, stages=kept))
+        return _result(console, plan, to, write(plan, cloned, to.sounds, only=only, stages=kept))
 
 
 def read_out(
@@ -122,7 +123,7 @@ def read_out(
     reading = output.read_plan(
         plan, to.sounds, redo=redo, overwrite=overwrite, until=until, track=console.track, run=console.run_id
     )
-    result = _told(console, plan, to, reading.written)
+    result = _result(console, plan, to, reading.written)
     manifest = str(reading.folder / long_text.LIST)
     data = result.data | {"parts": reading.parts, "said_now": reading.said, "manifest": manifest}
     if not reading.joined:
@@ -149,28 +150,34 @@ def dry(plan: Plan, to: Places) -> Result:
     return Result(data | {"would_write": [*map(str, to.all)]}, summary, [])
 
 
-def _told(console: Console, plan: Plan, to: Places, written: Written) -> Result:
-    items, seconds = written.items, written.seconds
-    total = time.monotonic() - console.began
-    timing = {name: round(seconds.get(name, 0.0), 3) for name in dict.fromkeys((*plan.work.stages, *seconds))}
-    outputs = [
-        {"path": str(path), "seed": plan.settings.seed, **item} for path, item in zip(to.sounds, items, strict=True)
-    ]
-    cut = [str(k + 1) for k, part in enumerate(items[0]["parts"]) if not part["stopped"]]
-    if cut:
-        which = "it" if len(items[0]["parts"]) == 1 else f"part {', '.join(cut)}"
-        console.warn(f"{which} did not come to an end within {plan.work.limit}, and was cut off")
+def _result(console: Console, plan: Plan, to: Places, written: Written) -> Result:
+    best, total = written.items[0], time.monotonic() - console.began
+    _warn_of_cuts(console, plan, best["parts"])
+    timing = dict.fromkeys(plan.work.stages, 0.0)
+    timing |= {stage: round(spent, 3) for stage, spent in written.seconds.items()}
+    timing["total"] = round(total, 3)
+    outputs = []
+    for path, item in zip(to.sounds, written.items, strict=True):
+        outputs.append({"path": str(path), "seed": plan.settings.seed, **item})
     data = {
         "outputs": outputs,
         "stages": str(to.stages) if to.stages else None,
         "settings": plan.manifest,
         "voices": written.manifest["voices"],
         "models": written.manifest["models"],
-        "timing": timing | {"total": round(total, 3)},
-        "rtf": round(total / max(items[0]["seconds"], 1e-3), 3),
+        "timing": timing,
+        "rtf": round(total / max(best["seconds"], 1e-3), 3),
     }
-    summary = [f"{items[0]['seconds']:.1f} s of speech {_how(plan)} in {total:.1f} s", *map(str, to.all[: len(items)])]
-    return Result(data, summary, [*to.sounds, *([to.stages] if to.stages else [])])
+    line = f"{best['seconds']:.1f} s of speech {_how(plan)} in {total:.1f} s"
+    stages = [to.stages] if to.stages else []
+    return Result(data, [line, *map(str, to.sounds)], [*to.sounds, *stages])
+
+
+def _warn_of_cuts(console: Console, plan: Plan, parts: Sequence[Candidate]) -> None:
+    cut = [str(k) for k, part in enumerate(parts, 1) if not part["stopped"]]
+    if cut:
+        which = "it" if len(parts) == 1 else f"part {', '.join(cut)}"
+        console.warn(f"{which} did not come to an end within {plan.work.limit}, and was cut off")
 
 
 def _how(plan: Plan) -> str:
