@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,13 +192,34 @@ class TestOfYesterday:
         assert book["parts"][0]["key"] == hashlib.sha256(key.encode()).hexdigest()
 
 
+ROOT = Path(__file__).parents[3]
+ROW = '    "beep": "difftool.voice.engines.beep",\n'
+
+
 def test_the_guide_has_this_engine() -> None:
     """CONTRIBUTING.md shows the very file that is tested here."""
-    guide = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text()
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
     section = guide.split("## How to add a voice engine")[1].split("\n## ")[0]
     code = (Path(__file__).parent / "beep.py").read_text()
-    assert textwrap.indent(code, "    ") in section
-    assert '    "beep": "difftool.voice.engines.beep",\n' in section
+    indented = "".join(f"    {line}" if line.strip() else line for line in code.splitlines(keepends=True))
+    assert indented in section
+    assert ROW in section
+
+
+@pytest.mark.slow
+def test_what_the_guide_says_done_on_disk(tmp_path: Path) -> None:
+    """The file and the row in a copy of the tree."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    place = tmp_path / "src" / "difftool" / "voice" / "engines"
+    shutil.copy(Path(__file__).parent / "beep.py", place)
+    table = (place / "__init__.py").read_text()
+    (place / "__init__.py").write_text(table.replace("ENGINES = {\n", f"ENGINES = {{\n{ROW}"))
+    command = [sys.executable, "-m", "difftool"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    for line in (["voice", "clone", "--pitch", "300", "One two.", "-o", "a.wav"], ["rerun", "a.wav", "-o", "b.wav"]):
+        done = subprocess.run([*command, *line], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
 class TestTable:
