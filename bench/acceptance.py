@@ -231,11 +231,11 @@ def tortoise(o: Options) -> Iterator[Row]:
     own, stages = plan(TEXT, compat="stock-kv", device="cpu", dtype="fp32", **settings), {}
     ours = perform(own, stages=stages).sounds[0]
     said_by, sounds = spoken_by(
-        stock(own.folder),
+        stock(own.work.folder),
         TEXT,
-        num_autoregressive_samples=own.script.samples,
-        max_mel_tokens=own.script.most,
-        diffusion_iterations=own.script.way.steps,
+        num_autoregressive_samples=own.work.script.samples,
+        max_mel_tokens=own.work.script.most,
+        diffusion_iterations=own.work.script.way.steps,
         cond_free=False,
         use_deterministic_seed=SEEDS[0],
     )

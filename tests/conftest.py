@@ -223,3 +223,28 @@ def voices(tmp_path: Path) -> Path:
     note = {"schema": "difftool/voice/1", "name": "me", "consent": {"kind": "self", "date": "2026-11-26"}}
     (folder / "me" / "voice.json").write_text(json.dumps(note))
     return folder
+
+
+ENGINES = ("tortoise", "beep")
+"""Of which the second is tests/voice/engines/beep.py: what knows no engine serves both."""
+
+
+@pytest.fixture
+def beep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that beeps, in the table of engines of this process and of those that `dies` starts."""
+    from difftool.voice.engines import ENGINES
+
+    folder = Path(__file__).parent / "voice" / "engines"
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(ENGINES, "beep", "beep")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(":"))
+    monkeypatch.setenv("DYING_IMPORTS", "with_beep")
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """Tortoise, or the engine with which a test is parametrised."""
+    name = getattr(request, "param", "tortoise")
+    if name == "beep":
+        request.getfixturevalue("beep")
+    return name

@@ -1,4 +1,4 @@
-"""A picture made again from the settings it carries, and compared with what it was."""
+"""A picture or a sound made again from the settings it carries, and compared with what it was."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import outputs
+from .audio.files import FORMATS
 from .errors import DifftoolError, Exit
 from .files import run_id, versions, writable
 from .outputs import Destination, Places
 from .pixels.settings import Settings as PixelSettings
 from .progress import Track, untracked
-from .provenance import located, shared
+from .provenance import beside, located, shared
 from .settings import checked, from_manifest, manifest_of
 from .text2img.settings import Settings as WordSettings
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .pixels.plan import Plan as PixelPlan
     from .pixels.write import Written
     from .text2img.batch import Drawn, Planned
+    from .voice.output import Written as Speech
 
 SCHEMA = "difftool/manifest/1"
 COMMANDS: dict[str, type[PixelSettings | WordSettings]] = {"sample": PixelSettings, "txt2img": WordSettings}
@@ -71,7 +73,7 @@ class Replay(NamedTuple):
 class Replayed(NamedTuple):
     """What came of it."""
 
-    drawn: Written | Drawn
+    drawn: Written | Drawn | Speech
     identical: bool
     """Whether every pixel is as it was."""
     then: Mapping[str, str]
@@ -90,15 +92,17 @@ def rerun(
     overwrite: bool = False,
     track: Track = untracked,
 ) -> Replayed:
-    """Makes a picture of `sample` or `txt2img` again from the settings that it carries, into `output` or `output_dir`,
-    and compares the two: on the same machine, with the same model and versions, every pixel is the same. A grid makes
-    all its pictures again.
+    """Makes a picture of `sample` or `txt2img`, or a sound of `voice clone`, again from the settings that it carries,
+    into `output` or `output_dir`, and compares the two: on the same machine, with the same model and versions, every
+    pixel and sample is the same. A grid makes all its pictures again.
 
     Raises DifftoolError: 1, 3 and 6 as the command that made it, 4 for a file that carries no settings, or damaged
     ones, for a model that is not there or another one now, and for an output that exists, 2 for an output that is no
     PNG.
     """
     to = Destination("rerun", run_id(), output, output_dir, overwrite=overwrite)
+    if Path(file).suffix.lower() in FORMATS:
+        return _respoken(Path(file), to, track)
     return redraw(planned(source_of(Path(file)), to), track=track)
 
 
@@ -214,6 +218,23 @@ def _redraw_words(replay: Replay, plan: Planned, track: Track) -> Replayed:
     pixels, _, _ = read_png(replay.places.all[-1])
     identical = bool(np.array_equal(source.pixels, pixels))
     return Replayed(drawn, identical, {**source.versions, **then}, {**versions(*PACKAGES), **now}, drawn.seconds)
+
+
+def _respoken(file: Path, to: Destination, track: Track) -> Replayed:
+    """The same for a sound."""
+    from .voice.output import write
+    from .voice.replay import replay
+    from .voice.speak import perform
+
+    again = replay(file)
+    seed = again.plan.settings.seed
+    (path,) = outputs.sounds(to, [(0, seed)], suffix=file.suffix, suffixes=[*FORMATS])
+    to.claim([path, beside(path)])
+    with writable(path.parent):
+        cloned = perform(again.plan, track=track, attempts=again.attempts)
+        written = write(again.plan, cloned, [path], only=again.index)
+    then, now = again.versions
+    return Replayed(written, again.identical(path), then, now, cloned.seconds)
 
 
 @contextmanager

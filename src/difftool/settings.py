@@ -97,6 +97,11 @@ def name_of(name: str, option: Option) -> str:
     return option.names[0] if option.names else f"--{name.replace('_', '-')}"
 
 
+def plain(name: str) -> str:
+    """A name from a table as it is compared: hyphens and underscores, small and large letters are the same."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
 def kinds(cls: type) -> dict[str, Any]:
     """The types of the settings of a class, by name."""
     return typing.get_type_hints(cls, include_extras=True)

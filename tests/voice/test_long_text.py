@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ENGINES
 
 from difftool.errors import DifftoolError, Exit
 from difftool.voice import long_text
@@ -18,8 +19,19 @@ from difftool.voice.plan import Plan, plan
 TEXT = "\n\n".join(f"This is part {word}." for word in ("one", "two", "three", "four"))
 
 
-def planned(tortoise: Path, text: str = TEXT, **settings: Any) -> Plan:
-    return plan(text, **{"preset": "draft", "steps": 3, "samples": 2, "models_dir": tortoise, **settings})
+ANY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
+
+
+@pytest.fixture
+def given(engine: str, tortoise: Path) -> dict[str, Any]:
+    """The settings of an engine with which it is quick."""
+    if engine != "tortoise":
+        return {"engine": engine, "preset": "draft"}
+    return {"preset": "draft", "steps": 3, "samples": 2, "models_dir": tortoise}
+
+
+def planned(given: dict[str, Any], text: str = TEXT, **settings: Any) -> Plan:
+    return plan(text, **{**given, **settings})
 
 
 def fails(code: Exit, says: str) -> pytest.RaisesExc[DifftoolError]:
@@ -48,14 +60,15 @@ def stopping(after: int) -> Any:
     return track
 
 
-def test_it_goes_on_where_it_was_stopped(tortoise: Path, tmp_path: Path, folder: Path) -> None:
+@ANY_ENGINE
+def test_it_goes_on_where_it_was_stopped(given: dict[str, Any], tmp_path: Path, folder: Path) -> None:
     (tmp_path / "whole").mkdir()
-    whole = read(planned(tortoise), tmp_path / "whole")
+    whole = read(planned(given), tmp_path / "whole")
     assert whole.said == 4
-    for after in (5, 70, 150):
+    for done in (0.1, 1.1, 2.4):
         with pytest.raises(KeyboardInterrupt):
-            read(planned(tortoise), folder, track=stopping(after))
-    again = read(planned(tortoise), folder)
+            read(planned(given), folder, track=stopping(int(done * planned(given).steps)))
+    again = read(planned(given), folder)
     assert 0 < again.said < 4
     assert sounds(folder) == sounds(tmp_path / "whole")
     joined = [
@@ -63,131 +76,139 @@ def test_it_goes_on_where_it_was_stopped(tortoise: Path, tmp_path: Path, folder:
         for place, parts in ((folder, again), (tmp_path / "whole", whole))
     ]
     assert joined[0] == joined[1]
-    assert read(planned(tortoise), folder).said == 0
+    assert read(planned(given), folder).said == 0
 
 
-def test_only_what_changed_is_said_again(tortoise: Path, folder: Path) -> None:
-    read(planned(tortoise), folder)
+@ANY_ENGINE
+def test_only_what_changed_is_said_again(given: dict[str, Any], folder: Path) -> None:
+    read(planned(given), folder)
     with joining(folder, []):
         pass
     before = sounds(folder)
     changed = TEXT.replace("two", "twelve").replace("This is part one.\n\n", "") + "\n\nThis is part five."
-    done = read(planned(tortoise, changed), folder)
+    done = read(planned(given, changed), folder)
     assert done.said == 2
     assert len(sounds(folder)) == 4
     assert len(before.items() & sounds(folder).items()) == 2  # what is no more part of the text is gone
 
 
-def test_parts_of_another_text_are_not_dropped_unasked(tortoise: Path, folder: Path) -> None:
-    read(planned(tortoise), folder)
+@ANY_ENGINE
+def test_parts_of_another_text_are_not_dropped_unasked(given: dict[str, Any], folder: Path) -> None:
+    read(planned(given), folder)
     before = sounds(folder)
     with fails(Exit.FILE, "another text that was never finished"):
-        read(planned(tortoise, "Something else.\n\nAnd more."), folder)
+        read(planned(given, "Something else.\n\nAnd more."), folder)
     assert sounds(folder) == before
-    assert read(planned(tortoise, "Something else.\n\nAnd more."), folder, overwrite=True).said == 2
+    assert read(planned(given, "Something else.\n\nAnd more."), folder, overwrite=True).said == 2
 
 
-def test_other_pauses_are_another_result(tortoise: Path, folder: Path) -> None:
+@ANY_ENGINE
+def test_other_pauses_are_another_result(given: dict[str, Any], folder: Path) -> None:
     output = folder.with_name("out.wav")
-    read(planned(tortoise, "Yes. | No."), folder)
+    read(planned(given, "Yes. | No."), folder)
     with joining(folder, [output]):
         output.write_bytes(b"the result")
-    assert read(planned(tortoise, "Yes.\n\nNo."), folder).said == 0
+    assert read(planned(given, "Yes.\n\nNo."), folder).said == 0
     assert not finished(folder, [output])
 
 
-def test_a_sentence_that_comes_twice_is_said_twice(tortoise: Path, folder: Path) -> None:
-    read(planned(tortoise, "Yes.\n\nYes.\n\nYes."), folder)
+@ANY_ENGINE
+def test_a_sentence_that_comes_twice_is_said_twice(given: dict[str, Any], folder: Path) -> None:
+    read(planned(given, "Yes.\n\nYes.\n\nYes."), folder)
     assert len({*sounds(folder).values()}) == 3
 
 
-def test_parts_are_said_again_in_another_way(tortoise: Path, folder: Path) -> None:
-    first = read(planned(tortoise), folder)
+@ANY_ENGINE
+def test_parts_are_said_again_in_another_way(given: dict[str, Any], folder: Path) -> None:
+    first = read(planned(given), folder)
     before = sounds(folder)
-    done = read(planned(tortoise), folder, redo={2, 4})
-    assert done.said == 2
-    assert [part["attempt"] for part in done.parts] == [0, 1, 0, 1]
+    again = read(planned(given), folder, redo={2, 4})
+    assert again.said == 2
+    assert [part["attempt"] for part in again.parts] == [0, 1, 0, 1]
     kept = before.items() & sounds(folder).items()
     assert {name for name, _ in kept} == {first.parts[k]["takes"][0]["file"] for k in (0, 2)}
-    assert read(planned(tortoise), folder).said == 0  # which is how they stay
-    for after in (3, 70):  # in the first part, and in the second: what is said again is said so once
+    assert read(planned(given), folder).said == 0  # which is how they stay
+    for done in (0.1, 1.1):  # in the first part, and in the second: what is said again is said so once
         with pytest.raises(KeyboardInterrupt):
-            read(planned(tortoise), folder, redo={1, 3}, track=stopping(after))
-    assert [part["attempt"] for part in read(planned(tortoise), folder, redo={1, 3}).parts] == [1, 1, 1, 1]
+            read(planned(given), folder, redo={1, 3}, track=stopping(int(done * planned(given).steps)))
+    assert [part["attempt"] for part in read(planned(given), folder, redo={1, 3}).parts] == [1, 1, 1, 1]
     with joining(folder, []):
         pass
-    assert [part["attempt"] for part in read(planned(tortoise), folder, redo={1, 3}).parts] == [2, 1, 2, 1]
+    assert [part["attempt"] for part in read(planned(given), folder, redo={1, 3}).parts] == [2, 1, 2, 1]
 
 
-def test_other_settings_are_another_reading(tortoise: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    read(planned(tortoise), folder)
+def test_other_settings_are_another_reading(
+    given: dict[str, Any], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(planned(given), folder)
     before = sounds(folder)
-    with fails(Exit.FILE, "other settings: temperature, seed"):
-        read(planned(tortoise, seed=1, temperature=0.7), folder)
+    with fails(Exit.FILE, "other settings: seed, temperature"):
+        read(planned(given, seed=1, temperature=0.7), folder)
     assert sounds(folder) == before
-    assert read(planned(tortoise, batch_size=1), folder).said == 0
-    assert read(planned(tortoise, seed=1), folder, overwrite=True).said == 4
+    assert read(planned(given, batch_size=1), folder).said == 0
+    assert read(planned(given, seed=1), folder, overwrite=True).said == 4
     assert not before.keys() & sounds(folder).keys()
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "bit"])
+@ANY_ENGINE
 def test_a_part_that_is_damaged_is_said_again(
-    damage: str, tortoise: Path, folder: Path, caplog: pytest.LogCaptureFixture
+    damage: str, given: dict[str, Any], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read(planned(tortoise), folder)
+    read(planned(given), folder)
     before = sounds(folder)
     path = min(folder.glob("*.wav"))
     data = path.read_bytes()
     path.unlink() if damage == "gone" else path.write_bytes(data[:-9] if damage == "cut" else data[:-1] + b"\x7f")
-    assert read(planned(tortoise), folder).said == 1
+    assert read(planned(given), folder).said == 1
     assert "part 1 is not what was written" in caplog.text
     assert sounds(folder) == before
 
 
 @pytest.mark.parametrize("note", ["{", "[]", '{"config": 1}', '{"parts": [{}]}', '{"parts": 5}'])
-def test_a_manifest_that_is_damaged(note: str, tortoise: Path, folder: Path) -> None:
-    read(planned(tortoise), folder)
+def test_a_manifest_that_is_damaged(note: str, given: dict[str, Any], folder: Path) -> None:
+    read(planned(given), folder)
     (folder / LIST).write_text(note)
     with fails(Exit.FILE, "JSON|damaged|settings"):
-        read(planned(tortoise), folder)
+        read(planned(given), folder)
     (folder / LIST).unlink()
-    assert read(planned(tortoise), folder).said == 4
+    assert read(planned(given), folder).said == 4
 
 
-def test_time_that_ends(tortoise: Path, folder: Path) -> None:
+@ANY_ENGINE
+def test_time_that_ends(given: dict[str, Any], folder: Path) -> None:
     """At least one part is said in every run, and no part is begun that would not be ended in time."""
     for left in (3, 2, 1):
         with fails(Exit.LATER, f"{4 - left} of 4 parts"):
-            read(planned(tortoise), folder, until=time.monotonic())
-    assert read(planned(tortoise), folder, until=time.monotonic()).said == 1
+            read(planned(given), folder, until=time.monotonic())
+    assert read(planned(given), folder, until=time.monotonic()).said == 1
 
 
+@ANY_ENGINE
 def test_parts_that_fail_are_named_and_the_rest_is_said(
-    tortoise: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner = long_text.speaker
+    wanted = planned(given)
+    speaker = type(wanted.work.speaker())
+    inner = speaker.say
 
-    def speaker(*args: Any, **settings: Any) -> Any:
-        say = inner(*args, **settings)
+    def failing(self: Any, text: str, *args: Any) -> Any:
+        if "two" in text or "four" in text:
+            raise DifftoolError(Exit.FAILED, "numbers that are not finite", "try --dtype fp32")
+        return (yield from inner(self, text, *args))
 
-        def failing(text: str, seed: int, stages: Any) -> Any:
-            if "two" in text or "four" in text:
-                raise DifftoolError(Exit.FAILED, "numbers that are not finite", "try --dtype fp32")
-            return (yield from say(text, seed, stages))
-
-        return failing
-
-    monkeypatch.setattr(long_text, "speaker", speaker)
+    monkeypatch.setattr(speaker, "say", failing)
     with fails(Exit.PARTIAL, "2 of 4 parts failed, 2, 4: numbers"):
-        read(planned(tortoise), folder)
+        read(wanted, folder)
     book = json.loads((folder / LIST).read_text())
     assert [part["state"] for part in book["parts"]] == ["done", "failed", "done", "failed"]
-    monkeypatch.undo()
-    assert read(planned(tortoise), folder).said == 2
+    monkeypatch.setattr(speaker, "say", inner)
+    assert read(planned(given), folder).said == 2
 
 
-def test_candidates_of_each_part(tortoise: Path, folder: Path) -> None:
-    done = read(planned(tortoise, candidates=2), folder)
+@ANY_ENGINE
+def test_candidates_of_each_part(given: dict[str, Any], folder: Path) -> None:
+    done = read(planned(given, candidates=2), folder)
     assert len(sounds(folder)) == 8
     first, second = (b"".join(long_text.pieces(folder, done.parts, rank)) for rank in (0, 1))
     assert first != second
@@ -195,27 +216,27 @@ def test_candidates_of_each_part(tortoise: Path, folder: Path) -> None:
         assert part["takes"][0]["score"] >= part["takes"][1]["score"]
 
 
-def test_what_was_made_here(tortoise: Path, folder: Path) -> None:
-    output, given = folder.with_name("out.wav"), planned(tortoise)
-    assert not made_here(given, folder, [output])
+def test_what_was_made_here(given: dict[str, Any], folder: Path) -> None:
+    output, wanted = folder.with_name("out.wav"), planned(given)
+    assert not made_here(wanted, folder, [output])
     output.write_bytes(b"somebody else's")
-    assert not made_here(given, folder, [output])
-    read(given, folder)
-    assert not made_here(given, folder, [output])
+    assert not made_here(wanted, folder, [output])
+    read(wanted, folder)
+    assert not made_here(wanted, folder, [output])
     assert not finished(folder, [output])
     with joining(folder, [output]):
         output.write_bytes(b"the result")
-        assert made_here(given, folder, [output])  # as it would be after a kill
+        assert made_here(wanted, folder, [output])  # as it would be after a kill
         assert not finished(folder, [output])
-    assert made_here(given, folder, [output])
+    assert made_here(wanted, folder, [output])
     assert finished(folder, [output])
-    assert not made_here(given, folder, [output.with_suffix(".mp3")])
-    assert not made_here(planned(tortoise, "Another text.\n\nOf two parts."), folder, [output])
-    read(given, folder, redo={1})
-    assert made_here(given, folder, [output])
+    assert not made_here(wanted, folder, [output.with_suffix(".mp3")])
+    assert not made_here(planned(given, "Another text.\n\nOf two parts."), folder, [output])
+    read(wanted, folder, redo={1})
+    assert made_here(wanted, folder, [output])
     assert not finished(folder, [output])
     output.write_bytes(b"changed")
-    assert not made_here(given, folder, [output])
+    assert not made_here(wanted, folder, [output])
 
 
 def test_lists_of_parts() -> None:
@@ -238,10 +259,10 @@ def test_lists_of_parts() -> None:
             numbers(text, 9)
 
 
-def test_threads_do_not_change_what_is_said(tortoise: Path, folder: Path) -> None:
+def test_threads_do_not_change_what_is_said(given: dict[str, Any], folder: Path) -> None:
     before = torch.get_num_threads()
     try:
-        read(planned(tortoise), folder)
-        assert read(planned(tortoise, threads=1), folder).said == 0
+        read(planned(given), folder)
+        assert read(planned(given, threads=1), folder).said == 0
     finally:
         torch.set_num_threads(before)

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from difftool.errors import DifftoolError, Exit
-from difftool.voice.text import MOST, PARAGRAPH, PAUSES, Part, parts, spoken, tokens, unspoken, written_out
+from difftool.voice.engines.tortoise.text import token_parts as parts
+from difftool.voice.engines.tortoise.text import tokens, unspoken
+from difftool.voice.text import MOST, PARAGRAPH, PAUSES, Part, spoken, written_out
 
 ROOM = 398
 

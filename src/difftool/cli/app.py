@@ -179,7 +179,7 @@ def load(name: str, target: str, help: str) -> Any:
 
 def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., int]:
     """`function` with the shared options in its signature, its result printed, and Ctrl-C turned into an exit code."""
-    written = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the console
+    written = [_resolved(param) for param in inspect.signature(function, eval_str=True).parameters.values()][1:]
     classes: dict[str, type] = {
         param.name: param.annotation for param in written if dataclasses.is_dataclass(param.annotation)
     }  # type: ignore[assignment]
@@ -231,6 +231,12 @@ def _with_manners(name: str, function: Callable[..., Result]) -> Callable[..., i
     run.__signature__ = inspect.Signature([context, *own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {param.name: param.annotation for param in (context, *own, *added)}
     return run
+
+
+def _resolved(param: inspect.Parameter) -> inspect.Parameter:
+    """A parameter, with the class of settings in the place of a function that its annotation names to make it."""
+    makers = [part for part in typing.get_args(param.annotation)[1:] if inspect.isfunction(part)]
+    return param.replace(annotation=makers[0]()) if makers else param
 
 
 def _expanded(params: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:

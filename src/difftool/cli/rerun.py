@@ -2,21 +2,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DifftoolError, Exit
-from ..provenance import beside, located
-from ..replay import damaged, planned, redraw, settings_of, source_of
+from ..audio.files import FORMATS
+from ..replay import planned, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
-from .options import MOST, DryRun, Output, OutputDir, Overwrite
-from .speech import FORMATS
+from .options import DryRun, Output, OutputDir, Overwrite
 
 if TYPE_CHECKING:
     from ..replay import Replay, Replayed
@@ -65,43 +61,28 @@ def _dry(replay: Replay) -> Result:
 
 def _report(console: Console, done: Replayed, load: float) -> Result:
     from ..pixels.write import Written
+    from ..text2img.batch import Drawn
 
-    if isinstance(done.drawn, Written):
-        return sample.report(console, done.drawn, {"load": load, **done.seconds})
-    return txt2img.report(console, done.drawn, load)
+    if isinstance(done.drawn, Drawn):
+        return txt2img.report(console, done.drawn, load)
+    assert isinstance(done.drawn, Written)
+    return sample.report(console, done.drawn, {"load": load, **done.seconds})
 
 
 def _sound(
     console: Console, file: Path, output: Path | None, output_dir: Path | None, *, overwrite: bool, dry_run: bool
 ) -> Result:
-    from ..audio.files import RATE, read
-    from ..voice.plan import plan
-    from ..voice.provenance import load
-    from ..voice.speak import described
+    from ..voice.replay import replay
 
-    _, note = load(file)
-    if note is None:
-        raise DifftoolError(Exit.FILE, f"{file} carries no settings of difftool", "name a sound that difftool made")
-    before = read(file, RATE)
-    if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
-        what = f"{file} was not made by a command that this version can repeat"
-        raise DifftoolError(Exit.FILE, what, "see difftool meta FILE")
-    settings, attempts, index = _read_note(file, note)
-    settings = located(note, file)
-    to = speech.places("rerun", console.run_id, 1, settings["seed"], output, output_dir, suffix=file.suffix)
-    to = speech.anew(console, to, output, overwrite=overwrite)
-    with settings_of(file):
-        planned = plan(**settings)
-    now = described(planned, console.run_id)
-    for what in ("models", "voices"):
-        if [*_hashes(now[what])] != [*_hashes(note[what])]:
-            raise DifftoolError(Exit.FILE, f"the {what} are not those that made {file}", "put them back")
+    again = replay(file)
+    to = console.destination(output, output_dir, overwrite=overwrite)
+    places = speech.places(to, 1, again.plan.settings.seed, suffix=file.suffix)
     if dry_run:
-        return speech.dry(planned, to)
-    told = speech.carry_out(console, planned, to, overwrite=overwrite, attempts=attempts, only=index)
-    after = read(to.sounds[0], RATE)
-    identical = len(after) == len(before) and bool((after == before).all())
-    return _compared(file, told, note["versions"], now["versions"], "sample", identical)
+        return speech.dry(again.plan, places)
+    options = {"attempts": again.attempts, "only": again.index}
+    result = speech.carry_out(console, again.plan, places, overwrite=overwrite, **options)
+    then, now = again.versions
+    return _compared(file, result, then, now, "sample", again.identical(places.sounds[0]))
 
 
 def _compared(
@@ -116,44 +97,3 @@ def _compared(
         log.warning(f"the {what}s differ from {file}")
     summary = [*told.summary, f"every {what} as in {file}"] if identical else told.summary
     return told._replace(data={**told.data, "identical": identical, "versions_changed": changed}, summary=summary)
-
-
-def _hashes(told: Any) -> Iterator[str]:
-    """The hashes of a note's models, or of its voices."""
-    return iter(told.values()) if isinstance(told, dict) else (one["sha256"] for one in told)
-
-
-def _read_note(file: Path, note: dict[str, Any]) -> tuple[dict[str, Any], list[int], int]:
-    """(settings, attempts of the parts, rank of the candidate) of a note. Raises DifftoolError 4 where they are not
-    what `voice clone` writes, or the text is missing."""
-    fits = False
-    settings, attempts, index = {}, [], 0
-    with suppress(KeyError, TypeError, AttributeError):
-        settings, attempts, index = note["settings"], note.get("attempts", []), note["item"]["index"]
-        if "text" not in settings and "text_sha256" in note:
-            what = f"the text of {file} is long, and stands in {beside(file).name}, which is not its own"
-            raise DifftoolError(Exit.FILE, what, "put that file back beside it")
-        fits = (
-            settings.keys() == SPOKEN.keys()
-            and all(type(value) in SPOKEN[key] for key, value in settings.items())
-            and all(type(attempt) is int and 0 <= attempt <= MOST for attempt in attempts)
-            and type(index) is int
-            and 0 <= index < settings["candidates"]
-            and all(isinstance(one, str) for part in ("versions", "models") for one in note[part].values())
-            and all(isinstance(one["sha256"], str) for one in note["voices"])
-        )
-    if not fits:
-        raise damaged(file)
-    return settings, attempts, index
-
-
-NUMBER = (float, int)
-SPOKEN: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("text", "voice", "preset", "engine", "sampler", "schedule", "device", "dtype"), (str,)),
-    **dict.fromkeys(("samples", "candidates", "top_k", "max_mel_tokens", "steps", "seed", "threads"), (int,)),
-    **dict.fromkeys(("temperature", "top_p", "repetition_penalty", "guidance", "diffusion_temperature"), NUMBER),
-    **dict.fromkeys(("compat", "ar_checkpoint", "voices_dir", "models_dir"), (str, NoneType)),
-    "eta": (*NUMBER, NoneType),
-    "batch_size": (int, NoneType),
-}
-"""The settings of `voice clone` in a note, and what they are; `plan` checks their ranges."""

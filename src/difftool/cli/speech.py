@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..audio.files import FORMATS
 from ..errors import DifftoolError, Exit
-from ..files import MARK, default_dir, lock, replacing, unused, writable
+from ..files import unused, writable
 from ..limits import counted
+from ..outputs import Destination, sounds
 from ..provenance import beside
 from .console import Console, Result
 
 if TYPE_CHECKING:
-    from ..voice.plan import Plan
+    from torch import Tensor
 
-FORMATS = (".wav", ".flac", ".mp3", ".ogg")
+    from ..voice.output import Written
+    from ..voice.plan import Plan
+    from ..voice.speak import Candidate
+
 SEVERAL_RUNS = "a text that is said in several runs needs a place of its own"
-STAGES = ("load", "conditioning", "autoregressive", "clvp", "diffusion", "vocoder")
 
 
 class Places(NamedTuple):
@@ -39,35 +41,12 @@ class Places(NamedTuple):
         return [*self.sounds, *map(beside, self.sounds), *([self.stages] if self.stages else [])]
 
 
-def places(
-    command: str,
-    run: str,
-    count: int,
-    seed: int,
-    output: Path | None,
-    folder: Path | None,
-    stages: Path | None = None,
-    suffix: str = ".wav",
-) -> Places:
+def places(to: Destination, count: int, seed: int, stages: Path | None = None, suffix: str = ".wav") -> Places:
     """The files for so many candidates. Raises DifftoolError 2 for a kind of file that is not written."""
-    if output is not None and not output.is_dir() and output.suffix.lower() not in FORMATS:
-        what = f"speech is written as {', '.join(FORMATS)}, and {output} ends otherwise"
-        raise DifftoolError(Exit.USAGE, what, f"try -o {shlex.quote(str(output.with_suffix('.wav')))}")
+    paths = sounds(to, [(k, seed) for k in range(count)], suffix, [*FORMATS])
     if stages is not None and stages.suffix.lower() != ".npz":
         raise DifftoolError(Exit.USAGE, f"stages are written as .npz, and {stages} ends otherwise", "name a FILE.npz")
-    singles = [f"{k:05d}-{seed}" for k in range(count)]
-    if output is None:
-        place = folder or default_dir(command, run)
-        return Places([place / f"{name}{suffix}" for name in singles], stages, default=folder is None)
-    return Places([output, *(output.with_name(f"{output.stem}-{name}{output.suffix}") for name in singles[1:])], stages)
-
-
-def anew(console: Console, to: Places, output: Path | None, *, overwrite: bool) -> Places:
-    """In a folder that is that of every run, names that are taken lead to a folder of this run in it."""
-    taken = any(os.path.lexists(path) for path in to.sounds)
-    if not (console.standing_folder and taken) or output is not None or overwrite:
-        return to
-    return to._replace(sounds=[path.parent / console.run_id / path.name for path in to.sounds])
+    return Places(paths, stages, default=to.output is None and to.folder is None)
 
 
 def carry_out(
@@ -78,47 +57,22 @@ def carry_out(
     overwrite: bool,
     attempts: Sequence[int] = (),
     only: int | None = None,
-    low_vram: bool = False,
-    cache: bool = True,
 ) -> Result:
     """Says what was planned, all of it in memory, writes the files (`only` that of one candidate), and tells what it
     did."""
-    import numpy as np
-
-    from ..audio.files import RATE
-    from ..audio.joining import to_bytes
-    from ..voice.engines.tortoise.networks import is_there
-    from ..voice.provenance import save
+    from ..voice.output import write
     from ..voice.speak import perform
 
     unused(to.all, overwrite=overwrite)
-    if to.stages and not is_there("clvp", plan.folder):
-        what = f"--save-stages asks clvp2.pth of Tortoise too, which is not in {plan.folder}"
-        raise DifftoolError(Exit.FILE, what, "run difftool models pull tortoise")
-    if to.stages and plan.settings["engine"] == "stock":
-        raise DifftoolError(Exit.USAGE, "tortoise-tts tells of no stages", "leave out --save-stages or --engine")
+    if to.stages:
+        plan.work.check_stages()
     _warn_of_signs(console, plan)
-    stages: dict[str, Any] | None = {} if to.stages else None
+    stages: dict[str, Tensor] | None = {} if to.stages else None
     with writable(*{path.parent: None for path in to.all}):
-        done = perform(plan, track=console.track, low_vram=low_vram, cache=cache, attempts=attempts, stages=stages)
-        ranks = [only] if only is not None else [*range(plan.script.candidates)]
+        cloned = perform(plan, track=console.track, attempts=attempts, stages=stages)
         console.resume = "run it again with --overwrite"  # some of the files may be there by then
-        for k, path in zip(ranks, to.sounds, strict=True):
-            save(path, [to_bytes(done.sounds[k])], done.manifest | {"item": {"index": k}})
-        if to.stages and stages:
-            with replacing(to.stages) as written, written.open("w+b") as file:
-                np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})
-                with zipfile.ZipFile(file, "a") as archive:
-                    archive.comment = b'%sstages/1"' % MARK
-    items = [
-        {
-            "index": k,
-            "seconds": round(len(done.sounds[k]) / RATE, 3),
-            "parts": [part[k] for part in done.manifest["said"]],
-        }
-        for k in ranks
-    ]
-    return _told(console, plan, to, items, done.manifest, done.seconds)
+        kept = (to.stages, stages) if to.stages and stages else None
+        return _result(console, plan, to, write(plan, cloned, to.sounds, only=only, stages=kept))
 
 
 def read_out(
@@ -129,14 +83,9 @@ def read_out(
     max_minutes: float | None,
     *,
     overwrite: bool,
-    low_vram: bool,
-    cache: bool,
 ) -> Result:
     """Says a text of several parts, from where an earlier run stopped, joins them, and tells what it did."""
-    from ..audio.files import seconds_of
-    from ..voice import long_text
-    from ..voice.provenance import save
-    from ..voice.speak import described
+    from ..voice import long_text, output
 
     if to.default and (redo is not None or max_minutes is not None):
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
@@ -145,100 +94,74 @@ def read_out(
         console.say(f"to go on after a stop, run this again with {again}")
         console.resume = f"run it again with {again}"
     if to.stages:
-        what = f"the text has {len(plan.parts)} parts, and stages are written for one"
-        raise DifftoolError(Exit.USAGE, what, "leave out --save-stages, or give a shorter text")
-    again = long_text.numbers(redo, len(plan.parts))
-    folder = long_text.folder_of(to.sounds[0])
-    ours = long_text.made_here(plan, folder, to.sounds)
-    unused(to.sounds if ours else to.all, overwrite=overwrite or ours)
+        message = f"the text has {len(plan.parts)} parts, and stages are written for one"
+        raise DifftoolError(Exit.USAGE, message, "leave out --save-stages, or give a shorter text")
     _warn_of_signs(console, plan)
     until = None if max_minutes is None else console.began + 60 * max_minutes
-    with writable(to.sounds[0].parent, folder), lock(folder):
-        done = long_text.read(
-            plan,
-            folder,
-            redo=again,
-            overwrite=overwrite,
-            until=until,
-            track=console.track,
-            low_vram=low_vram,
-            cache=cache,
-        )
-        note = described(plan, console.run_id) | {"attempts": [part["attempt"] for part in done.parts]}
-        left = not long_text.finished(folder, to.sounds)
-        if left:
-            with long_text.joining(folder, to.sounds):
-                for k, path in enumerate(to.sounds):
-                    said = [[long_text.brief(part["takes"][k])] for part in done.parts]
-                    save(path, long_text.pieces(folder, done.parts, k), note | {"said": said, "item": {"index": k}})
-    items = [
-        {"index": k, "seconds": seconds_of(path), "parts": [long_text.brief(part["takes"][k]) for part in done.parts]}
-        for k, path in enumerate(to.sounds)
-    ]
-    told = _told(console, plan, to, items, note, done.seconds)
-    data = told.data | {"parts": len(done.parts), "said_now": done.said, "manifest": str(folder / long_text.LIST)}
-    if not left:
-        return Result(data, [f"nothing left to do: all {len(done.parts)} parts are said", str(to.sounds[0])], to.sounds)
-    now = "" if done.said == len(done.parts) else f", {done.said} of them now"
-    return told._replace(data=data, summary=[*told.summary, f"{len(done.parts)} parts{now}: {folder}"])
+    reading = output.read_plan(
+        plan, to.sounds, redo=redo, overwrite=overwrite, until=until, track=console.track, run=console.run_id
+    )
+    result = _result(console, plan, to, reading.written)
+    manifest = str(reading.folder / long_text.LIST)
+    data = result.data | {"parts": reading.parts, "said_now": reading.said, "manifest": manifest}
+    if not reading.joined:
+        return Result(data, [f"nothing left to do: all {reading.parts} parts are said", str(to.sounds[0])], to.sounds)
+    now = "" if reading.said == reading.parts else f", {reading.said} of them now"
+    summary = [*result.summary, f"{reading.parts} parts{now}: {reading.folder}"]
+    return result._replace(data=data, summary=summary)
 
 
 def dry(plan: Plan, to: Places) -> Result:
     """What would be done, and what it needs."""
-    from ..voice.engines.tortoise.networks import FILES
-
-    files = sorted({FILES[name] for name in plan.networks})
-    needs = {"networks": files, "steps": plan.steps * len(plan.parts), "folder": str(plan.folder)}
+    files, folder, settings = [*plan.work.files], plan.work.folder, plan.settings
+    steps = plan.steps * len(plan.parts)
     count = counted(len(plan.parts), "part")
+    models = f"{', '.join(files)} of {folder}" if files else "no models"
     summary = [
-        f"would say {count} {_how(plan)} on {plan.settings['device']} in {plan.settings['dtype']}",
-        f"needs {', '.join(files)} of {plan.folder}, and up to {counted(needs['steps'], 'step')} of them",
+        f"would say {count} {_how(plan)} on {settings.device} in {settings.dtype}",
+        f"needs {models}, and up to {steps:,} steps",
         f"would write {to.sounds[0]}",
     ]
     parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]
-    data = {"dry_run": True, "settings": plan.settings, "needs": needs, "parts": parts}
+    needs = {"networks": files, "steps": steps, "folder": str(folder) if folder else None}
+    data = {"dry_run": True, "settings": plan.manifest, "needs": needs, "parts": parts}
     return Result(data | {"would_write": [*map(str, to.all)]}, summary, [])
 
 
-def _told(
-    console: Console,
-    plan: Plan,
-    to: Places,
-    items: Sequence[Mapping[str, Any]],
-    note: Mapping[str, Any],
-    seconds: Mapping[str, float],
-) -> Result:
-    total = time.monotonic() - console.began
-    timing = {name: round(seconds.get(name, 0.0), 3) for name in dict.fromkeys((*STAGES, *seconds))}
-    outputs = [
-        {"path": str(path), "seed": plan.settings["seed"], **item} for path, item in zip(to.sounds, items, strict=True)
-    ]
-    cut = [str(k + 1) for k, part in enumerate(items[0]["parts"]) if not part["stopped"]]
-    if cut:
-        which = "it" if len(items[0]["parts"]) == 1 else f"part {', '.join(cut)}"
-        console.warn(f"{which} did not come to an end within {plan.script.most} codes, and was cut off")
+def _result(console: Console, plan: Plan, to: Places, written: Written) -> Result:
+    best, total = written.items[0], time.monotonic() - console.began
+    _warn_of_cuts(console, plan, best["parts"])
+    timing = dict.fromkeys(plan.work.stages, 0.0)
+    timing |= {stage: round(spent, 3) for stage, spent in written.seconds.items()}
+    timing["total"] = round(total, 3)
+    outputs = []
+    for path, item in zip(to.sounds, written.items, strict=True):
+        outputs.append({"path": str(path), "seed": plan.settings.seed, **item})
     data = {
         "outputs": outputs,
         "stages": str(to.stages) if to.stages else None,
-        "settings": plan.settings,
-        "voices": note["voices"],
-        "models": note["models"],
-        "timing": timing | {"total": round(total, 3)},
-        "rtf": round(total / max(items[0]["seconds"], 1e-3), 3),
+        "settings": plan.manifest,
+        "voices": written.manifest["voices"],
+        "models": written.manifest["models"],
+        "timing": timing,
+        "rtf": round(total / max(best["seconds"], 1e-3), 3),
     }
-    summary = [f"{items[0]['seconds']:.1f} s of speech {_how(plan)} in {total:.1f} s", *map(str, to.all[: len(items)])]
-    return Result(data, summary, [*to.sounds, *([to.stages] if to.stages else [])])
+    line = f"{best['seconds']:.1f} s of speech {_how(plan)} in {total:.1f} s"
+    stages = [to.stages] if to.stages else []
+    return Result(data, [line, *map(str, to.sounds)], [*to.sounds, *stages])
+
+
+def _warn_of_cuts(console: Console, plan: Plan, parts: Sequence[Candidate]) -> None:
+    cut = [str(k) for k, part in enumerate(parts, 1) if not part["stopped"]]
+    if cut:
+        which = "it" if len(parts) == 1 else f"part {', '.join(cut)}"
+        console.warn(f"{which} did not come to an end within {plan.work.limit}, and was cut off")
 
 
 def _how(plan: Plan) -> str:
-    given, script = plan.settings, plan.script
-    as_what = given["compat"] or (given["engine"] if given["engine"] != "native" else given["preset"])
-    way = f"{script.way.sampler} with {counted(script.way.steps, 'step')}, guidance {script.guidance:g}"
-    return f"in the voice {given['voice']} ({as_what}: {script.samples} samples, {way}, seed {given['seed']})"
+    return f"in the voice {plan.settings.voice} ({plan.work.summary}, seed {plan.settings.seed})"
 
 
 def _warn_of_signs(console: Console, plan: Plan) -> None:
-    from ..voice.text import unspoken
-
-    if not plan.plain and (signs := unspoken(plan.settings["text"])):
+    if signs := plan.work.unspoken():
         console.warn(f"not spoken, for want of a sound: {' '.join(signs)}")

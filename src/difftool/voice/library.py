@@ -28,6 +28,8 @@ SCHEMA = "difftool/voice/1"
 NOTE = "voice.json"
 RANDOM = "random"
 """The voice that nobody has."""
+TORTOISE = "tortoise"
+"""The folder below refs/ that every voice of `voice prep` has."""
 CONSENTS = {
     "self": "it is your own voice",
     "written": "written:FILE, the owner's agreement",
@@ -38,19 +40,19 @@ CONSENTS = {
 
 
 class Consent(TypedDict):
-    """Who agreed to what, as it is noted."""
+    """What somebody agreed to, and when."""
 
     kind: str
-    """One of CONSENTS"""
+    """One of CONSENTS."""
     date: str
     file: NotRequired[str]
+    """Of a written one, with its hash."""
     sha256: NotRequired[str]
-    """Of the file"""
     license: NotRequired[str]
 
 
 class About(TypedDict):
-    """What is known of a voice without listening to it."""
+    """What is known of a voice."""
 
     name: str
     path: str
@@ -112,18 +114,26 @@ def named(name: str) -> str:
     return checked(name)
 
 
-def find(spoken: str, voices_dir: Path | None = None) -> list[Voice]:
-    """The voices of a name, or of several joined by &; of RANDOM none. Raises DifftoolError 2 for what is no name, 4
-    for a voice that is not there or has nothing to be heard, 7 where no consent is recorded for it."""
+def find(
+    spoken: str, voices_dir: str | Path | None = None, references: str = TORTOISE, *, latents: bool = True
+) -> list[Voice]:
+    """The voices of a name, or of several joined by &; of RANDOM none. `references` is the folder below refs/ with the
+    clips for an engine, `latents` whether Tortoise's serve it. Raises DifftoolError 2 for what is no name, 4 for a
+    voice that is not there or has nothing to be heard, 7 where no consent is recorded for it."""
     if spoken == RANDOM:
         return []
-    return [_find(checked(name.strip()), home(voices_dir)) for name in spoken.split("&")]
+    folder = home(None if voices_dir is None else Path(voices_dir))
+    voices = [_find(checked(name.strip()), folder, references) for name in spoken.split("&")]
+    if not latents and (voice := next((voice for voice in voices if voice.latents), None)):
+        message = f"of the voice {voice.name!r} there are only Tortoise's latents"
+        raise DifftoolError(Exit.FILE, message, "say --engine tortoise, or put WAV files of the voice into its folder")
+    return voices
 
 
-def _find(name: str, folder: Path) -> Voice:
+def _find(name: str, folder: Path, references: str) -> Voice:
     if name == RANDOM:
         raise DifftoolError(Exit.USAGE, "a random voice cannot be mixed with others", "leave out one or the other")
-    voice = opened(name, folder)
+    voice = opened(name, folder, references)
     if voice.consent is None:
         what = f"no consent is recorded for the voice {name!r}"
         hint = f"if it is yours: difftool voice consent {shlex.quote(name)} self"
@@ -135,13 +145,15 @@ def _find(name: str, folder: Path) -> Voice:
     return voice
 
 
-def opened(name: str, folder: Path) -> Voice:
-    """The voice of that name in a folder of voices. Raises as `find`, but asks for no consent."""
+def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
+    """The voice of that name in a folder of voices, with the clips for an engine. Raises as `find`, but asks for no
+    consent."""
     own = _folder(name, folder)
     note = read_json(own / NOTE) if (own / NOTE).exists() else {}
     consent = note.get("consent")
     noted = isinstance(consent, Mapping) and str(consent.get("kind")) in CONSENTS
-    places = (own / "refs" / "tortoise", own / "clips", own)
+    others = (own / "refs" / TORTOISE, *sorted(path for path in own.glob("refs/*") if path.is_dir()))
+    places = (own / "refs" / references, own / "clips", own, *others)
     clips = next((found for place in places if (found := _sounds(place))), ())
     latents = sorted(path for path in own.glob("*.pth") if path.is_file())
     if not clips and len(latents) != 1:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from ..audio.files import RATE, samples_of, write
 from ..audio.joining import gain, join, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
-from ..files import digest_of, read_json, write_json
-from ..progress import Track
-from .engines.tortoise.synthesis import Spoken
+from ..files import read_json, write_json
+from ..progress import Track, untracked
+from .engines import Speaker, Spoken
+from .library import digest_of
 from .plan import Plan
-from .speak import SYNTHETIC, described, networks, seeds, speaker, told_of, typical
+from .speak import SYNTHETIC, Candidate, candidate, described, seeds, typical
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,56 @@ SCHEMA = "difftool/parts/1"
 LIST = "manifest.json"
 FREE = ("text", "batch_size", "device", "threads")
 """Settings that may change while a reading goes on. Of the text only what has changed is said again."""
+EARLIER = {"tortoise": "native"}
+"""Names of engines in readings, which go on whatever version began them."""
+
+
+class Take(Candidate):
+    """A candidate of a part, in a file of its own."""
+
+    file: str
+    sha256: str
+    seconds: float
+    loudness: float | None
+    peak: float
+
+
+class Entry(TypedDict):
+    """A part in the manifest of a reading."""
+
+    number: int
+    text: str
+    pause: float
+    attempt: int
+    key: str
+    """Of everything that it is made of."""
+    state: str
+    """waiting, done or failed"""
+    takes: list[Take]
+    error: NotRequired[str]
+
+
+class Joined(TypedDict):
+    """The results of a reading: of which parts, and their hashes, None while one is written."""
+
+    keys: list[list[object]]
+    files: dict[str, str | None]
+
+
+class Book(TypedDict):
+    """The manifest of a reading."""
+
+    schema: str
+    config: dict[str, object]
+    joined: Joined | None
+    redo: list[int]
+    parts: list[Entry]
 
 
 class Read(NamedTuple):
     """A text that was said part by part."""
 
-    parts: list[dict[str, Any]]
+    parts: list[Entry]
     """What the manifest tells of each."""
     said: int
     """How many of them were said in this run."""
@@ -81,8 +126,6 @@ def read(
     overwrite: bool = False,
     until: float | None = None,
     track: Track | None = None,
-    low_vram: bool = False,
-    cache: bool = True,
 ) -> Read:
     """Says what is still to be said of a text, each part into a file of its own in `folder`, which the caller has
     locked. A part that is there, whole and of the same settings, is not said again, but for those of `redo`, which are
@@ -94,51 +137,58 @@ def read(
     fresh = not (folder / LIST).exists()
     book = _opened(plan, folder, redo, overwrite=overwrite)
     parts = book["parts"]
-    nets, sown = networks(plan), seeds(plan, [part["attempt"] for part in parts])
     todo = [part["number"] - 1 for part in parts if part["state"] != "done"]
-    longest = 0.0
-
-    def steps() -> Iterator[None]:
-        nonlocal longest
-        say = speaker(plan, nets, cache=cache)
-        for done, k in enumerate(todo):
-            began = time.monotonic()
-            if until is not None and done and began + longest > until:
-                what = f"time ended: {len(parts) - len(todo) + done} of {len(parts)} parts are said"
-                raise DifftoolError(Exit.LATER, what, "run the same command again to go on")
-            nets.keep = not low_vram and k != todo[-1]
-            try:
-                spoken = yield from say(parts[k]["text"], sown[k], None)
-            except DifftoolError as error:
-                if error.code != Exit.FAILED:
-                    raise
-                parts[k] |= {"state": "failed", "error": error.message}
-            else:
-                takes = [_kept(folder, parts[k], rank, one) for rank, one in enumerate(spoken)]
-                parts[k] |= {"state": "done", "takes": takes}
-            write_json(folder / LIST, book)
-            longest = max(longest, time.monotonic() - began)
-
+    seconds: dict[str, float] = {}
     try:
-        for _ in track(steps(), len(todo) * plan.steps) if track and todo else steps() if todo else ():
-            pass
+        if todo:
+            speaker = plan.work.speaker()
+            seconds = speaker.seconds
+            for _ in (track or untracked)(_saying(plan, speaker, folder, book, todo, until), len(todo) * plan.steps):
+                pass
     except BaseException:
         if fresh and all(part["state"] == "waiting" for part in parts):
             (folder / LIST).unlink()  # nothing is there yet to go on from
         raise
     if failed := [part for part in parts if part["state"] == "failed"]:
         which = ", ".join(str(part["number"]) for part in failed)
-        what = f"{len(failed)} of {len(parts)} parts failed, {which}: {failed[0]['error']}"
+        message = f"{len(failed)} of {len(parts)} parts failed, {which}: {failed[0].get('error')}"
         hint = f"say them in another way with --redo {which.replace(' ', '')}"
-        raise DifftoolError(Exit.PARTIAL, what, hint)
+        raise DifftoolError(Exit.PARTIAL, message, hint)
     used = {take["file"] for part in parts for take in part["takes"]}
     for path in folder.iterdir():
         if re.fullmatch(r"\d+-[0-9a-f]{8}(-\d+)?\.wav", path.name) and path.name not in used:
             path.unlink()  # of a part that is no more, or was said again
-    return Read(parts, len(todo), nets.seconds)
+    return Read(parts, len(todo), seconds)
 
 
-def pieces(folder: Path, parts: Sequence[Mapping[str, Any]], rank: int) -> Iterator[bytes]:
+def _saying(
+    plan: Plan, speaker: Speaker, folder: Path, book: Book, todo: Sequence[int], until: float | None
+) -> Iterator[None]:
+    """Says parts of a book, and notes each in it when it is said."""
+    parts = book["parts"]
+    sown = seeds(plan, [part["attempt"] for part in parts])
+    longest = 0.0
+    yield from speaker.prepare(plan.work.reference)
+    for done, k in enumerate(todo):
+        began = time.monotonic()
+        if until is not None and done and began + longest > until:
+            message = f"time ended: {len(parts) - len(todo) + done} of {len(parts)} parts are said"
+            raise DifftoolError(Exit.LATER, message, "run the same command again to go on")
+        speaker.keep = not plan.settings.low_vram and k != todo[-1]
+        try:
+            spoken = yield from speaker.say(parts[k]["text"], sown[k])
+        except DifftoolError as error:
+            if error.code != Exit.FAILED:
+                raise
+            parts[k]["state"], parts[k]["error"] = "failed", error.message
+        else:
+            parts[k]["takes"] = [_kept(folder, parts[k], rank, take) for rank, take in enumerate(spoken)]
+            parts[k]["state"] = "done"
+        write_json(folder / LIST, book)
+        longest = max(longest, time.monotonic() - began)
+
+
+def pieces(folder: Path, parts: Sequence[Entry], rank: int) -> Iterator[bytes]:
     """The candidates of one rank as one sound, in pieces of 16-bit samples."""
     takes = [part["takes"][rank] for part in parts]
     wanted = typical([take["loudness"] for take in takes])
@@ -148,23 +198,22 @@ def pieces(folder: Path, parts: Sequence[Mapping[str, Any]], rank: int) -> Itera
     )
 
 
-def brief(take: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a take `told_of` had told."""
-    return {key: take[key] for key in ("sample", "score", "stopped")}
+def brief(take: Take) -> Candidate:
+    """What of a take `candidate` gave."""
+    return {"sample": take["sample"], "score": take["score"], "stopped": take["stopped"]}
 
 
 @contextmanager
 def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
     """Within it the results are written. They are noted as made here, with their hashes when they are whole."""
-    book = read_json(folder / LIST)
-    keys, before = _keys(book), book["joined"] or {}
-    others = before["files"] if before.get("keys") == keys else {}
-    write_json(
-        folder / LIST, book | {"joined": {"keys": keys, "files": others | {path.name: None for path in outputs}}}
-    )
+    book = cast(Book, read_json(folder / LIST))
+    keys, before = _keys(book), book["joined"]
+    others = before["files"] if before and before.get("keys") == keys else {}
+    begun: Joined = {"keys": keys, "files": others | {path.name: None for path in outputs}}
+    write_json(folder / LIST, book | {"joined": begun})
     yield
-    files = others | {path.name: digest_of(path) for path in outputs}
-    write_json(folder / LIST, book | {"joined": {"keys": keys, "files": files}, "redo": []})
+    whole: Joined = {"keys": keys, "files": others | {path.name: digest_of(path) for path in outputs}}
+    write_json(folder / LIST, book | {"joined": whole, "redo": []})
 
 
 def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
@@ -172,8 +221,8 @@ def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
     changed since."""
     book = _book(folder)
     try:
-        joined = book.get("joined")
-        if not joined or [part["text"] for part in book["parts"]] != [part.text for part in plan.parts]:
+        joined = book and book["joined"]
+        if not book or not joined or [part["text"] for part in book["parts"]] != [part.text for part in plan.parts]:
             return False
         files = joined["files"]
         return all(
@@ -186,59 +235,66 @@ def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
 
 def finished(folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the results are there and are what the parts are."""
-    book = read_json(folder / LIST)
-    joined = book["joined"] or {}
-    if joined.get("keys") != _keys(book):
+    book = cast(Book, read_json(folder / LIST))
+    joined = book["joined"]
+    if not joined or joined.get("keys") != _keys(book):
         return False
     return all(path.exists() and digest_of(path) == joined["files"].get(path.name) for path in outputs)
 
 
-def _book(folder: Path) -> dict[str, Any]:
-    """The manifest of a reading; nothing where there is none. Raises DifftoolError 4 for a file that is none."""
+def _book(folder: Path) -> Book | None:
+    """The manifest of a reading, which may be of another form; None where there is none. Raises DifftoolError 4 for a
+    file that is none."""
     if not (folder / LIST).exists():
-        return {}
+        return None
     if not files.made_here(folder / LIST):
         raise _damaged(folder)
-    return read_json(folder / LIST)
+    return cast(Book, read_json(folder / LIST))
 
 
-def _keys(book: Mapping[str, Any]) -> list[Any]:
+def _keys(book: Book) -> list[list[object]]:
     """What a result is made of."""
     return [[part["key"], part["pause"]] for part in book["parts"]]
 
 
-def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool) -> dict[str, Any]:
+def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool) -> Book:
     """The manifest of a reading, written already: what is there of it, and what is to be said."""
     note = described(plan, "")
-    config = {key: value for key, value in plan.settings.items() if key not in FREE}
-    config |= {key: note[key] for key in ("models", "versions")}
+    config = {key: value for key, value in plan.manifest.items() if key not in FREE}
+    config["engine"] = EARLIER.get(plan.settings.engine, plan.settings.engine)
+    config |= {"models": note["models"], "versions": note["versions"]}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
     before = _book(folder)
     try:
         differing = [key for key, value in config.items() if before and before["config"].get(key) != value]
         if differing and not overwrite:
-            what = f"{folder} holds a reading with other settings: {', '.join(differing)}"
-            raise DifftoolError(Exit.FILE, what, "say --overwrite to begin anew, or choose another -o")
+            message = f"{folder} holds a reading with other settings: {', '.join(differing)}"
+            raise DifftoolError(Exit.FILE, message, "say --overwrite to begin anew, or choose another -o")
         # a run that was stopped has said some of these already
-        again = () if before.get("redo") == sorted(redo) else redo
-        parts = _entries(plan, folder, config, before.get("parts", []), again)
-        kept = {take["file"] for part in parts for take in part["takes"]}
-        lost = [
-            part["number"]
-            for part in before.get("parts", [])
-            if part["number"] not in again
-            and any(take["file"] not in kept for take in part["takes"])
-            and all((folder / take["file"]).exists() for take in part["takes"])
-            and part["text"] not in _texts(plan)
-        ]
-        if lost and not before.get("joined") and not overwrite:
-            what = f"{folder} holds {len(lost)} parts of another text that was never finished"
-            raise DifftoolError(Exit.FILE, what, "say --overwrite to let them go, or choose another -o")
+        again = () if before and before["redo"] == sorted(redo) else redo
+        known = before["parts"] if before else []
+        parts = _entries(plan, folder, config, known, again)
+        lost = _lost(plan, folder, known, parts, again)
+        joined = before["joined"] if before else None
+        if lost and not joined and not overwrite:
+            message = f"{folder} holds {lost} parts of another text that was never finished"
+            raise DifftoolError(Exit.FILE, message, "say --overwrite to let them go, or choose another -o")
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
-    book = {"schema": SCHEMA, "config": config, "joined": before.get("joined"), "redo": sorted(redo), "parts": parts}
+    book: Book = {"schema": SCHEMA, "config": config, "joined": joined, "redo": sorted(redo), "parts": parts}
     write_json(folder / LIST, book)
     return book
+
+
+def _lost(plan: Plan, folder: Path, before: Sequence[Entry], parts: Sequence[Entry], again: Collection[int]) -> int:
+    """How many parts that were said, and are whole, are none of this text."""
+    kept = {take["file"] for part in parts for take in part["takes"]}
+    others = [part for part in before if part["number"] not in again and part["text"] not in _texts(plan)]
+    return sum(
+        any(take["file"] not in kept for take in part["takes"])
+        and all((folder / take["file"]).exists() for take in part["takes"])
+        for part in others
+    )
 
 
 def _texts(plan: Plan) -> set[str]:
@@ -252,42 +308,56 @@ def _damaged(folder: Path) -> DifftoolError:
 
 
 def _entries(
-    plan: Plan, folder: Path, config: Mapping[str, Any], before: Sequence[Mapping[str, Any]], redo: Collection[int]
-) -> list[dict[str, Any]]:
-    known = dict(zip(_told_apart([part["text"] for part in before]), before, strict=True))
-    made = []
-    for k, told in enumerate(_told_apart([part.text for part in plan.parts])):
-        was = known.get(told, {"attempt": 0, "state": "waiting", "key": "", "takes": []})
-        again = k + 1 in redo and was["state"] != "waiting"
-        attempt = was["attempt"] + again
-        key = hashlib.sha256(json.dumps([config, told, attempt], sort_keys=True).encode()).hexdigest()
-        entry = {"number": k + 1, "text": told[0], "pause": plan.parts[k].pause, "attempt": attempt, "key": key}
-        done = not again and was["key"] == key and was["state"] == "done"
-        if done and not all(_whole(folder / take["file"], take["sha256"]) for take in was["takes"]):
+    plan: Plan, folder: Path, config: Mapping[str, object], before: Sequence[Entry], redo: Collection[int]
+) -> list[Entry]:
+    known = dict(zip(_numbered([part["text"] for part in before]), before, strict=True))
+    made: list[Entry] = []
+    for k, numbered in enumerate(_numbered([part.text for part in plan.parts])):
+        was = known.get(numbered)
+        again = was is not None and k + 1 in redo and was["state"] != "waiting"
+        attempt = was["attempt"] + again if was else 0
+        key = hashlib.sha256(json.dumps([config, numbered, attempt], sort_keys=True).encode()).hexdigest()
+        takes = was["takes"] if was and not again and was["key"] == key and was["state"] == "done" else []
+        if not all(_whole(folder / take["file"], take["sha256"]) for take in takes):
             log.warning("part %d is not what was written, and is said again", k + 1)
-            done = False
-        made.append(entry | ({"state": "done", "takes": was["takes"]} if done else {"state": "waiting", "takes": []}))
+            takes = []
+        entry: Entry = {
+            "number": k + 1,
+            "text": numbered[0],
+            "pause": plan.parts[k].pause,
+            "attempt": attempt,
+            "key": key,
+            "state": "done" if takes else "waiting",
+            "takes": takes,
+        }
+        made.append(entry)
     return made
 
 
-def _told_apart(texts: Sequence[str]) -> list[tuple[str, int]]:
+def _numbered(texts: Sequence[str]) -> list[tuple[str, int]]:
     """Each text, and how often it came before."""
     came: Counter[str] = Counter()
-    told = []
+    numbered = []
     for text in texts:
-        told.append((text, came[text]))
+        numbered.append((text, came[text]))
         came[text] += 1
-    return told
+    return numbered
 
 
 def _whole(path: Path, sha256: str) -> bool:
     return path.is_file() and digest_of(path) == sha256
 
 
-def _kept(folder: Path, part: Mapping[str, Any], rank: int, one: Spoken) -> dict[str, Any]:
+def _kept(folder: Path, part: Entry, rank: int, spoken: Spoken) -> Take:
     """Writes a candidate of a part to its file, and tells of it."""
-    stem, sound = f"{part['number']:04d}-{part['key'][:8]}", one.sound.numpy()
+    stem, sound = f"{part['number']:04d}-{part['key'][:8]}", spoken.sound
     path = folder / (f"{stem}-{rank}.wav" if rank else f"{stem}.wav")
     write(path, [to_bytes(sound)], {"title": f"{SYNTHETIC}, part {part['number']}"})
-    heard = {"loudness": loudness(sound), "peak": float(np.abs(sound).max(initial=0))}
-    return {"file": path.name, "sha256": digest_of(path), "seconds": round(len(sound) / RATE, 3)} | told_of(one) | heard
+    return {
+        "file": path.name,
+        "sha256": digest_of(path),
+        "seconds": round(len(sound) / RATE, 3),
+        **candidate(spoken),
+        "loudness": loudness(sound),
+        "peak": float(np.abs(sound).max(initial=0)),
+    }

@@ -6,22 +6,25 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from ..audio.files import tags_of, write
 from ..files import read_json, write_json
 from ..provenance import beside, remember, shared
 from .speak import SYNTHETIC
 
+Manifest: TypeAlias = Mapping[str, Any]
+"""How speech was made, as read from a file: of any form."""
 LONG = 1000
 """Characters of a text that a tag holds; a longer one stands in the file beside it only."""
 PASSING = ("created", "run_id")
 """What differs between two runs that make the same speech, and so is not in the sound file itself."""
 
 
-def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, Any]) -> None:
+def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, object]) -> None:
     """Writes speech, in pieces of 16-bit samples, with the note of how it was made in its tags and beside it."""
-    text, voice = note["settings"]["text"], note["settings"]["voice"]
+    settings = cast(Mapping[str, str], note["settings"])
+    text, voice = settings["text"], settings["voice"]
     tags = {
         "title": f"{SYNTHETIC}: {' '.join(text.split())[:60]}",
         "artist": f"difftool, in the voice {voice}",
@@ -32,7 +35,7 @@ def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, Any]) -> None:
     write_json(beside(path), note)
 
 
-def load(path: Path) -> tuple[dict[str, str], dict[str, Any] | None]:
+def load(path: Path) -> tuple[dict[str, str], Manifest | None]:
     """The tags of a sound file, and the note of how it was made, None where it has none; a long text comes from the
     file beside it, if that is its own. Raises DifftoolError 4 for a file that is no sound."""
     tags = tags_of(path)
@@ -40,21 +43,21 @@ def load(path: Path) -> tuple[dict[str, str], dict[str, Any] | None]:
         note = json.loads(tags.get("comment", ""))
     except (ValueError, RecursionError):
         return tags, None
-    if not isinstance(note, dict) or not str(note.get("schema", "")).startswith("difftool/"):
+    if not isinstance(note, Mapping) or not str(note.get("schema", "")).startswith("difftool/"):
         return tags, None
     own = next((place for place in (beside(path), path.with_suffix(".json")) if place.exists()), None)
     full = {} if own is None else read_json(own)
     if isinstance(full.get("settings"), Mapping) and _brief(full) == _brief(note):
-        note |= {key: full[key] for key in ("settings", "voices") if key in full}
+        return tags, {**note, **{key: full[key] for key in ("settings", "voices") if key in full}}
     return tags, note
 
 
-def _brief(note: Mapping[str, object]) -> dict[str, object]:
+def _brief(note: Mapping[str, object]) -> Mapping[str, object]:
     """What of a note stands in the sound itself: no paths, and no long text."""
     brief = {key: value for key, value in shared(note).items() if key not in (*PASSING, "said")}
-    settings = brief["settings"] if isinstance(brief.get("settings"), Mapping) else {}
-    text = settings.get("text")
-    if isinstance(text, str) and len(text) > LONG:
+    settings = brief.get("settings")
+    text = settings.get("text") if isinstance(settings, Mapping) else None
+    if isinstance(settings, Mapping) and isinstance(text, str) and len(text) > LONG:
         brief["settings"] = {key: value for key, value in settings.items() if key != "text"}
         brief["text_sha256"] = _sha256(text)
     return brief

@@ -1,4 +1,5 @@
-"""Texts as they are spoken: in parts of a length that Tortoise holds its voice over, with pauses between them."""
+"""Texts as they are spoken: in parts of a length over which a voice holds, with pauses between them. How much fits into
+a part is for an engine to say."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit
-from ..nets.tortoise.tokenizer import ABBREVIATIONS, UNKNOWN, tokenize
 from . import numbers
 
 WANTED, MOST = 200, 300
@@ -27,14 +27,14 @@ SIGNS = {
     "×": "times",
     "§": "section",
 }
-"""Signs that the tokenizer does not know, in words."""
+"""Signs in words."""
 TYPOGRAPHY = {
     **dict.fromkeys("“”„«»", '"'),
     **dict.fromkeys("‘’‚", "'"),
     "…": "...",
     "–": "-",
 }
-"""Marks of printed text, and what they are to the tokenizer."""
+"""Marks of printed text, and what they are on a keyboard."""
 SHORT = {
     "e.g.": "for example",
     "i.e.": "that is",
@@ -43,11 +43,30 @@ SHORT = {
     "prof.": "professor",
     "fig.": "figure",
 }
-"""Abbreviations that the tokenizer does not know."""
+"""Abbreviations in words."""
 STREETS = {"St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road"}
 """What follows the name of a street; a saint stands before his."""
-TITLES = {short.capitalize(): long.capitalize() for short, long in ABBREVIATIONS.items()} | {"Mrs": "Missus"}
-"""The tokenizer's abbreviations, in a spelling that is not for the ear alone."""
+TITLES = {
+    "Capt": "Captain",
+    "Co": "Company",
+    "Col": "Colonel",
+    "Dr": "Doctor",
+    "Drs": "Doctors",
+    "Esq": "Esquire",
+    "Ft": "Fort",
+    "Gen": "General",
+    "Hon": "Honorable",
+    "Jr": "Junior",
+    "Lt": "Lieutenant",
+    "Ltd": "Limited",
+    "Maj": "Major",
+    "Mr": "Mister",
+    "Mrs": "Missus",
+    "Rev": "Reverend",
+    "Sgt": "Sergeant",
+    "St": "Saint",
+}
+"""Abbreviations of titles and names, which end no sentence."""
 HEADING = r"(?m)^[ \t]{0,3}#{1,6}[ \t]+(\S.*?)[ \t]*#*[ \t]*$|^[ \t]*[=#+]{3,}[ \t]*$"
 """A heading as Markdown has it, or the line below one."""
 
@@ -63,8 +82,11 @@ class Part(NamedTuple):
     """Seconds of silence after it."""
 
 
-def parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
-    """A text in parts of at most `room` tokens. `plain` leaves it in one, as the original takes it.
+def parts(
+    text: str, fits: Callable[[str], bool], speakable: Callable[[str], bool] = bool, *, whole: bool = False
+) -> list[Part]:
+    """A text in parts that fit, by their length and by what an engine says, each with something that is `speakable`.
+    `whole` leaves it in one, as it stands.
 
     Raises DifftoolError 2 for a text in which nothing can be spoken, one with [brackets], or a number too large to be
     spoken.
@@ -75,37 +97,23 @@ def parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
         raise DifftoolError(Exit.USAGE, "the text is no UTF-8", "see to the encoding of the terminal") from error
     if "\0" in text:
         raise DifftoolError(Exit.USAGE, "there are zero bytes in the text", "save it as UTF-8")
-    if found := re.search(r"[\[\]]", text):
-        what = f"the text has a {found[0]} in it: prompts in brackets, which are not to be heard, are not supported"
-        raise DifftoolError(Exit.USAGE, what, "take out the brackets")
+    if bracket := re.search(r"[\[\]]", text):
+        message = (
+            f"the text has a {bracket[0]} in it: prompts in brackets, which are not to be heard, are not supported"
+        )
+        raise DifftoolError(Exit.USAGE, message, "take out the brackets")
+    heard = lambda part: bool(re.search(r"[^\W_]", part)) and speakable(part)  # noqa: E731
     try:
-        made = [Part(" ".join(text.split()), 0.0)] if plain else _split(text, room)
+        made = [Part(" ".join(text.split()), 0.0)] if whole else _split(text, fits, heard)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, f"{error}, in the text", "write it in words") from error
-    if not any(re.search(r"[^\W_]", part.text) and tokens(part.text) for part in made):
+    if not any(heard(part.text) for part in made):
         raise DifftoolError(Exit.USAGE, "there is nothing in the text that can be spoken", "give it some words")
-    if plain and len(tokens(made[0].text, plain=True)) > room:
-        raise DifftoolError(Exit.USAGE, "the text is too long for tortoise-tts in one go", "leave out --compat")
     return made
 
 
-def tokens(text: str, *, plain: bool = False) -> list[int]:
-    """The tokens of a part. Characters that have none are left out, or with `plain` stay as unknown ones. Raises
-    DifftoolError 2 for a number too large to be spoken."""
-    try:
-        found = tokenize(text)
-    except ValueError as error:
-        raise DifftoolError(Exit.USAGE, f"{error}: {text[:60]!r}", "write it in words") from error
-    return found if plain else [token for token in found if token != UNKNOWN]
-
-
-def unspoken(text: str) -> str:
-    """The characters of a text that no token stands for."""
-    return "".join(char for char in dict.fromkeys(spoken(text)) if UNKNOWN in tokenize(char))
-
-
 def spoken(text: str) -> str:
-    """A text in which the numbers, signs and abbreviations that the tokenizer does not know, or misreads, are in words,
+    """A text in which numbers, signs and abbreviations that a reader of letters misreads are in words,
     its headings paragraphs of their own, and its dashes and quotes plain."""
     text = re.sub(HEADING, r"\n\n\1\n\n", text)
     text = re.sub(r"(?m)^[ \t]*[—–-]{1,3}[ \t]+", "", text)  # who speaks, or a list
@@ -131,7 +139,7 @@ def written_out(text: str) -> str:
 
 
 def _long(text: str) -> str:
-    """A text without the abbreviations and signs beside letters that the tokenizer does not know, or misreads."""
+    """A text with abbreviations, and signs beside letters, in words."""
     text = re.sub(r"(?<!\w)#(?=[^\W\d])", "hashtag ", text)
     text = re.sub(r"\b([A-G])#(?!\w)", r"\1 sharp", text)
     for short, long in SHORT.items():
@@ -154,16 +162,16 @@ def _signs(text: str) -> str:
     return text
 
 
-def _split(text: str, room: int) -> list[Part]:
+def _split(text: str, room: Callable[[str], bool], heard: Callable[[str], bool]) -> list[Part]:
     """Sentences together until they are WANTED characters; longer ones at a comma or a space near their middle."""
 
     def fits(text: str) -> bool:
-        return len(text) <= MOST and len(tokens(text)) <= room
+        return len(text) <= MOST and room(text)
 
     made: list[Part] = []
 
     def end(part: str, pause: float) -> None:
-        if re.search(r"[^\W_]", part) and tokens(part):
+        if heard(part):
             made.append(Part(part, pause))
         elif made:  # only a mark, such as the stars between two scenes
             made[-1] = made[-1]._replace(pause=max(made[-1].pause, pause))
@@ -197,7 +205,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
         start = 0
         for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)", piece):
             word = re.split(r"[\s(\"']", piece[start : mark.start()])[-1]
-            if mark[0] == "." and (word.lower() in ABBREVIATIONS or re.fullmatch("[A-Z]", word)):
+            if mark[0] == "." and (word.capitalize() in TITLES or re.fullmatch("[A-Z]", word)):
                 continue
             if re.search(r"\w\.\w\Z", word) and re.match(r"\s+[a-z]", piece[mark.end() :]):  # seven p.m. and
                 continue

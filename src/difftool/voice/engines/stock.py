@@ -7,48 +7,111 @@ import io
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-
-import torch
-from torch import Tensor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import DifftoolError, Exit, install_extra
-from ..plan import Plan
-from .tortoise.decoding import Steps
-from .tortoise.synthesis import Spoken, Timbre
+from . import Reference, Speaker, Spoken, Steps
+from .tortoise import Options, options, presets
+from .tortoise import installed as has_networks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..settings import Settings
+    from .tortoise.work import TortoiseWork
+
+__all__ = ["AUTOMATIC", "LATENTS", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
+
+AUTOMATIC, REFERENCES, LATENTS = False, "tortoise", True
 
 
-def speaker(
-    plan: Plan, seconds: dict[str, float], clips: Sequence[Tensor], latents: Timbre | None
-) -> Callable[..., Steps[list[Spoken]]]:
-    """`say` of `tortoise.api.TextToSpeech` in its best form, with a cache of keys and values, for a voice of clips, of
-    latents, or a random one. `seconds` takes how long it loads and speaks. Raises DifftoolError 4 where the package is
-    not installed."""
-    began = time.perf_counter()
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            import tortoise.api as api  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        runs_here = sys.version_info < (3, 12)
-        hint = install_extra("stock") if runs_here else "it needs Python 3.11; --engine native runs on any"
-        raise DifftoolError(Exit.FILE, f"tortoise-tts cannot be imported: {error}", hint) from error
-    # its own models_dir is a cache of the hub, not a folder of files
-    api.get_model_path = lambda name, models_dir=None: str(plan.folder / name)
-    script, half = plan.script, plan.dtype == torch.float16
-    with warnings.catch_warnings(action="ignore"):
-        tts = api.TextToSpeech(enable_redaction=False, kv_cache=True, half=half, autoregressive_batch_size=script.block)
-    tts.device = plan.device  # it takes no notice of being told
-    seconds["load"] = time.perf_counter() - began
-    scale = script.guidance - 1
+def installed(models_dir: str | Path | None) -> bool:
+    """Whether the networks are here that every run needs."""
+    return has_networks(models_dir)
 
-    def say(text: str, seed: int, stages: object = None) -> Steps[list[Spoken]]:
-        """In one go: it yields once, and tells nothing of scores or stops."""
+
+def filled(settings: Settings, given: Options) -> tuple[Settings, Options]:
+    """As `Engine.filled`."""
+    if given.compat is not None:
+        raise DifftoolError(Exit.USAGE, "--engine stock is the original itself", "leave out --compat")
+    if given.ar_checkpoint is not None:
+        raise DifftoolError(Exit.USAGE, "--engine stock takes no other decoder", "leave out --ar-checkpoint")
+    if settings.dtype == "bf16":
+        raise DifftoolError(Exit.USAGE, "tortoise-tts knows fp32 and fp16 only", "leave out --dtype")
+    if settings.dtype == "auto" and not settings.half:
+        settings = replace(settings, dtype="fp32")
+    return options.filled(settings, given)
+
+
+def plan(settings: Settings, given: Options, reference: Reference) -> TortoiseWork:
+    """As `Engine.plan`."""
+    from .tortoise import work
+
+    class StockWork(work.TortoiseWork):
+        """A run of tortoise-tts."""
+
+        def models(self) -> dict[str, str]:
+            from ..library import digest_of
+
+            files = dict.fromkeys(work.FILES[name] for name in self.networks)
+            return {file: digest_of(self.folder / file) for file in files}
+
+        def check_stages(self) -> None:
+            message = "tortoise-tts tells of no stages"
+            raise DifftoolError(Exit.USAGE, message, "leave out --save-stages or --engine")
+
+        def speaker(self) -> Speaker:
+            return StockSpeaker(self)
+
+    planned = work.planned(settings, given, reference)
+    return StockWork(**vars(planned))
+
+
+class StockSpeaker(Speaker):
+    """`tortoise.api.TextToSpeech` in its best form, with a cache of keys and values. Raises DifftoolError 4 where the
+    package is not installed."""
+
+    def __init__(self, work: TortoiseWork) -> None:
+        import torch
+
+        super().__init__()
         began = time.perf_counter()
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                import tortoise.api as api  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            runs_here = sys.version_info < (3, 12)
+            hint = install_extra("stock") if runs_here else "it needs Python 3.11; --engine tortoise runs on any"
+            raise DifftoolError(Exit.FILE, f"tortoise-tts cannot be imported: {error}", hint) from error
+        # its own models_dir is a cache of the hub, not a folder of files
+        api.get_model_path = lambda name, models_dir=None: str(work.folder / name)
+        device, dtype = work.settings.machine()
+        half, block = dtype == torch.float16, work.script.block
+        with warnings.catch_warnings(action="ignore"):
+            self.tts = api.TextToSpeech(
+                enable_redaction=False, kv_cache=True, half=half, autoregressive_batch_size=block
+            )
+        self.tts.device = device  # it takes no notice of being told
+        self.work = work
+        self.seconds["load"] = time.perf_counter() - began
+
+    def prepare(self, reference: Reference) -> Steps[None]:
+        from .tortoise.work import material
+
+        self.clips, self.latents = material(self.work, reference)
+        yield from ()
+
+    def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
+        """In one go: it yields once, and tells nothing of scores or stops."""
+        began, script = time.perf_counter(), self.work.script
+        scale = script.guidance - 1
         with contextlib.redirect_stdout(io.StringIO()):  # where it complains of samples that do not stop
-            sound = tts.tts(
+            sound = self.tts.tts(
                 text,
-                voice_samples=[clip[None] for clip in clips] or None,
-                conditioning_latents=latents,
+                voice_samples=[clip[None] for clip in self.clips] or None,
+                conditioning_latents=self.latents,
                 k=script.candidates,
                 verbose=False,
                 use_deterministic_seed=seed,
@@ -63,9 +126,7 @@ def speaker(
                 cond_free_k=scale,
                 diffusion_temperature=script.warmth,
             )
-        seconds["speaking"] = seconds.get("speaking", 0.0) + time.perf_counter() - began
+        self.seconds["speaking"] = self.seconds.get("speaking", 0.0) + time.perf_counter() - began
         yield
         sounds = sound if isinstance(sound, list) else [sound]
-        return [Spoken(one.flatten().float(), rank, None, True) for rank, one in enumerate(sounds)]
-
-    return say
+        return [Spoken(one.flatten().float().numpy(), rank, None, True) for rank, one in enumerate(sounds)]

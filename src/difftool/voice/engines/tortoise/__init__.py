@@ -1,1 +1,40 @@
 """Tortoise: its networks, and speech from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ....presets import family
+from .. import Reference
+from .options import Options, filled
+
+if TYPE_CHECKING:
+    from ...settings import Settings
+    from .work import TortoiseWork
+
+__all__ = ["AUTOMATIC", "LATENTS", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
+
+AUTOMATIC, REFERENCES, LATENTS = True, "tortoise", True
+
+
+def presets() -> Collection[str]:
+    """The rows of presets/voice.toml."""
+    return family("voice")
+
+
+def installed(models_dir: str | Path | None) -> bool:
+    """Whether the networks are here that every run needs."""
+    from .networks import is_there
+    from .work import folder_of
+
+    folder = folder_of(models_dir)
+    return all(is_there(name, folder) for name in ("autoregressive", "diffusion", "vocoder"))
+
+
+def plan(settings: Settings, options: Options, reference: Reference) -> TortoiseWork:
+    """As `Engine.plan`."""
+    from .work import planned
+
+    return planned(settings, options, reference)

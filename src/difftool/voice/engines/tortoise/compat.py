@@ -14,8 +14,9 @@ from ....errors import DifftoolError, Exit
 from ....nets.tortoise.autoregressive import UnifiedVoice
 from ....nets.tortoise.diffusion import frames
 from ....nets.tortoise.vocoder import TAIL
-from .decoding import CALM, STOP, Steps, read, scores
-from .synthesis import HEARD, Networks, Script, Spoken, Timbre, invent, judge, listen, shown, spectrogram, spoken, told
+from .. import Spoken, Steps
+from .decoding import CALM, STOP, read, scores
+from .synthesis import HEARD, Networks, Script, Timbre, invent, judge, listen, shown, spectrogram, spoken, told
 
 AT_ONCE = 16
 """Samples that it draws at once on a large GPU; how many they are decides what it says."""

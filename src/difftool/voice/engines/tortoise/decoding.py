@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,7 @@ from ....core.noise import keys, uniform
 from ....device import finite, halved
 from ....errors import DifftoolError, Exit
 from ....nets.tortoise.autoregressive import UnifiedVoice
-
-T = TypeVar("T")
-Steps: TypeAlias = Generator[None, None, T]
-"""Work that yields at every step and has a result at the end."""
+from .. import Steps
 
 CALM, STOP = 83, 8193
 """The code of silence, and the one that stops."""

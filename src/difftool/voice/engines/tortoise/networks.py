@@ -85,10 +85,10 @@ def _converted(name: str, folder: Path, checkpoint: Path | None) -> tuple[dict[s
 
 def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
     config = folder / "config.json"
-    sizes: Mapping[str, Any] = read_json(config) if config.exists() else {}
+    sizes = read_json(config) if config.exists() else {}
     for name, given in sizes.items():
         require(name in FILES, f"there is no network {name!r} (known: {', '.join(FILES)})")
-        require(isinstance(given, dict), f"the sizes of {name} are no table")
+        require(isinstance(given, Mapping), f"the sizes of {name} are no table")
         for key, value in given.items():
             counts = value if isinstance(value, list) else [value]
             fine = bool(counts) and all(type(count) is int and 0 < count <= MOST_SIZE for count in counts)

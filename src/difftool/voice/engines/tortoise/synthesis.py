@@ -3,7 +3,6 @@ sound. What the original package does differently stands in `compat`."""
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ....core.guide import cfg, clip
 from ....core.noise import START, Noise
@@ -25,7 +24,9 @@ from ....nets.tortoise.mel import CODE_HZ, SOUND_HZ, conditioning_mel, diffusion
 from ....nets.tortoise.vocoder import TAIL
 from ....progress import timed
 from ....sampling.choice import Choice
-from .decoding import CALM, STOP, Odds, Steps, draw
+from ...seeds import derived
+from .. import Spoken, Steps
+from .decoding import CALM, STOP, Odds, draw
 from .networks import open_network
 
 PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
@@ -45,19 +46,6 @@ class Timbre(NamedTuple):
     """(1, 1024), for the decoder"""
     diffusion: Tensor
     """(1, 2048)"""
-
-
-class Spoken(NamedTuple):
-    """One candidate for a text."""
-
-    sound: Tensor
-    """(S,) float32 within [-1, 1], at 24 kHz, on the CPU"""
-    sample: int
-    """Which of the samples it is."""
-    score: float | None
-    """CLVP's, where it was asked."""
-    stopped: bool
-    """Whether it came to its end, and was not cut off."""
 
 
 class Script(NamedTuple):
@@ -86,7 +74,7 @@ class Networks:
         self.keep = False
         self.seconds: dict[str, float] = {}
         """How long each stage took."""
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, nn.Module] = {}
 
     def source(self, name: str) -> Path | None:
         """The checkpoint that a network comes from, where it is not that of the folder."""
@@ -114,12 +102,6 @@ class Networks:
             finally:
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
-
-
-def derived(seed: int, *what: object) -> int:
-    """A seed for something, of 64 bits, that shares nothing with those for something else."""
-    told = "\0".join(map(str, (seed, *what)))
-    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "big")
 
 
 def listen(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None = None) -> Timbre:
@@ -240,7 +222,7 @@ def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
 def spoken(sound: Tensor, k: int, codes: Tensor, scores: Tensor | None) -> Spoken:
     """A candidate from the k-th of the samples."""
     score = None if scores is None else float(scores[k])
-    return Spoken(sound.float().cpu(), k, score, bool((codes[k] == STOP).any()))
+    return Spoken(sound.float().cpu().numpy(), k, score, bool((codes[k] == STOP).any()))
 
 
 def told(timbre: Timbre, codes: Tensor, scores: Tensor, mel: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,115 @@
+"""Settings that Tortoise alone has, and what its presets make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ....errors import DifftoolError, Exit, pick
+from ....limits import GUIDANCE, MOST
+from ....presets import preset
+from ....sampling import aliases
+from ....sampling.settings import SamplerSettings, known_sampler
+from ....settings import MACHINE, SAMPLING, plain, setting
+from ...settings import MOST_CANDIDATES, Settings
+
+MODES = ("stock", "stock-kv")
+"""What it can be compatible with: tortoise-tts 3.0.0, and the same with its cache of keys and values."""
+SAMPLER = "ddpm"
+"""Of the diffusion, where a preset names none."""
+
+
+def known_mode(name: str) -> str:
+    """One of MODES. Raises DifftoolError 2 for another name."""
+    return pick("compat", plain(name), {plain(mode): mode for mode in MODES})
+
+
+@dataclass(frozen=True)
+class Options(SamplerSettings):
+    """Settings of Tortoise; None is the preset's value."""
+
+    samples: int | None = setting(
+        None,
+        "Samples of the decoder to choose from.",
+        panel=SAMPLING,
+        least=1,
+        most=MOST_CANDIDATES,
+        filled=True,
+    )
+    max_mel_tokens: int | None = setting(None, "Codes of a part at most; 500 are 23 s.", panel=SAMPLING, filled=True)
+    temperature: float = setting(0.8, "How freely codes are drawn.", panel=SAMPLING, least=0, most=100)
+    top_p: float = setting(0.8, "Draw from the likeliest codes of this share.", panel=SAMPLING, least=0, most=1)
+    top_k: int = setting(50, "Draw from so many codes at most; 0 is all.", panel=SAMPLING, least=0, most=MOST)
+    repetition_penalty: float = setting(2.0, "Against codes that came before.", panel=SAMPLING, least=1e-3, most=1e3)
+    sampler: str | None = setting(
+        None,
+        "Of the diffusion, by any name; the preset's unless told otherwise.",
+        panel=SAMPLING,
+        check=known_sampler,
+        filled=True,
+    )
+    steps: int | None = setting(
+        None,
+        "Steps of the diffusion.",
+        "--steps",
+        "--diffusion-iterations",
+        panel=SAMPLING,
+        least=1,
+        most=MOST,
+        filled=True,
+    )
+    guidance: float | None = setting(
+        None,
+        "Scale of guidance at the end; 1 is off.",
+        "--guidance",
+        "--cfg",
+        panel=SAMPLING,
+        filled=True,
+        **GUIDANCE,
+    )
+    diffusion_temperature: float = setting(1.0, "Of its first noise.", panel=SAMPLING, least=0, most=10)
+    compat: str | None = setting(
+        None, "As tortoise-tts 3.0.0 says it: stock, or stock-kv with its cache.", panel=MACHINE, check=known_mode
+    )
+    ar_checkpoint: str | Path | None = setting(None, "Another autoregressive.pth.", panel=MACHINE, typed=Path | None)
+
+
+def is_plain(settings: Settings, options: Options) -> bool:
+    """Whether texts are spoken as they stand, by the original or in its ways."""
+    return options.compat is not None or settings.engine == "stock"
+
+
+def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
+    """Both with what the preset says, as `Engine.filled`."""
+    row = preset("voice", settings.preset)
+    samples = row["samples"] if options.samples is None else options.samples
+    if settings.candidates > samples:
+        message = f"candidates must be a number from 1 to {samples}, not {settings.candidates}"
+        raise DifftoolError(Exit.USAGE, message, "see difftool voice clone --help")
+    usual = row.get("sampler", SAMPLER)
+    sampler = usual if options.sampler is None else options.sampler
+    named = aliases.sampler(sampler)
+    schedule, steps = options.schedule, options.steps
+    if schedule is None and named.schedule is None and named.row == "ddpm":
+        schedule = "openai"
+    if steps is None and named.row in (usual, "ddpm"):
+        steps = row["steps"]
+    guidance = row["guidance"] if options.guidance is None else options.guidance
+    own = replace(options, samples=samples, sampler=sampler, steps=steps, schedule=schedule, guidance=float(guidance))
+    return settings, _chosen(settings, own)
+
+
+def _chosen(settings: Settings, options: Options) -> Options:
+    """The options with the sampler, schedule, steps and eta that their names mean on the path of the diffusion."""
+    from ....sampling.choice import choose
+    from .synthesis import PATH
+
+    assert options.sampler is not None
+    choice = choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
+    if is_plain(settings, options):
+        if (choice.sampler, choice.schedule) != ("ddpm", "openai"):
+            message = f"tortoise-tts has no {choice.sampler} on {choice.schedule}"
+            raise DifftoolError(Exit.USAGE, message, "leave out --schedule, and say --sampler ddpm")
+        if choice.eta != 1 or not -(2**63) <= settings.seed < 2**64:
+            raise DifftoolError(Exit.USAGE, "tortoise-tts knows no eta, and no seed beyond 64 bits", "leave it out")
+    return replace(options, **choice.settings)

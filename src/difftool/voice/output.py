@@ -1,0 +1,146 @@
+"""Speech in files: what was said at once, and long readings."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+from torch import Tensor
+
+from ..audio.files import RATE, seconds_of
+from ..audio.joining import to_bytes
+from ..errors import DifftoolError, Exit
+from ..files import MARK, expanded, lock, replacing, run_id, unused, writable
+from ..progress import Track
+from ..provenance import beside
+from . import long_text
+from .plan import Plan, plan
+from .provenance import save
+from .speak import Candidate, Cloned, Manifest, described
+
+
+class Item(TypedDict):
+    """A sound that was written."""
+
+    index: int
+    """Its rank among the candidates."""
+    seconds: float
+    parts: Sequence[Candidate]
+
+
+class Written(NamedTuple):
+    """Speech in files."""
+
+    items: list[Item]
+    manifest: Manifest
+    seconds: Mapping[str, float]
+    """How long each stage took."""
+
+
+class Reading(NamedTuple):
+    """A long text in files."""
+
+    written: Written
+    folder: Path
+    """Of the parts."""
+    parts: int
+    said: int
+    """How many of them were said now."""
+    joined: bool
+    """Whether the files were written now, and were not there already."""
+
+
+def write(
+    plan: Plan,
+    cloned: Cloned,
+    sounds: Sequence[Path],
+    *,
+    only: int | None = None,
+    stages: tuple[Path, Mapping[str, Tensor]] | None = None,
+) -> Written:
+    """Writes the candidates (`only` the one of that rank), each with its manifest beside it, and what networks returned
+    to an .npz file."""
+    ranks = [only] if only is not None else [*range(plan.settings.candidates)]
+    for k, path in zip(ranks, sounds, strict=True):
+        save(path, [to_bytes(cloned.sounds[k])], {**cloned.manifest, "item": {"index": k}})
+    if stages is not None:
+        _write_stages(*stages)
+    said = cloned.manifest.get("said", [])
+    items: list[Item] = [
+        {"index": k, "seconds": round(len(cloned.sounds[k]) / RATE, 3), "parts": [part[k] for part in said]}
+        for k in ranks
+    ]
+    return Written(items, cloned.manifest, cloned.seconds)
+
+
+def _write_stages(path: Path, stages: Mapping[str, Tensor]) -> None:
+    with replacing(path) as temporary, temporary.open("w+b") as file:
+        np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})  # type: ignore[arg-type]
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.comment = b'%sstages/1"' % MARK
+
+
+def read_out(
+    text: str,
+    outputs: str | Path | Sequence[str | Path],
+    voice: str = "random",
+    *,
+    redo: str | None = None,
+    overwrite: bool = False,
+    max_minutes: float | None = None,
+    track: Track | None = None,
+    **settings: Any,
+) -> Reading:
+    """Says a long text part by part into a folder beside the result, from where an earlier run stopped, and joins the
+    parts. `outputs` is the file of the result, or one for each candidate; `redo` are parts such as 3,7-9 that are said
+    again; after `max_minutes` no part is begun. `settings` as for `clone`.
+
+    Raises DifftoolError as `clone`, and: 2 for a part that is not there, 4 for a file that exists or a folder with
+    other settings (without `overwrite`), 5 where parts failed and all others are said, 75 where time ended or another
+    run is at work in the folder.
+    """
+    until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    sounds = [expanded(path) for path in ([outputs] if isinstance(outputs, (str, Path)) else outputs)]
+    planned = plan(text, voice, **settings)
+    if len(sounds) != planned.settings.candidates:
+        message = f"{planned.settings.candidates} candidates want as many files, not {len(sounds)}"
+        raise DifftoolError(Exit.USAGE, message, "name a file for each candidate")
+    return read_plan(planned, sounds, redo=redo, overwrite=overwrite, until=until, track=track)
+
+
+def read_plan(
+    plan: Plan,
+    sounds: Sequence[Path],
+    *,
+    redo: str | None = None,
+    overwrite: bool = False,
+    until: float | None = None,
+    track: Track | None = None,
+    run: str | None = None,
+) -> Reading:
+    """`read_out` of what was planned. `until` is the `time.monotonic()` at which to stop, `run` the id of the run in
+    the manifest."""
+    again = long_text.numbers(redo, len(plan.parts))
+    folder = long_text.folder_of(sounds[0])
+    ours = long_text.made_here(plan, folder, sounds)
+    unused(sounds if ours else [*sounds, *map(beside, sounds)], overwrite=overwrite or ours)
+    with writable(sounds[0].parent, folder), lock(folder):
+        done = long_text.read(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
+        attempts = [part["attempt"] for part in done.parts]
+        manifest: Manifest = {**described(plan, run or run_id()), "attempts": attempts}
+        joined = not long_text.finished(folder, sounds)
+        if joined:
+            with long_text.joining(folder, sounds):
+                for k, path in enumerate(sounds):
+                    said = [[long_text.brief(part["takes"][k])] for part in done.parts]
+                    note: Manifest = {**manifest, "said": said, "item": {"index": k}}
+                    save(path, long_text.pieces(folder, done.parts, k), note)
+    items: list[Item] = [
+        {"index": k, "seconds": seconds_of(path), "parts": [long_text.brief(part["takes"][k]) for part in done.parts]}
+        for k, path in enumerate(sounds)
+    ]
+    return Reading(Written(items, manifest, done.seconds), folder, len(done.parts), done.said, joined)

@@ -1,0 +1,107 @@
+"""Speech made again from the settings that a sound carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..audio.files import RATE, Samples, read
+from ..errors import DifftoolError, Exit
+from ..limits import MOST
+from ..provenance import beside, located
+from ..settings import from_manifest, options
+from . import engines
+from .plan import Plan, planned
+from .provenance import Manifest, load
+from .settings import Settings
+from .speak import described
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How a sound is made again."""
+
+    file: Path
+    plan: Plan
+    attempts: list[int]
+    """Of the parts."""
+    index: int
+    """The rank of the candidate."""
+    before: Samples
+    """What the sound is now."""
+    versions: tuple[Mapping[str, str], Mapping[str, str]]
+    """With which it was made, and those of now."""
+
+    def identical(self, path: Path) -> bool:
+        """Whether the sound in another file has the same samples."""
+        after = read(path, RATE)
+        return len(after) == len(self.before) and bool((after == self.before).all())
+
+
+def replay(file: Path) -> Replay:
+    """Plans a sound of `voice clone` anew. Raises DifftoolError 4 for one that carries no settings, damaged ones, or
+    was made of models or voices that have changed, and else as `clone`."""
+    _, note = load(file)
+    if note is None:
+        raise DifftoolError(Exit.FILE, f"{file} carries no settings of difftool", "name a sound that difftool made")
+    before = read(file, RATE)
+    if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
+        message = f"{file} was not made by a command that this version can repeat"
+        raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
+    settings, own, attempts, index = _read(file, note)
+    with _faults_of(file):
+        plan = planned(settings, own)
+    now = described(plan, "")
+    for kind in ("models", "voices"):
+        if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
+            raise DifftoolError(Exit.FILE, f"the {kind} are not those that made {file}", "put them back")
+    return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
+
+
+def _read(file: Path, note: Manifest) -> tuple[Settings, dict[str, object], list[int], int]:
+    """(settings, options of the engine, attempts of the parts, rank of the candidate) of a manifest. Raises
+    DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
+    if isinstance(note.get("settings"), Mapping) and "text" not in note["settings"] and "text_sha256" in note:
+        message = f"the text of {file} is long, and stands in {beside(file).name}, which is not its own"
+        raise DifftoolError(Exit.FILE, message, "put that file back beside it")
+    with _faults_of(file):
+        values, common = located(note, file), options(Settings)
+        settings = from_manifest(Settings, {name: value for name, value in values.items() if name in common})
+        engine = engines.engine(engines.known_engine(settings.engine))
+        rest = {name: value for name, value in values.items() if name not in common}
+        own = from_manifest(engine.Options, rest)
+        attempts, index = note.get("attempts", []), note["item"]["index"]
+        texts = [*note["versions"].values(), *_hashes(note["models"]), *_hashes(note["voices"])]
+        fits = (
+            settings.text is not None
+            and all(type(attempt) is int and 0 <= attempt <= MOST for attempt in attempts)
+            and type(index) is int
+            and 0 <= index < settings.candidates
+            and all(isinstance(text, str) for text in texts)
+        )
+        if not fits:
+            raise ValueError("the manifest is not of voice clone")
+    return settings, {name: getattr(own, name) for name in rest}, attempts, index
+
+
+def _hashes(files: Any) -> Iterator[str]:
+    """The hashes of a manifest's models, or of its voices."""
+    return iter(files.values()) if isinstance(files, Mapping) else (voice["sha256"] for voice in files)
+
+
+@contextmanager
+def _faults_of(file: Path) -> Iterator[None]:
+    """Within it settings that do not fit are the fault of the file that carries them, whatever they make fail."""
+    try:
+        yield
+    except DifftoolError as error:
+        if error.code != Exit.USAGE:
+            raise
+        message = f"{file} cannot be made again: {error.message}"
+        raise DifftoolError(Exit.FILE, message, error.hint) from error
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        message = f"the settings in {file} are damaged or of another version"
+        raise DifftoolError(Exit.FILE, message, "take another copy of it") from error
