@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 SRC = Path(__file__).parents[1] / "src" / "difftool"
 LONGEST = 60
 """Lines of the body of a function, without its signature and docstring."""
@@ -26,7 +24,6 @@ def body_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - statements[0].lineno + 1
 
 
-@pytest.mark.xfail(reason="6 functions are longer; on when the branches are merged")
 def test_functions_fit_on_a_screen() -> None:
     functions = [
         (f"{path}:{node.lineno} {node.name}", body_of(node))
@@ -101,7 +98,6 @@ def test_aliases_are_seen_through() -> None:
     assert [line for part in annotations(tree) for line in unnamed(part, {"A", "B"})] == [3, 3, 3]
 
 
-@pytest.mark.xfail(reason="some 195 lines of 40; on when the branches are merged")
 def test_shapes_have_names() -> None:
     lines = unnamed_lines()
     assert len(lines) <= UNNAMED, f"{len(lines)} lines: {' '.join(lines)}"

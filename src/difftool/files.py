@@ -338,12 +338,12 @@ class ModelNote(TypedDict):
     classes: list[str]
 
 
-class ItemNote(TypedDict, total=False):
+class ItemNote(TypedDict):
     """Which of the items of a run a result is."""
 
     index: int
     seed: int
-    label: str | None
+    label: NotRequired[str | None]
 
 
 class Manifest(TypedDict):
@@ -368,9 +368,7 @@ class PictureManifest(Manifest):
     """Hashes of the pictures and LoRAs that it was made from."""
 
 
-def manifest(
-    command: str, run: str, settings: Mapping[str, object], packages: Iterable[str] = ("torch",)
-) -> dict[str, Any]:
+def manifest(command: str, run: str, settings: Mapping[str, object], packages: Iterable[str] = ("torch",)) -> Manifest:
     """How a result came to be: enough to make it again."""
     return {
         "schema": "difftool/manifest/1",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import outputs
-from .audio.files import FORMATS
+from .audio import FORMATS
 from .errors import DifftoolError, Exit
 from .files import run_id, versions, writable
 from .outputs import Destination, Places

@@ -71,18 +71,16 @@ def options(cls: type) -> dict[str, Option]:
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
 
 
-def one_of(kind: str, table: Iterable[str]) -> Callable[[str | None], str | None]:
-    """A check for a name from a table: hyphens and underscores, small and large letters are the same."""
-    known = {_plain(name): name for name in table}
+def one_of(kind: str, table: Iterable[str] | Callable[[], Iterable[str]]) -> Callable[[str | None], str | None]:
+    """A check for a name from a table, or from one that is read when it is asked for: hyphens and underscores, small
+    and large letters are the same."""
 
     def read(value: str | None) -> str | None:
-        return None if value is None else pick(kind, _plain(value), known)
+        names = table() if callable(table) else table
+        known = {plain(name): name for name in names}
+        return None if value is None else pick(kind, plain(value), known)
 
     return read
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def fields_of(settings: Any, cls: type) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def _wrong(label: str, expected: str, value: object) -> DifftoolError:
 def _range(option: Option) -> str:
     """The range of a setting, in words."""
     if option.above is not None:
-        limit = "" if option.most is None else f" and at most {option.most:g}"
+        limit = "" if option.most is None else f" and at most {option.most:,.0f}"
         return f"above {option.above:g}{limit}"
     low, high = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least or 0, option.most or 0))
     if option.most is None:

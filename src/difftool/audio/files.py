@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 from ..errors import DifftoolError, Exit, raise_what_ended
 from ..files import is_endless, replacing
+from . import FORMATS
 
 Samples = npt.NDArray[np.float32]
 
 RATE = 24_000
 """Samples a second of what we make."""
-FORMATS = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".ogg": "ogg"}
-"""What a result can be written as, and what ffmpeg calls it."""
 KINDS = (
     *(*FORMATS, ".m4a", ".m4b", ".opus", ".oga", ".aac", ".ac3", ".aif", ".aiff", ".au", ".caf", ".wma", ".wv", ".w64"),
     *(".amr", ".mp2", ".mka", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".wmv", ".flv"),

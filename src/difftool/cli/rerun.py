@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..audio.files import FORMATS
+from ..audio import FORMATS
 from ..replay import planned, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result

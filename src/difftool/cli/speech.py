@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..audio.files import FORMATS
+from ..audio import FORMATS
 from ..errors import DifftoolError, Exit
 from ..files import unused, writable
 from ..limits import counted

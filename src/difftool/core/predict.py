@@ -7,7 +7,7 @@ sigma`` follows ``x0 = (a * x - sigma * F) / delta``; eps, x0, v, the flows and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .paths import Level, Scalar
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Target: TypeAlias = "Callable[[Level], tuple[Scalar, Scalar]]"
 Predict: TypeAlias = "Callable[[Tensor, Level], Denoised]"
 Net: TypeAlias = "Callable[..., Tensor]"
-Cond: TypeAlias = "Mapping[str, Any] | None"
+Cond: TypeAlias = "Mapping[str, object] | None"
 
 
 class Denoised(NamedTuple):

@@ -117,7 +117,8 @@ def _finite(text: str) -> float:
 def parameters(manifest: PictureManifest) -> str:
     """A manifest in the form of the AUTOMATIC1111 web UI: a line of prompt, then ``Name: value, ...``; values that
     hold a comma, a colon or a line break are quoted as JSON."""
-    settings, model, item = manifest["settings"], manifest["model"], manifest.get("item", ItemNote())
+    settings, model = manifest["settings"], manifest["model"]
+    item: ItemNote = manifest.get("item", {"index": 0, "seed": settings["seed"]})
     height, width = model["size"]
     row = SAMPLERS[settings["sampler"]]
     fields = {
@@ -127,7 +128,7 @@ def parameters(manifest: PictureManifest) -> str:
         **({"Eta": settings["eta"]} if settings.get("eta") not in (None, *row.defaults.values()) else {}),
         "CFG scale": settings["guidance"],
         **({"True CFG scale": settings["true_cfg"]} if settings.get("true_cfg", 1) != 1 else {}),
-        "Seed": item.get("seed", settings["seed"]),
+        "Seed": item["seed"],
         "Size": f"{width}x{height}",
         "Model hash": model["sha256"][:10],
         "Model": model["name"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from ..core.predict import denoiser
 from ..core.solve import State
 from ..device import finite, halved
 from ..errors import DifftoolError, Exit
-from ..files import manifest, run_id
+from ..files import ItemNote, ModelNote, PictureManifest, manifest, run_id
 from ..models import Model
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
@@ -46,9 +47,9 @@ class Sampled(NamedTuple):
 
     pixels: Pixels
     """uint8 (N, H, W, C)"""
-    items: list[dict[str, Any]]
+    items: list[ItemNote]
     """{"index", "seed", "label"} of each"""
-    manifest: dict[str, Any]
+    manifest: PictureManifest
     way: list[Frame]
     """Frames of the way there, where they were asked for."""
 
@@ -97,15 +98,15 @@ def draw(
     order = sorted(range(len(items)), key=lambda k: items[k]["index"])
     pixels, items, way = pixels[order], [items[k] for k in order], parts[0][2]
     model = plan.model
-    note = manifest("sample", name or run_id(), {**manifest_of(plan.settings), "batch_size": size}, plan.model.packages)
-    note["model"] = {
+    about: ModelNote = {
         "name": model.name,
         "sha256": model.sha256,
         "size": list(model.shape[1:]),
         "classes": list(model.classes),
     }
-    note["network_calls"] = plan.calls
-    return Sampled(pixels, items, note, way)
+    settings = {**manifest_of(plan.settings), "batch_size": size}
+    common = manifest("sample", name or run_id(), settings, plan.model.packages)
+    return Sampled(pixels, items, {**common, "model": about, "network_calls": plan.calls}, way)
 
 
 def columns(drawn: Sampled) -> int | None:
@@ -136,14 +137,17 @@ def states(
         numbers = [len(model.classes) if label is None else model.classes.index(label) for label in labels]
         cond = {"label": torch.tensor(numbers, device=weight.device)}
         anything = {"label": torch.full_like(cond["label"], len(model.classes))}
-    own: dict[str, Any] = {
-        "learned_range": model.variance == "learned",
-        "scale": model.scale,
-        "dtype": weight.dtype,
-    }
-    predict = denoiser(model.net, model.target, cond=cond, **own)
+    ask = partial(
+        denoiser,
+        model.net,
+        model.target,
+        learned_range=model.variance == "learned",
+        scale=model.scale,
+        dtype=weight.dtype,
+    )
+    predict = ask(cond=cond)
     if guidance != 1:
-        predict = cfg(predict, denoiser(model.net, model.target, cond=anything, **own), guidance)
+        predict = cfg(predict, ask(cond=anything), guidance)
     if model.clip:
         predict = clip(predict)
     noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
@@ -172,7 +176,7 @@ def ended(plan: Plan, state: State) -> bool:
 
 def _drawn(
     plan: Plan, size: int, only: Collection[int] | None, track: Track, frames: int
-) -> tuple[Pixels, list[dict[str, Any]], list[Frame]]:
+) -> tuple[Pixels, list[ItemNote], list[Frame]]:
     done, items, way = [], [], []
     last, wanted = plan.way.steps, batches(plan, size, only)
     shown = {round(k * last / (frames - 1)) for k in range(frames)} if frames else set()

@@ -16,7 +16,7 @@ from ..core.noise import START, Noise
 from ..core.predict import Predict, denoiser
 from ..core.solve import State
 from ..device import finite
-from ..files import digest_of, manifest
+from ..files import ItemNote, ModelNote, PictureManifest, digest_of, manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..settings import checked, manifest_of
@@ -62,7 +62,7 @@ class Known(NamedTuple):
 
 def draw(
     plan: Plan, *, only: Collection[int] | None = None, track: Track = untracked
-) -> Iterator[tuple[dict[str, Any], Pixels]]:
+) -> Iterator[tuple[ItemNote, Pixels]]:
     """({"index", "seed"}, uint8 (H, W, 3)) of each picture, or of `only` those with these indices, in the batches that
     the whole run has.
 
@@ -201,16 +201,15 @@ def _finished(pixels: Tensor, known: Known | None) -> Pixels:
     return to_pixels(pixels)[0]
 
 
-def described(plan: Plan, name: str) -> dict[str, Any]:
+def described(plan: Plan, name: str) -> PictureManifest:
     """The manifest of a run."""
-    note = manifest("txt2img", name, manifest_of(plan.settings), PACKAGES)
     pipeline = plan.studio.pipeline
     size = [plan.height, plan.width]
-    note["model"] = {"name": pipeline.name, "sha256": pipeline.sha256, "size": size, "classes": []}
-    note["network_calls"] = plan.calls
+    model: ModelNote = {"name": pipeline.name, "sha256": pipeline.sha256, "size": size, "classes": []}
     named = [*plan.loras, plan.settings.init, plan.settings.mask]
-    note["files"] = {str(file): _digest(file, file.stat().st_mtime_ns) for file in named if file is not None}
-    return note
+    files = {str(file): _digest(file, file.stat().st_mtime_ns) for file in named if file is not None}
+    common = manifest("txt2img", name, manifest_of(plan.settings), PACKAGES)
+    return {**common, "model": model, "network_calls": plan.calls, "files": files}
 
 
 @lru_cache(1024)

@@ -86,7 +86,7 @@ class Settings(SamplerSettings, ModelSettings):
         None,
         f"Default sampler, steps and guidance: {', '.join(family('txt2img'))}; the model's own unless given.",
         panel=SAMPLING,
-        check=one_of("preset", family("txt2img")),
+        check=one_of("preset", lambda: family("txt2img")),
         per_prompt=True,
     )
     size: tuple[int, int] | None = setting(

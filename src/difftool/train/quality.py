@@ -26,7 +26,7 @@ def measure(drawn: Sampled, pictures: Pictures) -> dict[str, float]:
     """The figures of `judge` for what a model drew after these pictures, and with labels that of `legible`."""
     assert pictures.held_out is not None
     quality = judge(drawn.pixels, pictures.held_out.pixels, pictures.pixels, pictures.tones)._asdict()
-    labels = [item["label"] for item in drawn.items]
+    labels = [item.get("label") or "" for item in drawn.items]
     if pictures.labels is not None and all(label in pictures.classes for label in labels):
         meant = np.array([pictures.classes.index(label) for label in labels])
         quality["legible"] = legible(drawn.pixels, meant, pictures.pixels, pictures.labels)

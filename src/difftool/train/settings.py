@@ -58,7 +58,7 @@ class Settings(DeviceSettings):
         None,
         f"One of {', '.join(family('train'))}.",
         panel=LEARNING,
-        check=one_of("preset", family("train")),
+        check=one_of("preset", lambda: family("train")),
         stored=False,
     )
     minutes: float | None = setting(

@@ -6,15 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from ..audio.files import tags_of, write
 from ..files import read_json, write_json
 from ..provenance import beside, remember, shared
 from .speak import SYNTHETIC
 
-Manifest: TypeAlias = Mapping[str, Any]
-"""How speech was made, as read from a file: of any form."""
 LONG = 1000
 """Characters of a text that a tag holds; a longer one stands in the file beside it only."""
 PASSING = ("created", "run_id")
@@ -35,7 +33,7 @@ def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, object]) -> Non
     write_json(beside(path), note)
 
 
-def load(path: Path) -> tuple[dict[str, str], Manifest | None]:
+def load(path: Path) -> tuple[dict[str, str], Mapping[str, Any] | None]:
     """The tags of a sound file, and the note of how it was made, None where it has none; a long text comes from the
     file beside it, if that is its own. Raises DifftoolError 4 for a file that is no sound."""
     tags = tags_of(path)

@@ -15,7 +15,7 @@ from ..provenance import beside, located
 from ..settings import from_manifest, options
 from . import engines
 from .plan import Plan, planned
-from .provenance import Manifest, load
+from .provenance import load
 from .settings import Settings
 from .speak import described
 
@@ -61,7 +61,7 @@ def replay(file: Path) -> Replay:
     return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
 
 
-def _read(file: Path, note: Manifest) -> tuple[Settings, dict[str, object], list[int], int]:
+def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], int]:
     """(settings, options of the engine, attempts of the parts, rank of the candidate) of a manifest. Raises
     DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
     if isinstance(note.get("settings"), Mapping) and "text" not in note["settings"] and "text_sha256" in note:
