@@ -33,7 +33,7 @@ from difftool.text2img.draw import txt2img
 from difftool.text2img.session import Studio
 from difftool.text2img.vocabulary import vocabulary
 from difftool.train.data.shapes import Scene, draw_set
-from difftool.train.text2img.pipeline_folder import PARTS
+from difftool.train.previews import PIPELINE
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -45,7 +45,7 @@ CAPTION = "a red circle on a blue ground"
 def pack(run: str) -> None:
     """Copies the pipeline of a run into assets, its weights in halves."""
     home = ASSETS / "shapes"
-    for part in (*PARTS, "model_index.json"):
+    for part in (*PIPELINE, "model_index.json"):
         source = Path(run) / part
         for file in [source] if source.is_file() else sorted(source.iterdir()):
             target = home / file.relative_to(run)
