@@ -1,7 +1,7 @@
 """The engine: one way to sample, whatever is sampled.
 
     levels = grid(path, 25)                                  # which noise levels a run visits
-    predict = clip(denoiser(net, V))                         # what the network says about the clean data there
+    predict = clip(denoiser(net, V))                         # the network's estimate of the clean data there
     for state in first_order(predict, x, levels): ...        # the run
 
 Pure mathematics on tensors: nothing here knows a file, a picture or a voice. Levels, grids and solvers do not import
@@ -42,6 +42,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     for module in () if name.startswith("_") else ("noise", "objective", "ema"):
-        if hasattr(found := import_module(f".{module}", __name__), name):
-            return getattr(found, name)
+        home = import_module(f".{module}", __name__)
+        if hasattr(home, name):
+            return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

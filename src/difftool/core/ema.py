@@ -50,7 +50,7 @@ def posthoc(steps: Sequence[float], stds: Sequence[float], step: float, std: flo
     return (shares / shares.sum()).tolist()
 
 
-def _overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
+def _overlap(first: tuple[float, float], second: tuple[float, float]) -> float:
     """The integral of the product of two averages' weights (g + 1) / t * (tau / t)^g over the time tau they share."""
-    (t, g), (s, h) = sorted((one, other))
+    (t, g), (s, h) = sorted((first, second))
     return (g + 1) * (h + 1) / (g + h + 1) * (t / s) ** h / s

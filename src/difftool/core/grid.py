@@ -141,7 +141,7 @@ def _ays(name: str) -> Callable[[Span], list[Level]]:
         lams = [-math.log(sigma) for sigma in AYS[name]]
         places = range(len(lams))
         within = lams[0] - 0.01 < most.lam < lams[-1]
-        require(within, "ays is a table for the noise levels of Stable Diffusion, which this path has not")
+        require(within, "ays is a table for the noise levels of Stable Diffusion, which this path does not have")
         first = _interpolate(most.lam, lams, places)
         stops = _ramp(first, places[-1], span.n + 1)[1:-1]
         return [most, *(span.path.at(_interpolate(stop, places, lams)) for stop in stops)]

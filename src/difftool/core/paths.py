@@ -18,8 +18,8 @@ Scalar: TypeAlias = Any
 
 
 class Level(NamedTuple):
-    """A noise level: the share `alpha` of the data, the share `sigma` of unit Gaussian noise, and the time `t` that the
-    network is told, which no formula of the engine reads."""
+    """A noise level: the share `alpha` of the data, the share `sigma` of unit Gaussian noise, and the time `t` that is
+    given to the network, which no formula of the engine reads."""
 
     t: Scalar
     alpha: Scalar
@@ -83,10 +83,10 @@ def betas(kind: str, T: int = 1000, start: float | None = None, end: float | Non
     return [(a + (b - a) * i / max(T - 1, 1)) ** power for i in range(T)]
 
 
-def require(fine: bool, what: str) -> None:
-    """Raises ValueError, saying `what`, unless all is `fine`."""
-    if not fine:
-        raise ValueError(what)
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError with the message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
 
 
 class DiscreteVP:

@@ -22,7 +22,7 @@ Cond: TypeAlias = "Mapping[str, object] | None"
 
 
 class Denoised(NamedTuple):
-    """What a solver is told about a state: the estimate `x0` of the clean data, of the state's shape, and from networks
+    """The answer about a state: the estimate `x0` of the clean data, of the state's shape, and from networks
     that learned it the `spread` f in [0, 1] of DDPM's variance (see `first_order`)."""
 
     x0: Tensor
@@ -76,7 +76,7 @@ def denoiser(
     """A `Predict` from a network that is called as ``net(x, t, **cond)`` with x (B, ...), multiplied by `scale`
     (`edm_scale`) and of `dtype`, and t (B,); t and the result have the dtype of the state. With `learned_range` the
     network returns twice the channels (dimension 1), the second half in [-1, 1] for the spread (Nichol & Dhariwal 2021,
-    arXiv:2102.09672, eq. 15). The predict function raises ValueError where the target says nothing about x0: a noise
+    arXiv:2102.09672, eq. 15). The predict function raises ValueError where the target does not determine x0: a noise
     prediction at pure noise (alpha = 0)."""
 
     def predict(x: Tensor, level: Level) -> Denoised:

@@ -11,7 +11,7 @@ from .unet import labels_or_any, time_embedding
 
 class MLP(nn.Module):
     """Noisy points (B, channels, 1, 1) and times (B,) in, the prediction of the same shape out: residual layers of
-    `width` that are told the time. The points come in as they are and as sines of several frequencies. Labels are
+    `width` that take the time. The points come in as they are and as sines of several frequencies. Labels are
     those of `UNet`."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The U-Net: residual blocks that are told the time and the label, a way down, a way up, and skips between them."""
+"""The U-Net: residual blocks that take the time and the label, a way down, a way up, and skips between them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Dropout(nn.Dropout):
 
 
 def number_dropout(dropouts: Sequence[Dropout], seed: int, step: int, rows: range, total: int) -> None:
-    """Tells every `Dropout` of a network which `rows` of a batch of `total`, at which step, come next."""
+    """Sets for every `Dropout` of a network which `rows` of a batch of `total`, at which step, come next."""
     address = (seed * 1_000_003 + step) * 1_009
     for k, module in enumerate(dropouts):
         module.draws = (address + k) % 2**63, rows, total
@@ -103,7 +103,7 @@ class Attention(nn.Module):
 
 
 class Stage(nn.ModuleList):
-    """Modules in a row, of which the residual blocks are told the embedding."""
+    """Modules in a row, of which the residual blocks take the embedding."""
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         for module in self:
