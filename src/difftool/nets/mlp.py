@@ -50,7 +50,8 @@ class MLP(nn.Module):
 
 def _residual(width: int) -> nn.Sequential:
     wide = 2 * width
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, wide), nn.SiLU(), nn.Linear(wide, width))
+    norm, inp = nn.LayerNorm(width), nn.Linear(width, wide)
+    return nn.Sequential(norm, inp, nn.SiLU(), nn.Linear(wide, width))
 
 
 FREQUENCIES = (1.5, 3.0, 6.0)

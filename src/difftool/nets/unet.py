@@ -47,12 +47,14 @@ class Dropout(nn.Dropout):
         each = x[0].numel()
         generator = torch.Generator(x.device).manual_seed(seed)
         # four draws of 16 bits from a word: drawing takes long on a CPU
-        words = torch.empty(math.ceil(total * each / 4), dtype=torch.int64, device=x.device)
+        count = math.ceil(total * each / 4)
+        words = torch.empty(count, dtype=torch.int64, device=x.device)
         words.random_(-(2**63), None, generator=generator)
         bits = words.view(torch.int16)[rows.start * each : rows.stop * each]
         dropped = round(self.p * 2**16)
         kept = bits.view_as(x) >= dropped - 2**15
-        return kept.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
+        scale = 1 / (1 - dropped / 2**16)
+        return kept.to(x.dtype).mul_(scale)
 
 
 def number_dropout(dropouts: Sequence[Dropout], seed: int, step: int, rows: range, total: int) -> None:

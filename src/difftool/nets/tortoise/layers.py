@@ -112,7 +112,8 @@ class Conv3(nn.Module):
             return F.linear(torch.cat([before, here, after], dim=2), self.weight, self.bias)
         t = x.shape[1]
         tiles = math.ceil(t / 4)
-        x = F.pad(x.float(), (0, 0, 1, 4 * tiles + 1 - t))
+        behind = 4 * tiles + 1 - t
+        x = F.pad(x.float(), (0, 0, 1, behind))
         pieces = x.unfold(1, 6, 4).transpose(2, 3)  # six, overlapping
         spread = torch.matmul(_SPREAD, pieces).to(self.weight.dtype)  # (B, tiles, 6, inp)
         products = torch.stack([product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)], dim=2)
@@ -183,7 +184,8 @@ class RelativePositions(nn.Module):
         half, exact = self.buckets // 2, self.buckets // 4
         ratio = away.clamp(min=1).float() / exact
         share = ratio.log() / math.log(self.furthest / exact)
-        far = (exact + share * (half - exact)).long().clamp(max=half - 1)
+        far = (exact + share * (half - exact)).long()
+        far = far.clamp(max=half - 1)
         bucket = torch.where(away < exact, away, far) + half * (distance > 0)
         rows = (self.weight[bucket].T * self.scale).to(dtype)
         return rows.contiguous().unfold(1, length, 1)[None]

@@ -73,7 +73,8 @@ def _dollars(amount: str) -> str:
     for digits, unit in ((whole, "dollar"), ("".join(rest), "cent")):
         n = _int(digits.replace(",", ""))
         if n:
-            parts.append(f"{n} {unit}" if n == 1 else f"{n} {unit}s")
+            ending = "" if n == 1 else "s"
+            parts.append(f"{n} {unit}{ending}")
     return ", ".join(parts) or "zero dollars"
 
 
