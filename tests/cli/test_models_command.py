@@ -318,7 +318,7 @@ def test_without_a_network(refused: Callable[..., Any], models: Path, monkeypatc
 def test_a_dry_run_asks_and_writes_nothing(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
     ended = difftool("models", "pull", "tortoise", "--dry-run")
     assert ended.code == 0
-    assert ended.out.count("would fetch") == len(FILES)
+    assert ended.out.count("would download") == len(FILES)
     assert not models.parent.exists()
 
 
