@@ -226,13 +226,13 @@ def unpickled(path: Path, kind: str, hint: str, *, mmap: bool = False) -> Any:
         raise
     except pickle.UnpicklingError as error:
         needs_code = "global" in str(error).lower()
-        reason = "asks to run code, which is not allowed" if needs_code else f"is not a {kind}"
+        reason = "asks to run code, which is not allowed" if needs_code else f"contains no {kind}"
         raise DifftoolError(Exit.FILE, f"{path} {reason}", hint) from error
     except Exception as error:  # damaged data make the unpickler raise anything
         if is_out_of_memory(error):
             raise
         strerror = getattr(error, "strerror", None)
-        message = f"cannot read {path}: {strerror}" if strerror else f"{path} is damaged, or not a {kind}"
+        message = f"cannot read {path}: {strerror}" if strerror else f"{path} is damaged or contains no {kind}"
         raise DifftoolError(Exit.FILE, message, hint) from error
 
 

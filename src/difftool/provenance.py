@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from .errors import DifftoolError
 from .files import read_json, write_json
@@ -115,7 +115,7 @@ def _alias(path: str, digest: str, others: Iterable[str]) -> str:
     return name if is_unique else f"{digest}-{name}"
 
 
-def _is_path(value: Any) -> bool:
+def _is_path(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and Path(value).is_absolute()
 
 

@@ -92,8 +92,8 @@ def rerun(
     overwrite: bool = False,
     track: Track = untracked,
 ) -> Replayed:
-    """Reproduces a picture of `sample` or `txt2img`, or a sound of `voice clone`, from its stored settings into `output`
-    or `output_dir`, and compares the two: with the same machine, model and versions, every pixel and sample is
+    """Reproduces a picture of `sample` or `txt2img`, or a sound of `voice clone`, from its stored settings into
+    `output` or `output_dir`, and compares the two: with the same machine, model and versions, every pixel and sample is
     identical. For a grid, all its pictures are made again.
 
     Raises DifftoolError: 1, 3 and 6 as the original command; 2 for an output that is not a PNG; 4 if the file has no or

@@ -450,7 +450,7 @@ def test_processes_that_cannot_be(
     assert difftool("sample", "--help").out
     refused(2, "models", "lss", says="did you mean ls")
     for command in ("sample", "train", "eval"):
-        refused(2, command, "--dry-run", says="how many processes")
+        refused(2, command, "--dry-run", says="the number of processes")
 
 
 def test_one_process_is_one(difftool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,7 +227,7 @@ class TestWrongInput:
         ("args", "code", "says"),
         [
             (["--label", "12"], 2, "unknown label '12'"),
-            (["--guidance", "2", "--label", "any"], 2, "guided"),
+            (["--guidance", "2", "--label", "any"], 2, "no label to guide by"),
             (["--half", "--dtype", "bf16"], 2, "exclude each other"),
             (["--device", "tpu"], 2, "unknown device"),
             (["--dtype", "fp8"], 2, "unknown dtype 'fp8'; did you mean"),
