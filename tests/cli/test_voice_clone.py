@@ -491,7 +491,7 @@ class TestWrongInput:
             (["--max-minutes", "nan", "Hello."], 2, "max-minutes"),
             (["--steps", "5000", "Hello."], 2, "4000 levels"),
             (["caf\udce9"], 2, "no UTF-8"),
-            (["-o", "a.txt", "Hello."], 2, "ends otherwise"),
+            (["-o", "a.txt", "Hello."], 2, "unsupported file type"),
             (["-o", "voices", "Hello."], 4, "is a folder"),
             (["-o", "latin.wav", "Hello."], 4, "exists already"),
             (["-o", "note.wav", "Hello."], 4, "note.json exists already"),
