@@ -60,18 +60,18 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class MachineSettings:
-    """Where and how a run computes."""
+    """Device, number format and threads of a run."""
 
     device: str = device_setting()
-    dtype: str = setting("auto", "auto, fp32, bf16 or fp16.", panel=MACHINE, check=known_dtype)
-    half: bool = setting(False, "The same as --dtype fp16.", panel=MACHINE, stored=False)
+    dtype: str = setting("auto", "Number format: auto, fp32, bf16 or fp16.", panel=MACHINE, check=known_dtype)
+    half: bool = setting(False, "Same as --dtype fp16.", panel=MACHINE, stored=False)
     threads: int | None = threads_setting()
 
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("dtype", "half"),)
-    """Settings of which one can be said."""
+    """Mutually exclusive settings."""
 
     def machine(self) -> tuple[torch.device, torch.dtype]:
-        """What `choose` makes of them."""
+        """(device, dtype), from `choose`."""
         return choose(self.device, "fp16" if self.half else self.dtype, self.threads)
 
 
