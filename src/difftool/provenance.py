@@ -7,13 +7,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from .errors import DifftoolError
 from .files import read_json, write_json
 
-Settings: TypeAlias = Mapping[str, Any]
-"""The settings in a manifest: JSON values."""
 MOST_PLACES = 1000
 """Maximum number of remembered paths."""
 FOLDERS = ("models_dir", "voices_dir")
@@ -46,15 +44,15 @@ def shared(note: Mapping[str, object]) -> dict[str, Any]:
     return result
 
 
-def located(note: Mapping[str, object], beside: Path) -> Settings:
+def located(note: Mapping[str, object], beside: Path) -> dict[str, object]:
     """The settings of a manifest with its names resolved to paths: as they are, where they were when it was made, in
     the current folder, or in a folder above the file `beside`. An unresolved name stays, but folders of models and
     voices become None."""
-    settings = {**_settings(note)}
+    settings = {**cast("Mapping[str, object]", note["settings"])}
     identity, files, known = _identity(note), _files(note), _known()
 
-    def place(name: Any, key: str) -> Any:
-        if not isinstance(name, str) or (Path(name).is_absolute() and Path(name).exists()):
+    def place(name: str, key: str) -> str:
+        if Path(name).is_absolute() and Path(name).exists():
             return name
         nearby = (folder / name for folder in (Path.cwd(), *beside.absolute().parents))
         remembered = known.get(key)
@@ -62,13 +60,15 @@ def located(note: Mapping[str, object], beside: Path) -> Settings:
         return next((str(path) for path in (*candidates, *nearby) if path.exists()), name)
 
     for key in PLACES:
-        if isinstance(settings.get(key), str) and (key != "model" or "/" in settings[key]):
-            settings[key] = place(settings[key], f"{key} {identity}")
-            if key in FOLDERS and not Path(settings[key]).exists():
-                settings[key] = None
+        name = settings.get(key)
+        if isinstance(name, str) and (key != "model" or "/" in name):
+            path = place(name, f"{key} {identity}")
+            is_lost = key in FOLDERS and not Path(path).exists()
+            settings[key] = None if is_lost else path
     for key in FILES:
-        if isinstance(settings.get(key), str):
-            settings[key] = place(settings[key], f"{settings[key]} {files.get(settings[key])}")
+        name = settings.get(key)
+        if isinstance(name, str):
+            settings[key] = place(name, f"{name} {files.get(name)}")
     if loras := _loras(settings):
         settings["loras"] = [[place(name, f"{name} {files.get(name)}"), *weight] for name, *weight in loras]
     return settings
@@ -89,7 +89,7 @@ def _identity(note: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _settings(note: Mapping[str, object]) -> Settings:
+def _settings(note: Mapping[str, object]) -> Mapping[str, object]:
     settings = note.get("settings")
     return settings if isinstance(settings, dict) else {}
 

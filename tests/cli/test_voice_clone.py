@@ -487,7 +487,7 @@ class TestWrongInput:
             (["--temperature", "nan", "Hello."], 2, "temperature must be"),
             (["--top-p", "2", "Hello."], 2, "--top-p"),
             (["--max-mel-tokens", "9999", "Hello."], 2, "max-mel-tokens must be"),
-            (["--redo", "1", "Hello."], 2, "no parts"),
+            (["--redo", "1", "Hello."], 2, "--redo needs a text"),
             (["--max-minutes", "nan", "Hello."], 2, "max-minutes"),
             (["--steps", "5000", "Hello."], 2, "4000 levels"),
             (["caf\udce9"], 2, "no UTF-8"),
