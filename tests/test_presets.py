@@ -130,6 +130,6 @@ def test_lab_check_says_that_needs_are_not_counted(append: Append, difftool: Dif
     assert done.code == 0
     assert [row["verdict"] for row in done.json["data"]["presets"]] == ["unknown", "unknown"]
     plain = difftool("lab", "check").out
-    assert "its needs are not counted: [portraits.needs] in train.toml" in plain
-    assert "its needs are not counted: [own.needs] in txt2img.toml" in plain
+    assert "unknown needs: no [portraits.needs] in train.toml" in plain
+    assert "unknown needs: no [own.needs] in txt2img.toml" in plain
     assert difftool("lab", "plan").code == 0

@@ -1,5 +1,4 @@
-"""Which device, number format and threads a run uses. A GPU that was asked for is never silently replaced by the
-CPU."""
+"""Selects device, number format and threads. A requested GPU is never silently replaced by the CPU."""
 
 from __future__ import annotations
 
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-"""Names on the command line, and torch's."""
+"""Names on the command line to names in torch."""
 MOST_THREADS = 1024
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of malloc.h."""
 ROCM_BF16 = r"gfx(908|90a|9[45]|1[12])"
-"""AMD's architectures that compute in bf16: CDNA, and RDNA from its third on. Those before emulate it."""
+"""AMD architectures with native bf16: CDNA, and RDNA 3 and newer. Older ones emulate it."""
 
 
 def spelled(device: object) -> str:
@@ -37,23 +36,23 @@ def spelled(device: object) -> str:
 
 
 def known_dtype(name: str) -> str:
-    """A number format, or auto, in our words. Raises DifftoolError 2 for another."""
+    """The canonical name of a number format, or auto. Raises DifftoolError 2 for any other name."""
     return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES)})
 
 
 def device_setting() -> Any:
-    """The setting that every command with a device has."""
-    return setting("auto", "auto, cpu, cuda or cuda:1.", panel=MACHINE, check=spelled)
+    """The device setting of a command."""
+    return setting("auto", "Device: auto, cpu, cuda or cuda:N.", panel=MACHINE, check=spelled)
 
 
 def threads_setting() -> Any:
-    """The same for threads."""
-    return setting(None, "CPU threads.", panel=MACHINE, least=1, most=MOST_THREADS, filled=True)
+    """The threads setting of a command."""
+    return setting(None, "Number of CPU threads.", panel=MACHINE, least=1, most=MOST_THREADS, filled=True)
 
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """Where a run computes, whose number format is no choice, or has limits of its own."""
+    """Device and threads, for runs that do not let users choose the number format."""
 
     device: str = device_setting()
     threads: int | None = threads_setting()
@@ -61,23 +60,23 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class MachineSettings:
-    """Where and how a run computes."""
+    """Device, number format and threads of a run."""
 
     device: str = device_setting()
-    dtype: str = setting("auto", "auto, fp32, bf16 or fp16.", panel=MACHINE, check=known_dtype)
-    half: bool = setting(False, "The same as --dtype fp16.", panel=MACHINE, stored=False)
+    dtype: str = setting("auto", "Number format: auto, fp32, bf16 or fp16.", panel=MACHINE, check=known_dtype)
+    half: bool = setting(False, "Same as --dtype fp16.", panel=MACHINE, stored=False)
     threads: int | None = threads_setting()
 
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("dtype", "half"),)
-    """Settings of which one can be said."""
+    """Mutually exclusive settings."""
 
     def machine(self) -> tuple[torch.device, torch.dtype]:
-        """What `choose` makes of them."""
+        """(device, dtype), from `choose`."""
         return choose(self.device, "fp16" if self.half else self.dtype, self.threads)
 
 
 def machine_used(device: torch.device, dtype: torch.dtype) -> dict[str, object]:
-    """The settings that choose this device and number format again, and the threads of now."""
+    """The settings that select this device and number format again, with the current number of threads."""
     import torch
 
     return {"device": str(device), "dtype": name_of(dtype), "half": False, "threads": torch.get_num_threads()}
@@ -89,15 +88,15 @@ def choose(
     """Sets the number of CPU threads, lets the process `keep_memory`, and resolves ``auto|cpu|cuda[:i]`` and
     ``auto|fp32|bf16|fp16``.
 
-    auto is the first GPU where there is one, else the CPU; and bf16 on a GPU that computes in it, else fp32. A PyTorch
-    for ROCm calls its GPUs cuda too; they are taken, with a warning. Raises DifftoolError 3 for a GPU that is not
-    there, 2 for a name that is none or threads outside 1 to MOST_THREADS.
+    auto is the first GPU, else the CPU; and bf16 on a GPU that supports it, else fp32. PyTorch for ROCm calls its GPUs
+    cuda too; they are used, with a warning. Raises DifftoolError 3 for a GPU that does not exist, 2 for an unknown name
+    or threads outside 1 to MOST_THREADS.
     """
     device = spelled(device)
     pick("dtype", dtype, {"auto": "", **DTYPES})
     if threads is not None and not 1 <= threads <= MOST_THREADS:
-        what = f"threads must be at least 1 and at most {MOST_THREADS:,}, not {threads}"
-        raise DifftoolError(Exit.USAGE, what, "leave out --threads")
+        message = f"threads must be at least 1 and at most {MOST_THREADS:,}, not {threads}"
+        raise DifftoolError(Exit.USAGE, message, "leave out --threads")
     import torch
 
     if threads is not None:
@@ -106,20 +105,21 @@ def choose(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not torch.cuda.is_available():
-        raise DifftoolError(Exit.MACHINE, f"{device}: {_without_gpu()}", "run on the CPU with --device cpu")
-    found = torch.device(device)
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise DifftoolError(Exit.MACHINE, f"{device}: {_without_gpu()}", "use --device cpu to run on the CPU")
+    selected = torch.device(device)
+    is_gpu = selected.type == "cuda"
+    if is_gpu and (selected.index or 0) >= torch.cuda.device_count():
         message = f"{device}: this machine has {counted(torch.cuda.device_count(), 'GPU')}"
-        raise DifftoolError(Exit.MACHINE, message, "they count from cuda:0")
-    if found.type == "cuda" and torch.version.hip:
+        raise DifftoolError(Exit.MACHINE, message, "GPUs are numbered from cuda:0")
+    if is_gpu and torch.version.hip:
         log.warning("this PyTorch is built for ROCm; difftool is not tested on AMD GPUs")
     if dtype == "auto":
-        dtype = "bf16" if found.type == "cuda" and _computes_bf16(found) else "fp32"
-    return found, getattr(torch, DTYPES[dtype])
+        dtype = "bf16" if is_gpu and _computes_bf16(selected) else "fp32"
+    return selected, getattr(torch, DTYPES[dtype])
 
 
 def _without_gpu() -> str:
-    """Why PyTorch has no GPU."""
+    """Why PyTorch has no usable GPU."""
     import torch
 
     if torch.version.hip:
@@ -132,14 +132,14 @@ def _without_gpu() -> str:
 def _computes_bf16(gpu: torch.device) -> bool:
     import torch
 
-    if torch.version.hip:  # whose compute capability is the same for old and new: 9.0 from Vega to the MI250
+    if torch.version.hip:  # compute capability does not tell: 9.0 from Vega to the MI250
         return re.match(ROCM_BF16, torch.cuda.get_device_properties(gpu).gcnArchName) is not None
     return torch.cuda.get_device_capability(gpu)[0] >= 8
 
 
 def keep_memory() -> None:
-    """Lets this process keep the memory that it frees, where the C library is glibc. By itself that gives large blocks
-    back at once, and takes a third of a training step on a CPU to be given them again, page by page."""
+    """Makes glibc keep freed memory. By default it returns large blocks to the system at once, and getting them back
+    page by page takes a third of a training step on a CPU."""
     import ctypes
 
     mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
@@ -149,8 +149,8 @@ def keep_memory() -> None:
 
 
 def halved(size: int, error: BaseException, smallest: DifftoolError | None = None) -> int:
-    """Half of a batch, after an error that says that memory ended. Raises any other error again, and where not even one
-    item fits `smallest`, or else the error itself."""
+    """Half of a batch size, after an out-of-memory error. Re-raises any other error; if not even one item fits, raises
+    `smallest`, or else the error itself."""
     if is_out_of_memory(error) and size <= 1 and smallest is not None:
         raise smallest from error
     if not is_out_of_memory(error) or size <= 1:
@@ -160,12 +160,12 @@ def halved(size: int, error: BaseException, smallest: DifftoolError | None = Non
 
 
 def finite(x: Tensor, source: str = "the network", hint: str = "try --dtype fp32") -> Tensor:
-    """What a network returned. Raises DifftoolError 1 where it holds numbers that are not finite."""
+    """The output of a network. Raises DifftoolError 1 if it has values that are not finite."""
     if not x.isfinite().all():
         raise DifftoolError(Exit.FAILED, f"{source} returned numbers that are not finite", hint)
     return x
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """The name of a number format on the command line."""
+    """The command-line name of a number format."""
     return next(name for name, known in DTYPES.items() if str(dtype) == f"torch.{known}")

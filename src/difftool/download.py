@@ -1,7 +1,7 @@
-"""Files from the network: asked for, fetched, gone on with, and compared with what was announced.
+"""Resumable downloads, verified against the size and hash that the server publishes.
 
-Beside a file FILE stands ``FILE.sha256``, in the form of sha256sum, with the hash of what was announced (or, where no
-hash was, of what came); ``FILE.part`` is what has come so far.
+Beside FILE, ``FILE.sha256`` (in the format of sha256sum) has the published hash, or the hash of the downloaded file if
+none was published; ``FILE.part`` is a partial download.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 PATIENCE = 5
-"""Failures in a row, without a byte in between, after which a download is given up."""
+"""Consecutive failures without progress after which a download is aborted."""
 TIMEOUT = 30.0
-"""Seconds without an answer that count as a failure."""
+"""Seconds without a response that count as a failure."""
 
 
 class Announced(NamedTuple):
-    """What the other side says of a file."""
+    """The size and hash of a file, as published by the server."""
 
     size: int | None
     """Bytes."""
@@ -41,31 +41,28 @@ class Announced(NamedTuple):
 
 
 def hub() -> str:
-    """The address of the hub, or of another one that HF_ENDPOINT names. Raises DifftoolError 2 where that is none."""
+    """The URL of the hub: HF_ENDPOINT or the default. Raises DifftoolError 2 if it is not a URL."""
     named = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co"
     try:
         scheme, host, _, query, fragment = urlsplit(named)
     except ValueError:
         scheme = host = query = fragment = ""
     if scheme not in ("http", "https") or not host or "@" in host or query or fragment:
-        raise DifftoolError(
-            Exit.USAGE, "HF_ENDPOINT is no address that can be used", "give it as https://HOST, or take it out"
-        )
+        raise DifftoolError(Exit.USAGE, "HF_ENDPOINT is not a valid URL", "set it to https://HOST, or unset it")
     return named
 
 
 class Trouble(Exception):
-    """What the other side did instead of answering, in words that follow its name. `passing` says that it may go well
-    the next time, `code` is that of an answer."""
+    """A failed request. The message follows the name of the host; `passing`: a retry may succeed; `code`: the status of
+    the response."""
 
-    def __init__(self, what: str, *, code: int | None = None, passing: bool = True) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, *, code: int | None = None, passing: bool = True) -> None:
+        super().__init__(message)
         self.code, self.passing = code, passing
 
 
 def announce(url: str, sha256: str | None = None) -> Announced:
-    """Asks for the size and the hash of a file, without fetching it. Raises DifftoolError 4 where there is no answer,
-    or a refusal."""
+    """Requests the size and hash of a file, without downloading it. Raises DifftoolError 4 if that fails."""
     method, failures, headers, redirects = "HEAD", 0, None, False
     while headers is None:
         try:
@@ -73,13 +70,13 @@ def announce(url: str, sha256: str | None = None) -> Announced:
                 headers, redirects = answer.headers, answer.status >= 300
         except Trouble as trouble:
             if trouble.code in (405, 501) and method == "HEAD":
-                method = "GET"  # whose answer is dropped after its head
+                method = "GET"  # only the headers are read
                 continue
             failures += 1
             if trouble.code is None or not trouble.passing or failures == PATIENCE:
                 raise _refusal(url, trouble) from trouble
             _wait(url, trouble, failures)
-    length = None if redirects else headers.get("Content-Length")  # which is that of the redirection
+    length = None if redirects else headers.get("Content-Length")  # of the redirection itself
     size = _number(headers.get("X-Linked-Size") or length)
     tag = (headers.get("X-Linked-Etag") or headers.get("ETag") or "").removeprefix("W/").strip('"').lower()
     hashed = re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", tag)
@@ -87,21 +84,20 @@ def announce(url: str, sha256: str | None = None) -> Announced:
 
 
 def _number(header: str | None) -> int | None:
-    """A number of bytes, if that is one."""
+    """A number of bytes; None if the header is not a number."""
     return int(header) if header and re.fullmatch("[0-9]{1,15}", header) else None
 
 
 def _wait(url: str, trouble: Trouble, failures: int) -> None:
-    log.info("%s %s: again in %d s", urlsplit(url).netloc, trouble, 2**failures)
+    log.info("%s %s; retrying in %d s", urlsplit(url).netloc, trouble, 2**failures)
     time.sleep(2**failures)
 
 
 def fetch(path: Path, url: str, said: Announced) -> Iterator[int]:
-    """Fetches a file that was announced, going on from what is there already; yields how many bytes it has, from time
-    to time.
+    """Downloads a file, resuming a partial download; yields the number of bytes so far.
 
-    Raises DifftoolError 4 where the connection breaks off again and again, or what came is not what was announced; what
-    came by then is kept for the next time, unless it is wrong.
+    Raises DifftoolError 4 if the connection fails repeatedly or the file does not match; a partial download is kept,
+    unless it is wrong.
     """
     part_of(path).parent.mkdir(parents=True, exist_ok=True)
     size, failures, furthest = said.size, 0, part_size(path)
@@ -113,33 +109,34 @@ def fetch(path: Path, url: str, said: Announced) -> Iterator[int]:
             trouble = Trouble("ended early")
         except Trouble as error:
             trouble = error
-        if trouble.code == 416:  # it has no more bytes than came
+        if trouble.code == 416:  # range not satisfiable: nothing is left to download
             break
         if not trouble.passing:
             raise _refusal(url, trouble) from trouble
         now = part_size(path)
         failures, furthest = (0, now) if now > furthest else (failures + 1, furthest)
         if failures >= PATIENCE:
-            what = f"{path.name}: the connection broke off again and again ({urlsplit(url).netloc} {trouble})"
-            raise DifftoolError(Exit.FILE, what, "run it again: it goes on from here")
+            message = f"{path.name}: the connection failed repeatedly ({urlsplit(url).netloc} {trouble})"
+            raise DifftoolError(Exit.FILE, message, "run the same command again to resume")
         if failures:
             _wait(url, trouble, failures)
-    settle(path, said, "run it again; if it stays so, the other side is at fault")
+    settle(path, said, "run it again; if it fails again, the file on the server is at fault")
 
 
 def _stream(path: Path, url: str, size: int | None) -> Iterator[int]:
-    """Appends the bytes of an address to what is there, up to the `size` that was announced and one more chunk; yields
-    how many there are. Raises Trouble where fewer came than the answer promised."""
+    """Appends the data of a URL to a partial download, up to one chunk beyond the published `size`; yields the number
+    of bytes so far. Raises Trouble if fewer bytes came than the response announced."""
     have = part_size(path)
-    with _ask(url, "GET", {"Range": f"bytes={have}-"} if have else {}) as answer:
+    resume = {"Range": f"bytes={have}-"} if have else {}
+    with _ask(url, "GET", resume) as answer:
         length, asked = _number(answer.headers.get("Content-Length")), f"bytes {have}-"
         if answer.status == 206 and not answer.headers.get("Content-Range", asked).startswith(asked):
-            raise Trouble("answers with other bytes than it was asked for", passing=False)
+            raise Trouble("sent another range than requested", passing=False)
         if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise Trouble("answers in a coding that it was not asked for", passing=False)
-        if answer.status != 206:  # it begins from the start, unless it is a page that somebody put in between
+            raise Trouble("sent an encoding that was not requested", passing=False)
+        if answer.status != 206:  # the whole file, or the page of a proxy
             if None not in (size, length) and size != length:
-                raise Trouble(f"answers with {length:,} bytes where {size:,} were announced", passing=bool(have))
+                raise Trouble(f"sent {length:,} bytes instead of {size:,}", passing=bool(have))
             have = 0
         promised = None if length is None else have + length
         with part_of(path).open("ab" if have else "wb") as file:
@@ -154,24 +151,24 @@ def _stream(path: Path, url: str, size: int | None) -> Iterator[int]:
 
 
 def _heard(answer: Any) -> bytes:
-    """The bytes that have come by now."""
+    """The bytes received so far."""
     try:
         return answer.read1(CHUNK)
     except (OSError, HTTPException) as error:
-        raise Trouble(f"broke off: {error or type(error).__name__}") from error
+        raise Trouble(f"closed the connection: {error or type(error).__name__}") from error
 
 
 def settle(path: Path, said: Announced, hint: str) -> None:
-    """Makes a part that has come the file, if it is the one that was announced. Raises DifftoolError 4, with that hint,
-    where it is not."""
+    """Moves a complete download into place, if it matches. Raises DifftoolError 4, with this hint, if it does not."""
     part = part_of(path)
-    part.touch()  # nothing comes of an empty file
+    part.touch()  # an empty file has no data to write
     if not is_that(part, said):
         size = part.stat().st_size
-        other = f"{size:,} bytes came and {said.size:,} were announced"
-        wrong = f"the hash is not {said.digest}, as was announced" if size == said.size else other
+        reason = f"received {size:,} bytes instead of {said.size:,}"
+        if size == said.size:
+            reason = f"hash mismatch: expected {said.digest}"
         part.unlink()
-        raise DifftoolError(Exit.FILE, f"{path.name}: {wrong}", hint)
+        raise DifftoolError(Exit.FILE, f"{path.name}: {reason}", hint)
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
@@ -179,10 +176,13 @@ def settle(path: Path, said: Announced, hint: str) -> None:
 
 
 def is_that(path: Path, said: Announced) -> bool:
-    """Whether a file is the one that was announced, as far as was said."""
+    """Whether a file has the published size and hash, as far as they are known."""
     if said.size is not None and path.stat().st_size != said.size:
         return False
-    return said.digest is None or said.digest == (_git_blob(path) if len(said.digest) == 40 else digest_of(path))
+    if said.digest is None:
+        return True
+    actual = _git_blob(path) if len(said.digest) == 40 else digest_of(path)
+    return said.digest == actual
 
 
 def adopt(path: Path, said: Announced) -> None:
@@ -192,7 +192,7 @@ def adopt(path: Path, said: Announced) -> None:
 
 
 def part_size(path: Path) -> int:
-    """How many bytes of a file have come so far."""
+    """Bytes of a partial download."""
     return part_of(path).stat().st_size if part_of(path).exists() else 0
 
 
@@ -205,34 +205,35 @@ def note_of(path: Path) -> Path:
 
 
 def hash_beside(path: Path) -> str | None:
-    """The hash that stands beside a file, in any form that sha256sum and its like write; None where there is none."""
+    """The hash in the ``.sha256`` beside a file, in any format of sha256sum; None if there is none."""
     note = note_of(path)
     try:
-        found = re.search(r"\b[0-9a-fA-F]{64}\b", note.read_text(errors="replace"))
-    except OSError:  # none is there, or none that may be read
+        match = re.search(r"\b[0-9a-fA-F]{64}\b", note.read_text(errors="replace"))
+    except OSError:  # missing or unreadable
         return None
-    return found[0].lower() if found else None
+    return match[0].lower() if match else None
 
 
 def _git_blob(path: Path) -> str:
-    """What git calls a file: the SHA-1 of its length and its bytes."""
+    """The git blob hash of a file: SHA-1 of its length and data."""
     return hashlib.sha1(b"blob %d\0" % path.stat().st_size + path.read_bytes()).hexdigest()
 
 
 def _ask(url: str, method: str, headers: Mapping[str, str] | None = None) -> Any:
-    """The answer to a request. A HEAD ends at the first answer that says what is announced, which may be a redirection.
-    Raises Trouble for every other answer than the bytes, and for none."""
+    """The response to a request. HEAD stops at the first response with a hash, even a redirection. Raises Trouble for
+    any other status than 200 or 206, and for no response."""
     opener = urllib.request.build_opener(_Stay)
     for _ in range(10):
-        asked = urllib.request.Request(url, headers={**_AGENT, **(headers or {}), **_secret(url)}, method=method)
+        every = {**_AGENT, **(headers or {}), **_secret(url)}
+        request = urllib.request.Request(url, headers=every, method=method)
         try:
-            answer = opener.open(asked, timeout=TIMEOUT)
+            answer = opener.open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             place = error.headers.get("Location")
             if error.code not in (301, 302, 303, 307, 308) or not place:
                 passing = 500 <= error.code < 600 or error.code in (408, 429)
-                what = f"does not give {url}: {error.code} {error.reason}"
-                raise Trouble(what, code=error.code, passing=passing) from error
+                message = f"refused {url}: {error.code} {error.reason}"
+                raise Trouble(message, code=error.code, passing=passing) from error
             if method == "HEAD" and error.headers.get("X-Linked-Etag"):
                 return error
             url = _next(url, place)
@@ -240,13 +241,13 @@ def _ask(url: str, method: str, headers: Mapping[str, str] | None = None) -> Any
             raise Trouble(f"cannot be reached: {getattr(error, 'reason', None) or error}") from error
         else:
             if answer.status not in (200, 206):
-                raise Trouble(f"does not give {url}: {answer.status} {answer.reason}", passing=False)
+                raise Trouble(f"refused {url}: {answer.status} {answer.reason}", passing=False)
             return answer
-    raise Trouble("redirects without end", passing=False)
+    raise Trouble("redirects too often", passing=False)
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Leaves it to `_ask` to follow."""
+    """Follows no redirections; `_ask` does."""
 
     def redirect_request(self, *args: Any, **named: Any) -> None:
         return None
@@ -256,7 +257,7 @@ _AGENT = {"User-Agent": "difftool", "Accept-Encoding": "identity"}
 
 
 def _next(url: str, place: str) -> str:
-    """Where a redirection leads: to the network only, and never from a secret line to an open one."""
+    """The target of a redirection: http or https only, and never from https to http."""
     before = urlsplit(url).scheme
     try:
         url = urljoin(url, quote(place, safe="%/:=&?~#+!$,;'@()*[]"))
@@ -269,15 +270,17 @@ def _next(url: str, place: str) -> str:
 
 
 def _secret(url: str) -> dict[str, str]:
-    """The user's token, for the hub and for nobody else. Raises DifftoolError 2 where it cannot be one."""
+    """The user's token, for the hub only. Raises DifftoolError 2 if it is malformed."""
     if urlsplit(url)[:2] != urlsplit(hub())[:2]:
         return {}
     token, origin = os.environ.get("HF_TOKEN"), "HF_TOKEN"
     if not token:
-        kept = expanded(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "token"
-        token, origin = (kept.read_text(errors="replace") if kept.is_file() else ""), str(kept)
-    if not re.fullmatch(r"[!-~]*", token := token.strip()):
-        raise DifftoolError(Exit.USAGE, f"{origin} holds no token", "copy it again from the settings of your account")
+        path = expanded(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "token"
+        token, origin = (path.read_text(errors="replace") if path.is_file() else ""), str(path)
+    token = token.strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        hint = "copy it again from the settings of your account"
+        raise DifftoolError(Exit.USAGE, f"{origin} is not a valid token", hint)
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
@@ -285,7 +288,7 @@ def _refusal(url: str, trouble: Trouble) -> DifftoolError:
     host = urlsplit(url).netloc
     if trouble.code in (401, 403):
         page = url.partition("/resolve/")[0]
-        hint = f"accept its licence on {page}, and have the token of that account in the environment as HF_TOKEN"
-        return DifftoolError(Exit.FILE, f"{host} wants to know who asks for {url} ({trouble.code})", hint)
-    elsewhere = "try again later, or fetch the files on another machine and add --from DIR"
-    return DifftoolError(Exit.FILE, f"{host} {trouble}", elsewhere)
+        hint = f"accept its licence on {page} and set HF_TOKEN to the token of that account"
+        return DifftoolError(Exit.FILE, f"{host} requires authentication for {url} ({trouble.code})", hint)
+    hint = "try again later, or download the files on another machine and use --from DIR"
+    return DifftoolError(Exit.FILE, f"{host} {trouble}", hint)

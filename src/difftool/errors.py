@@ -1,4 +1,4 @@
-"""What ends a command: the table of exit codes, and the one exception that carries a code to the shell."""
+"""Exit codes and the exception that ends a command with one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Exit(IntEnum):
-    """Exit codes of every command; `MEANING` is what `difftool --help` prints of them."""
+    """Exit codes of all commands; `difftool --help` prints their `MEANING`."""
 
     DONE = 0
     FAILED = 1
@@ -29,22 +29,22 @@ class Exit(IntEnum):
 
 
 MEANING = {
-    Exit.DONE: "done, or nothing was left to do",
+    Exit.DONE: "done, or nothing left to do",
     Exit.FAILED: "failed while running",
-    Exit.USAGE: "wrong command line or configuration",
-    Exit.MACHINE: "this machine does not carry it",
-    Exit.FILE: "a file or model is missing, corrupt, of no use, or would be overwritten",
-    Exit.PARTIAL: "part of the items failed; the manifest names them",
+    Exit.USAGE: "invalid command line or configuration",
+    Exit.MACHINE: "this machine cannot run it",
+    Exit.FILE: "a file or model is missing, corrupt, unusable, or would be overwritten",
+    Exit.PARTIAL: "some items failed; the manifest names them",
     Exit.MEMORY: "out of memory after every fallback",
-    Exit.REFUSED: "refused: no consent is recorded for the voice",
-    Exit.LATER: "try again later: locked by another run, or out of time with the state saved",
+    Exit.REFUSED: "refused: no consent recorded for the voice",
+    Exit.LATER: "try again later: locked by another run, or time limit reached with the state saved",
     Exit.INTERRUPTED: "interrupted (Ctrl-C), state saved",
     Exit.TERMINATED: "terminated, state saved",
 }
 
 
 class DifftoolError(Exception):
-    """Ends a command with `code` and two lines: what is wrong, and the command or change that helps."""
+    """Ends a command with exit code `code` and two lines: the error and a hint."""
 
     def __init__(self, code: Exit, message: str, hint: str) -> None:
         super().__init__(message)
@@ -52,73 +52,78 @@ class DifftoolError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` was probably meant to be."""
+    """The known word closest to `word`, if any is close."""
     return next(iter(difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)), None)
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> DifftoolError:
-    """The error for a name that is in no table: it names the nearest one, and the table."""
+    """The error for an unknown name, with the nearest and all known names."""
     known = sorted(known)
     near = nearest(word, known)
-    meant = f"; did you mean {near!r}?" if near else ""
-    return DifftoolError(Exit.USAGE, f"unknown {kind} {word!r}{meant}", f"known: {', '.join(known)}")
+    suggestion = f"; did you mean {near!r}?" if near else ""
+    return DifftoolError(Exit.USAGE, f"unknown {kind} {word!r}{suggestion}", f"known: {', '.join(known)}")
 
 
 def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """The row of that name. Raises DifftoolError 2, naming the nearest, where there is none."""
+    """The row of that name. Raises DifftoolError 2, with the nearest name, if there is none."""
     if name not in table:
         raise unknown(kind, name, table)
     return table[name]
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things, for a message: 1 file, 2,000 files."""
+    """A number with its noun, for a message: 1 file, 2,000 files."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def pip_install(*packages: str) -> str:
-    """The command that installs packages beside this difftool, for a hint; it needs no active environment."""
+    """The command that installs packages into this environment, for a hint; no activation needed."""
     import shlex
     import sys
     from importlib.util import find_spec
 
-    uv = ["uv", "pip", "install", "--python", sys.executable]  # whose environments have no pip
-    return shlex.join([*([sys.executable, "-m", "pip", "install"] if find_spec("pip") else uv), *packages])
+    command = ["uv", "pip", "install", "--python", sys.executable]  # environments of uv have no pip
+    if find_spec("pip"):
+        command = [sys.executable, "-m", "pip", "install"]
+    return shlex.join([*command, *packages])
 
 
 def install_extra(extra: str) -> str:
-    """The same for what an extra of difftool brings. It names the packages, since `difftool[extra]` is what a registry
-    has under that name, which neither a checkout nor a wheel from elsewhere is."""
+    """The command that installs the packages of an extra of difftool. It lists them, because `difftool[extra]` would be
+    looked up in a registry, where neither a checkout nor a local wheel is."""
     from importlib.metadata import requires
 
-    wanted = [line.partition(";") for line in requires("difftool") or ()]
-    packages = [name.strip() for name, _, marker in wanted if f"extra == '{extra}'" in marker.replace('"', "'")]
+    lines = [line.partition(";") for line in requires("difftool") or ()]
+    packages = [name.strip() for name, _, marker in lines if f"extra == '{extra}'" in marker.replace('"', "'")]
     return pip_install(*packages)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, or what caused it, means that something found no room, on a GPU or in RAM."""
-    return any(
-        type(one).__name__ == "OutOfMemoryError"  # torch's, which need not be imported to say so
-        or isinstance(one, MemoryError)
-        or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
-        or (not isinstance(one, (DifftoolError, OSError)) and _NO_MEMORY.search(str(one)) is not None)
-        for one in _chain(error)
-    )
+    """Whether an exception or one of its causes means out of memory, on a GPU or in RAM."""
+    return any(map(_means_no_memory, _chain(error)))
+
+
+def _means_no_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return not isinstance(error, DifftoolError) and _NO_MEMORY.search(str(error)) is not None
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an exception, or what caused it, means that a disk, or somebody's share of it, has no room."""
-    return any(
-        one.errno in (errno.ENOSPC, errno.EDQUOT)
-        if isinstance(one, OSError) and one.errno is not None  # else its words may be the name of a file
-        else not isinstance(one, DifftoolError) and _NO_DISK.search(str(one)) is not None
-        for one in _chain(error)
-    )
+    """Whether an exception or one of its causes means that a disk, or a quota, is full."""
+    return any(map(_means_no_disk, _chain(error)))
+
+
+def _means_no_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:  # its text may contain the name of a file
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return not isinstance(error, DifftoolError) and _NO_DISK.search(str(error)) is not None
 
 
 def raise_what_ended(message: str) -> None:
-    """Raises MemoryError or OSError where another program says that memory or the disk came to an end."""
+    """Raises MemoryError or OSError if the message of another program means out of memory or a full disk."""
     if _NO_MEMORY.search(message):
         raise MemoryError(message)
     if _NO_DISK.search(message):
@@ -129,10 +134,10 @@ _NO_MEMORY = re.compile(
     r"(?i)(can't|cannot|unable to|failed to) (allocate|map) |std::bad_alloc|out of memory|can't start new thread"
     r"|STATUS_ALLOC_FAILED|malloc failed|\(os error 12\)|could not create a (primitive$|memory)"
 )
-"""The CPU's allocator and mmap; C++; CUDA; threads; cuBLAS's and cuDNN's; libsndfile's; Rust's, of safetensors;
-oneDNN's."""
+"""Messages of: the CPU allocator and mmap, C++, CUDA, threads, cuBLAS and cuDNN, libsndfile, Rust (safetensors),
+oneDNN."""
 _NO_DISK = re.compile(r"(?i)no space left on device|disk quota exceeded|\d+ requested and \d+ written")
-"""The system's words in those of libraries; NumPy's."""
+"""Messages of the system, quoted by libraries, and of NumPy."""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

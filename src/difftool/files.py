@@ -1,4 +1,4 @@
-"""Files as every command writes them: whole or not at all, with a note of how they came to be."""
+"""Atomic writes, locks, hashes and manifests, for all commands."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 
 TEMPORARY = ".*.tmp-" + "[0-9a-f]" * 8
-"""What the names of temporary files look like, for those that a killed process left behind."""
+"""The pattern of temporary names, to find files that a killed process left behind."""
 
 
 MARK = b'"schema": "difftool/'
-"""What every result, note and manifest of difftool holds."""
+"""Text in every result, note and manifest of difftool."""
 ANY = re.compile(re.escape(MARK))
 RESULT = re.compile(ANY.pattern + rb"(?!(voice|model|parts)/)")
-"""The mark of a result, and not that of a voice, a model, or a long reading, which hold what no command makes again."""
+"""The mark of a result, but not of a voice, a model or a long reading: these cannot be reproduced by a command."""
 
 
 def temporary(path: Path) -> Path:
-    """A name beside `path` for something that is to become it."""
+    """A temporary name beside `path`, for a file or folder to be moved there."""
     return path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path` to write to. Left normally, its bytes reach the disk and it becomes `path`
-    in one move; left by an exception, it is gone and `path` is as it was."""
+    """Yields a temporary name beside `path` to write to. On success the file is synced and moved to `path` atomically;
+    on an exception it is removed and `path` is unchanged."""
     written = temporary(path)
     try:
         yield written
@@ -54,11 +54,11 @@ def replacing(path: Path) -> Iterator[Path]:
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)
-    synced(path.parent)  # the new name itself must reach the disk too
+    synced(path.parent)  # the directory entry must reach the disk too
 
 
 def synced(path: Path) -> None:
-    """Waits until a file, or the names in a folder, have reached the disk."""
+    """Syncs a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -67,11 +67,11 @@ def synced(path: Path) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Makes the folder `new`, once its bytes have reached the disk, be `target`, in one move where the system can
-    exchange two names. What was there is removed: that all of it is ours is for the caller to know."""
+    """Syncs the folder `new` and moves it to `target`, atomically if the system can exchange two names. The old
+    `target` is removed: the caller must know that difftool made all of it."""
     for folder, _, names in os.walk(new):
         for path in (*(Path(folder, name) for name in names), Path(folder)):
-            if path.is_file() or path.is_dir():  # else a link that leads nowhere
+            if path.is_file() or path.is_dir():  # else a broken link
                 synced(path)
     old = None
     if not target.exists():
@@ -87,17 +87,20 @@ def replace_folder(new: Path, target: Path) -> None:
         shutil.rmtree(old)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
-    """Whether two names could be exchanged in one move (Linux's renameat2)."""
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchanges two names atomically (Linux: renameat2); returns whether that worked."""
     import ctypes
 
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    if rename is None:
+        return False
+    status = rename(here, os.fsencode(first), here, os.fsencode(second), exchange)
+    return status == 0
 
 
 def expanded(path: str | Path) -> Path:
-    """`path` with a leading ~ or ~user as that home; where there is none such, it is the name of a file."""
+    """`path` with a leading ~ or ~user expanded, if that home exists."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -105,14 +108,15 @@ def expanded(path: str | Path) -> Path:
 
 
 def read_text(path: Path | None) -> str:
-    """UTF-8 text of a file, or (None) of stdin. Raises DifftoolError 4 where it is none."""
+    """UTF-8 text of a file, or (None) of stdin. Raises DifftoolError 4 if it is not UTF-8 or cannot be read."""
     name = "stdin" if path is None else str(path)
     try:
-        return (sys.stdin.buffer.read() if path is None else path.read_bytes()).decode("utf-8-sig")
+        data = sys.stdin.buffer.read() if path is None else path.read_bytes()
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise DifftoolError(Exit.FILE, f"cannot read {name}: {error.strerror}", "name a text file") from error
     except (AttributeError, UnicodeDecodeError) as error:
-        raise DifftoolError(Exit.FILE, f"{name} is no UTF-8 text", "save it as UTF-8") from error
+        raise DifftoolError(Exit.FILE, f"{name} is not UTF-8 text", "save it as UTF-8") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,109 +129,111 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def is_endless(path: Path) -> bool:
-    """Whether a name leads to a pipe or a device, which would be waited for, or never end."""
+    """Whether a path is a pipe or a device, where reading may block or never end."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _bytes_of(path: Path) -> bytes:
     if is_endless(path):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.read_bytes()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises DifftoolError 4 where there is none."""
+    """The JSON object in a file. Raises DifftoolError 4 if there is none."""
     try:
         value = json.loads(_bytes_of(path))
     except OSError as error:
-        raise DifftoolError(
-            Exit.FILE, f"cannot read {path}: {error.strerror}", f"see that {path.parent} is complete"
-        ) from error
+        message = f"cannot read {path}: {error.strerror}"
+        raise DifftoolError(Exit.FILE, message, f"check that {path.parent} is complete") from error
     except (ValueError, RecursionError) as error:
-        raise DifftoolError(
-            Exit.FILE, f"{path} is not JSON: {error}", "restore the file or take another folder"
-        ) from error
+        raise DifftoolError(Exit.FILE, f"{path} is not JSON: {error}", RESTORE) from error
     if not isinstance(value, dict):
-        raise DifftoolError(Exit.FILE, f"{path} holds no JSON object", "restore the file or take another folder")
+        raise DifftoolError(Exit.FILE, f"{path} is not a JSON object", RESTORE)
     return value
 
 
+RESTORE = "restore the file or use another folder"
+
+
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file. Raises DifftoolError 4 where it cannot be read."""
+    """SHA-256 of a file. Raises DifftoolError 4 if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "see to its rights") from error
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "check its permissions") from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """A safetensors file that carries the SHA-256 of its data, written all or nothing."""
+    """Writes a safetensors file atomically, with the SHA-256 of its data in the metadata."""
     from safetensors.torch import save
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    payload = _payload(save(contiguous))
+    digest = hashlib.sha256(_payload(save(contiguous))).hexdigest()
     with replacing(path) as written:
-        written.write_bytes(save(contiguous, {**(metadata or {}), "sha256": hashlib.sha256(payload).hexdigest()}))
+        written.write_bytes(save(contiguous, {**(metadata or {}), "sha256": digest}))
 
 
 class Loaded(NamedTuple):
-    """What stood in a safetensors file."""
+    """The contents of a safetensors file."""
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
     sha256: str
-    """Of the whole file, as it was read."""
+    """Hash of the whole file."""
 
 
 def load_tensors(path: Path) -> Loaded:
-    """Reads a safetensors file. Raises DifftoolError 4 where it is missing, cut off, or not what was written; files of
-    other tools carry no hash and are believed."""
+    """Reads a safetensors file. Raises DifftoolError 4 if it is missing, truncated, or does not match its checksum;
+    files of other tools have none."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         data = _bytes_of(path)
     except OSError as error:
-        raise DifftoolError(
-            Exit.FILE, f"cannot read {path}: {error.strerror}", "name a folder that holds a model"
-        ) from error
+        message = f"cannot read {path}: {error.strerror}"
+        raise DifftoolError(Exit.FILE, message, "name the folder of a model") from error
     try:
         tensors = load(data)
-        metadata = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]]).get("__metadata__", {})
+        header_size = struct.unpack("<Q", data[:8])[0]
+        metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
     except (SafetensorError, ValueError) as error:
-        raise DifftoolError(
-            Exit.FILE, f"{path} is no intact safetensors file: {error}", "copy or train it again"
-        ) from error
+        message = f"{path} is not an intact safetensors file: {error}"
+        raise DifftoolError(Exit.FILE, message, "copy or train it again") from error
     if "sha256" in metadata and metadata["sha256"] != hashlib.sha256(_payload(data)).hexdigest():
-        raise DifftoolError(
-            Exit.FILE, f"{path} is damaged: its data do not match its own checksum", "copy or train it again"
-        )
+        message = f"{path} is damaged: its data do not match its checksum"
+        raise DifftoolError(Exit.FILE, message, "copy or train it again")
     return Loaded(tensors, metadata, hashlib.sha256(data).hexdigest())
 
 
 def unpickled(path: Path, kind: str, hint: str, *, mmap: bool = False) -> Any:
-    """What torch.save wrote into a file, without running any code that it brings along. Raises DifftoolError 4 where it
-    is missing, damaged, or asks to run code; `kind` says what it should be."""
+    """Loads a file of torch.save without running code from it.
+
+    kind: what the file should be, for the error; hint: that of the error; mmap: map the file instead of reading it.
+
+    Raises DifftoolError 4 if it is missing, damaged, or needs code to load.
+    """
     import torch
 
     try:
         zipped = zipfile.is_zipfile(path)
-        if zipped and (bad := zipfile.ZipFile(path).testzip()):  # which torch does not look at
-            raise DifftoolError(Exit.FILE, f"{path} is damaged: {bad} in it does not match its checksum", hint)
+        if zipped and (bad := zipfile.ZipFile(path).testzip()):  # torch does not check it
+            raise DifftoolError(Exit.FILE, f"{path} is damaged: its part {bad} does not match its checksum", hint)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipped)
     except DifftoolError:
         raise
     except pickle.UnpicklingError as error:
-        asks = "global" in str(error).lower()
-        what = "asks to run code, which is not done" if asks else f"is no {kind}"
-        raise DifftoolError(Exit.FILE, f"{path} {what}", hint) from error
-    except Exception as error:  # the unpickler trips over damaged data in any way there is
+        needs_code = "global" in str(error).lower()
+        reason = "asks to run code, which is not allowed" if needs_code else f"contains no {kind}"
+        raise DifftoolError(Exit.FILE, f"{path} {reason}", hint) from error
+    except Exception as error:  # damaged data make the unpickler raise anything
         if is_out_of_memory(error):
             raise
         strerror = getattr(error, "strerror", None)
-        what = f"cannot read {path}: {strerror}" if strerror else f"{path} is damaged, or no {kind}"
-        raise DifftoolError(Exit.FILE, what, hint) from error
+        message = f"cannot read {path}: {strerror}" if strerror else f"{path} is damaged or contains no {kind}"
+        raise DifftoolError(Exit.FILE, message, hint) from error
 
 
 def _payload(data: bytes) -> memoryview:
@@ -235,8 +241,7 @@ def _payload(data: bytes) -> memoryview:
 
 
 def made_here(path: Path, mark: re.Pattern[bytes] = ANY) -> bool:
-    """Whether a file was written by difftool, as its `mark` tells, near its beginning or at its end. An empty file has
-    nothing to be lost."""
+    """Whether difftool wrote a file, by its `mark` near the start or at the end. An empty file counts too."""
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -246,27 +251,26 @@ def made_here(path: Path, mark: re.Pattern[bytes] = ANY) -> bool:
 
 
 def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
-    """Raises DifftoolError 4 where a target is a folder, or exists already; with `overwrite` only where that is no
-    result of difftool."""
+    """Raises DifftoolError 4 if a target is a folder or exists; with `overwrite`, only if it is not a result of
+    difftool."""
     for path in targets:
         if path.is_dir():
             raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file")
         if not os.path.lexists(path):
             continue
         if not made_here(path, RESULT):
-            what = f"{path} exists already, and is not a result of difftool"
-            raise DifftoolError(Exit.FILE, what, "choose another name, or move it away")
+            message = f"{path} exists already, and is not a result of difftool"
+            raise DifftoolError(Exit.FILE, message, "choose another name, or move it away")
         if not overwrite:
             raise DifftoolError(Exit.FILE, f"{path} exists already", "choose another name, or add --overwrite")
 
 
 @contextmanager
 def writable(*folders: Path, option: str = "--output-dir") -> Iterator[None]:
-    """Makes folders and tries each with a small file; left by an exception, those it made and that are still empty are
-    gone.
+    """Creates folders and writes a small test file to each; on an exception, removes the new folders that are empty.
 
-    Raises DifftoolError 4 where that fails (rights, a full disk), so before the work and not after it; `option` is what
-    chooses another folder.
+    Raises DifftoolError 4 if that fails (permissions, full disk), before the work starts; `option` selects another
+    folder.
     """
     missing = {parent for folder in folders for parent in (folder, *folder.parents) if not parent.exists()}
     try:
@@ -280,7 +284,9 @@ def writable(*folders: Path, option: str = "--output-dir") -> Iterator[None]:
                     probe.unlink(missing_ok=True)
             except OSError as error:
                 message = f"cannot write to {folder}: {error.strerror}"
-                raise DifftoolError(Exit.FILE, message, f"make room, or choose another folder with {option}") from error
+                raise DifftoolError(
+                    Exit.FILE, message, f"free some space, or choose another folder with {option}"
+                ) from error
         yield
     except BaseException:
         for folder in sorted(missing, key=lambda path: len(path.parts), reverse=True):
@@ -291,7 +297,7 @@ def writable(*folders: Path, option: str = "--output-dir") -> Iterator[None]:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps a folder for this process, however it ends. Raises DifftoolError 75 while another process has it."""
+    """Locks a folder for this process, until it exits. Raises DifftoolError 75 while another process holds it."""
     import fcntl
 
     path = folder / ".lock"
@@ -303,7 +309,7 @@ def lock(folder: Path) -> Iterator[None]:
                 message = f"{folder} is in use by another run"
                 raise DifftoolError(Exit.LATER, message, "wait for it to end, or choose another folder") from error
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                continue  # the one before took its file away between our opening and our locking it
+                continue  # the previous owner removed the file before we locked it
             try:
                 yield
             finally:
@@ -312,24 +318,24 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def run_id() -> str:
-    """UTC time and six hexadecimal digits: sorts by time, and no two are alike."""
+    """UTC time and six hexadecimal digits: sorts by time, practically unique."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def default_dir(command: str, run: str) -> Path:
-    """Where results go when nobody says where."""
+    """The default folder of results."""
     return Path("outputs") / command.replace(" ", "-") / run
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python and of installed packages, without importing them."""
-    from importlib.metadata import version  # which takes as long to import as all the rest of this file
+    """Versions of Python, difftool and installed packages, without importing them."""
+    from importlib.metadata import version  # slow to import
 
     return {"python": platform.python_version(), **{name: version(name) for name in ("difftool", *packages)}}
 
 
 class ModelNote(TypedDict):
-    """What a result says of the model that it is of."""
+    """The model of a result."""
 
     name: str
     sha256: str
@@ -339,7 +345,7 @@ class ModelNote(TypedDict):
 
 
 class ItemNote(TypedDict):
-    """Which of the items of a run a result is."""
+    """The item of a run that a result is."""
 
     index: int
     seed: int
@@ -347,7 +353,7 @@ class ItemNote(TypedDict):
 
 
 class Manifest(TypedDict):
-    """What a result says of how it came to be."""
+    """How a result was made."""
 
     schema: str
     command: str
@@ -360,16 +366,16 @@ class Manifest(TypedDict):
 
 
 class PictureManifest(Manifest):
-    """What a picture says of itself."""
+    """How a picture was made."""
 
     model: ModelNote
     network_calls: int
     files: NotRequired[dict[str, str]]
-    """Hashes of the pictures and LoRAs that it was made from."""
+    """Hashes of the input pictures and LoRAs."""
 
 
 def manifest(command: str, run: str, settings: Mapping[str, object], packages: Iterable[str] = ("torch",)) -> Manifest:
-    """How a result came to be: enough to make it again."""
+    """The manifest of a result: enough to reproduce it."""
     return {
         "schema": "difftool/manifest/1",
         "command": command,

@@ -1,19 +1,19 @@
-"""Limits that several commands share, and the checks of numbers against them."""
+"""Limits shared by several commands, and the parsing of numbers."""
 
 from __future__ import annotations
 
 from .errors import DifftoolError, Exit
 
 MOST = 10**6
-"""Of anything that is counted: pictures, steps, items at once."""
+"""Maximum of any count: pictures, steps, items in a batch."""
 GUIDANCE = {"least": -1e30, "most": 1e30}
-"""What a scale of guidance lies within: numbers of which the products are finite."""
+"""Range of a guidance scale: products of such numbers are finite."""
 LARGEST = 8192
-"""Pixels along a side of a picture."""
+"""Maximum width and height of a picture, in pixels."""
 
 
 def count_of(value: str | int) -> int:
-    """A whole number above 0 that may end in k or M: 500k is 500,000. Raises ValueError for another text."""
+    """Parses a whole number above 0, with an optional suffix k or M: 500k is 500,000. Raises ValueError."""
     text = str(value).strip()
     factor = {"k": 1_000, "K": 1_000, "m": 1_000_000, "M": 1_000_000}.get(text[-1:], 1)
     try:
@@ -26,16 +26,16 @@ def count_of(value: str | int) -> int:
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:
-    """(width, height) of WxH. Raises DifftoolError 2 where it is none."""
+    """Parses WxH as (width, height). Raises DifftoolError 2 for any other text."""
     if text is None:
         return None
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
-        hint = f"give whole numbers from 1 to {LARGEST:,}"
-        raise DifftoolError(Exit.USAGE, f"a size is WIDTHxHEIGHT such as 64x48, not {text!r}", hint)
+        hint = f"use whole numbers from 1 to {LARGEST:,}"
+        raise DifftoolError(Exit.USAGE, f"invalid size {text!r}: expected WIDTHxHEIGHT, such as 64x48", hint)
     return int(parts[0]), int(parts[1])
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things, in words."""
+    """A number with its noun: 1 file, 2,000 files."""
     return f"{number:,} {noun}" + ("s" if number != 1 else "")

@@ -1,7 +1,7 @@
-"""Model folders: what stands in one, how it is opened and how it is written.
+"""Model folders: their format, and how they are opened and written.
 
-A folder holds ``config.json`` (the network, its path and target, the pictures' size and classes) and
-``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type pipeline, open just as well.
+A folder contains ``config.json`` (the network, its path and target, the size and classes of the pictures) and
+``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type pipeline, can be opened too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ASSETS = FilePath(__file__).parent / "assets"
 BUNDLED = ("digits",)
 SCHEMA = "difftool/model/1"
 MOST_CONFIG = 4 * 2**20
-"""Bytes of a config."""
+"""Maximum size of a config in bytes."""
 
 
 class Model(NamedTuple):
@@ -37,9 +37,9 @@ class Model(NamedTuple):
 
     name: str
     source: str
-    """What opens it again: the name of a bundled model or the absolute path of a folder."""
+    """The name of a bundled model, or the absolute path of a folder; `open_model` accepts both."""
     sha256: str
-    """Of the file of weights."""
+    """Hash of the weight file."""
     net: nn.Module
     """Called as net(x, t) or, with classes, net(x, t, label=...)."""
     path: Path
@@ -47,30 +47,32 @@ class Model(NamedTuple):
     shape: tuple[int, int, int]
     """(channels, height, width)"""
     classes: tuple[str, ...]
-    """Names of the labels; empty where the model knows none."""
+    """Names of the labels; () for a model without labels."""
     any_label: bool
-    """Whether the label len(classes) means any of them, which guidance needs."""
+    """Whether the label len(classes) means no particular class; guidance needs it."""
     clip: bool
-    """Whether the data lie within [-1, 1], so that estimates are kept there."""
+    """Whether the data are in [-1, 1]; estimates are then clipped to it."""
     variance: str = "small"
-    """Of DDPM: small, large, or learned, where the network returns twice the channels."""
+    """Variance of DDPM: small, large, or learned (the network returns twice the channels)."""
     scale: Callable[[Level], Any] | None = None
-    """What the network wants its input multiplied by."""
+    """The factor of the network's input."""
     packages: tuple[str, ...] = ("torch",)
-    """Those whose versions decide what it draws."""
+    """Packages whose versions affect its output."""
 
 
 def open_model(
     ref: str | FilePath | None = None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Model:
     """Opens a run folder, a model folder, a diffusers folder, or a bundled model by name (None: the first one). A
-    `pathlib.Path` and a name with a slash in it, as `typed` gives, are always folders.
+    `pathlib.Path` or a name with a slash, as from `typed`, is always a folder.
 
-    Raises DifftoolError 4 where there is no such model or its files are incomplete, damaged, or do not fit each other.
+    Raises DifftoolError 4 if there is no such model, or its files are incomplete, damaged or inconsistent.
     """
     ref = BUNDLED[0] if ref is None else ref
     if ref == "":
-        raise DifftoolError(Exit.USAGE, "the model has an empty name", "name a folder, or leave it out for the digits")
+        raise DifftoolError(
+            Exit.USAGE, "the model has an empty name", "name a folder, or leave it out for the bundled digits model"
+        )
     folder = expanded(ref)
     source = str(folder.absolute())
     if isinstance(ref, str) and ref in BUNDLED:
@@ -79,33 +81,31 @@ def open_model(
         raise DifftoolError(Exit.FILE, f"{ref} is a file; a model is a folder", f"try its folder: {folder.parent}")
     if not folder.is_dir():
         near = nearest(str(ref), BUNDLED)
-        raise DifftoolError(
-            Exit.FILE,
-            f"{ref} is no folder, and no model of that name is in the store of this machine",
-            f"did you mean {near}?" if near else f"name a folder that holds a model, or {', '.join(BUNDLED)}",
-        )
+        message = f"{ref} is not a folder, and no model of that name is in the store"
+        hint = f"did you mean {near}?" if near else f"name the folder of a model, or {', '.join(BUNDLED)}"
+        raise DifftoolError(Exit.FILE, message, hint)
     load = _open_diffusers if _diffusers_config(folder) else _open_own
     try:
         model = load(folder, source)
         if min(model.shape) < 1 or max(model.shape) > LARGEST:
-            raise ValueError(f"its pictures have the size {model.shape}")
-        if not all(map(math.isfinite, (*model.path.level(model.path.hi), *model.path.level(model.path.lo)))):
-            raise ValueError("its path does not lie among the numbers")
+            raise ValueError(f"invalid picture size {model.shape}")
+        ends = (*model.path.level(model.path.hi), *model.path.level(model.path.lo))
+        if not all(map(math.isfinite, ends)):
+            raise ValueError("its noise path has values that are not finite")
     except MISFITS as error:
         if is_out_of_memory(error):
             raise
-        if isinstance(error.__cause__, KeyboardInterrupt):  # which Python wraps while it makes a class
+        if isinstance(error.__cause__, KeyboardInterrupt):  # wrapped by Python while it creates a class
             raise error.__cause__ from None
-        what = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
-        raise DifftoolError(
-            Exit.FILE, f"the config.json in {folder} {what}", "restore the folder or name another one"
-        ) from error
+        reason = f"lacks {error}" if isinstance(error, KeyError) else f"is invalid: {error}"
+        message = f"the config.json in {folder} {reason}"
+        raise DifftoolError(Exit.FILE, message, "restore the folder or name another one") from error
     model.net.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return model
 
 
 def typed(folder: FilePath, bundled: Collection[str] = BUNDLED) -> str:
-    """What to type to open the model in a folder, and not the `bundled` one of that name."""
+    """The argument that opens the model in a folder, even if a `bundled` one has the same name."""
     return f"./{folder}" if str(folder) in bundled else str(folder)
 
 
@@ -113,21 +113,21 @@ MISFITS = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, NameError, ArithmeticError, AssertionError),
     RuntimeError,
 )
-"""What building a network or a path from wrong numbers raises."""
+"""Exceptions of building a network or path from invalid values."""
 
 
 def read_config(path: FilePath) -> dict[str, Any]:
-    """The config of a model, which is short. Raises DifftoolError 4 where there is none."""
+    """The config of a model. Raises DifftoolError 4 if there is none or it is too long."""
     if path.exists() and not (path.is_file() and path.stat().st_size <= MOST_CONFIG):
-        what = f"{path} is no config of a model: it is no file, or longer than {MOST_CONFIG:,} bytes"
-        raise DifftoolError(Exit.FILE, what, "restore the file or take another folder")
+        message = f"{path} is not the config of a model: not a file, or longer than {MOST_CONFIG:,} bytes"
+        raise DifftoolError(Exit.FILE, message, "restore the file or use another folder")
     return read_json(path)
 
 
 @contextmanager
 def bounded(tensors: int) -> Iterator[None]:
-    """Within it no network is built that could not be filled with so many tensors: a config may ask for any number of
-    layers, and making them takes time and memory before anything can be compared. Raises ValueError."""
+    """Inside, building a network with far more layers than `tensors` could fill raises ValueError: a config may ask for
+    any number, and building them takes time and memory."""
     left = 1000 + 10 * tensors
 
     def count(*_: Any) -> None:
@@ -144,7 +144,7 @@ def bounded(tensors: int) -> Iterator[None]:
 
 
 def build_net(config: Mapping[str, object]) -> nn.Module:
-    """The network of a config: ``{"type": "unet", ...}`` with the arguments of `UNet`, or ``mlp`` with those of
+    """Builds the network of a config: ``{"type": "unet", ...}`` with the arguments of `UNet`, or ``mlp`` with those of
     `MLP`."""
     kinds: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
     kind = config["type"]
@@ -154,16 +154,15 @@ def build_net(config: Mapping[str, object]) -> nn.Module:
 
 
 def build_path(config: Mapping[str, Any]) -> Path:
-    """The path of a config: ``{"type": "discrete_vp", "betas": "cosine", "T": 1000}``, with ``"zero_snr": true`` ending
-    in pure noise; ``{"type": "flow", "shift": 1.0, "clock": 1000}``, where clock is the network's time at pure noise;
-    ``{"type": "karras", "lo": 0.002, "hi": 80}``."""
+    """Builds the path of a config: ``{"type": "discrete_vp", "betas": "cosine", "T": 1000}``, with ``"zero_snr": true``
+    ending in pure noise; ``{"type": "flow", "shift": 1.0, "clock": 1000}``, where clock is the network's time at pure
+    noise; ``{"type": "karras", "lo": 0.002, "hi": 80}``."""
     if config["type"] == "discrete_vp":
-        return _vp(
-            config["betas"], config["T"], (config.get("start"), config.get("end")), config.get("zero_snr", False)
-        )
+        ends = (config.get("start"), config.get("end"))
+        return _vp(config["betas"], config["T"], ends, config.get("zero_snr", False))
     if config["type"] == "karras":
         if not 1e-9 < config["lo"] < config["hi"] < 1e9:
-            raise ValueError(f"its noise runs from {config['lo']} to {config['hi']}")
+            raise ValueError(f"invalid noise range from {config['lo']} to {config['hi']}")
         return Karras(config["lo"], config["hi"])
     if config["type"] == "flow":
         clock = config["clock"]
@@ -172,8 +171,7 @@ def build_path(config: Mapping[str, Any]) -> Path:
 
 
 def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
-    """Writes a model folder. `config`: net, path, target, size ([height, width]), classes; other keys are kept as they
-    are."""
+    """Writes a model folder. `config`: net, path, target, size ([height, width]), classes; other keys are kept."""
     save_tensors(folder / "model.safetensors", weights)
     write_json(folder / "config.json", {"schema": SCHEMA, **config})
 
@@ -181,22 +179,20 @@ def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[
 def _open_own(folder: FilePath, source: str) -> Model:
     config = read_config(folder / "config.json")
     if config.get("schema") != SCHEMA:
-        raise DifftoolError(
-            Exit.FILE, f"{folder} holds no model of difftool or diffusers", "name the folder of a model"
-        )
+        message = f"{folder} holds no model of difftool or diffusers"
+        raise DifftoolError(Exit.FILE, message, "name the folder of a model")
     weights = folder / "model.safetensors"
     if not weights.exists():
-        raise DifftoolError(
-            Exit.FILE, f"{folder} holds no model.safetensors (yet)", "let its training end, or name another folder"
-        )
+        message = f"{folder} holds no model.safetensors (yet)"
+        raise DifftoolError(Exit.FILE, message, "wait for its training to finish, or name another folder")
     if config["target"] not in TARGETS:
         raise ValueError(f"unknown target {config['target']!r}")
     loaded = load_tensors(weights)
-    with torch.device("meta"), bounded(len(loaded.tensors)):  # which takes no memory, whatever the config says
+    with torch.device("meta"), bounded(len(loaded.tensors)):  # uses no memory, whatever the config says
         fits(build_net(config["net"]), loaded.tensors, weights)
     net = build_net(config["net"])
     if len(config["classes"]) != config["net"].get("classes", 0):
-        raise ValueError(f"it names {len(config['classes'])} classes, and its network knows another number")
+        raise ValueError(f"it names {len(config['classes'])} classes, but its network has another number")
     fill(net, loaded.tensors, weights)
     height, width = map(int, config["size"])
     return Model(
@@ -208,7 +204,7 @@ def _open_own(folder: FilePath, source: str) -> Model:
         target=TARGETS[config["target"]],
         shape=(int(config["net"]["channels"]), height, width),
         classes=tuple(map(str, config["classes"])),
-        # a network that always saw its label knows nothing of "any"
+        # a network that was always given labels has no "any"
         any_label=bool(config["classes"]) and config.get("train", {}).get("label_dropout", 1) > 0,
         clip=True,
         variance="learned" if config["net"].get("learned_range") else "small",
@@ -217,38 +213,35 @@ def _open_own(folder: FilePath, source: str) -> Model:
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
-    """Gives a network its weights. Raises DifftoolError 4 unless they fit."""
+    """Loads weights into a network. Raises DifftoolError 4 if they do not fit."""
     fits(net, tensors, origin)
     net.load_state_dict(dict(tensors))
 
 
 def fits(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
-    """Raises DifftoolError 4, naming the first difference, unless names and shapes are exactly the network's own."""
-    own, given = ({name: tuple(t.shape) for name, t in side.items()} for side in (net.state_dict(), tensors))
-    same_shapes(own, given, origin, "take the config.json it was saved with")
+    """Raises DifftoolError 4, with the first difference, unless names and shapes equal the network's."""
+    own = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    same_shapes(own, given, origin, "use the config.json it was saved with")
 
 
 def same_shapes(
     needed: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], origin: FilePath, hint: str
 ) -> None:
-    """Raises DifftoolError 4, naming the first difference, unless the tensors `given` in a file are those `needed`, by
-    name and shape."""
-    differences = [
-        *(f"it lacks {name}" for name in needed if name not in given),
-        *(f"it has {name}, which the network has not" for name in given if name not in needed),
-        *(
-            f"{name} has the shape {list(given[name])}, not {list(needed[name])}"
-            for name in needed
-            if name in given and given[name] != needed[name]
-        ),
-    ]
+    """Raises DifftoolError 4, with the first difference, unless the tensors `given` in a file have the names and shapes
+    of those `needed`."""
+    differences = [f"it lacks {name}" for name in needed if name not in given]
+    differences += [f"it has {name}, which the network does not" for name in given if name not in needed]
+    for name, shape in needed.items():
+        if name in given and given[name] != shape:
+            differences.append(f"{name} has the shape {list(given[name])}, not {list(shape)}")
     if differences:
         more = f" (and {len(differences) - 1} more)" if differences[1:] else ""
         raise DifftoolError(Exit.FILE, f"{origin} is of another architecture: {differences[0]}{more}", hint)
 
 
 def _diffusers_config(folder: FilePath) -> FilePath | None:
-    """Where a diffusers folder describes its UNet2DModel; None where it is none."""
+    """The config of the UNet2DModel in a diffusers folder; None for other folders."""
     if (folder / "model_index.json").exists():
         return folder / "unet" / "config.json"
     config = folder / "config.json"
@@ -260,28 +253,23 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     assert unet is not None
     config = read_config(unet)
     if config["_class_name"] != "UNet2DModel":
-        raise DifftoolError(
-            Exit.FILE,
-            f"{folder} holds a {config['_class_name']}; sample knows UNet2DModel",
-            "name a folder of such a model",
-        )
+        message = f"{folder} is a {config['_class_name']}; sample supports UNet2DModel"
+        raise DifftoolError(Exit.FILE, message, "name the folder of a UNet2DModel")
     index = read_config(folder / "model_index.json") if unet.parent != folder else {}
     if others := [name for name in index if not name.startswith("_") and name not in ("unet", "scheduler")]:
-        raise DifftoolError(
-            Exit.FILE, f"{folder} is a pipeline with a {others[0]}", "sample draws from pixel models only"
-        )
+        message = f"{folder} is a pipeline with a {others[0]}"
+        raise DifftoolError(Exit.FILE, message, "sample supports pixel models only")
     scheduler_file = folder / "scheduler" / "scheduler_config.json"
     scheduler = read_config(scheduler_file) if scheduler_file.exists() else {"_class_name": "DDPMScheduler"}
     learned = config["out_channels"] == 2 * config["in_channels"]
     variance = _known(_VARIANCES, scheduler.get("variance_type", "learned_range" if learned else "fixed_small"))
     if learned != (variance == "learned") or not (learned or config["out_channels"] == config["in_channels"]):
         outs = f"{config['out_channels']} channels of {config['in_channels']}"
-        raise ValueError(f"its network makes {outs}, and its scheduler asks for a variance that is {variance}")
+        raise ValueError(f"its network returns {outs}, but its scheduler needs the variance {variance}")
     weights = unet.parent / "diffusion_pytorch_model.safetensors"
     if not weights.exists():
-        raise DifftoolError(
-            Exit.FILE, f"{unet.parent} holds no {weights.name}", "save the model with safe_serialization=True"
-        )
+        message = f"{unet.parent} holds no {weights.name}"
+        raise DifftoolError(Exit.FILE, message, "save the model with safe_serialization=True")
     loaded = load_tensors(weights)
     from diffusers.models.unets.unet_2d import UNet2DModel
 
@@ -312,7 +300,7 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
 
 
 class _Diffusers(nn.Module):
-    """Calls a diffusers network the way ours are called."""
+    """Adapts a diffusers network to the signature of ours."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

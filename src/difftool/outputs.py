@@ -1,4 +1,4 @@
-"""Where the files of a run lie: their names, what may be there already, and what is overwritten."""
+"""The paths of a run's files, and whether they may be overwritten."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .files import default_dir, unused
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a run was told to put its files."""
+    """Where a run writes its files."""
 
     command: str
     run_id: str
     output: Path | None = None
-    """The file of the result, beside which the other files lie."""
+    """The file of the result; the other files go beside it."""
     folder: Path | None = None
-    """Of all files, where there is no `output`; a folder of this run's own by default."""
+    """The folder of all files without `output`; default: a new folder."""
     overwrite: bool = False
     skip_existing: bool = False
-    """Whether results that are there stay, and only the others are made."""
+    """Whether existing results are kept and only missing ones are made."""
     standing: bool = False
-    """Whether `folder` is that of every run, and was not said for this one."""
+    """Whether `folder` is configured for all runs, not given for this one."""
 
     @property
     def keeps(self) -> bool:
@@ -41,12 +41,11 @@ class Destination:
         return self.folder or default_dir(self.command, self.run_id)
 
     def beside(self, name: str) -> Path:
-        """A file of the run: NAME in its folder, or STEM-NAME beside the result."""
+        """The path of a file of the run: NAME in its folder, or STEM-NAME beside the result."""
         return self.home / (name if self.output is None else f"{self.output.stem}-{name}")
 
     def freed(self, paths: Iterable[Path]) -> Destination:
-        """Itself; where its folder is that of every run and one of the paths in it is taken, a folder of this run in
-        that one."""
+        """Itself, or a subfolder for this run if the folder is shared by all runs and one of the paths exists."""
         if not self.standing or self.output is not None or self.overwrite or self.keeps:
             return self
         if not any(os.path.lexists(path) for path in paths):
@@ -54,18 +53,18 @@ class Destination:
         return replace(self, folder=self.home / self.run_id, standing=False)
 
     def claim(self, paths: Sequence[Path]) -> None:
-        """Raises DifftoolError 4 where a file is there that may not be overwritten."""
-        ordered = sorted(paths, key=lambda path: path != self.output)  # what was named is complained of first
+        """Raises DifftoolError 4 if a file exists that may not be overwritten."""
+        ordered = sorted(paths, key=lambda path: path != self.output)  # the named file is reported first
         unused((path for path in ordered if not (self.keeps and path.is_file())), overwrite=self.overwrite)
 
 
 class Places(NamedTuple):
-    """The files of a run that draws."""
+    """The files of a run that generates pictures."""
 
     singles: list[Path]
     grid: Path | None
     way: list[Path]
-    """A strip and an animation of the way there, or nothing."""
+    """The strip and the animation of the trajectory, or []."""
 
     @property
     def all(self) -> list[Path]:
@@ -73,8 +72,8 @@ class Places(NamedTuple):
 
 
 def pictures(to: Destination, items: Sequence[tuple[int, int]], *, trajectory: bool = False) -> Places:
-    """The files for pictures of these (index, seed), and with `trajectory` those of the way there. Raises DifftoolError
-    2 for a file that is no PNG, 4 for one that is there and is neither kept nor overwritten."""
+    """The files for pictures with these (index, seed), with `trajectory` also a strip and an animation. Raises
+    DifftoolError 2 if the output is not a PNG, 4 if a file exists and is neither kept nor overwritten."""
     refuse_other(to.output, "pictures are written as PNG", (".png",))
     places = _pictures(to, items, trajectory)
     free = to.freed(places.all)
@@ -93,7 +92,7 @@ def _pictures(to: Destination, items: Sequence[tuple[int, int]], trajectory: boo
 
 
 def figure(to: Destination, name: str) -> Path:
-    """The one file of a run. Raises what `pictures` raises."""
+    """The only file of a run. Raises what `pictures` raises."""
     refuse_other(to.output, "pictures are written as PNG", (".png",))
     path = to.output or to.home / name
     free = to.freed([path])
@@ -105,9 +104,9 @@ def figure(to: Destination, name: str) -> Path:
 def sounds(
     to: Destination, items: Sequence[tuple[int, int]], suffix: str = ".wav", suffixes: Sequence[str] = (".wav",)
 ) -> list[Path]:
-    """The files for sounds of these (index, seed), the best first: the first is the result. They end in `suffix`, or as
-    the result does. They are not claimed yet: a long reading goes on with its own. Raises DifftoolError 2 for a result
-    that ends in none of the `suffixes`."""
+    """The files for sounds with these (index, seed), the best first. They have the suffix of the output, or `suffix`.
+    They are not claimed: a long text resumes with its own files. Raises DifftoolError 2 if the output has none of the
+    `suffixes`."""
     refuse_other(to.output, f"speech is written as {', '.join(suffixes)}", suffixes)
     if to.output is not None:
         return [to.output, *(to.beside(name) for name in names(items[1:], to.output.suffix))]
@@ -117,13 +116,13 @@ def sounds(
 
 
 def names(items: Iterable[tuple[int, int]], suffix: str) -> list[str]:
-    """What the files of these (index, seed) are called."""
+    """The names of the files with these (index, seed)."""
     return [f"{index:05d}-{seed}{suffix}" for index, seed in items]
 
 
 def refuse_other(output: Path | None, rule: str, suffixes: Sequence[str]) -> None:
-    """Raises DifftoolError 2, and says the rule, for a result whose name ends otherwise."""
+    """Raises DifftoolError 2, with `rule` in the message, if the output has none of the suffixes."""
     if output is None or output.is_dir() or output.suffix.lower() in suffixes:
         return
     hint = f"try -o {shlex.quote(str(output.with_suffix(suffixes[0])))}"
-    raise DifftoolError(Exit.USAGE, f"{rule}, and {output} ends otherwise", hint)
+    raise DifftoolError(Exit.USAGE, f"{rule}; unsupported file type: {output}", hint)

@@ -1,4 +1,4 @@
-"""Several processes that do one run together, as torchrun or `accelerate launch` starts them."""
+"""Distributed runs: several processes started by torchrun or `accelerate launch`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _alone = threading.Event()
 
 
 def rank() -> int:
-    """The number of this process, from 0; 0 where there is one."""
+    """The rank of this process; 0 if it is the only one."""
     return _number("RANK", 0) if count() > 1 else 0
 
 
 def count() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return 1 if _alone.is_set() else _number("WORLD_SIZE", 1)
 
 
 def part() -> None:
-    """From now on this process is the only one, whatever the environment says: it may be meant for others."""
+    """Runs this process on its own, whatever the environment says, which may be meant for other programs."""
     _alone.set()
 
 
 def join() -> None:
-    """From now on this process is one of those that the environment tells of. Raises DifftoolError 2, and leaves it the
-    only one, where they cannot be."""
+    """Joins the processes described by the environment. Raises DifftoolError 2, and stays on its own, if that is
+    inconsistent."""
     _alone.clear()
     try:
         number, size = rank(), count()
@@ -52,21 +52,21 @@ def join() -> None:
 
 
 def _number(name: str, default: int) -> int:
-    said = os.environ.get(name, "").strip()
-    if not said:
+    text = os.environ.get(name, "").strip()
+    if not text:
         return default
-    if not (said.isascii() and said.isdecimal() and len(said) < 7):
-        raise _wrong(f"{name} is {said!r}")
-    return int(said)
+    if not (text.isascii() and text.isdecimal() and len(text) < 7):
+        raise _wrong(f"{name} is {text!r}")
+    return int(text)
 
 
-def _wrong(what: str) -> DifftoolError:
-    hint = "start several processes with torchrun, or take WORLD_SIZE out of the environment"
-    return DifftoolError(Exit.USAGE, f"cannot tell how many processes there are: {what}", hint)
+def _wrong(reason: str) -> DifftoolError:
+    hint = "start several processes with torchrun, or unset WORLD_SIZE"
+    return DifftoolError(Exit.USAGE, f"cannot determine the number of processes: {reason}", hint)
 
 
 def begin(device: torch.device) -> torch.device:
-    """Lets the processes find each other, and gives the device of this one: its own GPU where `device` is one."""
+    """Connects the processes and returns the device of this one: its own GPU if `device` is a GPU."""
     if count() == 1:
         return device
     from accelerate import PartialState
@@ -76,9 +76,9 @@ def begin(device: torch.device) -> torch.device:
 
 
 def end(*, well: bool) -> None:
-    """Takes leave of the others, where they had found each other, once all have come here if all went well or all fail.
+    """Disconnects the processes; waits for all of them if all succeed (`well`) or all fail.
 
-    A launcher ends the others as soon as one has failed: the first must have said why by then.
+    A launcher kills the others as soon as one has failed; the first must have reported its error by then.
     """
     if count() > 1 and "torch.distributed" in sys.modules:
         import torch.distributed
@@ -90,7 +90,7 @@ def end(*, well: bool) -> None:
 
 
 def share(n: int) -> range:
-    """Which of `n` rows in a row are this process's."""
+    """The contiguous share of `n` rows of this process."""
     return range(n * rank() // count(), n * (rank() + 1) // count())
 
 
@@ -104,7 +104,7 @@ def summed(x: Tensor) -> Tensor:
 
 
 def gathered(value: T) -> list[T]:
-    """What each process gave, in order, for all of them."""
+    """The values of all processes, in order of rank."""
     if count() == 1:
         return [value]
     import torch.distributed
@@ -115,33 +115,33 @@ def gathered(value: T) -> list[T]:
 
 
 def first(make: Callable[[], T]) -> T:
-    """What `make` gives, in all processes, once it was made by the first: the others find what that left on disk."""
+    """The result of `make` in every process, after the first has run it: the others use its files on disk."""
     if count() == 1:
         return make()
-    made: list[T] = []
-    agreed(lambda: made.append(make()))
-    return made[0] if made else make()
+    results: list[T] = []
+    agreed(lambda: results.append(make()))
+    return results[0] if results else make()
 
 
 def agreed(make: Callable[[], T]) -> T:
-    """What `make` gives the first process, for all of them; what it raises there, all raise."""
+    """The result of `make` in the first process, for all processes; if it raises there, all raise."""
     if count() == 1:
         return make()
     import torch.distributed
 
-    told: list[Any] = [None, None]
-    failed: BaseException | None = None
+    outcome: list[Any] = [None, None]
+    failure: BaseException | None = None
     if rank() == 0:
         try:
-            told[0] = make()
-        except BaseException as error:  # the others wait for a word, whatever it is
-            failed = error
-            told[1] = (Exit.FAILED, str(error), "see above")
+            outcome[0] = make()
+        except BaseException as error:  # the others wait for an outcome in any case
+            failure = error
+            outcome[1] = (Exit.FAILED, str(error), "see above")
             if isinstance(error, DifftoolError):
-                told[1] = (error.code, error.message, error.hint)
-    torch.distributed.broadcast_object_list(told)
-    made, wrong = told
-    if wrong is not None:
+                outcome[1] = (error.code, error.message, error.hint)
+    torch.distributed.broadcast_object_list(outcome)
+    result, details = outcome
+    if details is not None:
         _failed_together.set()
-        raise failed or DifftoolError(*wrong)
-    return made
+        raise failure or DifftoolError(*details)
+    return result

@@ -1,4 +1,4 @@
-"""How far a run is, and how long its parts take."""
+"""Progress display and timing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Track(Protocol):
-    """Wraps an iterable of a known length to show how far it is."""
+    """Wraps an iterable of known length to show its progress."""
 
     def __call__(self, items: Iterable[Any], total: int, label: str = "", /) -> Iterable[Any]: ...
 
@@ -21,7 +21,7 @@ def untracked(items: Iterable[Any], total: int, label: str = "") -> Iterable[Any
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Adds to the `seconds` of a stage how long its block takes."""
+    """Adds the duration of its block to `seconds[stage]`."""
     began = time.monotonic()
     try:
         yield

@@ -1,5 +1,5 @@
-"""What a result says of the files that it was made from: their names and hashes, for it may be shared. Where they lay
-is kept on this machine only, so that `rerun` finds them."""
+"""Paths in manifests: results may be shared, so they store names and hashes of their input files. The absolute paths
+stay on this machine, where `rerun` finds them."""
 
 from __future__ import annotations
 
@@ -7,80 +7,89 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from .errors import DifftoolError
 from .files import read_json, write_json
 
 MOST_PLACES = 1000
-"""Places that are kept."""
+"""Maximum number of remembered paths."""
 FOLDERS = ("models_dir", "voices_dir")
 PLACES = ("model", "ar_checkpoint", *FOLDERS)
-"""Settings that may be paths, of what the hashes of a model and of voices stand for."""
+"""Settings that may be paths, identified by the hashes of the model and the voices."""
 FILES = ("init", "mask")
-"""Settings that may be paths of a file whose hash is among the `files` of a note."""
+"""Settings that may be paths of files, identified by their hashes in `files`."""
 
 
 def shared(note: Mapping[str, object]) -> dict[str, Any]:
-    """A manifest with names in the place of absolute paths."""
+    """A manifest with absolute paths replaced by names."""
     if not isinstance(note.get("settings"), dict):
         return {**note}
     settings, files = _settings(note), _files(note)
     aliases = {path: _alias(path, digest, files) for path, digest in files.items()}
-    own = {**settings} | {key: f"./{Path(settings[key]).name}" for key in PLACES if _is_path(settings.get(key))}
-    own |= {key: aliases.get(settings[key], _name(settings[key])) for key in FILES if _is_path(settings.get(key))}
+    named = {**settings}
+    for key in PLACES:
+        if _is_path(path := settings.get(key)):
+            named[key] = f"./{Path(path).name}"
+    for key in FILES:
+        if _is_path(path := settings.get(key)):
+            named[key] = aliases.get(path, _name(path))
     if loras := _loras(settings):
-        own["loras"] = [[aliases.get(path, _name(path)), *weight] for path, *weight in loras]
-    told = {**note, "settings": own}
+        named["loras"] = [[aliases.get(path, _name(path)), *weight] for path, *weight in loras]
+    result = {**note, "settings": named}
     if files:
-        told["files"] = {aliases[path]: digest for path, digest in files.items()}
+        result["files"] = {aliases[path]: digest for path, digest in files.items()}
     if isinstance(voices := note.get("voices"), list):
-        told["voices"] = [_consented(voice) for voice in voices]
-    return told
+        result["voices"] = [_consented(voice) for voice in voices]
+    return result
 
 
-def located(note: Mapping[str, object], beside: Path) -> dict[str, Any]:
-    """The settings of a manifest with the paths of what it names: as they stand, where they were when it was made, or
-    in the folder that one works in or one around the file `beside`. A name that leads nowhere stays, but for folders of
-    models and voices, where it is None."""
-    settings: dict[str, Any] = {**cast("Mapping[str, Any]", note["settings"])}
+def located(note: Mapping[str, object], beside: Path) -> dict[str, object]:
+    """The settings of a manifest with its names resolved to paths: as they are, where they were when it was made, in
+    the current folder, or in a folder above the file `beside`. An unresolved name stays, but folders of models and
+    voices become None."""
+    settings = {**cast("Mapping[str, object]", note["settings"])}
     identity, files, known = _identity(note), _files(note), _known()
 
-    def place(name: Any, key: str) -> Any:
-        if not isinstance(name, str) or (Path(name).is_absolute() and Path(name).exists()):
+    def place(name: str, key: str) -> str:
+        if Path(name).is_absolute() and Path(name).exists():
             return name
-        around = (folder / name for folder in (Path.cwd(), *beside.absolute().parents))
-        before = known.get(key)
-        candidates = [Path(before)] if isinstance(before, str) else []
-        return next((str(path) for path in (*candidates, *around) if path.exists()), name)
+        nearby = (folder / name for folder in (Path.cwd(), *beside.absolute().parents))
+        remembered = known.get(key)
+        candidates = [Path(remembered)] if isinstance(remembered, str) else []
+        return next((str(path) for path in (*candidates, *nearby) if path.exists()), name)
 
     for key in PLACES:
-        if isinstance(settings.get(key), str) and (key != "model" or "/" in settings[key]):
-            settings[key] = place(settings[key], f"{key} {identity}")
-            if key in FOLDERS and not Path(settings[key]).exists():
-                settings[key] = None
+        name = settings.get(key)
+        if isinstance(name, str) and (key != "model" or "/" in name):
+            path = place(name, f"{key} {identity}")
+            is_lost = key in FOLDERS and not Path(path).exists()
+            settings[key] = None if is_lost else path
     for key in FILES:
-        if isinstance(settings.get(key), str):
-            settings[key] = place(settings[key], f"{settings[key]} {files.get(settings[key])}")
+        name = settings.get(key)
+        if isinstance(name, str):
+            settings[key] = place(name, f"{name} {files.get(name)}")
     if loras := _loras(settings):
         settings["loras"] = [[place(name, f"{name} {files.get(name)}"), *weight] for name, *weight in loras]
     return settings
 
 
 def beside(sound: Path) -> Path:
-    """The file that tells all about a file of speech: a.json of a.wav, a.mp3.json of a.mp3."""
+    """The manifest of a speech file: a.json for a.wav, a.mp3.json for a.mp3."""
     return sound.with_suffix(".json") if sound.suffix.lower() == ".wav" else sound.with_name(f"{sound.name}.json")
 
 
 def _identity(note: Mapping[str, object]) -> str:
-    """What the models and voices of a manifest are known by."""
+    """A hash that identifies the models and voices of a manifest."""
     model, voices = note.get("model"), note.get("voices")
     own = model.get("sha256") if isinstance(model, dict) else None
-    heard = [one.get("sha256") for one in voices if isinstance(one, dict)] if isinstance(voices, list) else []
-    return hashlib.sha256(json.dumps([own, note.get("models"), heard], sort_keys=True).encode()).hexdigest()[:16]
+    rows = voices if isinstance(voices, list) else []
+    hashes = [voice.get("sha256") for voice in rows if isinstance(voice, dict)]
+    text = json.dumps([own, note.get("models"), hashes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _settings(note: Mapping[str, object]) -> Mapping[str, Any]:
+def _settings(note: Mapping[str, object]) -> Mapping[str, object]:
     settings = note.get("settings")
     return settings if isinstance(settings, dict) else {}
 
@@ -91,20 +100,22 @@ def _files(note: Mapping[str, object]) -> dict[str, str]:
 
 
 def _loras(settings: Mapping[str, object]) -> list[list[Any]]:
-    """The LoRAs of settings, a path and a weight each; nothing where they are of another form."""
+    """The LoRAs in settings, each a path and a weight; [] if they are malformed."""
     loras = settings.get("loras")
     if not isinstance(loras, list):
         return []
-    return loras if all(isinstance(one, list) and one and isinstance(one[0], str) for one in loras) else []
+    is_valid = all(isinstance(lora, list) and lora and isinstance(lora[0], str) for lora in loras)
+    return loras if is_valid else []
 
 
 def _alias(path: str, digest: str, others: Iterable[str]) -> str:
-    """The name of a file, with its hash where another has that name too."""
+    """The name of a file, with its hash if another file has the same name."""
     name = Path(path).name
-    return name if sum(Path(other).name == name for other in others) == 1 else f"{digest}-{name}"
+    is_unique = sum(Path(other).name == name for other in others) == 1
+    return name if is_unique else f"{digest}-{name}"
 
 
-def _is_path(value: Any) -> bool:
+def _is_path(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and Path(value).is_absolute()
 
 
@@ -113,7 +124,7 @@ def _name(path: str) -> str:
 
 
 def _consented(voice: Any) -> Any:
-    """A voice of a note; of a written consent the name and the hash."""
+    """A voice of a manifest, with only the name of its consent file."""
     consent = voice.get("consent") if isinstance(voice, dict) else None
     if not isinstance(consent, dict) or not isinstance(consent.get("file"), str):
         return voice
@@ -134,8 +145,7 @@ def _known() -> Mapping[str, object]:
 
 
 def remember(note: Mapping[str, object]) -> None:
-    """Keeps on this machine where the paths of a manifest lead to; where that cannot be written, what they lead to is
-    found by its names only."""
+    """Remembers the absolute paths of a manifest on this machine; if that fails, `located` searches by name only."""
     settings, identity, files = _settings(note), _identity(note), _files(note)
     paths = {key: path for key, path in settings.items() if key in PLACES}
     places = {f"{key} {identity}": path for key, path in paths.items() if _is_path(path)}

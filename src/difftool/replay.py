@@ -1,4 +1,4 @@
-"""A picture or a sound made again from the settings it carries, and compared with what it was."""
+"""Reproduces a picture or sound from its stored settings and compares the two."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
 
 SCHEMA = "difftool/manifest/1"
 COMMANDS: dict[str, type[PixelSettings | WordSettings]] = {"sample": PixelSettings, "txt2img": WordSettings}
-"""The commands whose pictures can be made again, and what their settings are."""
+"""The commands whose pictures can be reproduced, and their settings."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture, and how it was made."""
+    """A picture and how it was made."""
 
     file: Path
     pixels: Pixels
     settings: PixelSettings | WordSettings
     sha256: str
-    """Of the model's weights."""
+    """Hash of the model's weights."""
     versions: Mapping[str, str]
-    """Of the packages that made it."""
+    """Versions of the packages that made it."""
     hashes: Mapping[str, str]
-    """Of the files that it was made from, by the names that a manifest gives them."""
+    """Hashes of its input files, by their names in the manifest."""
     places: Mapping[str, str]
-    """Where the files lie that its settings name."""
+    """Paths of the files named in its settings."""
     index: int | None
-    """Of the picture in its run; None for a grid, which shows them all."""
+    """Index of the picture in its run; None for a grid of all."""
 
     @property
     def indices(self) -> Sequence[int]:
-        """The pictures that are to be made again."""
+        """Indices of the pictures to reproduce."""
         return range(self.settings.count or 0) if self.index is None else [self.index]
 
     @property
@@ -62,7 +62,7 @@ class Source:
 
 
 class Replay(NamedTuple):
-    """A run that was planned once more."""
+    """The plan that reproduces a picture."""
 
     source: Source
     plan: PixelPlan | Planned
@@ -71,17 +71,17 @@ class Replay(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """What came of it."""
+    """A reproduced picture or sound."""
 
     drawn: Written | Drawn | Speech
     identical: bool
-    """Whether every pixel is as it was."""
+    """Whether every pixel or sample is identical."""
     then: Mapping[str, str]
-    """Versions of packages, and hashes of files, with which the picture was made first."""
+    """Package versions and file hashes of the original."""
     now: Mapping[str, str]
-    """The same of now."""
+    """Current package versions and file hashes."""
     seconds: Mapping[str, float]
-    """That drawing and saving took."""
+    """Durations by stage."""
 
 
 def rerun(
@@ -92,13 +92,12 @@ def rerun(
     overwrite: bool = False,
     track: Track = untracked,
 ) -> Replayed:
-    """Makes a picture of `sample` or `txt2img`, or a sound of `voice clone`, again from the settings that it carries,
-    into `output` or `output_dir`, and compares the two: on the same machine, with the same model and versions, every
-    pixel and sample is the same. A grid makes all its pictures again.
+    """Reproduces a picture of `sample` or `txt2img`, or a sound of `voice clone`, from its stored settings into
+    `output` or `output_dir`, and compares the two: with the same machine, model and versions, every pixel and sample is
+    identical. For a grid, all its pictures are made again.
 
-    Raises DifftoolError: 1, 3 and 6 as the command that made it, 4 for a file that carries no settings, or damaged
-    ones, for a model that is not there or another one now, and for an output that exists, 2 for an output that is no
-    PNG.
+    Raises DifftoolError: 1, 3 and 6 as the original command; 2 for an output that is not a PNG; 4 if the file has no or
+    damaged settings, the model is missing or has changed, or the output exists.
     """
     to = Destination("rerun", run_id(), output, output_dir, overwrite=overwrite)
     if Path(file).suffix.lower() in FORMATS:
@@ -107,17 +106,17 @@ def rerun(
 
 
 def source_of(file: Path) -> Source:
-    """A picture and how it was made. Raises DifftoolError 4 where it is none, does not tell, or tells what no command
-    writes: a file may come from anywhere."""
+    """Reads a picture and how it was made. Raises DifftoolError 4 if it is not a picture or its settings are missing or
+    invalid: files may come from anywhere."""
     from .pictures.png import read_png
 
     pixels, _, manifest = read_png(file)
     if manifest is None:
-        raise DifftoolError(Exit.FILE, f"{file} carries no settings of difftool", "name a picture that difftool made")
+        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "name a picture made by difftool")
     command = manifest.get("command")
     if manifest.get("schema") != SCHEMA or command not in COMMANDS:
-        what = f"{file} was not made by a command that this version can repeat"
-        raise DifftoolError(Exit.FILE, what, "see difftool meta FILE")
+        message = f"{file} was not made by a command that this version can repeat"
+        raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     asked = manifest.get("settings")
     if isinstance(asked, dict) and "prompts" in asked:
         raise DifftoolError(Exit.FILE, f"{file} shows pictures of several prompts", "name one of them")
@@ -138,14 +137,14 @@ def source_of(file: Path) -> Source:
 
 
 def _named(settings: Any) -> list[str]:
-    """The files that the settings of a manifest name."""
+    """The files named in the settings of a manifest."""
     names = [*(name for name, *_ in settings.get("loras", [])), settings.get("init"), settings.get("mask")]
     return [name for name in names if name is not None]
 
 
 def planned(source: Source, to: Destination) -> Replay:
-    """The run of a picture, planned once more. Raises DifftoolError 2 for an output that is no PNG, 4 for one that
-    exists, and where its model is not there or another one now."""
+    """The plan that reproduces a picture. Raises DifftoolError 2 if the output is not a PNG, 4 if it exists or if the
+    model is missing or has changed."""
     places = outputs.pictures(to, source.items)
     from .pixels.plan import Plan as PixelPlan
 
@@ -153,13 +152,13 @@ def planned(source: Source, to: Destination) -> Replay:
         plan = _plan(source, places)
     model = plan.model if isinstance(plan, PixelPlan) else plan.works[0].plan.studio.pipeline
     if model.sha256 != source.sha256:
-        what = f"{model.source} is not the model that made {source.file}: its weights differ"
-        raise DifftoolError(Exit.FILE, what, "put that model back")
+        message = f"{model.source} is not the model that made {source.file}: its weights differ"
+        raise DifftoolError(Exit.FILE, message, "restore that model")
     return Replay(source, plan, places, to)
 
 
 def _plan(source: Source, places: Places) -> PixelPlan | Planned:
-    """The plan that has the settings of a picture."""
+    """The plan with the settings of a picture."""
     if isinstance(source.settings, PixelSettings):
         from .pixels.plan import planned
 
@@ -174,7 +173,7 @@ def _plan(source: Source, places: Places) -> PixelPlan | Planned:
 
 
 def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
-    """Draws a picture again, writes it and compares."""
+    """Generates a picture again, writes it and compares."""
     from .pixels.plan import Plan as PixelPlan
 
     if isinstance(replay.plan, PixelPlan):
@@ -221,7 +220,7 @@ def _redraw_words(replay: Replay, plan: Planned, track: Track) -> Replayed:
 
 
 def _respoken(file: Path, to: Destination, track: Track) -> Replayed:
-    """The same for a sound."""
+    """Speaks a sound again, writes it and compares."""
     from .voice.output import write
     from .voice.replay import replay
     from .voice.speak import perform
@@ -239,18 +238,18 @@ def _respoken(file: Path, to: Destination, track: Track) -> Replayed:
 
 @contextmanager
 def settings_of(file: Path) -> Iterator[None]:
-    """Within it settings that do not fit are the fault of the file that carries them, whatever they make fail."""
+    """Inside, any error caused by invalid settings is reported as a fault of the file that stores them."""
     try:
         yield
     except DifftoolError as error:
         if error.code != Exit.USAGE:
             raise
-        raise DifftoolError(Exit.FILE, f"{file} cannot be made again: {error.message}", error.hint) from error
+        raise DifftoolError(Exit.FILE, f"cannot reproduce {file}: {error.message}", error.hint) from error
     except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         raise damaged(file) from error
 
 
 def damaged(file: Path) -> DifftoolError:
-    """That the settings in a file are none."""
-    what = f"the settings in {file} are damaged or of another version"
-    return DifftoolError(Exit.FILE, what, "take another copy of it")
+    """The error for invalid settings in a file."""
+    message = f"the settings in {file} are damaged or from another version"
+    return DifftoolError(Exit.FILE, message, "use another copy of the file")

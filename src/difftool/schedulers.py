@@ -1,4 +1,4 @@
-"""Configs of diffusers' schedulers: the path and the target that a network was trained on."""
+"""Configs of diffusers' schedulers: the noise path and prediction target of a network."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from .core.paths import DiscreteVP, betas
 from .core.predict import TARGETS, Target
 
 MOST_LEVELS = 10**5
-"""That a discrete path may have."""
+"""Maximum number of levels of a discrete path."""
 
 
 def _vp(kind: str, T: int, ends: tuple[float | None, float | None], zero_snr: bool) -> DiscreteVP:
     if not 1 <= T <= MOST_LEVELS or zero_snr not in (False, True):
-        raise ValueError(f"a path has 1 to {MOST_LEVELS:,} levels and zero_snr true or false, not {T} and {zero_snr!r}")
+        message = f"a path needs 1 to {MOST_LEVELS:,} levels and a boolean zero_snr, not {T} and {zero_snr!r}"
+        raise ValueError(message)
     path = DiscreteVP(betas(kind, T, *ends))
     return path.zero_snr() if zero_snr else path
 
 
 def discrete_path(scheduler: Mapping[str, Any]) -> DiscreteVP:
-    """The path that the config of a diffusers scheduler describes. Raises ValueError for one that is not known here."""
+    """The path of a diffusers scheduler's config. Raises ValueError for an unsupported one."""
     if scheduler["_class_name"] not in _SCHEDULERS:
-        raise ValueError(f"its scheduler is a {scheduler['_class_name']}, which this version cannot use")
+        raise ValueError(f"its scheduler is a {scheduler['_class_name']}, which is not supported")
     if scheduler.get("trained_betas") is not None:
         path = DiscreteVP(scheduler["trained_betas"])
         return path.zero_snr() if scheduler.get("rescale_betas_zero_snr") else path
@@ -33,7 +34,7 @@ def discrete_path(scheduler: Mapping[str, Any]) -> DiscreteVP:
 
 
 def target_of(scheduler: Mapping[str, Any]) -> Target:
-    """What a network under such a scheduler predicts."""
+    """The prediction target of a network with such a scheduler."""
     named = {theirs: ours for ours, theirs in PREDICTIONS.items()}
     return TARGETS[_known(named, scheduler.get("prediction_type", "epsilon"))]
 
@@ -49,7 +50,7 @@ _SCHEDULERS = {
         "KDPM2DiscreteScheduler",
     ),
 }
-"""Those whose config says what a network was trained on in the same words."""
+"""Schedulers whose configs describe the training with the same keys."""
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
 _VARIANCES = {
     **dict.fromkeys(("fixed_small", "fixed_small_log"), "small"),
@@ -57,7 +58,7 @@ _VARIANCES = {
     "learned_range": "learned",
 }
 PREDICTIONS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
-"""What a network may predict on a discrete path, and how schedulers call it."""
+"""Prediction targets on a discrete path to their names in schedulers."""
 
 
 def _known(table: Mapping[str, str], name: str) -> str:

@@ -1,11 +1,10 @@
-"""The settings of a command: one frozen dataclass. Its options, its checks, what the manifest says and how a result is
-made again follow from its fields.
+"""The settings of a command: one frozen dataclass, from which options, checks, manifest and rerun follow.
 
     @dataclass(frozen=True)
     class Settings:
         steps: int | None = setting(None, "Steps; 25 by default.", least=1, most=1000)
 
-A field of such a class is all that an option needs. It has a default, so that files of before it can be made again.
+A field of such a class is all that an option needs. It has a default, so that older files can be reproduced.
 """
 
 from __future__ import annotations
@@ -24,40 +23,39 @@ from .errors import DifftoolError, Exit, pick
 T = TypeVar("T")
 
 WORDS, TEXT, SAMPLING, OUTPUT, MACHINE = "Words and pictures", "Voice and text", "Sampling", "Output", "Machine"
-"""The boxes of a help."""
+"""Panels of the help."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """How a setting is said and what it may be."""
+    """The option of a setting and its valid values."""
 
     help: str
     names: tuple[str, ...] = ()
-    """As typed, the first of them in messages; --NAME-OF-THE-FIELD where there are none."""
+    """Names on the command line, the first for messages; default: --NAME-OF-THE-FIELD."""
     panel: str | None = None
-    """The box of the help in which it stands."""
+    """Its panel of the help."""
     metavar: str | None = None
     least: float | None = None
     most: float | None = None
     above: float | None = None
-    """What a number must exceed, where there is no least one."""
+    """Exclusive lower bound."""
     check: Callable[[Any], Any] | None = None
-    """Gives the value as it is meant. Raises DifftoolError 2 for one that does not exist."""
+    """Validates and normalises the value. Raises DifftoolError 2."""
     typed: Any = None
-    """The type on the command line and in files, where it is another than that of the field."""
+    """The type on the command line and in files, if it differs from that of the field."""
     read: Callable[[Any], Any] | None = None
-    """From such a value to one of the field."""
+    """Converts such a value to that of the field."""
     parser: Callable[[str], Any] | None = None
-    """Reads the text of the command line, where it is more than a word of its type: 500k. Raises ValueError for another
-    text."""
+    """Parses text of the command line that its type cannot, such as 500k. Raises ValueError."""
     argument: bool = False
-    """Whether it has no name on the command line, but a place."""
+    """Whether it is a positional argument."""
     stored: bool = True
-    """Whether the manifest tells of it."""
+    """Whether the manifest contains it."""
     filled: bool = False
-    """Whether a run puts a value in the place of None, so that no manifest says None."""
+    """Whether a run replaces None, so that no manifest contains None."""
     per_prompt: bool = False
-    """Whether a prompt in a file of prompts may have its own."""
+    """Whether a prompt in a file of prompts may override it."""
 
 
 def setting(default: Any, help: str, *names: str, **option: Any) -> Any:
@@ -66,14 +64,13 @@ def setting(default: Any, help: str, *names: str, **option: Any) -> Any:
 
 
 def options(cls: type) -> dict[str, Option]:
-    """The settings of a class that can be said, by name."""
+    """The options of a class of settings, by field."""
     fields = dataclasses.fields(cls)
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
 
 
 def one_of(kind: str, table: Iterable[str] | Callable[[], Iterable[str]]) -> Callable[[str | None], str | None]:
-    """A check for a name from a table, or from one that is read when it is asked for: hyphens and underscores, small
-    and large letters are the same."""
+    """A check for a name from a table (or a function that returns one); hyphens equal underscores, any case."""
 
     def read(value: str | None) -> str | None:
         names = table() if callable(table) else table
@@ -84,30 +81,29 @@ def one_of(kind: str, table: Iterable[str] | Callable[[], Iterable[str]]) -> Cal
 
 
 def fields_of(settings: Any, cls: type) -> dict[str, Any]:
-    """The values of those settings that a class has too."""
+    """The values of the settings that `cls` has too."""
     return {name: getattr(settings, name) for name in options(cls)}
 
 
 def name_of(name: str, option: Option) -> str:
-    """A setting as it is typed."""
+    """The name of a setting on the command line."""
     if option.argument:
         return option.metavar or name.upper()
     return option.names[0] if option.names else f"--{name.replace('_', '-')}"
 
 
 def plain(name: str) -> str:
-    """A name from a table as it is compared: hyphens and underscores, small and large letters are the same."""
+    """A name in the form used for comparison: lower case, underscores."""
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def kinds(cls: type) -> dict[str, Any]:
-    """The types of the settings of a class, by name."""
+    """The types of a class of settings, by field."""
     return typing.get_type_hints(cls, include_extras=True)
 
 
 def checked(settings: T) -> T:
-    """The settings with every value as it is meant. Raises DifftoolError 2 for a value that is of another type, out of
-    its range, or does not exist."""
+    """Validates and normalises settings. Raises DifftoolError 2 for values of the wrong type or out of range."""
     changed = {}
     annotations = kinds(type(settings))
     for name, option in options(type(settings)).items():
@@ -134,7 +130,7 @@ def _wrong(label: str, expected: str, value: object) -> DifftoolError:
 
 
 def _range(option: Option) -> str:
-    """The range of a setting, in words."""
+    """The range of a setting, as text."""
     if option.above is not None:
         limit = "" if option.most is None else f" and at most {option.most:,.0f}"
         return f"above {option.above:g}{limit}"
@@ -148,21 +144,21 @@ EXPECTED: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    Path: "the name of a file",
-    str: "a text",
-    object: "another kind of value",
+    Path: "a path",
+    str: "text",
+    object: "of another type",
 }
-"""The types of settings in words, the narrowest first."""
+"""Names of types in messages, the narrowest first."""
 
 
 def kind_of(annotation: Any) -> type:
-    """The narrowest of the types in an annotation."""
+    """The narrowest type in an annotation."""
     parts = typing.get_args(annotation) or (annotation,)
     return next((kind for kind in EXPECTED if kind in parts), object)
 
 
 def fits(annotation: Any, value: object) -> bool:
-    """Whether a value is of a type as annotations write it: exactly, but that a whole number is a float too."""
+    """Whether a value has the type of an annotation, exactly; but an integer is also a float."""
     try:
         restored(annotation, stored(value))
     except ValueError:
@@ -171,7 +167,7 @@ def fits(annotation: Any, value: object) -> bool:
 
 
 def stored(value: Any) -> Any:
-    """A value as JSON holds it: paths are absolute names, tuples are lists."""
+    """A value for JSON: paths become absolute strings, tuples become lists."""
     if isinstance(value, Path):
         return str(value.absolute())
     if isinstance(value, (tuple, list)):
@@ -180,12 +176,12 @@ def stored(value: Any) -> Any:
 
 
 def manifest_of(settings: Any) -> dict[str, Any]:
-    """The settings as a manifest holds them."""
+    """The settings for a manifest."""
     return {name: stored(getattr(settings, name)) for name, option in options(type(settings)).items() if option.stored}
 
 
 def restored(annotation: Any, value: Any) -> Any:
-    """A value of JSON as the annotation wants it: the inverse of `stored`. Raises ValueError where it is none."""
+    """A JSON value as the type of an annotation: the inverse of `stored`. Raises ValueError."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return restored(inner[0], value)
@@ -195,18 +191,18 @@ def restored(annotation: Any, value: Any) -> Any:
                 return restored(kind, value)
             except ValueError:
                 continue
-        raise ValueError(f"{value!r} is none of {annotation}")
+        raise ValueError(f"{value!r} is not {annotation}")
     if annotation is Any or annotation is object:
         return value
     if origin in (tuple, list, Sequence):
         if not isinstance(value, list):
-            raise ValueError(f"{value!r} is no list")
+            raise ValueError(f"{value!r} is not a list")
         if origin is not tuple or inner[-1] is Ellipsis:
             parts = [restored(inner[0], part) for part in value]
         elif len(inner) == len(value):
             parts = [restored(kind, part) for kind, part in zip(inner, value, strict=True)]
         else:
-            raise ValueError(f"{value!r} has not {len(inner)} parts")
+            raise ValueError(f"{value!r} does not have {len(inner)} items")
         return tuple(parts) if origin is tuple else parts
     if annotation is Path and isinstance(value, str):
         return Path(value)
@@ -216,29 +212,30 @@ def restored(annotation: Any, value: Any) -> Any:
         return None
     if annotation in (int, str, bool) and type(value) is annotation:
         return value
-    raise ValueError(f"{value!r} is no {getattr(annotation, '__name__', annotation)}")
+    name = getattr(annotation, "__name__", annotation)
+    raise ValueError(f"{value!r} is not of type {name}")
 
 
 def from_manifest(cls: type[T], values: Mapping[str, object]) -> T:
-    """The settings that a manifest holds. What it does not tell of, as it is of before the setting was added, has its
-    default. Raises ValueError for settings that this version does not know, and for values of another type."""
+    """The settings in a manifest; a setting that is newer than the manifest has its default. Raises ValueError for
+    unknown settings and values of the wrong type."""
     annotations, known = kinds(cls), options(cls)
-    if strange := next((name for name in values if name not in known), None):
-        raise ValueError(f"there is no setting {strange!r}")
-    if lacking := next((name for name, value in values.items() if value is None and known[name].filled), None):
-        raise ValueError(f"{lacking} has no value")
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown setting {name!r}")
+        if value is None and known[name].filled:
+            raise ValueError(f"{name} has no value")
     return cls(**{name: restored(annotations[name], value) for name, value in values.items()})
 
 
 def from_typed(cls: type[T], values: Mapping[str, object]) -> T:
-    """The settings as they were typed: on the command line or in a file. Raises DifftoolError 2 for what cannot be
-    read."""
+    """Settings from values of the command line or a file. Raises DifftoolError 2 for invalid ones."""
     return with_typed(cls(), values)
 
 
 def with_typed(settings: T, values: Mapping[str, object]) -> T:
-    """The settings with what was typed, beside a prompt too, in the place of theirs; None was not typed. Raises
-    DifftoolError 2 for what cannot be read."""
+    """The settings with some replaced by values of the command line or of a prompt; None is not given. Raises
+    DifftoolError 2 for invalid ones."""
     known = options(type(settings))
     fields = {}
     for name, value in values.items():

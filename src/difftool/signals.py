@@ -1,4 +1,4 @@
-"""Ending at a good place when somebody asks for it."""
+"""Ctrl-C and SIGTERM: stop at a safe point."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CODES = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class Stop:
-    """Whether Ctrl-C or SIGTERM has come."""
+    """Whether Ctrl-C or SIGTERM has been received."""
 
     code: Exit | None = None
     raises = False
 
     @contextmanager
     def at_once(self, raises: bool = True) -> Iterator[None]:
-        """Within it the signal raises KeyboardInterrupt as soon as it comes, or (False) it does not."""
+        """Inside, the signal raises KeyboardInterrupt immediately, or (False) is deferred."""
         before, self.raises = self.raises, raises
         try:
             if raises and self.code is not None:
@@ -35,10 +35,10 @@ class Stop:
 
 @contextmanager
 def deferred() -> Iterator[Stop]:
-    """Within it the first SIGINT or SIGTERM only sets `Stop.code`, but for what is done `Stop.at_once`; a second one
-    ends the program.
+    """Inside, the first SIGINT or SIGTERM only sets `Stop.code`, except within `Stop.at_once`; a second one ends the
+    program.
 
-    Outside the main thread, where Python delivers no signals, it changes nothing.
+    Outside the main thread, where Python delivers no signals, it does nothing.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -52,7 +52,7 @@ def deferred() -> Iterator[Stop]:
         stop.code = CODES[signal.Signals(number)]
         if stop.raises:
             raise KeyboardInterrupt
-        log.info("stopping at the next good place; once more ends it at once")
+        log.info("stopping at the next safe point; press Ctrl-C again to stop immediately")
 
     before = {number: signal.signal(number, ask) for number in CODES}
     try:
@@ -63,13 +63,13 @@ def deferred() -> Iterator[Stop]:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where Ctrl-C would raise KeyboardInterrupt."""
+    """Raised by SIGTERM, as KeyboardInterrupt is by Ctrl-C."""
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[Stop]:
-    """Within it SIGTERM raises `Terminated`, so that a command cleans up after itself as it does after Ctrl-C;
-    `Stop.code` tells whether it came. Outside the main thread it changes nothing."""
+    """Inside, SIGTERM sets `Stop.code` and raises `Terminated`, so that a command cleans up as after Ctrl-C. Outside
+    the main thread it does nothing."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,6 +1,6 @@
-"""The model store: what can be fetched, what is there, and whether it is whole. Nothing else in difftool downloads.
+"""The model store: available and installed models, and their integrity. Nothing else in difftool downloads.
 
-A model is a folder of the store, its files called as upstream. `download` tells what stands beside each.
+A model is a folder of the store with the file names of its source; `download` describes the files beside them.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from .progress import Track, untracked
 log = logging.getLogger(__name__)
 
 DERIVED = ".difftool.safetensors"
-"""What is appended to the name of a file of the store for what was made of it here."""
+"""Suffix of files that were derived from a file of the store."""
 
 
 class Entry(NamedTuple):
-    """A model that can be fetched."""
+    """A model that can be downloaded."""
 
     name: str
     about: str
     licence: str
     files: tuple[str, ...]
     source: str
-    """hub:OWNER/NAME, or the address of a folder."""
+    """hub:OWNER/NAME, or the URL of a folder."""
     sha256: str | None
-    """Where it is known beforehand, of the only file."""
+    """The hash of its only file, if known in advance."""
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The addresses of its files. Raises DifftoolError 2 where HF_ENDPOINT is none."""
+        """The URLs of its files. Raises DifftoolError 2 if HF_ENDPOINT is not a URL."""
         kind, _, repository = self.source.partition(":")
         base = f"{hub()}/{repository}/resolve/main" if kind == "hub" else self.source
         return tuple(f"{base}/{quote(file)}" for file in self.files)
@@ -64,20 +64,20 @@ class Held(NamedTuple):
 
     path: Path
     size: int
-    """Bytes on the disk, of the part that is there."""
+    """Bytes on disk, also of a partial download."""
     state: str
-    """whole, partial, missing, or unchecked, which has no hash beside it; from `verify` also damaged."""
+    """whole, partial, missing, or unchecked (no hash beside it); from `verify` also damaged."""
 
 
 class Stored(NamedTuple):
-    """A model with its files as they are here."""
+    """A model with its files on disk."""
 
     entry: Entry
     files: tuple[Held, ...]
 
     @property
     def state(self) -> str:
-        """whole or missing where all files are, unchecked where all are here, else partial."""
+        """The state of all files if they agree; unchecked if all exist; else partial."""
         states = {file.state for file in self.files}
         if len(states) == 1:
             return states.pop()
@@ -85,7 +85,7 @@ class Stored(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of what is here."""
+        """Bytes on disk."""
         return sum(file.size for file in self.files)
 
     @property
@@ -95,7 +95,7 @@ class Stored(NamedTuple):
 
 
 class Coming(NamedTuple):
-    """A file that is to be fetched, from an address or, where there is none, another file."""
+    """A file to be downloaded, or to be copied from another file."""
 
     path: Path
     announced: Announced
@@ -104,14 +104,14 @@ class Coming(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """What `pull` did."""
+    """The result of `pull`."""
 
     models: list[Stored]
     fetched: list[Coming]
 
 
 def home(models_dir: Path | None = None) -> Path:
-    """Where models live: `models_dir`, or the user's data folder."""
+    """The folder of the models: `models_dir`, or in the user's data folder."""
     if models_dir is not None:
         return expanded(models_dir)
     from platformdirs import user_data_path
@@ -120,7 +120,7 @@ def home(models_dir: Path | None = None) -> Path:
 
 
 def entries() -> dict[str, Entry]:
-    """All models that can be fetched, by name."""
+    """All models that can be downloaded, by name."""
     return {
         name: Entry(name, row.about, row.licence, row.files, row.source, row.sha256)
         for name, row in typed(StoreRow).items()
@@ -128,22 +128,22 @@ def entries() -> dict[str, Entry]:
 
 
 def entry(name: str) -> Entry:
-    """The row of that name. Raises DifftoolError 2, naming the nearest, where there is none."""
+    """The model of that name. Raises DifftoolError 2, with the nearest name, if there is none."""
     return pick("model", name.strip().lower().replace("_", "-"), entries())
 
 
 def _chosen(names: Iterable[str]) -> list[Entry]:
-    """The rows of these names, each once."""
+    """The models of these names, without repeats."""
     return list({model.name: model for model in map(entry, names)}.values())
 
 
 def held(model: Entry, models_dir: Path | None = None) -> list[Held]:
-    """The files of a model as they are on the disk, without reading them."""
+    """The files of a model on disk, without reading them."""
     return [_held(home(models_dir) / model.name / file) for file in model.files]
 
 
 def stored(model: Entry, models_dir: Path | None = None) -> Stored:
-    """A model as it is here."""
+    """A model with its files on disk."""
     return Stored(model, tuple(held(model, models_dir)))
 
 
@@ -162,24 +162,28 @@ def pull(
     dry_run: bool = False,
     track: Track = untracked,
 ) -> Pulled:
-    """Fetches models into the store, as far as they are not here: goes on where it was stopped, compares what came with
-    the hash that was announced, and keeps that beside the file. From the folder `source` on a machine without a
-    network; with `overwrite` also what is here and is not what was announced; with `dry_run` nothing.
+    """Downloads the missing files of models: resumes partial downloads, verifies each file against its published hash,
+    and stores the hash beside it.
 
-    Raises DifftoolError 2 for a name that is no model, 4 where a file cannot be fetched, is not what was announced, or
-    lies in the way, 75 while another run fetches the same.
+    source: a folder to copy from instead, on a machine without a network; models_dir: the folder of the store;
+    overwrite: also replace files that do not match their published hash; dry_run: change nothing.
+
+    Raises DifftoolError: 2 for an unknown name, 4 if a file cannot be downloaded, does not match, or is in the way, 75
+    while another run downloads the same model.
     """
     models = _chosen(names)
-    origin, folder = None if source is None else Path(source), None if models_dir is None else Path(models_dir)
+    origin = None if source is None else Path(source)
+    folder = None if models_dir is None else Path(models_dir)
     if origin is not None and not origin.is_dir():
-        raise DifftoolError(Exit.FILE, f"{origin} is no folder", "name the folder that holds the files")
+        raise DifftoolError(Exit.FILE, f"{origin} is not a folder", "name the folder that holds the files")
     fetched: list[Coming] = []
     for model in models:
         coming = _coming(model, origin, folder, overwrite=overwrite)
         place = home(folder) / model.name
         if coming and not dry_run:
             with writable(place, option="--models-dir"), lock(place):
-                room_for(sum((file.announced.size or 0) - part_size(file.path) for file in coming), place)
+                remaining = sum((file.announced.size or 0) - part_size(file.path) for file in coming)
+                room_for(remaining, place)
                 for file in coming:
                     _fetch(file, overwrite=overwrite, track=track)
         fetched += coming
@@ -187,8 +191,8 @@ def pull(
 
 
 def _coming(model: Entry, source: Path | None, models_dir: Path | None, *, overwrite: bool) -> list[Coming]:
-    """What is missing of a model, after saying how much that is and under which licence. With `overwrite` also what is
-    not what was announced."""
+    """The files of a model to download, after logging their size and licence; with `overwrite`, also those that do not
+    match their published hash."""
     copies = [None] * len(model.files) if source is None else found_in(source, model)
     coming = []
     urls = model.urls if source is None else model.files
@@ -207,14 +211,14 @@ def _coming(model: Entry, source: Path | None, models_dir: Path | None, *, overw
         files = counted(len(coming), "file")
         log.info("%s: %s, %s, licence %s, from %s", model.name, files, amount, model.licence, place)
     else:
-        log.info("%s is here already", model.name)
+        log.info("%s is installed already", model.name)
     return coming
 
 
 def _fetch(coming: Coming, *, overwrite: bool, track: Track) -> None:
     path, announced = coming.path, coming.announced
     if announced.digest is not None and path.is_file() and is_that(path, announced):
-        adopt(path, announced)  # it was put there by hand, or by a run just before this one
+        adopt(path, announced)  # put there by hand or by a concurrent run
         return
     _refuse_other(path, announced, overwrite=overwrite)
     have = 0 if coming.copied else part_size(path)
@@ -223,25 +227,25 @@ def _fetch(coming: Coming, *, overwrite: bool, track: Track) -> None:
     for _ in track(_chunks(sizes, have), total, f"{path.name}, MiB"):
         pass
     if announced.digest is None:
-        log.warning("nobody announced a hash of %s: it is taken as it came", path.name)
+        log.warning("no published hash for %s; not verified", path.name)
 
 
 def _is_whole(path: Path, announced: Announced) -> bool:
-    """Whether a file is what was announced, and the hash beside it says so too."""
+    """Whether a file matches its published hash and the hash beside it."""
     return is_that(path, announced) and hash_beside(path) == digest_of(path)
 
 
 def _refuse_other(path: Path, announced: Announced, *, overwrite: bool) -> None:
-    """Raises DifftoolError 4 for a file that somebody put in the place of one that is to come, and that is another."""
+    """Raises DifftoolError 4 if another file is in the place of one to be downloaded."""
     if path.is_dir():
         raise DifftoolError(Exit.FILE, f"{path} is a folder", "move it away")
     if path.exists() and not overwrite and (announced.digest is None or not is_that(path, announced)):
-        message = f"{path} is not known to be the file that was announced"
+        message = f"{path} exists already and does not match the published file"
         raise DifftoolError(Exit.FILE, message, "move it away, or add --overwrite")
 
 
 def _chunks(sizes: Iterable[int], have: int) -> Iterator[None]:
-    """An item for each further chunk that is there, from the number of bytes that are."""
+    """Yields once per completed chunk, from the numbers of bytes on disk."""
     done = 0
     for size in sizes:
         while (size - have) // CHUNK > done:
@@ -250,13 +254,16 @@ def _chunks(sizes: Iterable[int], have: int) -> Iterator[None]:
 
 
 def verify(*names: str, models_dir: str | Path | None = None, track: Track = untracked) -> list[Stored]:
-    """Reads models, or without names all that are here, and compares each file with the hash that stands beside it.
-    Raises DifftoolError 4 where one is not whole."""
+    """Verifies each file of the models, by default of all installed ones, against the hash beside it. Raises
+    DifftoolError 4 if one is not whole."""
     folder = None if models_dir is None else Path(models_dir)
     models = _chosen(names or entries())
     if not names:
         models = [model for model in models if stored(model, folder).state != "missing"]
-    checked = [Stored(model, tuple(track(_verified(model, folder), len(model.files), model.name))) for model in models]
+    checked = []
+    for model in models:
+        files = track(_verified(model, folder), len(model.files), model.name)
+        checked.append(Stored(model, tuple(files)))
     bad = [(model.entry.name, file) for model in checked for file in model.files if file.state != "whole"]
     if bad:
         _, first = bad[0]
@@ -269,20 +276,20 @@ def verify(*names: str, models_dir: str | Path | None = None, track: Track = unt
 
 
 def _verified(model: Entry, models_dir: Path | None) -> Iterator[Held]:
-    """The files of a model, each read and compared."""
+    """The files of a model, each compared with its hash."""
     for file in held(model, models_dir):
         damaged = file.state == "whole" and digest_of(file.path) != hash_beside(file.path)
         yield file._replace(state="damaged") if damaged else file
 
 
 def announced_by(source: Path, sha256: str | None = None) -> Announced:
-    """What is known of a file in a folder: its size, and the hash that a ``.sha256`` beside it gives."""
+    """The size of a file in a folder, and the hash from the ``.sha256`` beside it."""
     return Announced(source.stat().st_size, sha256 or hash_beside(source))
 
 
 def copy(path: Path, source: Path, said: Announced) -> Iterator[int]:
-    """Copies a file from a folder, for a machine without a network; yields how many bytes it has. Raises DifftoolError
-    4 where it is not what was announced."""
+    """Copies a file from a folder, for a machine without a network; yields the number of bytes so far. Raises
+    DifftoolError 4 if the copy does not match."""
     part, have = part_of(path), 0
     part.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as reading, part.open("wb") as file:
@@ -290,39 +297,38 @@ def copy(path: Path, source: Path, said: Announced) -> Iterator[int]:
             file.write(chunk)
             have += len(chunk)
             yield have
-    settle(path, said, f"compare {source} with the file that it was copied from")
+    settle(path, said, f"compare {source} with its original")
 
 
 def found_in(folder: Path, model: Entry) -> list[Path]:
-    """The files of a model in a folder that was filled elsewhere: as the store lays them out, in a folder of the
-    model's name, or all beside each other. Raises DifftoolError 4, naming the first that is missing."""
-    found = []
+    """The files of a model in another folder: laid out as in the store, below a folder of the model's name, or all side
+    by side. Raises DifftoolError 4 for the first that is missing."""
+    paths = []
+    base_names = {Path(file).name for file in model.files}
     for file in model.files:
-        flat = [folder / Path(file).name] if len({Path(name).name for name in model.files}) == len(model.files) else []
-        places = [folder / model.name / file, folder / file, *flat]
-        if not (at := next((place for place in places if place.is_file()), None)):
-            raise DifftoolError(
-                Exit.FILE, f"there is no {file} in {folder}", f"{model.name} needs {', '.join(model.files)}"
-            )
-        found.append(at)
-    return found
+        candidates = [folder / model.name / file, folder / file]
+        if len(base_names) == len(model.files):
+            candidates.append(folder / Path(file).name)
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if path is None:
+            hint = f"{model.name} needs {', '.join(model.files)}"
+            raise DifftoolError(Exit.FILE, f"there is no {file} in {folder}", hint)
+        paths.append(path)
+    return paths
 
 
 def room_for(size: int, folder: Path) -> None:
-    """Raises DifftoolError 4 where a disk has no room for so many bytes more."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(there).free
+    """Raises DifftoolError 4 if a disk has less than `size` bytes free."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
     if size > free:
-        raise DifftoolError(
-            Exit.FILE,
-            f"{folder} has room for {megabytes(free)}, and {megabytes(size)} are to come",
-            "make room, or name another --models-dir",
-        )
+        message = f"{folder} has {megabytes(free)} free, but {megabytes(size)} are needed"
+        raise DifftoolError(Exit.FILE, message, "free some space, or use another --models-dir")
 
 
 def remove(*names: str, models_dir: str | Path | None = None, dry_run: bool = False) -> list[Path]:
-    """Removes models from this machine, with what was made of their files; the paths of what is gone, or with `dry_run`
-    would be. Raises DifftoolError 4 where one is not here, 75 while it is fetched."""
+    """Removes installed models and derived files; returns the removed paths, or with `dry_run` those that would be.
+    Raises DifftoolError 4 if a model is not installed, 75 while it is downloaded."""
     folder = None if models_dir is None else Path(models_dir)
     parts = {model: _removable(model, folder) for model in _chosen(names)}
     if absent := next((model for model, paths in parts.items() if not paths), None):
@@ -334,18 +340,18 @@ def remove(*names: str, models_dir: str | Path | None = None, dry_run: bool = Fa
 
 
 def _removable(model: Entry, models_dir: Path | None) -> list[Path]:
-    """What there is of a model: its files, parts of them, their hashes, and what was made of them."""
+    """The files of a model on disk: its own, partial downloads, hashes and derived files."""
     folder = home(models_dir) / model.name
     paths = [folder / file for file in model.files]
     made = [path.with_name(path.name + DERIVED) for path in paths]
     beside = [(path, part_of(path), note_of(path)) for path in paths]
-    # what a process that was killed left behind, of ours and, while it converted, of safetensors'
-    broken = [left for pattern in (TEMPORARY, ".tmp" + "[0-9A-Za-z]" * 6) for left in folder.rglob(pattern)]
-    return [path for group in (*beside, made, broken) for path in group if path.is_file()]
+    # temporary files of killed processes: ours and, from conversions, those of safetensors
+    leftovers = [*folder.rglob(TEMPORARY), *folder.rglob(".tmp" + "[0-9A-Za-z]" * 6)]
+    return [path for group in (*beside, made, leftovers) for path in group if path.is_file()]
 
 
 def _remove(model: Entry, models_dir: Path | None) -> None:
-    """Removes what there is of a model, and the folders that are empty then."""
+    """Removes the files of a model, and its folders that are then empty."""
     folder = home(models_dir) / model.name
     with lock(folder):
         for path in _removable(model, models_dir):

@@ -21,7 +21,7 @@ def test_the_digits_of_the_package(difftool: Callable) -> None:
     assert 40 < told["quality"]["fd"] < 130  # 500 pictures and 50 steps: 38
     assert told["quality"]["legible"] > 0.95
     told = difftool("eval", "--dry-run")
-    assert "would draw 500 pictures" in told.out
+    assert "would generate 500 pictures" in told.out
 
 
 def test_classes_are_drawn_as_they_are_held_out(

@@ -68,7 +68,7 @@ def test_meta_of_a_photograph(difftool: Callable, refused: Callable, tmp_path: P
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0a nice day"
     Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg", exif=exif)
-    refused(4, "meta", "a.jpg", says="carries no settings known here")
+    refused(4, "meta", "a.jpg", says="has no settings in a known format")
 
 
 def test_meta_of_workflows(difftool: Callable, refused: Callable, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_meta_of_workflows(difftool: Callable, refused: Callable, tmp_path: Path
     info.add_text("prompt", "{}")
     info.add_text("workflow", "x" * 3_000_000, zip=True)
     Image.new("L", (8, 8)).save(tmp_path / "comfy.png", pnginfo=info)
-    refused(4, "meta", "comfy.png", says="no settings known here, only texts named prompt, workflow")
+    refused(4, "meta", "comfy.png", says="no settings in a known format, only texts named prompt, workflow")
     info.add_text("parameters", PARAMETERS.replace("\u732b", "b"))
     Image.new("L", (8, 8)).save(tmp_path / "both.png", pnginfo=info)
     assert difftool("meta", "both.png").out.startswith("a cat, (b:1.2)")
@@ -168,7 +168,7 @@ def test_rerun_dry(difftool: Callable, picture: Path, tmp_path: Path) -> None:
     told = difftool("rerun", picture.with_name("a-00001-1.png"), "--dry-run", "--json").json["data"]
     assert len(told["would_write"]) == 1
     assert told["needs"]["network_calls"] == 6  # of the batch it stands in, and of no other
-    assert "would draw 1 picture" in difftool("rerun", picture.with_name("a-00001-1.png"), "--dry-run").out
+    assert "would generate 1 picture" in difftool("rerun", picture.with_name("a-00001-1.png"), "--dry-run").out
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -166,7 +166,7 @@ def test_what_came_is_kept_for_the_next_run(difftool: Callable[..., Any], hub: H
     hub.breaks = [1_000_000] + [0] * download.PATIENCE
     ended = difftool("models", "pull", "tortoise")
     assert ended.code == 4
-    assert "broke off again and again" in ended.err
+    assert "connection failed repeatedly" in ended.err
     assert "hint: run it again" in ended.err
     assert (models / f"{FILES[0]}.part").stat().st_size == 1_000_000
     row = difftool("models", "ls", "--json").json["data"]["models"][0]
@@ -195,7 +195,7 @@ def test_a_size_that_is_not_so(difftool: Callable[..., Any], hub: Hub, models: P
     hub.size = size
     ended = difftool("models", "pull", "tortoise")
     assert ended.code == 4
-    assert f"answers with 3,000,000 bytes where {size:,} were announced" in ended.err
+    assert f"sent 3,000,000 bytes instead of {size:,}" in ended.err
     assert not list(models.rglob("*"))
 
 
@@ -204,7 +204,7 @@ def test_a_hash_that_is_not_so(difftool: Callable[..., Any], hub: Hub, models: P
     hub.digest = "0" * (40 if git else 64)
     ended = difftool("models", "pull", "tortoise")
     assert ended.code == 4
-    assert "the hash is not 0000" in ended.err
+    assert "hash mismatch: expected 0000" in ended.err
     assert not models.exists()
 
 
@@ -247,7 +247,7 @@ def test_what_is_no_token_is_not_printed(
     refused: Callable[..., Any], hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_a\nhf_b")
-    ended = refused(2, "models", "pull", "tortoise", "--json", says="HF_TOKEN holds no token")
+    ended = refused(2, "models", "pull", "tortoise", "--json", says="HF_TOKEN is not a valid token")
     assert "hf_a" not in ended.out + ended.err
 
 
@@ -292,7 +292,7 @@ def test_other_bytes_than_were_asked_for_are_refused(difftool: Callable[..., Any
     hub.shift = 5
     ended = difftool("models", "pull", "tortoise")
     assert ended.code == 4
-    assert "other bytes" in ended.err
+    assert "another range" in ended.err
     assert (models / f"{FILES[0]}.part").stat().st_size == 2_000_000
 
 
@@ -304,7 +304,7 @@ def test_what_is_wrong_on_this_machine_is_told_at_once(difftool: Callable[..., A
     assert sum(command == "GET" and path.startswith("/cdn") for command, path, *_ in hub.asked) == 1
 
 
-@pytest.mark.parametrize(("code", "says"), [(401, "HF_TOKEN"), (403, "accept its licence"), (404, "does not give")])
+@pytest.mark.parametrize(("code", "says"), [(401, "HF_TOKEN"), (403, "accept its licence"), (404, "refused")])
 def test_a_refusal_says_what_to_do(refused: Callable[..., Any], hub: Hub, models: Path, code: int, says: str) -> None:
     hub.refuses = code
     refused(4, "models", "pull", "tortoise", "--json", says=says)
@@ -318,7 +318,7 @@ def test_without_a_network(refused: Callable[..., Any], models: Path, monkeypatc
 def test_a_dry_run_asks_and_writes_nothing(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
     ended = difftool("models", "pull", "tortoise", "--dry-run")
     assert ended.code == 0
-    assert ended.out.count("would fetch") == len(FILES)
+    assert ended.out.count("would download") == len(FILES)
     assert not models.parent.exists()
 
 
@@ -351,7 +351,7 @@ def test_a_folder_can_stand_in_for_the_network(
     ended = difftool("models", "pull", "tortoise", "--from", stick)
     assert ended.code == 0, ended
     assert [(models / file).read_bytes() for file in FILES] == [bytes(i + 1) for i in range(len(FILES))]
-    assert ended.err.count("warning: nobody announced a hash") == len(FILES)
+    assert ended.err.count("warning: no published hash") == len(FILES)
     assert difftool("models", "verify", "tortoise").code == 0
 
 
@@ -359,15 +359,15 @@ def test_a_folder_that_lacks_a_file_or_has_a_wrong_one(
     refused: Callable[..., Any], tmp_path: Path, models: Path
 ) -> None:
     stick = tmp_path / "stick"
-    refused(4, "models", "pull", "tortoise", "--from", stick, says="is no folder")
+    refused(4, "models", "pull", "tortoise", "--from", stick, says="is not a folder")
     stick.mkdir()
     refused(4, "models", "pull", "tortoise", "--from", stick, says="there is no autoregressive.pth")
     for file in FILES:
         (stick / file).write_bytes(b"x")
     (stick / f"{FILES[0]}.sha256").write_text(f"SHA256 ({FILES[0]}) = {'0' * 63}A\n")
-    refused(4, "models", "pull", "tortoise", "--from", stick, says="the hash is not 0000")
+    refused(4, "models", "pull", "tortoise", "--from", stick, says="hash mismatch: expected 0000")
     (stick / "base.pt").write_bytes(b"x")  # whose hash is known beforehand
-    refused(4, "models", "pull", "whisper-base", "--from", stick, says="the hash is not ed3a0b6b")
+    refused(4, "models", "pull", "whisper-base", "--from", stick, says="hash mismatch: expected ed3a0b6b")
 
 
 def test_files_put_there_by_hand_are_taken_if_they_are_the_right_ones(
@@ -386,7 +386,7 @@ def test_files_put_there_by_hand_are_not_overwritten(
 ) -> None:
     models.mkdir(parents=True)
     (models / FILES[0]).write_bytes(b"mine")
-    refused(4, "models", "pull", "tortoise", says="not known to be the file that was announced")
+    refused(4, "models", "pull", "tortoise", says="does not match the published file")
     assert difftool("models", "pull", "tortoise", "--overwrite").code == 0
     assert (models / FILES[0]).read_bytes() == hub.bytes[FILES[0]]
 
@@ -423,7 +423,7 @@ def test_a_page_instead_of_the_first_byte(difftool: Callable[..., Any], hub: Hub
     hub.page = b"<html>please log in</html>"
     ended = difftool("models", "pull", "tortoise")
     assert ended.code == 4
-    assert "answers with 26 bytes where 3,000,000 were announced" in ended.err
+    assert "sent 26 bytes instead of 3,000,000" in ended.err
     assert not models.exists() or not list(models.iterdir())
 
 

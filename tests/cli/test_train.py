@@ -84,7 +84,7 @@ def test_a_full_disk(difftool: Callable, pictures: Path, tmp_path: Path, monkeyp
         ended = difftool(*line)
     assert ended.code == 1
     assert "the disk is full" in ended.err
-    assert "make room and go on with the same command, with --output-dir " in ended.err
+    assert "free some space and resume with the same command, --output-dir " in ended.err
     assert "Traceback" not in ended.err
     assert not [path for path in (tmp_path / "run").iterdir() if ".tmp-" in path.name]
     assert difftool(*line).code == 0

@@ -215,7 +215,7 @@ def test_the_summary_tells_what_was_drawn(draw: Difftool, tmp_path: Path) -> Non
     )
     (tmp_path / "o" / "00001-1.png").unlink()
     again = draw("--prompts", "l.txt", "--output-dir", "o", "--skip-existing")
-    assert "dpmpp_2m, 3 steps, guidance 7, seed 1; 2 were there)" in again.out
+    assert "dpmpp_2m, 3 steps, guidance 7, seed 1; 2 existed already)" in again.out
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])

@@ -102,7 +102,7 @@ def test_a_pipe(tortoise: Path, tmp_path: Path, voices: Path) -> None:
     assert json.loads(ended.stdout)["data"]["settings"]["text"] == "From a pipe."
     ended = in_a_shell(*given, input=" \n", cwd=tmp_path)
     assert ended.returncode == 2
-    assert "what is piped in is empty" in ended.stderr
+    assert "the text from stdin is empty" in ended.stderr
 
 
 def test_the_line_of_the_guide_on_a_terminal(tortoise: Path, tmp_path: Path, voices: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_line_of_the_guide_on_a_terminal(tortoise: Path, tmp_path: Path, voi
         seen += more
     os.close(master)
     assert running.wait() == 0, seen
-    assert b"no text was given" in seen
+    assert b"no text given" in seen
     assert b"in the voice me (fast: 4 samples" in seen
     (files,) = (tmp_path / "outputs" / "voice-clone").rglob("*.wav")
     assert files.name == "00000-0.wav"
@@ -215,7 +215,7 @@ def test_dry_run_writes_nothing(clone: Run, tmp_path: Path) -> None:
     told = clone(PARTS, "-o", "a.mp3", "--dry-run", "--json").json["data"]
     assert len(told["parts"]) == 10
     assert told["needs"]["networks"][0] == "autoregressive.pth"
-    assert "would say 10 parts" in clone(PARTS, "-o", "a.mp3", "--dry-run").out
+    assert "would speak 10 parts" in clone(PARTS, "-o", "a.mp3", "--dry-run").out
     assert {*tmp_path.rglob("*")} == before
 
 
@@ -228,7 +228,7 @@ class TestLongTexts:
         assert len([*(tmp_path / "book.parts").glob("*.wav")]) == 10
         before = {path: path.read_bytes() for path in tmp_path.rglob("book*") if path.is_file()}
         ended = clone(PARTS, "-o", "book.ogg")
-        assert (ended.code, ended.out.splitlines()[0]) == (0, "nothing left to do: all 10 parts are said")
+        assert (ended.code, ended.out.splitlines()[0]) == (0, "nothing left to do: all 10 parts are done")
         assert {path: path.read_bytes() for path in before} == before
         again = ("voice", "clone", *given)
         refused(4, *again, PARTS.replace("10", "11"), "-o", "book.ogg", says="exists already")
@@ -487,11 +487,11 @@ class TestWrongInput:
             (["--temperature", "nan", "Hello."], 2, "temperature must be"),
             (["--top-p", "2", "Hello."], 2, "--top-p"),
             (["--max-mel-tokens", "9999", "Hello."], 2, "max-mel-tokens must be"),
-            (["--redo", "1", "Hello."], 2, "no parts"),
+            (["--redo", "1", "Hello."], 2, "--redo needs a text"),
             (["--max-minutes", "nan", "Hello."], 2, "max-minutes"),
             (["--steps", "5000", "Hello."], 2, "4000 levels"),
             (["caf\udce9"], 2, "no UTF-8"),
-            (["-o", "a.txt", "Hello."], 2, "ends otherwise"),
+            (["-o", "a.txt", "Hello."], 2, "unsupported file type"),
             (["-o", "voices", "Hello."], 4, "is a folder"),
             (["-o", "latin.wav", "Hello."], 4, "exists already"),
             (["-o", "note.wav", "Hello."], 4, "note.json exists already"),
@@ -541,7 +541,7 @@ class TestWrongInput:
         assert not (tmp_path / "a.wav").exists()
 
     def test_signs_that_have_no_sound_are_named(self, clone: Run) -> None:
-        assert "not spoken, for want of a sound: ~ {" in clone("Hello ~ {there", "-o", "a.wav").err
+        assert "characters without a pronunciation were skipped: ~ {" in clone("Hello ~ {there", "-o", "a.wav").err
 
     def test_speech_that_was_cut_off_is_told(self, clone: Run) -> None:
         ends = set()
@@ -586,7 +586,7 @@ class TestSettings:
 def test_consent(difftool: Run, refused: Run, clone: Run, voices: Path) -> None:
     assert clone("--voice", "plain", "Hello.", "-o", "a.wav").code == 7
     ended = difftool("voice", "consent", "plain", "self")
-    assert ended.out.splitlines() == ["noted for plain: self", "voices/plain/voice.json"]
+    assert ended.out.splitlines() == ["consent of plain recorded: self", "voices/plain/voice.json"]
     assert clone("--voice", "plain", "Hello.", "-o", "a.wav").code == 0
     assert (
         difftool("voice", "consent", "plain", "license:CC0", "--voices-dir", voices, "-q")

@@ -190,7 +190,7 @@ class TestDamage:
                 file.write(b"damage")
         shown = difftool("voice", "show", "mine", "--json").json
         assert shown["data"]["damaged"] == ["clips/0001.wav", "refs/tortoise/1.wav"]
-        assert "clips/0001.wav is not as voice prep wrote it" in shown["warnings"][0]
+        assert "clips/0001.wav has changed since voice prep" in shown["warnings"][0]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sys.stdin", None)
             said = difftool("voice", "clone", "--voice", "mine", "--models-dir", tortoise, "--dry-run")

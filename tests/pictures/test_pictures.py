@@ -142,7 +142,7 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(DifftoolError, match="no regular file") as caught:
+    with pytest.raises(DifftoolError, match="not a regular file") as caught:
         read_png(tmp_path / "a.png")
     assert caught.value.code == Exit.FILE
 

@@ -1,28 +1,28 @@
-"""What a user types. One file a command; each is imported only when it is called."""
+"""The command line. One file per command; each is imported only when it is called."""
 
 from __future__ import annotations
 
 COMMANDS = {
-    "train": ("difftool.cli.train:train", "Train a model on your pictures, or on handwritten digits."),
-    "sample": ("difftool.cli.sample:sample", "Draw pictures from a model, or from the digits in the package."),
-    "txt2img": ("difftool.cli.txt2img:txt2img", "Draw pictures from words, with Stable Diffusion or FLUX."),
-    "eval": ("difftool.cli.evaluate:evaluate", "Measure a model against pictures it never saw."),
-    "voice clone": ("difftool.cli.voice_clone:clone", "Say a text in a voice."),
-    "voice prep": ("difftool.cli.voice_prep:prep", "Make a voice from recordings, and say what they are worth."),
-    "voice consent": ("difftool.cli.voice_consent:consent", "Note that the owner of a voice agrees."),
-    "voice list": ("difftool.cli.voice_library:ls", "List the voices that are here."),
-    "voice show": ("difftool.cli.voice_library:show", "Show what a voice is made of and worth."),
-    "voice export": ("difftool.cli.voice_library:export", "Write a voice as other tools take it."),
+    "train": ("difftool.cli.train:train", "Train a model on your pictures or on handwritten digits."),
+    "sample": ("difftool.cli.sample:sample", "Generate pictures from a model; default: the bundled digits model."),
+    "txt2img": ("difftool.cli.txt2img:txt2img", "Generate pictures from a prompt with Stable Diffusion or FLUX."),
+    "eval": ("difftool.cli.evaluate:evaluate", "Measure the quality of a model on held-out pictures."),
+    "voice clone": ("difftool.cli.voice_clone:clone", "Speak a text in a voice."),
+    "voice prep": ("difftool.cli.voice_prep:prep", "Build a voice from recordings and grade it."),
+    "voice consent": ("difftool.cli.voice_consent:consent", "Record the consent of the owner of a voice."),
+    "voice list": ("difftool.cli.voice_library:ls", "List voices."),
+    "voice show": ("difftool.cli.voice_library:show", "Show the sources, clips and grade of a voice."),
+    "voice export": ("difftool.cli.voice_library:export", "Export a voice for other tools."),
     "voice rm": ("difftool.cli.voice_library:rm", "Remove a voice."),
-    "lab check": ("difftool.cli.lab:check", "Say what this machine carries, preset by preset."),
-    "lab plan": ("difftool.cli.lab:plan", "The way from a first machine to a laboratory, and what each step adds."),
-    "models ls": ("difftool.cli.models:ls", "List the models that can be fetched, and those that are here."),
-    "models pull": ("difftool.cli.models:pull", "Fetch a model: the only command that downloads."),
-    "models verify": ("difftool.cli.models:verify", "Read the models that are here and check that they are whole."),
-    "models rm": ("difftool.cli.models:rm", "Remove a model from this machine."),
-    "meta": ("difftool.cli.meta:meta", "Print how a picture or a sound was made."),
-    "rerun": ("difftool.cli.rerun:rerun", "Make a picture or a sound again from the settings it carries."),
+    "lab check": ("difftool.cli.lab:check", "Check which presets this machine can run."),
+    "lab plan": ("difftool.cli.lab:plan", "Show the hardware upgrade path and the presets that each stage adds."),
+    "models ls": ("difftool.cli.models:ls", "List available and installed models."),
+    "models pull": ("difftool.cli.models:pull", "Download models; no other command downloads anything."),
+    "models verify": ("difftool.cli.models:verify", "Check installed models against their hashes."),
+    "models rm": ("difftool.cli.models:rm", "Remove installed models."),
+    "meta": ("difftool.cli.meta:meta", "Print the settings stored in a picture or sound."),
+    "rerun": ("difftool.cli.rerun:rerun", "Reproduce a picture or sound from its stored settings."),
 }
-"""The name of a command, as typed after `difftool`, to ("module:function", a line of help). Two words make a group."""
+"""Command name, as typed after `difftool`, to ("module:function", one line of help). Two words make a group."""
 TOGETHER = ("train", "sample", "eval")
-"""Commands that several processes may run together."""
+"""Commands that can run in several processes (torchrun)."""

@@ -1,4 +1,4 @@
-"""Where words go: results to stdout, everything else to stderr."""
+"""Output: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 SCHEMA = "difftool/result/1"
 LINE_SHARE, LINE_SECONDS, LINE_LEAST = 0.1, 30.0, 1.0
-"""Off a terminal a line comes after this share or this many seconds, and never sooner than the last."""
+"""Without a terminal: progress is logged after this share or this many seconds, at least LINE_LEAST seconds apart."""
 
 
 class Result(NamedTuple):
-    """What a command gives back to be printed."""
+    """The result of a command, to be printed."""
 
-    data: dict[str, Any]
+    data: Mapping[str, object]
     """For --json."""
     summary: list[str]
-    """Lines for a person."""
+    """Lines for people."""
     paths: Sequence[Path | str]
-    """For --quiet: paths, or the names that were asked for."""
+    """For --quiet: paths or names."""
     error: DifftoolError | None = None
-    """Where a part of it failed. Then that is said, and the data only with --json."""
+    """If some items failed: this is reported, and the data is printed only with --json."""
 
 
 class Console:
@@ -54,26 +54,27 @@ class Console:
         self.began = time.monotonic()
         self.warnings: list[str] = []
         self.resume = "run the same command again"
-        """What goes on with the work after Ctrl-C or a full disk."""
+        """How to continue after Ctrl-C or a full disk, for hints."""
         self.options: set[str] = set()
-        """Those that the command has of its own."""
+        """Names of the command's own options."""
         self.read: list[Path] = []
-        """Files of settings that counted."""
+        """Configuration files in use."""
         self.standing_folder = False
-        """Whether --output-dir was not said for this run, but stands in a file or in the environment for every one."""
+        """Whether --output-dir comes from a file or the environment and so applies to every run."""
         self.terminal = sys.stderr.isatty()
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
         self._done: Mapping[str, object] | None = None
 
     def configure(self, command: str, *, json: bool, quiet: bool, verbose: bool, debug: bool) -> None:
-        """Takes the options that every command has, and the log of the library; silences what other libraries say."""
+        """Applies the shared options, takes over the library's log and silences other libraries."""
         self.command, self.json, self.quiet, self.debug = command, json, quiet, debug
         log = logging.getLogger("difftool")
         log.handlers = [_Handler(self)]
         log.propagate = False
-        log.setLevel(logging.DEBUG if verbose or debug else logging.WARNING if quiet else logging.INFO)
-        os.environ["HF_HUB_OFFLINE"] = "1"  # only models pull goes to the network, and not by the hub's libraries
+        level = logging.WARNING if quiet else logging.INFO
+        log.setLevel(logging.DEBUG if verbose or debug else level)
+        os.environ["HF_HUB_OFFLINE"] = "1"  # only models pull downloads, and with a client of its own
         if not debug:
             warnings.simplefilter("ignore")
             logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
@@ -81,12 +82,12 @@ class Console:
                 os.environ.setdefault(name, value)
 
     def release(self) -> None:
-        """Gives the library's log back to whoever called the command from Python."""
+        """Releases the library's log, for callers from Python."""
         log = logging.getLogger("difftool")
         log.handlers, log.propagate = [], True
 
     def say(self, line: str) -> None:
-        """A line to stderr; off a terminal with the time. Of several processes the first one speaks for all."""
+        """Writes a line to stderr, with the time if it is not a terminal; only in the first of several processes."""
         if processes.rank():
             return
         if self.terminal:
@@ -95,12 +96,12 @@ class Console:
             _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
 
     def note(self, line: str) -> None:
-        """A line to stderr that a person may want to know, and --quiet does not."""
+        """Writes a line to stderr, unless --quiet."""
         if not self.quiet:
             self.say(line)
 
     def warn(self, message: str) -> None:
-        """A warning: on stderr, and in the JSON result; the same one once."""
+        """Writes a warning to stderr and adds it to the JSON result; repeats are dropped."""
         if message in self.warnings:
             return
         self.warnings.append(message)
@@ -109,23 +110,23 @@ class Console:
     def destination(
         self, output: Path | None, folder: Path | None, *, overwrite: bool, skip_existing: bool = False
     ) -> Destination:
-        """Where this command was told to put its files."""
+        """The destination of the command's files, from its options."""
         place = Destination(self.command, self.run_id, output, folder)
         return replace(place, overwrite=overwrite, skip_existing=skip_existing, standing=self.standing_folder)
 
     def timing(self, seconds: Mapping[str, float]) -> dict[str, float]:
-        """The seconds of parts of the work and of all of it, for --json."""
+        """Seconds of the parts and the total, for --json."""
         parts = {**seconds, "total": time.monotonic() - self.began}
         return {name: round(value, 3) for name, value in parts.items()}
 
     def track(self, items: Iterable[Any], total: int, what: str = "") -> Iterable[Any]:
-        """Passes `items` on and shows how far they are: a bar on a terminal, a line now and then elsewhere."""
+        """Yields `items` and shows progress: a bar on a terminal, occasional lines elsewhere."""
         if self.quiet or processes.rank():
             return items
         return self._bar(items, total, what) if self.terminal else self._lines(items, total, what)
 
     def result(self, result: Result) -> None:
-        """Prints it. Raises the error of a part of it that failed."""
+        """Prints a result. Raises its error, if some items failed."""
         if result.error is not None:
             self._done = result.data
             raise result.error
@@ -134,22 +135,23 @@ class Console:
         if self.json:
             self._print_json(result.data, None)
             return
-        for line in map(str, result.paths) if self.quiet else map(_visible, result.summary):
+        lines = map(str, result.paths) if self.quiet else map(_visible, result.summary)
+        for line in lines:
             _write(sys.stdout, line)
 
     def error(self, error: DifftoolError) -> int:
-        """Two lines on stderr (and the object on stdout with --json); returns the exit code."""
+        """Prints two lines to stderr (and the JSON object to stdout with --json); returns the exit code."""
         if self._progress is not None:
             self._progress.stop()
-        if processes.rank() and error.__cause__ is None:  # the first one says it too
+        if processes.rank() and error.__cause__ is None:  # the first process reports it too
             return int(error.code)
         if self.debug:
             traceback.print_exception(error, file=sys.stderr)
         _write(sys.stderr, f"error: {_line(error.message)}\nhint: {_line(error.hint)}")
         if self.json:
-            told = {"code": int(error.code), "message": error.message, "hint": error.hint}
-            with suppress(OSError):  # the exit code and stderr tell it too
-                self._print_json(self._done, told)
+            details = {"code": int(error.code), "message": error.message, "hint": error.hint}
+            with suppress(OSError):  # the exit code and stderr report it too
+                self._print_json(self._done, details)
         return int(error.code)
 
     def _print_json(self, data: Mapping[str, object] | None, error: Mapping[str, object] | None) -> None:
@@ -162,7 +164,8 @@ class Console:
             "version": version("difftool"),
             "run_id": self.run_id,
         }
-        _write(sys.stdout, json.dumps({**head, "data": data, "warnings": self.warnings, "error": error}))
+        body = {"data": data, "warnings": self.warnings, "error": error}
+        _write(sys.stdout, json.dumps({**head, **body}))
 
     def _terminal(self) -> RichConsole:
         if self._rich is None:
@@ -199,54 +202,52 @@ class Console:
         self._progress = None
 
     def _lines(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
-        what = what or self.command
-        began = told = time.monotonic()
+        label = what or self.command
+        began = logged = time.monotonic()
         share = 0.0
-        self.say(f"{what}: 0 of {total}")
+        self.say(f"{label}: 0 of {total}")
         for done, item in enumerate(items, 1):
             yield item
             now = time.monotonic()
-            passed = now - told
-            if done < total and (
-                passed >= LINE_SECONDS or (passed >= LINE_LEAST and done / total - share >= LINE_SHARE)
-            ):
-                told, share = now, done / total
+            passed = now - logged
+            has_progressed = passed >= LINE_LEAST and done / total - share >= LINE_SHARE
+            if done < total and (passed >= LINE_SECONDS or has_progressed):
+                logged, share = now, done / total
                 rate = done / (now - began)
-                self.say(
-                    f"{what}: {done} of {total} ({share:.0%}), {rate:.1f} it/s, {(total - done) / rate:.0f} s left"
-                )
-        self.say(f"{what}: done in {time.monotonic() - began:.1f} s")
+                left = (total - done) / rate
+                self.say(f"{label}: {done} of {total} ({share:.0%}), {rate:.1f} it/s, {left:.0f} s left")
+        self.say(f"{label}: done in {time.monotonic() - began:.1f} s")
 
 
 def discard(stream: TextIO) -> None:
-    """Sends what still comes to a stream nowhere, for one whose reader has gone."""
+    """Redirects a stream to the null device, after its reader has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """A line at once. A reader who has gone is no reason to stop, nor is a stderr that takes no more; a result that
-    cannot be written is (OSError)."""
+    """Writes a line and flushes. A closed pipe is ignored, as is any failure of stderr; a result that cannot be
+    written raises OSError."""
     try:
         stream.write(f"{text}\n")
         stream.flush()
     except OSError as error:
-        discard(stream)  # or Python tries once more at its end
+        discard(stream)  # or Python writes again at exit
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             raise
 
 
 _UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udc7f\\udd00-\\udfff]")
-"""Compiled beforehand, for an error may be told when memory has come to its end."""
+"""Compiled at import: an error may be reported when memory is exhausted."""
 
 
 def _visible(text: str) -> str:
-    """`text` with what a foreign file may bring along spelled out: control characters that steer the terminal, and
-    halves of surrogate pairs but for those that stand for the bytes of a path."""
-    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
+    """`text` with control characters and lone surrogates escaped; surrogates that stand for the bytes of a path
+    stay."""
+    return _UNSEEN.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def _line(text: str) -> str:
-    """`_visible` text in one line."""
+    """`_visible` text on one line."""
     return _visible(" ".join(text.split("\n")))
 
 
@@ -257,16 +258,16 @@ _SILENCE = {
     "TOKENIZERS_PARALLELISM": "false",
     "KINETO_LOG_LEVEL": "5",
 }
-"""What keeps other libraries from writing between our lines."""
+"""Environment variables that silence other libraries."""
 
 
 class _Handler(logging.Handler):
-    """The library's log."""
+    """Sends the library's log to the console."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell = self.console.warn if record.levelno >= logging.WARNING else self.console.say
-        tell(record.getMessage())
+        write = self.console.warn if record.levelno >= logging.WARNING else self.console.say
+        write(record.getMessage())

@@ -9,10 +9,10 @@ from .options import DryRun
 
 
 def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> Result:
-    """Measure how near the pictures that a model draws are to real ones it never saw.
+    """Measure how close generated pictures are to held-out real ones.
 
-    C2ST, Frechet distances of pixels and of a fixed random network's features, KID, and whether it copies. Nothing is
-    downloaded; a real FID wants --inception.
+    Reports C2ST, Frechet distances of pixels and of a fixed random network's features, KID, and a check for copies of
+    training pictures. Nothing is downloaded; the usual FID needs --inception.
 
     Examples:
 
@@ -25,7 +25,7 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
     plan = planned(settings)
     if dry_run:
         compared = f"{len(plan.held_out.pixels)} of {plan.source}"
-        line = f"would draw {settings.count} pictures and compare them with {compared}"
+        line = f"would generate {settings.count} pictures and compare them with {compared}"
         return Result({"dry_run": True, "settings": manifest_of(plan.plan.settings)}, [line], [])
     done = measured(plan, track=console.track)
     seconds = time.monotonic() - console.began
@@ -37,17 +37,21 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
         "model": done.model,
         "timing": {"total": round(seconds, 3)},
     }
-    head = f"{done.count} pictures of {done.name} against {done.held_out} of {done.source}, {seconds:.0f} s"
-    return Result(data, [head, *(MEANT[key].format(value) for key, value in done.quality.items())], [])
+    compared = f"{done.count} pictures of {done.name} against {done.held_out} of {done.source}"
+    lines = [f"{compared}, {seconds:.0f} s"]
+    for key, value in done.quality.items():
+        lines.append(FIGURES[key].format(value))
+    return Result(data, lines, [])
 
 
-MEANT = {
-    "c2st": "C2ST         {:8.3f}  told apart from real ones: 0.5 never, 1 always",
-    "fd": "FD pixels    {:8.2f}  Frechet distance, in grey levels squared",
-    "fd_features": "FD features  {:8.4f}  the same of a fixed random network",
-    "kid": "KID x 1000   {:8.3f}  kernel distance of the same",
-    "nearest": "nearest      {:8.2f}  to training pictures, 1: as far as held-out ones; far below: copied",
-    "exploded": "exploded     {:8d}  brighter than any real one",
-    "legible": "legible      {:8.1%}  read as their label",
+FIGURES = {
+    "c2st": "C2ST         {:8.3f}  0.5: indistinguishable from real pictures, 1: always told apart",
+    "fd": "FD pixels    {:8.2f}  Frechet distance of pixels, in grey levels squared",
+    "fd_features": "FD features  {:8.4f}  Frechet distance of features of a fixed random network",
+    "kid": "KID x 1000   {:8.3f}  kernel distance of the same features",
+    "nearest": "nearest      {:8.2f}  distance to training pictures; 1: as for held-out ones, far below 1: copies",
+    "exploded": "exploded     {:8d}  pictures brighter than any real one",
+    "legible": "legible      {:8.1%}  classified as their label",
     "fid": "FID          {:8.2f}  Frechet inception distance",
 }
+"""A line of the report for each figure."""

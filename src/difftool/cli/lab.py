@@ -10,6 +10,7 @@ from .console import Console, Result
 from .options import ModelsDir
 
 if TYPE_CHECKING:
+    from ..lab.deep import Row
     from ..lab.facts import Machine
     from ..lab.findings import Finding
     from ..lab.upgrades import Stage
@@ -21,19 +22,19 @@ SCHEMA = "difftool/lab/1"
 def check(
     console: Console,
     presets: Annotated[
-        list[str] | None, typer.Argument(metavar="[PRESET]...", help="Judge these only: sdxl, fast, whisper-base, ...")
+        list[str] | None, typer.Argument(metavar="[PRESET]...", help="Presets to check: sdxl, fast, whisper-base, ...")
     ] = None,
     deep: Annotated[
         bool,
         typer.Option(
-            "--deep/--no-deep", help="Compute something on every device, in processes of their own.", show_default=False
+            "--deep/--no-deep", help="Also run kernels on every device, in separate processes.", show_default=False
         ),
     ] = False,
     models_dir: ModelsDir = None,
 ) -> Result:
-    """Say what this machine carries: driver, CUDA, GPUs, memory, tools, and a verdict on every preset of every command.
+    """Check driver, CUDA, GPUs, memory and tools, and which presets of every command this machine can run.
 
-    With names it ends with 3 where one of them does not run here.
+    With preset names, the exit code is 3 if one of them cannot run here.
 
     Examples:
 
@@ -47,28 +48,32 @@ def check(
 
     rows = chosen(presets or [])
     machine = probe(Sources(models=models_dir))
-    found, ran = findings(machine), []
+    problems = findings(machine)
+    kernels: list[Row] = []
     if deep:
-        from ..lab import deep as really
+        from ..lab import deep as deep_check
 
-        ran = really.kernels(machine)
-        found += really.findings(ran)
-    verdicts = [judge(machine, one) for one in rows]
+        kernels = deep_check.kernels(machine)
+        problems += deep_check.findings(kernels)
+    verdicts = [judge(machine, preset) for preset in rows]
     data = {
         "lab_schema": SCHEMA,
-        "machine": _plain(machine),
-        "findings": [one._asdict() for one in found],
-        "presets": [_told(one) for one in verdicts],
-        "deep": ran,
+        "machine": _machine_json(machine),
+        "findings": [finding._asdict() for finding in problems],
+        "presets": [_verdict_json(verdict) for verdict in verdicts],
+        "deep": kernels,
     }
-    lines = [*_machine(machine), "", *_findings(found), *_verdicts(verdicts, _width())]
-    lines += ["", *(f"{one['device']}: {one['what']}: {one['said']}" for one in ran)] if ran else []
-    error = refusal(verdicts, found) if presets else None
-    return Result(data, lines, [one.preset.name for one in verdicts if one.verdict != NO], error)
+    lines = [*_machine(machine), "", *_findings(problems), *_verdicts(verdicts, _width())]
+    if kernels:
+        lines.append("")
+        lines += [f"{row['device']}: {row['what']}: {row['said']}" for row in kernels]
+    error = refusal(verdicts, problems) if presets else None
+    runnable = [verdict.preset.name for verdict in verdicts if verdict.verdict != NO]
+    return Result(data, lines, runnable, error)
 
 
-def _plain(machine: Machine) -> dict[str, object]:
-    """As JSON takes it."""
+def _machine_json(machine: Machine) -> dict[str, object]:
+    """A machine for --json."""
 
     def plain(value: Any) -> Any:
         if hasattr(value, "_asdict"):
@@ -79,86 +84,122 @@ def _plain(machine: Machine) -> dict[str, object]:
     return {**plain(machine), "gpus": gpus}
 
 
-def _told(one: Verdict) -> dict[str, object]:
-    preset = one.preset
-    return {
-        "command": preset.command,
-        "preset": preset.name,
-        "verdict": one.verdict,
-        "flags": list(one.flags),
-        "where": one.where,
-        "need_bytes": one.need,
-        "has_bytes": one.has,
-        "note": one.note,
-        "carried_by": one.carried_by,
+def _verdict_json(verdict: Verdict) -> dict[str, object]:
+    """A verdict for --json."""
+    preset = verdict.preset
+    needs = {
         "parameters": preset.parameters,
         "weights_bytes": {"fp32": 4 * preset.parameters, "halves": 2 * preset.parameters},
         "ram_bytes": preset.ways[0].ram if preset.ways else 0,
         "vram_bytes": preset.ways[0].vram if preset.ways else 0,
         "disk_bytes": preset.disk,
     }
+    judged = {
+        "command": preset.command,
+        "preset": preset.name,
+        "verdict": verdict.verdict,
+        "flags": list(verdict.flags),
+        "where": verdict.where,
+        "need_bytes": verdict.need,
+        "has_bytes": verdict.has,
+        "note": verdict.note,
+        "carried_by": verdict.carried_by,
+    }
+    return judged | needs
 
 
 def _machine(m: Machine) -> Iterator[str]:
     from ..lab.facts import spelled
 
-    yield f"system      {m.system}, Python {m.python}" + "".join(
-        f", {word}" for word, said in (("WSL", m.wsl), ("in a container", m.container), ("from cron", m.cron)) if said
-    )
-    limit = "" if m.ram_limit is None else f", {_gib(m.ram_limit)} allowed"
+    surroundings = {"WSL": m.wsl, "in a container": m.container, "from cron": m.cron}
+    system = [f"{m.system}, Python {m.python}", *(name for name, applies in surroundings.items() if applies)]
+    yield f"system      {', '.join(system)}"
+    limit = "" if m.ram_limit is None else f", limit {_gib(m.ram_limit)}"
     cores = f"{m.cores_usable:g} of {m.cores} cores, load {m.load:g}"
-    yield f"memory      {_gib(m.ram)} of RAM, {_gib(m.ram_free)} free{limit}; {cores}"
-    yield f"driver      {spelled(m.driver)}" + (f", CUDA up to {spelled(m.cuda_driver)}" if m.cuda_driver else "")
-    built = f"CUDA {spelled(m.torch_cuda)}" if m.torch_cuda else f"ROCm {m.torch_rocm}" if m.torch_rocm else "the CPU"
-    yield f"PyTorch     {m.torch or 'none'} for {built}, torchaudio {m.torchaudio or 'none'}"
-    yield f"libraries   CUDA {spelled(m.cuda_runtime)}, cuDNN {spelled(m.cudnn)}, TensorRT {spelled(m.tensorrt)}"
-    for gpu in m.gpus:
-        kind = "slice" if gpu.slice else f"cuda:{gpu.number}"
-        room = f"{_gib(gpu.free)} of {_gib(gpu.total)} free"
-        yield f"{kind:11} {gpu.name}, compute capability {spelled(gpu.capability)}, {room}"
-        yield f"            {', '.join(gpu.precisions)}; {gpu.uuid}"
-    for a, b, well in m.peers:
-        yield f"            cuda:{a} and cuda:{b} {'read each other directly' if well else 'exchange through RAM'}"
+    ram = f"{_gib(m.ram)} RAM, {_gib(m.ram_free)} free{limit}"
+    yield f"memory      {ram}; {cores}"
+    newest = f", CUDA up to {spelled(m.cuda_driver)}" if m.cuda_driver else ""
+    yield f"driver      {spelled(m.driver)}{newest}"
+    yield f"PyTorch     {m.torch or 'none'} for {_torch_build(m)}, torchaudio {m.torchaudio or 'none'}"
+    dnn, tensorrt = spelled(m.cudnn), spelled(m.tensorrt)
+    yield f"libraries   CUDA {spelled(m.cuda_runtime)}, cuDNN {dnn}, TensorRT {tensorrt}"
+    yield from _gpus(m)
     if m.others:
         used = "AMD is used through ROCm, untested" if m.runs_on_rocm else "not used by this PyTorch"
         yield f"others      {', '.join(m.others)}: {used}"
-    ffmpeg = m.ffmpeg or ("that of imageio-ffmpeg" if m.ffmpeg_bundled else "none")
+    ffmpeg = m.ffmpeg or ("bundled with imageio-ffmpeg" if m.ffmpeg_bundled else "none")
     yield f"sound       ffmpeg: {ffmpeg}; soundfile {m.sndfile or 'none'}"
     for disk in m.disks:
-        yield f"disk        {disk.free / 10**9:,.0f} GB free for {disk.role} ({disk.path})"
-    here = [name for name, state in m.store if state == "whole"]
-    yield f"models      {', '.join(here) or 'none in the store'}"
+        free = f"{disk.free / 10**9:,.0f} GB free"
+        yield f"disk        {free} for {disk.role} ({disk.path})"
+    installed = [name for name, state in m.store if state == "whole"]
+    yield f"models      {', '.join(installed) or 'none installed'}"
     for path, _ in m.caches:
         yield f"cache       {path}"
     for name, why in m.failed:
         yield f"not known   {name}: {why}"
 
 
-def _findings(found: Sequence[Finding]) -> Iterator[str]:
-    for one in found:
-        yield f"{one.level}: {one.what}" + (f" ({one.why})" if one.why else "")
-        yield f"  mend: {one.mend}"
-    if found:
+def _torch_build(m: Machine) -> str:
+    """What PyTorch is built for."""
+    from ..lab.facts import spelled
+
+    if m.torch_cuda:
+        return f"CUDA {spelled(m.torch_cuda)}"
+    return f"ROCm {m.torch_rocm}" if m.torch_rocm else "the CPU"
+
+
+def _gpus(m: Machine) -> Iterator[str]:
+    from ..lab.facts import spelled
+
+    for gpu in m.gpus:
+        kind = "slice" if gpu.slice else f"cuda:{gpu.number}"
+        memory = f"{_gib(gpu.free)} of {_gib(gpu.total)} free"
+        yield f"{kind:11} {gpu.name}, compute capability {spelled(gpu.capability)}, {memory}"
+        yield f"            {', '.join(gpu.precisions)}; {gpu.uuid}"
+    for a, b, is_direct in m.peers:
+        exchange = "read each other's memory directly" if is_direct else "exchange data through RAM"
+        yield f"            cuda:{a} and cuda:{b} {exchange}"
+
+
+def _findings(problems: Sequence[Finding]) -> Iterator[str]:
+    for finding in problems:
+        why = f" ({finding.why})" if finding.why else ""
+        yield f"{finding.level}: {finding.what}{why}"
+        yield f"  fix: {finding.mend}"
+    if problems:
         yield ""
 
 
 def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
-    """A line for each preset, in two where the terminal is narrow."""
+    """A line for each preset, or two on a narrow terminal."""
     from ..lab.verdicts import amount
 
-    said = [f"fits with {' '.join(one.flags)}" if one.verdict == "fits with flags" else one.verdict for one in verdicts]
-    names, words = (max(map(len, column), default=0) for column in ([one.preset.name for one in verdicts], said))
+    labels = [_label(verdict) for verdict in verdicts]
+    name_width = max((len(verdict.preset.name) for verdict in verdicts), default=0)
+    label_width = max(map(len, labels), default=0)
     command = ""
-    for one, word in zip(verdicts, said, strict=True):
-        if one.preset.command != command:
-            command = one.preset.command
+    for verdict, label in zip(verdicts, labels, strict=True):
+        preset = verdict.preset
+        if preset.command != command:
+            command = preset.command
             yield command
-        carried = f"{one.carried_by} would carry it" if one.carried_by else ""
-        more = "; ".join(part for part in (one.note, carried) if part)
-        needed = "" if one.preset.uncounted else amount(one)
-        line = f"  {one.preset.name:{names}}  {word:{words}}  {needed:26}"
-        together = f"{line}  {more}".rstrip()
-        yield from [together] if len(together) <= width or not more else [line.rstrip(), f"  {'':{names}}  {more}"]
+        upgrade = f"{verdict.carried_by} can run it" if verdict.carried_by else ""
+        notes = "; ".join(part for part in (verdict.note, upgrade) if part)
+        memory = "" if preset.uncounted else amount(verdict)
+        line = f"  {preset.name:{name_width}}  {label:{label_width}}  {memory:26}"
+        whole = f"{line}  {notes}".rstrip()
+        if len(whole) <= width or not notes:
+            yield whole
+        else:
+            yield line.rstrip()
+            yield f"  {'':{name_width}}  {notes}"
+
+
+def _label(verdict: Verdict) -> str:
+    from ..lab.verdicts import FLAGS
+
+    return f"fits with {' '.join(verdict.flags)}" if verdict.verdict == FLAGS else verdict.verdict
 
 
 def _gib(size: float) -> str:
@@ -175,11 +216,11 @@ def _width() -> int:
 def plan(
     console: Console,
     preset: Annotated[
-        str | None, typer.Option("--for", metavar="PRESET", help="Until the stage that carries this one.")
+        str | None, typer.Option("--for", metavar="PRESET", help="Stop at the first stage that can run this preset.")
     ] = None,
-    stage: Annotated[str | None, typer.Option("--stage", help="Only this stage: first, year1 or year2.")] = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="Show only this stage: first, year1 or year2.")] = None,
 ) -> Result:
-    """The guide's way from a first machine to a laboratory, and which presets each step adds.
+    """Show the guide's hardware upgrade path and the presets that each stage adds.
 
     Examples:
 
@@ -189,19 +230,20 @@ def plan(
     """
     from ..lab.upgrades import path
 
-    wanted = path(preset, stage)
-    data = {"stages": [one._asdict() for one in wanted]}
-    lines = [line for one in wanted for line in _stage(one)]
-    return Result(data, lines, [one.name for one in wanted])
+    stages = path(preset, stage)
+    data = {"stages": [row._asdict() for row in stages]}
+    lines = [line for row in stages for line in _stage(row)]
+    return Result(data, lines, [row.name for row in stages])
 
 
-def _stage(one: Stage) -> Iterator[str]:
-    yield f"{one.name}: {one.about}"
-    for k, gpu in enumerate(one.gpus):
+def _stage(stage: Stage) -> Iterator[str]:
+    yield f"{stage.name}: {stage.about}"
+    for k, gpu in enumerate(stage.gpus):
         row = hardware().gpus[gpu]
-        instead = f"; or {one.instead}" if one.instead and not k else ""
-        yield f"  {'' if k else 'GPU':12} {gpu}, {row.vram} GB: {row.suits}; consider: {row.drawback}{instead}"
-    for name, what in one.parts.items():
-        yield f"  {name:12} {what}"
-    yield f"  adds         {', '.join(one.adds) or 'room, and no preset'}"
+        heading = "" if k else "GPU"
+        instead = f"; or {stage.instead}" if stage.instead and not k else ""
+        yield f"  {heading:12} {gpu}, {row.vram} GB: {row.suits}; consider: {row.drawback}{instead}"
+    for name, part in stage.parts.items():
+        yield f"  {name:12} {part}"
+    yield f"  adds         {', '.join(stage.adds) or 'capacity, no further presets'}"
     yield ""

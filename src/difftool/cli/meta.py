@@ -13,9 +13,9 @@ from .speech import FORMATS
 
 def meta(
     console: Console,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or a sound that difftool made.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or sound made by difftool.")],
 ) -> Result:
-    """Print how a picture or a sound was made.
+    """Print the settings stored in a picture or sound.
 
     Examples:
 
@@ -30,8 +30,10 @@ def meta(
     _, parameters, manifest = read_png(file)
     if parameters is None and manifest is None:
         others = ", ".join(texts_in(file))
-        what = f"{file} carries no settings known here" + (f", only texts named {others}" if others else "")
-        raise DifftoolError(Exit.FILE, what, "name a picture that difftool or a tool like it made")
+        message = f"{file} has no settings in a known format"
+        if others:
+            message += f", only texts named {others}"
+        raise DifftoolError(Exit.FILE, message, "name a picture made by difftool or a similar tool")
     summary = [] if parameters is None else [parameters.strip()]
     if manifest is not None:
         summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))
@@ -44,8 +46,9 @@ def _of_sound(file: Path) -> Result:
     tags, manifest = load(file)
     tags.pop("encoder", None)
     if not tags:
-        raise DifftoolError(Exit.FILE, f"{file} carries no tags", "name a sound that difftool made")
-    summary = [f"{key}: {value}" for key, value in tags.items() if key != "comment" or manifest is None]
+        raise DifftoolError(Exit.FILE, f"{file} has no tags", "name a sound made by difftool")
+    shown = {key: value for key, value in tags.items() if key != "comment" or manifest is None}
+    summary = [f"{key}: {value}" for key, value in shown.items()]
     if manifest is not None:
         summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))
     return Result({"path": str(file), "tags": tags, "manifest": manifest}, summary, [file])

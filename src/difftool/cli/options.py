@@ -1,4 +1,4 @@
-"""Options that several commands have, spelled the same everywhere."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from ..sampling import aliases
 from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, one_of, options
 
 MOST_SHOWN = 1e9
-"""Ends of a range that a help shows."""
+"""The largest bound of a range that the help shows."""
 INPUT = TEXT
 
 
 def dtype_of(dtype: str, half: bool) -> str:
-    """The number format that --dtype or --half asks for."""
+    """The number format selected by --dtype or --half."""
     return "fp16" if half else dtype
 
 
 def known_sampler(value: str | None) -> str | None:
-    """A callback that lets no unknown sampler pass, whatever it is called."""
+    """A callback that rejects unknown samplers; aliases are accepted."""
     if value is not None:
         aliases.sampler(value)
     return value
 
 
 def known_schedule(value: str | None) -> str | None:
-    """The same for a schedule."""
+    """A callback that rejects unknown schedules; aliases are accepted."""
     if value is not None:
         aliases.schedule(value)
     return value
 
 
 def one_of_each(*groups: tuple[str, ...]) -> Callable[[Callable], Callable]:
-    """Marks a command that takes one of the options of each group."""
+    """Marks the options of each group as mutually exclusive."""
 
     def mark(command: Callable) -> Callable:
         command.exclusive = groups  # type: ignore[attr-defined]
@@ -53,21 +53,23 @@ def one_of_each(*groups: tuple[str, ...]) -> Callable[[Callable], Callable]:
 
 
 def exclusive_of(command: Callable, settings: Iterable[type]) -> list[tuple[str, ...]]:
-    """The groups of options of which a command takes one: its own, those of its classes of settings, and those that are
-    shared by all that have them."""
-    own = list(getattr(command, "exclusive", ()))
-    return [("output", "output_dir"), *own, *(group for cls in settings for group in getattr(cls, "exclusive", ()))]
+    """The groups of mutually exclusive options: the shared one, the command's own, and those of its settings."""
+    groups = [("output", "output_dir"), *getattr(command, "exclusive", ())]
+    for cls in settings:
+        groups += getattr(cls, "exclusive", ())
+    return groups
 
 
 def parameters(settings: type) -> list[inspect.Parameter]:
-    """A parameter of a command for each of the settings of a class."""
-    annotations, defaults = kinds(settings), {field.name: field.default for field in dataclasses.fields(settings)}
-    made = []
+    """The parameters of a command for the fields of a class of settings."""
+    annotations = kinds(settings)
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    params = []
     for name, option in options(settings).items():
         kind = annotations[name] if option.typed is None else option.typed
         annotation = Annotated[kind, _typer(name, option, kind)]
-        made.append(inspect.Parameter(name, KEYWORD, default=_typed(defaults[name]), annotation=annotation))
-    return made
+        params.append(inspect.Parameter(name, KEYWORD, default=_typed(defaults[name]), annotation=annotation))
+    return params
 
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -78,22 +80,22 @@ def _typed(default: Any) -> Any:
 
 
 def _typer(name: str, option: Option, kind: Any) -> Any:
-    """A setting as Typer takes it."""
+    """A setting as an option or argument of Typer."""
     if option.argument:
         return typer.Argument(metavar=option.metavar, help=option.help, callback=_callback(option))
     names = option.names or (name_of(name, option),)
     shown: dict[str, Any] = {}
     if bool in (kind, *typing.get_args(kind)):
-        names = (f"{names[0]}/--no-{names[0].removeprefix('--')}", *names[1:])
+        long, *short = names
+        names = (f"{long}/--no-{long.removeprefix('--')}", *short)
         shown = {"show_default": False}
-    whole = int in (kind, *typing.get_args(kind))
-    ends = [None if end is None or abs(end) > MOST_SHOWN else end for end in (option.least, option.most)]
+    least, most = _shown_bound(option.least), _shown_bound(option.most)
     return typer.Option(
         *names,
         help=option.help,
         metavar=option.metavar,
-        min=ends[0] if whole or ends[0] is not None else None,
-        max=ends[1],
+        min=least,
+        max=most,
         callback=_callback(option),
         parser=_parser(option),
         rich_help_panel=option.panel,
@@ -101,8 +103,12 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
     )
 
 
+def _shown_bound(bound: float | None) -> float | None:
+    return None if bound is None or abs(bound) > MOST_SHOWN else bound
+
+
 def _parser(option: Option) -> Callable[[str], Any] | None:
-    """The parser of a setting, whose message Typer shows with the name of the option."""
+    """The parser of a setting; Typer shows its message with the name of the option."""
     parser = option.parser
     if parser is None:
         return None
@@ -123,80 +129,90 @@ def _callback(option: Option) -> Callable[[Any], Any] | None:
 
 ModelName = Annotated[
     str | None,
-    typer.Argument(metavar="MODEL", help="A run, model or diffusers folder; none: the digits in the package."),
+    typer.Argument(
+        metavar="MODEL", help="Run folder, model folder or diffusers folder; default: the bundled digits model."
+    ),
 ]
+SCHEDULES = ", ".join(SPACINGS)
 Schedule = Annotated[
     str | None,
     typer.Option(
         "--schedule",
-        help=f"Levels to visit: {', '.join(SPACINGS)}; the model's own unless told otherwise.",
+        help=f"Noise schedule: {SCHEDULES}; default: the model's own.",
         callback=known_schedule,
         rich_help_panel=SAMPLING,
     ),
 ]
 Eta = Annotated[
     float | None,
-    typer.Option("--eta", help="Fresh noise: 0 none, 1 all of it.", min=0, max=1, rich_help_panel=SAMPLING),
+    typer.Option(
+        "--eta", help="Strength of fresh noise: 0 is none, 1 is full.", min=0, max=1, rich_help_panel=SAMPLING
+    ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="The result: a PNG; of several pictures their grid.", rich_help_panel=OUTPUT),
+    typer.Option("--output", "-o", help="Output PNG; for several pictures, their grid.", rich_help_panel=OUTPUT),
 ]
 OutputDir = Annotated[
     Path | None,
-    typer.Option("--output-dir", help="Folder for every single result and the grid.", rich_help_panel=OUTPUT),
+    typer.Option("--output-dir", help="Folder for the single results and their grid.", rich_help_panel=OUTPUT),
 ]
 Overwrite = Annotated[
     bool,
     typer.Option(
-        "--overwrite/--no-overwrite", help="Replace files that exist.", show_default=False, rich_help_panel=OUTPUT
+        "--overwrite/--no-overwrite", help="Overwrite existing files.", show_default=False, rich_help_panel=OUTPUT
     ),
 ]
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run/--no-dry-run", help="Say what would be done, and end.", show_default=False, rich_help_panel=OUTPUT
+        "--dry-run/--no-dry-run", help="Print what would be done and exit.", show_default=False, rich_help_panel=OUTPUT
     ),
 ]
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        "--batch-size", help="How many at once; results agree to rounding.", min=1, max=MOST, rich_help_panel=MACHINE
+        "--batch-size", help="Batch size; results agree up to rounding.", min=1, max=MOST, rich_help_panel=MACHINE
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.", callback=spelled, rich_help_panel=MACHINE)
+    str, typer.Option("--device", help="Device: auto, cpu, cuda or cuda:N.", callback=spelled, rich_help_panel=MACHINE)
 ]
 Dtype = Annotated[
     str,
     typer.Option(
         "--dtype",
-        help="auto, fp32, bf16 or fp16.",
+        help="Number format: auto, fp32, bf16 or fp16.",
         callback=one_of("dtype", ("auto", *DTYPES)),
         rich_help_panel=MACHINE,
     ),
 ]
 Half = Annotated[
     bool,
-    typer.Option("--half/--no-half", help="The same as --dtype fp16.", show_default=False, rich_help_panel=MACHINE),
+    typer.Option("--half/--no-half", help="Same as --dtype fp16.", show_default=False, rich_help_panel=MACHINE),
 ]
 LowVram = Annotated[
     bool,
     typer.Option(
         "--low-vram/--no-low-vram",
-        help="One at a time, for little memory.",
+        help="Use less GPU memory: one item at a time.",
         show_default=False,
         rich_help_panel=MACHINE,
     ),
 ]
 ModelsDir = Annotated[
     Path | None,
-    typer.Option("--models-dir", help="Where models live; your data folder unless given.", rich_help_panel=MACHINE),
+    typer.Option("--models-dir", help="Folder of the models; default: your data folder.", rich_help_panel=MACHINE),
 ]
 VoicesDir = Annotated[
     Path | None,
-    typer.Option("--voices-dir", help="Where voices live: ./voices, or your data folder.", rich_help_panel=INPUT),
+    typer.Option(
+        "--voices-dir",
+        help="Folder of the voices; default: ./voices if it exists, else your data folder.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", help="CPU threads.", min=1, max=MOST_THREADS, rich_help_panel=MACHINE)
+    int | None,
+    typer.Option("--threads", help="Number of CPU threads.", min=1, max=MOST_THREADS, rich_help_panel=MACHINE),
 ]

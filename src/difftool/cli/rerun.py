@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 def rerun(
     console: Console,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or a sound that difftool made.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or sound made by difftool.")],
     output: Output = None,
     output_dir: OutputDir = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Make a picture or a sound again from the settings it carries, and say whether it came out the same.
+    """Reproduce a picture or sound from its stored settings, and report whether the result is identical.
 
-    On the same machine, with the same model and versions, every pixel and sample does. A grid makes all its pictures
-    again.
+    With the same machine, model and versions, every pixel and sample is identical. For a grid, all its pictures are
+    made again.
 
     Examples:
 
@@ -45,7 +45,7 @@ def rerun(
         return _dry(replay)
     load = time.monotonic() - console.began
     if output is not None:
-        console.resume = "run it again with --overwrite"  # some of the files may be there by then
+        console.resume = "run it again with --overwrite"  # some of the files may exist by then
     done = redraw(replay, track=console.track)
     result = _report(console, done, load)
     return _compared(file, result, done.then, done.now, "pixel", done.identical)
@@ -86,14 +86,18 @@ def _sound(
 
 
 def _compared(
-    file: Path, told: Result, then: Mapping[str, str], now: Mapping[str, str], what: str, identical: bool
+    file: Path, result: Result, then: Mapping[str, str], now: Mapping[str, str], unit: str, identical: bool
 ) -> Result:
-    """What was told, and whether it came out the same with the same versions."""
-    changed = {name: [was, now.get(name)] for name, was in then.items() if now.get(name) != was}
+    """`result`, with whether the pixels or samples (`unit`) are identical and which versions changed."""
+    changed = {}
+    for name, version in then.items():
+        if now.get(name) != version:
+            changed[name] = [version, now.get(name)]
     if changed:
-        which = ", ".join(f"{name} {was}, now {here}" for name, (was, here) in changed.items())
-        log.warning(f"made with other versions or files: {which}")
+        versions = ", ".join(f"{name} {old}, now {new}" for name, (old, new) in changed.items())
+        log.warning(f"made with other versions or files: {versions}")
     if not identical:
-        log.warning(f"the {what}s differ from {file}")
-    summary = [*told.summary, f"every {what} as in {file}"] if identical else told.summary
-    return told._replace(data={**told.data, "identical": identical, "versions_changed": changed}, summary=summary)
+        log.warning(f"the {unit}s differ from {file}")
+    summary = [*result.summary, f"every {unit} as in {file}"] if identical else result.summary
+    data = {**result.data, "identical": identical, "versions_changed": changed}
+    return result._replace(data=data, summary=summary)

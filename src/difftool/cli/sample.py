@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 def _samplers(value: str | None) -> str | None:
-    found = [] if value is None else [aliases.sampler(name) for name in value.split(",")]
-    if doubled := next((named for named in found if found.count(named) > 1), None):
-        raise DifftoolError(Exit.USAGE, f"{doubled} is to be compared with itself", "name each sampler once")
+    """A callback that rejects unknown and repeated samplers."""
+    names = [] if value is None else [aliases.sampler(name) for name in value.split(",")]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise DifftoolError(Exit.USAGE, f"--compare has {repeated} twice", "name each sampler once")
     return value
 
 
@@ -40,7 +41,7 @@ def sample(
         bool,
         typer.Option(
             "--list-samplers/--no-list-samplers",
-            help="Print the samplers, and end.",
+            help="List the samplers and exit.",
             show_default=False,
             rich_help_panel=SAMPLING,
         ),
@@ -50,7 +51,7 @@ def sample(
         typer.Option(
             "--compare",
             metavar="A,B,...",
-            help="Draw each start several times with each of these samplers: a table and a figure.",
+            help="Compare these samplers from the same starting noise: a table and a figure.",
             callback=_samplers,
             rich_help_panel=SAMPLING,
         ),
@@ -59,7 +60,7 @@ def sample(
         bool,
         typer.Option(
             "--trajectory/--no-trajectory",
-            help="Also a strip and a GIF of the way from noise.",
+            help="Also write a strip and a GIF of the sampling trajectory.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
@@ -69,7 +70,7 @@ def sample(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Draw pictures from a model; without one, from the digits in the package.
+    """Generate pictures from a model; default: the bundled digits model.
 
     Examples:
 
@@ -80,8 +81,7 @@ def sample(
     difftool sample --compare ddpm,ddim
     """
     if list_samplers:
-        rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
-        return Result({"samplers": rows}, [f"{name:13} {row.title}" for name, row in SAMPLERS.items()], [*SAMPLERS])
+        return _samplers_known()
     to = console.destination(output, output_dir, overwrite=overwrite)
     if compare:
         return _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
@@ -94,27 +94,35 @@ def sample(
     return dry(plan, places) if dry_run else drawn(console, plan, places)
 
 
+def _samplers_known() -> Result:
+    """The list of samplers."""
+    rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
+    lines = [f"{name:13} {row.title}" for name, row in SAMPLERS.items()]
+    return Result({"samplers": rows}, lines, [*SAMPLERS])
+
+
 def drawn(console: Console, plan: Plan, places: Places) -> Result:
-    """Draws what was planned, writes the files, and tells what was done."""
+    """Generates the pictures of a plan, writes the files and reports."""
     from ..pixels.draw import draw
     from ..pixels.write import FRAMES, write
 
     loaded = time.monotonic()
     frames = FRAMES if places.way else 0
-    if processes.rank():  # the first process writes what all drew
+    if processes.rank():  # the first process writes the pictures of all
         draw(plan, frames=frames)
         return Result({}, [], [])
     with writable(places.singles[0].parent):
         pictures = draw(plan, track=console.track, name=console.run_id, frames=frames)
         ended = time.monotonic()
-        console.resume = "run it again with --overwrite"  # some of the files may be there by then
+        console.resume = "run it again with --overwrite"  # some of the files may exist by then
         written = write(pictures, places)
-    seconds = {"load": loaded - console.began, "sample": ended - loaded, "save": time.monotonic() - ended}
+    saving = time.monotonic() - ended
+    seconds = {"load": loaded - console.began, "sample": ended - loaded, "save": saving}
     return report(console, written, seconds)
 
 
 def report(console: Console, written: Written, seconds: Mapping[str, float]) -> Result:
-    """What was drawn and written."""
+    """Reports the pictures that were written."""
     places, drawn = written.places, written.drawn
     settings, model = drawn.manifest["settings"], drawn.manifest["model"]
     timing = console.timing(seconds)
@@ -126,21 +134,23 @@ def report(console: Console, written: Written, seconds: Mapping[str, float]) -> 
         "model": model,
         "timing": timing,
     }
-    seeds = " to ".join(dict.fromkeys(str(drawn.items[k]["seed"]) for k in (0, -1)))
+    first, last = drawn.items[0]["seed"], drawn.items[-1]["seed"]
+    seeds = str(first) if first == last else f"{first} to {last}"
     steps = counted(settings["steps"], "step")
     how = f"{settings['sampler']}, {steps}, guidance {settings['guidance']:g}, seed {seeds}"
     count = counted(len(drawn.items), "picture")
-    summary = [f"{count} of {model['name']} in {timing['total']:.1f} s ({how})", str(places.all[-1])]
+    head = f"{count} of {model['name']} in {timing['total']:.1f} s"
+    summary = [f"{head} ({how})", str(places.all[-1])]
     if places.grid and places.singles:
         summary.append(f"singles: {places.singles[0]} ...")
     if places.way:
-        way = ", ".join(map(str, places.way))
-        summary.append(f"the way there, each state above what the network sees in it: {way}")
+        paths = ", ".join(map(str, places.way))
+        summary.append(f"trajectory (state above, the network's estimate below): {paths}")
     return Result(data, summary, places.all)
 
 
 def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Result:
-    """What would be done (to `only` these pictures), and what it needs."""
+    """Reports what would be done (with `only` these pictures) and what it needs."""
     from ..pixels.plan import batches
 
     settings, used = manifest_of(plan.settings), plan.settings
@@ -154,12 +164,16 @@ def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Resu
         "batch_size": used.batch_size,
     }
     steps = counted(used.steps or 0, "step")
-    how = f"{used.sampler}, {steps}, {used.schedule}, guidance {used.guidance:g}, seed {used.seed}"
+    method = f"{used.sampler}, {steps}, {used.schedule}"
+    how = f"{method}, guidance {used.guidance:g}, seed {used.seed}"
     where = f"{plan.model.name} on {used.device} in {used.dtype}"
     count, size = counted(len(places.singles), "picture"), f"{weights / 1e6:.1f} MB"
-    summary = [f"would draw {count} of {where}: {how}"]
-    summary.append(f"needs {size} of weights and {calls:,} calls of the network, {used.batch_size} at once")
-    summary.append(f"would write {counted(len(places.all), 'file')}, the last {places.all[-1]}")
+    files = counted(len(places.all), "file")
+    summary = [
+        f"would generate {count} of {where}: {how}",
+        f"needs {size} of weights and {calls:,} network calls, batch size {used.batch_size}",
+        f"would write {files}, the last {places.all[-1]}",
+    ]
     paths = [str(path) for path in places.all]
     return Result({"dry_run": True, "settings": settings, "needs": needs, "would_write": paths}, summary, [])
 
@@ -169,9 +183,9 @@ def _compare(console: Console, samplers: list[str], settings: Settings, to: Path
 
     if dry_run:
         calls = {name: plan.calls for name, plan in plans(samplers, settings).items()}
-        named = ", ".join(f"{name} ({number} calls of the network)" for name, number in calls.items())
+        costs = ", ".join(f"{name} ({number} network calls)" for name, number in calls.items())
         starts = settings.count or STARTS
-        summary = [f"would compare {named}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
+        summary = [f"would compare {costs}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
         return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])
     with writable(to.parent):
         results = compared(samplers, settings, track=console.track)
@@ -182,12 +196,12 @@ def _compare(console: Console, samplers: list[str], settings: Settings, to: Path
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """The lines of a comparison for a person."""
-    wide = max(len(row["name"]) for row in rows)
-    lines = [f"{'sampler':{wide}} {'steps':>5} {'calls':>5} {'ms a picture':>12} {'diversity':>9}  same seeds again"]
+    """The table of a comparison."""
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'sampler':{width}} steps calls   ms/picture diversity  same seeds again"]
     for row in rows:
-        name, milliseconds = f"{row['name']:{wide}}", f"{row['seconds'] * 1000:12.1f}"
-        again = "every bit" if row["reproduced"] else "differs"
-        figures = f"{row['steps']:5} {row['network_calls']:5} {milliseconds} {row['diversity']:9.0%}"
-        lines.append(f"{name} {figures}  {again}")
+        name = f"{row['name']:{width}}"
+        cost = f"{row['steps']:5} {row['network_calls']:5} {row['seconds'] * 1000:12.1f}"
+        again = "identical" if row["reproduced"] else "differs"
+        lines.append(f"{name} {cost} {row['diversity']:9.0%}  {again}")
     return lines

@@ -1,4 +1,4 @@
-"""Where speech goes, and what is said of it."""
+"""The files of speech and the report on them."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from ..voice.plan import Plan
     from ..voice.speak import Candidate
 
-SEVERAL_RUNS = "a text that is said in several runs needs a place of its own"
+SEVERAL_RUNS = "a text spoken in several runs needs an explicit output file"
 
 
 class Places(NamedTuple):
     """The files of a run."""
 
     sounds: list[Path]
-    """Of the candidates, the best first."""
+    """One per candidate, the best first."""
     stages: Path | None
     default: bool = False
-    """Whether nobody said where."""
+    """Whether neither -o nor --output-dir was given."""
 
     @property
     def all(self) -> list[Path]:
-        """With the notes beside the sounds."""
+        """All files, with the JSON notes beside the sounds."""
         return [*self.sounds, *map(beside, self.sounds), *([self.stages] if self.stages else [])]
 
 
 def places(to: Destination, count: int, seed: int, stages: Path | None = None, suffix: str = ".wav") -> Places:
-    """The files for so many candidates. Raises DifftoolError 2 for a kind of file that is not written."""
+    """The files for `count` candidates. Raises DifftoolError 2 for an unsupported file type."""
     paths = sounds(to, [(k, seed) for k in range(count)], suffix, [*FORMATS])
     if stages is not None and stages.suffix.lower() != ".npz":
-        raise DifftoolError(Exit.USAGE, f"stages are written as .npz, and {stages} ends otherwise", "name a FILE.npz")
+        raise DifftoolError(Exit.USAGE, f"--save-stages writes .npz, not {stages}", "use a name that ends in .npz")
     return Places(paths, stages, default=to.output is None and to.folder is None)
 
 
@@ -58,8 +58,7 @@ def carry_out(
     attempts: Sequence[int] = (),
     only: int | None = None,
 ) -> Result:
-    """Says what was planned, all of it in memory, writes the files (`only` that of one candidate), and tells what it
-    did."""
+    """Speaks a plan of one part, writes the files (`only` that of one candidate) and reports."""
     from ..voice.output import write
     from ..voice.speak import perform
 
@@ -70,9 +69,10 @@ def carry_out(
     stages: dict[str, Tensor] | None = {} if to.stages else None
     with writable(*{path.parent: None for path in to.all}):
         cloned = perform(plan, track=console.track, attempts=attempts, stages=stages)
-        console.resume = "run it again with --overwrite"  # some of the files may be there by then
-        kept = (to.stages, stages) if to.stages and stages else None
-        return _result(console, plan, to, write(plan, cloned, to.sounds, only=only, stages=kept))
+        console.resume = "run it again with --overwrite"  # some of the files may exist by then
+        staged = (to.stages, stages) if to.stages and stages else None
+        written = write(plan, cloned, to.sounds, only=only, stages=staged)
+        return _result(console, plan, to, written)
 
 
 def read_out(
@@ -84,18 +84,18 @@ def read_out(
     *,
     overwrite: bool,
 ) -> Result:
-    """Says a text of several parts, from where an earlier run stopped, joins them, and tells what it did."""
+    """Speaks a text of several parts, resuming an earlier run, joins the parts and reports."""
     from ..voice import long_text, output
 
     if to.default and (redo is not None or max_minutes is not None):
-        raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
+        raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
     if to.default:
         again = f"-o {shlex.quote(str(to.sounds[0]))}"
-        console.say(f"to go on after a stop, run this again with {again}")
+        console.say(f"to resume after an interruption, run the same command with {again}")
         console.resume = f"run it again with {again}"
     if to.stages:
-        message = f"the text has {len(plan.parts)} parts, and stages are written for one"
-        raise DifftoolError(Exit.USAGE, message, "leave out --save-stages, or give a shorter text")
+        message = f"--save-stages needs a text of one part; this one has {len(plan.parts)}"
+        raise DifftoolError(Exit.USAGE, message, "leave out --save-stages or use a shorter text")
     _warn_of_signs(console, plan)
     until = None if max_minutes is None else console.began + 60 * max_minutes
     reading = output.read_plan(
@@ -103,23 +103,25 @@ def read_out(
     )
     result = _result(console, plan, to, reading.written)
     manifest = str(reading.folder / long_text.LIST)
-    data = result.data | {"parts": reading.parts, "said_now": reading.said, "manifest": manifest}
+    data = {**result.data, "parts": reading.parts, "said_now": reading.said, "manifest": manifest}
     if not reading.joined:
-        return Result(data, [f"nothing left to do: all {reading.parts} parts are said", str(to.sounds[0])], to.sounds)
-    now = "" if reading.said == reading.parts else f", {reading.said} of them now"
+        summary = [f"nothing left to do: all {reading.parts} parts are done", str(to.sounds[0])]
+        return Result(data, summary, to.sounds)
+    now = "" if reading.said == reading.parts else f", {reading.said} of them in this run"
     summary = [*result.summary, f"{reading.parts} parts{now}: {reading.folder}"]
     return result._replace(data=data, summary=summary)
 
 
 def dry(plan: Plan, to: Places) -> Result:
-    """What would be done, and what it needs."""
+    """Reports what would be done and what it needs."""
     files, folder, settings = [*plan.work.files], plan.work.folder, plan.settings
     steps = plan.steps * len(plan.parts)
     count = counted(len(plan.parts), "part")
-    models = f"{', '.join(files)} of {folder}" if files else "no models"
+    models = f"{', '.join(files)} in {folder}" if files else "no models"
+    machine = f"on {settings.device} in {settings.dtype}"
     summary = [
-        f"would say {count} {_how(plan)} on {settings.device} in {settings.dtype}",
-        f"needs {models}, and up to {steps:,} steps",
+        f"would speak {count} {_how(plan)} {machine}",
+        f"needs {models} and up to {steps:,} steps",
         f"would write {to.sounds[0]}",
     ]
     parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]
@@ -129,6 +131,7 @@ def dry(plan: Plan, to: Places) -> Result:
 
 
 def _result(console: Console, plan: Plan, to: Places, written: Written) -> Result:
+    """Reports the sounds that were written."""
     best, total = written.items[0], time.monotonic() - console.began
     _warn_of_cuts(console, plan, best["parts"])
     timing = dict.fromkeys(plan.work.stages, 0.0)
@@ -137,6 +140,7 @@ def _result(console: Console, plan: Plan, to: Places, written: Written) -> Resul
     outputs = []
     for path, item in zip(to.sounds, written.items, strict=True):
         outputs.append({"path": str(path), "seed": plan.settings.seed, **item})
+    real_time_factor = total / max(best["seconds"], 1e-3)
     data = {
         "outputs": outputs,
         "stages": str(to.stages) if to.stages else None,
@@ -144,7 +148,7 @@ def _result(console: Console, plan: Plan, to: Places, written: Written) -> Resul
         "voices": written.manifest["voices"],
         "models": written.manifest["models"],
         "timing": timing,
-        "rtf": round(total / max(best["seconds"], 1e-3), 3),
+        "rtf": round(real_time_factor, 3),
     }
     line = f"{best['seconds']:.1f} s of speech {_how(plan)} in {total:.1f} s"
     stages = [to.stages] if to.stages else []
@@ -154,8 +158,8 @@ def _result(console: Console, plan: Plan, to: Places, written: Written) -> Resul
 def _warn_of_cuts(console: Console, plan: Plan, parts: Sequence[Candidate]) -> None:
     cut = [str(k) for k, part in enumerate(parts, 1) if not part["stopped"]]
     if cut:
-        which = "it" if len(parts) == 1 else f"part {', '.join(cut)}"
-        console.warn(f"{which} did not come to an end within {plan.work.limit}, and was cut off")
+        subject = "the speech" if len(parts) == 1 else f"part {', '.join(cut)}"
+        console.warn(f"{subject} did not end within {plan.work.limit} and was cut off")
 
 
 def _how(plan: Plan) -> str:
@@ -164,4 +168,4 @@ def _how(plan: Plan) -> str:
 
 def _warn_of_signs(console: Console, plan: Plan) -> None:
     if signs := plan.work.unspoken():
-        console.warn(f"not spoken, for want of a sound: {' '.join(signs)}")
+        console.warn(f"characters without a pronunciation were skipped: {' '.join(signs)}")

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import counted
 from ..files import default_dir
 from ..settings import OUTPUT
 from ..train.settings import Settings
@@ -26,22 +28,20 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="A folder, zip, .npz, .npy, .parquet, IDX or CIFAR file, hf:owner/name, digits, shapes, moons, "
-            "swiss_roll or eight_gaussians; none: the preset's own.",
+            help="Folder, zip, .npz, .npy, .parquet, IDX or CIFAR file, hf:owner/name, digits, shapes, moons, "
+            "swiss_roll or eight_gaussians; default: the preset's data.",
         ),
     ] = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option(
-            "--output-dir", "--out", help="The run's folder; one that holds this run goes on.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("--output-dir", "--out", help="Run folder; an existing run is resumed.", rich_help_panel=OUTPUT),
     ] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Train a model on your pictures; without a folder, on the digits in two minutes.
+    """Train a model on your pictures; default: handwritten digits, in two minutes.
 
-    Sub-folders of pictures become labels. The same command in the same --output-dir goes on where it was stopped.
+    Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run.
 
     Examples:
 
@@ -63,54 +63,68 @@ def train(
         return _dry(planned(job, to, overwrite=overwrite))
     from ..train.run import run
 
-    console.resume = f"go on with the same command, with --output-dir {shlex.quote(str(to))} and without --overwrite"
+    console.resume = f"resume with the same command, --output-dir {shlex.quote(str(to))} and no --overwrite"
     trained = run(job, to, console.began, overwrite=overwrite, track=console.track)
     return _result(trained, time.monotonic() - console.began)
 
 
 def _result(done: Trained, seconds: float) -> Result:
-    """What a run left, for people and for programs."""
-    from ..models import typed
-
+    """Reports a finished run."""
     data = {
         "outputs": [{"path": str(done.grid), "seed": 0}],
-        **{key: str(getattr(done, key)) for key in ("folder", "plot", "report")},
-        **{key: getattr(done, key) for key in ("images", "loss", "quality", "notes", "skipped", "finished_before")},
+        "folder": str(done.folder),
+        "plot": str(done.plot),
+        "report": str(done.report),
+        "images": done.images,
+        "loss": done.loss,
+        "quality": done.quality,
+        "notes": done.notes,
+        "skipped": done.skipped,
+        "finished_before": done.finished_before,
         "config": done.config,
         "timing": {"total": round(seconds, 3)},
     }
-    took = "; it was finished, and nothing was left to do" if done.finished_before else f", {seconds:.0f} s"
-    loss = "no update was finite" if done.loss is None else f"loss {done.loss:.4f}"
+    took = "; finished before, nothing left to do" if done.finished_before else f", {seconds:.0f} s"
+    loss = "no finite update" if done.loss is None else f"loss {done.loss:.4f}"
     summary = [f"{done.images:,} pictures seen, {loss}{took}"]
     if done.skipped:
-        summary.append(f"{len(done.skipped)} files could not be read and were left out")
+        summary.append(f"skipped {counted(len(done.skipped), 'unreadable file')}")
     if done.quality is not None:
-        line = "C2ST {c2st:.3f} (0.5: as if real, 1: told apart), FD {fd:.1f}, nearest {nearest:.2f}"
-        line += ", {legible:.0%} read as their label" if "legible" in done.quality else ""
-        line += ", {exploded} exploded" if done.quality["exploded"] else ""
-        summary.append(line.format(**done.quality))
+        summary.append(_quality(done.quality))
     summary += done.notes
-    folder = shlex.quote(typed(done.folder))
-    where = {
-        "run": done.folder,
-        "pictures": done.grid,
-        "loss": done.plot,
-        "report": done.report,
-        "next": f"difftool sample {folder}",
-    }
-    if "autoencoder" in done.config:
-        from ..text2img.settings import BUNDLED
+    paths = {"run": done.folder, "pictures": done.grid, "loss": done.plot, "report": done.report}
+    summary += [f"{name:9} {path}" for name, path in paths.items()]
+    summary.append(f"{'next':9} {_next_command(done)}")
+    return Result(data, summary, [done.folder])
 
-        where["next"] = f"difftool txt2img PROMPT --model {shlex.quote(typed(done.folder, BUNDLED))}"
-    return Result(data, summary + [f"{name:9} {path}" for name, path in where.items()], [done.folder])
+
+def _quality(figures: Mapping[str, float]) -> str:
+    """The quality figures on one line."""
+    line = "C2ST {c2st:.3f} (0.5: indistinguishable, 1: always told apart), FD {fd:.1f}, nearest {nearest:.2f}"
+    if "legible" in figures:
+        line += ", {legible:.0%} classified as their label"
+    if figures["exploded"]:
+        line += ", {exploded} exploded"
+    return line.format(**figures)
+
+
+def _next_command(done: Trained) -> str:
+    """The command that generates from the trained model."""
+    from ..models import typed
+
+    if "autoencoder" not in done.config:
+        return f"difftool sample {shlex.quote(typed(done.folder))}"
+    from ..text2img.settings import BUNDLED
+
+    return f"difftool txt2img PROMPT --model {shlex.quote(typed(done.folder, BUNDLED))}"
 
 
 def _dry(planned: Planned) -> Result:
-    """What a run would do, for people and for programs."""
+    """Reports what a run would do."""
     folder = str(planned.folder)
     if planned.finished:
         data = {"dry_run": True, "finished_before": True, "folder": folder}
-        return Result(data, [f"{folder} is finished already"], [])
+        return Result(data, [f"{folder} is finished, nothing left to do"], [])
     data = {
         "dry_run": True,
         "config": planned.config,

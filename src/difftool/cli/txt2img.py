@@ -29,7 +29,7 @@ def txt2img(
         typer.Option(
             "--prompts",
             metavar="FILE",
-            help="A prompt a line, each with options of its own after it, or a JSON object a line; - reads stdin.",
+            help="One prompt per line, with options after it, or one JSON object per line; - for stdin.",
             rich_help_panel=WORDS,
         ),
     ] = None,
@@ -40,19 +40,19 @@ def txt2img(
         bool,
         typer.Option(
             "--skip-existing/--no-skip-existing",
-            help="Draw only the pictures that are not there yet.",
+            help="Skip pictures that exist already.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
     ] = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Draw pictures from words: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1; and shapes, a small
-    model in the package.
+    """Generate pictures from a prompt: Stable Diffusion 1, 2, XL and 3, their turbo and LCM variants, FLUX.1, and
+    shapes, a small bundled model.
 
-    shapes knows one or two of circle, square, triangle, star, cross and ring, in red, green, blue, yellow, orange,
-    purple, pink, turquoise, black and white, in the middle, at the left, at the right, at the top or at the bottom, on
-    a ground of such a colour.
+    Prompts for shapes: one or two of circle, square, triangle, star, cross and ring; red, green, blue, yellow, orange,
+    purple, pink, turquoise, black or white; in the middle, at the left, right, top or bottom; on a ground of such a
+    colour.
 
     Examples:
 
@@ -74,7 +74,9 @@ def txt2img(
         console.resume = _resume(to, batch.places.singles[0].parent)
     if batch.is_there:
         count = len(batch.there)
-        return Result({"outputs": [], "skipped": count}, [f"all {count} pictures are there"], [])
+        return Result(
+            {"outputs": [], "skipped": count}, [f"nothing left to do: all {count} pictures exist already"], []
+        )
     planned = plan_batch(batch)
     if not planned.works:
         return nothing(planned.failed)
@@ -82,21 +84,22 @@ def txt2img(
 
 
 def _resume(to: Destination, folder: Path) -> str:
-    """What draws the rest after a stop."""
-    named = to.output or (to.folder and not to.standing)
-    place = "" if named else f"--output-dir {shlex.quote(str(folder))} "
-    return f"run it again with {place}--skip-existing" + (", without --overwrite" if to.overwrite else "")
+    """How to resume after an interruption, for hints."""
+    is_named = to.output or (to.folder and not to.standing)
+    place = "" if is_named else f"--output-dir {shlex.quote(str(folder))} "
+    without = ", without --overwrite" if to.overwrite else ""
+    return f"run it again with {place}--skip-existing{without}"
 
 
 def nothing(failed: Failures) -> Result:
-    """Where all prompts failed before anything was drawn."""
+    """The result if every prompt failed before sampling."""
     from ..text2img.batch import some_failed
 
     return Result({"outputs": [], "failed": _failed(failed)}, [], [], some_failed(failed, len(failed)))
 
 
 def drawn(console: Console, planned: Planned) -> Result:
-    """Draws what was planned, and tells what was done."""
+    """Generates the pictures of a plan and reports."""
     from ..text2img.batch import draw_batch
 
     track = console.track if len(planned.works) == 1 else partial(console.track, what="pictures")
@@ -106,13 +109,14 @@ def drawn(console: Console, planned: Planned) -> Result:
 
 
 def report(console: Console, result: Drawn, load: float) -> Result:
-    """What was drawn, after `load` seconds of loading."""
+    """Reports the pictures; `load` is the loading time in seconds."""
     works, error = result.planned.works, result.planned.error
     settings = manifest_of(works[0].plan.settings) if len(works) == 1 else None
     timing = console.timing({"load": load, **result.seconds})
+    grid = None if result.grid is None else str(result.grid)
     data = {
         "outputs": result.pictures,
-        "grid": None if result.grid is None else str(result.grid),
+        "grid": grid,
         "skipped": result.planned.skipped,
         "failed": _failed(result.planned.failed),
         "settings": settings,
@@ -120,11 +124,16 @@ def report(console: Console, result: Drawn, load: float) -> Result:
     }
     paths = [Path(picture["path"]) for picture in result.pictures]
     paths += [result.grid] if result.grid else []
-    return Result(data, [] if error else _summary(result, timing["total"]), paths, error)
+    summary = [] if error else _summary(result, timing["total"])
+    return Result(data, summary, paths, error)
 
 
 def _failed(failed: Failures) -> list[dict[str, object]]:
-    return [{"where": where, "code": int(error.code), "message": error.message} for where, error in failed.items()]
+    """Failed prompts for --json."""
+    rows = []
+    for where, error in failed.items():
+        rows.append({"where": where, "code": int(error.code), "message": error.message})
+    return rows
 
 
 def _summary(result: Drawn, seconds: float) -> list[str]:
@@ -135,9 +144,11 @@ def _summary(result: Drawn, seconds: float) -> list[str]:
     guidance = _range(settings.guidance or 0.0 for settings in used)
     seeds = _range(picture["seed"] for picture in pictures)
     how = f"{samplers}, {steps} steps, guidance {guidance}, seed {seeds}"
-    how += f"; {result.planned.skipped} were there" if result.planned.skipped else ""
+    if result.planned.skipped:
+        how += f"; {result.planned.skipped} existed already"
     name = works[0].plan.studio.pipeline.name
-    lines = [f"{counted(len(pictures), 'picture')} of {name} in {seconds:.1f} s ({how})"]
+    count = counted(len(pictures), "picture")
+    lines = [f"{count} of {name} in {seconds:.1f} s ({how})"]
     lines.append(str(result.grid) if result.grid else pictures[-1]["path"])
     if len(pictures) > 1:
         lines.append(f"singles: {pictures[0]['path']} ...")
@@ -145,28 +156,34 @@ def _summary(result: Drawn, seconds: float) -> list[str]:
 
 
 def dry(planned: Planned) -> Result:
-    """What would be done, and its needs."""
+    """Reports what would be done and what it needs."""
     plans = [work.plan for work in planned.works]
     parts = plans[0].studio.pipeline.parts.values()
-    weights = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
+    weights = 0
+    for part in parts:
+        weights += sum(p.numel() * p.element_size() for p in part.parameters())
     calls = sum(plan.calls * len(plan.batches) for plan in plans)
     paths = [str(path) for work in planned.works for path in work.paths.values()]
     grid = [] if planned.places.grid is None else [str(planned.places.grid)]
+    settings = [manifest_of(plan.settings) for plan in plans]
     data = {
         "dry_run": True,
-        "settings": [manifest_of(plan.settings) for plan in plans],
+        "settings": settings,
         "needs": {"weights_bytes": weights, "network_calls": calls},
         "would_write": [*paths, *grid],
         "failed": _failed(planned.failed),
     }
-    what = f"{counted(len(paths), 'picture')} of {counted(len(plans), 'prompt')}"
-    lines = [f"would draw {what}: {weights / 1e6:,.1f} MB of weights, {calls:,} calls of the network"]
-    lines += [f"would write {paths[0]}{' and others' if len(paths) > 1 else ''}"] if paths else []
+    pictures, prompts = counted(len(paths), "picture"), counted(len(plans), "prompt")
+    cost = f"{weights / 1e6:,.1f} MB of weights, {calls:,} network calls"
+    lines = [f"would generate {pictures} of {prompts}: {cost}"]
+    if paths:
+        others = " and others" if len(paths) > 1 else ""
+        lines.append(f"would write {paths[0]}{others}")
     return Result(data, lines, [], planned.error)
 
 
 def _range(numbers: Iterable[float]) -> str:
-    """The least and the greatest of some numbers, or the one that all are."""
-    every = sorted(numbers)
-    ends = (every[0], every[-1])
-    return " to ".join(dict.fromkeys(f"{end:g}" if isinstance(end, float) else str(end) for end in ends))
+    """The smallest and the largest number, or the only one."""
+    ordered = sorted(numbers)
+    texts = [f"{end:g}" if isinstance(end, float) else str(end) for end in (ordered[0], ordered[-1])]
+    return " to ".join(dict.fromkeys(texts))

@@ -19,7 +19,7 @@ from .options import DryRun, OutputDir, Overwrite, one_of_each
 from .speech import SEVERAL_RUNS, carry_out, dry, places, read_out
 
 SENTENCE = "This is a test recording to make AI clone my voice."
-"""What is spoken when nobody gives a text."""
+"""The text spoken by default."""
 
 
 @one_of_each(("text", "textfile"))
@@ -28,33 +28,42 @@ def clone(
     settings: Settings,
     options: Annotated[object, united],
     textfile: Annotated[
-        str | None, typer.Option("--textfile", metavar="FILE", help="A file to say; - is stdin.", rich_help_panel=TEXT)
+        str | None, typer.Option("--textfile", metavar="FILE", help="Text file; - for stdin.", rich_help_panel=TEXT)
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The result: .wav, .flac, .mp3 or .ogg.", rich_help_panel=OUTPUT),
+        typer.Option("--output", "-o", help="Output file: .wav, .flac, .mp3 or .ogg.", rich_help_panel=OUTPUT),
     ] = None,
     output_dir: OutputDir = None,
     overwrite: Overwrite = False,
     save_stages: Annotated[
         Path | None,
-        typer.Option("--save-stages", metavar="FILE.npz", help="Also what the networks said.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--save-stages",
+            metavar="FILE.npz",
+            help="Also write the intermediate outputs of the networks.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     redo: Annotated[
         str | None,
-        typer.Option("--redo", metavar="3,7-9", help="Say these parts of a long text again.", rich_help_panel=OUTPUT),
+        typer.Option("--redo", metavar="3,7-9", help="Speak these parts of a long text again.", rich_help_panel=OUTPUT),
     ] = None,
     max_minutes: Annotated[
         float | None,
         typer.Option(
-            "--max-minutes", help="Stop a long text in time; the same command goes on.", min=0, rich_help_panel=OUTPUT
+            "--max-minutes",
+            help="Time limit for a long text; repeat the command to resume.",
+            min=0,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     dry_run: DryRun = False,
 ) -> Result:
-    """Say a text in a voice.
+    """Speak a text in a voice.
 
-    A long text is said in parts, in a folder beside the result; the same command goes on where it was stopped.
+    A long text is spoken in parts, kept in a folder beside the result. Repeat the command to resume after an
+    interruption.
 
     Examples:
 
@@ -62,19 +71,20 @@ def clone(
 
     difftool voice clone --voice me --textfile book.txt -o book.mp3
     """
-    if max_minutes is not None and not max_minutes >= 0:  # which NaN is not
-        raise DifftoolError(Exit.USAGE, f"max-minutes is a number of minutes, not {max_minutes}", "leave it out")
-    settings = replace(settings, text=_said(console, settings.text, textfile))
+    if max_minutes is not None and not max_minutes >= 0:  # also NaN
+        message = f"--max-minutes must be a number of minutes, not {max_minutes}"
+        raise DifftoolError(Exit.USAGE, message, "leave it out for no limit")
+    settings = replace(settings, text=_text(console, settings.text, textfile))
     destination = console.destination(output, output_dir, overwrite=overwrite)
-    # a long text goes on with the files that are there
+    # a long text resumes with the files that exist
     to = places(replace(destination, standing=False), settings.candidates, settings.seed, save_stages)
     if to.default and max_minutes is not None:
-        raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "name it with -o FILE")
+        raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
     from ..voice.long_text import spans
     from ..voice.plan import planned
 
     if redo is not None:
-        spans(redo)  # which tells what is wrong whatever the text and the models are
+        spans(redo)  # reports a malformed value before any model is opened
     plan = planned(settings, vars(options))
     if len(plan.parts) == 1:
         to = places(destination, settings.candidates, settings.seed, save_stages)
@@ -83,30 +93,31 @@ def clone(
     if len(plan.parts) > 1:
         return read_out(console, plan, to, redo, max_minutes, overwrite=overwrite)
     if redo is not None:
-        raise DifftoolError(Exit.USAGE, "the text is said in one go and has no parts", "take another --seed")
+        raise DifftoolError(Exit.USAGE, "--redo needs a text of several parts; this one has one", "use another --seed")
     return carry_out(console, plan, to, overwrite=overwrite)
 
 
-def _said(console: Console, text: str | None, textfile: str | None) -> str:
-    """The text to say. Raises DifftoolError 2 where it is empty, 4 where a file cannot be read."""
+def _text(console: Console, text: str | None, textfile: str | None) -> str:
+    """The text to speak. Raises DifftoolError 2 if it is empty, 4 if a file cannot be read."""
     if text is not None:
-        found, where = text, "the text"
+        source = "the text"
     elif textfile is not None and textfile != "-":
-        found, where = read_text(expanded(textfile)), textfile
-    elif textfile == "-" or _is_fed():
-        found, where = read_text(None), "what is piped in"
+        text, source = read_text(expanded(textfile)), textfile
+    elif textfile == "-" or _is_stdin_input():
+        text, source = read_text(None), "the text from stdin"
     else:
-        console.say(f"no text was given; saying: {SENTENCE}")
+        console.say(f"no text given; speaking: {SENTENCE}")
         return SENTENCE
-    if not found.strip():
-        raise DifftoolError(Exit.USAGE, f"{where} is empty", 'give a text: difftool voice clone "Hello." or --textfile')
-    return found
+    if not text.strip():
+        hint = 'pass a text: difftool voice clone "Hello.", or use --textfile'
+        raise DifftoolError(Exit.USAGE, f"{source} is empty", hint)
+    return text
 
 
-def _is_fed() -> bool:
-    """Whether something comes in: from a pipe, a socket or a file, and not from a terminal or nowhere."""
+def _is_stdin_input() -> bool:
+    """Whether stdin is a pipe, a socket or a file."""
     try:
-        kind = os.fstat(sys.stdin.fileno()).st_mode
-    except (AttributeError, OSError, ValueError):  # closed by whoever called
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # closed by the caller
         return False
-    return any(is_one(kind) for is_one in (stat.S_ISFIFO, stat.S_ISSOCK, stat.S_ISREG))
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)

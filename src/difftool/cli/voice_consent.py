@@ -10,14 +10,14 @@ from .options import VoicesDir
 
 def consent(
     console: Console,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A folder of the voices.")],
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="self, written:FILE, license:ID or synthetic.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Consent: self, written:FILE, license:ID or synthetic.")],
     voices_dir: VoicesDir = None,
 ) -> Result:
-    """Note that the owner of a voice agrees to its use, which a voice needs once before it is cloned.
+    """Record the consent of the owner of a voice; needed once before the voice is cloned.
 
-    self is your own voice, written:FILE the agreement of another, license:ID a licence under which the recordings may
-    be used so, synthetic nobody's voice.
+    self: your own voice; written:FILE: another person's written consent; license:ID: a licence of the recordings that
+    permits this use; synthetic: a voice that belongs to no person.
 
     Examples:
 
@@ -28,4 +28,5 @@ def consent(
     from ..voice.library import record
 
     path = record(name, kind, voices_dir)
-    return Result({"path": str(path), "voice": name, "consent": kind}, [f"noted for {name}: {kind}", str(path)], [path])
+    data = {"path": str(path), "voice": name, "consent": kind}
+    return Result(data, [f"consent of {name} recorded: {kind}", str(path)], [path])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -14,11 +14,11 @@ from .options import DryRun, Overwrite, VoicesDir
 if TYPE_CHECKING:
     from ..voice.prep.shapes import Summary
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A folder of the voices.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")]
 
 
 def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
-    """List the voices that are here, what they are worth, and whether a consent is recorded.
+    """List voices with their grade, clips and consent.
 
     Example:
 
@@ -31,17 +31,18 @@ def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
         try:
             voices.append(about(name, home(voices_dir)))
         except (DifftoolError, OSError) as error:
-            console.warn(f"{home(voices_dir) / name} is no voice that can be read: {error}")
-    rows = [
-        f"{one['name']:<20} {one['grade'] or '-':<2} {one['clips']:>4} clips  consent: {one['consent'] or 'none'}"
-        for one in voices
-    ]
-    data = {"voices": voices, "folder": str(home(voices_dir))}
-    return Result(data, rows or [f"there is no voice in {home(voices_dir)}"], [one["name"] for one in voices])
+            console.warn(f"cannot read the voice {home(voices_dir) / name}: {error}")
+    lines = []
+    for voice in voices:
+        head = f"{voice['name']:<20} {voice['grade'] or '-':<2} {voice['clips']:>4} clips"
+        lines.append(f"{head}  consent: {voice['consent'] or 'none'}")
+    folder = home(voices_dir)
+    data = {"voices": voices, "folder": str(folder)}
+    return Result(data, lines or [f"no voices in {folder}"], [voice["name"] for voice in voices])
 
 
 def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
-    """Show what is known of a voice: where it comes from, its clips, its grade, and what would make it better.
+    """Show the sources, clips and grade of a voice, and how to improve it.
 
     Example:
 
@@ -50,29 +51,36 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     from ..files import read_json
     from ..voice.library import about, damaged, home, note_of, written
 
-    one = about(name, home(voices_dir))
-    folder = Path(one["path"])
-    found = read_json(folder / "report.json") if (folder / "report.json").exists() else {}
-    told = {key: found[key] for key in ("kept_seconds", "total_seconds", "reasons", "grade", "failed") if key in found}
-    lines = [f"{name}: {counted(one['clips'], 'clip')}, consent: {one['consent'] or 'none'}", str(folder)]
-    lines += [f"from {source}" for source in one["sources"]]
+    voice = about(name, home(voices_dir))
+    folder = Path(voice["path"])
+    path = folder / "report.json"
+    report = read_json(path) if path.exists() else {}
+    shown = ("kept_seconds", "total_seconds", "reasons", "grade", "failed")
+    summary = {key: report[key] for key in shown if key in report}
+    count = counted(voice["clips"], "clip")
+    lines = [f"{name}: {count}, consent: {voice['consent'] or 'none'}", str(folder)]
+    lines += [f"from {source}" for source in voice["sources"]]
     try:
-        lines += [*_graded(cast("Summary", found)), str(folder / "report.html")] if found else []
+        lines += [*_graded(cast("Summary", report)), str(folder / "report.html")] if report else []
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"{folder / 'report.json'} is not what voice prep writes"
-        raise DifftoolError(Exit.FILE, what, "prepare the voice again") from error
+        raise DifftoolError(Exit.FILE, f"{path} was not written by voice prep", "prepare the voice again") from error
     changed = damaged(folder, written(note_of(folder)))
     for part in changed:
-        console.warn(f"{folder / part} is not as voice prep wrote it; the same voice prep again mends it")
-    return Result(one | told | {"damaged": changed}, lines, [folder])
+        console.warn(f"{folder / part} has changed since voice prep; run the same voice prep again to restore it")
+    return Result(voice | summary | {"damaged": changed}, lines, [folder])
+
+
+def left_out(reasons: Mapping[str, float]) -> str:
+    """Seconds that voice prep left out, by reason."""
+    return ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in reasons.items())
 
 
 def _graded(report: Summary) -> Iterator[str]:
-    """What a report says of a voice, for people."""
+    """The lines of a report on a voice."""
     grade = report["grade"]
-    lost = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in report["reasons"].items())
-    sides = ", ".join(f"{side} {value:g} ({grade['letters'][side]})" for side, value in grade["figures"].items())
-    yield f"grade {grade['letter']}: {sides}"
+    lost = left_out(report["reasons"])
+    sides = [f"{side} {value:g} ({grade['letters'][side]})" for side, value in grade["figures"].items()]
+    yield f"grade {grade['letter']}: {', '.join(sides)}"
     if lost:
         yield f"left out: {lost}"
     yield from (f"{number}. {action}" for number, action in enumerate(grade["actions"], 1))
@@ -82,14 +90,17 @@ def rm(
     console: Console,
     name: Name,
     originals: Annotated[
-        bool, typer.Option("--originals/--no-originals", help="Also files that you put there.", show_default=False)
+        bool,
+        typer.Option(
+            "--originals/--no-originals", help="Also remove files that difftool did not make.", show_default=False
+        ),
     ] = False,
     voices_dir: VoicesDir = None,
     dry_run: DryRun = False,
 ) -> Result:
-    """Remove a voice: its clips, its references, what the networks know of it, and what was kept to prepare it.
+    """Remove a voice: its clips, references, cached latents and intermediate files.
 
-    Recordings and other files that difftool did not make are removed with --originals only.
+    Recordings and other files that difftool did not make are removed only with --originals.
 
     Example:
 
@@ -97,21 +108,25 @@ def rm(
     """
     from ..voice.library import home, remove
 
-    gone = remove(name, home(voices_dir), originals=originals, dry_run=dry_run)
-    what = "would remove" if dry_run else "removed"
-    data = {"removed": [str(path) for path in gone], "voice": name}
-    return Result(data | ({"dry_run": True} if dry_run else {}), [f"{what} {path}" for path in gone], gone)
+    removed = remove(name, home(voices_dir), originals=originals, dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
+    data: dict[str, object] = {"removed": [str(path) for path in removed], "voice": name}
+    if dry_run:
+        data["dry_run"] = True
+    return Result(data, [f"{verb} {path}" for path in removed], removed)
 
 
 def export(
     console: Console,
     name: Name,
-    form: Annotated[str, typer.Option("--format", help="ljspeech, tortoise, f5, or joined.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder; of joined a sound file.")] = None,
+    form: Annotated[str, typer.Option("--format", help="Format: ljspeech, tortoise, f5 or joined.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output folder; for joined, a sound file.")
+    ] = None,
     overwrite: Overwrite = False,
     voices_dir: VoicesDir = None,
 ) -> Result:
-    """Write a voice as other tools take it: for trainers, for tortoise-tts, for F5-TTS, or as one file.
+    """Export a voice for trainers (LJSpeech), tortoise-tts or F5-TTS, or as one sound file.
 
     Examples:
 
@@ -124,8 +139,11 @@ def export(
     from ..voice.export import export as write
     from ..voice.library import home, named, opened
 
-    to = expanded(output) if output else Path(f"{name}-joined.wav" if form == "joined" else f"{name}-{form}")
+    default = f"{name}-joined.wav" if form == "joined" else f"{name}-{form}"
+    to = expanded(output) if output else Path(default)
     fitting(form, to)
-    made = write(opened(named(name), home(voices_dir)), form, to, overwrite=overwrite)
-    data = {"outputs": [{"path": str(path)} for path in made], "voice": name, "format": form}
-    return Result(data, [f"{name} as {form}: {KINDS[form]}", *map(str, made)], made)
+    voice = opened(named(name), home(voices_dir))
+    paths = write(voice, form, to, overwrite=overwrite)
+    outputs = [{"path": str(path)} for path in paths]
+    data = {"outputs": outputs, "voice": name, "format": form}
+    return Result(data, [f"{name} as {form}: {KINDS[form]}", *map(str, paths)], paths)

@@ -1,4 +1,4 @@
-"""What is known of a machine: facts, without a word on what they mean. None stands for what could not be found out."""
+"""Facts about a machine, without interpretation. None is unknown."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ Version = tuple[int, ...]
 
 
 class Written(Version):
-    """The numbers of a version, to be compared, with the text they were read from."""
+    """The numbers of a version, for comparison, with the text they were parsed from."""
 
     text = ""
 
 
+PRECISIONS = {"fp32": (0, 0), "fp16": (7, 0), "bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9), "fp4": (10, 0)}
+"""Number formats and the compute capability that each needs."""
+
+
 class Process(NamedTuple):
-    """A process that holds memory of a GPU."""
+    """A process that uses memory of a GPU."""
 
     pid: int
     name: str
@@ -24,10 +28,10 @@ class Process(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """A GPU of NVIDIA, or a slice of one."""
+    """An NVIDIA GPU, or a MIG slice of one."""
 
     number: int
-    """As CUDA counts those that it is shown, from 0."""
+    """CUDA's index among the visible devices."""
     name: str
     uuid: str
     capability: tuple[int, int]
@@ -38,27 +42,26 @@ class Gpu(NamedTuple):
     slice: bool = False
     """Whether it is a MIG slice."""
     throttled: tuple[str, ...] = ()
-    """Why its clocks are held down now."""
+    """Why its clocks are throttled now."""
     ecc_errors: int | None = None
-    """That could not be corrected."""
+    """Uncorrected ECC errors."""
     display: bool | None = None
-    """Whether a screen hangs on it."""
+    """Whether it drives a display."""
     processes: tuple[Process, ...] = ()
     pcie_width: tuple[int, int] | None = None
-    """Lanes in use, and lanes there are."""
+    """(lanes in use, lanes available)"""
     nvlinks: int = 0
     board: int = 0
-    """The number that NVML and nvidia-smi give the GPU that it is, or is a slice of."""
+    """The index of the GPU (for a slice, of its GPU) in NVML and nvidia-smi."""
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The number formats its kernels compute in at speed, by its compute capability."""
-        steps = {"fp32": (0, 0), "fp16": (7, 0), "bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9), "fp4": (10, 0)}
-        return tuple(name for name, least in steps.items() if self.capability >= least)
+        """The number formats it supports natively, by compute capability."""
+        return tuple(name for name, least in PRECISIONS.items() if self.capability >= least)
 
 
 class Disk(NamedTuple):
-    """Where something is kept."""
+    """A folder in use, and its disk."""
 
     role: str
     path: str
@@ -67,7 +70,7 @@ class Disk(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """Everything that was found out."""
+    """All facts about a machine."""
 
     system: str
     python: str
@@ -76,49 +79,49 @@ class Machine(NamedTuple):
     cron: bool = False
     gpus: tuple[Gpu, ...] = ()
     on_bus: int = 0
-    """Graphics processors of NVIDIA on the PCI bus, whether a driver knows them or not."""
+    """NVIDIA GPUs on the PCI bus, with or without a driver."""
     others: tuple[str, ...] = ()
-    """Accelerators of other makers."""
+    """Accelerators of other vendors."""
     peers: tuple[tuple[int, int, bool], ...] = ()
-    """(GPU, GPU, whether they read each other's memory)."""
+    """(GPU, GPU, whether they read each other's memory directly)"""
     driver: Version | None = None
-    """Of the kernel module."""
+    """Version of the kernel module."""
     library: Version | None = None
-    """Of the driver's libraries, which must be the same."""
+    """Version of the driver's libraries; must equal that of the kernel module."""
     nvml_error: str | None = None
     cuda_driver: Version | None = None
-    """The newest CUDA that the driver knows."""
+    """The newest CUDA that the driver supports."""
     cuda_runtime: Version | None = None
-    """The CUDA that came with PyTorch."""
+    """The CUDA runtime installed with PyTorch."""
     cuda_error: int | None = None
-    """What the runtime said when it was asked for devices; 0 is well."""
+    """The runtime's status code for counting devices; 0 is success."""
     libcuda: bool = False
     nodes: tuple[str, ...] = ()
-    """Of /dev: nvidia0, nvidia-uvm, ..."""
+    """Device nodes in /dev: nvidia0, nvidia-uvm, ..."""
     cudnn: Version | None = None
     foreign_cudnn: tuple[str, ...] = ()
-    """Folders of LD_LIBRARY_PATH with a cuDNN of their own."""
+    """Folders in LD_LIBRARY_PATH that contain a cuDNN."""
     tensorrt: Version | None = None
     torch: str | None = None
     torch_cuda: Version | None = None
-    """What PyTorch was built for; None is no CUDA."""
+    """The CUDA that PyTorch was built for; None without CUDA."""
     torch_rocm: str | None = None
-    """The same for ROCm, on which AMD GPUs answer to the name cuda."""
+    """The ROCm that PyTorch was built for; AMD GPUs are then called cuda."""
     torchaudio: str | None = None
     cuda_order: str | None = None
     """CUDA_DEVICE_ORDER"""
     cuda_visible: str | None = None
     """CUDA_VISIBLE_DEVICES"""
     hidden: int = 0
-    """GPUs and slices that it hides."""
+    """GPUs and slices hidden by CUDA_VISIBLE_DEVICES."""
     mixed: bool = False
-    """Whether the GPUs of this machine, hidden or not, are of several kinds."""
+    """Whether the machine has different GPU models, hidden ones included."""
     ram: int = 0
     ram_free: int = 0
     ram_limit: int | None = None
-    """Of a cgroup."""
+    """The limit of the cgroup."""
     ram_held: int = 0
-    """By the processes of that cgroup."""
+    """Memory in use by the processes of that cgroup."""
     cores: int = 1
     cores_usable: float = 1
     load: float = 0.0
@@ -127,38 +130,40 @@ class Machine(NamedTuple):
     ffmpeg_bundled: bool = False
     sndfile: str | None = None
     store: tuple[tuple[str, str], ...] = ()
-    """(model, whole, in part, damaged or missing)."""
+    """(model, state: whole, in part, damaged or missing)"""
     caches: tuple[tuple[str, int], ...] = ()
-    """(folder where other tools keep models, files in it that were broken off)."""
+    """(cache folder of another tool, number of incomplete downloads in it)"""
     failed: tuple[tuple[str, str], ...] = ()
-    """(probe, why it found nothing)."""
+    """(probe, why it failed)"""
 
     @property
     def runs_on_rocm(self) -> bool:
-        """Whether PyTorch is built for ROCm, and there is an AMD GPU for it."""
-        return self.torch_rocm is not None and any(one.startswith("AMD") for one in self.others)
+        """Whether PyTorch is built for ROCm and there is an AMD GPU."""
+        return self.torch_rocm is not None and any(name.startswith("AMD") for name in self.others)
 
     @property
     def memory(self) -> int:
-        """Bytes of RAM that a process can have now."""
-        return self.ram_free if self.ram_limit is None else min(self.ram_free, self.ram_limit - self.ram_held)
+        """Bytes of RAM available to a process now."""
+        if self.ram_limit is None:
+            return self.ram_free
+        return min(self.ram_free, self.ram_limit - self.ram_held)
 
     @property
     def most(self) -> int:
-        """Bytes of RAM that a process could have if no other held any."""
+        """Bytes of RAM available to a process on an idle machine."""
         return self.ram if self.ram_limit is None else min(self.ram, self.ram_limit)
 
 
 def parsed(text: str | None) -> Version | None:
-    """A version such as 580.65.06 or 12.8 as numbers."""
-    found = re.match(r"\d+(?:\.\d+)*", text or "")
-    if not found:
+    """Parses a version such as 580.65.06 or 12.8."""
+    match = re.match(r"\d+(?:\.\d+)*", text or "")
+    if not match:
         return None
-    version = Written(int(part) for part in found[0].split("."))
-    version.text = found[0]
+    version = Written(int(part) for part in match[0].split("."))
+    version.text = match[0]
     return version
 
 
 def spelled(version: Version | None) -> str:
-    """A version as it was written, where it was read."""
+    """A version as text, in its original spelling if it was parsed."""
     return "none" if version is None else getattr(version, "text", ".".join(map(str, version)))

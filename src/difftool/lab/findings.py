@@ -1,63 +1,68 @@
-"""The failures that people meet, recognised from facts: what is seen, why, and the command that mends it."""
+"""Known problems of machines, recognised from facts: what is wrong, why, and how to fix it."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ..errors import pip_install
+from ..errors import counted, pip_install
 from .facts import Gpu, Machine, Version, parsed, spelled
 
 FLOORS: dict[int, Version] = {13: (580,), 12: (525, 60, 13), 11: (450, 80, 2)}
-"""The oldest driver for Linux with which a CUDA runtime works (NVIDIA, CUDA compatibility, table 2)."""
+"""The oldest Linux driver for each major version of CUDA (NVIDIA, CUDA compatibility, table 2)."""
 BUILDS: dict[str, tuple[Version, tuple[int, int], tuple[int, int]]] = {
     "cu130": ((13, 0), (7, 5), (12, 1)),
     "cu128": ((12, 8), (7, 5), (12, 1)),
     "cu126": ((12, 6), (5, 0), (9, 0)),
 }
-"""PyTorch 2.11's builds, the newest first: the CUDA they bring, and the compute capabilities that they have kernels
-for."""
-CUDA_SAID = {
+"""The builds of PyTorch 2.11, newest first: (CUDA, lowest and highest compute capability with kernels)."""
+CUDA_ERRORS = {
     35: (
-        "the driver's library is missing or too old",
-        "install driver 580 or newer; in a container, start it with --gpus all",
+        "the driver library is missing or too old",
+        "install driver 580 or newer; start a container with --gpus all",
     ),
     100: ("CUDA sees no device", "unset CUDA_VISIBLE_DEVICES"),
-    802: ("the fabric manager of this machine is not running", "sudo systemctl start nvidia-fabricmanager"),
+    802: ("the fabric manager is not running", "sudo systemctl start nvidia-fabricmanager"),
 }
-"""What the runtime's errors mean, and what mends them."""
+"""The CUDA runtime's error codes: (cause, fix)."""
 TIGHT_DISK = 10 * 10**9
 ERROR, WARNING, NOTE = "error", "warning", "note"
-"""What keeps a GPU from being used; what costs; what is good to know."""
+"""Blocks the use of a GPU; costs speed or safety; good to know."""
 
 
 class Finding(NamedTuple):
-    """Something about a machine that somebody should know."""
+    """A problem of a machine, or a note about it."""
 
     name: str
     level: str
     what: str
     why: str
     mend: str
-    """A command, or what to do."""
+    """The fix: a command, or what to do."""
 
 
 def findings(machine: Machine) -> list[Finding]:
-    """All that is known to be wrong with a machine, the worst first. What hangs on a probe that failed is not said."""
+    """All findings, the worst first; rules whose probe failed are skipped."""
     failed = dict(machine.failed)
-    found = [one for rule, probe in RULES.items() if probe not in failed for one in rule(machine)]
-    return sorted(found, key=lambda one: (ERROR, WARNING, NOTE).index(one.level))
+    problems: list[Finding] = []
+    for rule, probe in RULES.items():
+        if probe not in failed:
+            problems += rule(machine)
+    return sorted(problems, key=lambda finding: (ERROR, WARNING, NOTE).index(finding.level))
 
 
 def kernels_of(cuda: Version) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The least and the greatest compute capability for which a build for this CUDA has kernels."""
-    return next(((low, high) for built, low, high in BUILDS.values() if cuda >= built), ((5, 0), (9, 0)))
+    """The lowest and highest compute capability with kernels in a build for this CUDA."""
+    for built, low, high in BUILDS.values():
+        if cuda >= built:
+            return low, high
+    return (5, 0), (9, 0)
 
 
 def build_for(machine: Machine) -> str:
-    """The command that installs a PyTorch for this machine's driver and GPUs; a newer driver, where none is."""
+    """The command that installs a PyTorch build for this driver and these GPUs; without one, a driver upgrade."""
     if not machine.gpus and not machine.on_bus:
         return _install("cpu")
     for name, (built, low, high) in BUILDS.items():
@@ -68,7 +73,7 @@ def build_for(machine: Machine) -> str:
 
 
 def _install(build: str) -> str:
-    again = "--reinstall-package torch --reinstall-package torchaudio"  # or uv is content with another build
+    again = "--reinstall-package torch --reinstall-package torchaudio"  # without it uv keeps another build
     python = shlex.quote(sys.executable)
     return f"uv pip install --python {python} {again} torch==2.11.0 torchaudio==2.11.0 --torch-backend={build}"
 
@@ -76,83 +81,91 @@ def _install(build: str) -> str:
 def no_gpu(m: Machine) -> list[Finding]:
     if m.gpus or m.on_bus or m.nodes or m.driver or m.runs_on_rocm:
         return []
-    others = f"; there is {' and '.join(m.others)}, which this PyTorch does not use" if m.others else ""
-    what = f"no GPU of NVIDIA is here{others}"
-    return [Finding("no_gpu", NOTE, what, "everything runs on the CPU", "difftool lab plan tells what a GPU would add")]
+    message = "no NVIDIA GPU"
+    if m.others:
+        message += f"; {' and '.join(m.others)} is not used by this PyTorch"
+    fix = "difftool lab plan shows what a GPU would add"
+    return [Finding("no_gpu", NOTE, message, "everything runs on the CPU", fix)]
 
 
 def no_driver(m: Machine) -> list[Finding]:
     if not m.on_bus or m.driver or m.gpus:
         return []
-    what = f"{m.on_bus} GPU of NVIDIA on the bus, and no driver"
-    return [
-        Finding("no_driver", ERROR, what, "the kernel module is not loaded", "sudo ubuntu-drivers install, then reboot")
-    ]
+    message = f"{counted(m.on_bus, 'NVIDIA GPU')} on the PCI bus, but no driver"
+    fix = "sudo ubuntu-drivers install, then reboot"
+    return [Finding("no_driver", ERROR, message, "the kernel module is not loaded", fix)]
 
 
 def driver_too_old(m: Machine) -> list[Finding]:
-    floor = FLOORS.get(m.torch_cuda[0]) if m.torch_cuda else None
-    if not m.driver or floor is None or m.driver >= floor or m.torch_cuda is None:
+    if m.torch_cuda is None or not m.driver:
         return []
-    what = f"driver {spelled(m.driver)} is too old for this PyTorch, which wants {spelled(floor)}"
+    floor = FLOORS.get(m.torch_cuda[0])
+    if floor is None or m.driver >= floor:
+        return []
+    message = f"driver {spelled(m.driver)} is too old for this PyTorch, which needs {spelled(floor)}"
     why = f"PyTorch {m.torch} was built for CUDA {spelled(m.torch_cuda)}"
-    return [Finding("driver_too_old", ERROR, what, why, build_for(m))]
+    return [Finding("driver_too_old", ERROR, message, why, build_for(m))]
 
 
 def no_answer(m: Machine) -> list[Finding]:
-    """A driver, and no GPU that it knows."""
+    """A driver that reports no GPU."""
     if m.gpus or m.hidden or not m.driver or mismatch(m) or container(m):
         return []
-    why = m.nvml_error or "a GPU that fell off the bus, or MIG without slices"
-    what = f"driver {spelled(m.driver)} is loaded and tells of no GPU"
-    return [Finding("no_answer", ERROR, what, why, "nvidia-smi -q; sudo dmesg | grep -i nvrm")]
+    why = m.nvml_error or "a GPU fell off the bus, or MIG has no slices"
+    message = f"driver {spelled(m.driver)} is loaded but reports no GPU"
+    return [Finding("no_answer", ERROR, message, why, "nvidia-smi -q; sudo dmesg | grep -i nvrm")]
 
 
 def no_start(m: Machine) -> list[Finding]:
-    """CUDA's runtime says why it does not start."""
+    """The CUDA runtime reports an error."""
     if m.cuda_error in (None, 0) or not m.gpus or driver_too_old(m) or no_uvm(m):
         return []
-    why, mend = CUDA_SAID.get(m.cuda_error or 0, ("", "reboot; then difftool lab check --deep"))
-    return [Finding("no_start", ERROR, f"CUDA does not start (error {m.cuda_error})", why, mend)]
+    why, fix = CUDA_ERRORS.get(m.cuda_error or 0, ("", "reboot, then run difftool lab check --deep"))
+    return [Finding("no_start", ERROR, f"CUDA does not start (error {m.cuda_error})", why, fix)]
 
 
 def mismatch(m: Machine) -> list[Finding]:
-    told = "mismatch" in (m.nvml_error or "").lower()
-    if not told and (not m.driver or not m.library or m.driver == m.library):
+    is_reported = "mismatch" in (m.nvml_error or "").lower()
+    differs = m.driver and m.library and m.driver != m.library
+    if not is_reported and not differs:
         return []
-    what = "the driver's kernel module and its libraries are of two versions"
+    message = "the driver's kernel module and libraries have different versions"
     why = f"the driver was upgraded and the old module ({spelled(m.driver)}) is still loaded"
-    mend = "reboot, or sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && sudo modprobe nvidia"
-    return [Finding("driver_mismatch", ERROR, what, why, mend)]
+    fix = "reboot, or sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && sudo modprobe nvidia"
+    return [Finding("driver_mismatch", ERROR, message, why, fix)]
 
 
 def no_kernels(m: Machine) -> list[Finding]:
     if m.torch_cuda is None:
         return []
     low, high = kernels_of(m.torch_cuda)
-    found = []
+    problems = []
     for gpu in _boards(m):
-        if not low <= gpu.capability <= high:
-            what = f"this PyTorch has no kernels for {_named(gpu)} (compute capability {spelled(gpu.capability)})"
-            why = f"PyTorch {m.torch} was built for {spelled(low)} to {spelled(high)}"
-            found.append(Finding("no_kernels", ERROR, what, why, build_for(m._replace(gpus=(gpu,)))))
-    return found
+        if low <= gpu.capability <= high:
+            continue
+        message = f"this PyTorch has no kernels for {_named(gpu)} (compute capability {spelled(gpu.capability)})"
+        why = f"PyTorch {m.torch} was built for {spelled(low)} to {spelled(high)}"
+        fix = build_for(m._replace(gpus=(gpu,)))
+        problems.append(Finding("no_kernels", ERROR, message, why, fix))
+    return problems
 
 
 def built_for_cpu(m: Machine) -> list[Finding]:
-    if m.torch is None or m.torch_cuda is not None or not (m.gpus or m.on_bus):
+    has_gpu = m.gpus or m.on_bus
+    if m.torch is None or m.torch_cuda is not None or not has_gpu:
         return []
     built = f"ROCm {m.torch_rocm}" if m.torch_rocm else "the CPU only"
-    what = f"PyTorch {m.torch} is built for {built}, and there is a GPU of NVIDIA"
-    return [Finding("torch_for_cpu", ERROR, what, "another index or another package was installed", build_for(m))]
+    message = f"PyTorch {m.torch} is built for {built}, but there is an NVIDIA GPU"
+    why = "it was installed from another index or package"
+    return [Finding("torch_for_cpu", ERROR, message, why, build_for(m))]
 
 
 def rocm(m: Machine) -> list[Finding]:
     if not m.runs_on_rocm:
         return []
-    what = f"PyTorch {m.torch} is built for ROCm: --device cuda is an AMD GPU"
-    why = "difftool is not tested on AMD GPUs, and the verdicts are for the CPU"
-    return [Finding("rocm", WARNING, what, why, "difftool lab check --deep; where it fails, take --device cpu")]
+    message = f"PyTorch {m.torch} is built for ROCm: --device cuda is an AMD GPU"
+    why = "difftool is not tested on AMD GPUs; the verdicts are for the CPU"
+    return [Finding("rocm", WARNING, message, why, "difftool lab check --deep; if it fails, use --device cpu")]
 
 
 def no_torch(m: Machine) -> list[Finding]:
@@ -164,144 +177,165 @@ def no_torch(m: Machine) -> list[Finding]:
     another_cuda = theirs[2].startswith("cu") and ours[2] not in ("", theirs[2])
     if parsed(ours[0]) == parsed(theirs[0]) and not another_cuda:
         return []
-    what = f"torch {m.torch} and torchaudio {m.torchaudio} are of two {'builds' if another_cuda else 'releases'}"
-    return [Finding("torch_and_torchaudio", ERROR, what, "torchaudio does not import with another torch", build_for(m))]
+    difference = "builds" if another_cuda else "releases"
+    message = f"torch {m.torch} and torchaudio {m.torchaudio} are different {difference}"
+    why = "torchaudio needs the matching torch to import"
+    return [Finding("torch_and_torchaudio", ERROR, message, why, build_for(m))]
 
 
 def foreign_cudnn(m: Machine) -> list[Finding]:
     if not m.foreign_cudnn:
         return []
-    what = f"LD_LIBRARY_PATH brings a cuDNN of its own: {', '.join(m.foreign_cudnn)}"
-    why = f"it takes the place of cuDNN {spelled(m.cudnn)}, which PyTorch was built with"
-    return [Finding("foreign_cudnn", WARNING, what, why, "unset LD_LIBRARY_PATH")]
+    message = f"LD_LIBRARY_PATH contains another cuDNN: {', '.join(m.foreign_cudnn)}"
+    why = f"it replaces cuDNN {spelled(m.cudnn)}, which PyTorch was built with"
+    return [Finding("foreign_cudnn", WARNING, message, why, "unset LD_LIBRARY_PATH")]
 
 
 def no_uvm(m: Machine) -> list[Finding]:
-    """Of a bare system: what a container is given is another matter."""
-    gone = bool(m.nodes) and "nvidia-uvm" not in m.nodes and m.cuda_error not in (None, 0)
-    if not m.driver or m.wsl or m.container or not (m.cuda_error == 999 or gone):
+    """Bare systems only: in a container the device nodes come from outside."""
+    if not m.driver or m.wsl or m.container:
         return []
-    what = "CUDA does not start, though the driver is there"
-    why = "the module nvidia_uvm is gone or stuck, as after a suspend"
-    return [Finding("no_uvm", ERROR, what, why, "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm")]
+    is_missing = bool(m.nodes) and "nvidia-uvm" not in m.nodes and m.cuda_error not in (None, 0)
+    if m.cuda_error != 999 and not is_missing:
+        return []
+    message = "CUDA does not start, although the driver is loaded"
+    why = "the module nvidia_uvm is missing or stuck, as after a suspend"
+    return [Finding("no_uvm", ERROR, message, why, "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm")]
 
 
 def wsl(m: Machine) -> list[Finding]:
     if not m.wsl or m.libcuda:
         return []
-    what = "WSL does not find libcuda, which Windows' driver of NVIDIA brings"
-    why = "no GPU of NVIDIA, a driver for Linux installed inside WSL, or /usr/lib/wsl/lib is not searched"
-    mend = "update the driver on Windows, remove any inside WSL; export LD_LIBRARY_PATH=/usr/lib/wsl/lib"
-    return [Finding("wsl_without_cuda", WARNING, what, why, mend)]
+    message = "WSL does not find libcuda, which comes with NVIDIA's Windows driver"
+    why = "no NVIDIA GPU, a Linux driver installed inside WSL, or /usr/lib/wsl/lib is not searched"
+    fix = "update the Windows driver, remove any driver inside WSL; export LD_LIBRARY_PATH=/usr/lib/wsl/lib"
+    return [Finding("wsl_without_cuda", WARNING, message, why, fix)]
 
 
 def container(m: Machine) -> list[Finding]:
-    if not m.container or not m.driver or m.gpus or any(one.startswith("nvidia") for one in m.nodes):
+    sees_gpu = m.gpus or any(node.startswith("nvidia") for node in m.nodes)
+    if not m.container or not m.driver or sees_gpu:
         return []
-    what = "the machine has a driver, and this container sees no GPU"
-    return [Finding("container", ERROR, what, "it was started without them", "docker run --gpus all ...")]
+    message = "the machine has a driver, but this container sees no GPU"
+    return [Finding("container", ERROR, message, "it was started without GPUs", "docker run --gpus all ...")]
 
 
 def order(m: Machine) -> list[Finding]:
-    """Where the numbers of GPUs depend on which CUDA takes for the fastest; by their UUIDs they do not."""
+    """CUDA numbers different GPUs by speed, unless they are selected by UUID."""
     by_uuid = (m.cuda_visible or "").strip().startswith(("GPU-", "MIG-"))
     if not m.gpus or not m.mixed or by_uuid or m.cuda_order == "PCI_BUS_ID":
         return []
-    what = "the GPUs differ, and CUDA numbers them otherwise than this list, the fastest first"
-    return [Finding("cuda_order", WARNING, what, "cuda:0 may be another one", "export CUDA_DEVICE_ORDER=PCI_BUS_ID")]
+    message = "the GPUs differ, and CUDA numbers them fastest first, unlike this list"
+    why = "cuda:0 may be another GPU"
+    return [Finding("cuda_order", WARNING, message, why, "export CUDA_DEVICE_ORDER=PCI_BUS_ID")]
 
 
 def hidden(m: Machine) -> list[Finding]:
-    """What CUDA_VISIBLE_DEVICES keeps from CUDA."""
+    """GPUs hidden by CUDA_VISIBLE_DEVICES."""
     if not m.hidden:
         return []
-    level, some = (NOTE, "") if m.gpus else (WARNING, "all ")
-    what = f"CUDA_VISIBLE_DEVICES={m.cuda_visible} hides {some}{m.hidden} GPUs or slices of them"
-    return [Finding("hidden", level, what, "CUDA numbers those that it shows", "unset CUDA_VISIBLE_DEVICES")]
+    level, quantity = (NOTE, m.hidden) if m.gpus else (WARNING, f"all {m.hidden}")
+    message = f"CUDA_VISIBLE_DEVICES={m.cuda_visible} hides {quantity} GPUs or MIG slices"
+    return [Finding("hidden", level, message, "CUDA numbers only the visible ones", "unset CUDA_VISIBLE_DEVICES")]
 
 
 def cards(m: Machine) -> list[Finding]:
-    found = []
+    problems = []
     for gpu in _boards(m):
-        if gpu.ecc_errors:
-            what = f"{_named(gpu)} has {gpu.ecc_errors:,} memory errors that could not be corrected"
-            found.append(Finding("ecc", ERROR, what, "its memory is failing", f"nvidia-smi -q -i {gpu.board} -d ECC"))
-        if hot := [why for why in gpu.throttled if why != "power limit"]:
-            what = f"{_named(gpu)} is held down: {', '.join(hot)}"
-            found.append(
-                Finding("throttled", WARNING, what, "it is slower than it could be", "look to its air and power")
-            )
-        if gpu.pcie_width and gpu.pcie_width[0] < gpu.pcie_width[1]:
-            what = f"{_named(gpu)} has {gpu.pcie_width[0]} of {gpu.pcie_width[1]} PCIe lanes"
-            found.append(
-                Finding(
-                    "pcie", NOTE, what, "the slot, or a riser", "matters where layers are kept in RAM: try another slot"
-                )
-            )
-        if taken := sum(one.used or 0 for one in gpu.processes):
-            names = ", ".join(f"{one.name} ({one.pid})" for one in gpu.processes)
-            what = f"{taken / 2**30:.1f} GiB of {_named(gpu)} are taken by {names}"
-            found.append(Finding("taken", NOTE, what, "", "end them, or wait"))
-    return found
+        problems += _card(gpu)
+    return problems
+
+
+def _card(gpu: Gpu) -> Iterator[Finding]:
+    name = _named(gpu)
+    if gpu.ecc_errors:
+        message = f"{name} has {gpu.ecc_errors:,} uncorrected memory errors"
+        yield Finding("ecc", ERROR, message, "its memory is failing", f"nvidia-smi -q -i {gpu.board} -d ECC")
+    if reasons := [reason for reason in gpu.throttled if reason != "power limit"]:
+        message = f"{name} is throttled: {', '.join(reasons)}"
+        yield Finding("throttled", WARNING, message, "it runs slower than it could", "check its cooling and power")
+    if gpu.pcie_width and gpu.pcie_width[0] < gpu.pcie_width[1]:
+        used, available = gpu.pcie_width
+        message = f"{name} uses {used} of {available} PCIe lanes"
+        fix = "try another slot; it matters only if layers are kept in RAM"
+        yield Finding("pcie", NOTE, message, "the slot or a riser", fix)
+    if taken := sum(process.used or 0 for process in gpu.processes):
+        processes = ", ".join(f"{process.name} ({process.pid})" for process in gpu.processes)
+        message = f"{_gib(taken)} of {name} are in use by {processes}"
+        yield Finding("taken", NOTE, message, "", "end these processes, or wait")
 
 
 def room(m: Machine) -> list[Finding]:
-    found = []
+    problems = []
     if m.ram_limit is not None:
-        what = f"a control group allows {m.ram_limit / 2**30:.1f} of {m.ram / 2**30:.0f} GiB of RAM"
-        found.append(
-            Finding("cgroup", WARNING, what, "a container or a service has a limit", "raise it: docker run --memory")
-        )
+        message = f"a cgroup limits RAM to {_gib(m.ram_limit)} of {_gib(m.ram)}"
+        why, fix = "the limit of a container or service", "raise it: docker run --memory"
+        problems.append(Finding("cgroup", WARNING, message, why, fix))
     if m.cores_usable < m.cores:
-        what = f"{m.cores_usable:g} of {m.cores} cores may be used"
-        found.append(Finding("cores", NOTE, what, "an affinity or a quota", "start it without that limit"))
-    for path in {disk.path: disk for disk in m.disks if disk.free < TIGHT_DISK}.values():
-        what = f"{path.free / 10**9:.1f} GB are free for {path.role} ({path.path})"
-        found.append(Finding("disk", WARNING, what, "models are large", "make room, or set DIFFTOOL_MODELS_DIR"))
-    whole = sum(gpu.total for gpu in m.gpus if not gpu.slice)
-    if whole and m.ram < 2 * whole * 0.9:
-        what = f"{m.ram / 2**30:.0f} GiB of RAM beside {whole / 2**30:.0f} GiB of VRAM"
-        found.append(
-            Finding("ram", NOTE, what, "the guide wants twice the VRAM", "matters where parts are kept in RAM")
-        )
-    return found
+        message = f"only {m.cores_usable:g} of {m.cores} cores are usable"
+        problems.append(Finding("cores", NOTE, message, "a CPU affinity or quota", "start difftool without that limit"))
+    tight = {disk.path: disk for disk in m.disks if disk.free < TIGHT_DISK}
+    for disk in tight.values():
+        message = f"only {disk.free / 10**9:.1f} GB free for {disk.role} ({disk.path})"
+        fix = "free some space, or set DIFFTOOL_MODELS_DIR"
+        problems.append(Finding("disk", WARNING, message, "models are large", fix))
+    vram = sum(gpu.total for gpu in m.gpus if not gpu.slice)
+    if vram and m.ram < 2 * vram * 0.9:
+        message = f"{_gib(m.ram)} of RAM with {_gib(vram)} of VRAM"
+        why = "the guide recommends RAM of twice the VRAM"
+        problems.append(Finding("ram", NOTE, message, why, "add RAM; it matters only if parts are kept in RAM"))
+    return problems
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"
 
 
 def tools(m: Machine) -> list[Finding]:
-    found = []
+    problems = []
     if m.ffmpeg is None and not m.ffmpeg_bundled:
-        found.append(
-            Finding("ffmpeg", ERROR, "there is no ffmpeg", "sounds cannot be decoded", "sudo apt install ffmpeg")
-        )
+        fix = "sudo apt install ffmpeg"
+        problems.append(Finding("ffmpeg", ERROR, "ffmpeg is not installed", "sound files cannot be decoded", fix))
     if m.sndfile is None:
-        found.append(Finding("sndfile", ERROR, "soundfile is not installed", "", pip_install("soundfile")))
-    part = [name for name, state in m.store if state == "in part"]
-    if part:
-        what = f"{', '.join(part)} lies only in part in the store"
-        found.append(Finding("store", WARNING, what, "a download was broken off", f"difftool models pull {part[0]}"))
-    for name in (name for name, state in m.store if state == "damaged"):
-        what = f"a file of {name} in the store is no model, but a pointer of git-lfs or a web page"
-        mend = f"difftool models rm {name} && difftool models pull {name}"
-        found.append(Finding("damaged", ERROR, what, "it was fetched by something else than models pull", mend))
+        problems.append(Finding("sndfile", ERROR, "soundfile is not installed", "", pip_install("soundfile")))
+    problems += _models(m)
+    if m.cron:
+        message = "this looks like cron, which has a short PATH"
+        problems.append(Finding("cron", NOTE, message, "", "call difftool by its full path"))
+    return problems
+
+
+def _models(m: Machine) -> Iterator[Finding]:
+    """Incomplete and damaged models, and incomplete downloads of other tools."""
+    partial = [name for name, state in m.store if state == "in part"]
+    if partial:
+        message = f"incomplete models: {', '.join(partial)}"
+        yield Finding("store", WARNING, message, "a download was interrupted", f"difftool models pull {partial[0]}")
+    damaged = [name for name, state in m.store if state == "damaged"]
+    for name in damaged:
+        message = f"a file of {name} is not a model but a git-lfs pointer or a web page"
+        fix = f"difftool models rm {name} && difftool models pull {name}"
+        yield Finding("damaged", ERROR, message, "it was not downloaded by models pull", fix)
     for path, count in m.caches:
         if count:
-            what = f"{count} downloads in {path} were broken off"
-            found.append(Finding("cache", NOTE, what, "they take room", f"find {path} -name '*.incomplete' -delete"))
-    if m.cron:
-        what = "this looks like cron, whose PATH is short"
-        found.append(Finding("cron", NOTE, what, "", "call difftool by its whole path"))
-    return found
+            message = f"{counted(count, 'incomplete download')} in {path}"
+            yield Finding("cache", NOTE, message, "they take up space", f"find {path} -name '*.incomplete' -delete")
 
 
 def _boards(m: Machine) -> list[Gpu]:
-    """The GPUs, of each that is cut into slices the first one."""
-    return [
-        gpu for k, gpu in enumerate(m.gpus) if not (gpu.slice and any(other.board == gpu.board for other in m.gpus[:k]))
-    ]
+    """The GPUs; of a GPU with MIG slices, the first slice."""
+    shown: list[Gpu] = []
+    seen: set[int] = set()
+    for gpu in m.gpus:
+        if not gpu.slice or gpu.board not in seen:
+            shown.append(gpu)
+        seen.add(gpu.board)
+    return shown
 
 
 def _named(gpu: Gpu) -> str:
-    return f"{'the GPU of slice' if gpu.slice else 'GPU'} {gpu.number} ({gpu.name})"
+    kind = "the GPU of slice" if gpu.slice else "GPU"
+    return f"{kind} {gpu.number} ({gpu.name})"
 
 
 RULES: dict[Callable[[Machine], list[Finding]], str] = {
@@ -325,4 +359,4 @@ RULES: dict[Callable[[Machine], list[Finding]], str] = {
     tools: "tools",
     no_gpu: "bus",
 }
-"""Each with the probe that it hangs on."""
+"""Each rule with the probe that it depends on."""

@@ -1,4 +1,4 @@
-"""Asks the machine. No probe raises, none may hang for long, none imports torch."""
+"""Probes of the machine. A failure or a hang of one does not stop the others; none imports torch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from .facts import Disk, Gpu, Machine, Process, Version, parsed
 
 PATIENCE = 5.0
-"""Seconds that a probe may take."""
+"""Time limit for a probe in seconds."""
 NVIDIA, DISPLAY = "0x10de", "0x03"
-"""PCI's numbers of the maker, and how the class of everything that shows pictures begins."""
+"""PCI vendor ID of NVIDIA, and the prefix of the class of display controllers."""
 THROTTLED = {
     0x20: "too hot",
     0x40: "too hot",
@@ -33,7 +33,7 @@ THROTTLED = {
     0x04: "power limit",
     0x08: "slowed down by hardware",
 }
-"""NVML's reasons why clocks are held down; idling is none."""
+"""NVML's bits of throttle reasons, without idling."""
 
 
 Answer: TypeAlias = dict[str, object]
@@ -41,49 +41,50 @@ Answer: TypeAlias = dict[str, object]
 
 
 class Sources(NamedTuple):
-    """What is asked: the machine's own, or that of a test."""
+    """What the probes read: the machine, or a simulated one in tests."""
 
     root: Path = Path("/")
-    """Under which /proc, /sys and /dev lie."""
+    """The root of /proc, /sys and /dev."""
     env: Mapping[str, str] = os.environ
     nvml: Any = None
-    """A module with the functions of pynvml; None is pynvml."""
+    """A module with the functions of pynvml; default: pynvml."""
     library: Callable[[str], Any] = ctypes.CDLL
-    """Opens a shared library by name or path. Raises OSError where there is none."""
+    """Opens a shared library by name or path. Raises OSError if there is none."""
     site: Path | None = None
-    """Where packages are installed; None is where this Python has them."""
+    """The folder of installed packages; default: this Python's."""
     models: Path | None = None
-    """Where the store is; None is the user's data folder."""
+    """The folder of the model store; default: the user's data folder."""
 
 
 def probe(sources: Sources | None = None) -> Machine:
-    """Everything that can be found out in a few seconds at most, and in a tenth of one where all is well."""
-    asked = sources or Sources()
-    found: Answer = {}
+    """Runs all probes, within a few seconds at most; about 0.1 s on a healthy machine."""
+    origin = sources or Sources()
+    answers: Answer = {}
     failed: dict[str, str] = {}
 
-    def ask(name: str, question: Callable[[Sources], Answer]) -> None:
+    def run(name: str, function: Callable[[Sources], Answer]) -> None:
         try:
-            found.update(question(asked))
-        except Exception as error:  # a machine may be broken in ways that nobody thought of
+            answers.update(function(origin))
+        except Exception as error:  # machines are broken in unexpected ways
             failed[name] = str(error) or type(error).__name__
 
-    threads = {name: threading.Thread(target=ask, args=(name, one), daemon=True) for name, one in PROBES.items()}
-    for thread in threads.values():
-        thread.start()
+    threads = {}
+    for name, function in PROBES.items():
+        threads[name] = threading.Thread(target=run, args=(name, function), daemon=True)
+        threads[name].start()
     deadline = time.monotonic() + PATIENCE
     for name, thread in threads.items():
         thread.join(max(deadline - time.monotonic(), 0))
         if thread.is_alive():
             failed[name] = f"no answer in {PATIENCE:g} s"
-    told = dict(found)  # a thread that is late goes on writing into the other
-    told["driver"] = told.get("driver") or told.get("library")  # where the kernel does not say it, NVML does
-    base = {"system": sys.platform, "python": platform.python_version()}
-    return Machine(**cast(Any, {**base, **told, "failed": tuple(failed.items())}))
+    fields = {"system": sys.platform, "python": platform.python_version()} | answers  # late threads write to `answers`
+    fields["driver"] = fields.get("driver") or fields.get("library")  # NVML's, if the kernel does not tell
+    fields["failed"] = tuple(failed.items())
+    return Machine(**cast(Any, fields))
 
 
 def text_of(path: Path) -> str:
-    """What a file says; nothing where it is none."""
+    """The text of a file; "" if there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -94,21 +95,22 @@ def system(sources: Sources) -> Answer:
     version = text_of(sources.root / "proc/version").lower()
     inside = any((sources.root / name).exists() for name in (".dockerenv", "run/.containerenv"))
     cgroup = text_of(sources.root / "proc/1/cgroup")
-    path = sources.env.get("PATH", "")
+    inside |= any(word in cgroup for word in ("docker", "kubepods", "lxc", "containerd"))
+    name = f"{platform.system()} {platform.release()}" if sources.root == Path("/") else version
+    has_short_path = sources.env.get("PATH", "") in ("/usr/bin:/bin", "/usr/sbin:/usr/bin:/sbin:/bin")
     return {
-        "system": f"{platform.system()} {platform.release()}" if sources.root == Path("/") else version,
+        "system": name,
         "wsl": "microsoft" in version,
-        "container": inside or any(word in cgroup for word in ("docker", "kubepods", "lxc", "containerd")),
-        "cron": "TERM" not in sources.env and path in ("/usr/bin:/bin", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "container": inside,
+        "cron": "TERM" not in sources.env and has_short_path,
         "cuda_order": sources.env.get("CUDA_DEVICE_ORDER"),
         "cuda_visible": sources.env.get("CUDA_VISIBLE_DEVICES"),
     }
 
 
 def memory(sources: Sources) -> Answer:
-    lines = {
-        k: int(v) * 1024 for k, v in re.findall(r"^(\w+):\s+(\d+) kB", text_of(sources.root / "proc/meminfo"), re.M)
-    }
+    pairs = re.findall(r"^(\w+):\s+(\d+) kB", text_of(sources.root / "proc/meminfo"), re.MULTILINE)
+    lines = {name: int(size) * 1024 for name, size in pairs}
     if "MemTotal" in lines:
         total = lines["MemTotal"]
         free = lines.get("MemAvailable", lines.get("MemFree", 0) + lines.get("Cached", 0))
@@ -118,26 +120,32 @@ def memory(sources: Sources) -> Answer:
         total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
     limits = []
     for folder in _groups(sources, "memory"):
-        for limit, held in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-            told = text_of(folder / limit)
-            if told.isdigit() and int(told) < total:
-                cached = re.search(r"^(?:total_)?inactive_file (\d+)", text_of(folder / "memory.stat"), re.M)
-                used = int(text_of(folder / held) or 0) - (int(cached[1]) if cached else 0)
-                limits.append((int(told), max(used, 0)))
-    limit, held = min(limits, key=lambda one: one[0] - one[1], default=(None, 0))
+        for limit_file, usage_file in CGROUP_FILES:
+            limit = text_of(folder / limit_file)
+            if limit.isdigit() and int(limit) < total:
+                statistics = text_of(folder / "memory.stat")
+                match = re.search(r"^(?:total_)?inactive_file (\d+)", statistics, re.MULTILINE)
+                cached = int(match[1]) if match else 0
+                used = int(text_of(folder / usage_file) or 0) - cached
+                limits.append((int(limit), max(used, 0)))
+    limit, held = min(limits, key=lambda pair: pair[0] - pair[1], default=(None, 0))
     return {"ram": total, "ram_free": free, "ram_limit": limit, "ram_held": held}
 
 
+CGROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+"""(limit, usage) of cgroups of version 2 and of version 1."""
+
+
 def _groups(sources: Sources, kind: str) -> list[Path]:
-    """The folders of the control groups that this process is in, from the innermost out."""
-    found = []
+    """The folders of this process's cgroups, from the innermost out."""
+    folders = []
     for line in text_of(sources.root / "proc/self/cgroup").splitlines() or ["0::/"]:
         number, kinds, place = line.split(":", 2)
         if number == "0" or kind in kinds.split(","):
             top = sources.root / "sys/fs/cgroup" / ("" if number == "0" else kind)
             inner = Path(place.lstrip("/"))
-            found += [top / one for one in (inner, *inner.parents)]
-    return found
+            folders += [top / path for path in (inner, *inner.parents)]
+    return folders
 
 
 def processors(sources: Sources) -> Answer:
@@ -146,44 +154,45 @@ def processors(sources: Sources) -> Answer:
     cores = counted or os.cpu_count() or 1
     usable: float = len(os.sched_getaffinity(0)) if real and hasattr(os, "sched_getaffinity") else cores
     for folder in _groups(sources, "cpu"):
-        told = text_of(folder / "cpu.max").split() or [
-            text_of(folder / f"cpu.cfs_{one}_us") for one in ("quota", "period")
-        ]
-        if len(told) == 2 and all(one.isdigit() for one in told) and int(told[1]):
-            usable = min(usable, int(told[0]) / int(told[1]))
+        limits = text_of(folder / "cpu.max").split()
+        if not limits:  # version 1
+            limits = [text_of(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        if len(limits) == 2 and all(text.isdigit() for text in limits):
+            quota, period = map(int, limits)
+            usable = min(usable, quota / period) if period else usable
     load = text_of(sources.root / "proc/loadavg").split(" ")[0]
     return {"cores": cores, "cores_usable": usable, "load": float(load) if load else 0.0}
 
 
 def bus(sources: Sources) -> Answer:
     devices = sources.root / "sys/bus/pci/devices"
-    kinds = {place: (text_of(place / "vendor"), text_of(place / "class")) for place in _inside(devices)}
-    cards = [vendor for vendor, kind in kinds.values() if kind.startswith(DISPLAY)]
+    displays = [place for place in _inside(devices) if text_of(place / "class").startswith(DISPLAY)]
+    cards = [text_of(place / "vendor") for place in displays]
     makers = {"0x1002": "AMD", "0x8086": "Intel"}
     others = [f"{makers[vendor]} graphics" for vendor in cards if vendor in makers]
     if (sources.root / "sys/class/kfd").exists():
         others.append("AMD with ROCm's driver")
     if platform.system() == "Darwin" and sources.root == Path("/"):
         others.append(f"Apple {platform.machine()}")
-    nodes = [path.name for path in _inside(sources.root / "dev") if path.name.startswith(("nvidia", "dxg"))]
+    nodes = [path.name for path in _inside(sources.root / "dev")]
+    nodes = [name for name in nodes if name.startswith(("nvidia", "dxg"))]
     return {"on_bus": cards.count(NVIDIA), "others": tuple(others), "nodes": tuple(sorted(nodes))}
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is in a folder; nothing where it is none."""
+    """The contents of a folder; [] if there is none."""
     with suppress(OSError):
         return sorted(folder.iterdir())
     return []
 
 
 def driver(sources: Sources) -> Answer:
-    """The version of the kernel module: from the kernel, or else from nvidia-smi."""
+    """The version of the kernel module, from the kernel or else from nvidia-smi."""
     module = text_of(sources.root / "sys/module/nvidia/version")
     if not module:
-        found = re.search(
-            r"Kernel Module\s+(?:for \S+\s+)?([\d.]+)", text_of(sources.root / "proc/driver/nvidia/version")
-        )
-        module = found[1] if found else ""
+        text = text_of(sources.root / "proc/driver/nvidia/version")
+        match = re.search(r"Kernel Module\s+(?:for \S+\s+)?([\d.]+)", text)
+        module = match[1] if match else ""
     smi = shutil.which("nvidia-smi", path=f"{sources.env.get('PATH', '')}:/usr/lib/wsl/lib")
     if not module and smi and sources.root == Path("/"):
         done = subprocess.run(
@@ -195,24 +204,27 @@ def driver(sources: Sources) -> Answer:
 
 
 def cards(sources: Sources) -> Answer:
-    """The GPUs as NVML, the driver's own library, tells of them."""
+    """The GPUs, from NVML, the driver's library."""
     nvml = sources.nvml
     if nvml is None:
         import pynvml as nvml
     try:
         nvml.nvmlInit()
-    except Exception as error:  # its errors are classes of its own, one for each number
+    except Exception as error:  # NVML has an exception class for each error
         return {"nvml_error": str(error)}
     try:
         boards = [_card(sources, nvml, k) for k in range(nvml.nvmlDeviceGetCount())]
         shown = visible(sources.env.get("CUDA_VISIBLE_DEVICES"), boards)
-        found = [gpu._replace(number=k) for k, gpu in enumerate(shown)]
+        gpus = [gpu._replace(number=k) for k, gpu in enumerate(shown)]
+        usable = sum(len(board.usable) for board in boards)
+        models = {board.name for board in boards if board.name}
+        has_slices = any(gpu.slice for gpu in gpus)
         cuda = int(nvml.nvmlSystemGetCudaDriverVersion_v2())
         return {
-            "gpus": tuple(found),
-            "hidden": sum(len(one.usable) for one in boards) - len(found),
-            "mixed": len({one.name for one in boards if one.name}) > 1,
-            "peers": () if any(gpu.slice for gpu in found) else _peers(nvml, [gpu.board for gpu in found]),
+            "gpus": tuple(gpus),
+            "hidden": usable - len(gpus),
+            "mixed": len(models) > 1,
+            "peers": () if has_slices else _peers(nvml, [gpu.board for gpu in gpus]),
             "library": parsed(_text(nvml.nvmlSystemGetDriverVersion())),
             "cuda_driver": (cuda // 1000, cuda % 1000 // 10),
         }
@@ -225,55 +237,61 @@ def _text(value: Any) -> str:
 
 
 class Board(NamedTuple):
-    """A GPU as NVML counts them."""
+    """A GPU in NVML's list."""
 
     name: str = ""
     uuid: str = ""
     usable: tuple[Gpu, ...] = ()
-    """Itself, or the slices into which it is cut; nothing where it does not answer at all."""
+    """The GPU itself, or its MIG slices; () if it does not respond."""
 
 
 def visible(shown: str | None, boards: Sequence[Board]) -> list[Gpu]:
-    """The GPUs that CUDA sees, in its order, where CUDA_VISIBLE_DEVICES is `shown`: numbers, or beginnings of UUIDs, as
-    far as they name something; nothing where one is named twice, and the first of several slices (NVIDIA, CUDA
-    programming guide, environment variables; MIG user guide)."""
+    """The GPUs that CUDA sees, in its order, if CUDA_VISIBLE_DEVICES is `shown`: indices or prefixes of UUIDs, up to
+    the first invalid one; none if one is repeated, and only the first of several slices (NVIDIA, CUDA programming
+    guide, environment variables; MIG user guide)."""
     if shown is None:
         return [gpu for board in boards for gpu in board.usable]
     kind = shown.strip()[:4]
     named: list[Gpu] = []
-    for entry in (one.strip() for one in shown.split(",")):
+    for entry in (part.strip() for part in shown.split(",")):
         if kind in ("GPU-", "MIG-"):
-            found = _by_uuid(entry, boards) if entry.startswith(kind) else ()
+            gpus = _by_uuid(entry, boards) if entry.startswith(kind) else ()
         else:
-            digits = re.match(r"\+?\d+", entry)  # what follows the digits is not read
-            found = boards[int(digits[0])].usable if digits and int(digits[0]) < len(boards) else ()
-        if not found:
+            gpus = _by_index(entry, boards)
+        if not gpus:
             break
-        if found[0] in named:
+        if gpus[0] in named:
             return []
-        named += found
+        named += gpus
         if kind == "MIG-":
             break
     return named
 
 
+def _by_index(entry: str, boards: Sequence[Board]) -> Sequence[Gpu]:
+    digits = re.match(r"\+?\d+", entry)  # CUDA ignores what follows the digits
+    if digits is None or int(digits[0]) >= len(boards):
+        return ()
+    return boards[int(digits[0])].usable
+
+
 def _by_uuid(start: str, boards: Sequence[Board]) -> Sequence[Gpu]:
-    """What one board, or else one slice, is that has this UUID or alone begins so."""
+    """The board, or else the slice, that has this UUID or is the only one whose UUID starts with it."""
     whole = [(board.uuid, board.usable) for board in boards]
     slices = [(gpu.uuid, (gpu,)) for board in boards for gpu in board.usable if gpu.slice]
     for rows in (whole, slices):
-        exact = [found for uuid, found in rows if uuid == start]
-        alike = [found for uuid, found in rows if uuid.startswith(start)]
-        if exact or len(alike) == 1:
-            return (exact or alike)[0]
+        exact = [gpus for uuid, gpus in rows if uuid == start]
+        matches = [gpus for uuid, gpus in rows if uuid.startswith(start)]
+        if exact or len(matches) == 1:
+            return (exact or matches)[0]
     return ()
 
 
 def _card(sources: Sources, nvml: Any, k: int) -> Board:
-    """A GPU with its slices, if it has some."""
+    """The GPU with NVML's index k, and its MIG slices."""
 
-    def told(name: str, *args: Any, otherwise: Any = None, of: Any = None) -> Any:
-        """What this GPU answers; not every one can answer everything."""
+    def query(name: str, *args: Any, otherwise: Any = None, of: Any = None) -> Any:
+        """Calls a function of NVML for this GPU; `otherwise` if the GPU does not support it."""
         try:
             value = getattr(nvml, name)(handle if of is None else of, *args)
         except Exception:
@@ -284,37 +302,41 @@ def _card(sources: Sources, nvml: Any, k: int) -> Board:
         handle = nvml.nvmlDeviceGetHandleByIndex(k)
     except Exception:
         return Board()
-    ram = memory(sources)  # which a GPU without memory of its own shares
+    ram = memory(sources)  # shared by a GPU without memory of its own
     shared = SimpleNamespace(total=ram["ram"], free=ram["ram_free"])
-    room = told("nvmlDeviceGetMemoryInfo", otherwise=shared)
-    older = told("nvmlDeviceGetCurrentClocksThrottleReasons", otherwise=0)
-    reasons = told("nvmlDeviceGetCurrentClocksEventReasons", otherwise=older)
-    widths = told("nvmlDeviceGetCurrPcieLinkWidth"), told("nvmlDeviceGetMaxPcieLinkWidth")
-    running = told("nvmlDeviceGetComputeRunningProcesses", otherwise=[])
+    room = query("nvmlDeviceGetMemoryInfo", otherwise=shared)
+    older = query("nvmlDeviceGetCurrentClocksThrottleReasons", otherwise=0)
+    reasons = query("nvmlDeviceGetCurrentClocksEventReasons", otherwise=older)
+    throttled = [reason for bit, reason in THROTTLED.items() if reasons & bit]
+    display = query("nvmlDeviceGetDisplayActive")
+    running = query("nvmlDeviceGetComputeRunningProcesses", otherwise=[])
+    processes = [Process(process.pid, _name(process.pid), process.usedGpuMemory) for process in running]
+    widths = query("nvmlDeviceGetCurrPcieLinkWidth"), query("nvmlDeviceGetMaxPcieLinkWidth")
+    links = [query("nvmlDeviceGetNvLinkState", link, otherwise=0) for link in range(18)]
     whole = Gpu(
         number=k,
-        name=_text(told("nvmlDeviceGetName", otherwise="a GPU")),
-        uuid=_text(told("nvmlDeviceGetUUID", otherwise="")),
-        capability=tuple(told("nvmlDeviceGetCudaComputeCapability", otherwise=(0, 0))),
+        name=_text(query("nvmlDeviceGetName", otherwise="a GPU")),
+        uuid=_text(query("nvmlDeviceGetUUID", otherwise="")),
+        capability=tuple(query("nvmlDeviceGetCudaComputeCapability", otherwise=(0, 0))),
         total=room.total or shared.total,
         free=room.free or 0,
-        throttled=tuple(dict.fromkeys(why for bit, why in THROTTLED.items() if reasons & bit)),
-        ecc_errors=told("nvmlDeviceGetTotalEccErrors", 1, 0),
-        display=None if (shown := told("nvmlDeviceGetDisplayActive")) is None else bool(shown),
-        processes=tuple(Process(one.pid, _name(one.pid), one.usedGpuMemory) for one in running),
+        throttled=tuple(dict.fromkeys(throttled)),
+        ecc_errors=query("nvmlDeviceGetTotalEccErrors", 1, 0),
+        display=None if display is None else bool(display),
+        processes=tuple(processes),
         pcie_width=None if None in widths else widths,
         board=k,
-        nvlinks=sum(bool(told("nvmlDeviceGetNvLinkState", link, otherwise=0)) for link in range(18)),
+        nvlinks=sum(map(bool, links)),
     )
-    if not told("nvmlDeviceGetMigMode", otherwise=(0, 0))[0]:
+    if not query("nvmlDeviceGetMigMode", otherwise=(0, 0))[0]:
         return Board(whole.name, whole.uuid, (whole,))
     slices = []
-    for j in range(told("nvmlDeviceGetMaxMigDeviceCount", otherwise=0)):
-        part = told("nvmlDeviceGetMigDeviceHandleByIndex", j)
-        room = None if part is None else told("nvmlDeviceGetMemoryInfo", of=part)
+    for j in range(query("nvmlDeviceGetMaxMigDeviceCount", otherwise=0)):
+        part = query("nvmlDeviceGetMigDeviceHandleByIndex", j)
+        room = None if part is None else query("nvmlDeviceGetMemoryInfo", of=part)
         if room is not None:
-            name = _text(told("nvmlDeviceGetName", otherwise=whole.name, of=part))
-            uuid = _text(told("nvmlDeviceGetUUID", otherwise="", of=part))
+            name = _text(query("nvmlDeviceGetName", otherwise=whole.name, of=part))
+            uuid = _text(query("nvmlDeviceGetUUID", otherwise="", of=part))
             slices.append(whole._replace(name=name, uuid=uuid, total=room.total, free=room.free, slice=True))
     return Board(whole.name, whole.uuid, tuple(slices))
 
@@ -324,35 +346,38 @@ def _name(pid: int) -> str:
 
 
 def _peers(nvml: Any, shown: Sequence[int]) -> tuple[tuple[int, int, bool], ...]:
-    """Which pairs of the boards `shown` read each other's memory; those that do not answer are left out."""
+    """Whether each pair of the boards `shown` reads each other's memory; boards that do not respond are left out."""
     pairs = []
     for a, b in combinations(range(len(shown)), 2):
         with suppress(Exception):
             both = (nvml.nvmlDeviceGetHandleByIndex(shown[k]) for k in (a, b))
-            pairs.append((a, b, nvml.nvmlDeviceGetP2PStatus(*both, 0) == 0))  # of reading; 0 is well
+            status = nvml.nvmlDeviceGetP2PStatus(*both, 0)  # of reading; 0 is success
+            pairs.append((a, b, status == 0))
     return tuple(pairs)
 
 
 def cuda(sources: Sources) -> Answer:
-    """The driver's libcuda, and the runtime, cuDNN and TensorRT that came with PyTorch."""
-    found: Answer = {"libcuda": _opened(sources, "libcuda.so.1") is not None}
+    """The driver's libcuda, and the runtime, cuDNN and TensorRT installed with PyTorch."""
+    facts: Answer = {"libcuda": _opened(sources, "libcuda.so.1") is not None}
     built = cast("Version | None", packages(sources)["torch_cuda"])
-    names = {13: "cu13/lib/libcudart.so.13", 12: "cuda_runtime/lib/libcudart.so.12"}  # older ones may lie beside it
-    runtime = _packaged(sources, names[built[0]]) if built and built[0] in names else None
+    names = {13: "cu13/lib/libcudart.so.13", 12: "cuda_runtime/lib/libcudart.so.12"}  # beside older ones
+    name = names.get(built[0]) if built else None
+    runtime = _packaged(sources, name) if name else None
     if runtime is not None:
         number, count = ctypes.c_int(), ctypes.c_int()
         if runtime.cudaRuntimeGetVersion(ctypes.byref(number)) == 0:
-            found["cuda_runtime"] = (number.value // 1000, number.value % 1000 // 10)
-        found["cuda_error"] = int(runtime.cudaGetDeviceCount(ctypes.byref(count)))
+            facts["cuda_runtime"] = (number.value // 1000, number.value % 1000 // 10)
+        facts["cuda_error"] = int(runtime.cudaGetDeviceCount(ctypes.byref(count)))
     dnn = _packaged(sources, "cudnn/lib/libcudnn.so.9")
     if dnn is not None:
-        found["cudnn"] = _three(int(dnn.cudnnGetVersion()))
+        facts["cudnn"] = _three(int(dnn.cudnnGetVersion()))
     engine = _opened(sources, "libnvinfer.so.10") or _packaged(sources, "../tensorrt_libs/libnvinfer.so.10")
     if engine is not None:
-        found["tensorrt"] = _three(int(engine.getInferLibVersion()))
-    folders = [Path(one) for one in sources.env.get("LD_LIBRARY_PATH", "").split(":") if one]
-    found["foreign_cudnn"] = tuple(str(one) for one in folders if _inside(one) and any(one.glob("libcudnn*.so*")))
-    return found
+        facts["tensorrt"] = _three(int(engine.getInferLibVersion()))
+    folders = [Path(name) for name in sources.env.get("LD_LIBRARY_PATH", "").split(":") if name]
+    foreign = [str(folder) for folder in folders if _inside(folder) and any(folder.glob("libcudnn*.so*"))]
+    facts["foreign_cudnn"] = tuple(foreign)
+    return facts
 
 
 def _three(number: int) -> Version:
@@ -368,7 +393,7 @@ def _opened(sources: Sources, name: str) -> Any:
 
 
 def _packaged(sources: Sources, name: str) -> Any:
-    """A library that a package of NVIDIA brought."""
+    """A library from one of NVIDIA's packages."""
     path = _site(sources) / "nvidia" / name
     return _opened(sources, str(path)) if path.exists() else None
 
@@ -381,18 +406,19 @@ def _site(sources: Sources) -> Path:
 
 
 def packages(sources: Sources) -> Answer:
-    """PyTorch as it was built, told from its files."""
-    about, audio = (text_of(_site(sources) / name / "version.py") for name in ("torch", "torchaudio"))
+    """How PyTorch was built, from its files."""
+    torch = text_of(_site(sources) / "torch" / "version.py")
+    torchaudio = text_of(_site(sources) / "torchaudio" / "version.py")
 
-    def named(name: str, text: str) -> str | None:
-        found = re.search(rf"^{name}(?:\s*:[^=]*)?\s*=\s*'([^']+)'", text, re.MULTILINE)
-        return found[1] if found else None
+    def constant(name: str, text: str) -> str | None:
+        match = re.search(rf"^{name}(?:\s*:[^=]*)?\s*=\s*'([^']+)'", text, re.MULTILINE)
+        return match[1] if match else None
 
     return {
-        "torch": named("__version__", about),
-        "torch_cuda": parsed(named("cuda", about)),
-        "torch_rocm": named("hip", about),
-        "torchaudio": named("__version__", audio),
+        "torch": constant("__version__", torch),
+        "torch_cuda": parsed(constant("cuda", torch)),
+        "torch_rocm": constant("hip", torch),
+        "torchaudio": constant("__version__", torchaudio),
     }
 
 
@@ -408,34 +434,48 @@ def tools(sources: Sources) -> Answer:
 
 
 def places(sources: Sources) -> Answer:
-    """Where things are kept, and what of the store is there."""
+    """Disks, the state of the model store, and the caches of other tools."""
     from .. import store
 
-    roles = {
-        "here": Path(),
-        "models": store.home(sources.models),
-        "temporary files": Path(sources.env.get("TMPDIR", "/tmp")),
-    }
+    home = store.home(sources.models)
+    roles = {"here": Path(), "models": home, "temporary files": Path(sources.env.get("TMPDIR", "/tmp"))}
     disks = []
     for role, path in roles.items():
-        with suppress(OSError):  # the folder may be gone while somebody stands in it
-            whole = path.absolute()
-            usage = shutil.disk_usage(next(one for one in (whole, *whole.parents) if one.exists()))
-            disks.append(Disk(role, str(whole), usage.total, usage.free))
-    held = []
+        with suppress(OSError):  # the current folder may have been removed
+            folder = path.absolute()
+            existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+            usage = shutil.disk_usage(existing)
+            disks.append(Disk(role, str(folder), usage.total, usage.free))
+    models = []
     for name, entry in store.entries().items():
-        states = {file.state for file in store.held(entry, sources.models)}
-        state = "missing" if states == {"missing"} else "whole" if states <= {"whole", "unchecked"} else "in part"
-        broken = state == "whole" and any(_no_model(store.home(sources.models) / name / file) for file in entry.files)
-        held.append((name, "damaged" if broken else state))
-    hub = sources.env.get("HF_HUB_CACHE") or f"{sources.env.get('HF_HOME') or Path.home() / '.cache/huggingface'}/hub"
-    found = [Path(hub), Path.home() / ".cache" / "whisper"]
-    caches = [(str(path), len([*path.glob("models--*/blobs/*.incomplete")])) for path in found if path.is_dir()]
-    return {"disks": tuple(disks), "store": tuple(held), "caches": tuple(caches)}
+        state = _state({file.state for file in store.held(entry, sources.models)})
+        if state == "whole" and any(_no_model(home / name / file) for file in entry.files):
+            state = "damaged"
+        models.append((name, state))
+    return {"disks": tuple(disks), "store": tuple(models), "caches": _caches(sources)}
+
+
+def _state(files: set[str]) -> str:
+    """The state of a model, from the states of its files."""
+    if files == {"missing"}:
+        return "missing"
+    return "whole" if files <= {"whole", "unchecked"} else "in part"
+
+
+def _caches(sources: Sources) -> tuple[tuple[str, int], ...]:
+    """The cache folders of other tools, with the number of incomplete downloads in each."""
+    home = sources.env.get("HF_HOME") or Path.home() / ".cache/huggingface"
+    hub = sources.env.get("HF_HUB_CACHE") or f"{home}/hub"
+    caches = []
+    for path in (Path(hub), Path.home() / ".cache" / "whisper"):
+        if path.is_dir():
+            incomplete = [*path.glob("models--*/blobs/*.incomplete")]
+            caches.append((str(path), len(incomplete)))
+    return tuple(caches)
 
 
 def _no_model(path: Path) -> bool:
-    """Whether a file begins as no weights do: a pointer of git-lfs, or a page of a web server."""
+    """Whether a file does not start like weights: a git-lfs pointer or a web page."""
     if path.suffix not in (".safetensors", ".pt", ".pth") or not path.is_file():
         return False
     with path.open("rb") as file:

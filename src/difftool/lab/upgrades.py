@@ -1,4 +1,4 @@
-"""The guide's way to a laboratory at home: what is bought when, and what it carries."""
+"""The guide's hardware upgrade path: what to buy at each stage, and which presets it runs."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from .verdicts import FITS, Preset, chosen, judge, presets
 
 
 class Stage(NamedTuple):
-    """A step of the way."""
+    """A stage of the upgrade path."""
 
     name: str
     about: str
     gpus: Sequence[str]
     instead: str
-    """What the guide would have instead of the newest of them."""
+    """The guide's alternative to the newest of the GPUs."""
     parts: Mapping[str, str]
     carries: list[str]
-    """Presets that run on one of its GPUs, without flags that save memory."""
+    """Presets that run on one of its GPUs without flags."""
     adds: list[str]
-    """Those that did not on the stage before."""
+    """Presets that did not run on the previous stage."""
 
 
 def stages() -> list[Stage]:
-    """All steps, in order."""
-    found: list[Stage] = []
+    """All stages, in order."""
+    path: list[Stage] = []
     for name, row in hardware().stages.items():
         cards = tuple(_card(number, gpu) for number, gpu in enumerate(row.gpus))
         ram = row.ram * 2**30
         machine = Machine(system="", python="", gpus=cards, ram=ram, ram_free=int(ram * 0.9))
         fitting = [preset.name for preset in presets() if any(_fits(machine, gpu, preset) for gpu in cards)]
-        carries = list(dict.fromkeys(fitting))  # train and txt2img both have one of the name shapes
-        before = found[-1].carries if found else []
+        carries = list(dict.fromkeys(fitting))  # train and txt2img both have a preset named shapes
+        before = path[-1].carries if path else []
         adds = [preset for preset in carries if preset not in before]
-        found.append(Stage(name, row.about, row.gpus, row.instead, row.parts, carries, adds))
-    return found
+        path.append(Stage(name, row.about, row.gpus, row.instead, row.parts, carries, adds))
+    return path
 
 
 def path(preset: str | None = None, stage: str | None = None) -> list[Stage]:
-    """The steps up to the first that carries a preset, or all; or only the one of that name. Raises DifftoolError 2 for
-    a name that is none, 3 where none of them carries the preset without flags."""
-    known = {step.name: step for step in stages()}
-    wanted = [*known.values()] if stage is None else [pick("stage", stage, known)]
+    """The stages up to the first that runs a preset, or all; with `stage`, only that one. Raises DifftoolError 2 for an
+    unknown name, 3 if none of them runs the preset without flags."""
+    known = {row.name: row for row in stages()}
+    selected = [*known.values()] if stage is None else [pick("stage", stage, known)]
     if preset is None:
-        return wanted
+        return selected
     target = chosen([preset])[0]
-    reach = next((k for k, step in enumerate(wanted) if target.name in step.carries), None)
-    if reach is not None:
-        return wanted[: reach + 1]
-    later = next((step.name for step in known.values() if target.name in step.carries), None)
-    message = f"no stage of the guide carries {target.name} without flags"
+    for k, row in enumerate(selected):
+        if target.name in row.carries:
+            return selected[: k + 1]
+    message = f"no stage of the guide can run {target.name} without flags"
+    later = next((row.name for row in known.values() if target.name in row.carries), None)
     if later is not None:
-        message = f"{stage} does not carry {target.name}, {later} does"
-    raise DifftoolError(Exit.MACHINE, message, "difftool lab check tells with which flags it fits where")
+        message = f"{stage} cannot run {target.name}, {later} can"
+    raise DifftoolError(Exit.MACHINE, message, "difftool lab check shows the flags with which it fits")
 
 
 def _card(number: int, name: str) -> Gpu:

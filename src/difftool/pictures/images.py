@@ -1,4 +1,4 @@
-"""Pictures of any format, opened safely and brought to 8 bits."""
+"""Opens pictures of any format safely and converts them to 8 bits."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 MOST_PROFILE, MOST_TEXT = 2**20, PngImagePlugin.MAX_TEXT_MEMORY
-"""Bytes of a colour profile, and of a text, that a PNG may unpack to. Pillow grants texts as little as profiles, and
-workflows are larger than that."""
+"""Limits, in bytes, of the decompressed colour profile and texts of a PNG. Pillow's limit for texts is too small for
+workflows of ComfyUI."""
 PngImagePlugin.MAX_TEXT_CHUNK = MOST_TEXT
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM", "HEIF")
-"""What a picture is opened as, by Pillow's names: readers of other formats start programs (EPS: Ghostscript)."""
+"""Formats to open, by Pillow's names. Readers of others may start programs (EPS: Ghostscript)."""
 MOST_PIXELS = 120_000_000
-"""Of a picture: it takes four bytes each."""
+"""Maximum size of a picture, at four bytes per pixel."""
 
 
 @contextmanager
-def opened(path: Path, hint: str = "name a picture that difftool made") -> Iterator[Image.Image]:
-    """A picture, open. Raises DifftoolError 4 where it is none, or damaged."""
+def opened(path: Path, hint: str = "name a picture made by difftool") -> Iterator[Image.Image]:
+    """Opens a picture. Raises DifftoolError 4 if it is not a picture or is damaged."""
     try:
         with open_image(path) as image:
             profile = image.info.get("icc_profile") or b""
@@ -46,20 +46,20 @@ def opened(path: Path, hint: str = "name a picture that difftool made") -> Itera
 
 
 def _reason(error: Exception) -> str:
-    """Why a picture could not be read."""
+    """Why a picture cannot be read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MOST_PIXELS:,} pixels"
     if "MAX_TEXT_" in str(error):
-        return f"a text in it has more than {MOST_TEXT:,} bytes"
-    ours = isinstance(error, ValueError) and str(error).startswith("its ")  # of the profile, or of the values
-    return str(error) if ours else "no intact picture"
+        return f"it has a text of more than {MOST_TEXT:,} bytes"
+    ours = isinstance(error, ValueError) and str(error).startswith("its ")  # about its profile or its values
+    return str(error) if ours else "not an intact picture"
 
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """The FORMATS that can be read here; HEIF wants pillow-heif."""
+    """The FORMATS that can be read here; HEIF needs pillow-heif."""
     with suppress(ImportError):
         from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
 
@@ -69,67 +69,71 @@ def formats() -> tuple[str, ...]:
 
 
 def open_image(file: Path | IO[bytes]) -> Image.Image:
-    """A picture of one of the `formats`, opened and not yet decoded. Raises what Pillow raises, and
-    DecompressionBombError from MOST_PIXELS on."""
+    """Opens a picture of one of the `formats`, without decoding it. Raises what Pillow raises, and
+    DecompressionBombError above MOST_PIXELS."""
     if isinstance(file, Path) and file.exists() and not file.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file", str(file))  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "not a regular file", str(file))  # reading a pipe would block
     image = Image.open(file, formats=formats())
-    if image.width * image.height > MOST_PIXELS:
-        what = f"it has {image.width * image.height:,} pixels, more than {MOST_PIXELS:,}"
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
         image.close()
-        raise Image.DecompressionBombError(what)
+        raise Image.DecompressionBombError(f"it has {pixels:,} pixels, more than {MOST_PIXELS:,}")
     return image
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether a picture has more than 8 bits a value: integers of 16 or 32, or floats."""
+    """Whether a picture has more than 8 bits per value: 16- or 32-bit integers, or floats."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
 def span_of(low: float, high: float, whole: bool) -> tuple[float, float]:
-    """Which values mean black and white in pictures whose values run from `low` to `high`: bytes, 16 bits or 0 and 1 of
-    `whole` numbers; of others 0..1 and -1..1, which resizing may leave by a little, and floats that hold bytes or 16
-    bits. Raises ValueError where it is none of them."""
+    """The values of black and white in pictures with values from `low` to `high`. `whole` numbers: 0..1, 8 or 16 bits;
+    others: 0..1 or -1..1, with a margin for resizing, or 8 or 16 bits as floats. Raises ValueError for any other range.
+    """
     slack = 0.05
     if whole:
-        spans = [(0, top) for top in (1, 255, 65535) if high <= top and (top > 1 or high == 1)]
+        tops = [1] if high == 1 else [255, 65535]
+        spans = [(0, top) for top in tops if high <= top]
     elif high <= 1 + slack:
         spans = [(0, 1)] if low >= -slack else [(-1, 1)]
         low = low + slack
-    else:  # of which a tenth must be used: values up to 16 are no bytes
+    else:  # at least a tenth of the range must be used: values up to 16 are not bytes
         spans = [(0, top) for top in (255, 65535) if top / 10 < high <= top]
-    found = next((span for span in spans if span[0] <= low), None)
-    if found is None:
-        raise ValueError(f"its values run from {low:g} to {high:g}")
-    return found
+    for span in spans:
+        if span[0] <= low:
+            return span
+    raise ValueError(f"its values run from {low:g} to {high:g}")
 
 
 def to_bytes(values: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:
-    """Values of which `span` holds black and white as uint8."""
+    """Values as uint8; `span` are those of black and white."""
     low, high = span
-    return ((values.clip(low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
+    scaled = (values.clip(low, high) - low) * (255 / (high - low))
+    return scaled.round().astype(np.uint8)
 
 
 def upright(image: Image.Image, span: tuple[float, float] | None = None) -> Image.Image:
-    """A picture as a camera held it, in the smallest of the modes L, LA, RGB and RGBA that holds it; an alpha that is
-    opaque everywhere is none, and `image` itself may be changed. `span` are the values of a deep picture that mean
-    black and white, by default those that `span_of` finds in it. Raises ValueError where it finds none."""
+    """A picture with its EXIF rotation applied, in the smallest of the modes L, LA, RGB and RGBA; an opaque alpha is
+    dropped. `image` may be modified. `span` are the values of black and white in a deep picture, by default from
+    `span_of`. Raises ValueError if that fails."""
     alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     grey = image.mode in ("1", "L", "LA", "La") or is_deep(image)
     ImageOps.exif_transpose(image, in_place=True)
-    if is_deep(image):  # Pillow would cut values off at 255
-        image = Image.fromarray(to_bytes(np.asarray(image, np.float64), span or span_of(*extent(image))))
+    if is_deep(image):  # Pillow would clip values at 255
+        span = span or span_of(*extent(image))
+        image = Image.fromarray(to_bytes(np.asarray(image, np.float64), span))
     if alpha:
-        image = image.convert("RGBA")  # from which LA can be had; from others not always
+        image = image.convert("RGBA")  # every mode converts to RGBA, but not every one to LA
         alpha = image.getchannel("A").getextrema() != (255, 255)
     mode = ("L" if grey else "RGB") + ("A" if alpha else "")
     return image if image.mode == mode else image.convert(mode)
 
 
 def extent(image: Image.Image) -> tuple[float, float, bool]:
-    """(lowest value, highest value, whether values are whole numbers) of a deep picture. Raises ValueError for values
-    that are not finite."""
+    """(minimum, maximum, whether the values are integers) of a deep picture. Raises ValueError for values that are not
+    finite."""
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("its values are not all finite")
-    return float(values.min(initial=0)), float(values.max(initial=0)), image.mode != "F"
+    low, high = values.min(initial=0), values.max(initial=0)
+    return float(low), float(high), image.mode != "F"

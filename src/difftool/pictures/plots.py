@@ -23,16 +23,19 @@ from .sheets import grid
 def plot_compared(
     path: Path, blocks: Sequence[tuple[str, Pixels]], title: str, manifest: Mapping[str, object] | None = None
 ) -> None:
-    """A PNG of blocks side by side, each a caption and pictures (rows, columns, H, W, C)."""
+    """Writes a PNG of blocks side by side, each a caption and pictures (rows, columns, H, W, C)."""
     across = min(len(blocks), 4)
     down = math.ceil(len(blocks) / across)
     rows, columns = blocks[0][1].shape[:2]
     metadata = {} if manifest is None else {"difftool": _told(manifest)}
-    with _figure(path, 3.2 * across, (3.0 * rows / columns + 0.6) * down + 0.4, metadata) as figure:
+    block_height = 3.0 * rows / columns + 0.6
+    with _figure(path, 3.2 * across, block_height * down + 0.4, metadata) as figure:
         for place, (caption, pixels) in enumerate(blocks, 1):
             axes = figure.add_subplot(down, across, place)
             sheet = grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
-            axes.imshow(sheet.squeeze(2) if sheet.shape[2] == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+            if sheet.shape[2] == 1:
+                sheet = sheet.squeeze(2)
+            axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
             axes.set_title(caption, fontsize=9, parse_math=False)
             axes.set_axis_off()
         figure.suptitle(title, fontsize=10, parse_math=False)
@@ -42,8 +45,8 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], title: str) -> None:
-    """A PNG of panels one below the other, each with curves of (pictures seen, value) by name, the raw values of long
-    ones behind their running mean."""
+    """Writes a PNG of panels below each other, each with named curves of (pictures seen, value): the values in pale
+    colour, their running mean on top."""
     from matplotlib.ticker import EngFormatter
 
     with _figure(path, 8, 3.6 * len(panels) + 0.6) as figure:
@@ -53,7 +56,8 @@ def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], title: st
                 colour = f"C{k}"
                 window = np.ones(max(len(y) // 20, 1))
                 if len(y):
-                    mean = np.convolve(y, window, "same") / np.convolve(np.ones(len(y)), window, "same")
+                    weights = np.convolve(np.ones(len(y)), window, "same")  # fewer at the ends
+                    mean = np.convolve(y, window, "same") / weights
                     axes.plot(x, y, color=colour, linewidth=1, alpha=0.25)
                     axes.plot(x, mean, color=colour, label=label)
             if any(len(y) for _, y in curves.values()):
@@ -67,8 +71,7 @@ def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], title: st
 
 @contextmanager
 def _figure(path: Path, width: float, height: float, metadata: Mapping[str, str] | None = None) -> Iterator[Figure]:
-    """A figure of so many inches, written as PNG in the end; whatever settings of matplotlib the caller has, it has
-    none."""
+    """A figure of this size in inches, written as PNG on exit; independent of the caller's matplotlib settings."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What a sampler's noise does: pictures from the same starts, each drawn several times."""
+"""Compares samplers: pictures from the same starting noise, each drawn several times."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ..pictures import Pixels
 
 STARTS, DRAWS = 4, 4
-"""Starts where nobody says how many, and times that each is drawn."""
+"""Default number of starts, and the number of draws of each."""
 SHOWN = 6
-"""Starts in the figure."""
+"""Number of starts in the figure."""
 
 
 class Row(TypedDict):
@@ -47,18 +47,18 @@ class Row(TypedDict):
 
 
 class Compared(NamedTuple):
-    """One sampler's pictures and figures."""
+    """The pictures and figures of a sampler."""
 
     name: str
-    """The sampler's, with the schedule and the eta that came with the name it was given by."""
+    """The sampler, with the schedule and eta implied by the given name."""
     plan: Plan
     seconds: float
-    """For one picture, in the batches of this run."""
+    """Per picture, in the batches of this run."""
     diversity: float
-    """How much of the spread of all these pictures (the mean standard deviation of a pixel) is there among draws from
-    the same start: 0 where the start decides everything."""
+    """Spread among draws from the same start, as a share of the spread of all pictures (mean standard deviation of a
+    pixel): 0 if the start determines the picture."""
     reproduced: bool
-    """Whether the first draw, made again from the same seeds, came out the same to the last bit."""
+    """Whether repeating the first draw with the same seeds gives bit-identical pictures."""
     pixels: Pixels
     """uint8 (starts, draws, H, W, C)"""
 
@@ -80,49 +80,53 @@ class Compared(NamedTuple):
 
     @property
     def caption(self) -> str:
-        calls, milliseconds = f"{self.plan.calls} calls", f"{self.seconds * 1000:.1f} ms"
-        return f"{self.name}: {calls}\ndiversity {self.diversity:.0%}, {milliseconds}"
+        milliseconds = self.seconds * 1000
+        head = f"{self.name}: {self.plan.calls} calls"
+        return f"{head}\ndiversity {self.diversity:.0%}, {milliseconds:.1f} ms"
 
 
 def plans(samplers: Sequence[str], settings: Settings) -> dict[str, Plan]:
-    """The plan for each of these samplers, by its name in our words; `settings.count` is at least 2."""
+    """The plan of each sampler, by its canonical name. Raises DifftoolError 2 if `settings.count` is below 2."""
     settings = replace(settings, count=STARTS if settings.count is None else settings.count)
     if settings.count < 2:  # type: ignore[operator]
         raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starts", "leave out --count")
-    return {str(aliases.sampler(name)): planned(replace(settings, sampler=name)) for name in samplers}
+    by_name = {}
+    for name in samplers:
+        by_name[str(aliases.sampler(name))] = planned(replace(settings, sampler=name))
+    return by_name
 
 
 def compare(samplers: Sequence[str], *, track: Track = untracked, **settings: Any) -> list[Compared]:
-    """Draws pictures from the same starts with each sampler, every start `DRAWS` times with fresh noise in the steps.
-    `settings` are the fields of `Settings`, of which `count` is the number of starts, at least 2. Raises what `sample`
-    does."""
+    """Draws pictures from the same starts with each sampler, each start `DRAWS` times with fresh noise in the steps.
+    `settings` are the fields of `Settings`; `count` is the number of starts, at least 2. Raises what `sample` raises.
+    """
     return compared(samplers, Settings(**settings), track=track)
 
 
 def compared(samplers: Sequence[str], settings: Settings, *, track: Track = untracked) -> list[Compared]:
-    """`compare` with settings."""
-    wanted = plans(samplers, settings)
-    total = sum((DRAWS + 1) * one.steps for one in wanted.values())
+    """`compare` with an instance of `Settings`."""
+    by_name = plans(samplers, settings)
+    total = sum((DRAWS + 1) * plan.steps for plan in by_name.values())
     ticks = iter(track(range(total), total))
-    found = [_measured(name, one, ticks) for name, one in wanted.items()]
-    next(ticks, None)  # lets the tracker see its end
-    return found
+    results = [_measured(name, plan, ticks) for name, plan in by_name.items()]
+    next(ticks, None)  # lets the tracker finish
+    return results
 
 
 def write(path: Path, results: Sequence[Compared], run_id: str) -> Mapping[str, object]:
-    """Writes the figure of a comparison, and returns the settings that all samplers had."""
+    """Writes the figure of a comparison and returns the settings that all samplers share."""
     first = results[0].plan
     own = ("sampler", "steps", "schedule", "eta")
     common = {key: value for key, value in manifest_of(first.settings).items() if key not in own}
     note = manifest("compare", run_id, {**common, "draws": DRAWS}, first.model.packages)
     blocks = [(result.caption, result.pixels[:SHOWN]) for result in results]
-    title = "a row: one start; a column: fresh noise in the steps"
+    title = "rows: starts; columns: draws with fresh noise in the steps"
     plot_compared(path, blocks, title, {**note, "compared": [result.row for result in results]})
     return note["settings"]
 
 
 def _measured(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
-    first = _drawn(plan, 0, ticks)  # which also warms up
+    first = _drawn(plan, 0, ticks)  # also warms up
     began = time.monotonic()
     draws = [_drawn(plan, draw, ticks) for draw in range(DRAWS)]
     seconds = (time.monotonic() - began) / (DRAWS * plan.count)
@@ -130,11 +134,12 @@ def _measured(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
     tones = pixels.astype(float)
     spread = tones.reshape(-1, *tones.shape[2:]).std(0).mean()
     diversity = float(tones.std(1).mean() / spread) if spread else 0.0
-    return Compared(name, plan, seconds, diversity, bool((first == draws[0]).all()), pixels)
+    reproduced = bool((first == draws[0]).all())
+    return Compared(name, plan, seconds, diversity, reproduced, pixels)
 
 
 def _drawn(plan: Plan, draw: int, ticks: Iterator[Any]) -> Tensor:
-    """The pictures (count, C, H, W) of one draw, on the CPU; draw 0 is what `sample` draws."""
+    """The pictures (count, C, H, W) of a draw, on the CPU; draw 0 equals `sample`."""
     import torch
 
     ends = []

@@ -1,4 +1,4 @@
-"""Pictures straight from a model of pixels: what `difftool sample` does, and what training shows of itself."""
+"""Samples a model of pixels: for `difftool sample` and the previews of training."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 
 WIDEST = 16
-"""Columns of a grid at most."""
+"""Maximum number of columns of a grid."""
 
 
 class Frame(NamedTuple):
-    """Where the first pictures of a run stand: uint8 (N, H, W, C)."""
+    """The first pictures of a run at some step: uint8 (N, H, W, C)."""
 
     state: Pixels
     estimate: Pixels
-    """The clean pictures that the network sees in it."""
+    """The clean pictures that the network estimates from it."""
 
 
 class Sampled(NamedTuple):
-    """Pictures and how they came to be."""
+    """Pictures and their manifest."""
 
     pixels: Pixels
     """uint8 (N, H, W, C)"""
@@ -51,21 +51,21 @@ class Sampled(NamedTuple):
     """{"index", "seed", "label"} of each"""
     manifest: PictureManifest
     way: list[Frame]
-    """Frames of the way there, where they were asked for."""
+    """Frames of the trajectory, if requested."""
 
 
 def sample(model: str | Path | None = None, *, track: Track = untracked, **settings: Any) -> Sampled:
-    """Draws pictures from a model: a run folder, a model folder, a diffusers folder, or (None) the digits in the
-    package.
+    """Generates pictures from a model: a run folder, a model folder, a diffusers folder, or (None) the bundled digits
+    model.
 
-    `settings` are the fields of `Settings`: `sampler` (a row of `core.SAMPLERS`, or what others call it),
+    `settings` are the fields of `Settings`: `sampler` (a row of `core.SAMPLERS`, or an alias),
     `steps` (None: 25, all levels for ddpm, 4 for lcm), `schedule` (a spacing of `core.grid`; None: the model's own),
     `eta` (strength of fresh noise), `guidance` (scale of classifier-free guidance, 1 = off), `label` (a class, several
-    with commas, or "any"; None goes through all classes in turn), `count`, `seed` (picture k has seed + k and depends
-    on nothing else of the batch), `batch_size` (halved where memory ends), `device`, `dtype`, `threads`.
+    separated by commas, or "any"; None cycles through all classes), `count`, `seed` (picture k uses seed + k, whatever
+    the batch), `batch_size` (halved when out of memory), `device`, `dtype`, `threads`.
 
-    Raises DifftoolError: 1 where the network returns NaN, 2 for settings that do not fit, 3 for a device that is not
-    there, 4 for a model that cannot be opened, 6 where not even one picture finds room.
+    Raises DifftoolError: 1 if the network returns NaN, 2 for invalid settings, 3 for a device that does not exist, 4
+    for a model that cannot be opened, 6 if not even one picture fits in memory.
     """
     return draw(plan(model, **settings), track=track)
 
@@ -78,25 +78,30 @@ def draw(
     name: str | None = None,
     frames: int = 0,
 ) -> Sampled:
-    """Draws what was planned, or `only` the pictures with these indices, in the batches the whole run has: then every
-    matrix product has its size again, and the pixels are the same to the last bit. `name` is the run's in the
-    manifest; `frames` (at least 2) asks for so many, evenly spread, of the way of the first batch."""
+    """Generates the pictures of a plan.
+
+    only: indices of the pictures to generate, in the batches of the whole run: all matrix products keep their size, so
+    the pixels are bit-identical; track: shows progress; name: the run's ID in the manifest; frames: the number of
+    frames (at least 2), evenly spaced, of the trajectory of the first batch.
+    """
     size = plan.batch_size
     mine = only
-    if processes.count() > 1:  # each draws its share of the batches
-        every = batches(plan, size, only)
-        mine = [k for batch in every[processes.rank() :: processes.count()] for k in batch if only is None or k in only]
+    if processes.count() > 1:
+        mine = _share(plan, size, only)
     while True:
         try:
             pixels, items, way = _drawn(plan, size, mine, track, frames)
             break
         except (RuntimeError, MemoryError) as error:
-            hint = "try --dtype bf16, or take a machine with more"
+            hint = "try --dtype bf16, or use a machine with more memory"
             size = halved(size, error, DifftoolError(Exit.MEMORY, "one picture does not fit in memory", hint))
+    # the pictures of all processes, in order
     parts = processes.gathered((pixels, items, way))
-    pixels, items = np.concatenate([part[0] for part in parts]), [item for part in parts for item in part[1]]
+    pixels = np.concatenate([part[0] for part in parts])
+    items = [item for part in parts for item in part[1]]
     order = sorted(range(len(items)), key=lambda k: items[k]["index"])
-    pixels, items, way = pixels[order], [items[k] for k in order], parts[0][2]
+    pixels, items = pixels[order], [items[k] for k in order]
+    way = parts[0][2]
     model = plan.model
     about: ModelNote = {
         "name": model.name,
@@ -106,17 +111,25 @@ def draw(
     }
     settings = {**manifest_of(plan.settings), "batch_size": size}
     common = manifest("sample", name or run_id(), settings, plan.model.packages)
-    return Sampled(pixels, items, {**common, "model": about, "network_calls": plan.calls}, way)
+    note: PictureManifest = {**common, "model": about, "network_calls": plan.calls}
+    return Sampled(pixels, items, note, way)
+
+
+def _share(plan: Plan, size: int, only: Collection[int] | None) -> list[int]:
+    """The pictures of this process: every n-th batch of n processes."""
+    shares = batches(plan, size, only)[processes.rank() :: processes.count()]
+    indices = [k for batch in shares for k in batch]
+    return [k for k in indices if only is None or k in only]
 
 
 def columns(drawn: Sampled) -> int | None:
-    """Columns of a grid that put each class below itself, as near to a square as they do; None where the pictures do
-    not fill them."""
-    classes, count = len(drawn.manifest["model"]["classes"]), len(drawn.items)
+    """The number of grid columns that aligns the classes and is closest to a square; None if no number does."""
+    classes = len(drawn.manifest["model"]["classes"])
+    count = len(drawn.items)
     if classes < 2 or drawn.manifest["settings"]["label"] is not None:
         return None
-    fitting = [wide for wide in range(classes, WIDEST + 1, classes) if count % wide == 0]
-    return min(fitting, key=lambda wide: abs(wide - math.sqrt(count)), default=None)
+    fitting = [width for width in range(classes, WIDEST + 1, classes) if count % width == 0]
+    return min(fitting, key=lambda width: abs(width - math.sqrt(count)), default=None)
 
 
 def states(
@@ -128,8 +141,11 @@ def states(
     guidance: float = 1.0,
     fresh: Sequence[int] | None = None,
 ) -> Iterator[State]:
-    """The engine's run for one batch: the states (B, *model.shape) at the start and after each step. `labels` name
-    classes, None is any; `fresh` are other seeds for the noise of the steps than for that of the start."""
+    """Samples one batch: yields the states (B, *model.shape) at the start and after each step.
+
+    way: the sampler on its grid; seeds: one per picture; labels: names of classes, None for any; guidance: the scale of
+    classifier-free guidance; fresh: other seeds for the noise of the steps.
+    """
     weight = next(model.net.parameters())
     start = way.levels[0].sigma * Noise(seeds, model.shape, weight.device)(START)
     cond, anything = {}, {}
@@ -137,17 +153,13 @@ def states(
         numbers = [len(model.classes) if label is None else model.classes.index(label) for label in labels]
         cond = {"label": torch.tensor(numbers, device=weight.device)}
         anything = {"label": torch.full_like(cond["label"], len(model.classes))}
-    ask = partial(
-        denoiser,
-        model.net,
-        model.target,
-        learned_range=model.variance == "learned",
-        scale=model.scale,
-        dtype=weight.dtype,
+    is_learned = model.variance == "learned"
+    predictor = partial(
+        denoiser, model.net, model.target, learned_range=is_learned, scale=model.scale, dtype=weight.dtype
     )
-    predict = ask(cond=cond)
+    predict = predictor(cond=cond)
     if guidance != 1:
-        predict = cfg(predict, ask(cond=anything), guidance)
+        predict = cfg(predict, predictor(cond=anything), guidance)
     if model.clip:
         predict = clip(predict)
     noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
@@ -156,48 +168,55 @@ def states(
 
 
 def walk(plan: Plan, size: int, only: Collection[int] | None = None, fresh: int = 0) -> Iterator[tuple[range, State]]:
-    """(batch, state) at the start and after each step of every batch; the noise of the steps has the pictures' seeds +
-    `fresh`."""
+    """Yields (batch, state) at the start and after each step of every batch; the noise of the steps uses the pictures'
+    seeds + `fresh`."""
     guidance = plan.settings.guidance
     for batch in batches(plan, size, only):
-        seeds, labels = [plan.settings.seed + k for k in batch], [plan.labels[k] for k in batch]
+        seeds = [plan.settings.seed + k for k in batch]
+        labels = [plan.labels[k] for k in batch]
         noise = [seed + fresh for seed in seeds]
         for state in states(plan.model, plan.way, seeds, labels, guidance=guidance, fresh=noise):
             yield batch, state
 
 
 def ended(plan: Plan, state: State) -> bool:
-    """Whether a batch is drawn. Raises DifftoolError 1 where that left numbers that are not finite."""
+    """Whether a batch is complete. Raises DifftoolError 1 if its values are not finite."""
     if state.i < plan.way.steps:
         return False
-    finite(state.x, hint="try --dtype fp32, or train it again")
+    finite(state.x, hint="try --dtype fp32, or train the model again")
     return True
 
 
 def _drawn(
     plan: Plan, size: int, only: Collection[int] | None, track: Track, frames: int
 ) -> tuple[Pixels, list[ItemNote], list[Frame]]:
-    done, items, way = [], [], []
-    last, wanted = plan.way.steps, batches(plan, size, only)
+    """(pixels, items, frames) of the pictures of a plan, in batches of `size`."""
+    way: list[Frame] = []
+    items: list[ItemNote] = []
+    last, runs = plan.way.steps, batches(plan, size, only)
     shown = {round(k * last / (frames - 1)) for k in range(frames)} if frames else set()
 
     def steps() -> Iterator[tuple[range, State]]:
         for batch, state in walk(plan, size, only):
-            if state.i in shown and batch == wanted[0]:
+            if state.i in shown and batch == runs[0]:
                 way.append(_frame(state))
             if state.i:
                 yield batch, state
 
-    for batch, state in track(steps(), len(wanted) * last):
+    channels, height, width = plan.model.shape
+    parts = [np.zeros((0, height, width, channels), dtype=np.uint8)]  # a process may have no batch
+    for batch, state in track(steps(), len(runs) * last):
         if ended(plan, state):
-            kept = [k for k in batch if only is None or k in only]
-            done.append(to_pixels(state.x)[[k - batch.start for k in kept]])
-            items += [{"index": k, "seed": plan.settings.seed + k, "label": plan.labels[k]} for k in kept]
-    nothing = np.zeros((0, *plan.model.shape[1:], plan.model.shape[0]), dtype=np.uint8)
-    return np.concatenate([nothing, *done]), items, way
+            indices = [k for k in batch if only is None or k in only]
+            rows = [k - batch.start for k in indices]
+            parts.append(to_pixels(state.x)[rows])
+            items += [ItemNote(index=k, seed=plan.settings.seed + k, label=plan.labels[k]) for k in indices]
+    return np.concatenate(parts), items, way
 
 
 def _frame(state: State) -> Frame:
-    # a state of more than unit variance is shown with it
-    seen = state.x / max(1.0, math.hypot(state.level.alpha, state.level.sigma))
-    return Frame(to_pixels(seen), to_pixels(torch.zeros_like(seen) if state.x0 is None else state.x0))
+    # states above unit variance are scaled down to it
+    deviation = math.hypot(state.level.alpha, state.level.sigma)
+    scaled = state.x / max(1.0, deviation)
+    estimate = torch.zeros_like(scaled) if state.x0 is None else state.x0
+    return Frame(to_pixels(scaled), to_pixels(estimate))

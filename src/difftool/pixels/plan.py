@@ -1,13 +1,12 @@
-"""What a run of drawing will be: every default filled in, and everything checked, before anything is drawn."""
+"""The plan of a sampling run: defaults resolved and settings checked before sampling starts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .. import processes
 from ..device import machine_used
@@ -18,28 +17,29 @@ from ..settings import checked
 from .settings import COUNT, Settings
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
-"""Numbers and pictures in a batch where nobody says how large: 21 pictures of 128x128 RGB, 256 small ones."""
+"""Values and pictures in a batch by default: 21 pictures of 128x128 RGB, 256 small ones."""
 SAMPLER = "ddim"
-"""Where nobody says which."""
+"""The default sampler."""
 ANY = "any"
-"""The label that means all of them."""
+"""The label for no particular class."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run with every default filled in."""
+    """A run with all defaults resolved."""
 
     model: Model
     way: Choice
-    """From noise to pictures."""
+    """The sampler on its grid."""
     labels: list[str | None]
     settings: Settings
-    """Those that give this plan again."""
+    """The settings that reproduce this plan."""
 
     @property
     def calls(self) -> int:
-        """Calls of the network for one batch, as the sampler makes them."""
-        return self.way.calls * (1 if self.settings.guidance == 1 else 2)
+        """Network calls for one batch."""
+        passes = 1 if self.settings.guidance == 1 else 2
+        return self.way.calls * passes
 
     @property
     def steps(self) -> int:
@@ -56,14 +56,14 @@ class Plan:
 
 
 def plan(model: str | Path | Model | None = None, **settings: Any) -> Plan:
-    """`planned` with these `Settings`; `model` may be one that is open."""
+    """`planned` with the fields of `Settings`; `model` may be an opened one."""
     if isinstance(model, Model):
         return planned(Settings(**settings), model)
     return planned(Settings(model=model, **settings))
 
 
 def planned(settings: Settings, model: Model | None = None) -> Plan:
-    """Opens the model, unless it is open, and checks the settings, without drawing."""
+    """Opens the model, unless one is given, and checks the settings; nothing is sampled."""
     settings = checked(settings)
     device, dtype = settings.machine()
     device = processes.begin(device)
@@ -72,30 +72,38 @@ def planned(settings: Settings, model: Model | None = None) -> Plan:
     labels = read_labels(settings.label, opened, count)
     if settings.guidance != 1 and not (opened.any_label and None not in labels):
         unknown_any = bool(opened.classes) and not opened.any_label
-        why = "never learned without labels" if unknown_any else "has no label to be guided by here"
+        why = "was never trained without labels" if unknown_any else "has no label to guide by here"
         raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
     choice = choose(
         opened.path, settings.sampler or SAMPLER, settings.steps, settings.schedule, settings.eta, opened.variance
     )
     refuse_pure_noise(opened.name, opened.target, choice)
-    fitting = max(1, min(BATCH_VALUES // int(np.prod(opened.shape)), BATCH_ITEMS, -(-count // processes.count())))
-    asked = 1 if settings.low_vram else settings.batch_size
+    batch_size = 1 if settings.low_vram else settings.batch_size
+    if batch_size is None:
+        batch_size = _default_batch(opened, count)
     used = replace(
         settings,
         model=opened.source,
         **choice.settings,
         guidance=float(settings.guidance),
         count=count,
-        batch_size=min(fitting if asked is None else asked, count),
+        batch_size=min(batch_size, count),
         low_vram=False,
         **machine_used(device, dtype),
     )
     return Plan(opened, choice, labels, used)
 
 
+def _default_batch(model: Model, count: int) -> int:
+    """The batch size for `count` pictures by default: each process has its share."""
+    share = math.ceil(count / processes.count())
+    fitting = BATCH_VALUES // math.prod(model.shape)
+    return max(1, min(fitting, BATCH_ITEMS, share))
+
+
 def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> list[str | None]:
-    """The class of each of `count` pictures: `label` is one, several (with commas, or in a list) in turn, "any", or
-    None for all in turn."""
+    """The class of each of `count` pictures. `label`: a class, several in turn (a list, or separated by commas), "any",
+    or None for all in turn."""
     if not model.classes:
         if label not in (None, ANY):
             raise DifftoolError(Exit.USAGE, f"{model.name} was trained without labels", "leave out --label")
@@ -106,14 +114,20 @@ def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> 
     elif not isinstance(label, str):
         names = list(label)
     else:
-        names = [label] if label in known else [name.strip() for name in label.split(",")]  # "cats, black" may be one
+        names = (
+            [label] if label in known else [name.strip() for name in label.split(",")]
+        )  # "cats, black" may be one class
     for name in names or [""]:
         if name not in known:
             raise unknown("label", str(name), known)
-    return [name if name in model.classes else None for name in (names[k % len(names)] for k in range(count))]
+    labels = [name if name in model.classes else None for name in names]
+    return [labels[k % len(labels)] for k in range(count)]
 
 
 def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[range]:
-    """The batches of a run in which a picture (or one of `only`) stands."""
-    every = [range(first, min(first + size, plan.count)) for first in range(0, plan.count, size)]
-    return [batch for batch in every if only is None or not set(batch).isdisjoint(only)]
+    """The batches of a run; with `only`, those that contain one of these pictures."""
+    starts = range(0, plan.count, size)
+    every = [range(start, min(start + size, plan.count)) for start in starts]
+    if only is None:
+        return every
+    return [batch for batch in every if not set(batch).isdisjoint(only)]

@@ -1,4 +1,4 @@
-"""What `difftool sample` can be told."""
+"""The settings of `difftool sample`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from ..sampling.settings import SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, setting
 
 COUNT = 16
-"""Pictures where nobody says how many."""
+"""Default number of pictures."""
 
 
 @dataclass(frozen=True)
 class Settings(SamplerSettings, MachineSettings):
-    """Settings of `sample`. A `model` is a run folder, a model folder, a folder of diffusers, or (None) the digits in
-    the package."""
+    """Settings of `sample`. `model`: a run folder, model folder or diffusers folder; None: the bundled digits."""
 
     model: str | Path | None = setting(
         None,
-        "A run, model or diffusers folder; none: the digits in the package.",
+        "Run folder, model folder or diffusers folder; default: the bundled digits model.",
         argument=True,
         metavar="MODEL",
         typed=str | None,
@@ -31,27 +30,32 @@ class Settings(SamplerSettings, MachineSettings):
     )
     sampler: str | None = setting(
         None,
-        "ddim unless told otherwise; --list-samplers names all, by any name they have.",
+        "Sampler, by any of its names; default: ddim. --list-samplers lists all.",
         panel=SAMPLING,
         check=known_sampler,
         filled=True,
     )
     steps: int | None = setting(
-        None, "Steps from noise: 25, every level for ddpm, 4 for lcm.", panel=SAMPLING, least=1, most=MOST, filled=True
+        None,
+        "Number of steps; default: 25, all levels for ddpm, 4 for lcm.",
+        panel=SAMPLING,
+        least=1,
+        most=MOST,
+        filled=True,
     )
     label: str | Sequence[str] | None = setting(
-        None, "A class, several with commas, or any.", panel=SAMPLING, typed=str | None
+        None, "Class label; several separated by commas, or any.", panel=SAMPLING, typed=str | None
     )
     guidance: float = setting(
-        1.0, "Scale of classifier-free guidance; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
+        1.0, "Classifier-free guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
     )
     count: int | None = setting(
-        None, "How many pictures: 16, or 4 to compare.", panel=SAMPLING, least=1, most=MOST, filled=True
+        None, "Number of pictures; default: 16, or 4 with --compare.", panel=SAMPLING, least=1, most=MOST, filled=True
     )
-    seed: int = setting(0, "Result k has seed + k.", panel=SAMPLING)
+    seed: int = setting(0, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
     batch_size: int | None = setting(
-        None, "How many at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST, filled=True
+        None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MOST, filled=True
     )
-    low_vram: bool = setting(False, "One at a time, for little memory.", panel=MACHINE, stored=False)
+    low_vram: bool = setting(False, "Use less GPU memory: one picture at a time.", panel=MACHINE, stored=False)
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))

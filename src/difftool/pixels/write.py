@@ -1,4 +1,4 @@
-"""The files of pictures from models without words: singles, their grid, and the way there."""
+"""The files of `sample`: single pictures, their grid, and the trajectory."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from ..pictures.sheets import grid, points, sheet, strip
 from .draw import Frame, Sampled, columns
 
 FRAMES, COLUMNS, ROWS = 51, 11, 4
-"""Of the way there: frames of the animation, columns of the strip, and pictures shown in it."""
+"""Trajectory: frames of the animation, columns of the strip, pictures in the strip."""
 
 
 class Written(NamedTuple):
-    """What was drawn and written."""
+    """The pictures and their files."""
 
     drawn: Sampled
     places: Places
-    """The files that there are now."""
+    """The files that were written."""
     outputs: list[Mapping[str, object]]
-    """Of each picture its path, index, seed, label and size."""
+    """The path, index, seed, label and size of each picture."""
 
 
 def write(drawn: Sampled, places: Places) -> Written:
-    """Writes pictures, the way there where frames of it were drawn, and the grid; of points of the plane there is one
-    plot of all."""
+    """Writes the pictures, the trajectory if it has frames, and the grid; 2-D points are one plot."""
     outputs: list[Mapping[str, object]] = []
     if points(drawn.pixels):
         places = Places([], places.grid or places.singles[0], places.way)
@@ -41,16 +40,18 @@ def write(drawn: Sampled, places: Places) -> Written:
     if places.way:
         strip_path, animation = places.way
         write_png(strip_path, _strip(drawn), {**drawn.manifest, "command": "sample --trajectory"})
-        write_gif(animation, [sheet(frame.state, columns(drawn)) for frame in drawn.way], drawn.manifest)
+        frames = [sheet(frame.state, columns(drawn)) for frame in drawn.way]
+        write_gif(animation, frames, drawn.manifest)
     if places.grid is not None:
         write_png(places.grid, sheet(drawn.pixels, columns(drawn)), drawn.manifest)
     return Written(drawn, places, outputs)
 
 
 def _strip(drawn: Sampled) -> np.ndarray:
-    """Some of the frames side by side: of points plots, of pictures each state above what the network sees in it."""
+    """Some frames side by side: plots of points, or pictures with each state above the network's estimate."""
     last = len(drawn.way) - 1
-    frames = [drawn.way[k] for k in sorted({round(k * last / (COLUMNS - 1)) for k in range(COLUMNS)})]
+    shown = {round(k * last / (COLUMNS - 1)) for k in range(COLUMNS)}
+    frames = [drawn.way[k] for k in sorted(shown)]
     if points(drawn.pixels):
         return grid(np.stack([sheet(frame.state) for frame in frames]), len(frames))
     return strip([_pairs(frame) for frame in frames])

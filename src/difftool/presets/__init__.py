@@ -1,7 +1,7 @@
-"""Presets: rows of numbers a command starts from, in one TOML file per family, with what each needs of a machine.
+"""Presets: default settings of commands, in one TOML file per family, with the memory that each needs.
 
-What a row does not say it has from `[defaults]` of its file. `[NAME.needs]` is what `lab check` judges machines by; its
-key `like` names another row that needs the same.
+`[defaults]` of a file holds the values that a row does not set. `[NAME.needs]` is for `lab check`; its key `like` names
+another row with the same needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROWS: dict[str, type] = {
     "whisper": WhisperRow,
     "store": StoreRow,
 }
-"""What the rows of a family are; the rows of another file are taken as they stand."""
+"""The row class of each family; rows of other files are not validated."""
 T = TypeVar("T")
 Table: TypeAlias = dict[str, object]
 
@@ -39,19 +39,19 @@ def _read(name: str) -> dict[str, Table]:
     try:
         tables = tomllib.loads((FOLDER / file).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise DifftoolError(Exit.USAGE, f"{file} is no TOML: {error}", "mend that line") from error
+        raise DifftoolError(Exit.USAGE, f"{file} is not valid TOML: {error}", "fix that line") from error
     return {row: _table(table, file, row) for row, table in tables.items()}
 
 
 def _table(value: object, file: str, row: str) -> Table:
     if not isinstance(value, dict):
-        raise DifftoolError(Exit.USAGE, f"{file}: {row} is no table", f"write [{row}] and its keys below it")
+        raise DifftoolError(Exit.USAGE, f"{file}: {row} is not a table", f"write [{row}] and its keys below it")
     return value
 
 
 @cache
 def family(name: str) -> dict[str, dict[str, Any]]:
-    """All presets of a family, by name. Raises DifftoolError 2, naming file, row and key, for a row that is none."""
+    """All presets of a family, by name. Raises DifftoolError 2, with file, row and key, for an invalid row."""
     tables = _read(name)
     own = {row: {key: value for key, value in table.items() if key != NEEDS} for row, table in tables.items()}
     base = own.pop(DEFAULTS, {})
@@ -63,13 +63,13 @@ def family(name: str) -> dict[str, dict[str, Any]]:
 
 
 def preset(kind: str, name: str) -> dict[str, Any]:
-    """One preset of a family. Raises DifftoolError 2, naming the nearest, for a name it does not have."""
+    """A preset of a family. Raises DifftoolError 2, with the nearest name, for an unknown one."""
     return pick("preset", name, family(kind))
 
 
 @cache
 def needs(kind: str) -> dict[str, Any]:
-    """What the rows of a family need, by name: `TrainNeeds`, `PictureNeeds`, ... of `rows`."""
+    """The needs of the rows of a family, by name: `TrainNeeds`, `PictureNeeds`, ... of `rows`."""
     file = f"{kind}.toml"
     tables = {row: _table(table[NEEDS], file, f"{row}.{NEEDS}") for row, table in _read(kind).items() if NEEDS in table}
     (needed,) = (part for part in typing.get_args(_kinds(ROWS[kind])[NEEDS]) if part is not types.NoneType)
@@ -77,7 +77,7 @@ def needs(kind: str) -> dict[str, Any]:
 
 
 def _shared(kind: str, row: str, tables: Mapping[str, Table]) -> Table:
-    """The needs of a row, with those of the row that it is like."""
+    """The needs of a row, merged with those of the row named by `like`."""
     table = tables[row]
     if LIKE not in table:
         return table
@@ -90,7 +90,7 @@ def _shared(kind: str, row: str, tables: Mapping[str, Table]) -> Table:
 
 
 def typed(kind: type[T]) -> dict[str, T]:
-    """The rows of a family as what they are, with what they need: `typed(TrainPreset)`."""
+    """The rows of a family as instances of its class, with their needs: `typed(TrainPreset)`."""
     name = next(name for name, cls in ROWS.items() if cls is kind)
     needed = needs(name) if NEEDS in _kinds(kind) else {}
     extra = {row: {NEEDS: needed[row]} if row in needed else {} for row in family(name)}
@@ -107,8 +107,8 @@ _kinds = cache(typing.get_type_hints)
 
 
 def _built(cls: type[T], table: object, file: str, row: str, **extra: object) -> T:
-    """A table of a TOML file as the class that it should be. Raises DifftoolError 2 where a key is missing, unknown or
-    of another type."""
+    """A table of a TOML file as an instance of `cls`. Raises DifftoolError 2 if a key is missing, unknown or of the
+    wrong type."""
     table = _table(table, file, row)
     fields = {field.metadata.get("key", field.name): field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if strange := next((key for key in table if key not in fields), None):
@@ -137,7 +137,7 @@ def _wrong(file: str, row: str, message: str, hint: str) -> DifftoolError:
 
 
 def _value(annotation: Any, value: object, file: str, row: str) -> Any:
-    """A value of a TOML file as the annotation wants it."""
+    """A value of a TOML file as the type of an annotation."""
     inner = typing.get_args(annotation)
     classes = [kind for kind in inner or (annotation,) if dataclasses.is_dataclass(kind)]
     if typing.get_origin(annotation) is not Mapping and classes:
@@ -147,11 +147,11 @@ def _value(annotation: Any, value: object, file: str, row: str) -> Any:
     try:
         return restored(annotation, value)
     except ValueError as error:
-        raise _wrong(file, row, f"is of another type: {error}", "see the rows beside it") from error
+        raise _wrong(file, row, f"has the wrong type: {error}", "compare the other rows") from error
 
 
 def _meant(classes: list[Any], value: object, file: str, row: str) -> type:
-    """The class that a table means by its `type`, where there are several."""
+    """The class selected by the `type` of a table, if there are several."""
     if len(classes) == 1:
         return classes[0]
     known = {cls.type: cls for cls in classes}

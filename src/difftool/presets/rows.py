@@ -1,4 +1,4 @@
-"""What a row of each TOML file must have: the required keys have no default."""
+"""Classes for the rows of the TOML files; fields without a default are required."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UnetRow:
 
 @dataclass(frozen=True)
 class MlpRow:
-    """A network for points of the plane."""
+    """A network for 2-D points."""
 
     width: int = 128
     layers: int = 3
@@ -52,7 +52,7 @@ class AutoencoderNet:
 
 @dataclass(frozen=True)
 class AutoencoderRow:
-    """How the autoencoder of a text-to-image model is trained, in its share of the run."""
+    """Training of the autoencoder of a text-to-image model, in its share of the run."""
 
     share: float
     batch_size: int
@@ -65,7 +65,7 @@ class AutoencoderRow:
 
 @dataclass(frozen=True)
 class TrainNeeds:
-    """What training takes: see the end of train.toml."""
+    """Memory needs of training: see the end of train.toml."""
 
     pictures: int
     shape: tuple[int, int, int]
@@ -74,7 +74,7 @@ class TrainNeeds:
     parameters: int
     picture: Bytes
     measured: Bytes | None = None
-    """On a GPU, where that was measured."""
+    """Measured on a GPU, if known."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class TrainPreset:
     needs: TrainNeeds | None = None
 
     one_of = ("minutes", "images", "steps", "epochs")
-    """Keys of which a row has one."""
+    """Keys of which a row has exactly one."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class PictureWork(PictureParts):
 
 @dataclass(frozen=True)
 class PictureNeeds:
-    """What drawing takes: see the end of txt2img.toml."""
+    """Memory needs of txt2img: see the end of txt2img.toml."""
 
     stored: Bytes
     """Of a parameter in its file."""
@@ -145,7 +145,7 @@ class PicturePreset:
 
 @dataclass(frozen=True)
 class VoiceNeeds:
-    """What speaking takes, by network: see the end of voice.toml."""
+    """Memory needs of speech, by network: see the end of voice.toml."""
 
     parameters: Mapping[str, int]
     live: Mapping[str, int]
@@ -215,7 +215,7 @@ class GpuRow:
 
 @dataclass(frozen=True)
 class StageRow:
-    """A step of the upgrade path in hardware.toml; memory in GB."""
+    """A stage of the upgrade path in hardware.toml; memory in GB."""
 
     about: str
     gpus: tuple[str, ...]

@@ -1,1 +1,1 @@
-"""A sampler as it was chosen by name."""
+"""Samplers selected by name."""

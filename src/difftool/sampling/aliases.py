@@ -1,5 +1,5 @@
-"""What others call our samplers and schedules: AUTOMATIC1111, k-diffusion, diffusers, ComfyUI, stable-diffusion.cpp and
-InvokeAI. All spellings are one: "DPM++ 2M Karras", dpmpp_2m with the schedule karras, dpm++2m."""
+"""Names of samplers and schedules in AUTOMATIC1111, k-diffusion, diffusers, ComfyUI, stable-diffusion.cpp and InvokeAI.
+Spellings are normalised: "DPM++ 2M Karras", dpm++2m_karras and dpmpp_2m with --schedule karras are the same."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..errors import DifftoolError, Exit, unknown
 
 
 class Named(NamedTuple):
-    """What a sampler's name says; as text in words of ours."""
+    """The meaning of a sampler's name; as text, its canonical name."""
 
     row: str
-    """Of SAMPLERS."""
+    """Its key in SAMPLERS."""
     schedule: str | None = None
-    """Of SPACINGS, where the name has one in it."""
+    """Its key in SPACINGS, if the name includes a schedule."""
     eta: float | None = None
-    """Strength of the noise, where the name means another than the row's."""
+    """Strength of the noise, if it differs from the row's default."""
 
     def __str__(self) -> str:
         eta = None if self.eta is None else f"eta {self.eta:g}"
@@ -36,7 +36,7 @@ ALIASES = {
     "flowmatchheun": Named("heun"),
     "ddimtrailing": Named("ddim", "trailing"),
 }
-"""Names that are more than another spelling of a row."""
+"""Names that are not just another spelling of a row."""
 NEAREST = {
     "dpmfast": "dpmpp_2s_a",
     "dpmadaptive": "dpm2",
@@ -52,9 +52,9 @@ NEAREST = {
     "deismultistep": "dpmpp_2m",
     "tcd": "lcm",
 }
-"""Samplers of others that have no row here, and the row that comes nearest."""
+"""Samplers of other tools without a row here, and the nearest row."""
 SUFFIXES = {"karras": "karras", "exponential": "exponential", "k": "karras"}
-"""What a sampler's name may end in, and the schedule that it means; InvokeAI writes euler_k."""
+"""Suffixes of samplers' names and their schedules; InvokeAI writes euler_k."""
 SCHEDULES = {
     **dict.fromkeys(("automatic", "uniform", "normal", "discrete", "native"), None),
     **dict.fromkeys(("sgmuniform", "simple"), "trailing"),
@@ -62,29 +62,31 @@ SCHEDULES = {
     "ddimuniform": "leading",
     "polyexp": "polyexponential",
 }
-"""Names of schedules that are more than another spelling; None is the model's own grid."""
+"""Names of schedules that are not just another spelling; None is the model's own grid."""
 NEAREST_SCHEDULE = {"kloptimal": "karras"}
 
 
 def sampler(name: str) -> Named:
-    """What a sampler's name says. Raises DifftoolError 2 where there is no such sampler, and names the nearest."""
+    """Resolves the name of a sampler. Raises DifftoolError 2, with the nearest name, if it is unknown."""
     plain = _plain(name)
     rows = {_plain(row.title): name for name, row in SAMPLERS.items()} | _rows(SAMPLERS)
     for end, spacing in (("", None), *SUFFIXES.items()):
         bare = plain.removesuffix(end)
-        for found in (re.sub("^(sample|k)|(discrete)?(scheduler)?$", "", bare), bare):
-            found = found.replace("ancestral", "a")
-            named = Named(rows[found]) if found in rows else ALIASES.get(found)
-            if named is not None and plain.endswith(end):
+        if not plain.endswith(end):
+            continue
+        for key in (re.sub("^(sample|k)|(discrete)?(scheduler)?$", "", bare), bare):
+            key = key.replace("ancestral", "a")
+            named = Named(rows[key]) if key in rows else ALIASES.get(key)
+            if named is not None:
                 return named._replace(schedule=spacing or named.schedule)
-            if found in NEAREST and plain.endswith(end):
-                raise _missing("sampler", name, NEAREST[found], SAMPLERS)
+            if key in NEAREST:
+                raise _missing("sampler", name, NEAREST[key], SAMPLERS)
     raise unknown("sampler", name, SAMPLERS)
 
 
 def schedule(name: str) -> str | None:
-    """The row of SPACINGS that a schedule's name means, None for the model's own. Raises DifftoolError 2 where there is
-    no such schedule, and names the nearest."""
+    """Resolves the name of a schedule to its key in SPACINGS, or None for the model's own. Raises DifftoolError 2, with
+    the nearest name, if it is unknown."""
     plain = _plain(name)
     if plain in SCHEDULES:
         return SCHEDULES[plain]
@@ -104,6 +106,5 @@ def _rows(table: Iterable[str]) -> dict[str, str]:
 
 
 def _missing(kind: str, name: str, near: str, table: Iterable[str]) -> DifftoolError:
-    return DifftoolError(
-        Exit.USAGE, f"there is no {kind} {name!r} here; the nearest is {near!r}", f"known: {', '.join(table)}"
-    )
+    message = f"{kind} {name!r} is not available; the nearest is {near!r}"
+    return DifftoolError(Exit.USAGE, message, f"known: {', '.join(table)}")

@@ -1,4 +1,4 @@
-"""A sampler as somebody chose it by name: its grid on a model's path, its strength of noise, and its run."""
+"""A sampler selected by name: its grid on a model's path, its noise strength, and its run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ..core.solve import Draw
 
 USUAL = Sampler._field_defaults["steps"]
-"""Steps of a sampler that asks for no number of its own."""
+"""Default number of steps of most samplers."""
 ALL_LEVELS = 1000
-"""Steps of "all levels" on a path that has no whole ones."""
+"""Number of steps for "all levels" on a continuous path."""
 
 
 class Choice(NamedTuple):
-    """A row of SAMPLERS on a grid, every default filled in."""
+    """A row of SAMPLERS on a grid, with all defaults resolved."""
 
     sampler: str
     schedule: str
@@ -33,7 +33,7 @@ class Choice(NamedTuple):
     levels: list[Level]
     path: Path
     variance: str
-    """That of ddpm: small, large or learned."""
+    """Variance of ddpm: small, large or learned."""
 
     @property
     def steps(self) -> int:
@@ -41,26 +41,26 @@ class Choice(NamedTuple):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The arguments of `choose` that give this choice again."""
+        """The arguments of `choose` that reproduce this choice."""
         return {"sampler": self.sampler, "steps": self.steps, "schedule": self.schedule, "eta": self.eta}
 
     @property
     def calls(self) -> int:
-        """How often the sampler asks the network."""
+        """The number of network calls."""
         import torch
 
-        made = []
+        levels = []
 
         def predict(x: Tensor, level: Level) -> Denoised:
-            made.append(level)
+            levels.append(level)
             return Denoised(x, torch.zeros_like(x))
 
         for _ in self.run(predict, torch.zeros(1), lambda i, j: torch.zeros(1)):
             pass
-        return len(made)
+        return len(levels)
 
     def run(self, predict: Predict, x: Tensor, noise: Draw) -> Iterator[State]:
-        """The states after each step from x."""
+        """Yields the state after each step from x."""
         row = SAMPLERS[self.sampler]
         options, strength = dict(row.defaults), strength_of(row)
         if strength and self.eta is not None:
@@ -79,9 +79,13 @@ def choose(
     variance: str = "small",
     start: float = 1.0,
 ) -> Choice:
-    """What a sampler's name and its options mean on a path. `sampler` and `schedule` may be any names of `names`;
-    `steps` (None) are the sampler's own, `schedule` (None) is the path's; `start` as in `grid`. Raises DifftoolError 2
-    for what does not fit."""
+    """Resolves a sampler's name and options on a path.
+
+    sampler, schedule: any names that `aliases` knows, schedule None is the path's; steps: None is the sampler's
+    default; eta: strength of fresh noise, None is the sampler's; variance: that of ddpm; start: as in `grid`.
+
+    Raises DifftoolError 2 for invalid options.
+    """
     named = aliases.sampler(sampler)
     spacing = (named.schedule if schedule is None else aliases.schedule(schedule)) or path.spacing
     row = SAMPLERS[named.row]
@@ -98,28 +102,29 @@ def choose(
     try:
         levels = grid(path, steps, spacing, start=start)
     except ValueError as error:
-        raise DifftoolError(Exit.USAGE, str(error), "choose other --steps or another --schedule") from error
+        raise DifftoolError(Exit.USAGE, str(error), "change --steps or --schedule") from error
     eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or ""))
     return Choice(named.row, spacing, eta, levels, path, variance)
 
 
 def preset_steps(sampler: str | None, own: str, steps: int, like: int | None = USUAL) -> int | None:
-    """The `steps` of a preset for its `own` sampler (None), and for others whose number is `like`; else None, as a
-    sampler has a number of its own. Raises DifftoolError 2 for a name that is none."""
+    """The `steps` of a preset, for its `own` sampler (also None) and for samplers whose default is `like`; None for the
+    others, which use their own default. Raises DifftoolError 2 for an unknown name."""
     row = aliases.sampler(own if sampler is None else sampler).row
-    return steps if row == aliases.sampler(own).row or SAMPLERS[row].steps == like else None
+    is_own = row == aliases.sampler(own).row
+    return steps if is_own or SAMPLERS[row].steps == like else None
 
 
 def refuse_pure_noise(name: str, target: Target, choice: Choice) -> None:
-    """Raises DifftoolError 2 where a grid starts in pure noise and the network predicts that noise, from which x0 would
-    be a division by zero."""
+    """Raises DifftoolError 2 if the grid starts at pure noise and the network predicts that noise: x0 would need a
+    division by zero."""
     first = choice.levels[0]
     a, b = target(first)
     if a * first.alpha == b * first.sigma:
-        what = f"{name} predicts the noise, which says nothing at pure noise, where {choice.schedule} starts"
-        raise DifftoolError(Exit.USAGE, what, "try --schedule leading, which starts a step below it")
+        message = f"{name} predicts noise and cannot start at pure noise, as schedule {choice.schedule} does"
+        raise DifftoolError(Exit.USAGE, message, "try --schedule leading, which starts one step later")
 
 
 def strength_of(row: Sampler) -> str | None:
-    """The option of a sampler that says how much fresh noise it draws; None where it has none."""
+    """The option that sets a sampler's noise strength; None if it has none."""
     return next((key for key in ("eta", "sde") if key in row.defaults), None)

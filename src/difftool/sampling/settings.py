@@ -1,4 +1,4 @@
-"""Settings that every command with a sampler has."""
+"""Settings of commands with a sampler."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from . import aliases
 
 
 def known_sampler(name: str) -> str:
-    """The name, if it is one of a sampler. Raises DifftoolError 2 otherwise."""
+    """The name of a sampler. Raises DifftoolError 2 for an unknown one."""
     aliases.sampler(name)
     return name
 
 
 def known_schedule(name: str) -> str:
-    """The name, if it is one of a schedule. Raises DifftoolError 2 otherwise."""
+    """The name of a schedule. Raises DifftoolError 2 for an unknown one."""
     aliases.schedule(name)
     return name
 
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """A sampler by its name, and what changes it; None is its own default or the model's."""
+    """A sampler and its options; None is the default of the sampler or the model."""
 
     sampler: str | None = setting(
         None, "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler, filled=True, per_prompt=True
     )
     steps: int | None = setting(
-        None, "Steps of the sampler.", panel=SAMPLING, least=1, most=MOST, filled=True, per_prompt=True
+        None, "Number of sampling steps.", panel=SAMPLING, least=1, most=MOST, filled=True, per_prompt=True
     )
     schedule: str | None = setting(
         None,
-        f"Levels to visit: {', '.join(SPACINGS)}; the model's own unless told otherwise.",
+        f"Noise schedule: {', '.join(SPACINGS)}; default: the model's own.",
         panel=SAMPLING,
         check=known_schedule,
         filled=True,
         per_prompt=True,
     )
     eta: float | None = setting(
-        None, "Fresh noise: 0 none, 1 all of it.", panel=SAMPLING, least=0, most=1, per_prompt=True
+        None, "Strength of fresh noise: 0 is none, 1 is full.", panel=SAMPLING, least=0, most=1, per_prompt=True
     )

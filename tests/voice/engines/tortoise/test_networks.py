@@ -89,7 +89,7 @@ def test_legacy_keys_are_dropped_and_nothing_else(folder: Path) -> None:
     resave(file, lambda weights: weights.update(legacy))
     open_network("autoregressive", folder)
     resave(file, lambda weights: weights.update({"gpt.h.0.attn.other": torch.ones(1)}))
-    with fails(r"it has gpt\.h\.0\.attn\.other, which the network has not$"):
+    with fails(r"it has gpt\.h\.0\.attn\.other, which the network does not$"):
         open_network("autoregressive", folder)
 
 
