@@ -121,7 +121,7 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
     ("args", "code", "says"),
     [
         (["moons", "--flip"], 2, "cannot be mirrored"),
-        (["moons", "--held-out", "0.1"], 2, "held-out part of their own"),
+        (["moons", "--held-out", "0.1"], 2, "fixed held-out part"),
         (["data", "--held-out", "0.1"], 2, "less than one"),
         (["data", "--data", "data"], 2, "exclude each other"),
         (["data", "--steps", "5", "--minutes", "2"], 2, "exclude each other"),
@@ -144,7 +144,7 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["--preset", "pictures"], 2, "no data of its own"),
         (["--size", "9x9"], 2, "8x8"),
         (["nothing"], 4, "no file or folder"),
-        (["data/a/0.png"], 4, "is one picture"),
+        (["data/a/0.png"], 4, "is a single picture"),
         (["empty"], 4, "no pictures"),
         ([""], 2, "empty name"),
         (["--data", ""], 2, "empty name"),
