@@ -169,5 +169,5 @@ def test_a_pipe_in_the_place_of_weights_is_not_waited_for(tmp_path: Path) -> Non
     weights = next((folder / "unet").glob("*.safetensors"))
     weights.unlink()
     os.mkfifo(weights)
-    with pytest.raises(DifftoolError, match="no regular file"):
+    with pytest.raises(DifftoolError, match="not a regular file"):
         Studio(folder, device="cpu")

@@ -21,7 +21,7 @@ from ...errors import DifftoolError, Exit
 from .decode import SUFFIXES, reason_of
 
 UNREADABLE = (OSError, RuntimeError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
-"""What reading a file raises, including a member of an archive that is damaged, encrypted or packed in an unknown way."""
+"""What reading a file raises, including a damaged, encrypted or unknown member of an archive."""
 FREE, RATIO, UNTOLD = 2**26, 128, 64
 """Bytes that anything may unpack to, or this multiple of its packed size if that is more: data sets of black and white
 shapes compress a hundredfold. The multiple is smaller (UNTOLD) where the size is only known after unpacking."""
