@@ -86,7 +86,7 @@ def legible(drawn: Array, meant: Array, trained: Array, labels: Array) -> float:
 
 def c2st(a: Array, b: Array) -> float:
     """Classifier two-sample test (Lopez-Paz & Oquab 2017, arXiv:1610.06545): 5-fold accuracy of gradient-boosted
-    trees, with as many of the one as of the other. `a` may be cut off anywhere, `b` lies in any order."""
+    trees on equally many of each. Of the longer one, `a` is cut off, and `b` is sampled."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 

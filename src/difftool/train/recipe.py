@@ -155,7 +155,7 @@ def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path
         side = factor * 4
         raise DifftoolError(Exit.USAGE, message, f"add --size {side}x{side}")
     linear = path.get("betas") in ("linear", "scaled_linear")
-    undefined = target == "eps" and path.get("zero_snr")  # eps says nothing about x0 at pure noise
+    undefined = target == "eps" and path.get("zero_snr")  # at pure noise eps does not determine x0
     if not linear or undefined:
         message = "a Stable Diffusion folder needs linear or scaled_linear betas, and no eps target at zero SNR"
         raise DifftoolError(Exit.USAGE, message, "leave out --target and --betas")

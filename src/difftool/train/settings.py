@@ -23,7 +23,7 @@ TIMES = ("even", "log_normal", "logit_normal")
 BETAS = ("linear", "scaled_linear", "cosine", "sigmoid")
 """Names of `core.WEIGHTS`, `core.DENSITIES` and `core.betas`, which take a second to import."""
 LENGTHS = ("steps", "images", "epochs", "minutes")
-"""Settings of which one says how long a run is."""
+"""The settings for the length of a run, of which one is used."""
 
 
 def known_dtype_of_training(name: str) -> str:
