@@ -43,9 +43,9 @@ def test_classes_are_drawn_as_they_are_held_out(
     [
         (["nothing"], 4, "no folder"),
         (["--data", "nothing"], 4, "no file or folder"),
-        (["--data", "shades.npy"], 4, "draws 8x8x1"),
+        (["--data", "shades.npy"], 4, "draws pictures of 8x8x1"),
         (["--data", "few.npy"], 4, "fewer than 50"),
-        (["--inception", "nothing.pth"], 4, "no file"),
+        (["--inception", "nothing.pth"], 4, "no such file"),
         (["--count", "10"], 2, "--count"),
         (["--sampler", "eulr"], 2, "did you mean"),
         (["--held-out", "2"], 2, "--held-out"),

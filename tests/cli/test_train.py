@@ -97,7 +97,7 @@ def test_dry_run(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
     ended = difftool("train", "data", "--dry-run", "--epochs", 2, "--size", "16x24")
     assert ended.code == 0, ended.err
     assert "6 pictures of 16x24x3: data in 2 classes" in ended.out
-    assert "for 2 epochs, 32 an update" in ended.out
+    assert "for 2 epochs, batch size 32" in ended.out
     assert "mirrored" not in ended.out
     assert "mirrored half of the time" in difftool("train", "data", "--dry-run", "--flip").out
     assert {path.name for path in tmp_path.iterdir()} == {"data", "home"}  # with the pictures as they were decoded
@@ -110,7 +110,7 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
     pictures.with_name("train").rename(pictures / "train")
     (pictures / "notes.csv").write_text("a,b\n")
     ended = difftool("train", "data", "--dry-run")
-    assert "6 pictures of 12x8x3: data in 2 classes (a, b)\nand judge by 1 more, held out\n" in ended.out
+    assert "6 pictures of 12x8x3: data in 2 classes (a, b)\n1 more held out for evaluation\n" in ended.out
     assert "warning: 1 file (notes.csv) not used\n" in ended.err
     told = difftool("train", "data", "--dry-run", "--json").json
     assert told["data"]["held_out"] == 1
@@ -121,7 +121,7 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
     ("args", "code", "says"),
     [
         (["moons", "--flip"], 2, "cannot be mirrored"),
-        (["moons", "--held-out", "0.1"], 2, "held-out part of their own"),
+        (["moons", "--held-out", "0.1"], 2, "fixed held-out part"),
         (["data", "--held-out", "0.1"], 2, "less than one"),
         (["data", "--data", "data"], 2, "exclude each other"),
         (["data", "--steps", "5", "--minutes", "2"], 2, "exclude each other"),
@@ -141,15 +141,15 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["data", "--batch-size", "1" + "0" * 400], 2, "1,000,000,000,000"),
         (["data", "--dtype", "fp16"], 2, "fp16"),
         (["data", "--save-every", "0"], 2, "--save-every"),
-        (["--preset", "pictures"], 2, "no data of its own"),
+        (["--preset", "pictures"], 2, "no data set of its own"),
         (["--size", "9x9"], 2, "8x8"),
         (["nothing"], 4, "no file or folder"),
-        (["data/a/0.png"], 4, "is one picture"),
+        (["data/a/0.png"], 4, "is a single picture"),
         (["empty"], 4, "no pictures"),
-        ([""], 2, "empty name"),
-        (["--data", ""], 2, "empty name"),
-        (["data", "--output-dir", "data"], 2, "among its own pictures"),
-        (["data", "--output-dir", "data/a/run"], 2, "among its own pictures"),
+        ([""], 2, "name of the data is empty"),
+        (["--data", ""], 2, "name of the data is empty"),
+        (["data", "--output-dir", "data"], 2, "inside the training data"),
+        (["data", "--output-dir", "data/a/run"], 2, "inside the training data"),
         (["data", "--output-dir", "other"], 4, "other files"),
         (["data", "--output-dir", "empty/file"], 4, "empty/file"),
     ],

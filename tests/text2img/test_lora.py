@@ -159,7 +159,7 @@ def test_one_under_the_names_of_other_tools(
         ({"lora_unet_mid_block_attentions_0_proj_in.diff": torch.ones(16, 16)}, "is a difference of whole weights"),
         ({"control_model.input_hint_block.0.weight": torch.ones(3)}, "is a ControlNet"),
         (pair("lora_unet_down_blocks_7_attentions_0_transformer_blocks_0_attn1_to_q", 16), "down_blocks.7"),
-        (pair("lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q", 16), "is no LoRA for"),
+        (pair("lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q", 16), "is not a LoRA for"),
     ],
 )
 def test_what_finds_no_place_is_refused(

@@ -109,7 +109,7 @@ def test_words_it_was_never_told_of(studio: Studio, caplog: pytest.LogCaptureFix
     assert not caplog.records
     plan(studio, "a red house, (huge:1.2), on a blue ground", negative="a blurry star")
     assert [record.getMessage() for record in caplog.records] == [
-        "shapes was never told of house, huge, blurry; difftool txt2img --help says what it knows"
+        "unknown words for shapes: house, huge, blurry; see difftool txt2img --help for its vocabulary"
     ]
 
 

@@ -342,7 +342,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     last.write_bytes(bytes(data_of_last[:-500] if cut else data_of_last))
     with caplog.at_level(logging.WARNING):
         train(data, output_dir=tmp_path / "run", steps=12, save_every=8)
-    assert len([record for record in caplog.records if "checkpoint before" in record.message]) == 1
+    assert len([record for record in caplog.records if "previous checkpoint" in record.message]) == 1
     assert same(tmp_path / "whole", tmp_path / "run")
 
 

@@ -1,5 +1,5 @@
-"""The shapes of a run's config.json: what a network is, and how it is trained. Counts are of what is learned from, and
-stand under "images" whatever that is."""
+"""The types of a run's config.json: the network and its training. Counts are of training items, under "images" whatever
+the items are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class NetConfig(TypedDict):
-    """A network; what else stands there are the arguments of its type."""
+    """A network; other keys are arguments of its type."""
 
     type: str
     channels: NotRequired[int]
@@ -31,7 +31,7 @@ class PathConfig(TypedDict):
 
 
 class DataConfig(TypedDict):
-    """What is learned from."""
+    """The training data."""
 
     name: str
     pictures: int
@@ -39,8 +39,7 @@ class DataConfig(TypedDict):
 
 
 class TrainConfig(TypedDict):
-    """The recipe of a training; what else stands there are settings that are not their defaults, as `chosen` reads
-    them."""
+    """The recipe of a run; other keys are settings that differ from their defaults, see `chosen`."""
 
     preset: str
     data: DataConfig
@@ -49,18 +48,18 @@ class TrainConfig(TypedDict):
     batch_size: int
     lr: float
     warmup: float
-    """As `ema` a share of the run."""
+    """A share of the run, as is `ema`."""
     ema: float
     weight_decay: float
     label_dropout: NotRequired[float]
     images: int
-    """How many are seen in all; not there while minutes are not yet measured."""
+    """Items to see in all; missing until a run of minutes has been measured."""
     planned: NotRequired[int]
-    """Those that were to be seen in a run which was out of time."""
+    """Items planned in a run that ran out of time."""
     micro_batch: NotRequired[int]
     guidance: NotRequired[float]
     scale: NotRequired[float]
-    """Of latents."""
+    """Scale of the latents."""
     seed: int
     dtype: str
 
@@ -75,7 +74,7 @@ class RunConfig(TypedDict):
 
 
 class DenoiserConfig(RunConfig):
-    """That of a run which trains a denoiser."""
+    """The config.json of a run that trains a denoiser."""
 
     path: PathConfig
     target: str
@@ -83,6 +82,6 @@ class DenoiserConfig(RunConfig):
 
 
 def chosen(train: TrainConfig, name: str, default: T) -> T:
-    """A setting of the recipe that stands in a config where it is not its default."""
+    """A setting of the recipe, stored in a config only if it is not the default."""
     value: Any = train.get(name, default)
     return value

@@ -1,4 +1,4 @@
-"""The course of a run: its updates, with the log, the checkpoints and the previews on the way."""
+"""Drives a run: its updates, the log, checkpoints and previews."""
 
 from __future__ import annotations
 
@@ -26,46 +26,44 @@ log = logging.getLogger(__name__)
 BAD_IN_A_ROW = 10
 SAVE_SECONDS = 60
 LOG_LINES, PREVIEWS, HELD_LINES = 200, 5, 25
-"""Lines of the log, previews drawn, and looks at held-out items, in a run that says nothing else."""
+"""Default number of log lines, previews and evaluations of the held-out loss in a run."""
 MARGIN, CLOSING, PLOTTING = 0.03, 4.0, 0.7
-"""Of a time budget: the share kept back for updates slower than the probe's, the seconds that judging takes, and those
-that a checkpoint, a preview and its plot take beside the drawing."""
+"""Reserves of a time budget: the share for updates slower than the probe's, the seconds for evaluation, and those for a
+checkpoint, a preview and its plot, without drawing."""
 
 
 class Course(NamedTuple):
-    """What a run does beside its updates."""
+    """What a run does besides its updates."""
 
     layout: Layout
     stop: Stop
     end: float
-    """When the last update must have ended, by `time.monotonic`."""
+    """Deadline of the last update, by `time.monotonic`."""
     save_every: int | None
     preview_every: int | None
     track: Track
     publish: Callable[[Trainee], None] = lambda trainee: None
-    """Writes the model as it would be now."""
+    """Writes the current model."""
     preview: Callable[[Trainee, int, Board | None], None] = lambda trainee, seen, board: None
-    """Shows what was published, after so many items."""
+    """Writes previews of the published model, after so many items."""
     again: str = ""
-    """How to go on."""
+    """The option that resumes the run."""
 
     def stopped(self, seen: int, total: int) -> DifftoolError:
-        """The error that ends a run where it was asked to stop."""
-        return DifftoolError(
-            self.stop.code or Exit.TERMINATED,
-            f"stopped after {seen:,} of {total:,} {self.layout.items}; the state is saved",
-            f"go on with the same command, with {self.again} and without --overwrite",
-        )
+        """The error that ends a run after a signal."""
+        code = self.stop.code or Exit.TERMINATED
+        message = f"stopped after {seen:,} of {total:,} {self.layout.items}; the state is saved"
+        return DifftoolError(code, message, f"resume with the same command, with {self.again} and without --overwrite")
 
     def diverged(self, seen: int, lr: float) -> DifftoolError:
         """The error that ends a run whose loss stays not finite."""
         message = f"the loss was not finite {BAD_IN_A_ROW} times in a row, after {seen:,} {self.layout.items}"
         hint = f"train in a new folder, with a smaller learning rate than --lr {lr:g}"
-        return DifftoolError(Exit.FAILED, f"{message}; what was saved is intact", hint)
+        return DifftoolError(Exit.FAILED, f"{message}; the saved state is intact", hint)
 
 
 class Cost(NamedTuple):
-    """What a run draws beside its updates, in items, and in passes of the network for each."""
+    """Samples that a run draws besides its updates, and passes of the network for each."""
 
     preview: int
     judging: int
@@ -79,8 +77,8 @@ def measured(
     end: float,
     preview_every: int | None = None,
 ) -> float:
-    """Finds how many items are taken at once, and how many are seen until `end` (`time.monotonic`), where the config
-    does not say so yet. Gives the time at which the last update must have ended."""
+    """Adds to the config, where it is missing, how many items fit in memory at once and how many can be seen until
+    `end` (`time.monotonic`). Returns the deadline of the last update."""
     train = config["train"]
     if "micro_batch" not in train:
         train["micro_batch"] = processes.agreed(lambda: at_once(make()[1], train))
@@ -95,8 +93,8 @@ def measured(
 
 
 def _drawing(cost: Cost, train: TrainConfig, items: int, per_update: float) -> float:
-    """Seconds that drawing takes: an update is a forward and a backward pass, the latter two of the former, and the
-    optimiser; and many are drawn at once."""
+    """Seconds for drawing: a forward pass is a quarter of an update (backward takes two, the optimiser one), and
+    samples are drawn in batches."""
     return items * cost.passes * per_update / 4 / train["batch_size"]
 
 
@@ -108,21 +106,22 @@ def _closing(cost: Cost, train: TrainConfig, per_update: float) -> float:
 def _fitting(
     cost: Cost, train: TrainConfig, held: int, per_update: float, preview_every: int | None, seconds: float
 ) -> int:
-    """How many items can be seen in so many seconds, with previews drawn and held-out items looked at on the way."""
+    """Number of items that can be seen in so many seconds, with previews and evaluations of the held-out loss."""
     size = train["batch_size"]
     preview = _drawing(cost, train, cost.preview, per_update) + PLOTTING
     seconds -= HELD_LINES * held / size * per_update / 3
     if preview_every is None:
         seconds -= (PREVIEWS - 1) * preview
     else:
-        per_update += preview / max(preview_every / size, 1)  # at most one after each update
+        updates_between = max(preview_every / size, 1)  # at most one preview after each update
+        per_update += preview / updates_between
     return max(int(seconds * (1 - MARGIN) / per_update), 1) * size
 
 
 def learn(
     folder: Path, config: RunConfig, trainee: Trainee, task: Task, course: Course, *, overwrite: bool = False
 ) -> None:
-    """Makes the updates of a run, or those that are left of it, with its log, checkpoints and previews in `folder`."""
+    """Makes the remaining updates of a run, with its log, checkpoints and previews in `folder`."""
 
     def begin() -> tuple[dict[str, Tensor], dict[str, str]]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,13 +136,15 @@ def learn(
     train = config["train"]
     size, total = train["batch_size"], train["images"]
     done = trainee.step * size
-    what = f"{sum(p.numel() for p in trainee.params):,} parameters, seed {train['seed']}"
-    with_ = f" by {processes.count()} processes" if processes.count() > 1 else ""
-    log.info(f"{folder}: {what}, {total - done:,} of {total:,} {course.layout.items} to see{with_}")
+    parameters = sum(p.numel() for p in trainee.params)
+    several = f" in {processes.count()} processes" if processes.count() > 1 else ""
+    left = f"{total - done:,} of {total:,} {course.layout.items} left"
+    log.info(f"{folder}: {parameters:,} parameters, seed {train['seed']}, {left}{several}")
     board = None
-    if done:  # the process may have died between its last checkpoint and the model, or the preview that was due
+    if done:  # the process may have died after its last checkpoint, before the model or a preview was written
         processes.agreed(lambda: course.publish(trainee))
-        undrawn = _due(_preview_every(course, train), done, size) and not course.layout.preview(folder, done).exists()
+        due = _due(_preview_every(course, train), done, size)
+        undrawn = due and not course.layout.preview(folder, done).exists()
         if done < total and processes.agreed(lambda: undrawn):
             board = None if processes.rank() else Board(folder, trainee.step)
             _draw(course, trainee, done, total, board)
@@ -164,22 +165,22 @@ def _preview_every(course: Course, train: TrainConfig) -> int:
 
 
 def _draw(course: Course, trainee: Trainee, seen: int, total: int, board: Board | None) -> None:
-    """A preview on the way, without which the run goes on where it cannot be drawn; a signal ends it at once, as the
-    state is saved."""
+    """Draws a preview. If that fails, the run continues without it. A signal stops it at once, as the state is
+    saved."""
     try:
         with course.stop.at_once():
             course.preview(trainee, seen, board)
     except KeyboardInterrupt as error:
         raise course.stopped(seen, total) from error
     except DifftoolError as error:
-        log.warning(f"no preview at {seen:,}: {error.message}")
+        log.warning(f"cannot draw the preview at {seen:,} {course.layout.items}: {error.message}")
 
 
 def _follow(
     folder: Path, config: RunConfig, trainee: Trainee, task: Task, course: Course, board: Board | None
 ) -> Board | None:
-    """Makes the updates that are left, and on the way writes the log, saves, draws, and stops where it is asked to, or
-    where time ends on a machine that became slower. Gives the board, once something was written there."""
+    """Makes the remaining updates; writes the log, saves, draws, and stops after a signal, or out of time on a machine
+    that became slower. Returns the board, once something was written to it."""
     train = config["train"]
     size, total = train["batch_size"], train["images"]
     log_every = max(total // size // LOG_LINES, 1) * size
@@ -201,10 +202,11 @@ def _follow(
     for update in made:
         seen = update.step * size
         last = seen >= total
-        stopped, late, aged = update.asked if processes.count() > 1 else ask()  # which all were told before the update
+        # several processes must agree, so they use the answers from before the update
+        stopped, late, aged = update.asked if processes.count() > 1 else ask()
         if late and not last:
-            log.info(f"out of time: ending after {seen:,} of {total:,} {course.layout.items}")
-            train["images"], train["planned"] = seen, total  # which also ends the updates
+            log.info(f"out of time; stopping after {seen:,} of {total:,} {course.layout.items}")
+            train["images"], train["planned"] = seen, total  # this also ends the updates
             if not processes.rank():
                 files.write_json(folder / "config.json", config)
             last = True
@@ -226,7 +228,7 @@ def _follow(
                 board = board or Board(folder, trainee.step - 1)
                 board.line(line)
         drawing_now = _due(preview_every, seen, size) and not last and not bad
-        due = (drawing_now or aged or _due(course.save_every, seen, size)) and not bad  # what is saved did well
+        due = (drawing_now or aged or _due(course.save_every, seen, size)) and not bad  # never save a bad state
         if last or due or stopped:
             processes.agreed(keep)
             saved = time.monotonic()
@@ -239,7 +241,7 @@ def _follow(
 
 
 def _watch(line: UpdateLine, trainee: Trainee, task: Task) -> None:
-    """Adds the loss of what is held out to a line of the log."""
+    """Adds the held-out loss to a line of the log."""
     held = held_out(trainee, task)
     if held is None:
         return
@@ -249,15 +251,15 @@ def _watch(line: UpdateLine, trainee: Trainee, task: Task) -> None:
 
 
 def _line(losses: list[Update], update: Update, seen: int, skipped: int) -> UpdateLine:
-    """A line of the log about some updates, of which the last one is given too."""
+    """A line of the log about finite updates; `update` is the last one, finite or not."""
     bands = []
     for k in range(len(update.bands)):
-        known = [band for one in losses if (band := one.bands[k]) is not None]
+        known = [band for each in losses if (band := each.bands[k]) is not None]
         bands.append(sum(known) / len(known) if known else None)
     return {
         "images": seen,
         "step": update.step,
-        "loss": sum(one.loss for one in losses) / len(losses),
+        "loss": sum(each.loss for each in losses) / len(losses),
         "bands": bands,
         "lr": update.lr,
         "norm": update.norm if math.isfinite(update.norm) else None,
@@ -266,5 +268,5 @@ def _line(losses: list[Update], update: Update, seen: int, skipped: int) -> Upda
 
 
 def _due(every: int | None, seen: int, size: int) -> bool:
-    """Whether the last `size` items of `seen` ones crossed a multiple of `every`."""
+    """Whether a multiple of `every` lies among the last `size` of `seen` items."""
     return every is not None and seen // every > (seen - size) // every

@@ -1,5 +1,5 @@
-"""The training loop: a generator of updates. What it needs to go on is in `Trainee`; all else is a function of (config,
-number of the item)."""
+"""The training loop: a generator of updates. Its whole state is in `Trainee`; everything else is a function of (config,
+item number)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CLIP = 1.0
 ROOM = 0.9
 """Share of the free memory that a batch may take."""
 WORKSPACE = 1.5
-"""What a batch takes on a CPU, as a multiple of what it keeps for the way back."""
+"""Memory of a batch on a CPU, as a multiple of what is saved for the backward pass."""
 
 
 class Trainee:
-    """A network in training with all that an update changes. `state` and `restore` are its checkpoint."""
+    """A network in training, with everything that an update changes. `state` and `restore` are its checkpoint."""
 
     def __init__(self, net: nn.Module, train: TrainConfig) -> None:
         """`train`: as in a run's config.json."""
@@ -44,15 +44,15 @@ class Trainee:
         )
         self.step = 0
         self.taken = 0
-        """Updates that were finite and therefore made."""
+        """Number of finite updates; others are skipped."""
 
     def averaged(self) -> dict[str, Tensor]:
-        """The average of the weights, by the names of the network."""
+        """The average of the weights, by parameter name."""
         names = [name for name, p in self.net.named_parameters() if p.requires_grad]
         return dict(zip(names, self.ema.params, strict=True))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """(tensors, numbers as text): what `restore` takes."""
+        """(tensors, numbers as text), for `restore`."""
         tensors = {}
         for k, param in enumerate(self.params):
             moments = self.optimizer.state.get(param, {})
@@ -61,19 +61,19 @@ class Trainee:
         return tensors, {"step": str(self.step), "taken": str(self.taken)}
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, str]) -> None:
-        """Goes back to a `state`. Raises ValueError, with nothing changed, for that of another network."""
+        """Restores a `state`. Raises ValueError, with nothing changed, for the state of another network."""
         shapes = {f"{kind}.{k}": p.shape for k, p in enumerate(self.params) for kind in ("net", "ema")}
-        for k, p in enumerate(self.params):  # none where it never had a gradient
+        for k, p in enumerate(self.params):  # a parameter that never had a gradient has no moments
             moments = {"step": torch.Size(), "exp_avg": p.shape, "exp_avg_sq": p.shape}
             if any(f"optimizer.{k}.{name}" in tensors for name in moments):
                 shapes |= {f"optimizer.{k}.{name}": shape for name, shape in moments.items()}
         if {name: value.shape for name, value in tensors.items()} != shapes:
-            raise ValueError("it is the state of another network")
+            raise ValueError("state of another network")
         if not all(value.is_floating_point() for value in tensors.values()):
-            raise ValueError("its numbers are whole")
+            raise ValueError("integers where floats are expected")
         step, taken = int(numbers["step"]), int(numbers["taken"])
         if not 0 <= taken <= step:
-            raise ValueError(f"it counts {taken} of {step} updates")
+            raise ValueError(f"impossible counts: {taken} of {step} updates")
         with torch.no_grad():
             for k, param in enumerate(self.params):
                 param.copy_(tensors[f"net.{k}"])
@@ -89,25 +89,25 @@ class Trainee:
 
 
 class Update(NamedTuple):
-    """What one update did."""
+    """The result of one update."""
 
     step: int
-    """Updates so far, this one counted."""
+    """Number of updates so far, including this one."""
     loss: float
     bands: list[float | None]
-    """The loss by noise, from little to much; None where no time fell into a band."""
+    """The loss by noise level, from little to much; None if no item fell into a band."""
     norm: float
-    """Of the gradient, before clipping."""
+    """Norm of the gradient before clipping."""
     lr: float
     finite: bool
-    """Whether loss and gradient were, so that the update was made."""
+    """Whether loss and gradient were finite; otherwise the update was skipped."""
     asked: tuple[bool, ...] = ()
-    """What any of the processes answered to `ask`."""
+    """The answers to `ask`, true if any process said so."""
 
 
 def learning_rate(train: TrainConfig, step: int) -> float:
-    """Rises over the warm-up share of the run, then falls along half a cosine to 0. `step` counts from 0. A run that
-    was out of time keeps the rates that were planned."""
+    """Linear warm-up, then half a cosine down to 0. `step` counts from 0. A run that ran out of time keeps the planned
+    rates."""
     share = train["batch_size"] / train.get("planned", train["images"])
     done = step * share
     warm = min(1.0, (done + share) / train["warmup"]) if train["warmup"] else 1.0
@@ -122,11 +122,11 @@ def updates(
     micro: int | None = None,
     ask: Callable[[], Sequence[bool]] = tuple,
 ) -> Iterator[Update]:
-    """Trains from where `trainee` stands to the last item of the run, yielding after each update.
+    """Trains from the state of `trainee` to the last item of the run, yielding after each update.
 
-    Each process takes its share of the batch, `micro` items at once (None: all), half as many where memory ends;
-    neither changes more than the order of sums. `ask` is called at each update, and what it answers in one process, all
-    are told.
+    Each process takes its share of the batch, `micro` items at once (None: all), and half as many after running out of
+    memory; both change only the order of sums. `ask` is called before each update, and its answers are shared by all
+    processes.
     """
     size, device = train["batch_size"], trainee.params[0].device
     mine = processes.share(size)
@@ -141,10 +141,10 @@ def updates(
             except (RuntimeError, MemoryError) as error:
                 micro = halved(micro, error)
             trainee.optimizer.zero_grad()
-        told = torch.cat([sums, torch.tensor(answers, device=device)])
-        _share_gradients(trainee.params, told)
+        totals = torch.cat([sums, torch.tensor(answers, device=device)])
+        _share_gradients(trainee.params, totals)
         norm = float(nn.utils.clip_grad_norm_(trainee.params, CLIP, foreach=True))
-        numbers = told.tolist()
+        numbers = totals.tolist()
         value = sum(numbers[:BANDS]) / size
         finite = math.isfinite(norm) and math.isfinite(value)
         lr = learning_rate(train, trainee.step)
@@ -157,16 +157,17 @@ def updates(
             trainee.ema.update(trainee.params, trainee.taken)
         trainee.optimizer.zero_grad()
         bands = means(numbers[: 2 * BANDS])
-        yield Update(trainee.step, value, bands, norm, lr, finite, tuple(n > 0 for n in numbers[2 * BANDS :]))
+        asked = tuple(number > 0 for number in numbers[2 * BANDS :])
+        yield Update(trainee.step, value, bands, norm, lr, finite, asked)
 
 
 def means(sums: Sequence[float]) -> list[float | None]:
-    """Means by band of (sums, counts) in a row."""
+    """Means by band, from the sums of all bands followed by their counts."""
     return [total / n if n else None for total, n in zip(sums[:BANDS], sums[BANDS:], strict=True)]
 
 
 def _backward(task: Task, first: int, mine: range, micro: int, size: int, device: torch.device) -> Tensor:
-    """Gradients of this process's rows; (sums of the loss by band, counts) in a row."""
+    """Computes the gradients of this process's rows; returns the sums of the loss by band, followed by their counts."""
     sums = torch.zeros(2 * BANDS, dtype=torch.float64, device=device)
     for start in range(mine.start, mine.stop, micro):
         losses, bands = task.losses(first, range(start, min(start + micro, mine.stop)))
@@ -176,7 +177,8 @@ def _backward(task: Task, first: int, mine: range, micro: int, size: int, device
     return sums
 
 
-def _share_gradients(params: Sequence[Tensor], told: Tensor) -> None:
+def _share_gradients(params: Sequence[Tensor], totals: Tensor) -> None:
+    """Sums gradients and totals over all processes, in place."""
     if processes.count() == 1:
         return
     for p in params:
@@ -185,11 +187,11 @@ def _share_gradients(params: Sequence[Tensor], told: Tensor) -> None:
     flat = processes.summed(torch.cat([grad.flatten() for grad in grads]))
     for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
         grad.copy_(part.reshape(grad.shape))
-    processes.summed(told)
+    processes.summed(totals)
 
 
 def held_out(trainee: Trainee, task: Task) -> list[float | None] | None:
-    """The loss of the averaged weights on held-out items, by band; None where there are none."""
+    """The loss of the averaged weights on held-out items, by band; None without such items."""
     if not task.held_out:
         return None
     sums = torch.zeros(2 * BANDS, dtype=torch.float64, device=trainee.params[0].device)
@@ -202,8 +204,8 @@ def held_out(trainee: Trainee, task: Task) -> list[float | None] | None:
 
 
 def at_once(task: Task, train: TrainConfig) -> int:
-    """How many items fit into memory at once, by two probes: what a small batch takes at most and what one of twice
-    its size takes give a straight line. Leaves no gradients."""
+    """Number of items that fit in memory at once, by linear extrapolation from the peak memory of a small batch and of
+    one twice its size. Leaves no gradients."""
     mine = max(len(processes.share(train["batch_size"])), 1)
     if mine < 4:
         return mine
@@ -211,9 +213,9 @@ def at_once(task: Task, train: TrainConfig) -> int:
     device = next(task.net.parameters()).device
 
     def peak(rows: int) -> float:
-        found = _peak(device, lambda: _backward(task, 0, range(rows), rows, rows, device))
+        memory = _peak(device, lambda: _backward(task, 0, range(rows), rows, rows, device))
         task.net.zero_grad(set_to_none=True)
-        return found
+        return memory
 
     try:
         return line_fit(small, peak(small), peak(2 * small), _free(device), mine)
@@ -221,12 +223,12 @@ def at_once(task: Task, train: TrainConfig) -> int:
         if not is_out_of_memory(error):
             raise
         task.net.zero_grad(set_to_none=True)
-        return small  # of which the updates take half, and half again, where that does not fit either
+        return small  # the updates halve it further if it does not fit
 
 
 def line_fit(small: int, one: float, two: float, free: float, most: int) -> int:
-    """The largest batch up to `most` whose memory stays below ROOM of what is `free`, where `small` items took `one`
-    and twice as many took `two`."""
+    """The largest batch up to `most` whose memory stays below ROOM of `free`, if `small` items take `one` and twice as
+    many take `two`."""
     each = (two - one) / small
     if each <= 0:
         return most
@@ -234,7 +236,7 @@ def line_fit(small: int, one: float, two: float, free: float, most: int) -> int:
 
 
 def _peak(device: torch.device, work: Callable[[], Any]) -> float:
-    """Bytes that some work takes at most, beyond what was taken before."""
+    """Peak memory of a function in bytes, beyond what was allocated before."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -263,15 +265,18 @@ def _free(device: torch.device) -> float:
 def seconds_per_update(
     make: Callable[[], tuple[Trainee, Task]], train: TrainConfig, micro: int | None = None, seconds: float = 3.0
 ) -> float:
-    """Tries the first updates of a run for about `seconds`, on a network that is thrown away."""
-    # with rates as in a run: next to nothing would be learned at those of an endless one, and such numbers are slow
+    """Times the first updates of a run for about `seconds`, on a network that is thrown away."""
+    # with the learning rates of a short run: those of an endless one are so small that denormal numbers slow it down
     endless: TrainConfig = {**train, "images": 2**62, "planned": 1000 * train["batch_size"]}
     marks = [time.perf_counter()]
-    for update in updates(
-        *make(), endless, micro=micro, ask=lambda: [len(marks) > 6 and marks[-1] - marks[0] > seconds]
-    ):
+
+    def ask() -> list[bool]:
+        return [len(marks) > 6 and marks[-1] - marks[0] > seconds]
+
+    for update in updates(*make(), endless, micro=micro, ask=ask):
         marks.append(time.perf_counter())
         if update.asked[0]:
             break
-    # the first two set up what the others use; a machine that others use too is slow for moments, so the quicker count
-    return statistics.quantiles([after - before for before, after in itertools.pairwise(marks[2:])], n=4)[0]
+    # the first two include set-up; the lower quartile leaves out moments when other programs slow the machine down
+    durations = [after - before for before, after in itertools.pairwise(marks[2:])]
+    return statistics.quantiles(durations, n=4)[0]

@@ -1,4 +1,4 @@
-"""How good drawn pictures are, measured against pictures that were never trained on. Nothing is downloaded for it."""
+"""Quality of drawn pictures, measured against held-out ones. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
 SIDE = 8
-"""Pixels along a side to which larger pictures are averaged where their pixels are compared as vectors."""
+"""Side in pixels to which larger pictures are averaged before they are compared as vectors."""
 WIDTHS = (32, 64, 64)
 """Channels of the fixed random network."""
 
@@ -29,47 +29,54 @@ class Quality(NamedTuple):
     """Figures of drawn pictures against held-out real ones."""
 
     c2st: float
-    """Accuracy of a classifier that tells drawn from real: 0.5 cannot, 1 always."""
+    """Accuracy of a classifier of drawn and real pictures: 0.5 is chance, 1 perfect."""
     fd: float
     """Frechet distance of the pixels, in grey levels squared."""
     fd_features: float
-    """The same of what a fixed random network sees."""
+    """The same of the features of a fixed random network."""
     kid: float
-    """Kernel distance (MMD squared) of what that network sees, times 1,000; may fall below 0 where there is none."""
+    """Kernel distance (MMD squared) of these features, times 1,000; unbiased, so it may be below 0."""
     nearest: float
     """Median distance to the nearest training picture over the same for held-out ones: far below 1 is memorised."""
     exploded: int
-    """Drawn pictures that are brighter than any real one: what is left of numbers that ran off."""
+    """Number of drawn pictures brighter than any real one, a sign of diverged values."""
 
 
 def judge(drawn: Array, held_out: Array, trained: Array, tones: int = 256) -> Quality:
-    """Compares uint8 pictures (N, H, W, C). All are first brought to the data's own `tones` grey levels, 0 .. tones -
-    1: else a classifier wins by asking for fractions."""
+    """Compares uint8 pictures (N, H, W, C). All are first rounded to the `tones` grey levels of the data, 0 .. tones -
+    1: otherwise a classifier recognises drawn pictures by values in between."""
     a, b = (_toned(p, tones) for p in (drawn, held_out))
-    brightest = max(
-        float(_toned(trained[k : k + 4096], tones).reshape(-1, a[0].size).sum(1).max())
-        for k in range(0, len(trained), 4096)
-    )
-    exploded = int((a.sum((1, 2, 3)) > max(float(b.sum((1, 2, 3)).max()), brightest)).sum())
+    # pictures brighter than any real one
+    brightest = float(b.sum((1, 2, 3)).max())
+    for k in range(0, len(trained), 4096):
+        part = _toned(trained[k : k + 4096], tones).reshape(-1, a[0].size)
+        brightest = max(brightest, float(part.sum(1).max()))
+    exploded = int((a.sum((1, 2, 3)) > brightest).sum())
+    # distributions of pixels and features
     small = [_shrunk(p) for p in (a, b)]
     seen = [features(p * ((256 - 1) / (tones - 1))) for p in (a, b)]
-    vectors = (
-        small if drawn[0].size <= SIDE * SIDE else [np.concatenate(pair, 1) for pair in zip(small, seen, strict=True)]
-    )
-    far = np.median(nearest(drawn, trained, tones)[0]) / max(
-        float(np.median(nearest(held_out, trained, tones)[0])), 1e-9
-    )
-    return Quality(c2st(*vectors), frechet(*small), frechet(*seen), 1000 * kernel_distance(*seen), float(far), exploded)
+    vectors = small
+    if drawn[0].size > SIDE * SIDE:
+        vectors = [np.concatenate(pair, 1) for pair in zip(small, seen, strict=True)]
+    # distances to the training pictures
+    of_drawn = np.median(nearest(drawn, trained, tones)[0])
+    of_held_out = float(np.median(nearest(held_out, trained, tones)[0]))
+    far = of_drawn / max(of_held_out, 1e-9)
+    kid = 1000 * kernel_distance(*seen)
+    return Quality(c2st(*vectors), frechet(*small), frechet(*seen), kid, float(far), exploded)
 
 
 def scattered(n: int, count: int) -> Array:
-    """Which `count` of `n` pictures stand for all of them, always the same: the first ones may be of one class."""
-    return np.arange(n) if count >= n else np.sort(np.random.RandomState(0).permutation(n)[:count])
+    """A fixed random choice of `count` of `n` pictures, in order: the first ones may be of one class."""
+    if count >= n:
+        return np.arange(n)
+    order = np.random.RandomState(0).permutation(n)
+    return np.sort(order[:count])
 
 
 def legible(drawn: Array, meant: Array, trained: Array, labels: Array) -> float:
-    """Share of drawn pictures (N, H, W, C) that a support vector machine, which learned the labels of (up to 5,000)
-    real ones, reads as the label they were `meant` to have (N,)."""
+    """Share of drawn pictures (N, H, W, C) that a support vector machine, trained on up to 5,000 real ones, classifies
+    as the label they were `meant` to have (N,)."""
     from sklearn.svm import SVC
 
     rows = np.random.RandomState(0).permutation(len(trained))[:5000] if len(trained) > 5000 else slice(None)
@@ -79,7 +86,7 @@ def legible(drawn: Array, meant: Array, trained: Array, labels: Array) -> float:
 
 def c2st(a: Array, b: Array) -> float:
     """Classifier two-sample test (Lopez-Paz & Oquab 2017, arXiv:1610.06545): 5-fold accuracy of gradient-boosted
-    trees, with as many of the one as of the other. `a` may be cut off anywhere, `b` lies in any order."""
+    trees on equally many of each. Of the longer one, `a` is cut off, and `b` is sampled."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
@@ -109,10 +116,10 @@ def kernel_distance(a: Array, b: Array) -> float:
 
 
 def features(pixels: Array) -> Array:
-    """What a fixed random network sees in pictures (N, H, W, C) of values 0 to 255: float64 (N, 2 * WIDTHS[-1]), means
-    and deviations over the picture of its last channels. Its weights are numbers of `core.noise`, the same
-    everywhere."""
-    channels, found = pixels.shape[3], []
+    """Features of pictures (N, H, W, C) with values 0 to 255, from a fixed random network: float64 (N, 2 * WIDTHS[-1]),
+    means and deviations of its last channels over the picture. Its weights come from `core.noise`, the same on every
+    machine."""
+    channels, parts = pixels.shape[3], []
     weights = []
     for k, width in enumerate(WIDTHS):
         shape = (width, channels if not k else WIDTHS[k - 1], 3, 3)
@@ -125,8 +132,8 @@ def features(pixels: Array) -> Array:
             if k < len(weights) - 1 and min(x.shape[2:]) > 1:
                 x = F.avg_pool2d(x, 2, ceil_mode=True)
         spread = x.flatten(2).std(2, unbiased=False)
-        found.append(torch.cat([x.mean((2, 3)), spread], 1).double().numpy())
-    return np.concatenate(found)
+        parts.append(torch.cat([x.mean((2, 3)), spread], 1).double().numpy())
+    return np.concatenate(parts)
 
 
 def nearest(a: Array, b: Array, tones: int = 256) -> tuple[Array, Array]:
@@ -136,9 +143,10 @@ def nearest(a: Array, b: Array, tones: int = 256) -> tuple[Array, Array]:
     for start in range(0, len(b), 2048):
         two = torch.from_numpy(_toned(b[start : start + 2048], tones).reshape(-1, one.shape[1]))
         square = (one.square().sum(1)[:, None] + two.square().sum(1)[None] - 2 * one @ two.T).clamp_(min=0)
-        found, index = square.min(1)
-        closer = found < best
-        best, which = torch.where(closer, found, best), torch.where(closer, index + start, which)
+        distance, index = square.min(1)
+        closer = distance < best
+        best = torch.where(closer, distance, best)
+        which = torch.where(closer, index + start, which)
     return best.sqrt().numpy(), which.numpy()
 
 
@@ -161,7 +169,7 @@ def fid(drawn: Array, real: Array, inception: Path) -> float:
     pytorch-fid is not installed."""
     from ..files import unpickled
 
-    hint = "give pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
+    hint = "name pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
     weights = unpickled(inception, "weights of Inception", hint)
     try:
         from pytorch_fid import inception as theirs  # pyright: ignore[reportMissingImports]
@@ -184,7 +192,7 @@ def fid(drawn: Array, real: Array, inception: Path) -> float:
     try:
         net.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise DifftoolError(Exit.FILE, f"{inception} holds no weights of this network", hint) from error
+        raise DifftoolError(Exit.FILE, f"{inception} does not have the weights of Inception", hint) from error
     net.fc = torch.nn.Identity()  # type: ignore[assignment]
     net.eval()
     return frechet(*(_inception(net, pixels) for pixels in (drawn, real)))
@@ -192,9 +200,10 @@ def fid(drawn: Array, real: Array, inception: Path) -> float:
 
 @torch.no_grad()
 def _inception(net: torch.nn.Module, pixels: Array) -> Array:
-    found: list[Tensor] = []
+    features: list[Tensor] = []
     for start in range(0, len(pixels), 32):
         x = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 32])).permute(0, 3, 1, 2).float()
         x = x[:, :3] if x.shape[1] > 2 else x[:, :1].expand(-1, 3, -1, -1)
-        found.append(net(F.interpolate(x, (299, 299), mode="bilinear", align_corners=False) / 127.5 - 1))
-    return torch.cat(found).double().numpy()
+        x = F.interpolate(x, (299, 299), mode="bilinear", align_corners=False)
+        features.append(net(x / 127.5 - 1))
+    return torch.cat(features).double().numpy()

@@ -1,4 +1,4 @@
-"""The report of a run: one page with its figures, curves and pictures, without a network."""
+"""The report of a run: one page with its figures, curves and pictures, which needs no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .config import RunConfig
 
 
 class Outcome(NamedTuple):
-    """What a run has come to at its end."""
+    """The result of a run."""
 
     loss: float | None
     quality: Mapping[str, float] | None
@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
 
 
 class Words(NamedTuple):
-    """How a report calls what it shows."""
+    """The labels of a report."""
 
     items: str
     """What is counted, such as pictures."""
@@ -33,7 +33,7 @@ class Words(NamedTuple):
 def write(
     path: Path, config: RunConfig, outcome: Outcome, curves: Path, pictures: Mapping[str, Path], words: Words
 ) -> None:
-    """Writes the page: the run's `config`, its outcome, its curves, and pictures by what they are called."""
+    """Writes the page: the run's config, outcome and curves, and pictures by title."""
     with replacing(path) as written, written.open("w", encoding="utf-8") as file:
         page = _page(path.parent.name, config, outcome, {"Curves": curves, **pictures}, words)
         file.writelines(f"{piece}\n" for piece in page)
@@ -42,10 +42,10 @@ def write(
 def _page(name: str, config: RunConfig, outcome: Outcome, pictures: Mapping[str, Path], words: Words) -> Iterator[str]:
     train = config["train"]
     name = html.escape(name)
-    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>The run {name}</title>'
+    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Run {name}</title>'
     yield '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
     yield f"<style>{Path(__file__).with_name('report.css').read_text()}</style></head><body><main>"
-    yield f"<h1>The run {name}</h1>"
+    yield f"<h1>Run {name}</h1>"
     data = train["data"]
     loss = "" if outcome.loss is None else f", loss {outcome.loss:.4f}"
     of = f"{html.escape(data['name'])} ({data['pictures']:,})"

@@ -1,4 +1,4 @@
-"""What a run shows of itself: a log, curves, events for TensorBoard, and whether it still improves."""
+"""The log of a run, its loss curves, TensorBoard events, and whether the loss still improves."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ log = logging.getLogger(__name__)
 
 LOG, PLOT = "log.jsonl", "loss.png"
 FEWEST = 5
-"""Values in a fifth of a run below which nothing is said of its course."""
+"""Least number of values in a fifth of a run to judge its trend."""
 SEEN = 0.05
-"""A change of the loss that must stand out of its noise before a run is said to improve no longer."""
+"""A run counts as no longer improving only if a relative change of this size would exceed the noise of the loss."""
 
 Numbers = list[float | None]
 
 
 class UpdateLine(TypedDict):
-    """A line of the log about some updates, of which the last is number `step`."""
+    """A line of the log about some updates; the last is number `step`."""
 
     images: int
-    """Items seen, pictures or not"""
+    """Items seen, whatever they are."""
     step: int
     loss: float
     bands: Numbers | None
-    """The loss by noise, from little to much"""
+    """The loss by noise level, from little to much."""
     lr: float
     norm: float | None
     skipped: int
@@ -44,7 +44,7 @@ class UpdateLine(TypedDict):
 
 
 class ClosingLine(TypedDict):
-    """The last line of the log of a run that is finished."""
+    """The last line of the log of a finished run."""
 
     finished: bool
     quality: dict[str, float] | None
@@ -60,8 +60,8 @@ def append(folder: Path, line: Line) -> None:
 
 
 def read_log(folder: Path, figures: Collection[str] = ()) -> list[Line]:
-    """The lines of the log; one that a crash cut off is left out. Raises DifftoolError 4 for one that no run writes,
-    and where the quality of a finished run lacks one of these `figures`."""
+    """The lines of the log, without one that a crash cut off. Raises DifftoolError 4 for an invalid line, and if the
+    quality of a finished run lacks one of these `figures`."""
     lines: list[Line] = []
     if (folder / LOG).exists():
         for k, text in enumerate((folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
@@ -72,9 +72,9 @@ def read_log(folder: Path, figures: Collection[str] = ()) -> list[Line]:
                 continue
             closing = isinstance(line, Mapping) and "finished" in line
             if not (_closing(line, figures) if closing else _on_the_way(line)):
-                what = f"{folder / LOG} is damaged: line {k} is none that a run writes"
-                hint = "put back a copy, or choose a new folder with --output-dir"
-                raise DifftoolError(Exit.FILE, what, hint)
+                message = f"{folder / LOG} is damaged: line {k} is not valid"
+                hint = "restore a copy, or choose a new folder with --output-dir"
+                raise DifftoolError(Exit.FILE, message, hint)
             lines.append(cast(Line, line))
     return lines
 
@@ -89,7 +89,7 @@ def _number(value: object) -> bool:
 
 
 def _on_the_way(line: object) -> bool:
-    """Whether this can be a line of the log about some updates."""
+    """Whether this is a valid line about some updates."""
     if not isinstance(line, Mapping) or not all(_number(line.get(key)) for key in ("images", "step", "loss")):
         return False
     bands = [line.get(key) for key in ("bands", "held_out_bands")]
@@ -100,7 +100,7 @@ def _on_the_way(line: object) -> bool:
 
 
 def _closing(line: Mapping[str, object], figures: Collection[str]) -> bool:
-    """Whether this can be the last line of a log."""
+    """Whether this is a valid last line of a log."""
     quality, notes = line.get("quality"), line.get("notes")
     known = quality is None or (
         isinstance(quality, Mapping) and set(figures) <= quality.keys() and all(map(_number, quality.values()))
@@ -109,14 +109,14 @@ def _closing(line: Mapping[str, object], figures: Collection[str]) -> bool:
 
 
 def final_loss(lines: Sequence[Line]) -> float | None:
-    """The mean over the last tenth of the log; None where no update was finite."""
+    """The mean over the last tenth of the log; None if no update was finite."""
     losses = [line["loss"] for line in updates_of(lines)]
     tail = losses[-max(len(losses) // 10, 1) :]
     return sum(tail) / len(tail) if tail else None
 
 
 def plot(folder: Path) -> None:
-    """The curves of a log as loss.png: training and held-out loss, and the loss by noise."""
+    """Plots the curves of a log as loss.png: training and held-out loss, and the loss by noise level."""
     lines = updates_of(read_log(folder))
     held = [(line["images"], loss) for line in lines if (loss := line.get("held_out")) is not None]
     curves: dict[str, dict[str, tuple[list[float], list[float]]]] = {
@@ -135,35 +135,35 @@ def plot(folder: Path) -> None:
 
 
 def improving(lines: Sequence[Line]) -> str:
-    """Whether the run still gets better, in a line: the held-out loss (or else that of training) of the last fifth
-    against the fifth before, with the 95 % interval of Student's t around the difference of their means. That none is
-    seen says something only where the interval is narrow."""
+    """Whether the run still improves, in one line: the held-out loss (or else the training loss) of the last fifth
+    against the fifth before, with the 95 % interval of Student's t for the difference of their means. No change means
+    something only if the interval is narrow."""
     from scipy.stats import t as student
 
     values = [loss for line in updates_of(lines) if (loss := line.get("held_out")) is not None]
-    what = "held-out loss"
+    name = "held-out loss"
     if len(values) < 5 * FEWEST:
-        values, what = [line["loss"] for line in updates_of(lines)], "training loss"
+        values, name = [line["loss"] for line in updates_of(lines)], "training loss"
     n = len(values) // 5
     if n < FEWEST:
         return "too short to say whether it still improves"
-    before, now = (np.array(part) for part in (values[-2 * n : -n], values[-n:]))
+    before, now = np.array(values[-2 * n : -n]), np.array(values[-n:])
     size = max(abs(before.mean()), 1e-12)
     fall = (before.mean() - now.mean()) / size
-    noise = float(student.ppf(0.975, n - 1)) * math.sqrt((before.var(ddof=1) + now.var(ddof=1)) / n) / size
+    error = math.sqrt((before.var(ddof=1) + now.var(ddof=1)) / n)
+    noise = float(student.ppf(0.975, n - 1)) * error / size
     if fall > noise:
-        return f"still improving: the {what} fell by {fall:.1%} over the last fifth; a longer run would be better"
+        return f"still improving: the {name} fell by {fall:.1%} over the last fifth; a longer run should help"
     if fall < -noise:
-        return f"getting worse: the {what} rose by {-fall:.1%} over the last fifth; a shorter run, or more data"
+        return f"getting worse: the {name} rose by {-fall:.1%} over the last fifth; try a shorter run or more data"
     if noise > SEEN:
-        return (
-            f"too short to say whether it still improves: changes of the {what} below {noise:.0%} are lost in its noise"
-        )
-    return f"no longer improving: the {what} changed by {abs(fall):.1%} over the last fifth, which is within its noise"
+        short = "too short to say whether it still improves"
+        return f"{short}: changes of the {name} below {noise:.0%} are within its noise"
+    return f"no longer improving: the {name} changed by {abs(fall):.1%} over the last fifth, which is within its noise"
 
 
 class Board:
-    """Events that TensorBoard shows, beside the log. After a crash what came later than `step` is taken back."""
+    """TensorBoard events, written beside the log. After a crash, events later than `step` are purged."""
 
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -171,7 +171,7 @@ class Board:
         self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def line(self, line: UpdateLine) -> None:
-        """The numbers of a line of the log."""
+        """Writes the numbers of a line of the log."""
         for name in ("loss", "lr", "norm", "held_out", "images_per_second"):
             value = line.get(name)
             if value is not None:

@@ -1,5 +1,4 @@
-"""What a network learns of its data: losses in which everything random is a function of (config, number of the
-picture)."""
+"""What a network is trained on: losses in which everything random is a function of (config, item number)."""
 
 from __future__ import annotations
 
@@ -20,42 +19,42 @@ from .config import DenoiserConfig, TrainConfig, chosen
 from .metrics import scattered
 
 ORDER, FLIP = 3, 4
-"""Stages of the draws that shuffle an epoch and that mirror pictures; those of `core.objective` come before them."""
+"""Stages of the random numbers that shuffle an epoch and mirror items; those of `core.objective` come before them."""
 BANDS = 4
-"""Of the noise, each with as many of the times that are trained at."""
+"""Bands of noise levels, each with an equal share of the training times."""
 AHEAD = 2**17
-"""Numbers that are drawn in one go, where those of several updates fit: most of a small draw is calls."""
+"""Random numbers drawn in one call, if those of several updates fit: a small draw is mostly overhead."""
 UPDATES_AHEAD = 512
-"""Updates that are drawn for in one go at most: each keeps tensors of its own, whatever its size."""
+"""Most updates to draw for in one call: each keeps its own tensors, however small."""
 HELD = 256
-"""Held-out pictures, at most, whose loss is watched."""
+"""Most held-out items in the held-out loss."""
 HELD_SEED = 2**40
 
 
 class Data(NamedTuple):
-    """What is learned from, on the device of the network."""
+    """Training items, on the network's device."""
 
     x: Tensor
     """(N, C, H, W): uint8 pictures, or floats such as latents."""
     cond: Mapping[str, Tensor]
-    """What the network is told of each, (N, ...) by the names of its arguments: label, tokens."""
+    """The conditioning of each item, (N, ...) by argument of the network: label, tokens."""
     nothing: Mapping[str, Tensor]
-    """What stands for "any" of it."""
+    """The value of each argument that means "no conditioning"."""
 
 
 class Task(Protocol):
     """What `loop.updates` trains a network on."""
 
     held_out: int
-    """How many held-out items there are to watch."""
+    """Number of items in the held-out loss."""
     banded: bool
-    """Whether the loss can be told by noise."""
+    """Whether the loss is also reported by noise level."""
 
     @property
     def net(self) -> nn.Module: ...
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
-        """(loss, band of the noise) of the `rows` of the batch that begins with item number `first`, (R,) each."""
+        """(loss, band), (R,) each, of the `rows` of the batch that begins with item number `first`."""
         ...
 
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
@@ -64,7 +63,7 @@ class Task(Protocol):
 
 
 class Denoising:
-    """Predicting what was added to pictures or latents."""
+    """Predicting the noise that was added to items, or another target of `core.predict`."""
 
     banded = True
 
@@ -76,7 +75,7 @@ class Denoising:
         held: Data | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`config`: net, path, target and train, as in a run's config.json; `dtype` is what is computed in."""
+        """`config`: net, path, target and train, as in a run's config.json; `dtype` is that of the computation."""
         self.train, self.data, self.held, self.dtype = config["train"], data, held, dtype
         self.path, self.target = build_path(config["path"]), TARGETS[config["target"]]
         self.net = place(net, data.x.device, self.train)
@@ -84,9 +83,9 @@ class Denoising:
         self.dropouts = [module for module in net.modules() if isinstance(module, Dropout)]
         if chosen(self.train, "compile", False):
             uncompiled = cast(Any, torch.compiler.disable)
-            # batches have few sizes, and for sizes that it leaves open the compiler fails on some networks
+            # batches have few sizes, and with dynamic sizes the compiler fails on some networks
             self.forward = torch.compile(self.net, dynamic=False)
-            for dropout in self.dropouts:  # their draws are numbers that a compiled network would hold fast
+            for dropout in self.dropouts:  # a compiled network would make their random numbers constants
                 dropout.mask = uncompiled(dropout.mask)
         self.learned = config["net"].get("learned_range", False)
         self.density = DENSITIES[chosen(self.train, "times", "even")]()
@@ -107,7 +106,8 @@ class Denoising:
         cond = {name: value[numbers] for name, value in self.data.cond.items()}
         dropped = draws.drop <= chosen(train, "label_dropout", 0.0)
         for name, value in cond.items():
-            cond[name] = torch.where(dropped.reshape(-1, *[1] * (value.ndim - 1)), self.data.nothing[name], value)
+            hidden = dropped.reshape(-1, *[1] * (value.ndim - 1))
+            cond[name] = torch.where(hidden, self.data.nothing[name], value)
         number_dropout(self.dropouts, seed, first // size, rows, size)
         return self._losses(self.forward, x0, draws.times, draws.noise, cond), draws.bands
 
@@ -118,7 +118,7 @@ class Denoising:
         watched = torch.from_numpy(self.watched)[rows.start : rows.stop].to(here.device)
         x0 = floats(self.held.x[watched])
         seeds = keys([HELD_SEED] * len(rows), x0.device)
-        # every time once, in an order that has nothing to do with that of the pictures
+        # every time once, in an order unrelated to that of the items
         when = [(k * 97 % self.held_out + 0.5) / self.held_out for k in rows]
         cond = {name: value[watched] for name, value in self.held.cond.items()}
         was = self.net.training
@@ -146,23 +146,25 @@ class Denoising:
 
 
 class Draws(NamedTuple):
-    """What is random for some rows of a batch, but for dropout and which pictures they are."""
+    """Random numbers for some rows of a batch, except for dropout and the choice of items."""
 
     times: list[float]
     bands: Tensor
-    """(R,), of the noise at these times."""
+    """(R,), the band of each time."""
     noise: Tensor
     """(R, C, H, W), unit Gaussian."""
     drop: Tensor
-    """(R,) in (0, 1]: whether what the network is told is hidden; as `flip`, whether the picture is mirrored."""
+    """(R,) in (0, 1]: decides whether the conditioning is hidden."""
     flip: Tensor
+    """(R,) in (0, 1]: decides whether the item is mirrored."""
 
 
 def draw(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> Draws:
-    """What is random for the `rows` of the batch of `size` of update number `step`, of pictures of a `shape`."""
-    updates = min(max(AHEAD // (len(rows) * shape.numel()), 1), UPDATES_AHEAD)
+    """The random numbers for `rows` of the batch of `size` items of this `shape` in update number `step`."""
+    updates = max(AHEAD // (len(rows) * shape.numel()), 1)
+    updates = min(updates, UPDATES_AHEAD)
     block, k = divmod(step, updates)
-    drawn = _drawn if updates == 1 else _drawn_ahead  # what is large is not kept
+    drawn = _drawn if updates == 1 else _drawn_ahead  # large draws are not cached
     return drawn(seed, block * updates, updates, rows, size, shape, device)[k]
 
 
@@ -171,38 +173,41 @@ def _drawn(
 ) -> list[Draws]:
     """The same for the `count` updates from `step` on."""
     mine = slice(rows.start, rows.stop)
-    here = torch.arange(step * size, (step + count) * size, device=device).reshape(count, size)[:, mine].flatten()
+    items = torch.arange(step * size, (step + count) * size, device=device)
+    here = items.reshape(count, size)[:, mine].flatten()
     seeds = keys([seed], device).expand(len(here))
     every = times(seed, step * size, size, count)
     whens = [every[k + rows.start : k + rows.stop] for k in range(0, count * size, size)]
     banded = bands(every, device).reshape(count, size)[:, mine]
-    numbers = normal(seeds, here, NOISE, shape), *(uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
-    return [Draws(*one) for one in zip(whens, banded, *(part.split(len(rows)) for part in numbers), strict=True)]
+    noise = normal(seeds, here, NOISE, shape)
+    drop, flip = (uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
+    split = (part.split(len(rows)) for part in (noise, drop, flip))
+    return [Draws(*row) for row in zip(whens, banded, *split, strict=True)]
 
 
 _drawn_ahead = lru_cache(maxsize=32)(_drawn)
 
 
 def bands(times: list[float], device: torch.device) -> Tensor:
-    """In which band of the noise each of these times lies."""
+    """The band of each of these times."""
     return torch.tensor([min(int(time * BANDS), BANDS - 1) for time in times], device=device)
 
 
 def below(path: Path, time: float) -> Level:
-    """The level under that of `even` on a discrete path: where DDPM's step leads to."""
+    """The level below that of `even` on a discrete path, to which a step of DDPM leads."""
     level = even(path, time)
     return path.level(level.t - 1) if level.t > 0 else CLEAN
 
 
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
-    """The network that `make` gives, with the first weights of this seed."""
+    """The network that `make` returns, initialised with this seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         return make()
 
 
 def place(net: nn.Module, device: torch.device, train: TrainConfig) -> nn.Module:
-    """A network where and how it is to be trained."""
+    """A network on its device, in the memory format for training."""
     if hasattr(net, "checkpointing"):
         net.checkpointing = chosen(train, "checkpointing", False)  # type: ignore[assignment]
     if device.type == "cuda":
@@ -211,13 +216,12 @@ def place(net: nn.Module, device: torch.device, train: TrainConfig) -> nn.Module
 
 
 def floats(x: Tensor) -> Tensor:
-    """Pictures in [-1, 1]; latents as they are."""
+    """uint8 pictures as floats in [-1, 1]; latents as floats."""
     return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x.float()
 
 
 def indices(seed: int, n: int, first: int, count: int) -> Tensor:
-    """Which of `n` pictures come as numbers `first` .. `first + count - 1` of the run, (count,): each epoch is a
-    permutation."""
+    """(count,): which of `n` items are number `first` .. `first + count - 1` of the run; an epoch is a permutation."""
     parts = []
     while count:
         epoch, start = divmod(first, n)

@@ -1,1 +1,1 @@
-"""Pictures from words."""
+"""Text to image."""

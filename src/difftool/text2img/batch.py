@@ -1,4 +1,4 @@
-"""Prompts that become files: read from a line or a file, planned, drawn and written."""
+"""Draws one prompt or a file of prompts: read, planned, drawn and written to files."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHEET = 64
-"""Pictures in the grid of a file of prompts, where nobody asks for it: it may make thousands."""
+"""Most pictures in the default grid of a file of prompts, which may make thousands."""
 ALONE = "the prompt"
-"""Where a prompt stands that is the only one."""
+"""Position of a single prompt, for messages."""
 Failures = dict[str, DifftoolError]
-"""Why prompts cannot be drawn, by where they stand."""
+"""Errors of prompts, by position."""
 
 
 class Job(NamedTuple):
-    """A prompt with its settings, and the pictures it makes."""
+    """A prompt with its settings, and its pictures."""
 
     where: str
-    """Where it stands, for messages."""
+    """Its position, for messages."""
     settings: Settings
     first: int
     """The number of its first picture in the run."""
@@ -49,18 +49,18 @@ class Job(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Prompts, and where their pictures go."""
+    """Prompts, and the files of their pictures."""
 
     jobs: list[Job]
     to: Destination
     places: Places
     there: set[Path]
-    """The pictures that were there before, and stay."""
+    """Existing pictures, which are kept."""
     failed: Failures
 
     @property
     def is_there(self) -> bool:
-        """Whether nothing is left to be drawn."""
+        """Whether nothing is left to draw."""
         return not self.failed and len(self.there) == len(self.places.singles)
 
 
@@ -69,30 +69,31 @@ class Work(NamedTuple):
 
     where: str
     first: int
-    """As of the job."""
+    """As in `Job`."""
     plan: Plan
     paths: dict[int, Path]
-    """Which of its pictures are drawn, and into which files."""
+    """The files of the pictures to draw, by index."""
 
 
 class Planned(NamedTuple):
-    """What will be drawn."""
+    """The plan of a run."""
 
     works: list[Work]
     places: Places
     skipped: int
-    """Pictures that were there before."""
+    """Number of existing pictures."""
     failed: Failures
 
     @property
     def alone(self) -> bool:
-        """Whether it is one prompt, whose error is that of the run."""
+        """Whether it is a single prompt, whose error is that of the run."""
         return [work.where for work in self.works] == [ALONE]
 
     @property
     def error(self) -> DifftoolError | None:
-        """That prompts failed, where some did."""
-        return some_failed(self.failed, len({work.where for work in self.works} | {*self.failed}))
+        """The error for failed prompts, if any."""
+        positions = {work.where for work in self.works} | {*self.failed}
+        return some_failed(self.failed, len(positions))
 
 
 class Picture(TypedDict):
@@ -107,14 +108,14 @@ class Picture(TypedDict):
 
 
 class Drawn(NamedTuple):
-    """What was written."""
+    """The result of a run."""
 
     pictures: list[Picture]
     grid: Path | None
     planned: Planned
-    """With the prompts that failed while they were drawn among the `failed`."""
+    """Its `failed` includes the prompts that failed while drawing."""
     seconds: dict[str, float]
-    """That drawing and saving took."""
+    """Time for sampling and saving."""
 
 
 def draw_prompts(
@@ -127,14 +128,20 @@ def draw_prompts(
     track: Track = untracked,
     **settings: Any,
 ) -> Drawn:
-    """Draws the pictures of a file of prompts (- is stdin) into `output_dir`, or beside `output`, their grid: each is
-    written when it is ready. A line holds a prompt and may have options of its own behind it, or is a JSON object;
-    `settings` are the fields of `Settings` for lines that do not say otherwise. Picture k of the run has the seed + k.
-    `skip_existing` draws only the pictures that are not there yet.
+    """Draws the pictures of a file of prompts; each is written as soon as it is ready.
 
-    Prompts that cannot be drawn are in `planned.failed` of what comes back. Raises DifftoolError: 2 for settings that
-    do not fit and a file without prompts, 4 for a file or model that cannot be read or a picture that is there already,
-    5 where no prompt could be drawn.
+    Args:
+        prompts: the file (- is stdin). A line is a prompt, with its own options after it, or a JSON object.
+        output_dir: the folder of the pictures.
+        output: the grid; the pictures are written beside it.
+        overwrite: replaces existing files.
+        skip_existing: draws only the missing pictures.
+        track: follows the pictures, to show progress.
+        settings: fields of `Settings`, for lines without such options. Picture k of the run has seed + k.
+
+    Prompts that cannot be drawn are in `planned.failed` of the result. Raises DifftoolError: 2 for settings that do not
+    fit and a file without prompts, 4 for a file or model that cannot be read or a picture that exists already, 5 if no
+    prompt could be drawn.
     """
     to = Destination("txt2img", run_id(), output, output_dir, overwrite=overwrite, skip_existing=skip_existing)
     batch = batch_of(Settings(**settings), str(prompts), to)
@@ -147,16 +154,19 @@ def draw_prompts(
 
 
 def batch_of(settings: Settings, prompts: str | None, to: Destination) -> Batch:
-    """The prompt of the settings, or those of a file (- is stdin), and where their pictures go. Lines that cannot be
-    understood are among the `failed`. Raises DifftoolError 2 where there is no prompt or there are both, or the prompt
-    is none; 4 where the file cannot be read, or files are there that would be overwritten."""
-    if (settings.prompt is None) == (prompts is None):
-        what = "there is nothing to draw" if prompts is None else "a prompt and a file of prompts are two things"
-        raise DifftoolError(Exit.USAGE, what, 'write difftool txt2img "a red circle", or name a file with --prompts')
+    """The prompt of the settings, or those of a file (- is stdin), and the files of their pictures. Invalid lines are
+    among the `failed`. Raises DifftoolError 2 for no prompt, an invalid one, or both; 4 if the file cannot be read or
+    files would be overwritten."""
+    if settings.prompt is not None and prompts is not None:
+        hint = 'write difftool txt2img "a red circle", or name a file with --prompts'
+        raise DifftoolError(Exit.USAGE, "use either PROMPT or --prompts", hint)
+    if settings.prompt is None and prompts is None:
+        hint = 'write difftool txt2img "a red circle", or name a file with --prompts'
+        raise DifftoolError(Exit.USAGE, "no prompt given", hint)
     settings = checked(settings)
     failed: Failures = {}
     if prompts is None:
-        read(settings.prompt or "")  # what is wrong with it is told before that a model is missing
+        read(settings.prompt or "")  # errors in the prompt come before those of the model
         begun_from(settings)
         jobs = [Job(ALONE, settings, 0)]
     else:
@@ -169,7 +179,7 @@ def batch_of(settings: Settings, prompts: str | None, to: Destination) -> Batch:
 
 
 def _jobs(source: str, common: Settings, failed: Failures) -> list[Job]:
-    """The prompts of a file; lines that cannot be understood go to `failed`."""
+    """The prompts of a file; invalid lines go to `failed`."""
     jobs: list[Job] = []
     first = 0
     for number, line in lines(read_text(None if source == "-" else expanded(source))):
@@ -178,23 +188,23 @@ def _jobs(source: str, common: Settings, failed: Failures) -> list[Job]:
             own = settings_of(line, type(common))
             settings = with_typed(replace(common, seed=common.seed + first), own)
             if not 1 <= settings.count <= MOST:
-                hint = f"give a number from 1 to {MOST:,}"
+                hint = f"use a number from 1 to {MOST:,}"
                 raise DifftoolError(Exit.USAGE, f"count is {settings.count}", hint)
             count = settings.count
             read(settings.prompt or "")
             jobs.append(Job(where, settings, first))
         except DifftoolError as error:
             failed[where] = error
-        first += count  # of a wrong line too, so that the others keep their numbers when it is mended
+        first += count  # also for an invalid line, so that the others keep their numbers when it is fixed
     if not jobs and not failed:
-        what = f"there is no prompt in {'what was piped in' if source == '-' else source}"
-        raise DifftoolError(Exit.USAGE, what, "write one a line")
+        name = "standard input" if source == "-" else source
+        raise DifftoolError(Exit.USAGE, f"there is no prompt in {name}", "write one per line")
     return jobs
 
 
 def _there(jobs: list[Job], places: Places) -> set[Path]:
-    """The pictures that are there, but for damaged ones, which are to be drawn again; warns of those that show another
-    prompt than would be drawn there. Raises DifftoolError 4 where a file is there and none of difftool."""
+    """The existing pictures, except for damaged ones, which are drawn again; warns of those made from another prompt.
+    Raises DifftoolError 4 for a file that was not made by difftool."""
     prompts = (job.settings.prompt for job in jobs for _ in job.items)
     there, others, damaged = set[Path](), list[Path](), list[Path]()
     for path, prompt in zip(places.singles, prompts, strict=True):
@@ -208,7 +218,7 @@ def _there(jobs: list[Job], places: Places) -> set[Path]:
         if settings.get("prompt", prompt) != prompt:
             others.append(path)
     if others:
-        log.warning(f"{len(others)} of the pictures that are there show another prompt, the first of them {others[0]}")
+        log.warning(f"{len(others)} of the existing pictures were made from another prompt, the first is {others[0]}")
     if damaged:
         log.warning(f"{counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
     if places.grid is not None and places.grid.exists() and _settings_in(places.grid) == {}:
@@ -217,8 +227,8 @@ def _there(jobs: list[Job], places: Places) -> set[Path]:
 
 
 def _settings_in(path: Path) -> Mapping[str, object] | None:
-    """What a picture says of how it was made; nothing where it says nothing, None where it is damaged. Raises
-    DifftoolError 4 for a file that never was one of ours."""
+    """The settings stored in a picture; empty if there are none, None if it is damaged. Raises DifftoolError 4 for a
+    file that is not a picture of difftool."""
     from ..pictures.png import is_cut_off, read_manifest
 
     try:
@@ -231,7 +241,7 @@ def _settings_in(path: Path) -> Mapping[str, object] | None:
 
 
 def plan_batch(batch: Batch) -> Planned:
-    """Opens the model, and plans each prompt; of several a wrong one is among the `failed`."""
+    """Opens the model, and plans each prompt; of several prompts, invalid ones are among the `failed`."""
     from .session import Studio, planned
 
     studio = Studio.opened(batch.jobs[0].settings)
@@ -250,21 +260,20 @@ def plan_batch(batch: Batch) -> Planned:
 
 
 def _sheeted(batch: Batch, works: list[Work]) -> Places:
-    """The files with a grid only where the pictures are few and of one size. Raises DifftoolError 2 where it was chosen
-    as the result, and they are of several."""
+    """The files, with a grid only if the pictures are few and of one size. Raises DifftoolError 2 if --output asks for
+    the grid and they have several sizes."""
     places, chosen = batch.places, batch.to.output is not None
     sizes = {work.plan.frame for work in works}
     if places.grid is not None and chosen and len(sizes) > 1:
-        what = f"the result is a grid, and the pictures have {len(sizes)} sizes"
-        raise DifftoolError(Exit.USAGE, what, "choose a folder for them with --output-dir")
+        message = f"cannot make a grid of pictures of {len(sizes)} sizes"
+        raise DifftoolError(Exit.USAGE, message, "name a folder for them with --output-dir")
     many = len(works) > 1 and len(places.singles) > SHEET and not chosen
     return places._replace(grid=None) if many or len(sizes) > 1 else places
 
 
 def draw_batch(planned: Planned, run: str, *, track: Track = untracked) -> Drawn:
-    """Draws what was planned, and writes each picture when it is ready and then their grid; `track` follows the steps
-    of one prompt, or the pictures of several. Raises DifftoolError 5 where all prompts failed and no picture is
-    there."""
+    """Draws the pictures, writes each as soon as it is ready, and then their grid; `track` follows the steps of a
+    single prompt, or the pictures of several. Raises DifftoolError 5 if all prompts failed and no picture exists."""
     began = time.monotonic()
     failed = {**planned.failed}
     planned = planned._replace(failed=failed)
@@ -284,7 +293,7 @@ def draw_batch(planned: Planned, run: str, *, track: Track = untracked) -> Drawn
 
 
 def _pictures(planned: Planned, run: str, track: Track) -> Iterator[Picture]:
-    """Draws the prompts one after the other; of several one that fails goes to the `failed`."""
+    """Draws the prompts one after the other; of several prompts, one that fails goes to the `failed`."""
     for work in planned.works:
         try:
             yield from _drawn(work, run, track)
@@ -295,7 +304,7 @@ def _pictures(planned: Planned, run: str, track: Track) -> Iterator[Picture]:
 
 
 def _drawn(work: Work, run: str, track: Track) -> Iterator[Picture]:
-    """Draws pictures into their files, and tells of each."""
+    """Draws pictures into their files, and yields each."""
     from ..pictures import png
     from .draw import described, draw
 
@@ -316,7 +325,7 @@ def _drawn(work: Work, run: str, track: Track) -> Iterator[Picture]:
 
 
 def _write_grid(planned: Planned, run: str) -> Path | None:
-    """Writes the grid of the pictures that are there."""
+    """Writes the grid of the existing pictures."""
     path = planned.places.grid
     if path is None:
         return None
@@ -328,7 +337,7 @@ def _write_grid(planned: Planned, run: str) -> Path | None:
 
     pictures = [read_png(single)[0] for single in planned.places.singles if single.exists()]
     if len({picture.shape for picture in pictures}) > 1:
-        log.warning(f"{path} was not made: pictures that were there have another size")
+        log.warning(f"{path} was not written: the existing pictures have another size")
         return None
     if len(planned.works) == 1:
         note = described(planned.works[0].plan, run)
@@ -340,9 +349,9 @@ def _write_grid(planned: Planned, run: str) -> Path | None:
 
 
 def some_failed(failed: Failures, count: int) -> DifftoolError | None:
-    """That some of so many prompts failed."""
+    """The error for some failed prompts of `count`."""
     if not failed:
         return None
     reasons = "; ".join(f"{where}: {error.message}" for where, error in failed.items())
-    what = f"{len(failed)} of {counted(count, 'prompt')} failed: {reasons}"
-    return DifftoolError(Exit.PARTIAL, what, "mend these lines, and run it again with --skip-existing")
+    message = f"{len(failed)} of {counted(count, 'prompt')} failed: {reasons}"
+    return DifftoolError(Exit.PARTIAL, message, "fix these lines, and run it again with --skip-existing")

@@ -1,4 +1,4 @@
-"""What differs between the families: how they read a prompt, and how their networks are called."""
+"""Conditioning by family: how a prompt is encoded, and how the network is called."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ log = logging.getLogger(__name__)
 
 
 def told(pipeline: Pipeline, prompts: Sequence[Prompt | None], skip: int = 1) -> list[Told]:
-    """What the network is told of each of these prompts, (1, ...), all equally long. None stands for no prompt. `skip`
-    counts the layers of CLIP from its end, 1 for the last."""
+    """The conditioning of each of these prompts, (1, ...), all of one length. None stands for no prompt. `skip` counts
+    CLIP's layers from the end, 1 is the last."""
     empty = Prompt((), ())
     given = [prompt or empty for prompt in prompts]
     rows = _tokens(pipeline, given)
-    found = READ[pipeline.family](pipeline, given, rows, skip)
+    conditionings = READ[pipeline.family](pipeline, given, rows, skip)
     if pipeline.zeros_for_nothing:
         for k, prompt in enumerate(prompts):
             if prompt is None:
-                whole = found[k].whole
-                found[k] = Told(torch.zeros_like(found[k].words), None if whole is None else torch.zeros_like(whole))
-    return found
+                words, whole = conditionings[k]
+                zeros = None if whole is None else torch.zeros_like(whole)
+                conditionings[k] = Told(torch.zeros_like(words), zeros)
+    return conditionings
 
 
 def _tokens(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[list]:
-    """The windows of each prompt for each CLIP, as many as the longest needs."""
+    """The windows of each prompt for each CLIP, as many as the longest prompt needs."""
     clips = [
         (tokenizer, encoder.config.max_position_embeddings)
         for tokenizer, encoder in zip(pipeline.tokenizers, pipeline.encoders, strict=True)
         if is_clip(encoder)
     ]
-    most = max((len(windows(*one, prompt).ids) for one in clips for prompt in prompts), default=1)
-    return [[windows(*one, prompt, most) for one in clips] for prompt in prompts]
+    counts = [len(windows(*reader, prompt).ids) for reader in clips for prompt in prompts]
+    most = max(counts, default=1)
+    return [[windows(*reader, prompt, most) for reader in clips] for prompt in prompts]
 
 
 def _sd(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:
@@ -53,32 +55,37 @@ def _sdxl(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip:
 
 
 def _two(pipeline: Pipeline, row: list, skip: int, wholes: int) -> tuple[Tensor, Tensor]:
-    """The vectors of both CLIPs side by side, from no layer after their last but one, which these families were trained
-    on, and what the last `wholes` of them say of the whole."""
+    """The vectors of both CLIPs side by side, from the last layer but one (which these families were trained on) or an
+    earlier one, and the pooled vectors of the last `wholes` of them."""
     pairs = zip(pipeline.encoders[:2], row, strict=True)
-    both = [clip(one, tokens, max(skip, 2), normed=False, device=pipeline.device) for one, tokens in pairs]
-    return torch.cat([words for words, _ in both], dim=-1), torch.cat([whole for _, whole in both[-wholes:]], dim=-1)
+    layer = max(skip, 2)
+    both = [clip(encoder, tokens, layer, normed=False, device=pipeline.device) for encoder, tokens in pairs]
+    words = torch.cat([words for words, _ in both], dim=-1)
+    whole = torch.cat([whole for _, whole in both[-wholes:]], dim=-1)
+    return words, whole
 
 
 def _sd3(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:
-    width, length, found = pipeline.net.config.joint_attention_dim, T5_TOKENS[pipeline.kind], []
+    width, length = pipeline.net.config.joint_attention_dim, T5_TOKENS[pipeline.kind]
+    conditionings = []
     for prompt, row in zip(prompts, rows, strict=True):
         words, whole = _two(pipeline, row, skip, wholes=2)
         more = _t5(pipeline, prompt, 2, length)
         if more is None:
             more = words.new_zeros(1, length, width)
-        found.append(Told(torch.cat([padded(words, width), more.to(words)], dim=1), whole))
-    return found
+        both = torch.cat([padded(words, width), more.to(words)], dim=1)
+        conditionings.append(Told(both, whole))
+    return conditionings
 
 
 def _flux(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:
-    found = []
+    conditionings = []
     for prompt, row in zip(prompts, rows, strict=True):
         _, whole = clip(pipeline.encoders[0], row[0], 1, normed=True, device=pipeline.device)
         words = _t5(pipeline, prompt, 1, T5_TOKENS[pipeline.kind])
         assert words is not None
-        found.append(Told(words, whole))
-    return found
+        conditionings.append(Told(words, whole))
+    return conditionings
 
 
 def _t5(pipeline: Pipeline, prompt: Prompt, at: int, length: int) -> Tensor | None:
@@ -86,7 +93,7 @@ def _t5(pipeline: Pipeline, prompt: Prompt, at: int, length: int) -> Tensor | No
         return None
     words, left = t5(pipeline.encoders[at], pipeline.tokenizers[at], prompt, length, pipeline.device)
     if left:
-        log.warning(f"T5 reads {length} tokens of a prompt: the last {left} are lost to it")
+        log.warning(f"the prompt is cut at T5's limit of {length} tokens; the last {left} are ignored")
     return words
 
 
@@ -99,8 +106,8 @@ READ: dict[str, Callable[[Pipeline, Sequence[Prompt], list[list], int], list[Tol
 
 
 def caller(pipeline: Pipeline, width: int, height: int, guidance: float) -> Net:
-    """The network as the engine calls it, net(x, t, words=..., whole=...), for pictures of this size. `guidance` is
-    what a network that wants it is told."""
+    """The network as the engine calls it, net(x, t, words=..., whole=...), for pictures of this size. `guidance` goes
+    to networks with a guidance embedding."""
     net, dtype = pipeline.net, pipeline.dtype
     if pipeline.family == "sd3":
         return lambda x, t, words, whole: net(
@@ -113,7 +120,7 @@ def caller(pipeline: Pipeline, width: int, height: int, guidance: float) -> Net:
         named["timestep_cond"] = guidance_embedding(guidance - 1, net.config.time_cond_proj_dim).to(
             pipeline.device, dtype
         )
-    # SDXL is told the size of the picture that was cut, where it was cut, and the size it was made
+    # SDXL is conditioned on original size, crop offset and target size
     ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype, device=pipeline.device)
 
     def unet(x: Tensor, t: Tensor, words: Tensor, whole: Tensor | None = None) -> Tensor:
@@ -131,7 +138,7 @@ def _flux_caller(pipeline: Pipeline, guidance: float) -> Net:
 
     def transformer(x: Tensor, t: Tensor, words: Tensor, whole: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        # FLUX reads patches of 2x2 as a row, and where each lies
+        # FLUX takes patches of 2x2 as a sequence, and their positions
         patches = x.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w // 4, 4 * c)
         places = torch.zeros(h // 2, w // 2, 3, device=device, dtype=dtype)
         places[..., 1] += torch.arange(h // 2, device=device)[:, None]
@@ -152,7 +159,7 @@ def _flux_caller(pipeline: Pipeline, guidance: float) -> Net:
 
 
 def guidance_embedding(scale: float, width: int) -> Tensor:
-    """(1, width): a scale of guidance as consistency models are told it (Luo et al. 2023, arXiv:2310.04378)."""
+    """(1, width): the guidance embedding of latent consistency models (Luo et al. 2023, arXiv:2310.04378)."""
     half = width // 2
     freqs = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10_000.0) / (half - 1)))
     angles = 1000.0 * scale * freqs

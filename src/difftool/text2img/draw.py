@@ -1,4 +1,4 @@
-"""Pictures from words: what `difftool txt2img` does."""
+"""Draws the pictures of a prompt: `difftool txt2img`."""
 
 from __future__ import annotations
 
@@ -30,15 +30,19 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "diffusers", "transformers")
 NUMBERS = "try --dtype fp32, or bf16 where the GPU computes in it"
-"""The hint where numbers are not finite."""
+"""The hint for values that are not finite."""
 
 
 def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
-    """Pictures (N, H, W, 3) in uint8 of a prompt. `model` is a name of the package or the store, a folder, a file,
-    or a `Studio`, which keeps an opened one for many prompts and knows device and number format; `settings` are the
-    fields of `Settings`.
+    """Draws the pictures of a prompt.
 
-    Raises DifftoolError as `Studio`, `planned` and `draw` do.
+    Args:
+        prompt: what to draw.
+        model: a bundled model, one of the store, a folder or a file; or a `Studio`, which keeps a model open for many
+            prompts, with its device and number format.
+        settings: fields of `Settings`.
+
+    Returns pictures (N, H, W, 3) in uint8. Raises DifftoolError as `Studio`, `planned` and `draw` do.
     """
     import numpy as np
 
@@ -51,23 +55,23 @@ def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: An
 
 
 class Known(NamedTuple):
-    """A picture to begin from."""
+    """The initial picture of --init."""
 
     pixels: Tensor
     """(1, 3, H, W) in [-1, 1]"""
     latents: Tensor
     mask: Tensor | None
-    """(1, 1, H, W): 1 where it is drawn anew."""
+    """(1, 1, H, W): 1 where it is redrawn."""
 
 
 def draw(
     plan: Plan, *, only: Collection[int] | None = None, track: Track = untracked
 ) -> Iterator[tuple[ItemNote, Pixels]]:
-    """({"index", "seed"}, uint8 (H, W, 3)) of each picture, or of `only` those with these indices, in the batches that
-    the whole run has.
+    """({"index", "seed"}, uint8 (H, W, 3)) of each picture, or of those with the indices in `only`, in the batches of
+    the whole run.
 
-    Raises DifftoolError: 1 where the network returns NaN, 4 for a LoRA that does not fit, 6 where not even one picture
-    finds room.
+    Raises DifftoolError: 1 if the network returns NaN, 4 for a LoRA that does not fit, 6 if memory does not suffice for
+    a single picture.
     """
     studio, room = plan.studio, plan.studio.room
     room.within(lambda: _apply(plan), plan.frame)
@@ -96,12 +100,12 @@ def _apply(plan: Plan) -> None:
 
 @torch.inference_mode()
 def conditioning(plan: Plan) -> tuple[Told, Told | None]:
-    """What the network is told of the prompt and, with guidance, of the other one."""
+    """The conditioning of the prompt and, with guidance, of the negative prompt."""
     pipeline = plan.studio.pipeline
     prompts = [plan.prompt] if plan.scale == 1 else [plan.prompt, plan.negative]
     with plan.studio.room.using(*(part for part in pipeline.encoders if part is not None)):
-        found = told(pipeline, prompts, plan.settings.clip_skip)
-    return found[0], found[1] if len(found) > 1 else None
+        towards, *away = told(pipeline, prompts, plan.settings.clip_skip)
+    return towards, away[0] if away else None
 
 
 def _known(plan: Plan) -> Known | None:
@@ -121,14 +125,14 @@ def _known(plan: Plan) -> Known | None:
 def states(
     plan: Plan, seeds: Sequence[int], towards: Told, away: Told | None, known: Known | None = None
 ) -> Iterator[State]:
-    """The engine's run for one batch of latents: the states after each step."""
+    """Samples one batch of latents; yields the state after each step."""
     pipeline = plan.studio.pipeline
     shape = (pipeline.channels, plan.height // pipeline.factor, plan.width // pipeline.factor)
     first, noise = plan.way.levels[0], Noise(seeds, shape, pipeline.device)
     start = noise(START)
     predict = predictor(plan, len(seeds), towards, away)
     if known is not None and known.mask is not None:
-        # a latent pixel of which any part is to be drawn anew is drawn anew
+        # a latent pixel is redrawn if any of its pixels is
         mask = F.max_pool2d(known.mask, pipeline.factor)
         predict = inpaint(predict, known.latents, mask, start)
     x = first.sigma * start if known is None else first.alpha * known.latents + first.sigma * start
@@ -136,7 +140,7 @@ def states(
 
 
 def predictor(plan: Plan, n: int, towards: Told, away: Told | None) -> Predict:
-    """What the engine asks about a batch of `n`: the network, told of the prompt, and guided away from the other."""
+    """The prediction for a batch of `n`, conditioned on the prompt, and guided away from the negative prompt."""
     pipeline = plan.studio.pipeline
     rows = repeated(towards, n) if away is None else joined([repeated(towards, n), repeated(away, n)])
     cond = {"words": rows.words.to(pipeline.device, pipeline.dtype)}
@@ -150,7 +154,7 @@ def predictor(plan: Plan, n: int, towards: Told, away: Told | None) -> Predict:
 def _batch(
     plan: Plan, batch: range, towards: Told, away: Told | None, known: Known | None
 ) -> Iterator[tuple[range, Tensor | None]]:
-    """(batch, None) after each step of it but the last, and after that (batch, latents)."""
+    """(batch, None) after each step but the last, and (batch, latents) after that."""
     room, seeds = plan.studio.room, [plan.settings.seed + k for k in batch]
     done: list[Tensor] = []
     while len(done) < len(seeds):
@@ -169,7 +173,7 @@ def _batch(
 
 @torch.inference_mode()
 def encoded(studio: Studio, pixels: Tensor) -> Tensor:
-    """Latents (N, C, h, w) of pictures (N, 3, H, W) in [-1, 1]: the middle of what the encoder says of each."""
+    """Latents (N, C, h, w) of pictures (N, 3, H, W) in [-1, 1]: the mode of the encoder's distribution."""
     pipeline, vae, config = studio.pipeline, studio.pipeline.vae, studio.pipeline.vae.config
     with studio.room.using(vae):
         z = vae.encode(pixels.to(pipeline.device, vae.dtype)).latent_dist.mode().float()
@@ -179,7 +183,7 @@ def encoded(studio: Studio, pixels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def decoded(studio: Studio, latents: Tensor) -> Tensor:
-    """Pictures (N, 3, H, W) in about [-1, 1] of latents."""
+    """Pictures (N, 3, H, W), roughly in [-1, 1], of latents."""
     vae, config = studio.pipeline.vae, studio.pipeline.vae.config
     mean, std = _statistics(config, latents)
     with studio.room.using(vae):
@@ -187,15 +191,16 @@ def decoded(studio: Studio, latents: Tensor) -> Tensor:
 
 
 def _statistics(config: Any, like: Tensor) -> tuple[Any, Any]:
-    """(mean, deviation) that a decoder wants its latents to have, beside its factor."""
-    if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
-        rows = [torch.tensor(row).to(like).reshape(1, -1, 1, 1) for row in (config.latents_mean, config.latents_std)]
-        return rows[0], rows[1]
+    """(mean, deviation) of the latents of a decoder, besides its scaling factor."""
+    means, deviations = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if means is not None and deviations is not None:
+        mean, std = (torch.tensor(row).to(like).reshape(1, -1, 1, 1) for row in (means, deviations))
+        return mean, std
     return getattr(config, "shift_factor", None) or 0.0, 1.0
 
 
 def _finished(pixels: Tensor, known: Known | None) -> Pixels:
-    """A picture (H, W, 3); where a mask keeps the picture it began from, that one's pixels."""
+    """A picture (H, W, 3), with the pixels of --init where the mask is black."""
     if known is not None and known.mask is not None:
         pixels = torch.where(known.mask.to(pixels.device) > 0, pixels, known.pixels.to(pixels))
     return to_pixels(pixels)[0]
@@ -214,5 +219,5 @@ def described(plan: Plan, name: str) -> PictureManifest:
 
 @lru_cache(1024)
 def _digest(file: Path, changed: int) -> str:
-    """The first digits of SHA-256, once for a file that was `changed` then."""
+    """The first digits of a file's SHA-256, cached until the file has `changed`."""
     return digest_of(file)[:16]

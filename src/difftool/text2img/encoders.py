@@ -1,7 +1,8 @@
-"""What a network is told of a prompt: the words' vectors, from the text encoders of the families."""
+"""Text encoders: the vectors of a prompt, from CLIP and T5."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,20 +13,20 @@ from torch import Tensor
 from .prompts import Prompt
 
 T5_TOKENS = {"sd3": 256, "flux": 512, "schnell": 256}
-"""Tokens that T5 reads of a prompt, by kind."""
+"""T5's token limit of a prompt, by kind."""
 
 
 class Told(NamedTuple):
-    """What a network is told, in rows of a batch."""
+    """The conditioning of a network, for the rows of a batch."""
 
     words: Tensor
-    """(B, L, D)"""
+    """(B, L, D), the vectors of the tokens."""
     whole: Tensor | None = None
-    """(B, P), of the prompt as a whole, where the network asks for it."""
+    """(B, P), the pooled vector of the prompt, for networks that take it."""
 
 
 class Tokens(NamedTuple):
-    """A prompt for one encoder, in windows."""
+    """The tokens of a prompt for one encoder, in windows."""
 
     ids: Tensor
     """(N, W)"""
@@ -34,28 +35,33 @@ class Tokens(NamedTuple):
 
 
 def windows(tokenizer: Any, length: int, prompt: Prompt, least: int = 1) -> Tokens:
-    """A prompt as CLIP reads it: as many windows of `length` tokens, their two ends included, as it fills, at least
-    `least`."""
+    """A prompt for CLIP: as many windows of `length` tokens, start and end included, as it fills, at least `least`."""
     ids, weights = _tokens(tokenizer, prompt)
-    room = length - 2
-    rows: list[tuple[list[int], list[float]]] = []
-    for k in range(max(-(-len(ids) // room), least, 1)):
-        part, factors = ids[k * room : (k + 1) * room], weights[k * room : (k + 1) * room]
-        rest = room - len(part)
-        filled = [tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * rest]
-        rows.append((filled, [1.0, *factors, 1.0, *[1.0] * rest]))
-    return Tokens(torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows]))
+    size = length - 2
+    count = max(math.ceil(len(ids) / size), least, 1)
+    rows, factors = [], []
+    for first in range(0, count * size, size):
+        part = ids[first : first + size]
+        padding = size - len(part)
+        rows.append([tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * padding])
+        factors.append([1.0, *weights[first : first + size], 1.0, *[1.0] * padding])
+    return Tokens(torch.tensor(rows), torch.tensor(factors))
 
 
 def _tokens(tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[float]]:
     """The tokens of a prompt, and the weight of each."""
-    found = [(tokenizer(text, add_special_tokens=False).input_ids, weight) for text, weight in prompt.pieces]
-    return [token for ids, _ in found for token in ids], [weight for ids, weight in found for _ in ids]
+    tokens: list[int] = []
+    weights: list[float] = []
+    for text, weight in prompt.pieces:
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        tokens += ids
+        weights += [weight] * len(ids)
+    return tokens, weights
 
 
 def weighted(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Vectors (N, W, D) of tokens times their weights (N, W), brought back to the mean they had, as AUTOMATIC1111 does:
-    without that a weight changes the whole picture. Where their mean is nothing beside them, it is left alone."""
+    """Vectors (N, W, D) of tokens times their weights (N, W), rescaled to their original mean, as in AUTOMATIC1111:
+    otherwise a weight changes the whole picture. A mean that is negligible beside their spread is left alone."""
     if bool((weights == 1).all()):
         return vectors
     scaled = vectors.float() * weights[:, :, None].to(vectors.device)
@@ -66,8 +72,8 @@ def weighted(vectors: Tensor, weights: Tensor) -> Tensor:
 
 
 def clip(encoder: Any, tokens: Tokens, skip: int, *, normed: bool, device: torch.device) -> tuple[Tensor, Tensor]:
-    """((1, N * W, D), (1, P)): the vectors of the layer that is `skip` from the end (1 is the last, which Stable
-    Diffusion reads `normed`), and what stands for the whole of the first window."""
+    """((1, N * W, D), (1, P)): the vectors of the layer `skip` from the end (1 is the last; Stable Diffusion takes them
+    `normed`), and the pooled vector of the first window."""
     out = encoder(tokens.ids.to(device), output_hidden_states=True)
     if normed:
         norm = getattr(encoder, "text_model", encoder).final_layer_norm
@@ -79,27 +85,33 @@ def clip(encoder: Any, tokens: Tokens, skip: int, *, normed: bool, device: torch
 
 
 def t5(encoder: Any, tokenizer: Any, prompt: Prompt, length: int, device: torch.device) -> tuple[Tensor, int]:
-    """((1, length, D), tokens that found no room): T5's vectors of a prompt."""
+    """((1, length, D), number of tokens cut off): T5's vectors of a prompt."""
     ids, weights = _tokens(tokenizer, prompt)
     left = max(len(ids) + 1 - length, 0)
-    ids, weights = [*ids[: length - 1], tokenizer.eos_token_id], [*weights[: length - 1], 1.0]
-    rest = length - len(ids)
-    filled = torch.tensor([[*ids, *[tokenizer.pad_token_id] * rest]])
+    ids = [*ids[: length - 1], tokenizer.eos_token_id]
+    weights = [*weights[: length - 1], 1.0]
+    padding = length - len(ids)
+    filled = torch.tensor([[*ids, *[tokenizer.pad_token_id] * padding]])
+    factors = torch.tensor([[*weights, *[1.0] * padding]])
     vectors = encoder(filled.to(device))[0]
-    return weighted(vectors, torch.tensor([[*weights, *[1.0] * rest]])), left
+    return weighted(vectors, factors), left
 
 
 def joined(parts: Sequence[Told]) -> Told:
-    """Rows of several prompts below each other."""
+    """The rows of several prompts, one after the other."""
+    words = torch.cat([part.words for part in parts])
     wholes = [part.whole for part in parts if part.whole is not None]
-    return Told(torch.cat([part.words for part in parts]), torch.cat(wholes) if wholes else None)
+    return Told(words, torch.cat(wholes) if wholes else None)
 
 
-def repeated(told: Told, n: int) -> Told:
+def repeated(conditioning: Told, n: int) -> Told:
     """Each row `n` times."""
-    return Told(told.words.repeat_interleave(n, 0), None if told.whole is None else told.whole.repeat_interleave(n, 0))
+    words = conditioning.words.repeat_interleave(n, 0)
+    if conditioning.whole is None:
+        return Told(words, None)
+    return Told(words, conditioning.whole.repeat_interleave(n, 0))
 
 
 def padded(words: Tensor, width: int) -> Tensor:
-    """Vectors filled up with zeros to `width`."""
+    """Vectors padded with zeros to `width`."""
     return F.pad(words, (0, width - words.shape[-1]))

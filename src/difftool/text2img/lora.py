@@ -41,24 +41,23 @@ FORMS = {
     "IP-Adapter": r"^(ip_adapter|image_proj)\.",
     "T2I-Adapter": r"^(adapter\.)?body\.\d",
 }
-"""What a file may be that is no plain LoRA, and the names of tensors that only it has."""
+"""Other kinds of files, and the tensor names by which they are recognised."""
 ENCODER = re.compile(r"lora_te\d*_|text_encoder|te\d?\.|t5")
-"""How the names of a text encoder's tensors begin."""
+"""Prefixes of a text encoder's tensors."""
 
 
 class Loras:
-    """The files that were loaded into a pipeline, each once, and which of them are at work."""
+    """The LoRAs loaded into a pipeline, each once, and which of them are active."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.names: dict[Path, str] = {}
         self.active: dict[Path, float] | None = {}
-        """None after an attempt that failed halfway."""
+        """None after a failed attempt."""
         self.loader: Any = None
 
     def apply(self, wanted: Mapping[Path, float]) -> None:
-        """Lets exactly these files be at work, each with its weight. Raises DifftoolError 4 for one that does not
-        fit."""
+        """Makes exactly these files active, each with its weight. Raises DifftoolError 4 for one that does not fit."""
         if wanted == self.active:
             return
         self.active = None
@@ -78,8 +77,8 @@ class Loras:
         if self.loader is None:
             quiet()
             if not importlib.import_module("diffusers.utils").USE_PEFT_BACKEND:
-                what = "LoRAs want newer libraries than those that the original Tortoise is installed with"
-                raise DifftoolError(Exit.USAGE, what, "install difftool without [stock] in an environment of its own")
+                message = "LoRAs need newer libraries than the original tortoise-tts allows"
+                raise DifftoolError(Exit.USAGE, message, "install difftool without [stock] in a separate environment")
             mixin = getattr(importlib.import_module("diffusers.loaders"), MIXINS[self.pipeline.family])
             parts = {"transformer" if self.pipeline.family in ("sd3", "flux") else "unet": self.pipeline.net}
             parts |= dict(zip(ENCODERS, self.pipeline.encoders, strict=False))
@@ -95,26 +94,26 @@ class Loras:
                 converted, lost = self._converted(loader, tensors)
                 loader.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
             except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-                loader.delete_adapters(name)  # what of it had been applied
+                loader.delete_adapters(name)  # remove what was applied before the error
                 if is_out_of_memory(error):
                     raise
                 raise self._other(path) from error
-        if not any(name in found for found in loader.get_list_adapters().values()):
+        if not any(name in adapters for adapters in loader.get_list_adapters().values()):
             raise self._other(path)
         lost += _not_applied(loader, converted, name)
         if layers := [key for key in lost if not ENCODER.match(key)]:
             loader.delete_adapters(name)
-            what = f"{path} is no LoRA for {self.pipeline.name}: it has no place for {_first(layers)}"
-            raise DifftoolError(Exit.FILE, what, "take one that was made for this family of models")
+            message = f"{path} is not a LoRA for {self.pipeline.name}, which has no layer {_first(layers)}"
+            raise DifftoolError(Exit.FILE, message, "use one made for this family of models")
         if lost:
-            log.warning(f"{path}: what it has for a text encoder is not applied, {_first(lost)}")
+            log.warning(f"{path}: layers of a text encoder not applied: {_first(lost)}")
         for part in self.pipeline.parts.values():
-            part.eval()  # what is new in them would drop out at random
+            part.eval()  # new layers start in training mode, with dropout
         return name
 
     def _converted(self, loader: Any, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """The tensors of a file as the library names them, and the names of those that it leaves out on the way: those
-        of which nothing in the result is made."""
+        """The tensors of a file as the library names them, and the names of those that it drops: those on which nothing
+        in the result depends."""
         more = {"unet_config": self.pipeline.net.config} if self.pipeline.family == "sdxl" else {}
         with torch.enable_grad():
             weights = {key: value for key, value in tensors.items() if "alpha" not in key}
@@ -126,24 +125,26 @@ class Loras:
         return converted, [key for key, gradient in zip(leaves, used, strict=True) if gradient is None]
 
     def _other(self, path: Path) -> DifftoolError:
-        what = f"{path} is no LoRA for {self.pipeline.name}: its weights belong to other layers"
-        return DifftoolError(Exit.FILE, what, "take one that was made for this family of models")
+        message = f"{path} is not a LoRA for {self.pipeline.name}: its weights belong to other layers"
+        return DifftoolError(Exit.FILE, message, "use one made for this family of models")
 
 
 def known(names: Iterable[str], path: Path) -> None:
-    """Raises DifftoolError 4 for a file whose tensors are those of something else than a LoRA."""
+    """Raises DifftoolError 4 for a file whose tensors are not those of a LoRA."""
     names = [*names]
     for form, pattern in FORMS.items():
         if named := next((name for name in names if re.search(pattern, name)), None):
-            hint = "take a plain LoRA, or have the tool that made it merge it into a model"
-            raise DifftoolError(Exit.FILE, f"{path} is a {form} ({named}), which is not known here", hint)
+            hint = "use a plain LoRA, or merge it into a model with the tool that made it"
+            raise DifftoolError(Exit.FILE, f"{path} is a {form} ({named}), which is not supported", hint)
     if not any("lora" in name for name in names):
-        what = f"{path} is no LoRA: its tensors are called otherwise, as in {next(iter(names), 'none')}"
-        raise DifftoolError(Exit.FILE, what, "if it is a model, name it with --model")
+        message = (
+            f"{path} is not a LoRA: unexpected tensor {names[0]}" if names else f"{path} is not a LoRA: no tensors"
+        )
+        raise DifftoolError(Exit.FILE, message, "if it is a model, name it with --model")
 
 
 def _not_applied(loader: Any, converted: Mapping[str, Tensor], name: str) -> list[str]:
-    """The layers that a LoRA would change, but that the parts do not have."""
+    """The layers of a LoRA that the parts do not have."""
     utils = importlib.import_module("diffusers.utils")
     lost = [key for key in converted if key.split(".")[0] not in loader._lora_loadable_modules]
     for part in loader._lora_loadable_modules:
@@ -168,19 +169,19 @@ def _first(names: Sequence[str]) -> str:
 
 
 def there(path: Path) -> Path:
-    """The absolute path of a LoRA. Raises DifftoolError 4 where there is no such file."""
+    """The absolute path of a LoRA. Raises DifftoolError 4 if there is no such file."""
     if not path.is_file():
         raise DifftoolError(Exit.FILE, f"{path} does not exist", "name a .safetensors file with a LoRA")
     if path.suffix != ".safetensors":
-        raise DifftoolError(Exit.FILE, f"{path} is no .safetensors file", "save the LoRA in that form")
+        raise DifftoolError(Exit.FILE, f"{path} is not a .safetensors file", "save the LoRA in that format")
     return path.absolute()
 
 
 def stored(name: str, models_dir: Path | None) -> Path:
-    """The file of a LoRA that a prompt names. Raises DifftoolError 4 where there is none."""
+    """The file of a LoRA named in a prompt. Raises DifftoolError 4 if there is none."""
     folder = home(models_dir) / "loras"
     path = folder / f"{name}.safetensors"
     if path.parent != folder or not path.is_file():
-        what = f"there is no LoRA {name!r} in {folder}"
-        raise DifftoolError(Exit.FILE, what, "put it there, or name its file with --lora")
+        message = f"there is no LoRA {name!r} in {folder}"
+        raise DifftoolError(Exit.FILE, message, "put it there, or name its file with --lora")
     return path

@@ -1,4 +1,4 @@
-"""Room for a pipeline in memory: what is where, and what to give up when it does not fit."""
+"""Memory of a pipeline: which parts are on the device, and what to offload when memory runs out."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 ALL, TILES, PARTS, LAYERS = range(4)
-"""How a pipeline is kept, each as the one before and less: all of it on the device; pictures decoded in tiles; a part
-only while it is used; of the network and the text encoders a layer only while it is used."""
+"""Levels of offloading, each in addition to the one before: everything on the device; pictures decoded in tiles; each
+part on the device only while it is used; each layer of the network and the text encoders only while it is used."""
 SAID = {
     TILES: "decoding pictures in tiles",
     PARTS: "keeping only the part in use on the device",
     LAYERS: "keeping only the layer in use on the device",
 }
 TILE = 512
-"""Pixels along a side of a tile. The libraries' own for SDXL are as large as its pictures."""
+"""Pixels along a side of a tile. The libraries' default for SDXL is as large as its pictures."""
 
 
 class Room:
-    """Where the parts of a pipeline are, and how many pictures are drawn at once."""
+    """Places the parts of a pipeline on the device, and limits how many pictures are drawn at once."""
 
     def __init__(self, pipeline: Pipeline, *, low: bool = False) -> None:
-        """`low` gives up at once what costs little time."""
+        """`low` starts with the levels that cost little time."""
         self.pipeline = pipeline
         self.level, self.bottom = ALL, LAYERS if pipeline.device.type == "cuda" else TILES
         self.pixels = math.inf
-        """Of all pictures that are drawn at once, at most."""
+        """Most pixels of all pictures drawn at once."""
         while low and self.level < min(PARTS, self.bottom):
             self._less()
         self.within(self._placed, pipeline.native)
@@ -47,7 +47,7 @@ class Room:
             part.to(self.pipeline.device)
 
     def fitting(self, count: int, frame: tuple[int, int]) -> int:
-        """How many of `count` pictures of this (width, height) are drawn at once."""
+        """Number of pictures of this (width, height) drawn at once, of `count`."""
         return max(1, int(min(count, self.pixels // math.prod(frame))))
 
     @contextmanager
@@ -64,7 +64,7 @@ class Room:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Within it parts can be changed: they have all of their layers."""
+        """Within it parts have all of their layers, so that they can be changed."""
         from accelerate.hooks import remove_hook_from_module
 
         if self.level == LAYERS:
@@ -77,7 +77,7 @@ class Room:
                 self._by_layers()
 
     def within(self, work: Callable[[], T], frame: tuple[int, int]) -> T:
-        """What `work` gives; where memory ends it is done again with less and less of the pipeline on the device."""
+        """The result of `work`, repeated with less of the pipeline on the device each time memory runs out."""
         while True:
             try:
                 return work()
@@ -85,9 +85,8 @@ class Room:
                 self.ease(error, frame)
 
     def ease(self, error: BaseException, frame: tuple[int, int], count: int = 1) -> None:
-        """Makes room after an error that says that memory ended for `count` pictures: half as many at once, then less
-        of the pipeline on the device. Raises any other error again, and DifftoolError 6 where nothing is left to give
-        up."""
+        """Frees memory after an out-of-memory error with `count` pictures: half as many at once, then less of the
+        pipeline on the device. Raises any other error again, and DifftoolError 6 if nothing is left to offload."""
         if count > 1:
             self.pixels = halved(count, error) * math.prod(frame)
             return
@@ -97,14 +96,15 @@ class Room:
             self._less()
             log.warning(f"out of memory; {SAID[self.level]} from here on")
         else:
-            what = f"one picture of {frame[0]}x{frame[1]} does not fit in memory, {' and '.join(self._given_up())}"
-            raise DifftoolError(Exit.MEMORY, what, f"try {self._smaller(frame)}") from error
+            size = f"{frame[0]}x{frame[1]}"
+            message = f"one picture of {size} does not fit in memory, even when {' and '.join(self._given_up())}"
+            raise DifftoolError(Exit.MEMORY, message, f"try {self._smaller(frame)}") from error
 
     def _given_up(self) -> list[str]:
-        return [said for level, said in SAID.items() if level <= self.level]
+        return [text for level, text in SAID.items() if level <= self.level]
 
     def _smaller(self, frame: tuple[int, int]) -> str:
-        """The flags that want least: a quarter of the pixels, and halves."""
+        """Options that need less memory: a quarter of the pixels, and half precision."""
         step = self.pipeline.step
         width, height = (max(side // 2 // step, 1) * step for side in frame)
         return f"--size {width}x{height}" + (" --dtype bf16" if self.pipeline.dtype == torch.float32 else "")
@@ -132,7 +132,7 @@ class Room:
 
 
 def tile(pipeline: Pipeline) -> None:
-    """Lets pictures larger than TILE be encoded and decoded in tiles."""
+    """Encodes and decodes pictures larger than TILE in tiles."""
     vae = pipeline.vae
     vae.enable_tiling()
     vae.tile_sample_min_size, vae.tile_latent_min_size = TILE, TILE // pipeline.factor

@@ -1,4 +1,4 @@
-"""The parts of an opened pipeline, whatever it was opened from."""
+"""An opened pipeline and its parts, whatever it was opened from."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ MODULES = {
     "FluxTransformer2DModel": "diffusers.models.transformers.transformer_flux",
     "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl",
 }
-"""The classes that a folder may name, and where they live."""
+"""The classes that a folder may name, and their modules."""
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 READERS = {"sd": 1, "sdxl": 2, "sd3": 2, "flux": 2}
-"""Text encoders that a family needs."""
+"""Number of text encoders that a family needs."""
 QUANTISED = re.compile(
     r"(?:scaled_fp8|scale_weight|weight_scale|scale_input|input_scale|comfy_quant|absmax|quant_map|quant_state[.\w]*|SCB"
     r"|weight_format|qweight|qzeros|wscales|smooth_factor\w*|weight_zero_point|zero_point)$"
 )
-"""How the tensors end that stand beside quantised weights: fp8 with scales, bitsandbytes, GPTQ, AWQ and SVDQuant."""
+"""Suffixes of tensors beside quantised weights: fp8 with scales, bitsandbytes, GPTQ, AWQ and SVDQuant."""
 FAMILIES = {
     "StableDiffusion": "sd",
     "LatentConsistencyModel": "sd",
@@ -49,7 +49,7 @@ FAMILIES = {
     "StableDiffusion3": "sd3",
     "Flux": "flux",
 }
-"""By what the name of a pipeline's class begins with."""
+"""Families by the beginning of a pipeline's class name."""
 
 
 class Pipeline(NamedTuple):
@@ -57,9 +57,9 @@ class Pipeline(NamedTuple):
 
     name: str
     source: str
-    """What opens it again: a name of the store or the package, or the absolute path of a folder or file."""
+    """The reference that opens it again: a bundled model, one of the store, or an absolute path."""
     sha256: str
-    """Of the network's weights."""
+    """Hash of the network's weights."""
     family: str
     """sd, sdxl, sd3 or flux."""
     tokenizers: list[Any]
@@ -67,25 +67,25 @@ class Pipeline(NamedTuple):
     net: Any
     vae: Any
     scheduler: Mapping[str, Any]
-    """Its config, which says what the network was trained on."""
+    """Its config, with the path and target the network was trained on."""
     zeros_for_nothing: bool
-    """Whether the absence of a negative prompt is told as zeros and not as an empty text."""
+    """Whether a missing negative prompt is encoded as zeros instead of an empty text."""
     device: torch.device
     dtype: torch.dtype
 
     @property
     def factor(self) -> int:
-        """Pixels along a side of a latent one."""
+        """Pixels along a side of a latent pixel."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def step(self) -> int:
-        """What width and height are multiples of."""
+        """Width and height are multiples of this."""
         return self.factor * (2 if self.family in ("sd3", "flux") else 1)
 
     @property
     def largest(self) -> int:
-        """Pixels along a side, at most."""
+        """Largest width and height in pixels."""
         if self.family != "sd3":
             return LARGEST
         return self.net.config.pos_embed_max_size * self.net.config.patch_size * self.factor
@@ -104,14 +104,14 @@ class Pipeline(NamedTuple):
 
     @property
     def embedded(self) -> bool:
-        """Whether the network is told the scale of its guidance, instead of being asked twice."""
+        """Whether the network has a guidance embedding (guidance-distilled), instead of being called twice."""
         if self.family == "flux":
             return bool(self.net.config.guidance_embeds)
         return getattr(self.net.config, "time_cond_proj_dim", None) is not None
 
     @property
     def kind(self) -> str:
-        """The row of presets/txt2img.toml: what it starts from."""
+        """The row of presets/txt2img.toml with its defaults."""
         if self.source in BUNDLED or _trained_here(FilePath(self.source)):
             return "shapes"
         few = self.scheduler.get("timestep_spacing") == "trailing" and "Euler" in self.scheduler["_class_name"]
@@ -126,7 +126,7 @@ class Pipeline(NamedTuple):
         return "turbo" if few and not self.scheduler.get("rescale_betas_zero_snr") else self.family
 
     def path(self, width: int, height: int) -> Path:
-        """From data to noise; of FLUX it hangs on the size."""
+        """The path from data to noise; for FLUX it depends on the size."""
         config = self.scheduler
         if not self.flows:
             return discrete_path(config)
@@ -141,7 +141,7 @@ class Pipeline(NamedTuple):
 
     @property
     def flows(self) -> bool:
-        """Whether its path is a straight one, on which it predicts the velocity."""
+        """Whether it is a flow model, which predicts the velocity of a straight path."""
         return "Flow" in self.scheduler["_class_name"]
 
     @property
@@ -156,57 +156,55 @@ class Pipeline(NamedTuple):
 
 
 def family_of(index: Mapping[str, Any], folder: FilePath) -> str:
-    """The family of a pipeline's class. Raises DifftoolError 4 for another."""
+    """The family of a pipeline's class. Raises DifftoolError 4 for an unsupported one."""
     named = str(index.get("_class_name", "")).split("Pipeline")[0].removesuffix("Img2Img")
     if named not in FAMILIES:
-        what = f"{folder} holds a {index.get('_class_name')}, which is not known here"
-        raise DifftoolError(
-            Exit.FILE, what, "known: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1"
-        )
+        message = f"{folder} holds a {index.get('_class_name')}, which is not supported"
+        hint = "supported: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1"
+        raise DifftoolError(Exit.FILE, message, hint)
     return FAMILIES[named]
 
 
 def finished(pipeline: Pipeline) -> Pipeline:
-    """A pipeline whose parts are ready to be used. Raises DifftoolError 4 for a network that wants more than words, and
-    ValueError for a part that is missing or a config that makes no sense."""
+    """A pipeline with its parts ready for use. Raises DifftoolError 4 for a network that needs more than a prompt, and
+    ValueError for a missing part or an invalid config."""
     readers = list(zip(pipeline.tokenizers, pipeline.encoders, strict=True))
     lacking = [k for k, pair in enumerate(readers) if None in pair and (pipeline.family != "sd3" or k < 2)]
     if lacking or len(readers) < READERS[pipeline.family]:
         raise ValueError("one of its text encoders or tokenizers is missing")
-    lengths = {one.config.max_position_embeddings for one in pipeline.encoders if is_clip(one)}
+    lengths = {encoder.config.max_position_embeddings for encoder in pipeline.encoders if is_clip(encoder)}
     if len(lengths) > 1 or min(lengths) < 3:
         raise ValueError(f"its text encoders read {' and '.join(map(str, lengths))} tokens")
     channels = pipeline.vae.config.latent_channels
     if pipeline.channels != channels:
-        what = f"{pipeline.source} wants {pipeline.channels} channels, and its latents have {channels}"
-        raise DifftoolError(
-            Exit.FILE, what, "networks made for inpainting or depth only are not known here; --mask works with others"
-        )
+        message = f"{pipeline.source} needs {pipeline.channels} channels, but its latents have {channels}"
+        hint = "models made only for inpainting or depth are not supported; --mask works with the others"
+        raise DifftoolError(Exit.FILE, message, hint)
     for name, part in pipeline.parts.items():
         part.eval().requires_grad_(False)
         if empty := next((key for key, p in part.named_parameters() if p.is_meta), None):
             raise ValueError(f"its {name} lacks {empty}")
     large = pipeline.family == "sdxl" and getattr(pipeline.vae.config, "force_upcast", False)
     if large and pipeline.dtype == torch.float16:
-        pipeline.vae.to(torch.float32)  # what it computes does not fit into float16
+        pipeline.vae.to(torch.float32)  # its activations overflow in float16
     if not math.isfinite(1 / pipeline.vae.config.scaling_factor):
-        raise ValueError("the scaling factor of its autoencoder is no number")
+        raise ValueError("the scaling factor of its autoencoder is not a number")
     if not all(isinstance(side, int) and 0 < side <= LARGEST for side in pipeline.native):
-        raise ValueError(f"the size of its pictures is no number up to {LARGEST:,}")
+        raise ValueError(f"the size of its pictures is not a number up to {LARGEST:,}")
     path = pipeline.path(*pipeline.native)
     pipeline.target(path.level(path.hi))
     return pipeline
 
 
 def is_clip(encoder: Any) -> bool:
-    """Whether a text encoder is a CLIP, which reads windows, and not a T5 or none."""
+    """Whether a text encoder is a CLIP, which takes windows of tokens, and not a T5 or None."""
     return type(encoder).__name__.startswith("CLIP")
 
 
 @contextmanager
 def misfits(where: FilePath) -> Iterator[None]:
-    """Within it, what opening wrong files raises becomes DifftoolError 4: the libraries raise whatever occurs. Nor do
-    they go to the network, whatever the files ask for and the environment says."""
+    """Within it, any error from opening invalid files becomes DifftoolError 4, and the libraries stay offline, whatever
+    the files and the environment say."""
     try:
         with offline():
             yield
@@ -215,13 +213,13 @@ def misfits(where: FilePath) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DifftoolError(Exit.FILE, f"{where} cannot be opened: {said}", "fetch or save it again") from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DifftoolError(Exit.FILE, f"{where} cannot be opened: {reason}", "download or save it again") from error
 
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Within it the hub's libraries are without a network, by the word that they read before each request."""
+    """Within it the hub's libraries are offline, by the constant that they read before each request."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
@@ -236,7 +234,7 @@ def class_of(name: str) -> Any:
 
 
 def of_type(kind: str, dtype: torch.dtype) -> dict[str, Any]:
-    """How a library is told the number format, which it calls otherwise since 2025."""
+    """The keyword argument for the number format of a library, renamed in 2025."""
     module = importlib.import_module(kind)
     since = {"diffusers": (0, 38), "transformers": (4, 56)}[kind]
     now = tuple(int(part) for part in module.__version__.split(".")[:2])
@@ -244,21 +242,20 @@ def of_type(kind: str, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def quantised(names: Iterable[str]) -> str | None:
-    """The first of the tensors that only a quantised form has, if there is one: its weights are no numbers that could
-    be used as they are."""
+    """The first tensor that only a quantised format has, if any: such weights cannot be used as they are."""
     return next((name for name in names if QUANTISED.search(name)), None)
 
 
 def _trained_here(folder: FilePath) -> bool:
-    """Whether a pipeline is a run of `difftool train`, which its config.json says."""
+    """Whether a pipeline is a run of `difftool train`, by its config.json."""
     try:
         return read_config(folder / "config.json").get("schema") == SCHEMA
-    except DifftoolError:  # most have no such file, and what is in another's is nobody's business
+    except DifftoolError:  # most have no such file
         return False
 
 
 def quiet() -> None:
-    """Silences what diffusers and transformers say on their own."""
+    """Silences the messages and progress bars of diffusers and transformers."""
     for name in ("diffusers", "transformers"):
         module = importlib.import_module(f"{name}.utils.logging")
         module.set_verbosity(logging.CRITICAL)  # they log what they raise

@@ -1,4 +1,4 @@
-"""Prompts: what their brackets say, and files with many of them."""
+"""Prompts: their syntax, and files with many of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..settings import EXPECTED, kind_of, kinds, options
 from .settings import Settings
 
 STRONGER = 1.1
-"""What a pair of brackets multiplies the weight of what stands in it by."""
+"""Factor of a pair of brackets on the weight of its contents."""
 MOST_WEIGHT = 100.0
-"""Weight of a word at most, either way."""
+"""Largest weight, positive or negative."""
 
 
 KEYWORDS = r"\b(?:BREAK|AND|AND_PERP|AND_SALT|AND_TOPK|ADDBASE|ADDCOMM|ADDCOL|ADDROW)\b"
@@ -31,46 +31,45 @@ FOREIGN = (
     (r"[{}]", "braces have no meaning in a prompt here", r"write (word:1.1) for more of it, and \{} for the sign"),
     (r"<\w+:[^>]*>?", "{} has no meaning here", "only <lora:name:0.8> has, and closes with >"),
     (r"\bembedding:\S+", "{} has no meaning here", "embeddings cannot be applied: leave it out"),
-    (r"__[\w/*-]+__", "{} stands for words of a file elsewhere, and for none here", "write the words themselves"),
+    (r"__[\w/*-]+__", "{} is a wildcard, which is not supported here", "write the words themselves"),
     (
         r"\)(?:\.(?:blend|swap|and)\(|(?:\++|--?)(?=[\s,.;)]|$)|\d*\.\d+)",
-        "{} behind brackets has no meaning here",
+        "{} after brackets has no meaning here",
         "write (word:1.3)",
     ),
-    (r"(?:^|\s)--[a-zA-Z]\w*", "{} stands in the prompt, where it says nothing", "give options behind the prompt"),
+    (r"(?:^|\s)--[a-zA-Z]\w*", "the option {} is inside the prompt", "put options after the prompt"),
 )
-"""(pattern, what is wrong, hint): what has a meaning in prompts of other tools, but none here."""
+"""(pattern, message, hint): syntax of other tools that has no meaning here."""
 
 
 class Prompt(NamedTuple):
-    """What a prompt says."""
+    """A parsed prompt."""
 
     pieces: tuple[tuple[str, float], ...]
-    """Texts in a row, each with its weight."""
+    """Consecutive texts, each with its weight."""
     loras: tuple[tuple[str, float], ...]
     """(name, weight) of each ``<lora:name:weight>``."""
 
     @property
     def plain(self) -> str:
-        """The text without its signs."""
+        """The text without weights and brackets."""
         return "".join(text for text, _ in self.pieces)
 
 
 def read(text: str, *, empty: bool = False) -> Prompt:
-    """A prompt in the notation that most tools share: ``(word:1.3)`` has that weight, ``(word)`` 1.1 times as much as
-    what is around it, brackets within brackets multiply, a backslash makes a bracket or a word of `FOREIGN` a plain
-    one, and ``<lora:name:0.8>`` applies a LoRA.
+    """Parses a prompt in the common syntax: ``(word:1.3)`` sets a weight, ``(word)`` multiplies it by 1.1, nested
+    brackets multiply, a backslash escapes a bracket or a keyword of `FOREIGN`, and ``<lora:name:0.8>`` applies a LoRA.
 
-    Raises DifftoolError 2 for brackets that do not match, for what other tools give a meaning that it does not have
-    here (`FOREIGN`), for a weight beyond MOST_WEIGHT, for what is no text in Unicode, and, unless it may be `empty`,
-    for a prompt without words.
+    Raises DifftoolError 2 for unbalanced brackets, for syntax of other tools (`FOREIGN`), for a weight beyond
+    MOST_WEIGHT, for invalid Unicode, and, unless `empty`, for a prompt without words.
     """
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise DifftoolError(Exit.USAGE, "the prompt is no text in UTF-8", "save or type it as UTF-8")
+        raise DifftoolError(Exit.USAGE, "the prompt is not valid UTF-8", "save or type it as UTF-8")
     loras: list[tuple[str, float]] = []
 
-    def lora(found: re.Match[str]) -> str:
-        loras.append((found[1].strip(), _weight(found[2] or "1", found[0])))
+    def lora(match: re.Match[str]) -> str:
+        weight = _weight(match[2] or "1", match[0])
+        loras.append((match[1].strip(), weight))
         return ""
 
     bare = re.sub(r"<lora:([^:>]+)(?::([^>]*))?>", lora, text)
@@ -90,27 +89,28 @@ def read(text: str, *, empty: bool = False) -> Prompt:
         raise _unmatched(text)
     pieces = _joined(stack[0])
     if any(abs(weight) > MOST_WEIGHT for _, weight in pieces):
-        what = f"a weight lies between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}: {_short(text)}"
-        raise DifftoolError(Exit.USAGE, what, "write (word:1.3)")
-    found = Prompt(pieces, tuple(loras))
-    if not empty and not found.plain.strip():
+        message = f"weights must be between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}: {_short(text)}"
+        raise DifftoolError(Exit.USAGE, message, "write (word:1.3)")
+    prompt = Prompt(pieces, tuple(loras))
+    if not empty and not prompt.plain.strip():
         raise DifftoolError(Exit.USAGE, "the prompt is empty", 'say what to draw, as in "a red circle"')
-    return found
+    return prompt
 
 
 def _refuse_foreign(bare: str, text: str) -> None:
-    """Raises DifftoolError 2 where a prompt has something of `FOREIGN` in it, which no backslash makes plain."""
+    """Raises DifftoolError 2 for a prompt with something of `FOREIGN` that is not escaped."""
     plain = re.sub(r"\\.", "", bare, flags=re.DOTALL)
-    for pattern, what, hint in FOREIGN:
+    for pattern, form, hint in FOREIGN:
         for match in re.finditer(pattern, plain):
             if re.fullmatch(KEYWORDS, match[0]) and _among_capitals(plain, match):
                 continue
-            raise DifftoolError(Exit.USAGE, f"{what.format(match[0].strip())}: {_short(text)}", hint.format(match[0]))
+            message = form.format(match[0].strip())
+            raise DifftoolError(Exit.USAGE, f"{message}: {_short(text)}", hint.format(match[0]))
 
 
 def _among_capitals(text: str, match: re.Match[str]) -> bool:
-    """Whether the words before and behind are in capitals too, as in SALT AND PEPPER, so that it is a word as they
-    are. Weights, 8K and what a comma or a new line sets apart are no such words."""
+    """Whether the neighbouring words are in capitals too, as in SALT AND PEPPER, so that it is an ordinary word.
+    Weights, 8K, and words beyond a comma or a line break do not count."""
     around = re.search(r"(\w*)(\W*)$", text[: match.start()]), re.match(r"(\W*)(\w*)", text[match.end() :])
     assert around[0] and around[1]
     before, gap, next_gap, behind = *around[0].groups(), *around[1].groups()
@@ -121,18 +121,18 @@ def _among_capitals(text: str, match: re.Match[str]) -> bool:
 
 
 def _weighted(inner: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """What stands in a pair of brackets; a number after its last colon is the weight of all of it."""
+    """The contents of a pair of brackets, weighted; a number after the last colon is the weight of all of it."""
     factor = STRONGER
     last = inner[-1][0] if inner and inner[-1][1] == 1.0 else ""
-    if found := re.fullmatch(r"(.*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*", last, re.DOTALL):
-        inner, factor = [*inner[:-1], (found[1], 1.0)], float(found[2])
-    elif found := re.search(r":\s*([+-]?[\d.,]*\d[\d.,]*%?)\s*$", last):
-        raise DifftoolError(Exit.USAGE, f"{found[1]} is no weight", "write (word:1.3), with a point")
+    if match := re.fullmatch(r"(.*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*", last, re.DOTALL):
+        inner, factor = [*inner[:-1], (match[1], 1.0)], float(match[2])
+    elif match := re.search(r":\s*([+-]?[\d.,]*\d[\d.,]*%?)\s*$", last):
+        raise DifftoolError(Exit.USAGE, f"{match[1]} is not a weight", "write (word:1.3), with a decimal point")
     return [(text, weight * factor) for text, weight in inner]
 
 
 def _joined(pieces: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    """Neighbours of one weight as one, so that a prompt without weights is read as a whole."""
+    """Joins neighbours of equal weight, so that a prompt without weights is tokenised as a whole."""
     joined: list[tuple[str, float]] = []
     for text, weight in pieces:
         if joined and joined[-1][1] == weight:
@@ -148,7 +148,7 @@ def _weight(text: str, where: str) -> float:
     except ValueError:
         weight = float("nan")
     if not abs(weight) <= MOST_WEIGHT:
-        raise DifftoolError(Exit.USAGE, f"{where} has no weight", "write <lora:name:0.8>")
+        raise DifftoolError(Exit.USAGE, f"{where} has no valid weight", "write <lora:name:0.8>")
     return weight
 
 
@@ -162,20 +162,20 @@ def _short(text: str) -> str:
 
 
 ELSEWHERE = {"p": "prompt", "negative_prompt": "negative", "cfg_scale": "guidance"}
-"""What prompts' options are called by other tools."""
+"""Names of options in other tools."""
 
 
 def lines(text: str) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines that hold a prompt: not the empty ones, nor those that begin with #."""
+    """(number, text) of the lines with a prompt: not empty, and not beginning with #."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line.strip()
 
 
 def settings_of(line: str, cls: type = Settings) -> dict[str, object]:
-    """What a line says: a prompt and, after it, options as on the command line (``a red circle --steps 10 --seed 3``),
-    options only, or an object of JSON; by the names of the fields of `cls`, as `with_typed` takes them. Raises
-    DifftoolError 2 where it says nothing that can be understood."""
+    """The settings in a line: a prompt with options after it, as on the command line (``a red circle --steps 10 --seed
+    3``), options only, or a JSON object; by fields of `cls`, for `with_typed`. Raises DifftoolError 2 for an invalid
+    line."""
     annotations, known = kinds(cls), options(cls)
     own = [name for name, option in known.items() if option.per_prompt]
     spellings = {_plain(word): name for name in own for word in (name, *known[name].names)} | ELSEWHERE
@@ -186,7 +186,7 @@ def settings_of(line: str, cls: type = Settings) -> dict[str, object]:
             raise unknown("option", word, own)
         values[name] = _value(word, value, known[name].typed or annotations[name])
     if not values.get("prompt"):
-        raise DifftoolError(Exit.USAGE, "the line has no prompt", "write the prompt first, then its options")
+        raise DifftoolError(Exit.USAGE, "the line has no prompt", "write the prompt first, then the options")
     return values
 
 
@@ -195,16 +195,16 @@ def _plain(word: str) -> str:
 
 
 def _object(line: str) -> list[tuple[str, object]]:
-    """The members of an object of JSON."""
+    """The members of a JSON object."""
     try:
         return list(json.loads(line).items())
     except (ValueError, RecursionError) as error:
         hint = 'write {"prompt": "a red circle", "steps": 10}'
-        raise DifftoolError(Exit.USAGE, f"no JSON: {error}", hint) from error
+        raise DifftoolError(Exit.USAGE, f"invalid JSON: {error}", hint) from error
 
 
 def _words(line: str) -> list[tuple[str, object]]:
-    """The prompt of a line of text, and the options behind it."""
+    """The prompt of a line of text, and the options after it."""
     prompt, *rest = re.split(r"(?:^|\s)(?=--?[a-zA-Z])", line, maxsplit=1)
     if len(prompt) > 1 and prompt[0] == prompt[-1] and prompt[0] in "'\"":
         prompt = prompt[1:-1]
@@ -221,25 +221,25 @@ def _options(text: str) -> list[tuple[str, object]]:
     while words:
         name, sign, value = words.pop(0).partition("=")
         if not re.match(r"--?[a-zA-Z]", name):
-            raise DifftoolError(Exit.USAGE, f"{name} belongs to no option", "put what has blanks in quotes")
+            raise DifftoolError(Exit.USAGE, f"{name} belongs to no option", "put values with spaces in quotes")
         if not sign and not words:
-            raise DifftoolError(Exit.USAGE, f"{name} has no value", "give it one")
+            raise DifftoolError(Exit.USAGE, f"{name} has no value", "add a value after it")
         pairs.append((name, value if sign else words.pop(0)))
     return pairs
 
 
 def _value(word: str, value: object, annotation: object) -> object:
-    """What was written for an option, in the type that it has."""
+    """The value of an option, converted to its type."""
     kind = kind_of(annotation)
     try:
         return _converted(value, kind)
     except (TypeError, ValueError, OverflowError) as error:
-        what = f"{word} wants {EXPECTED[kind]}, not {value!r}"
-        raise DifftoolError(Exit.USAGE, what, "see difftool txt2img --help") from error
+        message = f"{word} must be {EXPECTED[kind]}, not {value!r}"
+        raise DifftoolError(Exit.USAGE, message, "see difftool txt2img --help") from error
 
 
 def _converted(value: object, kind: type) -> object:
-    """A value of text or JSON in a type. Raises ValueError and the like where it is none of it."""
+    """A value from text or JSON, converted to a type. Raises ValueError and the like if it is invalid."""
     if kind is bool:
         return ("false", "true").index(str(value).lower()) == 1
     if kind in (str, Path):
@@ -255,12 +255,8 @@ def _converted(value: object, kind: type) -> object:
 
 
 def begun_from(settings: Settings) -> bool:
-    """Whether there is a picture to begin from. Raises DifftoolError 2 for what belongs to one, where there is none."""
-    needs = (
-        (settings.mask, "a mask says what of a picture is drawn"),
-        (settings.strength, "strength belongs to a picture"),
-    )
-    for value, what in needs:
+    """Whether there is an initial picture. Raises DifftoolError 2 for a mask or a strength without one."""
+    for name, value in (("mask", settings.mask), ("strength", settings.strength)):
         if settings.init is None and value is not None:
-            raise DifftoolError(Exit.USAGE, what, "name the picture with --init")
+            raise DifftoolError(Exit.USAGE, f"--{name} needs --init", "name the picture to start from with --init")
     return settings.init is not None

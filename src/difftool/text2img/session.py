@@ -1,4 +1,4 @@
-"""What `txt2img` will do: an opened pipeline, and settings that were checked against it."""
+"""The plan of `txt2img`: an opened pipeline, and settings checked against it."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_PIXELS, BATCH_ITEMS = 2**20, 64
-"""Pixels and pictures in a batch where nobody says how large: four of 512x512."""
+"""Most pixels and pictures in a default batch: four of 512x512."""
 STRENGTH = 0.75
-"""Share of the noise that a picture to begin from is given."""
+"""Default strength with an initial picture."""
 
 
 class Studio:
-    """An opened pipeline at work: which LoRAs are applied, and where its parts are."""
+    """An opened pipeline, with its active LoRAs and the placement of its parts."""
 
     def __init__(self, model: str | Path = BUNDLED[0], **settings: Any) -> None:
-        """Opens a model as `ModelSettings` say, see `open_pipeline`."""
+        """Opens a model with these `ModelSettings`, see `open_pipeline`."""
         asked = checked(ModelSettings(model=model, **settings))
         device, dtype = asked.machine()
         automatic = asked.dtype == "auto" and not asked.half
         if automatic and device.type == "cuda" and dtype == torch.float32:
-            dtype = torch.float16  # what these models are made for, on GPUs that do not compute in bf16
+            dtype = torch.float16  # these models are made for it, on GPUs without bf16
         self.pipeline = open_pipeline(asked.model, device, dtype, asked.models_dir, asked.prediction)
         self.loras = Loras(self.pipeline)
         self.room = Room(self.pipeline, low=asked.low_vram)
         self.settings = replace(asked, model=self.pipeline.source, **machine_used(device, dtype))
-        """Those that open it again."""
+        """The settings that open it again."""
 
     @classmethod
     def opened(cls, settings: ModelSettings) -> Studio:
-        """The model of these settings, which may be those of a prompt too."""
+        """Opens the model of these settings, which may include those of a prompt."""
         return cls(**fields_of(settings, ModelSettings))
 
 
@@ -70,9 +70,9 @@ class Plan(NamedTuple):
     prompt: Prompt
     negative: Prompt | None
     loras: dict[Path, float]
-    """Files and their weights: those that were named, and those that the prompt names."""
+    """Files and their weights, from the settings and the prompt."""
     settings: Settings
-    """Those that give this plan again."""
+    """The settings that give this plan again."""
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -90,19 +90,19 @@ class Plan(NamedTuple):
 
     @property
     def guidance(self) -> float:
-        """That the network is told, where it is told any."""
+        """The guidance scale, for the embedding of guidance-distilled networks."""
         assert self.settings.guidance is not None
         return self.settings.guidance
 
     @property
     def scale(self) -> float:
-        """Of classifier-free guidance."""
+        """The scale of classifier-free guidance."""
         assert self.settings.true_cfg is not None
         return self.settings.true_cfg if self.studio.pipeline.embedded else self.guidance
 
     @property
     def calls(self) -> int:
-        """Calls of the network for one batch, as the sampler makes them."""
+        """Calls of the network for one batch."""
         return self.way.calls * (1 if self.scale == 1 else 2)
 
     @property
@@ -117,9 +117,9 @@ def plan(studio: Studio, prompt: str, **settings: Any) -> Plan:
 
 
 def planned(studio: Studio, settings: Settings) -> Plan:
-    """Checks the settings of a prompt, without drawing; None is what presets/txt2img.toml says for this kind of model.
-    Those that open a model are the studio's. Raises DifftoolError 2 for what does not fit, 4 for a file that cannot be
-    read."""
+    """Checks the settings of a prompt, without drawing; None is the default in presets/txt2img.toml for this kind of
+    model. Settings of the model are the studio's. Raises DifftoolError 2 for settings that do not fit, 4 for a file
+    that cannot be read."""
     settings = checked(settings)
     pipeline = studio.pipeline
     start = preset("txt2img", settings.preset or pipeline.kind)
@@ -135,12 +135,12 @@ def planned(studio: Studio, settings: Settings) -> Plan:
     used = replace(used, size=size, strength=strength, batch_size=_batch_size(settings, size))
     plan = Plan(studio, sampling, prompt, negative if negative.plain.strip() else None, loras, _found_again(used))
     if plan.negative is not None and plan.scale == 1:
-        log.warning("without guidance the negative prompt says nothing")
+        log.warning("the negative prompt has no effect without guidance")
     return plan
 
 
 def _found_again(settings: Settings) -> Settings:
-    """The settings with the absolute paths of the files that they name."""
+    """The settings with absolute paths."""
     init = None if settings.init is None else settings.init.absolute()
     mask = None if settings.mask is None else settings.mask.absolute()
     loras = tuple((file.absolute(), float(weight)) for file, weight in settings.loras)
@@ -148,23 +148,24 @@ def _found_again(settings: Settings) -> Settings:
 
 
 def _prompts(pipeline: Pipeline, settings: Settings) -> tuple[Prompt, Prompt]:
-    """The prompt and the negative one, read; warns of words that the model in the package does not know."""
+    """The parsed prompt and negative prompt; warns of words that the bundled model does not know."""
     prompt, negative = read(settings.prompt or ""), read(settings.negative or "", empty=True)
     if negative.loras:
         hint = "name it in the prompt, or with --lora"
-        raise DifftoolError(Exit.USAGE, "a LoRA is named in the negative prompt", hint)
-    strange = strangers(f"{prompt.plain} {negative.plain}") if pipeline.source in BUNDLED else []
-    if strange:
-        words = ", ".join(strange)
-        log.warning(f"{pipeline.name} was never told of {words}; difftool txt2img --help says what it knows")
+        raise DifftoolError(Exit.USAGE, "the negative prompt names a LoRA", hint)
+    unknown = strangers(f"{prompt.plain} {negative.plain}") if pipeline.source in BUNDLED else []
+    if unknown:
+        noun = "word" if len(unknown) == 1 else "words"
+        words = ", ".join(unknown)
+        log.warning(f"unknown {noun} for {pipeline.name}: {words}; see difftool txt2img --help for its vocabulary")
     return prompt, negative
 
 
 def _scales(pipeline: Pipeline, settings: Settings, usual: float) -> dict[str, float]:
-    """The two scales of guidance; `usual` is that of the preset."""
+    """The two guidance scales; `usual` is that of the preset."""
     if settings.true_cfg not in (None, 1) and not pipeline.embedded:
-        what = f"{pipeline.name} is not told its guidance, so that it has no other"
-        raise DifftoolError(Exit.USAGE, what, "use --guidance")
+        message = f"--true-cfg is only for guidance-distilled models, and {pipeline.name} is not one"
+        raise DifftoolError(Exit.USAGE, message, "use --guidance")
     guidance = usual if settings.guidance is None else settings.guidance
     true_cfg = 1.0 if settings.true_cfg is None else settings.true_cfg
     return {"guidance": float(guidance), "true_cfg": float(true_cfg)}
@@ -174,18 +175,18 @@ def _check_clip_skip(pipeline: Pipeline, clip_skip: int) -> None:
     """Raises DifftoolError 2 for a layer that the text encoder does not have."""
     layers = getattr(pipeline.parts["text_encoder"].config, "num_hidden_layers", 12)
     if clip_skip >= max(layers, 2):  # all have a last one
-        what = f"its text encoder has {layers} layers, not {clip_skip} to skip"
-        raise DifftoolError(Exit.USAGE, what, "try --clip-skip 2")
+        message = f"clip-skip is {clip_skip}, but the text encoder has {layers} layers"
+        raise DifftoolError(Exit.USAGE, message, "try --clip-skip 2")
     if clip_skip > 1 and pipeline.family == "flux":
-        what = "FLUX reads none of CLIP's layers but the last"
-        raise DifftoolError(Exit.USAGE, what, "leave out --clip-skip")
+        message = "FLUX uses only the last layer of CLIP"
+        raise DifftoolError(Exit.USAGE, message, "leave out --clip-skip")
 
 
 def _check_mask(mask: Path | None, frame: tuple[int, int]) -> None:
-    """Raises DifftoolError 2 for a mask that asks for nothing."""
+    """Raises DifftoolError 2 for a mask without white pixels."""
     if mask is not None and not white(mask, frame).any():
-        what = f"nothing in the mask is white: {mask}"
-        raise DifftoolError(Exit.USAGE, what, "paint white (255, not 1) what is to be drawn anew")
+        message = f"nothing in the mask is white: {mask}"
+        raise DifftoolError(Exit.USAGE, message, "paint the parts to redraw in white (255, not 1)")
 
 
 def _sampling(
@@ -195,7 +196,7 @@ def _sampling(
     size: tuple[int, int],
     strength: float | None,
 ) -> Choice:
-    """The sampler on its grid; what is not said is that of the preset's row `start`."""
+    """The sampler and its grid; defaults are those of `start`, a row of the presets."""
     path = pipeline.path(*size)
     name = start["sampler"] if settings.sampler is None else settings.sampler
     named = aliases.sampler(name)
@@ -210,47 +211,48 @@ def _sampling(
 
 
 def _batch_size(settings: Settings, size: tuple[int, int]) -> int:
-    """How many pictures are drawn at once."""
+    """Number of pictures drawn at once."""
     fitting = max(1, min(BATCH_PIXELS // math.prod(size), BATCH_ITEMS))
     usual = 1 if settings.low_vram else fitting
     return min(settings.batch_size or usual, settings.count)
 
 
 def _applied(named: Sequence[tuple[Path, float]], prompt: Prompt, models_dir: Path | None) -> dict[Path, float]:
-    """The LoRAs that are applied, those that were named and those of the prompt, and their weights. Raises
-    DifftoolError 2 for a weight beyond all, 4 for one that is not there."""
+    """The LoRAs of the settings and the prompt, with their weights. Raises DifftoolError 2 for a weight beyond
+    MOST_WEIGHT, 4 for a missing file."""
     loras: dict[Path, float] = {}
     for file, weight in [*named, *((stored(name, models_dir), weight) for name, weight in prompt.loras)]:
         if not abs(weight) <= MOST_WEIGHT:
-            what = f"the weight of {file} lies between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}, not at {weight}"
-            raise DifftoolError(Exit.USAGE, what, "try 1")
+            message = f"the weight of {file} must be between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}, not {weight}"
+            raise DifftoolError(Exit.USAGE, message, "try 1")
         path = there(file)
         loras[path] = loras.get(path, 0.0) + weight
     return loras
 
 
 def _strength(settings: Settings) -> float | None:
-    """How much of a picture to begin from is drawn anew; None without one."""
+    """The share of the initial picture that is redrawn; None without one."""
     if not begun_from(settings) or settings.init is None:
         return None
     strength = STRENGTH if settings.strength is None else settings.strength
     if not 0 < strength <= 1:
-        raise DifftoolError(Exit.USAGE, f"strength lies above 0 and up to 1, not at {strength}", "try --strength 0.75")
+        message = f"strength must be above 0 and at most 1, not {strength}"
+        raise DifftoolError(Exit.USAGE, message, "try --strength 0.75")
     if settings.mask is not None and rgb(settings.mask).size != rgb(settings.init).size:
         sizes = ["x".join(map(str, rgb(file).size)) for file in (settings.mask, settings.init)]
-        what = f"the mask has the size {sizes[0]}, and the picture {sizes[1]}"
-        raise DifftoolError(Exit.USAGE, what, "make a mask of the picture's size: white is drawn anew")
+        message = f"the mask is {sizes[0]}, but the picture is {sizes[1]}"
+        raise DifftoolError(Exit.USAGE, message, "make a mask of the picture's size; white parts are redrawn")
     return strength
 
 
 def _spacing(pipeline: Pipeline, path: NoisePath, wanted: str) -> str:
-    """The schedule of a preset, or where the path ends in pure noise its own: karras needs some signal."""
+    """The schedule of a preset, or the path's own if it ends in pure noise: karras needs some signal."""
     pure = path.level(path.hi).alpha == 0
     return path.spacing if pure or pipeline.scheduler.get("timestep_spacing") == "trailing" else wanted
 
 
 def _size(pipeline: Pipeline, settings: Settings) -> tuple[int, int]:
-    """(width, height); of a picture to begin from its own, made smaller where the model draws smaller ones."""
+    """(width, height); by default that of the initial picture, reduced to the model's native area."""
     step = pipeline.step
     if settings.size is not None:
         width, height = settings.size
@@ -262,16 +264,16 @@ def _size(pipeline: Pipeline, settings: Settings) -> tuple[int, int]:
         width, height = pipeline.native
     if width % step or height % step:
         near = f"{max(round(width / step), 1) * step}x{max(round(height / step), 1) * step}"
-        what = f"{pipeline.name} draws sizes that are multiples of {step}, not {width}x{height}"
-        raise DifftoolError(Exit.USAGE, what, f"try --size {near}")
+        message = f"width and height must be multiples of {step} for {pipeline.name}, not {width}x{height}"
+        raise DifftoolError(Exit.USAGE, message, f"try --size {near}")
     if not (step <= width <= pipeline.largest and step <= height <= pipeline.largest):
-        what = f"sides are at least {step} and at most {pipeline.largest:,} pixels, not {width}x{height}"
-        raise DifftoolError(Exit.USAGE, what, f"try --size {pipeline.native[0]}x{pipeline.native[1]}")
+        message = f"width and height must be from {step} to {pipeline.largest:,} pixels, not {width}x{height}"
+        raise DifftoolError(Exit.USAGE, message, f"try --size {pipeline.native[0]}x{pipeline.native[1]}")
     return width, height
 
 
 def rgb(path: Path) -> Image.Image:
-    """A picture in RGB, where it is transparent on white. Raises DifftoolError 4 where it cannot be read."""
+    """A picture in RGB, transparent parts on white. Raises DifftoolError 4 if it cannot be read."""
     from PIL import Image
 
     with opened(path, "name a picture") as file:
@@ -280,5 +282,5 @@ def rgb(path: Path) -> Image.Image:
 
 
 def white(mask: Path, frame: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """(H, W): where a mask is white, brought to (width, height). Raises DifftoolError 4 where it cannot be read."""
+    """(H, W): where a mask is white, scaled to (width, height). Raises DifftoolError 4 if it cannot be read."""
     return np.asarray(rgb(mask).convert("L").resize(frame)) > 127

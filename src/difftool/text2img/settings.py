@@ -1,4 +1,4 @@
-"""What `difftool txt2img` can be told."""
+"""The settings of `difftool txt2img`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..sampling.settings import SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, WORDS, one_of, setting
 
 BUNDLED = ("shapes",)
-"""Pipelines in the package; the first is taken where none is named."""
+"""Pipelines in the package; the first is the default."""
 
 
 def lora_of(text: str) -> tuple[Path, float]:
@@ -34,7 +34,7 @@ def loras_of(texts: Sequence[str]) -> tuple[tuple[Path, float], ...]:
 
 @dataclass(frozen=True)
 class ModelSettings(MachineSettings):
-    """A model, and where and how it computes."""
+    """A model, its device and number format."""
 
     model: str | Path = setting(
         BUNDLED[0],
@@ -53,9 +53,9 @@ class ModelSettings(MachineSettings):
 
 @dataclass(frozen=True)
 class Settings(SamplerSettings, ModelSettings):
-    """Settings of `txt2img`; None is what the preset or the model says. `size` is (width, height) in pixels,
-    `strength` the share of the noise that `init` is given; only what is white in `mask` is drawn. `loras` are files and
-    their weights, `preset` is a row of presets/txt2img.toml in the place of that of the model's kind."""
+    """Settings of `txt2img`; None is the default of the preset or the model. `size` is (width, height) in pixels,
+    `strength` the share of `init` that is redrawn, within the white parts of `mask`. `loras` are files and their
+    weights; `preset` is a row of presets/txt2img.toml instead of the row of the model's kind."""
 
     prompt: str | None = setting(
         None,

@@ -1,5 +1,5 @@
-"""Pipelines that came as one file: the family is told from the names in it, what is not in it comes with the package
-and, for the words of the tokenizers, from the store."""
+"""Pipelines in a single file: the family follows from its tensor names; configs come with the package, and the
+vocabularies of the tokenizers from the store."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from .. import store
 from ..download import hash_beside
 from ..errors import DifftoolError, Exit
 from ..files import digest_of, read_json, unpickled, write_json
+from ..limits import counted
 from ..models import ASSETS
 from .pipeline import ENCODERS, TOKENIZERS, Pipeline, family_of, finished, misfits, of_type, quantised, quiet
 
@@ -31,12 +32,12 @@ MARKS = {
     "sdxl": "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias",
     "flux": "double_blocks.0.img_attn.norm.key_norm.scale",
 }
-"""A name that only files of this family hold."""
+"""A tensor name that only files of this family have."""
 SAID = {
     "v_pred": {"prediction_type": "v_prediction"},
     "ztsnr": {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
 }
-"""Names of empty tensors by which some files say what they were trained on."""
+"""Empty tensors that mark what some files were trained on."""
 NETWORK = re.compile(
     re.escape(UNET)
     + r"|(double_blocks|single_blocks|img_in|txt_in|time_in|vector_in|guidance_in|final_layer|joint_blocks)\."
@@ -48,13 +49,12 @@ PLACES = re.compile(
     + r"|(alphas_cumprod|betas|log_one_minus_|posterior_|sqrt_|denoiser\.|logvar|scale_factor|loss\.|lvlb_weights)"
     + r"|(v_pred|ztsnr|edm_mean|edm_std|edm_vpred\.|global_step|model\.alphas_cumprod)"
 )
-"""What the names of tensors begin with that are used, or that nothing needs: averages of the weights and what was kept
-of training."""
+"""Prefixes of tensors that are used, or that nothing needs: averages of the weights and state of the training."""
 WORDS = {
     "CLIPTokenizer": ("clip-tokenizer", ("vocab.json", "merges.txt")),
     "T5TokenizerFast": ("t5-tokenizer", ("tokenizer.json",)),
 }
-"""The entry of the store that has the words of a tokenizer, and the files of it that hold them."""
+"""The store's entry with the vocabulary of a tokenizer, and its files."""
 PIPELINES = {
     "sd": "StableDiffusionPipeline",
     "sdxl": "StableDiffusionXLPipeline",
@@ -66,16 +66,18 @@ PIPELINES = {
 def unpacked(
     path: Path, source: str, device: torch.device, dtype: torch.dtype, models_dir: Path | None = None
 ) -> Pipeline:
-    """The pipeline of a .safetensors file, or of a .ckpt that opens without running any code. Raises DifftoolError 4
-    where it is damaged, of no known family, or the store lacks the words of its tokenizers."""
+    """The pipeline of a .safetensors file, or of a .ckpt that opens without running code. Raises DifftoolError 4 if it
+    is damaged or of an unsupported family, or the store lacks the vocabulary of its tokenizers."""
     shapes = shapes_of(path)
     if marked := quantised(shapes):
-        what = f"{path} is quantised ({marked}), in a form that is not known here"
-        raise DifftoolError(Exit.FILE, what, "take it in fp16 or bf16")
+        message = f"{path} is quantised ({marked}) in an unsupported format"
+        raise DifftoolError(Exit.FILE, message, "use a version in fp16 or bf16")
     if others := [name for name in shapes if not PLACES.match(name)]:
-        log.warning(f"{path}: {len(others)} tensors are of no part and are not used, the first is {others[0]}")
+        log.warning(f"{path}: {counted(len(others), 'unexpected tensor')} not used, the first is {others[0]}")
     about = read_json(ASSETS / "single" / f"{kind_of(shapes, path)}.json")
-    about["scheduler"] |= {key: value for mark, said in SAID.items() if mark in shapes for key, value in said.items()}
+    for mark, settings in SAID.items():
+        if mark in shapes:
+            about["scheduler"] |= settings
     family = family_of(about["model_index"], path)
     with tempfile.TemporaryDirectory(prefix="difftool-") as place, misfits(path):
         folder = Path(place)
@@ -86,10 +88,11 @@ def unpacked(
             str(path), config=str(folder), local_files_only=True, **of_type("diffusers", dtype)
         ).components
         net = parts.get("unet") or parts["transformer"]
-        for what, pattern, part in (("network", NETWORK, net), ("autoencoder", AUTOENCODER, parts["vae"])):
+        for title, pattern, part in (("network", NETWORK, net), ("autoencoder", AUTOENCODER, parts["vae"])):
             given = sum(math.prod(shape) for name, shape in shapes.items() if pattern.match(name))
-            if (more := given - sum(tensor.numel() for tensor in part.state_dict().values())) > 0:
-                log.warning(f"{path}: {more:,} numbers of its {what} have no place in it and are not used")
+            used = sum(tensor.numel() for tensor in part.state_dict().values())
+            if given > used:
+                log.warning(f"{path}: {given - used:,} unexpected weights of its {title} not used")
         return finished(
             Pipeline(
                 name=path.stem,
@@ -109,11 +112,11 @@ def unpacked(
 
 
 def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a checkpoint, by name, without reading its numbers."""
+    """The shapes of the tensors in a checkpoint, by name, without reading their values."""
     if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
-        found = unpickled(path, "checkpoint", "take it as .safetensors", mmap=True)
-        found = found.get("state_dict", found) if isinstance(found, Mapping) else {}
-        return {str(name): tuple(value.shape) for name, value in found.items() if isinstance(value, torch.Tensor)}
+        loaded = unpickled(path, "checkpoint", "use a .safetensors version", mmap=True)
+        tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
+        return {str(name): tuple(value.shape) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -122,15 +125,14 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
     except (SafetensorError, OSError, ValueError) as error:
         with path.open("rb") as file:
             if file.read(4) == b"GGUF":
-                what = f"{path} is a GGUF file, which is a quantised form that is not known here"
-                raise DifftoolError(Exit.FILE, what, "take it as .safetensors, in fp16 or bf16") from error
-        raise DifftoolError(
-            Exit.FILE, f"{path} is no .safetensors file, or damaged: {error}", "fetch it again"
-        ) from error
+                message = f"{path} is a GGUF file, a quantised format that is not supported"
+                raise DifftoolError(Exit.FILE, message, "use a .safetensors version in fp16 or bf16") from error
+        message = f"{path} is damaged, or not a .safetensors file: {error}"
+        raise DifftoolError(Exit.FILE, message, "download it again") from error
 
 
 def kind_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
-    """The family of a checkpoint: a name in assets/single. Raises DifftoolError 4 for another."""
+    """The family of a checkpoint: a name in assets/single. Raises DifftoolError 4 for an unsupported one."""
     bare = {name.removeprefix(UNET) for name in shapes}
     kind = next((kind for kind, mark in MARKS.items() if mark in shapes or mark in bare), None)
     if kind == "flux":
@@ -139,19 +141,16 @@ def kind_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
     if kind is None and words is not None:
         kind = {768: "sd1", 1024: "sd2"}.get(words[1])
     if kind is None:
-        lora = any("lora" in name for name in shapes)
-        what = f"{path} {'is a LoRA, not a model' if lora else 'is of no family that is known here'}"
-        hint = (
-            f"apply it with --lora {shlex.quote(str(path))}"
-            if lora
-            else "known: Stable Diffusion 1, 2, XL and 3, FLUX.1"
-        )
-        raise DifftoolError(Exit.FILE, what, hint)
+        if any("lora" in name for name in shapes):
+            hint = f"apply it with --lora {shlex.quote(str(path))}"
+            raise DifftoolError(Exit.FILE, f"{path} is a LoRA, not a model", hint)
+        hint = "supported: Stable Diffusion 1, 2, XL and 3, FLUX.1"
+        raise DifftoolError(Exit.FILE, f"{path} is not a model of a supported family", hint)
     return kind
 
 
 def _lay_out(folder: Path, about: Mapping[str, Any], models_dir: Path | None) -> None:
-    """Writes what a library wants to find beside the weights."""
+    """Writes the files that the library expects beside the weights."""
     write_json(folder / "model_index.json", about["model_index"])
     for name, config in about.items():
         if name == "model_index":
@@ -166,8 +165,6 @@ def _lay_out(folder: Path, about: Mapping[str, Any], models_dir: Path | None) ->
         for file in files:
             words = store.home(models_dir) / entry / file
             if not words.is_file():
-                what = (
-                    f"a single file holds no words for its tokenizer, and {entry} is not in the store of this machine"
-                )
-                raise DifftoolError(Exit.FILE, what, f"run difftool models pull {entry}")
+                message = f"a single file has no tokenizer vocabulary, and {entry} is not in the model store"
+                raise DifftoolError(Exit.FILE, message, f"run difftool models pull {entry}")
             shutil.copy(words, folder / name / file)

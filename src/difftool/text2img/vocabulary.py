@@ -1,4 +1,4 @@
-"""The words that the model in the package knows."""
+"""The vocabulary of the bundled model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..models import ASSETS
 
 GRAMMAR = ("a", "an", "and", "on", "ground")
-"""Words of a caption beside those of the vocabulary: a COLOUR SHAPE[ PLACE][ and a ...] on a COLOUR ground."""
+"""Other words of a caption: a COLOUR SHAPE[ PLACE][ and a ...] on a COLOUR ground."""
 
 
 @cache
@@ -20,7 +20,8 @@ def vocabulary() -> dict[str, Any]:
 
 
 def strangers(text: str) -> list[str]:
-    """The words of a text that the model was never told of, each once."""
-    known = {*GRAMMAR, *(word for part in vocabulary().values() for phrase in part for word in phrase.split())}
-    found = re.findall(r"\w+|[^\w\s,.;:!?'\"-]+", text.lower())
-    return [word for word in dict.fromkeys(found) if word not in known]
+    """The words of a text that are not in the vocabulary, each once."""
+    phrases = [phrase for part in vocabulary().values() for phrase in part]
+    known = {*GRAMMAR, *(word for phrase in phrases for word in phrase.split())}
+    words = re.findall(r"\w+|[^\w\s,.;:!?'\"-]+", text.lower())
+    return [word for word in dict.fromkeys(words) if word not in known]

@@ -1,4 +1,4 @@
-"""Training: data in, a run folder out."""
+"""Training a model of pictures: data in, a run folder out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near the pictures that a model draws are to real ones it never saw: what `difftool eval` does."""
+"""Compares the pictures that a model draws with held-out real ones: `difftool eval`."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FEWEST = 50
-"""Pictures that are drawn at least."""
+"""Least number of pictures to draw."""
 
 
 @dataclass(frozen=True)
 class Settings(SamplerSettings, MachineSettings):
-    """Settings of `eval`. Those of `pixels.settings.Settings` that it has too mean the same."""
+    """Settings of `eval`. Those it shares with `pixels.settings.Settings` have the same meaning."""
 
     model: str | Path | None = setting(
         None,
-        "A run, model or diffusers folder; none: the digits in the package.",
+        "A run, model or diffusers folder; the bundled digits by default.",
         argument=True,
         metavar="MODEL",
         typed=str | None,
     )
     data: str | Path | None = setting(
-        None, "What it is to be measured against, as for train; none: the digits.", typed=str | None
+        None, "Data set to compare with, as for train; the digits by default.", typed=str | None
     )
-    inception: Path | None = setting(None, "pytorch-fid's weights of Inception, for a real FID.")
-    held_out: float | None = setting(None, "Share that train held out (0.05).", least=0, most=0.99)
-    sampler: str | None = setting("ddim", "As for sample.", panel=SAMPLING, check=known_sampler)
-    steps: int | None = setting(50, "Of the sampler.", panel=SAMPLING, least=1, most=MOST)
+    inception: Path | None = setting(None, "pytorch-fid's Inception weights, for a real FID.")
+    held_out: float | None = setting(None, "Share held out in training (0.05 by default).", least=0, most=0.99)
+    sampler: str | None = setting("ddim", "Sampler, as for sample.", panel=SAMPLING, check=known_sampler)
+    steps: int | None = setting(50, "Sampling steps.", panel=SAMPLING, least=1, most=MOST)
     guidance: float = setting(
         1.0, "Scale of classifier-free guidance; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
     )
     count: int = setting(500, "Pictures to draw.", panel=SAMPLING, least=FEWEST, most=MOST)
-    seed: int = setting(1000, "Of the first picture.", panel=SAMPLING)
+    seed: int = setting(1000, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
     batch_size: int | None = setting(
-        None, "How many at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST
+        None, "Batch size; results do not depend on it, except for rounding.", panel=MACHINE, least=1, most=MOST
     )
 
     def drawing(self) -> DrawingSettings:
-        """How pictures are drawn."""
+        """The settings that `pixels` draws with."""
         from ..pixels.settings import Settings as DrawingSettings
 
         shared = options(DrawingSettings).keys() & options(Settings).keys()
@@ -62,11 +62,11 @@ class Settings(SamplerSettings, MachineSettings):
 
 
 class Planned(NamedTuple):
-    """A model and the pictures that it is measured against."""
+    """An opened model and the pictures to compare with."""
 
     settings: Settings
     source: str
-    """The pictures, by name."""
+    """Name of the data set."""
     pictures: Pictures
     held_out: Pictures
     plan: Plan
@@ -74,34 +74,38 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is."""
+    """The quality of a model."""
 
     quality: dict[str, float]
     """Figures of `learning.metrics.judge`, and of `legible` and `fid` where they apply."""
     count: int
-    """Pictures drawn."""
+    """Number of pictures drawn."""
     held_out: int
-    """Real pictures that they were compared with."""
+    """Number of real pictures they were compared with."""
     settings: DrawingSettings
-    """Those that draw these pictures again."""
+    """The settings that draw these pictures again."""
     name: str
-    """Of the model"""
+    """Name of the model."""
     model: Mapping[str, object]
     """Its name, hash, size and classes."""
     source: str
+    """Name of the data set."""
 
 
 def evaluate(
     model: str | Path | None = None, data: str | Path | None = None, *, track: Track = untracked, **settings: Any
 ) -> Evaluation:
-    """Measures how near the pictures that a model draws are to real ones it never saw.
+    """Compares the pictures that a model draws with held-out real ones.
 
-    `model` is what `sample` draws from, `data` what `train` learns from, of which the held-out part is compared with;
-    None are the digits. `settings` are the fields of `Settings`: `count` pictures, `sampler`, `steps`, `schedule`,
-    `eta`, `guidance`, `seed`, `held_out` (the share that train held out), `inception` (a file of pytorch-fid's weights,
-    for a real FID), `batch_size`, `device`, `dtype`, `threads`.
+    Args:
+        model: as for `sample`; None is the bundled model of digits.
+        data: as for `train`; its held-out part is compared with. None is the digits.
+        track: follows the steps, to show progress.
+        settings: fields of `Settings`: `count` pictures, `sampler`, `steps`, `schedule`, `eta`, `guidance`, `seed`,
+            `held_out` (the share that train held out), `inception` (the file of pytorch-fid's weights, for a real
+            FID), `batch_size`, `device`, `dtype`, `threads`.
 
-    Raises DifftoolError as `sample`, and 4 for data that are of another size or hold too few pictures back.
+    Raises DifftoolError as `sample`, and 4 for data of another size or with too few held-out pictures.
     """
     return measured(planned(Settings(model=model, data=data, **settings)), track=track)
 
@@ -115,8 +119,8 @@ def planned(settings: Settings) -> Planned:
 
     settings = checked(settings)
     if settings.inception is not None and not settings.inception.is_file():
-        message = f"there is no file {settings.inception}"
-        raise DifftoolError(Exit.FILE, message, "name pytorch-fid's weights of Inception")
+        message = f"no such file: {settings.inception}"
+        raise DifftoolError(Exit.FILE, message, "name pytorch-fid's Inception weights")
     drawing = settings.drawing()
     plan = pixels.planned(drawing)
     channels, height, width = plan.model.shape
@@ -125,25 +129,26 @@ def planned(settings: Settings) -> Planned:
     announce(pictures)
     if pictures.pixels.shape[1:] != (height, width, channels):
         shape = "x".join(map(str, pictures.pixels.shape[1:]))
-        message = f"{plan.model.name} draws {height}x{width}x{channels}, and {source} is {shape}"
+        drawn = f"{height}x{width}x{channels}"
+        message = f"{plan.model.name} draws pictures of {drawn}, but those of {source} are {shape}"
         raise DifftoolError(Exit.FILE, message, "name the data it was trained on with --data")
     held_out = pictures.held_out
     if held_out is None or not judged(pictures):
-        message = f"{source} holds out fewer than {FEWEST_HELD_OUT} pictures"
-        raise DifftoolError(Exit.FILE, message, "take more pictures, or a larger --held-out")
+        message = f"{source} has fewer than {FEWEST_HELD_OUT} held-out pictures"
+        raise DifftoolError(Exit.FILE, message, "use more pictures, or a larger --held-out")
     labels = by_share(held_out, plan.model.classes, settings.count)
     plan = pixels.planned(replace(drawing, label=labels), plan.model)
     return Planned(settings, source, pictures, held_out, plan)
 
 
 def measured(planned: Planned, *, track: Track = untracked) -> Evaluation:
-    """Draws and measures what was planned."""
+    """Draws the pictures and computes the figures."""
     from ..learning.metrics import fid
     from ..pixels.draw import draw
     from .quality import measure
 
     drawn = draw(planned.plan, track=track)
-    log.info("judging")
+    log.info("evaluating")
     quality = measure(drawn, planned.pictures)
     real = planned.held_out.pixels
     if planned.settings.inception is not None:

@@ -1,4 +1,4 @@
-"""What a training run left."""
+"""The result of a training run."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from .recipe import PictureConfig
 
 
 class Trained(NamedTuple):
-    """What a run left."""
+    """The result of a run."""
 
     folder: Path
     images: int
     """Pictures seen in all."""
     loss: float | None
-    """Mean over the last tenth of the log; None where no update was finite."""
+    """Mean over the last tenth of the log; None if no update was finite."""
     grid: Path
-    """The last pictures drawn."""
+    """The last grid of samples."""
     plot: Path
     """The loss curve."""
     report: Path
-    """A page with all of it."""
+    """The HTML report."""
     quality: dict[str, float] | None
-    """The figures of `judge` against held-out pictures; None where the data set holds too few back."""
+    """The figures of `judge` against held-out pictures; None if there are too few."""
     notes: tuple[str, ...]
-    """Whether it still improves, and what is odd about it."""
+    """Whether the loss still improves, and other findings."""
     skipped: tuple[str, ...]
     """Files that could not be read."""
     finished_before: bool
     """Whether nothing was left to do."""
     config: PictureConfig
-    """As it stands in config.json."""
+    """The contents of config.json."""
 
 
 def report(folder: Path, config: PictureConfig, pictures: Pictures, *, finished_before: bool) -> Trained:
+    """The result of the run in a folder, from its log."""
     lines = read_log(folder)
     unfinished: ClosingLine = {"finished": False, "quality": None, "notes": []}
     end = next((line for line in lines if "finished" in line), unfinished)

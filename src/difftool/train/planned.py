@@ -1,4 +1,4 @@
-"""What a run would do, without doing it."""
+"""The plan of a run, for --dry-run."""
 
 from __future__ import annotations
 
@@ -10,50 +10,53 @@ from .recipe import Job, PictureConfig, classes_of
 from .run import check
 
 BYTES = 20
-"""Of a parameter: weights, their average, gradients and the two moments of AdamW, in fp32."""
+"""Bytes per parameter: weights, their average, gradients and the two moments of AdamW, in fp32."""
 
 
 class Planned(NamedTuple):
-    """A run that is checked."""
+    """A checked run."""
 
     folder: Path
     config: PictureConfig
-    """Without train.images while minutes are not yet measured."""
+    """Without train.images until a run of minutes has been measured."""
     finished: bool
     """Whether nothing is left to do."""
     stands: bool
-    """Whether it goes on with what stands in the folder."""
+    """Whether it resumes the run in the folder."""
     held_out: int
-    """Pictures that it is judged by."""
+    """Number of held-out pictures."""
     skipped: tuple[str, ...]
     """Files that cannot be read."""
     parameters: int | None
-    """Of its network; None where there are two, or nothing is left to do."""
+    """Of the network; None if there are two, or nothing is left to do."""
 
     def summary(self) -> list[str]:
-        """What would be done, in lines."""
+        """The plan in lines of text."""
         train, data = self.config["train"], self.config["train"]["data"]
         ((unit, value),) = train["length"].items()
-        last = f"would {'go on in' if self.stands else 'write'} {self.folder}"
+        length = f"for {value:g} {unit}"
+        last = f"would {'resume' if self.stands else 'write'} {self.folder}"
         if self.parameters is None:
-            parts = f"an autoencoder, then a text encoder and a U-Net on {data['name']} ({data['pictures']:,})"
-            return [f"would train {parts} for {value:g} {unit}", last]
-        shape = "x".join(map(str, [*reversed(self.config["size"]), self.config["net"].get("channels")]))
-        classes = f" in {classes_of(self.config['classes'])}" if self.config["classes"] else ""
-        learned_from = f"{data['pictures']:,} pictures of {shape}: {data['name']}{classes}"
-        recipe = f"{train['batch_size']} an update, lr {train['lr']:g}, target {self.config['target']}"
+            parts = "an autoencoder, then a text encoder and a U-Net"
+            return [f"would train {parts} on {data['name']} ({data['pictures']:,}) {length}", last]
+        height, width = self.config["size"]
+        shape = f"{width}x{height}x{self.config['net'].get('channels')}"
+        source = f"{data['pictures']:,} pictures of {shape}: {data['name']}"
+        if self.config["classes"]:
+            source += f" in {classes_of(self.config['classes'])}"
+        lines = [f"would train {self.parameters:,} parameters on {source}"]
+        if self.held_out:
+            lines.append(f"{self.held_out:,} more held out for evaluation")
+        recipe = f"batch size {train['batch_size']}, lr {train['lr']:g}, target {self.config['target']}"
         mirrored = ", mirrored half of the time" if chosen(train, "flip", False) else ""
-        return [
-            f"would train {self.parameters:,} parameters on {learned_from}",
-            *([f"and judge by {self.held_out:,} more, held out"] if self.held_out else []),
-            f"for {value:g} {unit}, {recipe}, seed {train['seed']}{mirrored}",
-            f"needs {self.parameters * BYTES / 1e6:.0f} MB for weights and optimiser, and what a batch takes",
-            last,
-        ]
+        lines.append(f"{length}, {recipe}, seed {train['seed']}{mirrored}")
+        megabytes = self.parameters * BYTES / 1e6
+        lines.append(f"needs {megabytes:.0f} MB for weights and optimiser, plus the memory of a batch")
+        return [*lines, last]
 
 
 def planned(job: Job, folder: Path, *, overwrite: bool = False) -> Planned:
-    """What `run` would do. Raises DifftoolError as `check`."""
+    """The plan of `run`. Raises DifftoolError as `check`."""
     from ..models import build_net
 
     config, finished = check(job, folder, overwrite)

@@ -1,4 +1,4 @@
-"""The pictures that a run shows of itself on the way, and where in its folder they stand."""
+"""The previews of a run, and their place in its folder."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 SAMPLES, AUTOENCODER = "samples", "autoencoder"
 PIPELINE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-"""Folders of the parts of a pipeline, where a run makes one."""
+"""Folders of the parts of a pipeline, for runs that make one."""
 STRIP = 10
-"""Drawn pictures whose nearest training picture is shown."""
+"""Number of samples shown beside their nearest training picture."""
 FIGURES = {
-    "c2st": ("C2ST", "0.5: as if real, 1: told apart"),
+    "c2st": ("C2ST", "0.5: indistinguishable from real, 1: always recognised"),
     "fd": ("FD of pixels", "grey levels squared"),
     "fd_features": ("FD of random features", ""),
     "kid": ("KID of random features", "times 1,000"),
-    "nearest": ("nearest training picture", "1: as far as held-out ones, far below: copied"),
-    "exploded": ("exploded", "brighter than any real one"),
+    "nearest": ("nearest training picture", "1: as far as held-out ones, far below 1: copied"),
+    "exploded": ("exploded", "pictures brighter than any real one"),
     "legible": ("read as their label", "share"),
 }
-"""What the figures of a run are called in its report, and what they mean."""
+"""Label and explanation of each figure in the report of a run."""
 
 
 def layout() -> Layout:
-    """What a run of pictures leaves in its folder."""
+    """The folder of a run on pictures."""
     return Layout(
         items="pictures",
         previews=SAMPLES,
@@ -50,8 +50,9 @@ def layout() -> Layout:
 
 
 def grid_path(folder: Path, images: int, kind: str = "") -> Path:
-    """Where the pictures stand that were drawn after `images` pictures; of another `kind`: raw, nearest."""
-    return folder / SAMPLES / f"{images:09d}{kind and f'-{kind}'}.png"
+    """The grid drawn after `images` pictures; other kinds are raw and nearest."""
+    suffix = f"-{kind}" if kind else ""
+    return folder / SAMPLES / f"{images:09d}{suffix}.png"
 
 
 def show(
@@ -61,19 +62,22 @@ def show(
     sheets: Mapping[str, tuple[Pixels, Mapping[str, object] | None]],
     board: Board | None,
 ) -> None:
-    """Writes what was drawn after `seen` pictures, sheets with their manifests by kind ("" is the main one), also for
-    TensorBoard, and the curves so far."""
+    """Writes the previews after `seen` pictures, sheets with their manifests by kind ("" is the main one), also for
+    TensorBoard, and the loss curves so far."""
     grid_path(folder, seen).parent.mkdir(exist_ok=True)
     for kind, (picture, manifest) in sheets.items():
         write_png(grid_path(folder, seen, kind), picture, manifest)
         if board is not None:
             shown = picture if picture.shape[2] != 2 else picture[..., :1]
-            board.writer.add_image(f"samples{kind and f'_{kind}'}", shown, step, dataformats="HWC")
+            tag = f"samples_{kind}" if kind else "samples"
+            board.writer.add_image(tag, shown, step, dataformats="HWC")
             board.writer.flush()
     plot(folder)
 
 
 def nearest_strip(drawn: Pixels, trained: Pixels) -> Pixels:
-    """Some drawn pictures above, and below each the training picture that is nearest to it."""
-    some = drawn[:STRIP]
-    return grid(np.concatenate([some, np.asarray(trained)[nearest(some, trained)[1]]]), len(some))
+    """A row of samples, and below each the nearest training picture."""
+    samples = drawn[:STRIP]
+    _, rows = nearest(samples, trained)
+    both = np.concatenate([samples, np.asarray(trained)[rows]])
+    return grid(both, len(samples))

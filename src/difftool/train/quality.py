@@ -1,4 +1,4 @@
-"""The figures of a model against the pictures that were held out of its training."""
+"""The figures of a model, against held-out pictures."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..learning.metrics import judge, legible
 
 log = logging.getLogger(__name__)
 JUDGED, JUDGE_SEED = 500, 1000
-"""Pictures drawn to be judged, and the seed of the first: they share no noise with those shown on the way."""
+"""Number of pictures drawn for evaluation, and the seed of the first: they share no noise with the previews."""
 COPIED = 0.5
-"""A nearest ratio below which a run is said to draw its training pictures again."""
+"""Ratio of nearest distances below which a run is reported to copy its training pictures."""
 FEWEST = 50
-"""Held-out pictures below which nothing is judged."""
+"""Least number of held-out pictures for figures."""
 
 
 def measure(drawn: Sampled, pictures: Pictures) -> dict[str, float]:
-    """The figures of `judge` for what a model drew after these pictures, and with labels that of `legible`."""
+    """The figures of `judge` for samples of a model of these pictures, and with labels that of `legible`."""
     assert pictures.held_out is not None
     quality = judge(drawn.pixels, pictures.held_out.pixels, pictures.pixels, pictures.tones)._asdict()
     labels = [item.get("label") or "" for item in drawn.items]
@@ -34,23 +34,31 @@ def measure(drawn: Sampled, pictures: Pictures) -> dict[str, float]:
 
 
 def judged(pictures: Pictures) -> bool:
-    """Whether enough is held out to judge by."""
+    """Whether enough pictures are held out for figures."""
     return pictures.held_out is not None and len(pictures.held_out.pixels) >= FEWEST
 
 
 def by_share(pictures: Pictures, known: Sequence[str], count: int) -> list[str] | None:
-    """The classes of `count` pictures to be drawn, well mixed, in the shares that they have among `pictures`: figures
-    compare with those. None where the `known` classes of the model in turn are that, or where the data do not say."""
+    """The classes of `count` pictures to draw, well mixed, in the shares they have among `pictures`, with which the
+    figures compare. None if drawing the `known` classes of the model in turn gives the same, or without labels."""
     if pictures.labels is None or not known:
         return None
-    classes, have = pictures.classes, np.bincount(pictures.labels, minlength=len(pictures.classes))
-    if strange := [classes[k] for k in np.flatnonzero(have) if classes[k] not in known]:
-        log.warning(f"the model knows no class {strange[0]!r}: its own are drawn in turn, and not by their share")
+    classes = pictures.classes
+    have = np.bincount(pictures.labels, minlength=len(classes))
+    unknown = [classes[k] for k in np.flatnonzero(have) if classes[k] not in known]
+    if unknown:
+        log.warning(f"the model has no class {unknown[0]!r}; drawing its own classes in turn, not by their share")
         return None
+    # the largest remainders are rounded up
     each, rest = np.divmod(have * count, have.sum())
-    each[np.argsort(-rest, kind="stable")[: count - each.sum()]] += 1
+    largest = np.argsort(-rest, kind="stable")
+    each[largest[: count - each.sum()]] += 1
     in_turn = {name: len(range(k, count, len(known))) for k, name in enumerate(known)}
-    if all(in_turn[name] == n for name, n in zip(classes, each, strict=True) if name in in_turn):
+    drawn = zip(classes, each, strict=True)
+    if all(in_turn[name] == n for name, n in drawn if name in in_turn):
         return None
+    # each class spread evenly over the run
     places = np.concatenate([(np.arange(n) + 0.5) / n for n in each if n])
-    return [classes[k] for k in np.repeat(np.arange(len(classes)), each)[np.argsort(places, kind="stable")]]
+    mixed = np.argsort(places, kind="stable")
+    numbers = np.repeat(np.arange(len(classes)), each)
+    return [classes[k] for k in numbers[mixed]]

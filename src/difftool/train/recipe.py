@@ -1,4 +1,4 @@
-"""What a run is trained by: the preset, what was asked for otherwise, and what the data say."""
+"""The recipe of a run, from the preset, the user's settings and the data."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ALWAYS = ("batch_size", "lr", "warmup", "ema", "label_dropout", "weight_decay")
-"""Numbers that every preset and every config tells of."""
+"""Numbers that every preset and every config contains."""
 MEANINGS = {"weight": "plain", "times": "even", "flip": False, "learned_range": False}
-"""What a config means that does not tell of these, which are None in `Settings` where the preset decides."""
+"""The values of these settings if a config does not contain them; None in `Settings` leaves them to the preset."""
 POINTS = ("moons", "swiss_roll", "eight_gaussians")
 LARGE = 32 * 32
-"""Pixels of a picture from which on bf16 is faster on a CPU that computes in it."""
+"""Pixels per picture from which bf16 is faster on a CPU with bf16 instructions."""
 
 
 class AutoencoderRow(TypedDict):
-    """The part of a preset that is about its autoencoder."""
+    """The part of a preset for its autoencoder."""
 
     share: float
-    """Of the length of the whole run."""
+    """Share of the length of the whole run."""
     batch_size: int
     lr: float
     warmup: float
@@ -48,7 +48,7 @@ class AutoencoderRow(TypedDict):
 
 
 class Row(TypedDict):
-    """A preset; what else stands there are settings of the recipe."""
+    """A preset; other keys are settings of the recipe."""
 
     data: NotRequired[str]
     target: str
@@ -66,10 +66,10 @@ class PictureConfig(DenoiserConfig):
 
 
 class Job(NamedTuple):
-    """A run that is checked and ready to begin."""
+    """A checked run, ready to begin."""
 
     config: PictureConfig
-    """What will stand in config.json; without train.images while minutes are not yet measured."""
+    """The contents of config.json, without train.images until a run of minutes has been measured."""
     pictures: Pictures
     device: torch.device
     dtype: torch.dtype
@@ -93,11 +93,11 @@ def prepared(settings: Settings) -> Job:
         path["zero_snr"] = True
     batch = recipe["batch_size"]
     if settings.micro_batch is not None and settings.micro_batch > batch:
-        message = f"micro-batch must lie between 1 and the batch of {batch}, not {settings.micro_batch}"
-        raise DifftoolError(Exit.USAGE, message, "leave it out: it is found by itself")
+        message = f"micro-batch must be between 1 and the batch size {batch}, not {settings.micro_batch}"
+        raise DifftoolError(Exit.USAGE, message, "leave it out: it is chosen automatically")
     if processes.count() > batch:
         message = f"{processes.count()} processes cannot share a batch of {batch}"
-        raise DifftoolError(Exit.USAGE, message, "start fewer, or give a larger --batch-size")
+        raise DifftoolError(Exit.USAGE, message, "start fewer, or use a larger --batch-size")
     from .data.pictures import announce, load  # from here on it takes seconds
 
     device, dtype = choose(settings.device, settings.dtype, settings.threads)
@@ -125,13 +125,14 @@ def prepared(settings: Settings) -> Job:
 
 
 def defaults() -> dict[str, object]:
-    """What the settings of the recipe are of which a config does not tell. The machine is no part of the recipe."""
-    recipe = {name for name, option in options(Settings).items() if option.stored} - {*options(DeviceSettings)}
+    """The values of recipe settings that a config does not contain. Settings of the machine are not in the recipe."""
+    stored = {name for name, option in options(Settings).items() if option.stored}
+    recipe = stored - {*options(DeviceSettings)}
     return {field.name: field.default for field in dataclasses.fields(Settings) if field.name in recipe}
 
 
 def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path: PathConfig, target: str) -> None:
-    """Raises DifftoolError 2 where a preset is for other data, or a setting for other networks."""
+    """Raises DifftoolError 2 if the preset is for other data, or a setting for other networks."""
     if (row["net"]["type"] == "mlp") != pictures.points:
         kind = "points of the plane" if row["net"]["type"] == "mlp" else "pictures"
         raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}", "leave out --preset")
@@ -146,20 +147,22 @@ def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path
     factor = 2 ** (len(widths) - 2)
     if pictures.captions is None or pictures.held_out is None:
         lacks = "captions" if pictures.captions is None else "held-out pictures"
-        hint = "put a .txt beside each picture" if pictures.captions is None else "take more pictures, or --held-out"
-        raise DifftoolError(Exit.USAGE, f"the preset {name} reads captions, and {pictures.name} has no {lacks}", hint)
+        hint = "put a .txt beside each picture" if pictures.captions is None else "use more pictures, or --held-out"
+        message = f"the preset {name} trains on captions, but {pictures.name} has no {lacks}"
+        raise DifftoolError(Exit.USAGE, message, hint)
     if height != width or height % factor:
-        what = f"the preset {name} wants square pictures of a multiple of {factor} pixels, not {width}x{height}"
-        raise DifftoolError(Exit.USAGE, what, f"add --size {factor * 4}x{factor * 4}")
-    if path.get("betas") not in ("linear", "scaled_linear") or (target == "eps" and path.get("zero_snr")):
-        what = (
-            "a Stable Diffusion folder is written for linear or scaled_linear betas, and eps says nothing at pure noise"
-        )
-        raise DifftoolError(Exit.USAGE, what, "leave out --target and --betas")
+        message = f"the preset {name} needs square pictures with a multiple of {factor} pixels, not {width}x{height}"
+        side = factor * 4
+        raise DifftoolError(Exit.USAGE, message, f"add --size {side}x{side}")
+    linear = path.get("betas") in ("linear", "scaled_linear")
+    undefined = target == "eps" and path.get("zero_snr")  # at pure noise eps does not determine x0
+    if not linear or undefined:
+        message = "a Stable Diffusion folder needs linear or scaled_linear betas, and no eps target at zero SNR"
+        raise DifftoolError(Exit.USAGE, message, "leave out --target and --betas")
     for setting in ("flip", "learned_range", "checkpointing"):
         if recipe.get(setting):
-            what = f"the preset {name} has no {setting.replace('_', '-')}"
-            raise DifftoolError(Exit.USAGE, what, f"leave out --{setting.replace('_', '-')}")
+            option = setting.replace("_", "-")
+            raise DifftoolError(Exit.USAGE, f"the preset {name} has no {option}", f"leave out --{option}")
 
 
 def _widths(net: Mapping[str, object]) -> Sequence[int]:
@@ -174,33 +177,42 @@ def _computes_bf16() -> bool:
 
 
 def classes_of(names: Sequence[str]) -> str:
-    """How many classes there are, and what the first are called."""
-    return f"{len(names)} classes ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
+    """The number of classes, and the names of the first."""
+    more = ["..."] if len(names) > 10 else []
+    return f"{len(names)} classes ({', '.join([*names[:10], *more])})"
 
 
 def _summary(pictures: Pictures) -> str:
-    """What the data are, in a line."""
+    """The data set in one line."""
     number, height, width, channels = pictures.pixels.shape
-    kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
-    parts = [f"{number:,} {'points' if pictures.points else f'pictures of {width}x{height}, {kinds[channels]}'}"]
-    parts += [classes_of(pictures.classes)] if pictures.classes else []
-    parts += ["with captions"] if pictures.captions is not None else []
-    parts += [f"{len(pictures.held_out.pixels):,} more held out"] if pictures.held_out is not None else []
-    parts += [f"{pictures.duplicates:,} of them twice"] if pictures.duplicates else []
+    if pictures.points:
+        parts = [f"{number:,} points"]
+    else:
+        kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
+        parts = [f"{number:,} pictures of {width}x{height}, {kinds[channels]}"]
+    if pictures.classes:
+        parts.append(classes_of(pictures.classes))
+    if pictures.captions is not None:
+        parts.append("with captions")
+    if pictures.held_out is not None:
+        parts.append(f"{len(pictures.held_out.pixels):,} more held out")
+    if pictures.duplicates:
+        parts.append(f"{pictures.duplicates:,} duplicates")
     return f"{pictures.name}: {', '.join(parts)}"
 
 
 def _length(settings: Settings, row: Row) -> dict[str, float]:
-    """The length as {unit: value}. Raises DifftoolError 2 where there are two."""
-    given = {unit: getattr(settings, unit) for unit in LENGTHS if getattr(settings, unit) is not None}
+    """The length as {unit: value}. Raises DifftoolError 2 if there are several."""
+    values = {unit: getattr(settings, unit) for unit in LENGTHS}
+    given = {unit: value for unit, value in values.items() if value is not None}
     if len(given) > 1:
         message = f"a run has one length, not {' and '.join(given)}"
-        raise DifftoolError(Exit.USAGE, message, f"give one of {', '.join(LENGTHS)}")
+        raise DifftoolError(Exit.USAGE, message, f"use one of {', '.join(LENGTHS)}")
     return given or {unit: value for unit in LENGTHS if (value := row.get(unit)) is not None}
 
 
 def _recipe(settings: Settings, row: Row, target: str) -> dict[str, Any]:
-    """The settings of the recipe: those asked for, else the preset's, else, of those that need not be there, none."""
+    """The settings of the recipe: the user's, else the preset's; optional ones may be missing."""
     recipe = {name: row.get(name) for name in ALWAYS}
     for name, default in defaults().items():
         value = getattr(settings, name)
@@ -210,10 +222,10 @@ def _recipe(settings: Settings, row: Row, target: str) -> dict[str, Any]:
         if value is not None and value != default:
             recipe[name] = value
     if recipe.get("learned_range") and target in ("flow", "flow_rev", "edm"):
-        message = f"a variance is learned for the steps of a discrete path, which {target} has not"
-        raise DifftoolError(Exit.USAGE, message, "take --target v, eps or x0 with --learned-range")
+        message = f"a learned variance needs a discrete path, which {target} does not have"
+        raise DifftoolError(Exit.USAGE, message, "use --target v, eps or x0 with --learned-range")
     if recipe.get("learned_range") and recipe.get("times", "even") != "even":
-        message = "a variance is learned at whole levels, which only even times are"
+        message = "a learned variance needs the whole time steps of even times"
         raise DifftoolError(Exit.USAGE, message, "leave out --times")
     return {name: value for name, value in recipe.items() if name not in MEANINGS or value != MEANINGS[name]}
 
@@ -221,7 +233,7 @@ def _recipe(settings: Settings, row: Row, target: str) -> dict[str, Any]:
 def _path(target: str, betas: str | None) -> PathConfig:
     """The path that a target is trained on, as `models.build_path` takes it."""
     if target in ("flow", "flow_rev", "edm") and betas is not None:
-        raise DifftoolError(Exit.USAGE, f"{target} has a path of its own, without betas", "leave out --betas")
+        raise DifftoolError(Exit.USAGE, f"the path of {target} has no betas", "leave out --betas")
     if target == "edm":
         return {"type": "karras", "lo": 0.002, "hi": 80.0}
     if target in ("flow", "flow_rev"):
@@ -230,12 +242,12 @@ def _path(target: str, betas: str | None) -> PathConfig:
 
 
 def _described(pictures: Pictures) -> dict[str, object]:
-    """The data as a config tells of them."""
+    """The data set as stored in a config."""
     return {"name": pictures.name, "pictures": len(pictures.pixels), "sha256": pictures.fingerprint}
 
 
 def _images(length: dict[str, float], batch: int, epoch: int) -> dict[str, int]:
-    """How many pictures are seen, as {"images": number}: whole updates. Of minutes it is not known yet."""
+    """The number of pictures to see, as {"images": number}, in whole updates; not known yet for minutes."""
     ((unit, value),) = length.items()
     if unit == "minutes":
         return {}
@@ -246,38 +258,36 @@ def _images(length: dict[str, float], batch: int, epoch: int) -> dict[str, int]:
 def _config(
     row: Row, pictures: Pictures, path: PathConfig, target: str, train: TrainConfig, *, learned_range: bool
 ) -> PictureConfig:
-    """What stands in config.json: the model, and the recipe of its training."""
+    """The contents of config.json: the model, and the recipe of its training."""
     from ..models import SCHEMA
 
     _, height, width, channels = pictures.pixels.shape
-    own = {"channels": channels, "classes": len(pictures.classes)}
-    ranged = {"learned_range": True} if learned_range else {}
-    worded = "autoencoder" in row
-    config = {
-        "schema": SCHEMA,
-        "net": row["net"] if worded else {**row["net"], **ranged, **own},
-        "path": path,
-        "target": target,
-        "size": [height, width],
-        "classes": [] if worded else pictures.classes,
-        **({"autoencoder": row["autoencoder"]} if worded else {}),
-        "train": train,
-    }
+    captioned = "autoencoder" in row
+    config: dict[str, object] = {"schema": SCHEMA}
+    if captioned:
+        config["net"] = row["net"]
+    else:
+        own = {"channels": channels, "classes": len(pictures.classes)}
+        ranged = {"learned_range": True} if learned_range else {}
+        config["net"] = {**row["net"], **ranged, **own}
+    config |= {"path": path, "target": target, "size": [height, width]}
+    config["classes"] = [] if captioned else pictures.classes
+    if captioned:
+        config["autoencoder"] = row["autoencoder"]
+    config["train"] = train
     return cast(PictureConfig, config)
 
 
 def _preset(settings: Settings) -> tuple[str, Row]:
-    """The preset by name, else the one made for the data."""
+    """The preset by name, else the one for the data."""
     name, data = settings.preset, settings.data
     if name is None:
-        known = "digits" if data is None else str(data)
-        rows = family("train")
-        name = known if known in rows and "data" in rows[known] else "points" if known in POINTS else "pictures"
+        source = "digits" if data is None else str(data)
+        name = "points" if source in POINTS else "pictures"
+        if "data" in family("train").get(source, {}):
+            name = source
     row = cast(Row, read_preset("train", name))
     if data is None and "data" not in row:
-        raise DifftoolError(
-            Exit.USAGE,
-            f"the preset {name} has no data of its own",
-            f"name them: difftool train DATA --preset {name}",
-        )
+        message = f"the preset {name} has no data set of its own"
+        raise DifftoolError(Exit.USAGE, message, f"name one: difftool train DATA --preset {name}")
     return name, row

@@ -1,4 +1,4 @@
-"""A training run from beginning to end: what `difftool train` does."""
+"""A training run from beginning to end: `difftool train`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PREVIEW_PICTURES, RAW_PICTURES, DRAWING_STEPS = 40, 20, 25
 
 
 class Drawing(TypedDict):
-    """How a run draws from its own model."""
+    """How a run draws samples of its model."""
 
     steps: int
     device: str
@@ -56,18 +56,24 @@ def train(
     track: Track = untracked,
     **settings: Any,
 ) -> Trained:
-    """Trains a model of pictures in the folder `output_dir`, or goes on with the run that stands there.
+    """Trains a model of pictures in the folder `output_dir`, or resumes the run in it.
 
-    `data` is what `data.load` reads; None is the preset's own. `settings` are fields of `Settings`: the length is one
-    of `steps`, `images`, `epochs` and `minutes`; `size` is (width, height); `weight`, `times` and `betas` are rows of
-    `core.WEIGHTS`, `core.DENSITIES` and names of `core.betas`. By default the state is saved each minute and drawn from
-    five times; `save_every` and `preview_every` count pictures. Of several processes (torchrun) each does its share,
-    and the first one writes.
+    Args:
+        data: what `data.pictures.load` reads; None is the preset's own data set.
+        output_dir: the folder of the run; None is a new one below outputs/train.
+        overwrite: replaces the run in the folder.
+        track: follows the updates, to show progress.
+        settings: fields of `Settings`. The length is one of `steps`, `images`, `epochs` and `minutes`; `size` is
+            (width, height); `weight`, `times` and `betas` are rows of `core.WEIGHTS`, `core.DENSITIES` and names of
+            `core.betas`. By default the state is saved every minute and previews are drawn five times; `save_every`
+            and `preview_every` count pictures.
 
-    Raises DifftoolError: 1 where the loss stays not finite, 2 for settings that do not fit, 3 for a device that is not
-    there, 4 for data nothing can be learned from or a folder that holds something else, 6 where not even one picture
-    can be learned from in the memory there is, 75 while another process trains there, 130 and 143 after Ctrl-C and
-    SIGTERM, with the state saved.
+    With several processes (torchrun) each does its share, and the first one writes.
+
+    Raises DifftoolError: 1 if the loss stays not finite, 2 for settings that do not fit, 3 for a device that is not
+    available, 4 for data that cannot be trained on or a folder that holds something else, 6 if memory does not suffice
+    for a single picture, 75 while another process trains there, 130 and 143 after Ctrl-C and SIGTERM, with the state
+    saved.
     """
     began = time.monotonic()
     folder = files.default_dir("train", files.run_id()) if output_dir is None else files.expanded(output_dir)
@@ -76,15 +82,15 @@ def train(
 
 
 def run(job: Job, folder: Path, began: float, *, overwrite: bool = False, track: Track = untracked) -> Trained:
-    """Trains in `folder`, or goes on there. Minutes count from `began` (`time.monotonic`), with all that the command
-    does besides."""
-    folder = processes.agreed(lambda to=folder: to)  # each has a name of its own for a run that has none
+    """Trains in `folder`, or resumes the run there. Minutes count from `began` (`time.monotonic`) and include
+    everything the command does."""
+    folder = processes.agreed(lambda to=folder: to)  # without --output-dir each process made up a name
     again = f"--output-dir {shlex.quote(str(folder))}"
     settings = job.settings
     with deferred() as stop:
         course = Course(layout(), stop, math.inf, settings.save_every, settings.preview_every, track, again=again)
         try:
-            with stop.at_once():  # whatever is not an update can be done again
+            with stop.at_once():  # outside updates a signal stops at once: everything can be repeated
                 return _run(job, folder, began, course, overwrite=overwrite)
         except BaseException as error:
             if (ended := _ended(error, stop.code, folder, job, again)) is None:
@@ -93,8 +99,8 @@ def run(job: Job, folder: Path, began: float, *, overwrite: bool = False, track:
 
 
 def _ended(error: BaseException, code: Exit | None, folder: Path, job: Job, again: str) -> DifftoolError | None:
-    """The error that tells how a run ended and how it goes on: by the signal that `code` stands for (then whatever was
-    raised is what it provoked), where memory or the disk ended. None for others, which say so themselves."""
+    """The error for a run that was stopped by the signal of `code`, or ran out of memory or disk space, with the hint
+    to resume. None for any other error, which is raised as it is."""
     if isinstance(error, DifftoolError) and code in (None, error.code):
         return None
     try:
@@ -102,17 +108,19 @@ def _ended(error: BaseException, code: Exit | None, folder: Path, job: Job, agai
         saved = any(folder.rglob(LAST))
     except DifftoolError:
         saved = False
-    on = f"go on with the same command, with {again} and without --overwrite" if saved else "run the same command again"
+    resume = f"resume with the same command, with {again} and without --overwrite"
+    if not saved:
+        resume = "run the same command again"
     state = "; the state is saved" if saved else ""
     if code is not None:
-        return DifftoolError(code, f"stopped{state or ' before anything was trained'}", on)
+        return DifftoolError(code, f"stopped{state or ' before anything was trained'}", resume)
     if is_out_of_memory(error):
-        return DifftoolError(
-            Exit.MEMORY, f"out of memory{state}", f"add --micro-batch 1 or close other programs, and {on}"
-        )
+        hint = f"add --micro-batch 1 or close other programs, and {resume}"
+        return DifftoolError(Exit.MEMORY, f"out of memory{state}", hint)
     if is_disk_full(error):
-        where = f": {name}" if (name := getattr(error, "filename", None)) else ""
-        return DifftoolError(Exit.FAILED, f"the disk is full{where}{state}", f"make room, and {on}")
+        name = getattr(error, "filename", None)
+        where = f": {name}" if name else ""
+        return DifftoolError(Exit.FAILED, f"the disk is full{where}{state}", f"free some space, and {resume}")
     return None
 
 
@@ -123,12 +131,13 @@ def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: boo
             check(job, folder, overwrite)
             stack.enter_context(files.writable(folder))
             stack.enter_context(files.lock(folder))
-            return check(job, folder, overwrite)  # once more, as the lock keeps it now
+            return check(job, folder, overwrite)  # again, now that the lock keeps others out
 
         config, finished = processes.agreed(enter)
         if finished:
             return report(folder, config, job.pictures, finished_before=True)
-        course = course._replace(end=began + config["train"]["length"].get("minutes", math.inf) * 60)
+        minutes = config["train"]["length"].get("minutes", math.inf)
+        course = course._replace(end=began + minutes * 60)
         if "autoencoder" in config:
             from .text2img.run import stages
 
@@ -142,7 +151,7 @@ def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: boo
 def _pixels(
     folder: Path, config: PictureConfig, job: Job, course: Course, *, overwrite: bool
 ) -> dict[str, float] | None:
-    """Trains a model of pixels; the figures of what it draws."""
+    """Trains a model of pixels and returns the figures of its samples."""
     pictures, device, dtype = job.pictures, job.device, job.dtype
     data = data_of(pictures, device)
     held = None if pictures.held_out is None else data_of(pictures.held_out, device)
@@ -156,37 +165,39 @@ def _pixels(
     course = course._replace(end=measured(config, make, cost, course.end, course.preview_every))
     trainee, task = make()
     drawing: Drawing = {"steps": DRAWING_STEPS, "device": str(device), "dtype": name_of(dtype)}
-    course = course._replace(
-        publish=lambda trainee: save_model(folder, config, trainee.averaged()),
-        preview=lambda trainee, seen, board: _preview(folder, trainee, seen, board, pictures, drawing),
-    )
+
+    def publish(trainee: Trainee) -> None:
+        save_model(folder, config, trainee.averaged())
+
+    def preview(trainee: Trainee, seen: int, board: Board | None) -> None:
+        _preview(folder, trainee, seen, board, pictures, drawing)
+
+    course = course._replace(publish=publish, preview=preview)
     learn(folder, config, trainee, task, course, overwrite=overwrite)
     return _judged(folder, config, pictures, drawing)
 
 
 def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]:
-    """(the config to train by in `folder`, whether that run is finished already). Changes nothing. Raises DifftoolError
-    2 for a folder among the run's own pictures, 4 for one that holds something else."""
-    pictures = job.pictures
-    if pictures.folder is not None and folder.resolve().is_relative_to(pictures.folder.resolve()):
-        raise DifftoolError(
-            Exit.USAGE,
-            f"the run {folder} would stand among its own pictures, and they would be learned next time",
-            "name a folder elsewhere with --output-dir",
-        )
+    """(the config of the run in `folder`, whether it is finished). Changes nothing. Raises DifftoolError 2 for a folder
+    inside the training data, 4 for one that holds something else."""
+    source = job.pictures.folder
+    if source is not None and folder.resolve().is_relative_to(source.resolve()):
+        message = f"{folder} is inside the training data; the samples of the run would become part of it"
+        raise DifftoolError(Exit.USAGE, message, "name a folder elsewhere with --output-dir")
     return standing(folder, job.config, layout(), overwrite)
 
 
 def _preview(
     folder: Path, trainee: Trainee, seen: int, board: Board | None, pictures: Pictures, drawing: Drawing
 ) -> None:
-    """Draws from the model as saved and from its weights without the average, always from the same noise, and plots the
-    loss. The classes come in the shares that they have among the training pictures, one after the other where not all
-    have the same."""
+    """Draws from the saved model and from the weights without averaging, always from the same noise, and plots the
+    loss. The classes have their shares of the training pictures, in order if the shares differ."""
 
     def planned(model: Path | Model, count: int) -> Plan:
         labels = by_share(pictures, pictures.classes, count)
-        return plan(model, count=count, label=labels and sorted(labels, key=pictures.classes.index), **drawing)
+        if labels:
+            labels = sorted(labels, key=pictures.classes.index)
+        return plan(model, count=count, label=labels, **drawing)
 
     drawn = draw(planned(folder, PREVIEW_PICTURES))
     trainee.net.eval()
@@ -196,19 +207,18 @@ def _preview(
     finally:
         trainee.net.train()
 
-    sheets = {
-        kind: (sheet(sampled.pixels, columns(sampled)), sampled.manifest)
-        for kind, sampled in (("raw", raw), ("", drawn))
-    }
+    sheets = {}
+    for kind, sampled in (("raw", raw), ("", drawn)):
+        sheets[kind] = sheet(sampled.pixels, columns(sampled)), sampled.manifest
     processes.agreed(lambda: show(folder, seen, trainee.step, sheets, board))
 
 
 def _judged(folder: Path, config: PictureConfig, pictures: Pictures, drawing: Drawing) -> dict[str, float] | None:
-    """The figures of a finished run; draws the strip of nearest training pictures."""
+    """The figures of a finished run; also writes the strip of nearest training pictures."""
     count = JUDGED if judged(pictures) else PREVIEW_PICTURES
     compared = pictures.held_out if judged(pictures) else None
     labels = by_share(compared or pictures, pictures.classes, count)
-    log.info(f"judging {count} pictures" if judged(pictures) else "looking for the nearest training pictures")
+    log.info(f"evaluating {count} samples" if judged(pictures) else "finding the nearest training pictures")
     drawn = draw(plan(folder, count=count, seed=JUDGE_SEED, label=labels, **drawing))
 
     def judging() -> dict[str, float] | None:
@@ -225,16 +235,15 @@ def _close(folder: Path, config: PictureConfig, pictures: Pictures, quality: dic
     lines = read_log(folder)
     notes = [improving(lines)]
     if quality is not None and quality["nearest"] < COPIED and not pictures.points:
-        notes.append(
-            f"it draws its training pictures again (nearest {quality['nearest']:.2f}): more data, or a shorter run"
-        )
-        log.warning(notes[-1])
+        note = f"the samples copy training pictures (nearest {quality['nearest']:.2f}); use more data or a shorter run"
+        notes.append(note)
+        log.warning(note)
     outcome = Outcome(final_loss(lines), quality, notes)
     images = config["train"]["images"]
     shown = {
-        "Drawn with averaged weights": grid_path(folder, images),
-        "With the last weights, from the same noise": grid_path(folder, images, "raw"),
-        "Drawn above, the nearest training pictures below": grid_path(folder, images, "nearest"),
+        "Samples with averaged weights": grid_path(folder, images),
+        "Samples with the last weights, from the same noise": grid_path(folder, images, "raw"),
+        "Samples above, nearest training pictures below": grid_path(folder, images, "nearest"),
     }
     words = Words(layout().items, FIGURES)
     write_report(folder / REPORT, config, outcome, folder / PLOT, shown, words)

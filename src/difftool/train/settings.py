@@ -1,4 +1,4 @@
-"""What `difftool train` can be told."""
+"""The settings of `difftool train`."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ TIMES = ("even", "log_normal", "logit_normal")
 BETAS = ("linear", "scaled_linear", "cosine", "sigmoid")
 """Names of `core.WEIGHTS`, `core.DENSITIES` and `core.betas`, which take a second to import."""
 LENGTHS = ("steps", "images", "epochs", "minutes")
-"""Settings of which one says how long a run is."""
+"""The settings for the length of a run, of which one is used."""
 
 
 def known_dtype_of_training(name: str) -> str:
     """A number format that gradients fit into. Raises DifftoolError 2 for another."""
     if known_dtype(name) == "fp16":
-        raise DifftoolError(Exit.USAGE, "training in fp16 loses small gradients", "take --dtype bf16 or fp32")
+        raise DifftoolError(Exit.USAGE, "training in fp16 loses small gradients", "use --dtype bf16 or fp32")
     return known_dtype(name)
 
 
 @dataclass(frozen=True)
 class Settings(DeviceSettings):
-    """Settings of `train`. What is None comes from the preset, if that says anything; one of LENGTHS at most is given.
+    """Settings of `train`. None stands for the value of the preset, if it has one; at most one of LENGTHS is set.
 
-    A setting that is `stored` is part of the recipe: it stands in `train` of a run's config.json under its own name,
-    unless it is its default. So a run of before it was added has the default.
+    A `stored` setting is part of the recipe: unless it is the default, it is saved under its name in `train` of a run's
+    config.json. So a run from before it was added has the default.
     """
 
     data: str | Path | None = setting(None, "The same as DATA.", panel=DATA, typed=str | None, stored=False)
@@ -140,4 +140,4 @@ class Settings(DeviceSettings):
     dtype: str = setting("auto", "auto, fp32 or bf16.", panel=MACHINE, check=known_dtype_of_training, stored=False)
 
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (LENGTHS,)
-    """Settings of which one can be said."""
+    """Groups of settings that exclude each other."""

@@ -61,16 +61,16 @@ def test_one_class_a_picture(tmp_path: Path, labels: Any, classes: list[str]) ->
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        (np.array([1, 1, 0] * 12).reshape(12, 3), "several classes, or none, for a picture"),
+        (np.array([1, 1, 0] * 12).reshape(12, 3), "several classes, or none, per picture"),
         (np.zeros((12, 3), int), "several classes, or none"),
-        (np.arange(48).reshape(12, 4), "4 numbers for each picture"),
-        (RNG.dirichlet([1, 1, 1], 12), "3 numbers for each picture"),
+        (np.arange(48).reshape(12, 4), "4 numbers per picture"),
+        (RNG.dirichlet([1, 1, 1], 12), "3 numbers per picture"),
         (np.linspace(0, 1, 12), "real numbers such as 0.0909"),
         (np.where(TWO, np.inf, 1.0), "real numbers such as inf"),
-        (np.where(TWO, np.nan, 1.0), "6 pictures without a label, first number 1"),
+        (np.where(TWO, np.nan, 1.0), "6 pictures without a label, the first is number 1"),
         (np.array(3), "one label for 12 pictures"),
-        (np.arange(11), "11 labels of 12 pictures"),
-        (np.full(12, b"\xff"), "not in UTF-8"),
+        (np.arange(11), "11 labels for 12 pictures"),
+        (np.full(12, b"\xff"), "not UTF-8"),
         (np.full(12, "2020-01-01", "M8[D]"), "datetime64"),
     ],
 )
@@ -83,13 +83,13 @@ def test_what_is_no_class(tmp_path: Path, labels: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("own", "says"),
     [
-        ({"label": [0, 1, None] * 4}, "the column label: 4 pictures without a label, first number 2"),
+        ({"label": [0, 1, None] * 4}, "the column label: 4 pictures without a label, the first is number 2"),
         ({"label": ["a", None] * 6}, "6 pictures without a label"),
         ({"label": [[0], [0, 1]] * 6}, "lists of different lengths"),
         ({"label": [[0, 1], [1, 1]] * 6}, "several classes, or none"),
         ({"label": [{"x": 1}] * 12}, "values such as {'x': 1}"),
-        ({"caption": [{"x": 1}] * 12}, "{'x': 1} is no caption"),
-        ({"caption": [7] * 12}, "7 is no caption"),
+        ({"caption": [{"x": 1}] * 12}, "{'x': 1} is not a caption"),
+        ({"caption": [7] * 12}, "7 is not a caption"),
     ],
 )
 def test_columns_that_are_no_labels_or_captions(tmp_path: Path, own: dict[str, Any], says: str) -> None:
@@ -104,7 +104,7 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
     labels = pyarrow.array(TWO)
     twice = pyarrow.table([rows, labels, labels], names=["image", "label", "label"])
     pyarrow.parquet.write_table(twice, tmp_path / "b.parquet")
-    with pytest.raises(DifftoolError, match="several columns label") as caught:
+    with pytest.raises(DifftoolError, match="several columns named label") as caught:
         load(str(tmp_path / "b.parquet"))
     assert caught.value.code == Exit.FILE
 
@@ -115,7 +115,7 @@ def test_columns_of_lists(tmp_path: Path) -> None:
     assert data.classes == ["0", "1"]
     assert data.captions == ["a dog", "a cat", ""] * 4
     assert data.notes == (
-        "the column of captions: several captions for a picture, of which the first is learned",
+        "the column of captions: several captions per picture; only the first is used",
         "4 of 12 pictures without a caption",
         "1 column (url) not used",
     )
@@ -129,7 +129,7 @@ def test_test_pictures_have_the_classes_of_the_others(tmp_path: Path) -> None:
     assert data.held_out.labels.tolist() == [1, 0]
     assert data.notes == (
         "1 array (latents) in a.npz not used",
-        "1 picture of the test part left out: without a label that the others have",
+        "1 picture of the test part left out: no label of the training part",
     )
 
 
@@ -148,18 +148,18 @@ def test_what_numbers_mean(tmp_path: Path, values: Any) -> None:
 def test_zeros_and_ones_are_black_and_white(tmp_path: Path, kind: Any) -> None:
     data = arrays(tmp_path, images=(PIXELS[..., 0] > 99).astype(kind))
     assert np.array_equal(data.pixels[..., 0], 255 * (PIXELS[..., 0] > 99))
-    said = () if kind is bool else ("images in a.npz: values 0 and 1, taken for black and white",)
+    said = () if kind is bool else ("images in a.npz: values 0 and 1, read as black and white",)
     assert data.notes == said
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (UNIT * 16, "runs from 0 to 1"),
-        ((UNIT - 0.13) / 0.31, "runs from -0.4"),
-        (PIXELS.astype(np.int8), "runs from -128 to 127"),
-        (PIXELS[0], "which is one picture"),
-        (UNIT * 1j, "no numbers but complex"),
+        (UNIT * 16, "values from 0 to 1"),
+        ((UNIT - 0.13) / 0.31, "values from -0.4"),
+        (PIXELS.astype(np.int8), "values from -128 to 127"),
+        (PIXELS[0], "which is a single picture"),
+        (UNIT * 1j, "values of type complex"),
         (np.where(UNIT > 0.5, np.inf, UNIT), "not finite"),
     ],
 )
@@ -178,13 +178,13 @@ def test_floats_and_bytes_in_one_set_have_a_measure_each(tmp_path: Path) -> None
 
 def test_a_part_that_is_nearly_black_beside_the_other_is_told(tmp_path: Path) -> None:
     data = arrays(tmp_path, images=UNIT, test_images=UNIT * 255)
-    assert data.notes == ("one part of the pictures runs to 1, another to 255: the one is nearly black",)
+    assert data.notes == ("one part of the pictures is nearly black: its highest value is 1, others reach 255",)
 
 
 def test_pictures_that_are_nearly_black_are_said_to_be(tmp_path: Path) -> None:
     data = arrays(tmp_path, images=PIXELS // 16)
     assert data.pixels.max() == 15
-    assert data.notes == ("the pictures are nearly black: images in a.npz runs from 0 to 15",)
+    assert data.notes == ("the pictures are nearly black: images in a.npz has values from 0 to 15",)
 
 
 def test_arrays_in_files_of_their_own(tmp_path: Path) -> None:
@@ -200,13 +200,13 @@ def test_tables_with_other_columns(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").rename(tmp_path / "train-1.parquet")
     column(tmp_path)
     (tmp_path / "a.parquet").rename(tmp_path / "train-2.parquet")
-    with pytest.raises(DifftoolError, match=r"train-2\.parquet has other columns than train-1\.parquet") as caught:
+    with pytest.raises(DifftoolError, match=r"train-2\.parquet and train-1\.parquet have different columns") as caught:
         load(str(tmp_path))
     assert caught.value.code == Exit.FILE
     (tmp_path / "train-2.parquet").rename(tmp_path / "test-2.parquet")
     data = load(str(tmp_path))
     assert data.classes == ["0", "1"]
-    assert data.notes[-1] == "12 pictures of the test part left out: without a label that the others have"
+    assert data.notes[-1] == "12 pictures of the test part left out: no label of the training part"
 
 
 def test_names_of_the_classes_and_labels_that_are_missing(tmp_path: Path) -> None:

@@ -103,9 +103,9 @@ def test_deep_pictures_of_no_meaning_are_left_out(tmp_path: Path) -> None:
     ramp = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
     data = folder(saved(tmp_path, ramp, ramp * np.nan, ramp * 1e9))
     assert len(data.pixels) == 1
-    assert [line.split(" run")[0] for line in data.skipped] == [
+    assert [line.split(" from")[0] for line in data.skipped] == [
         "1.tif: its values are not all finite",
-        "2.tif: its values",
+        "2.tif: values",
     ]
 
 
@@ -113,10 +113,10 @@ def test_pictures_of_zeros_and_ones(tmp_path: Path) -> None:
     masks = [RNG.integers(0, 2, (9, 9), dtype=np.uint8) for _ in range(3)]
     data = folder(saved(tmp_path / "a", *masks))
     assert np.array_equal(data.pixels[..., 0], 255 * np.stack(masks))
-    assert data.notes == ("their values are 0 and 1, taken for black and white",)
+    assert data.notes == ("values 0 and 1, read as black and white",)
     data = folder(saved(tmp_path / "b", *(9 * mask for mask in masks)))
     assert data.pixels.max() == 9
-    assert data.notes == ("the pictures are nearly black: no value is above 9 of 255",)
+    assert data.notes == ("the pictures are nearly black: the highest value is 9 of 255",)
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [("png", np.uint8), ("png", np.uint16), ("tif", np.float32)])
@@ -135,14 +135,14 @@ def test_a_deep_picture_without_a_meaning_beside_others_is_skipped(tmp_path: Pat
     Image.fromarray(np.linspace(-9, 9, 36, dtype=np.float32).reshape(6, 6)).save(tmp_path / "depth.tif")
     data = folder(tmp_path)
     assert len(data.pixels) == 1
-    assert data.skipped == ("depth.tif: its values run from -9 to 9",)
+    assert data.skipped == ("depth.tif: values from -9 to 9",)
 
 
 def test_deep_pictures_of_zeros_and_ones_are_told(tmp_path: Path) -> None:
     Image.fromarray(RNG.integers(0, 2, (6, 6)).astype(np.uint16)).save(tmp_path / "0.png")
     data = folder(tmp_path)
     assert {*np.unique(data.pixels)} == {0, 255}
-    assert data.notes == ("their values are 0 and 1, taken for black and white",)
+    assert data.notes == ("values 0 and 1, read as black and white",)
 
 
 def test_of_several_frames_the_first_is_taken(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_of_several_frames_the_first_is_taken(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
     data = folder(tmp_path)
     assert np.array_equal(data.pixels[0, :, :, 0], np.asarray(frames[0]))
-    assert data.notes == ("1 picture (a.tif) of several frames: the first is taken",)
+    assert data.notes == ("1 picture (a.tif) with several frames: only the first is used",)
 
 
 def test_a_share_to_hold_out_is_heeded_or_refused(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_share_to_hold_out_is_heeded_or_refused(tmp_path: Path) -> None:
     assert held is not None
     assert len(held.pixels) == 6
     assert load(str(tmp_path)).held_out is None
-    for source, share, says in ((str(tmp_path), 0.01, "less than one"), ("digits", 0.1, "held-out part of their own")):
+    for source, share, says in ((str(tmp_path), 0.01, "less than one"), ("digits", 0.1, "fixed held-out part")):
         with pytest.raises(DifftoolError, match=says) as caught:
             load(source, held_out=share)
         assert caught.value.code == Exit.USAGE
@@ -207,7 +207,7 @@ def test_names_and_formats(tmp_path: Path) -> None:
     found = folder(tmp_path)
     assert len(found.pixels) == 8
     assert found.notes == (
-        "3 pictures (i.heic, j.HEIC, k.tga) left out: no format that is read here; pip install pillow-heif reads .heic",
+        "3 pictures (i.heic, j.HEIC, k.tga) left out: unsupported format; for .heic: pip install pillow-heif",
         "hidden folders and thumbnails left out: .hidden",
     )
 
@@ -236,7 +236,7 @@ def test_sub_folders_are_labels(tmp_path: Path) -> None:
     assert data.labels is None
     assert len(data.pixels) == 10
     assert data.notes == (
-        "6 pictures lie beside 3 folders, which are no classes then: move them into folders for labels",
+        "6 pictures lie beside 3 folders, so the folders are not used as classes: move them into folders for labels",
     )
     assert folder(tmp_path / "cat").classes == []
 
@@ -290,7 +290,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     [
         ("nothing", Exit.FILE, "no file or folder"),
         ("digit", Exit.FILE, "did you mean digits"),
-        ("file.png", Exit.FILE, "is one picture"),
+        ("file.png", Exit.FILE, "is a single picture"),
         ("empty", Exit.FILE, "no pictures"),
         ("broken", Exit.FILE, "none of its 1 pictures"),
     ],
@@ -319,6 +319,6 @@ def test_pictures_that_cannot_be_read_here_are_told(tmp_path: Path) -> None:
     for k in range(3):
         (tmp_path / f"{k}.jxl").write_bytes(b"x")
     with pytest.raises(
-        DifftoolError, match=r"but 3 pictures \(0.jxl, 1.jxl, 2.jxl\) of formats that are not read here"
+        DifftoolError, match=r"but 3 pictures \(0.jxl, 1.jxl, 2.jxl\) of unsupported formats"
     ):
         folder(tmp_path)

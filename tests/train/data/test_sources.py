@@ -190,7 +190,7 @@ def test_a_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as hub:
         hub.setattr(huggingface_hub, "snapshot_download", kept)
         assert load("hf:someone/faces").pixels.shape == (4, 8, 8, 1)
-    with fails(Exit.USAGE, "no name on the hub"):
+    with fails(Exit.USAGE, "not a valid name of the hub"):
         load("hf:a/b/c")
 
 
@@ -293,7 +293,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     monkeypatch.setattr(module, "cache", lambda: tmp_path / "file" / "cache")
     np.save(tmp_path / "a.npy", pictures(4, 6, 6))
     assert load(str(tmp_path / "a.npy")).pixels.shape == (4, 6, 6, 1)
-    assert "cannot keep" in caplog.text
+    assert "cannot cache" in caplog.text
 
 
 def test_what_was_not_used_for_longest_goes_first(
@@ -325,13 +325,13 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a cut-off gz": (lambda p: (mnist(p), truncated(p / "train-images-idx3-ubyte.gz"))[1], "damaged"),
     "a cut-off idx": (lambda p: (mnist(p, packed=False), truncated(p / "train-images-idx3-ubyte"))[1], "announces"),
     "labels alone": (lambda p: (mnist(p), (p / "train-labels-idx1-ubyte.gz"))[1], "no pictures"),
-    "html as idx": (lambda p: written(p / "a-idx3-ubyte", b"<html>"), "no IDX"),
-    "half a cifar": (lambda p: (cifar(p, False), truncated(p / "data_batch_1.bin"))[1], "no whole pictures"),
-    "an array of words": (lambda p: saved(p / "a.npy", np.array([[["a"]]])), "no numbers"),
+    "html as idx": (lambda p: written(p / "a-idx3-ubyte", b"<html>"), "not an IDX"),
+    "half a cifar": (lambda p: (cifar(p, False), truncated(p / "data_batch_1.bin"))[1], "not a multiple"),
+    "an array of words": (lambda p: saved(p / "a.npy", np.array([[["a"]]])), "values of type"),
     "an array of objects": (lambda p: saved(p / "a.npy", np.array([{}, None], dtype=object)), "damaged"),
-    "a flat array": (lambda p: saved(p / "a.npy", np.zeros((4, 4))), "holds no pictures"),
+    "a flat array": (lambda p: saved(p / "a.npy", np.zeros((4, 4))), "no array of pictures"),
     "numbers that are not finite": (lambda p: saved(p / "a.npy", np.full((4, 4, 4), np.nan)), "not finite"),
-    "numbers of any size": (lambda p: saved(p / "a.npy", np.full((4, 4, 4), 1e6)), "runs from"),
+    "numbers of any size": (lambda p: saved(p / "a.npy", np.full((4, 4, 4), 1e6)), "values from"),
     "an empty array": (lambda p: saved(p / "a.npy", np.zeros((0, 8, 8))), "no pictures"),
     "seven channels": (lambda p: saved(p / "a.npy", np.zeros((3, 8, 8, 7), np.uint8)), "7 channels"),
     "a cut-off array": (lambda p: truncated(saved(p / "a.npy", np.zeros((4, 8, 8), np.uint8))), "damaged"),
@@ -354,13 +354,13 @@ def test_what_cannot_be_learned_from(tmp_path: Path, own_cache: Path, what: str)
 
 def test_a_table_without_pictures(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"words": ["a"]}), tmp_path / "a.parquet")
-    with fails(Exit.FILE, "no column of pictures, but words"):
+    with fails(Exit.FILE, "no column of pictures, only words"):
         load(str(tmp_path / "a.parquet"))
 
 
 def test_labels_of_another_number(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=pictures(4, 6, 6), labels=np.arange(3))
-    with fails(Exit.FILE, "3 labels of 4 pictures"):
+    with fails(Exit.FILE, "3 labels for 4 pictures"):
         load(str(tmp_path / "a.npz"))
 
 

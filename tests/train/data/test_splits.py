@@ -118,9 +118,9 @@ def test_only_parts_to_judge_by(tmp_path: Path) -> None:
 
 def test_what_is_decided_is_said(tmp_path: Path) -> None:
     said = lay(tmp_path / "a", "cat/a.png", "dog/b.png", "test/c.png").notes[0]
-    assert said == "test is taken for the part to judge by, not for a class"
+    assert said == "test is used as the held-out part, not as a class"
     said = lay(tmp_path / "b", "car/a.png", "train/b.png").notes[0]
-    assert "train is taken for a class" in said
+    assert "train is used as a class" in said
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_links_to_folders_are_entered_and_loops_are_not(tmp_path: Path) -> None:
     assert data.classes == ["birds", "cats", "dogs"]
     assert greys(data) == [0, 0, 1]
     assert sorted(data.skipped) == [
-        "birds/gone.png: a link that leads nowhere",
-        "birds/up: a link to a folder above it",
-        "root: a link to a folder above it",
+        "birds/gone.png: broken link",
+        "birds/up: link to a parent folder",
+        "root: link to a parent folder",
     ]
 
 
@@ -184,12 +184,12 @@ def test_captions_in_utf8_with_and_without_a_mark(tmp_path: Path) -> None:
     data = load(str(tmp_path))
     assert data.captions == ["a red thing", "ein süßes Ding", "", ""]
     assert data.notes == (
-        "1 text (9.txt) not used: beside no picture, or boxes and no captions",
+        "1 text (9.txt) not used: no picture of that name, or boxes instead of captions",
         "2 of 4 pictures without a caption",
     )
     (tmp_path / "2.txt").write_text("a red thing", encoding="utf-16")
     (tmp_path / "3.txt").write_bytes(b"4\xb0s")
-    with pytest.raises(DifftoolError, match=r"2 captions \(2.txt, 3.txt\) not in UTF-8") as caught:
+    with pytest.raises(DifftoolError, match=r"2 captions \(2.txt, 3.txt\) not UTF-8") as caught:
         load(str(tmp_path))
     assert caught.value.code == Exit.FILE
 
@@ -222,7 +222,7 @@ def test_numbers_that_are_no_boxes_are_captions(tmp_path: Path, text: str) -> No
     [
         ("metadata.csv", "file_name,text\n0.png,a dog, and a cat\n", "more cells than columns in the row of 0.png"),
         ("metadata.csv", "file_name,label,text\n0.png,x,a dog, and a cat\n", "more cells than columns"),
-        ("metadata.jsonl", "[" * 100_000, "no table of UTF-8"),
+        ("metadata.jsonl", "[" * 100_000, "not a UTF-8 table"),
         ("metadata.jsonl", '{"file_name": "0.png", "label": {"a": 1}}\n', "without a label"),
         ("metadata.jsonl", '{"file_name": "0.png", "label": {}}\n{"file_name": "1.png", "label": 1}\n', "such as {}"),
     ],
@@ -240,7 +240,7 @@ def test_metadata_of_another_kind_are_not_used(tmp_path: Path) -> None:
 
 
 def test_pictures_in_a_folder_of_thumbnails_alone_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DifftoolError, match="no pictures in it but those of hidden folders and thumbnails: Thumbs"):
+    with pytest.raises(DifftoolError, match="the only pictures are in hidden or thumbnail folders: Thumbs"):
         lay(tmp_path, "Thumbs/a/0.png", "Thumbs/b/1.png")
     assert load(str(tmp_path / "Thumbs")).classes == ["a", "b"]
 
@@ -251,8 +251,8 @@ def test_rows_of_metadata_that_are_not_used_are_told(tmp_path: Path) -> None:
     assert data.captions == ["b", "c"]
     assert data.labels is None
     assert data.notes == (
-        "1 picture (0.png) with several rows of metadata: the last counts",
-        "all pictures have the same label, or none: labels are not used",
+        "1 picture (0.png) with several rows of metadata; the last one is used",
+        "all pictures have the same label, or none; labels not used",
     )
 
 
@@ -283,7 +283,7 @@ def test_a_damaged_data_set_beside_a_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0, 4]))
     (tmp_path / "train-0.parquet").write_bytes(b"PAR1PAR1")
     notes = lay(tmp_path, "logo.png").notes
-    assert "train-images-idx3-ubyte announces 144 bytes and holds 0" in notes
+    assert "the header of train-images-idx3-ubyte announces 144 bytes, but the file has 0" in notes
     assert any("train-0.parquet is damaged" in note for note in notes)
 
 

@@ -196,7 +196,7 @@ def test_killed_in_either_stage(whole: Path, tmp_path: Path, step: int, run: int
         ({"learned_range": True}, "no learned-range"),
         ({"checkpointing": True}, "no checkpointing"),
         ({"betas": "cosine"}, "Stable Diffusion folder"),
-        ({"target": "eps"}, "nothing at pure noise"),
+        ({"target": "eps"}, "no eps target at zero SNR"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, settings: dict[str, Any], says: str) -> None:

@@ -1,1 +1,1 @@
-"""What is learned from."""
+"""Training data: reading, decoding, splitting and caching pictures."""

@@ -1,4 +1,4 @@
-"""Labels and captions as data sets hold them, in arrays and columns: judged, and told where they are none."""
+"""Labels and captions of data sets, from arrays and columns, with an error where they are neither."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from .decode import counted
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
+ONE_EACH = "labels are integers or words, one per picture"
+"""The hint for labels that are something else."""
+
 
 def values_of(labels: Any, count: int, where: str) -> np.ndarray[Any, Any]:
-    """One whole number or word for each of `count` pictures, of an array or the values of a column; one-hot rows become
-    numbers. Raises DifftoolError 4, naming `where`, for anything else."""
+    """An integer or a word for each of `count` pictures, from an array or the values of a column; one-hot rows become
+    integers. Raises DifftoolError 4, naming `where`, for anything else."""
     if isinstance(labels, list):
         labels = _array(labels, where)
     if labels.size == count and labels.dtype.kind in "uifbUS":
@@ -25,12 +28,16 @@ def values_of(labels: Any, count: int, where: str) -> np.ndarray[Any, Any]:
     else:
         raise _no_labels(labels, count, where)
     if values.dtype.kind == "f":
-        if np.isnan(values).any():
-            raise _missing(where, np.flatnonzero(np.isnan(values)))
-        if len(odd := values[(values != np.round(values)) | np.isinf(values)]):
-            what = f"{where}: real numbers such as {odd[0]:g}"
-            raise DifftoolError(Exit.FILE, what, "labels are whole numbers or words, one a picture")
-    return np.array([_decoded(value, where) for value in values.tolist()]) if values.dtype.kind == "S" else values
+        missing = np.flatnonzero(np.isnan(values))
+        if len(missing):
+            raise _missing(where, missing)
+        whole = (values == np.round(values)) & ~np.isinf(values)
+        if not whole.all():
+            message = f"{where}: real numbers such as {values[~whole][0]:g}"
+            raise DifftoolError(Exit.FILE, message, ONE_EACH)
+    if values.dtype.kind == "S":
+        return np.array([_decoded(value, where) for value in values.tolist()])
+    return values
 
 
 def _array(labels: list[Any], where: str) -> np.ndarray[Any, Any]:
@@ -39,63 +46,66 @@ def _array(labels: list[Any], where: str) -> np.ndarray[Any, Any]:
         raise _missing(where, missing)
     labels = [_decoded(label, where) if isinstance(label, bytes) else label for label in labels]
     lengths = {len(label) if isinstance(label, list) else -1 for label in labels}
-    odd = next((label for label in labels if not isinstance(label, int | float | str | list)), None)
-    if len(lengths) > 1 or odd is not None:
-        what = "lists of different lengths" if odd is None else f"values such as {str(odd)[:40]}"
-        raise DifftoolError(Exit.FILE, f"{where}: {what}", "labels are whole numbers or words, one a picture")
+    others = [label for label in labels if not isinstance(label, int | float | str | list)]
+    if others:
+        raise DifftoolError(Exit.FILE, f"{where}: values such as {str(others[0])[:40]}", ONE_EACH)
+    if len(lengths) > 1:
+        raise DifftoolError(Exit.FILE, f"{where}: lists of different lengths", ONE_EACH)
     try:
         return np.array(labels)
     except ValueError as error:
-        what = f"{where}: lists of lists"
-        raise DifftoolError(Exit.FILE, what, "labels are whole numbers or words, one a picture") from error
+        raise DifftoolError(Exit.FILE, f"{where}: lists of lists", ONE_EACH) from error
 
 
 def _one_hot(labels: np.ndarray[Any, Any]) -> bool:
     if labels.dtype.kind not in "uifb" or labels.shape[1] < 2:
         return False
-    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
+    binary = np.isin(labels, (0, 1)).all()
+    return bool(binary and (labels.sum(1) == 1).all())
 
 
 def _no_labels(labels: np.ndarray[Any, Any], count: int, where: str) -> DifftoolError:
-    hint = "labels are whole numbers or words, one a picture"
+    reason = f"{labels.dtype} of shape {list(labels.shape)}"
     if labels.ndim == 0:
-        return DifftoolError(Exit.FILE, f"{where}: one label for {count:,} pictures", hint)
-    if labels.ndim == 2 and len(labels) == count and labels.dtype.kind in "uifb":
-        several = np.isin(labels, (0, 1)).all()
-        what = "several classes, or none, for a picture" if several else f"{labels.shape[1]} numbers for each picture"
-        return DifftoolError(Exit.FILE, f"{where}: {what}", hint)
-    if len(labels) != count:
-        return DifftoolError(Exit.FILE, f"{where}: {len(labels):,} labels of {count:,} pictures", hint)
-    return DifftoolError(Exit.FILE, f"{where}: {labels.dtype} of shape {list(labels.shape)}", hint)
+        reason = f"one label for {count:,} pictures"
+    elif len(labels) != count:
+        reason = f"{len(labels):,} labels for {count:,} pictures"
+    elif labels.ndim == 2 and labels.dtype.kind in "uifb":
+        binary = np.isin(labels, (0, 1)).all()
+        reason = "several classes, or none, per picture" if binary else f"{labels.shape[1]} numbers per picture"
+    return DifftoolError(Exit.FILE, f"{where}: {reason}", ONE_EACH)
 
 
 def _missing(where: str, rows: Sequence[int] | np.ndarray[Any, Any]) -> DifftoolError:
-    what = f"{where}: {counted(len(rows), 'picture')} without a label, first number {rows[0]}"
-    return DifftoolError(Exit.FILE, what, "give each picture a label, or take the labels away")
+    message = f"{where}: {counted(len(rows), 'picture')} without a label, the first is number {rows[0]}"
+    return DifftoolError(Exit.FILE, message, "give each picture a label, or remove the labels")
 
 
 def numbered(
     values: np.ndarray[Any, Any], where: str, names: Sequence[str] | None = None
 ) -> tuple[Labels, list[str], list[str]]:
-    """(labels 0 .. K - 1, the K classes, what a person should know) of `values_of`; `names` are the names of the
-    numbers, if the source has some. Raises DifftoolError 4 for a number below 0, which stands for no label there."""
+    """(labels 0 .. K - 1, the K classes, notes) from `values_of`; `names` are the classes by number, if the source has
+    them. Raises DifftoolError 4 for a number below 0, which then stands for a missing label."""
     notes: list[str] = []
     if names is not None and values.dtype.kind in "ui" and len(values):
         if values.min() < 0:
             raise _missing(where, np.flatnonzero(values < 0))
         if values.max() < len(names):
             return values.astype(np.int64), list(names), notes
-        notes.append(f"{where}: a label {values.max()}, and names for {len(names)}: the names are not used")
-    found, numbers = np.unique(values, return_inverse=True)
-    if len(values) >= 10 and len(found) > len(values) / 2:
-        notes.append(f"{where}: {len(found):,} classes of {len(values):,} pictures, so most have one picture")
-    return numbers.astype(np.int64), [_named(value) for value in found], notes
+        notes.append(f"{where}: the highest label is {values.max()}, but there are {len(names)} names; names not used")
+    distinct, numbers = np.unique(values, return_inverse=True)
+    classes, count = len(distinct), len(values)
+    if count >= 10 and classes > count / 2:
+        notes.append(f"{where}: {classes:,} classes for {count:,} pictures; most have a single picture")
+    return numbers.astype(np.int64), [_named(value) for value in distinct], notes
 
 
 def known(values: np.ndarray[Any, Any], classes: Sequence[str], names: Sequence[str] | None = None) -> Labels:
-    """Labels of other pictures by the same classes, -1 where they are of none."""
-    if names is not None and list(names) == list(classes) and values.dtype.kind in "ui":
-        return np.where((values >= 0) & (values < len(classes)), values, -1).astype(np.int64)
+    """Labels of other pictures in the same classes, -1 for none of them."""
+    named = names is not None and list(names) == list(classes)
+    if named and values.dtype.kind in "ui":
+        inside = (values >= 0) & (values < len(classes))
+        return np.where(inside, values, -1).astype(np.int64)
     number = {name: k for k, name in enumerate(classes)}
     return np.array([number.get(_named(value), -1) for value in values], np.int64)
 
@@ -105,22 +115,25 @@ def _named(value: Any) -> str:
 
 
 def captions_of(values: Sequence[Any], where: str) -> tuple[list[str], list[str]]:
-    """(captions, what a person should know) of a column of words; of a list of captions the first is taken."""
-    several = any(isinstance(value, list) and len(value) > 1 for value in values)
-    found = [_caption(value, where) for value in values]
-    return found, [f"{where}: several captions for a picture, of which the first is learned"] if several else []
+    """(captions, notes) from a column of text; of a list of captions the first is used."""
+    captions = [_caption(value, where) for value in values]
+    lists = [value for value in values if isinstance(value, list)]
+    notes = []
+    if any(len(value) > 1 for value in lists):
+        notes.append(f"{where}: several captions per picture; only the first is used")
+    return captions, notes
 
 
 def _caption(value: Any, where: str) -> str:
     if isinstance(value, list):
-        value = next((one for one in value if one), None)
+        value = next((caption for caption in value if caption), None)
     if value is None:
         return ""
     if isinstance(value, bytes):
         return _decoded(value, where)
     if not isinstance(value, str):
-        what = f"{where}: {str(value)[:40]} is no caption"
-        raise DifftoolError(Exit.FILE, what, "captions are text, or lists of text")
+        message = f"{where}: {str(value)[:40]} is not a caption"
+        raise DifftoolError(Exit.FILE, message, "captions are text, or lists of text")
     return value
 
 
@@ -128,9 +141,12 @@ def _decoded(value: bytes, where: str) -> str:
     try:
         return value.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DifftoolError(Exit.FILE, f"{where}: words that are not in UTF-8", "save them as UTF-8") from error
+        raise DifftoolError(Exit.FILE, f"{where}: text that is not UTF-8", "save it as UTF-8") from error
 
 
 def uncaptioned(captions: Sequence[str]) -> list[str]:
+    """A note on pictures without a caption, if there are any."""
     missing = sum(not caption for caption in captions)
-    return [f"{missing:,} of {counted(len(captions), 'picture')} without a caption"] if missing else []
+    if not missing:
+        return []
+    return [f"{missing:,} of {counted(len(captions), 'picture')} without a caption"]

@@ -1,4 +1,4 @@
-"""Pictures in files of their own, with captions and labels beside them."""
+"""Picture files, with captions and labels beside them."""
 
 from __future__ import annotations
 
@@ -21,58 +21,68 @@ from .splits import places
 from .tables import COLUMNS
 
 Cells = Mapping[str, object]
-"""A row of METADATA by its columns; under None stand cells without one."""
+"""A row of METADATA by column; cells without a column are under None."""
 
 PLAIN = re.compile(r"(readme|licen[cs]e|notice|citation|copying|thumbs\.db|desktop\.ini)|.*\.(md|rst|html?)", re.I)
-"""Names of files that lie beside any data set."""
+"""Names of files that may accompany any data set."""
 BOXES = re.compile(r"\d+( -?(\d+(\.\d*)?|\.\d+)(e-?\d+)?){4,}")
-"""What detectors are trained by: a class and the corners of something."""
+"""A line for a detector: a class and the corners of a box."""
 METADATA = ("metadata.csv", "metadata.jsonl")
-"""Beside pictures: their names in a column file_name, and labels and captions in others."""
+"""Tables beside pictures: their names in a column file_name, labels and captions in others."""
 
 
 def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
-    """All pictures, cut to the middle and scaled to one size; `splits.places` says which are for judging and which
-    folders are classes. A text file of the same name is the caption, or a row of METADATA. Files that are no intact
+    """All pictures, cropped around the centre and scaled to one size; `splits.places` decides which are held out and
+    which folders are classes. Captions are text files of the same name, or in METADATA. Files that are not intact
     pictures are left out and named."""
+    # 1. pictures, and the text files and tables beside them
     names = [name for name in files if readable(PurePosixPath(name).suffix)]
     place = places(names)
     rows, metadata, twice = _metadata(files)
-    decoded = decode({name: files[name] for name in names if name not in place.left_out}, size, place.held)
+    entries = {name: files[name] for name in names if name not in place.left_out}
+    decoded = decode(entries, size, place.held)
     kept = decoded.names
     texts, unused = _texts(files, names)
-    told, more = _rows_of(rows, kept, names)
+    (row_labels, row_texts), more = _rows_of(rows, kept, names)
     notes = [*place.notes, *decoded.notes, *twice, *more]
-    notes += [f"{some(unused, 'text')} not used: beside no picture, or boxes and no captions"] if unused else []
+    if unused:
+        notes.append(f"{some(unused, 'text')} not used: no picture of that name, or boxes instead of captions")
+    # 2. captions: a row of the table, or else a text file
     captions = None
-    if texts or told[1] is not None:
-        captions = [
-            texts.get(name, "") if told[1] is None else told[1][k] or texts.get(name, "") for k, name in enumerate(kept)
-        ]
+    if texts or row_texts is not None:
+        first = [""] * len(kept) if row_texts is None else row_texts
+        captions = [text or texts.get(name, "") for name, text in zip(kept, first, strict=True)]
         notes += uncaptioned(captions)
-    labels: list[Any] | None = (
-        told[0] or [place.classes.get(name, "") for name in kept] if place.classes or told[0] else None
-    )
+    # 3. labels: a column of the table, or else folders
+    labels = row_labels
+    if not labels:
+        labels = [place.classes.get(name, "") for name in kept] if place.classes else None
+    # 4. the held-out part
     held = np.array([name in place.held for name in kept])
     whole = Raw(decoded.pixels, captions=captions)
-    train, test = rows_of(whole, np.flatnonzero(~held)), rows_of(whole, np.flatnonzero(held))
-    split = [
-        None if labels is None else [label for label, own in zip(labels, held, strict=True) if own == part]
-        for part in (False, True)
-    ]
-    if split[0] is not None and len({*map(repr, split[0])}) < 2:
-        split = [None, None]
-        notes += ["all pictures have the same label, or none: labels are not used"]
+    train = rows_of(whole, np.flatnonzero(~held))
+    test = rows_of(whole, np.flatnonzero(held)) if held.any() else None
+    split: tuple[list[Any] | None, list[Any] | None] = None, None
+    if labels is not None:
+        parts = [[labels[k] for k in np.flatnonzero(held == part)] for part in (False, True)]
+        if len({*map(repr, parts[0])}) < 2:
+            notes.append("all pictures have the same label, or none; labels not used")
+        else:
+            split = parts[0], parts[1]
     raw = train._replace(skipped=decoded.skipped, notes=tuple(notes))
-    return together(raw, test if held.any() else None, (split[0], split[1]), ", ".join(metadata) or "the folder")
+    return together(raw, test, split, ", ".join(metadata) or "the folder")
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
 
 
 def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """(captions by the names of their pictures, text files that belong to no picture). Raises DifftoolError 4 for those
-    that are damaged or no UTF-8."""
-    beside = {str(PurePosixPath(name).with_suffix("")): name for name in files if name.lower().endswith(".txt")}
-    found = {name: beside[stem] for name in names if (stem := str(PurePosixPath(name).with_suffix(""))) in beside}
-    read = {text: bytes_of(text, files) for text in dict.fromkeys(found.values())}
+    """(captions by the name of the picture, text files that belong to no picture). Raises DifftoolError 4 for files
+    that are damaged or not UTF-8."""
+    by_stem = {_stem(name): name for name in files if name.lower().endswith(".txt")}
+    text_of = {name: by_stem[_stem(name)] for name in names if _stem(name) in by_stem}
+    read = {text: bytes_of(text, files) for text in dict.fromkeys(text_of.values())}
     decoded, wrong = {}, []
     for text, data in read.items():
         try:
@@ -80,61 +90,73 @@ def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], lis
         except UnicodeDecodeError:
             wrong.append(text)
     if wrong:
-        raise DifftoolError(Exit.FILE, f"{some(wrong, 'caption')} not in UTF-8", "save them as UTF-8")
-    words = [text for text in decoded.values() if text]
-    if any("." in text for text in words) and all(BOXES.fullmatch(text) for text in words):
+        raise DifftoolError(Exit.FILE, f"{some(wrong, 'caption')} not UTF-8", "save them as UTF-8")
+    filled = [text for text in decoded.values() if text]
+    decimal = any("." in text for text in filled)
+    if decimal and all(BOXES.fullmatch(text) for text in filled):
         return {}, [*decoded]
-    unused = [text for text in beside.values() if text not in read and not PLAIN.match(PurePosixPath(text).name)]
-    return {name: decoded[text] for name, text in found.items()}, unused
+    unread = [text for text in by_stem.values() if text not in read]
+    unused = [text for text in unread if not PLAIN.match(PurePosixPath(text).name)]
+    return {name: decoded[text] for name, text in text_of.items()}, unused
 
 
 def _metadata(files: Contents) -> tuple[dict[str, Cells], list[str], list[str]]:
-    """(rows of METADATA by the names of the pictures, the files they stand in, notes). Raises DifftoolError 4 for what
-    is no such table."""
-    found = [name for name in files if PurePosixPath(name).name.lower() in METADATA]
+    """(rows of METADATA by the name of the picture, the tables, notes). Raises DifftoolError 4 for a file that is not
+    such a table."""
+    tables = [name for name in files if PurePosixPath(name).name.lower() in METADATA]
     rows: dict[str, Cells] = {}
     twice: dict[str, None] = {}
     notes = []
-    for name in found:
+    for name in tables:
         try:
-            text = bytes_of(name, files).decode("utf-8-sig")
-            lines = (
-                [*csv.DictReader(io.StringIO(text))]
-                if name.lower().endswith(".csv")
-                else [json.loads(line) for line in text.splitlines() if line.strip()]
-            )
-            if not all("file_name" in row for row in lines[:1]):
+            table = _table(name, bytes_of(name, files).decode("utf-8-sig"))
+            if not all("file_name" in row for row in table[:1]):
                 notes.append(f"{name} not used: it has no column file_name")
                 continue
-            own = [(posixpath.join(posixpath.dirname(name), str(row["file_name"])), row) for row in lines]
+            pictures = [str(row["file_name"]) for row in table]
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-            what = f"{name} is no table of UTF-8 with a column file_name"
-            raise DifftoolError(Exit.FILE, what, "write a line a picture: file_name, text or label") from error
-        for picture, row in own:
+            message = f"{name} is not a UTF-8 table with a column file_name"
+            raise DifftoolError(Exit.FILE, message, "write a line per picture: file_name, text or label") from error
+        for picture, row in zip(pictures, table, strict=True):
             if None in row:
-                what = f"{name} has more cells than columns in the row of {row['file_name']}"
-                raise DifftoolError(Exit.FILE, what, "put texts with commas in quotes")
-            key = posixpath.normpath(picture)
-            twice |= {key: None} if key in rows else {}
+                message = f"{name} has more cells than columns in the row of {picture}"
+                raise DifftoolError(Exit.FILE, message, "put text with commas in quotes")
+            key = posixpath.normpath(posixpath.join(posixpath.dirname(name), picture))
+            if key in rows:
+                twice[key] = None
             rows[key] = row
-    notes += [f"{some(twice, 'picture')} with several rows of metadata: the last counts"] if twice else []
-    return rows, found, notes
+    if twice:
+        notes.append(f"{some(twice, 'picture')} with several rows of metadata; the last one is used")
+    return rows, tables, notes
+
+
+def _table(name: str, text: str) -> list[Any]:
+    """The rows of a CSV file, or the objects of a JSON Lines file."""
+    if name.lower().endswith(".csv"):
+        return [*csv.DictReader(io.StringIO(text))]
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def _rows_of(
     rows: Mapping[str, Cells], kept: Sequence[str], names: Collection[str]
 ) -> tuple[list[list[Any] | None], list[str]]:
-    """([labels of the pictures or None, captions or None], notes) by the rows of METADATA."""
+    """([labels of the pictures or None, captions or None], notes) from the rows of METADATA."""
     columns = {key: None for row in rows.values() for key in row if key != "file_name"}
-    label, text = (next((name for name in wanted if name in columns), None) for wanted in COLUMNS[1:])
-    strange = sorted({*rows} - {*names})
-    unused = [key for key in columns if key not in (label, text)]
-    notes = [f"{some(strange, 'row')} of metadata not used: no such picture"] if strange else []
-    notes += [f"{some(unused, 'column')} of metadata not used"] if unused else []
-    cells = [None if key is None else [rows.get(name, {}).get(key) for name in kept] for key in (label, text)]
-    found: list[list[Any] | None]
-    found = [None if values is None else [None if value == "" else value for value in values] for values in cells]
-    if found[1] is not None:
-        found[1], more = captions_of(found[1], f"{text} of metadata")
+    _, label, text = (next((name for name in usual if name in columns), None) for usual in COLUMNS)
+    notes = []
+    if strange := sorted({*rows} - {*names}):
+        notes.append(f"{some(strange, 'row')} of metadata not used: no such picture")
+    if unused := [key for key in columns if key not in (label, text)]:
+        notes.append(f"{some(unused, 'column')} of metadata not used")
+
+    def column(key: str | None) -> list[Any] | None:
+        if key is None:
+            return None
+        cells = [rows.get(name, {}).get(key) for name in kept]
+        return [None if cell == "" else cell for cell in cells]
+
+    labels, captions = column(label), column(text)
+    if captions is not None:
+        captions, more = captions_of(captions, f"{text} of metadata")
         notes += more
-    return found, notes
+    return [labels, captions], notes

@@ -1,4 +1,4 @@
-"""Training pictures: read once into uint8 arrays, with their labels and captions, split, and kept for the next time."""
+"""Training pictures: read once into uint8 arrays with labels and captions, split, and cached."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,20 +28,20 @@ from .tables import hub
 log = logging.getLogger(__name__)
 
 HELD_OUT = 0.05
-"""Share of the pictures kept back for judging, of those of which there are at least LEAST."""
+"""Share of the pictures held out by default, if there are at least LEAST."""
 LEAST = 100
 KEPT_BYTES = 20 * 10**9
-"""Of data sets on disk; what was not used for longest goes first."""
+"""Size of the cache; the least recently used data sets are removed first."""
 SCHEMA = "difftool/pictures/2"
-"""Of what is kept; another one where the same files mean other pictures, labels or captions."""
+"""Version of the cache; it changes when the same files give other pictures, labels or captions."""
 HELD_BYTES = 2**28
-"""Of files that are read once and held, instead of twice."""
+"""Sources up to this size are read once into memory, instead of twice."""
 RASTER = 256
-"""Points of the plane lie on a raster of so many values each way."""
+"""2-D points lie on a raster of so many values in each direction."""
 
 
 class AboutPart(TypedDict):
-    """What is kept of a part of a data set beside its pixels."""
+    """What is cached of a part of a data set beside its pixels."""
 
     labels: list[int] | None
     captions: list[str] | None
@@ -67,21 +68,21 @@ class Pictures(NamedTuple):
     classes: list[str] = []  # noqa: RUF012
     captions: list[str] | None = None
     held_out: Pictures | None = None
-    """Pictures that are never trained on, for judging."""
+    """Pictures that are never trained on, for evaluation."""
     tones: int = 256
-    """How many grey levels the data really have."""
+    """Number of grey levels in the data."""
     skipped: tuple[str, ...] = ()
     """Files that could not be read, as "path: reason"."""
     notes: tuple[str, ...] = ()
-    """What a person should know of the data: what has no place in them, and what was taken for what."""
+    """Notes for the user: what is not used, and how the rest was read."""
     duplicates: int = 0
-    """Pictures that are there a second time."""
+    """Number of pictures that repeat an earlier one."""
     folder: Path | None = None
-    """Where they came from, if from a folder."""
+    """The folder they were read from, if any."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over what is learned from."""
+        """SHA-256 of the training data."""
         digest = hashlib.sha256(str(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data.cast("B"))
         digest.update(b"" if self.labels is None else self.labels.tobytes())
@@ -90,18 +91,18 @@ class Pictures(NamedTuple):
 
     @property
     def points(self) -> bool:
-        """Whether they are points of the plane, which are two numbers and no picture."""
+        """Whether they are 2-D points, stored as two channels of one pixel."""
         return points(self.pixels)
 
 
 def load(source: str, size: tuple[int, int] | None = None, held_out: float | None = None) -> Pictures:
-    """A built-in set, `hf:name`, or a file or folder that `sources.read` knows (./digits for a folder of that name);
-    `size` is (width, height), `held_out` the share kept back for judging. Files are decoded once and then mapped from
-    the user's cache, where they are found by what they hold. Raises DifftoolError 4 where nothing can be learned."""
+    """A built-in set, `hf:name`, or a file or folder that `sources.read` knows (./digits for a folder of that name).
+    `size` is (width, height), `held_out` the share held out for evaluation. Files are decoded once and then mapped from
+    the user's cache, by the hash of their contents. Raises DifftoolError 4 if the data cannot be trained on."""
     if not source:
-        raise DifftoolError(Exit.USAGE, "the data have an empty name", f"name {sources.KNOWN}, or {_built_in()}")
-    if not 0 <= (HELD_OUT if held_out is None else held_out) < 1:
-        raise DifftoolError(Exit.USAGE, f"held-out must be a share from 0 to below 1, not {held_out}", "try 0.05")
+        raise DifftoolError(Exit.USAGE, "the name of the data is empty", f"name {sources.KNOWN}, or {_built_in()}")
+    if held_out is not None and not 0 <= held_out < 1:
+        raise DifftoolError(Exit.USAGE, f"held-out must be at least 0 and below 1, not {held_out}", "try 0.05")
     if source in BUILT_IN:
         return _own(source, size, held_out)
     path = hub(source.removeprefix("hf:")) if source.startswith("hf:") else expanded(source)
@@ -110,47 +111,51 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
         hint = f"did you mean {near}?" if near else f"name {sources.KNOWN}, or {_built_in()}"
         raise DifftoolError(Exit.FILE, f"there is no file or folder {source}", hint)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        raise DifftoolError(Exit.FILE, f"{source} is one picture", f"name its folder: {path.parent}")
+        raise DifftoolError(Exit.FILE, f"{source} is a single picture", f"name its folder: {path.parent}")
     try:
-        found = _read(path, size, held_out)
+        pictures = _read(path, size, held_out)
     except DifftoolError as error:
-        raise DifftoolError(error.code, f"nothing can be learned from {source}: {error.message}", error.hint) from error
-    return found._replace(name=path.stem or str(path), folder=path if path.is_dir() else None)
+        message = f"cannot train on {source}: {error.message}"
+        raise DifftoolError(error.code, message, error.hint) from error
+    return pictures._replace(name=path.stem or str(path), folder=path if path.is_dir() else None)
 
 
 def _own(source: str, size: tuple[int, int] | None, held_out: float | None) -> Pictures:
-    """A built-in set, which has a size and a held-out part of its own."""
-    found = BUILT_IN[source]()
-    own = found.pixels.shape[2], found.pixels.shape[1]
-    if size not in (None, own):
-        raise DifftoolError(Exit.USAGE, f"the {source} are {own[0]}x{own[1]}", "leave out --size")
+    """A built-in set, which has a fixed size and held-out part."""
+    pictures = BUILT_IN[source]()
+    _, height, width, _ = pictures.pixels.shape
+    if size not in (None, (width, height)):
+        raise DifftoolError(Exit.USAGE, f"the size of {source} is {width}x{height}", "leave out --size")
     if held_out is not None:
-        raise DifftoolError(Exit.USAGE, f"the {source} have a held-out part of their own", "leave out --held-out")
-    return found
+        raise DifftoolError(Exit.USAGE, f"{source} has a fixed held-out part", "leave out --held-out")
+    return pictures
 
 
 def _read(path: Path, size: tuple[int, int] | None, held_out: float | None) -> Pictures:
-    """What a file or folder holds, kept by what those of its files hold that are learned from."""
+    """The pictures in a file or folder, cached by the contents of the files that are used."""
     source = contents(path)
     _, files, _ = sources.chosen(source.files)
     if source.size < HELD_BYTES:
         files = {name: _held(read) for name, read in files.items()}
-    digest = hashlib.sha256(json.dumps([SCHEMA, size, held_out, *source.left_out, *source.aside]).encode())
+    key = json.dumps([SCHEMA, size, held_out, *source.left_out, *source.aside])
+    digest = hashlib.sha256(key.encode())
     for name in source.files:
         mark = _print_of(files[name]) if name in files else b""
         digest.update(f"{name}\0".encode(errors="surrogateescape") + mark)
 
     def read() -> Pictures:
         raw = sources.read({**source.files, **files}, size)
-        notes = [f"hidden folders and thumbnails left out: {', '.join(source.aside)}"] if source.aside else []
-        raw = raw._replace(skipped=(*raw.skipped, *source.left_out), notes=(*raw.notes, *notes))
+        skipped, notes = [*raw.skipped, *source.left_out], [*raw.notes]
+        if source.aside:
+            notes.append(f"hidden folders and thumbnails left out: {', '.join(source.aside)}")
+        raw = raw._replace(skipped=tuple(skipped), notes=tuple(notes))
         return _split(raw, held_out)
 
     return _kept(digest.hexdigest(), read)
 
 
 def announce(pictures: Pictures) -> None:
-    """Tells what of the data is left out, and what was taken for what."""
+    """Logs a warning for each file that was skipped and each note on the data."""
     for reason in pictures.skipped:
         log.warning(f"skipped {reason}")
     for note in pictures.notes:
@@ -158,7 +163,7 @@ def announce(pictures: Pictures) -> None:
 
 
 def _held(read: Callable[[], bytes]) -> Callable[[], bytes]:
-    """`read`, done already; a file that cannot be read says so when it is asked for."""
+    """`read`, already called; its error is raised on use."""
     try:
         data = read()
     except UNREADABLE as error:
@@ -179,71 +184,71 @@ def _print_of(read: Callable[[], bytes]) -> bytes:
 
 
 def _split(raw: Raw, held_out: float | None) -> Pictures:
-    """Held-out pictures apart: the source's own, or a share of those that are there only once, always the same. Raises
-    DifftoolError 2 where a share that was asked for is less than one picture."""
-    count, notes = len(raw.pixels), [*raw.notes]
-    seen: dict[bytes, int] = {}
-    prints = [hashlib.blake2b(p.tobytes(), digest_size=16).digest() for p in raw.pixels]
-    for one in prints:
-        seen[one] = seen.get(one, 0) + 1
-    duplicates = count - len(seen)
+    """Held-out pictures apart: the source's test part, or a fixed share of the pictures that occur only once. Raises
+    DifftoolError 2 if the requested share is less than one picture."""
+    notes = [*raw.notes]
+    count = len(raw.pixels)
+    hashes = [hashlib.blake2b(p.tobytes(), digest_size=16).digest() for p in raw.pixels]
+    copies = Counter(hashes)
     test = raw.test
     if test is not None and test.pixels.shape[1:] != raw.pixels.shape[1:]:
-        notes.append("the test part has pictures of another size, and is left out")
+        notes.append("the test part is left out: its pictures have another size")
         test = None
     if test is not None and held_out:
-        notes.append("the data have a test part of their own, and nothing more is held out")
+        notes.append("the data has a test part; nothing else is held out")
     train = np.arange(count)
     share = HELD_OUT if held_out is None else held_out
     if test is None and share and (count >= LEAST or held_out is not None):
         order = np.random.RandomState(0).permutation(count)
-        single = [k for k in order if seen[prints[k]] == 1]
+        single = [k for k in order if copies[hashes[k]] == 1]
         wanted = int(share * count)
         if not wanted:
-            what = f"held-out {share:g} of {count:,} pictures is less than one"
-            raise DifftoolError(Exit.USAGE, what, f"give at least --held-out {math.ceil(100 / count) / 100:g}")
+            message = f"held-out {share:g} of {count:,} pictures is less than one"
+            raise DifftoolError(Exit.USAGE, message, f"use at least --held-out {math.ceil(100 / count) / 100:g}")
         if len(single) < wanted:
-            notes.append(f"only {len(single):,} pictures are held out: the others are there twice")
+            notes.append(f"only {len(single):,} pictures are held out: all others are duplicates")
         held = np.sort(single[:wanted]).astype(int)
         train = np.setdiff1d(train, held)
         test = rows_of(raw, held) if len(held) else None
     kept = rows_of(raw, train) if len(train) < count else raw
-    apart = None if test is None else Pictures("", test.pixels, test.labels, raw.classes, test.captions)
-    rest = (raw.skipped, tuple(notes), duplicates)
-    return Pictures("", kept.pixels, kept.labels, raw.classes, kept.captions, apart, 256, *rest)
+    held_part = None
+    if test is not None:
+        held_part = Pictures("", test.pixels, test.labels, raw.classes, test.captions)
+    pictures = Pictures("", kept.pixels, kept.labels, raw.classes, kept.captions, held_part)
+    return pictures._replace(skipped=raw.skipped, notes=tuple(notes), duplicates=count - len(copies))
 
 
-# --- kept for the next time ------------------------------------------------------------------------------------------
+# --- the cache -------------------------------------------------------------------------------------------------------
 
 
 def cache() -> Path:
-    """Where decoded data sets are kept."""
+    """The folder of decoded data sets."""
     from platformdirs import user_cache_path
 
     return user_cache_path("difftool") / "pictures"
 
 
 def _kept(key: str, make: Callable[[], Pictures]) -> Pictures:
-    """What lies in the cache under `key`, or else what `make` gives, which then lies there."""
+    """The data set in the cache under `key`; if it is not there, the result of `make`, which is then cached."""
     folder = cache() / key
     if not (folder / "about.json").exists():
-        found = make()
+        pictures = make()
         try:
-            _keep(folder, found)
+            _keep(folder, pictures)
         except OSError as error:
-            log.warning(f"cannot keep the decoded pictures in {folder.parent}: {error.strerror}; they stay in memory")
-            return found
-    with suppress(OSError):  # of a cache that is somebody else's
+            log.warning(
+                f"cannot cache the decoded pictures in {folder.parent}: {error.strerror}; keeping them in memory"
+            )
+            return pictures
+    with suppress(OSError):  # of another user's cache
         os.utime(folder)
     about: About = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     train = _part(folder / "train.npy", about["train"], about["classes"])
-    held = None if about["held"] is None else _part(folder / "held.npy", about["held"], about["classes"])
-    return train._replace(
-        held_out=held,
-        duplicates=about["duplicates"],
-        skipped=tuple(about["skipped"]),
-        notes=tuple(about["notes"]),
-    )
+    held = None
+    if about["held"] is not None:
+        held = _part(folder / "held.npy", about["held"], about["classes"])
+    skipped, notes = tuple(about["skipped"]), tuple(about["notes"])
+    return train._replace(held_out=held, duplicates=about["duplicates"], skipped=skipped, notes=notes)
 
 
 def _part(path: Path, about: AboutPart, classes: list[str]) -> Pictures:
@@ -252,71 +257,79 @@ def _part(path: Path, about: AboutPart, classes: list[str]) -> Pictures:
     return Pictures("", pixels, labels, classes, about["captions"])
 
 
-def _keep(folder: Path, found: Pictures) -> None:
+def _keep(folder: Path, pictures: Pictures) -> None:
     fresh = temporary(folder)
     fresh.mkdir(parents=True)
     try:
+        train = _save(fresh / "train.npy", pictures)
+        held = None if pictures.held_out is None else _save(fresh / "held.npy", pictures.held_out)
         about: About = {
-            "classes": found.classes,
-            "skipped": [*found.skipped],
-            "notes": [*found.notes],
-            "duplicates": found.duplicates,
-            "train": _save(fresh / "train.npy", found),
-            "held": None if found.held_out is None else _save(fresh / "held.npy", found.held_out),
+            "classes": pictures.classes,
+            "skipped": [*pictures.skipped],
+            "notes": [*pictures.notes],
+            "duplicates": pictures.duplicates,
+            "train": train,
+            "held": held,
         }
         write_json(fresh / "about.json", about)
         replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    others = sorted((one for one in folder.parent.iterdir() if one != folder), key=lambda one: -one.stat().st_mtime)
-    room = KEPT_BYTES - _bytes_of(folder)
-    for one in others:
-        room -= _bytes_of(one)
-        if room < 0:
-            shutil.rmtree(one, ignore_errors=True)
+    others = [path for path in folder.parent.iterdir() if path != folder]
+    others.sort(key=lambda path: -path.stat().st_mtime)
+    free = KEPT_BYTES - _bytes_of(folder)
+    for path in others:
+        free -= _bytes_of(path)
+        if free < 0:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _save(path: Path, part: Pictures) -> AboutPart:
     np.save(path, part.pixels)
-    return {"labels": None if part.labels is None else part.labels.tolist(), "captions": part.captions}
+    labels = None if part.labels is None else part.labels.tolist()
+    return {"labels": labels, "captions": part.captions}
 
 
 def _bytes_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-# --- what is built in ------------------------------------------------------------------------------------------------
+# --- built-in data sets ----------------------------------------------------------------------------------------------
 
 
 def digits() -> Pictures:
-    """The 1,797 handwritten digits of the UCI repository that scikit-learn carries, 8x8 with 17 grey levels: 1,297 to
-    train on and 500 held out, the same at every call."""
+    """The 1,797 handwritten digits of the UCI repository, from scikit-learn, 8x8 with 17 grey levels: 1,297 to train on
+    and 500 held out, the same in every call."""
     from sklearn.datasets import load_digits
 
     images, numbers = load_digits(return_X_y=True)
-    pixels = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    grey = np.round(images * (255 / 16)).astype(np.uint8)
+    pixels = grey.reshape(-1, 8, 8, 1)
+    labels = numbers.astype(np.int64)
     order = np.random.RandomState(0).permutation(len(pixels))
     held, train = order[:500], order[500:]
     classes = [str(k) for k in range(10)]
-    parts = [Pictures("digits", pixels[k], numbers[k].astype(np.int64), classes, tones=17) for k in (train, held)]
-    return parts[0]._replace(held_out=parts[1])
+    held_out = Pictures("digits", pixels[held], labels[held], classes, tones=17)
+    return Pictures("digits", pixels[train], labels[train], classes, held_out=held_out, tones=17)
 
 
 SHAPES, SHAPES_HELD = 20_000, 500
 
 
 def shapes() -> Pictures:
-    """Captioned pictures of `shapes.draw_set`, drawn once; the label is the shape of the first object."""
+    """Captioned pictures of `shapes.draw_set`, drawn once and cached; the label is the shape of the first object."""
     from ...text2img.vocabulary import vocabulary
     from .shapes import draw_set
 
     def make() -> Pictures:
         words, parts = vocabulary()["shapes"], []
-        log.info(f"drawing {SHAPES + SHAPES_HELD:,} pictures of shapes, once")
+        log.info(f"drawing {SHAPES + SHAPES_HELD:,} pictures of shapes (only once)")
         for count, held in ((SHAPES, False), (SHAPES_HELD, True)):
             pixels, scenes = draw_set(count, held=held)
-            labels = np.array([words.index(scene.objects[0][1]) for scene in scenes], np.int64)
-            parts.append(Pictures("shapes", pixels, labels, words, [scene.caption for scene in scenes]))
+            first = [scene.objects[0][1] for scene in scenes]
+            labels = np.array([words.index(shape) for shape in first], np.int64)
+            captions = [scene.caption for scene in scenes]
+            parts.append(Pictures("shapes", pixels, labels, words, captions))
         return parts[0]._replace(held_out=parts[1])
 
     how = json.dumps([SCHEMA, "shapes", 1, SHAPES, vocabulary()])
@@ -327,20 +340,24 @@ TOYS, TOYS_HELD = 10_000, 1_000
 
 
 def _toy(name: str) -> Pictures:
-    """Points of the plane within [-1, 1], on a raster of RASTER values each way: (N, 1, 1, 2), as a picture of one
-    pixel with two channels."""
+    """2-D points within [-1, 1], on a raster of RASTER values in each direction: (N, 1, 1, 2), a picture of one pixel
+    with two channels."""
     from sklearn import datasets
 
     count, rng = TOYS + TOYS_HELD, np.random.RandomState(0)
     if name == "moons":
-        plane = np.asarray(datasets.make_moons(count, noise=0.05, random_state=0)[0]) - np.array([0.5, 0.25])
+        moons, _ = datasets.make_moons(count, noise=0.05, random_state=0)
+        plane = np.asarray(moons) - np.array([0.5, 0.25])
     elif name == "swiss_roll":
-        plane = datasets.make_swiss_roll(count, noise=0.4, random_state=0)[0][:, [0, 2]]
+        roll, _ = datasets.make_swiss_roll(count, noise=0.4, random_state=0)
+        plane = roll[:, [0, 2]]
     else:
         angles = rng.randint(8, size=count) * (np.pi / 4)
-        plane = np.stack([np.cos(angles), np.sin(angles)], 1) + 0.07 * rng.standard_normal((count, 2))
+        centres = np.stack([np.cos(angles), np.sin(angles)], 1)
+        plane = centres + 0.07 * rng.standard_normal((count, 2))
     plane = 0.95 * plane / np.abs(plane).max()
-    pixels = np.round((plane + 1) * ((RASTER - 1) / 2)).astype(np.uint8).reshape(-1, 1, 1, 2)
+    raster = np.round((plane + 1) * ((RASTER - 1) / 2)).astype(np.uint8)
+    pixels = raster.reshape(-1, 1, 1, 2)
     return Pictures(name, pixels[TOYS_HELD:], held_out=Pictures(name, pixels[:TOYS_HELD]))
 
 
@@ -349,7 +366,7 @@ BUILT_IN: dict[str, Callable[[], Pictures]] = {
     "shapes": shapes,
     **{name: (lambda name=name: _toy(name)) for name in ("moons", "swiss_roll", "eight_gaussians")},
 }
-"""What can be learned without any file."""
+"""Data sets that need no file."""
 
 
 def _built_in() -> str:

@@ -1,4 +1,4 @@
-"""What stood in a source, whatever its kind: pictures with labels and captions, and those set aside for judging."""
+"""The contents of a data set, whatever its kind: pictures with labels and captions, and a test part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .labels import Labels, known, numbered, values_of
 
 
 class Raw(NamedTuple):
-    """What stood in a source."""
+    """The contents of a data set."""
 
     pixels: Pixels
     """(N, H, W, C)"""
@@ -23,18 +23,18 @@ class Raw(NamedTuple):
     classes: list[str] = []  # noqa: RUF012
     captions: list[str] | None = None
     skipped: tuple[str, ...] = ()
-    """What could not be read, as "path: reason"."""
+    """Files that could not be read, as "path: reason"."""
     test: Raw | None = None
-    """Pictures that the source itself sets aside for judging."""
+    """The test part of the data set, if it has one."""
     notes: tuple[str, ...] = ()
-    """What a person should know of it: what has no place in it, and what was taken for what."""
+    """Notes for the user: what is not used, and how the rest was read."""
 
 
 def together(
     train: Raw, test: Raw | None, labels: tuple[Any, Any], where: str, names: Sequence[str] | None = None
 ) -> Raw:
-    """The two parts of a data set with the `labels` of each, of which test pictures have those of the
-    train part: others, and a test part without labels, have no place in it."""
+    """The two parts of a data set with the `labels` of each. Test pictures with a label that the train part does not
+    have are left out, as is a test part without labels."""
     notes = list(train.notes)
     if test is not None and test.captions is None and train.captions is not None:
         test = test._replace(captions=[""] * len(test.pixels))
@@ -51,22 +51,20 @@ def together(
         rows = np.flatnonzero(others >= 0)
         if len(rows) < len(others):
             without = counted(len(others) - len(rows), "picture")
-            more.append(f"{without} of the test part left out: without a label that the others have")
+            more.append(f"{without} of the test part left out: no label of the training part")
         test = rows_of(test._replace(labels=others, classes=classes), rows) if len(rows) else None
     return train._replace(test=test, notes=(*notes, *more))
 
 
 def rows_of(raw: Raw, rows: np.ndarray[Any, Any]) -> Raw:
-    """Some of its pictures."""
-    return raw._replace(
-        pixels=raw.pixels[rows],
-        labels=None if raw.labels is None else raw.labels[rows],
-        captions=None if raw.captions is None else [raw.captions[k] for k in rows],
-    )
+    """Some of its pictures, by index."""
+    labels = None if raw.labels is None else raw.labels[rows]
+    captions = None if raw.captions is None else [raw.captions[k] for k in rows]
+    return raw._replace(pixels=raw.pixels[rows], labels=labels, captions=captions)
 
 
 def bytes_of(name: str, files: Contents) -> bytes:
-    """The bytes of a file, unpacked where it ends in .gz. Raises DifftoolError 4 where it is damaged."""
+    """The bytes of a file, unpacked if it ends in .gz. Raises DifftoolError 4 if it is damaged."""
     try:
         data = files[name]()
         return unpacked(data) if name.endswith(".gz") else data

@@ -1,4 +1,4 @@
-"""Captioned pictures without end: shapes in colours at places, drawn from a number."""
+"""Captioned pictures of coloured shapes, as many as needed, each drawn from a seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from ...text2img.vocabulary import vocabulary
 
 SIDE, FINE = 64, 4
-"""Pixels along a side, and how many times finer they are drawn before they are averaged."""
+"""Pixels along a side, and the factor of supersampling."""
 CENTRES = {
     "in the middle": (0.5, 0.5),
     "at the left": (0.24, 0.5),
@@ -20,13 +20,13 @@ CENTRES = {
     "at the top": (0.5, 0.24),
     "at the bottom": (0.5, 0.76),
 }
-"""Where the places are, as shares of the picture, across and down."""
+"""The centre of each place, as shares of width and height."""
 NEIGHBOURS = 0.3
-"""Two objects are at least this far apart, as a share of the picture."""
+"""Least distance of two objects, as a share of the picture."""
 
 
 class Scene(NamedTuple):
-    """What is to be seen: (colour, shape, place or "") of one or two objects, and the colour of the ground."""
+    """The contents of a picture: (colour, shape, place or "") of one or two objects, and the colour of the ground."""
 
     objects: tuple[tuple[str, str, str], ...]
     ground: str
@@ -34,17 +34,20 @@ class Scene(NamedTuple):
     @property
     def caption(self) -> str:
         """ "a red circle at the left and an orange star on a blue ground"."""
-        things = [f"{_a(colour)} {shape}{place and f' {place}'}" for colour, shape, place in self.objects]
+        things = []
+        for colour, shape, place in self.objects:
+            thing = f"{_a(colour)} {shape}"
+            things.append(f"{thing} {place}" if place else thing)
         return f"{' and '.join(things)} on {_a(self.ground)} ground"
 
 
 def kept_back(caption: str) -> bool:
-    """Whether a caption is never trained on: one of eight, by its SHA-256."""
+    """Whether a caption is held out: one in eight, by its SHA-256."""
     return hashlib.sha256(caption.encode()).hexdigest()[0] in "01"
 
 
 def scene(rng: np.random.Generator) -> Scene:
-    """One or two objects, each with a place or (three of ten, of one) without; no two things of one colour."""
+    """One or two objects, each with a place; three in ten single objects have none. No two colours are the same."""
     words = vocabulary()
     pair = rng.random() < 0.5
     colours = rng.permutation(list(words["colours"])).tolist()
@@ -55,18 +58,22 @@ def scene(rng: np.random.Generator) -> Scene:
     return Scene(tuple(zip(colours[1:], shapes[: 1 + pair], places, strict=False)), colours[0])
 
 
-def drawn(what: Scene, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The picture (64, 64, 3) of a scene, antialiased; sizes, places and small rotations vary."""
+def drawn(scene: Scene, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The picture (64, 64, 3) of a scene, antialiased; sizes, positions and small rotations vary."""
     colours, whole = vocabulary()["colours"], SIDE * FINE
-    image = Image.new("RGB", (whole, whole), tuple(colours[what.ground]))
+    ground = tuple(colours[scene.ground])
+    image = Image.new("RGB", (whole, whole), ground)
     draw = ImageDraw.Draw(image)
-    single = len(what.objects) == 1
-    for colour, shape, place in what.objects:
-        radius = rng.uniform(*((0.16, 0.25) if single else (0.12, 0.155)))
+    single = len(scene.objects) == 1
+    for colour, shape, place in scene.objects:
+        low, high = (0.16, 0.25) if single else (0.12, 0.155)
+        radius = rng.uniform(low, high)
         spread = 0.03 if place else 0.2
-        centre = [c + rng.uniform(-spread, spread) for c in CENTRES[place or "in the middle"]]
-        centre = [min(max(c, radius + 0.02), 0.98 - radius) for c in centre]
-        _draw(draw, shape, tuple(colours[colour]), tuple(colours[what.ground]), centre, radius, rng.uniform(-10, 10))
+        usual = CENTRES[place or "in the middle"]
+        moved = [c + rng.uniform(-spread, spread) for c in usual]
+        centre = [min(max(c, radius + 0.02), 0.98 - radius) for c in moved]
+        degrees = rng.uniform(-10, 10)
+        _draw(draw, shape, tuple(colours[colour]), ground, centre, radius, degrees)
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
@@ -83,21 +90,27 @@ def _draw(
     x, y = (c * whole for c in centre)
     r = radius * whole
 
-    def round_(size: float, fill: tuple[int, ...]) -> None:
-        draw.ellipse((x - size, y - size, x + size, y + size), fill=fill)
+    def disc(size: float, fill: tuple[int, ...]) -> None:
+        box = x - size, y - size, x + size, y + size
+        draw.ellipse(box, fill=fill)
 
     if shape in ("circle", "ring"):
-        round_(r, colour)
+        disc(r, colour)
         if shape == "ring":
-            round_(HOLE * r, ground)
+            disc(HOLE * r, ground)
         return
-    draw.polygon([(x + r * a, y + r * b) for a, b in (_turned(p, degrees) for p in OUTLINES[shape])], fill=colour)
+    outline = [_turned(point, degrees) for point in OUTLINES[shape]]
+    draw.polygon([(x + r * a, y + r * b) for a, b in outline], fill=colour)
 
 
 def _polygon(corners: int, first: float, radii: tuple[float, ...] = (1.0,)) -> list[tuple[float, float]]:
-    """Corners around the middle, the first at so many degrees (up is -90), at radii that repeat."""
-    angles = [math.radians(first + 360 * k / corners) for k in range(corners)]
-    return [(radii[k % len(radii)] * math.cos(a), radii[k % len(radii)] * math.sin(a)) for k, a in enumerate(angles)]
+    """Corners around the centre, the first at this angle in degrees (up is -90), at radii that repeat."""
+    points = []
+    for k in range(corners):
+        angle = math.radians(first + 360 * k / corners)
+        radius = radii[k % len(radii)]
+        points.append((radius * math.cos(angle), radius * math.sin(angle)))
+    return points
 
 
 _ARM, HOLE = 0.34, 0.55
@@ -115,8 +128,10 @@ OUTLINES = {
 
 
 def _turned(point: tuple[float, float], degrees: float) -> tuple[float, float]:
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return c * point[0] - s * point[1], s * point[0] + c * point[1]
+    angle = math.radians(degrees)
+    c, s = math.cos(angle), math.sin(angle)
+    x, y = point
+    return c * x - s * y, s * x + c * y
 
 
 def _a(word: str) -> str:
@@ -124,16 +139,16 @@ def _a(word: str) -> str:
 
 
 def draw_set(count: int, *, held: bool, seed: int = 0) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[Scene]]:
-    """`count` pictures (N, 64, 64, 3) and what is on them; with `held` only of captions that are never trained on,
-    without it of none such. Picture k is the same whatever the count."""
+    """`count` pictures (N, 64, 64, 3) and their scenes, with held-out captions only or without any. Picture k does not
+    depend on the count."""
     pixels = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
     scenes: list[Scene] = []
     number = 0
     while len(scenes) < count:
         rng = np.random.default_rng([seed, held, number])
         number += 1
-        what = scene(rng)
-        if kept_back(what.caption) == held:
-            pixels[len(scenes)] = drawn(what, rng)
-            scenes.append(what)
+        candidate = scene(rng)
+        if kept_back(candidate.caption) == held:
+            pixels[len(scenes)] = drawn(candidate, rng)
+            scenes.append(candidate)
     return pixels, scenes

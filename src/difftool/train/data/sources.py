@@ -1,4 +1,4 @@
-"""What training pictures are in: folders of files, and the files in which data sets are published."""
+"""The kinds of data sets: folders of pictures, and the files in which data sets are published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .published import count_cifar, idx_array, is_idx, read_cifar, read_idx
 from .raw import Raw
 from .tables import count_parquet, read_parquet
 
-KNOWN = "a folder or a zip of pictures, IDX as MNIST comes, CIFAR's binaries, .npz, .npy or .parquet"
+KNOWN = "a folder or zip of pictures, MNIST's IDX files, CIFAR's binary files, .npz, .npy or .parquet"
+"""The kinds, for hints."""
 
 
 class Kind(NamedTuple):
@@ -27,33 +28,46 @@ class Kind(NamedTuple):
     is_part: Callable[[str], bool]
     """Whether a file of this name holds pictures of this kind."""
     is_beside: Callable[[str], bool]
-    """Whether a file of this name may tell of them."""
+    """Whether a file of this name may hold labels or captions for them."""
     pictures: Callable[[Contents], int]
-    """How many pictures its files hold."""
+    """The number of pictures in its files."""
     read: Callable[[Contents, tuple[int, int] | None], Raw]
 
 
 def chosen(files: Contents) -> tuple[Kind, dict[str, Callable[[], bytes]], list[str]]:
-    """(the kind of data set that these files are, those that belong to it, notes on the others). If files of several
-    kinds are there, it is the one of most pictures. Raises DifftoolError 4 where there are no pictures."""
-    here = {kind: {name: files[name] for name in files if kind.is_part(name)} for kind in KINDS}
-    here = {kind: own for kind, own in here.items() if own}
-    if not here:
-        foreign = [name for name in files if PurePosixPath(name).suffix.lower() in (*FOREIGN, *SUFFIXES)]
-        packed = [name for name in files if name.lower().endswith(ARCHIVES)]
-        seen = [*([f"{some(foreign, 'picture')} of formats that are not read here"] if foreign else []), *packed[:1]]
-        what = f"there are no pictures in it{f', but {seen[0]}' if seen else ''}"
-        hint = f"name {packed[0]} itself" if packed and not foreign else f"name {KNOWN}"
-        raise DifftoolError(Exit.FILE, what, hint)
-    counted = {kind: _counted(kind, own) for kind, own in here.items()} if len(here) > 1 else {}
-    kind = max(here, key=lambda kind: counted[kind][0] if counted else 0)
+    """(the kind of data set that these files are, the files that belong to it, notes on the others). Of several kinds,
+    the one with most pictures. Raises DifftoolError 4 if there are no pictures."""
+    by_kind: dict[Kind, dict[str, Callable[[], bytes]]] = {}
+    for kind in KINDS:
+        own = {name: files[name] for name in files if kind.is_part(name)}
+        if own:
+            by_kind[kind] = own
+    if not by_kind:
+        raise _no_pictures(files)
+    kind, reasons = next(iter(by_kind)), []
+    if len(by_kind) > 1:
+        counts = {kind: _counted(kind, own) for kind, own in by_kind.items()}
+        kind = max(counts, key=lambda kind: counts[kind][0])
+        reasons = [reason for other, (_, reason) in counts.items() if other != kind and reason]
     mine = {name: files[name] for name in files if kind.is_part(name) or kind.is_beside(name)}
-    reasons = [reason for other, (_, reason) in counted.items() if other != kind and reason]
-    return kind, mine, [*reasons, *_rest([name for name in files if name not in mine])]
+    others = [name for name in files if name not in mine]
+    return kind, mine, [*reasons, *_rest(others)]
+
+
+def _no_pictures(files: Contents) -> DifftoolError:
+    suffixes = (*FOREIGN, *SUFFIXES)
+    foreign = [name for name in files if PurePosixPath(name).suffix.lower() in suffixes]
+    if foreign:
+        message = f"there are no pictures in it, but {some(foreign, 'picture')} of unsupported formats"
+        return DifftoolError(Exit.FILE, message, f"name {KNOWN}")
+    packed = next((name for name in files if name.lower().endswith(ARCHIVES)), None)
+    if packed is not None:
+        return DifftoolError(Exit.FILE, f"there are no pictures in it, but {packed}", f"name {packed} itself")
+    return DifftoolError(Exit.FILE, "there are no pictures in it", f"name {KNOWN}")
 
 
 def _counted(kind: Kind, files: Contents) -> tuple[int, str]:
-    """(how many pictures files hold, and if they are damaged what is wrong)."""
+    """(number of pictures, the reason if the files are damaged)."""
     try:
         return kind.pictures(files), ""
     except Damaged as error:
@@ -63,13 +77,20 @@ def _counted(kind: Kind, files: Contents) -> tuple[int, str]:
 
 
 def _rest(names: Collection[str]) -> list[str]:
-    """Notes on files that are not learned from."""
+    """Notes on files that are not used."""
+    notes = []
     foreign = [name for name in names if _foreign(name)]
-    others = [name for name in names if not _foreign(name) and not PLAIN.match(PurePosixPath(name).name)]
-    heic = any(SUFFIXES.get(PurePosixPath(name).suffix.lower()) == "HEIF" for name in foreign)
-    notes = [f"{some(foreign, 'picture')} left out: no format that is read here"] if foreign else []
-    notes[-1:] = [f"{notes[-1]}; pip install pillow-heif reads .heic"] if heic else notes[-1:]
-    return [*notes, *([f"{some(others, 'file')} not used"] if others else [])]
+    if foreign:
+        formats = {SUFFIXES.get(PurePosixPath(name).suffix.lower()) for name in foreign}
+        note = f"{some(foreign, 'picture')} left out: unsupported format"
+        if "HEIF" in formats:
+            note += "; for .heic: pip install pillow-heif"
+        notes.append(note)
+    others = [name for name in names if not _foreign(name)]
+    others = [name for name in others if not PLAIN.match(PurePosixPath(name).name)]
+    if others:
+        notes.append(f"{some(others, 'file')} not used")
+    return notes
 
 
 def _foreign(name: str) -> bool:
@@ -78,27 +99,32 @@ def _foreign(name: str) -> bool:
 
 
 def read(files: Contents, size: tuple[int, int] | None = None) -> Raw:
-    """The pictures in the files of a source, whatever their kind; `size` is (width, height), for pictures in files of
-    their own. Raises DifftoolError 4 where nothing can be learned from them."""
+    """The pictures in the files of a source, whatever their kind, brought to `size` (width, height). Raises
+    DifftoolError 4 if they cannot be trained on."""
     kind, mine, notes = chosen(files)
-    found = kind.read(mine, size)
-    found = found._replace(notes=(*found.notes, *notes))
-    if not len(found.pixels):
+    raw = kind.read(mine, size)
+    raw = raw._replace(notes=(*raw.notes, *notes))
+    if not len(raw.pixels):
         raise DifftoolError(Exit.FILE, "there are no pictures in it", f"name {KNOWN}")
-    height, width, channels = found.pixels.shape[1:]
+    height, width, channels = raw.pixels.shape[1:]
     if not 1 <= channels <= 4 or not height or not width:
-        what = f"its pictures have {channels} channels of {width}x{height}"
-        raise DifftoolError(Exit.FILE, what, "pictures have 1 to 4 channels")
+        message = f"its pictures have {channels} channels of {width}x{height}"
+        raise DifftoolError(Exit.FILE, message, "pictures have 1 to 4 channels")
     if size not in (None, (width, height)):
-        found = found._replace(pixels=_resized(found.pixels, size))
-        if found.test is not None and found.test.pixels.shape[3] == channels:
-            found = found._replace(test=found.test._replace(pixels=_resized(found.test.pixels, size)))
-    return found
+        raw = raw._replace(pixels=_resized(raw.pixels, size))
+        test = raw.test
+        if test is not None and test.pixels.shape[3] == channels:
+            raw = raw._replace(test=test._replace(pixels=_resized(test.pixels, size)))
+    return raw
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    images = (Image.fromarray(one.squeeze(-1) if one.shape[2] == 1 else one) for one in pixels)
-    return np.stack([pixels_of(fit(image, size)) for image in images])
+    resized = []
+    for array in pixels:
+        grey = array.shape[2] == 1
+        image = Image.fromarray(array.squeeze(-1) if grey else array)
+        resized.append(pixels_of(fit(image, size)))
+    return np.stack(resized)
 
 
 KINDS = (
@@ -128,4 +154,4 @@ KINDS = (
         read_arrays,
     ),
 )
-"""Kinds of data sets; of equal numbers of pictures the first counts."""
+"""The kinds of data sets. With equal numbers of pictures the first is chosen."""

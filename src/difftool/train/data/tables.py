@@ -1,9 +1,10 @@
-"""Tables of pictures in parquet files, as data sets lie on the hub."""
+"""Parquet tables of pictures, the format of data sets on the hub."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 COLUMNS = (("image", "img", "picture"), ("label", "labels", "fine_label", "class"), ("text", "caption", "prompt"))
-"""Names of columns, the first that is there counting: the picture, its label, its caption."""
+"""Names of the columns of pictures, labels and captions; the first one that is present is used."""
 
 
 class Table(NamedTuple):
@@ -28,37 +29,51 @@ class Table(NamedTuple):
     labels: list[Any] | None
     texts: list[Any] | None
     names: list[str] | None
-    """Of the classes."""
+    """Names of the classes."""
 
 
 def read_parquet(files: Contents, size: tuple[int, int] | None) -> Raw:
-    """Columns of pictures, labels and captions; files whose names say test or validation are set aside."""
+    """Columns of pictures, labels and captions; files named test or validation are held out."""
+    # 1. the files of both parts
     names = [*files]
     held = [name for name in names if for_test(name)]
     train = [name for name in names if name not in held]
-    notes = [] if train else ["there are only parts to judge by here, and they are learned"]
-    train, held = (train, held) if train else (held, [])
+    notes = []
+    if not train:
+        train, held = held, []
+        notes.append("there are only test parts here; they are used for training")
+    # 2. their columns
     opened = {name: _table(name, files) for name in names}
     columns, unused = _columns(opened[train[0]].schema_arrow, train[0])
     for name in train:
-        if _columns(opened[name].schema_arrow, name)[0] != columns:
-            what = f"{name} has other columns than {train[0]}"
-            raise DifftoolError(Exit.FILE, what, "name files that belong together")
-    tables = [_read_tables({name: opened[name] for name in part}, columns) for part in (train, held)]
-    entries = {
-        f"{head}row {k}": (lambda table=table, k=k: _cell(table.pictures[k].as_py()))
-        for table, head in zip(tables, ("", "test "), strict=True)
-        for k in range(len(table.pictures))
-    }
-    decoded = decode(entries, size, [name for name in entries if name.startswith("test ")])
-    first = sum(not name.startswith("test ") for name in decoded.names)
+        own, _ = _columns(opened[name].schema_arrow, name)
+        if own != columns:
+            message = f"{name} and {train[0]} have different columns"
+            raise DifftoolError(Exit.FILE, message, "name files that belong together")
+    trained = _read_tables({name: opened[name] for name in train}, columns)
+    judged = _read_tables({name: opened[name] for name in held}, columns)
+    # 3. the pictures of both, decoded together
+    tests = _entries(judged, "test ")
+    decoded = decode({**_entries(trained, ""), **tests}, size, tests)
+    first = sum(name not in tests for name in decoded.names)
     rows = [int(name.split()[-1]) for name in decoded.names]
-    train_part, labels, more = _part(tables[0], rows[:first], decoded.pixels[:first])
-    test_part, others, _ = _part(tables[1], rows[first:], decoded.pixels[first:])
-    notes += [*decoded.notes, *more, *([f"{some(unused, 'column')} not used"] if unused else [])]
+    train_part, labels, more = _part(trained, rows[:first], decoded.pixels[:first])
+    test_part, others, _ = _part(judged, rows[first:], decoded.pixels[first:])
+    notes += [*decoded.notes, *more]
+    if unused:
+        notes.append(f"{some(unused, 'column')} not used")
     raw = train_part._replace(skipped=decoded.skipped, notes=tuple(notes))
     test = test_part if len(test_part.pixels) else None
-    return together(raw, test, (labels, others), f"the column {columns[1]}", tables[0].names)
+    return together(raw, test, (labels, others), f"the column {columns[1]}", trained.names)
+
+
+def _entries(table: Table, head: str) -> dict[str, Callable[[], bytes]]:
+    """Readers for the pictures of a table."""
+
+    def read(k: int) -> bytes:
+        return _cell(table.pictures[k].as_py())
+
+    return {f"{head}row {k}": partial(read, k) for k in range(len(table.pictures))}
 
 
 def _part(table: Table, rows: Sequence[int], pixels: Pixels) -> tuple[Raw, list[Any] | None, list[str]]:
@@ -73,7 +88,7 @@ def _part(table: Table, rows: Sequence[int], pixels: Pixels) -> tuple[Raw, list[
 def _cell(value: Any) -> bytes:
     data = value.get("bytes") if isinstance(value, Mapping) else value
     if not isinstance(data, bytes):
-        raise ValueError("there is no picture in it")
+        raise ValueError("it contains no picture")
     return data
 
 
@@ -88,36 +103,36 @@ def _table(name: str, files: Contents) -> Any:
 
 
 def _columns(schema: Any, name: str) -> tuple[list[str | None], list[str]]:
-    """(the columns of pictures, labels and captions, those that are not used)."""
-    here = schema.names
-    found = [next((column for column in wanted if column in here), None) for wanted in COLUMNS]
-    if found[0] is None:
-        found[0] = next(
-            (column.name for column in schema if "bytes" in [field.name for field in _fields(column)]), None
-        )
-    if found[0] is None:
-        what = f"{name} has no column of pictures, but {', '.join(here)}"
-        raise DifftoolError(Exit.FILE, what, f"call it {COLUMNS[0][0]}")
-    if twice := [column for column in found if here.count(column) > 1]:
-        raise DifftoolError(Exit.FILE, f"{name} has several columns {twice[0]}", "give each a name of its own")
-    return found, [column for column in here if column not in found]
+    """(the columns of pictures, labels and captions, the columns that are not used)."""
+    present = schema.names
+    columns = [next((column for column in usual if column in present), None) for usual in COLUMNS]
+    if columns[0] is None:
+        columns[0] = next((column.name for column in schema if "bytes" in _fields(column)), None)
+    if columns[0] is None:
+        message = f"{name} has no column of pictures, only {', '.join(present)}"
+        raise DifftoolError(Exit.FILE, message, f"name the column {COLUMNS[0][0]}")
+    if twice := [column for column in columns if present.count(column) > 1]:
+        raise DifftoolError(Exit.FILE, f"{name} has several columns named {twice[0]}", "give each a different name")
+    return columns, [column for column in present if column not in columns]
 
 
-def _fields(column: Any) -> list[Any]:
-    return [column.type.field(k) for k in range(column.type.num_fields)]
+def _fields(column: Any) -> list[str]:
+    """The names of the fields of a column."""
+    return [column.type.field(k).name for k in range(column.type.num_fields)]
 
 
 def _read_tables(opened: Mapping[str, ParquetFile], columns: Sequence[str | None]) -> Table:
-    """The columns of pictures, labels and captions of some files; labels and captions where all of them have some."""
+    """The columns of pictures, labels and captions of some files; labels and captions only if all files have them."""
     import pyarrow
 
     image, *rest = columns
-    everywhere = [column for column in rest if all(column in file.schema_arrow.names for file in opened.values())]
+    schemas = [file.schema_arrow.names for file in opened.values()]
+    everywhere = [column for column in rest if all(column in names for names in schemas)]
     wanted = [column for column in (image, *everywhere) if column is not None]
     tables = []
     for name, file in opened.items():
         if image not in file.schema_arrow.names:
-            raise DifftoolError(Exit.FILE, f"{name} has no column {image}, as others have", "take files of one set")
+            raise DifftoolError(Exit.FILE, f"{name} has no column {image}, unlike the others", "name files of one set")
         try:
             _fits_columns(file.metadata, wanted)
             tables.append(file.read(columns=wanted))
@@ -135,7 +150,7 @@ def _read_tables(opened: Mapping[str, ParquetFile], columns: Sequence[str | None
 
 
 def _fits_columns(metadata: Any, wanted: Collection[str]) -> None:
-    """Raises TooLarge where columns would take more than their share."""
+    """Raises TooLarge for columns that unpack to too much."""
     for group in (metadata.row_group(k) for k in range(metadata.num_row_groups)):
         for column in (group.column(k) for k in range(group.num_columns)):
             if column.path_in_schema.split(".")[0] in wanted:
@@ -150,24 +165,24 @@ def count_parquet(files: Contents) -> int:
 
 
 def _features(table: Any, column: str) -> list[str] | None:
-    """The names of the classes as the hub writes them into a parquet file."""
+    """The names of the classes, from the hub's metadata in a parquet file."""
+    metadata = table.schema.metadata or {}
     try:
-        features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return [str(name) for name in features[column]["names"]]
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def hub(name: str) -> Path:
-    """Where a data set of the hub lies on this machine. Raises DifftoolError 4 where it does not: nothing is
-    downloaded."""
+    """The local copy of a data set of the hub. Raises DifftoolError 4 if there is none: nothing is downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, repo_type="dataset", local_files_only=True))
     except HFValidationError as error:
-        raise DifftoolError(Exit.USAGE, f"hf:{name} is no name on the hub", "write hf:owner/name") from error
+        raise DifftoolError(Exit.USAGE, f"hf:{name} is not a valid name of the hub", "write hf:owner/name") from error
     except (LocalEntryNotFoundError, FileNotFoundError, OSError) as error:
         hint = f"fetch it once with: hf download --repo-type dataset {name}"
         raise DifftoolError(Exit.FILE, f"the data set {name} is not on this machine", hint) from error

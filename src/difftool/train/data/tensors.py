@@ -1,4 +1,4 @@
-"""Training pictures on the device of the network."""
+"""Training pictures on the network's device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latents: an autoencoder of pictures, what it is trained on, and the latents of a whole data set."""
+"""Latents: an autoencoder of pictures, its training task, and the latents of a data set."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 
 LATENTS = "latents.safetensors"
 KL = 1e-6
-"""What the divergence of the latents from a unit Gaussian counts beside the error of the pictures (Rombach et al. 2022,
+"""Weight of the latents' divergence from a unit Gaussian, beside the reconstruction error (Rombach et al. 2022,
 arXiv:2112.10752, appendix G)."""
 AT_ONCE = 64
-"""Pictures that are encoded at once."""
+"""Number of pictures encoded at once."""
 
 
 class AutoencoderNet(TypedDict):
-    """What an autoencoder is built by."""
+    """The arguments of an autoencoder."""
 
     widths: list[int]
-    """From the full size down, each level halving it."""
+    """Channels of each level, from full size down; each level halves the size."""
     blocks: int
     latent: int
     """Channels"""
@@ -66,24 +66,27 @@ class Autoencoder(nn.Module):
         self.shape = (row["latent"], side, side)
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found: Any = self.vae.encode(x)
-        mean, deviation = found.latent_dist.mean, found.latent_dist.std
-        back: Any = self.vae.decode(mean + deviation * noise)
-        return back.sample, mean, deviation
+        latents: Any = self.vae.encode(x).latent_dist
+        mean, deviation = latents.mean, latents.std
+        decoded: Any = self.vae.decode(mean + deviation * noise)
+        return decoded.sample, mean, deviation
 
     def encoded(self, x: Tensor) -> Tensor:
         """The latents (N, *shape) of uint8 pictures: the means, not scaled."""
-        found: Any = [self.vae.encode(floats(x[k : k + AT_ONCE])) for k in range(0, len(x), AT_ONCE)]
-        return torch.cat([part.latent_dist.mean for part in found])
+        means = []
+        for k in range(0, len(x), AT_ONCE):
+            part: Any = self.vae.encode(floats(x[k : k + AT_ONCE]))
+            means.append(part.latent_dist.mean)
+        return torch.cat(means)
 
     def decoded(self, latents: Tensor) -> Tensor:
         """Pictures in [-1, 1] of latents that are not scaled."""
-        found: Any = self.vae.decode(latents)
-        return found.sample
+        decoded: Any = self.vae.decode(latents)
+        return decoded.sample
 
 
 class Autoencoding:
-    """Learning latents from which pictures come back: a `Task`."""
+    """Training an autoencoder to reconstruct pictures: a `Task`."""
 
     banded = False
 
@@ -123,27 +126,28 @@ class Autoencoding:
             back, mean, deviation = net(x, normal(seeds, here, NOISE, self.net.shape))
         mean, deviation, off = mean.float(), deviation.float(), back.float() - x
         divergence = 0.5 * (mean.square() + deviation.square() - 1 - 2 * deviation.log()).flatten(1).sum(1)
-        found = (off.abs() + off.square()).flatten(1).mean(1) + KL * divergence
-        return found, torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        losses = (off.abs() + off.square()).flatten(1).mean(1) + KL * divergence
+        return losses, torch.zeros(len(x), dtype=torch.int64, device=x.device)
 
 
 @torch.no_grad()
 def latents_of(folder: Path, net: Autoencoder, x: Tensor, held: Tensor) -> tuple[Tensor, Tensor, float]:
-    """(latents of `x`, of `held`, the scale that gave the first unit variance) of uint8 pictures; computed once and
-    kept in the autoencoder's `folder`."""
+    """(latents of `x`, of `held`, the scale that gives the first unit variance) of uint8 pictures; computed once and
+    saved in the autoencoder's `folder`."""
     place = folder / LATENTS
     model = files.load_tensors(folder / "model.safetensors").sha256
 
     def make() -> None:
-        with suppress(DifftoolError):  # damaged: they can be had again
+        with suppress(DifftoolError):  # damaged latents are computed again
             if place.is_file() and files.load_tensors(place).metadata.get("model") == model:
                 return
-        log.info(f"encoding {len(x) + len(held):,} pictures, once")
+        log.info(f"encoding {len(x) + len(held):,} pictures (only once)")
         net.eval()
         files.save_tensors(place, {"train": net.encoded(x).half(), "held": net.encoded(held).half()}, {"model": model})
 
     processes.agreed(make)
     tensors = files.load_tensors(place).tensors
-    scale = float(f"{1 / float(tensors['train'].float().std()):.6g}")
+    deviation = float(tensors["train"].float().std())
+    scale = float(f"{1 / deviation:.6g}")
     train, other = ((tensors[name].float() * scale).to(x.device) for name in ("train", "held"))
     return train, other, scale

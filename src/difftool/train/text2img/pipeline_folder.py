@@ -1,4 +1,4 @@
-"""The folder of a Stable Diffusion pipeline, as other tools open it."""
+"""Writes a Stable Diffusion folder that other tools can open."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ...schedulers import PREDICTIONS
 
 
 def write_network(folder: Path, module: Any, weights: Mapping[str, Tensor], **more: Any) -> None:
-    """A network of diffusers or transformers with these `weights` and, in its config, `more`; it takes its place in one
-    move."""
+    """Writes a network of diffusers or transformers with these `weights` and `more` entries in its config; the folder
+    is replaced in one move."""
     from safetensors.torch import save_file
 
     fresh = files.temporary(folder)
@@ -30,7 +30,7 @@ def write_network(folder: Path, module: Any, weights: Mapping[str, Tensor], **mo
         else:
             module.config.to_json_file(str(fresh / "config.json"))
             more |= {"architectures": [type(module).__name__], "model_type": "clip_text_model"}
-            # readers of 2023 look for this prefix, those of today take it too
+            # old versions of transformers need this prefix, new ones accept it
             weights = {f"text_model.{key.removeprefix('text_model.')}": value for key, value in weights.items()}
             name = "model"
         about = json.loads((fresh / "config.json").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def write_network(folder: Path, module: Any, weights: Mapping[str, Tensor], **mo
 
 
 def write_pipeline(folder: Path, path: PathConfig, target: str) -> None:
-    """The scheduler of a discrete path (as in a run's config.json) and a target, and the index that names the parts."""
+    """Writes the scheduler for a discrete path (as in a run's config.json) and a target, and the index of the parts."""
     import diffusers
 
     version = {"_diffusers_version": diffusers.__version__}
@@ -68,16 +68,16 @@ def write_pipeline(folder: Path, path: PathConfig, target: str) -> None:
             "rescale_betas_zero_snr": bool(path.get("zero_snr")),
         },
     )
-    nobody = [None, None]
+    absent = [None, None]
     files.write_json(
         folder / "model_index.json",
         {
             "_class_name": "StableDiffusionPipeline",
             **version,
-            "feature_extractor": nobody,
-            "image_encoder": nobody,
+            "feature_extractor": absent,
+            "image_encoder": absent,
             "requires_safety_checker": False,
-            "safety_checker": nobody,
+            "safety_checker": absent,
             "scheduler": ["diffusers", "DDIMScheduler"],
             "text_encoder": ["transformers", "CLIPTextModel"],
             "tokenizer": ["transformers", "CLIPTokenizer"],
@@ -88,7 +88,7 @@ def write_pipeline(folder: Path, path: PathConfig, target: str) -> None:
 
 
 def state_of(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """What a part of a larger network is made of: its `weights`, which are named with a `prefix`, and its buffers."""
+    """The state of a part of a larger network: its `weights`, whose names have a `prefix`, and its buffers."""
     return {
         name: weights.get(f"{prefix}{name}", value)
         for name, value in module.state_dict().items()

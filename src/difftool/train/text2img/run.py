@@ -1,5 +1,5 @@
-"""Text to picture: an autoencoder, then a denoiser of its latents that reads captions. Two runs in one folder, which in
-the end is a Stable Diffusion folder that other tools open."""
+"""Text to image: an autoencoder, then a denoiser of its latents with a text encoder. Two runs in one folder, which
+becomes a Stable Diffusion folder that other tools can open."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from .tokenizer import tokens_of, write_tokenizer
 log = logging.getLogger(__name__)
 
 SHOWN, STEPS = 30, 20
-"""Captions of a preview, and steps of a drawing."""
+"""Captions of a preview, and sampling steps."""
 
 
 class DenoiserRow(NetConfig):
@@ -67,22 +67,22 @@ class DenoiserNet(DenoiserRow):
 
 
 class Words(NamedTuple):
-    """What a tokenizer makes of the captions of a run."""
+    """The captions of a run as tokens."""
 
     tokens: Tensor
     held_tokens: Tensor
     nothing: Tensor
-    """Of no caption."""
+    """Tokens of an empty caption."""
     vocabulary: int
     ends: tuple[int, int]
-    """First and last of a prompt."""
+    """First and last token of a prompt."""
 
 
 class TextToImage(nn.Module):
-    """A U-Net with cross-attention and the text encoder it reads, trained together: noisy latents (B, C, H, W), times
-    (B,) and tokens (B, L) in, the prediction out. `row` holds latent (channels) and size of the latents, and the
-    preset's widths, blocks, attention (the levels that attend), heads, text_width, text_layers and text_heads; a prompt
-    has `length` tokens of a `vocabulary`, and `ends` are its first and last."""
+    """A U-Net with cross-attention and its text encoder, trained together: noisy latents (B, C, H, W), times (B,) and
+    tokens (B, L) in, the prediction out. `row` has the channels (latent) and size of the latents, and the preset's
+    widths, blocks, attention (levels with attention), heads, text_width, text_layers and text_heads; a prompt has
+    `length` tokens of a `vocabulary`, and `ends` are its first and last token."""
 
     def __init__(self, row: DenoiserNet, vocabulary: int, length: int, ends: tuple[int, int]) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class TextToImage(nn.Module):
         self.text = CLIPTextModel(text)
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        # on a CPU the way back through fused attention takes longer than through its parts, for rows as short as these
+        # on a CPU the backward pass of fused attention is slower than that of its parts, for rows as short as these
         with sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext():
             return self.unet(x, t, encoder_hidden_states=self.text(tokens)[0], return_dict=False)[0]
 
@@ -127,7 +127,7 @@ class TextToImage(nn.Module):
 def drawn(
     config: PictureConfig, net: nn.Module, vae: Autoencoder, held: Data, count: int, seed: int
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Pictures (N, H, W, C) of `count` captions of `held`, the k-th with the seed + k: ddim, guided as the config says.
+    """Pictures (N, H, W, C) of `count` captions of `held`, the k-th with seed + k: ddim, with the config's guidance.
     Each process draws its share."""
     mine, device = processes.share(count), held.x.device
     captions = torch.from_numpy(scattered(len(held.x), count)).to(device)
@@ -149,7 +149,7 @@ def drawn(
 
 @contextmanager
 def drawing(trainee: Trainee, *, averaged: bool) -> Iterator[None]:
-    """Within it a network draws, with the averages of its weights or with themselves."""
+    """Within it a network is in evaluation mode, with its averaged weights or its own."""
     own = [p.detach().clone() for p in trainee.params] if averaged else []
     trainee.net.eval()
     try:
@@ -171,7 +171,7 @@ def _take(trainee: Trainee, weights: Sequence[Tensor]) -> None:
 def stages(
     folder: Path, config: PictureConfig, job: Job, course: Course, began: float, *, overwrite: bool
 ) -> dict[str, float] | None:
-    """Trains the autoencoder and then the denoiser of a run whose config has both; the figures of what it draws."""
+    """Trains the autoencoder and then the denoiser of a run; returns the figures of its samples."""
     pictures, device = job.pictures, job.device
     processes.agreed(lambda: _begin(folder, config, overwrite=overwrite))
     assert pictures.held_out is not None
@@ -185,14 +185,14 @@ def stages(
     held = Data(held_latents, {"tokens": words.held_tokens}, nothing)
     count = min(JUDGED if judged(pictures) else 10, len(held.x))
     trainee = _denoiser(folder, config, vae, data, held, words, count, course)
-    log.info(f"judging {count} pictures")
+    log.info(f"evaluating {count} samples")
     with drawing(trainee, averaged=True):
         pixels = drawn(config, trainee.net, vae, held, count, seed=JUDGE_SEED)
     return processes.agreed(lambda: _judged(folder, config, pictures, pixels))
 
 
 def _begin(folder: Path, config: PictureConfig, *, overwrite: bool) -> None:
-    """Makes the folder one of this run, with `overwrite` without what was left of another."""
+    """Writes the config of this run, with `overwrite` after removing another run."""
     if overwrite:
         clear(folder, layout(), overwrite)
         for name in (AUTOENCODER, *PIPELINE):
@@ -201,7 +201,7 @@ def _begin(folder: Path, config: PictureConfig, *, overwrite: bool) -> None:
 
 
 def _words(folder: Path, pictures: Pictures, device: torch.device) -> Words:
-    """The captions of the pictures as tokens, by the tokenizer in `folder`, which is made of them once."""
+    """The captions of the pictures as tokens, by the tokenizer in `folder`, which is created from them once."""
     assert pictures.captions is not None
     assert pictures.held_out is not None
     assert pictures.held_out.captions is not None
@@ -222,7 +222,7 @@ def _denoiser(
     count: int,
     course: Course,
 ) -> Trainee:
-    """The trained denoiser of a run, after which `count` pictures are drawn to be judged."""
+    """The trained denoiser of a run; time is reserved to draw `count` samples for evaluation."""
     device = data.x.device
     row = cast(DenoiserNet, {**config["net"], "latent": data.x.shape[1], "size": data.x.shape[2]})
 
@@ -252,7 +252,7 @@ def _denoiser(
 
 
 def _publish(folder: Path, config: PictureConfig, trainee: Trainee, vae: Autoencoder) -> None:
-    """Writes the parts of the pipeline as they would be now."""
+    """Writes the current parts of the pipeline."""
     assert isinstance(trainee.net, TextToImage)
     assert "scale" in config["train"]
     weights = trainee.averaged()
@@ -266,7 +266,7 @@ def _publish(folder: Path, config: PictureConfig, trainee: Trainee, vae: Autoenc
 def _judged(
     folder: Path, config: PictureConfig, pictures: Pictures, pixels: np.ndarray[Any, np.dtype[np.uint8]]
 ) -> dict[str, float] | None:
-    """The figures of drawn pictures; draws the strip of nearest training pictures."""
+    """The figures of samples; also writes the strip of nearest training pictures."""
     assert pictures.held_out is not None
     write_png(grid_path(folder, config["train"]["images"], "nearest"), nearest_strip(pixels, pictures.pixels))
     if not judged(pictures):
@@ -277,7 +277,7 @@ def _judged(
 def _autoencoder(
     folder: Path, config: PictureConfig, job: Job, data: Data, held: Data, course: Course, began: float
 ) -> Autoencoder:
-    """The trained autoencoder of a run, whose own run stands in `folder`."""
+    """The trained autoencoder of a run, trained as a run of its own in `folder`."""
     own = autoencoder_config(config, data)
     own, _ = processes.agreed(lambda: standing(folder, own, layout(), False))
 
@@ -299,7 +299,7 @@ def _autoencoder(
         both = grid(np.concatenate([x.permute(0, 2, 3, 1).cpu().numpy(), back]), len(x))
         processes.agreed(lambda: show(folder, seen, trainee.step, {"": (both, None)}, board))
 
-    log.info("first the autoencoder")
+    log.info("training the autoencoder")
 
     def publish(trainee: Trainee) -> None:
         save_model(folder, own, trainee.averaged())
@@ -313,7 +313,7 @@ def _autoencoder(
 
 
 def autoencoder_config(config: PictureConfig, data: Data) -> RunConfig:
-    """The config of the autoencoder's own run: its share of the length of the whole."""
+    """The config of the autoencoder's run, with its share of the whole length."""
     assert "autoencoder" in config
     row, train = config["autoencoder"], config["train"]
     ((unit, value),) = train["length"].items()
@@ -324,7 +324,8 @@ def autoencoder_config(config: PictureConfig, data: Data) -> RunConfig:
         "length": {unit: value * row["share"]},
     }
     if unit != "minutes":
-        own["images"] = math.ceil(train["images"] * row["share"] / row["batch_size"]) * row["batch_size"]
+        updates = math.ceil(train["images"] * row["share"] / row["batch_size"])
+        own["images"] = updates * row["batch_size"]
     net = {"type": "autoencoder", **row["net"], "size": size, "channels": channels}
     return {
         "schema": SCHEMA,

@@ -1,4 +1,4 @@
-"""Words of captions as tokens."""
+"""A CLIP tokenizer, trained on captions."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ from torch import Tensor
 from ...files import replace_folder, temporary, write_json, write_text
 
 SPLIT = r"[^\W\d_]+|\d|[^\s\w]+|_+"
-"""What CLIP takes for a word: letters, one digit, or signs."""
+"""CLIP's words: letters, one digit, or punctuation."""
 SHORTEST, LONGEST, WORDS = 32, 77, 4000
-"""Tokens of a prompt, at least and at most, and words of the captions that get a token of their own."""
+"""Least and most tokens of a prompt, and most words of the captions that get their own token."""
 
 
 def write_tokenizer(folder: Path, captions: Sequence[str], tokens: int | None = None) -> None:
-    """A CLIP tokenizer, as files that any version of transformers reads: the words of the captions have a token each,
-    all others are spelled. A prompt has as many `tokens`, as suit the captions unless told otherwise. The folder takes
-    its place in one move."""
+    """Writes a CLIP tokenizer, as files for any version of transformers: each word of the captions is one token, other
+    words are spelled. `tokens` is the length of a prompt, by default one that suits the captions. The folder is
+    replaced in one move."""
     letters = _byte_letters()
+    # the most common words, as letters that stand for bytes
     counts = Counter(word for caption in captions for word in re.findall(SPLIT, caption.lower()))
-    words = ["".join(letters[byte] for byte in word.encode()) for word, _ in counts.most_common(WORDS)]
+    common = [word.encode() for word, _ in counts.most_common(WORDS)]
+    words = ["".join(letters[byte] for byte in word) for word in common]
     merges = pairs(words)
-    parts = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    parts = list(dict.fromkeys([*parts, "<|startoftext|>", "<|endoftext|>"]))
+    # the vocabulary: letters, letters at the end of a word, merged pairs, special tokens
+    ends = [f"{letter}</w>" for letter in letters]
+    merged = [first + second for first, second in merges]
+    vocabulary = dict.fromkeys([*letters, *ends, *merged, "<|startoftext|>", "<|endoftext|>"])
     fresh = temporary(folder)
     fresh.mkdir(parents=True)
-    write_json(fresh / "vocab.json", {token: k for k, token in enumerate(parts)})
-    write_text(fresh / "merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    write_json(fresh / "vocab.json", {token: k for k, token in enumerate(vocabulary)})
+    lines = [f"{first} {second}\n" for first, second in merges]
+    write_text(fresh / "merges.txt", "#version: 0.2\n" + "".join(lines))
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     special |= {"pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     write_json(fresh / "special_tokens_map.json", special)
@@ -43,14 +48,14 @@ def write_tokenizer(folder: Path, captions: Sequence[str], tokens: int | None = 
 
 
 def length(captions: Sequence[str]) -> int:
-    """Tokens that a prompt is given: twice the words of the longest caption, as others are spelled."""
+    """Length of a prompt in tokens: twice the words of the longest caption, as unknown words are spelled."""
     longest = max((len(re.findall(SPLIT, caption)) for caption in captions), default=0)
     return min(max(2 * longest, SHORTEST), LONGEST)
 
 
 def pairs(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) of each word until it is one token: the pairs that
-    are merged, the most common first, and of equally common ones the first in the alphabet."""
+    """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) until each word is one token: the merged pairs, the
+    most common first, ties in alphabetical order."""
     spelled = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
     counts: Counter[tuple[str, str]] = Counter()
     places: dict[tuple[str, str], set[int]] = {}
@@ -82,14 +87,14 @@ def pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _byte_letters() -> list[str]:
-    """The 256 letters that stand for the bytes in GPT-2's byte-level BPE, by byte: printable ones for themselves."""
+    """The 256 letters of GPT-2's byte-level BPE, by byte: printable bytes stand for themselves."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
 def tokens_of(folder: Path, captions: Sequence[str]) -> tuple[Tensor, Tensor, int, tuple[int, int]]:
-    """(tokens (N, L) of captions, those of none (L,), how many tokens there are, (first, last))."""
+    """(tokens (N, L) of captions, tokens (L,) of an empty caption, size of the vocabulary, (first, last token))."""
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(str(folder))
