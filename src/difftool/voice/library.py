@@ -1,4 +1,4 @@
-"""Voices: folders of recordings, each with a note of who agreed to what."""
+"""Voices: folders of recordings, each with a recorded consent."""
 
 from __future__ import annotations
 

@@ -194,10 +194,10 @@ def known_preset(name: str) -> str:
     return pick("preset", plain(name), {known: known for row in ENGINES for known in engine(row).presets()})
 
 
-def choose(name: str, said: Collection[str], models_dir: str | Path | None = None) -> str:
-    """The engine of that name; for auto, the first installed one that has all options in `said`. Raises DifftoolError 2
+def choose(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:
+    """The engine of that name; for auto, the first installed one with all options in `given`. Raises DifftoolError 2
     for an option that the engine lacks."""
-    owners = {option: _owners(option) for option in said}
+    owners = {option: _owners(option) for option in given}
     if name != AUTO:
         lacking = next((option for option, names in owners.items() if name not in names), None)
         if lacking is not None:

@@ -16,7 +16,7 @@ from ....nets.tortoise.diffusion import frames
 from ....nets.tortoise.vocoder import TAIL
 from .. import Spoken, Steps
 from .decoding import CALM, STOP, read, scores
-from .synthesis import HEARD, Networks, Script, Timbre, invent, judge, listen, shown, spectrogram, spoken, told
+from .synthesis import HEARD, Networks, Script, Timbre, invent, judge, listen, saved_stages, shown, spectrogram, spoken
 
 AT_ONCE = 16
 """Samples that tortoise-tts draws at once on a large GPU; its result depends on this number."""
@@ -72,8 +72,8 @@ def speak(
         latents = decoder.latents(voice.expand(len(best), -1), text.expand(len(best), -1), winners)
     del decoder
     sounds = []
-    for said, heard in zip(winners, latents, strict=True):
-        heard = heard[None, : _quiet(said.tolist())]
+    for codes, heard in zip(winners, latents, strict=True):
+        heard = heard[None, : _quiet(codes.tolist())]
         shape = (1, 100, frames(heard.shape[1]))
         with nets.using("diffusion", "diffusion") as diffusion:
             mel = yield from spectrogram(
@@ -85,7 +85,7 @@ def speak(
             sounds.append(vocoder(mel, stream.normal(1, vocoder.noise, mel.shape[2] + TAIL).to(nets.device))[0])
         del vocoder
         if stages is not None and len(sounds) == 1:
-            stages |= told(timbre, drawn, ranked, mel[0])
+            stages |= saved_stages(timbre, drawn, ranked, mel[0])
     return [spoken(sound, k, drawn, ranked) for k, sound in zip(best, sounds, strict=True)]
 
 
@@ -107,14 +107,14 @@ def draw(
     for m in range(script.most):
         chances, candidates = script.odds(scores(decoder, hidden), seen)
         full = torch.zeros(rows, STOP + 1, device=device).scatter(1, candidates, chances)
-        said = torch.multinomial(full.cpu(), 1, generator=stream.numbers)[:, 0].to(device)
-        codes[:, m] = said = said.masked_fill(stopped, STOP)
-        seen.scatter_(1, said[:, None], True)
-        stopped |= said == STOP
+        current = torch.multinomial(full.cpu(), 1, generator=stream.numbers)[:, 0].to(device)
+        codes[:, m] = current = current.masked_fill(stopped, STOP)
+        seen.scatter_(1, current[:, None], True)
+        stopped |= current == STOP
         yield
         if stopped.all() or m + 1 == script.most:
             break
-        hidden = decoder(decoder.embed(said[:, None], m + 1 + shift), cache, start + m)
+        hidden = decoder(decoder.embed(current[:, None], m + 1 + shift), cache, start + m)
     for _ in range(m + 1, script.most):
         yield
     return codes[:, : m + 1]
