@@ -85,10 +85,10 @@ def test_what_is_no_sound(tmp_path: Path) -> None:
             tags_of(path)
     os.mkfifo(tmp_path / "pipe.wav")
     for reader in (lambda: read(tmp_path / "pipe.wav", RATE), lambda: tags_of(tmp_path / "pipe.wav")):
-        with fails("no regular file"):  # and is not waited for
+        with fails("not a regular file"):  # and is not waited for
             reader()
     soundfile.write(path, np.full(100, np.nan, np.float32), RATE, subtype="FLOAT")
-    with fails("numbers that are no sound"):
+    with fails("holds invalid samples"):
         read(path, RATE)
     soundfile.write(path, np.zeros(0, np.float32), RATE)
     with fails("no sound"):

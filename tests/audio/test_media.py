@@ -74,7 +74,7 @@ def test_lost_packets_are_silence(suffix: str, talk: Path, decoded: Any, tmp_pat
     assert np.abs(found.samples[round((hole.start + 0.1) * RATE) : round((hole.end - 0.1) * RATE)]).max() < 1e-3
     early, late = delay(found, talk, 1, 3), delay(found, talk, 9, 11)
     assert late == pytest.approx(early, abs=0.05)
-    assert "1.5 s of the sound were lost" in found.warnings
+    assert "1.5 s of the sound are missing" in found.warnings
     assert decoded(whole).holes == ()
 
 

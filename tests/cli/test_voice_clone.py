@@ -383,13 +383,13 @@ class TestRerunAndMeta:
         assert clone(text, "-o", "book.flac", "--redo", "2").code == 0
         assert difftool("rerun", "book.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
         (tmp_path / "book.flac.json").unlink()
-        refused(4, "rerun", "book.flac", says="the text of book.flac is long")
+        refused(4, "rerun", "book.flac", says="the long text of book.flac")
 
     @ANY_ENGINE
     def test_what_is_not_the_same_is_said(self, clone: Run, difftool: Run, refused: Run, tmp_path: Path) -> None:
         clone("--voice", "me", "Hello there.", "-o", "a.wav")
         (tmp_path / "voices" / "me" / "refs" / "tortoise" / "0.wav").unlink()
-        refused(4, "rerun", "a.wav", says="the voices are not those that made a.wav")
+        refused(4, "rerun", "a.wav", says="the voices have changed since a.wav was made")
         (tmp_path / "voices" / "me" / "voice.json").unlink()
         refused(7, "rerun", "a.wav", says="consent")
 
@@ -470,7 +470,7 @@ class TestWrongInput:
             (["--textfile", "empty.txt", "Hello."], 2, "exclude each other"),
             (["--voice", "nobody", "Hello."], 4, "there is no voice 'nobody'"),
             (["--voice", "pain", "Hello."], 4, "did you mean 'plain'"),
-            (["--voice", "../me", "Hello."], 2, "no name of a voice"),
+            (["--voice", "../me", "Hello."], 2, "not a valid name of a voice"),
             (["--voice", "plain", "Hello."], 7, "difftool voice consent plain self"),
             (["--voice", "plain", "--models-dir", "nowhere", "Hello."], 7, "no consent"),
             (["--voice", "me&random", "Hello."], 2, "cannot be mixed"),
@@ -490,7 +490,7 @@ class TestWrongInput:
             (["--redo", "1", "Hello."], 2, "--redo needs a text"),
             (["--max-minutes", "nan", "Hello."], 2, "max-minutes"),
             (["--steps", "5000", "Hello."], 2, "4000 levels"),
-            (["caf\udce9"], 2, "no UTF-8"),
+            (["caf\udce9"], 2, "UTF-8"),
             (["-o", "a.txt", "Hello."], 2, "unsupported file type"),
             (["-o", "voices", "Hello."], 4, "is a folder"),
             (["-o", "latin.wav", "Hello."], 4, "exists already"),
@@ -498,7 +498,7 @@ class TestWrongInput:
             (["--ar-checkpoint", "nothing.pth", "Hello."], 4, "there is no checkpoint"),
             (["--ar-checkpoint", "latin.wav", "Hello."], 4, "latin.wav"),
             (["--device", "cuda", "Hello."], 3, "cuda"),
-            (["--engine", "stock", "--sampler", "ddim", "Hello."], 2, "has no ddim"),
+            (["--engine", "stock", "--sampler", "ddim", "Hello."], 2, "does not support ddim"),
         ],
         ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
     )
@@ -593,8 +593,8 @@ def test_consent(difftool: Run, refused: Run, clone: Run, voices: Path) -> None:
         .out.strip()
         .endswith("voice.json")
     )
-    refused(2, "voice", "consent", "plain", "yes", says="known: self, written:FILE")
-    refused(2, "voice", "consent", "../plain", "self", says="no name")
+    refused(2, "voice", "consent", "plain", "yes", says="use self, written:FILE")
+    refused(2, "voice", "consent", "../plain", "self", says="not a valid name")
     refused(4, "voice", "consent", "nobody", "self", says="no voice")
     refused(4, "voice", "consent", "plain", "written:gone.pdf", says="gone.pdf")
     refused(2, "voice", "consent", "plain", says="KIND")

@@ -174,7 +174,7 @@ class TestLinks:
         shutil.rmtree(prepared)
         prepared.symlink_to("/nowhere/at/all")
         given = ("talk.flac", "--voice", "mine", "--consent", "synthetic", "--slice", "vad")
-        refused(4, "voice", "prep", *given, says="leads to no folder")
+        refused(4, "voice", "prep", *given, says="not to a folder")
 
 
 class TestDamage:
@@ -194,9 +194,9 @@ class TestDamage:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sys.stdin", None)
             said = difftool("voice", "clone", "--voice", "mine", "--models-dir", tortoise, "--dry-run")
-        assert "refs/tortoise/1.wav is not as voice prep wrote it" in said.err
+        assert "refs/tortoise/1.wav was changed after voice prep wrote it" in said.err
         again = prep(difftool, "mine")
-        assert "not as it was written" in again.err
+        assert "was changed; the voice is written again" in again.err
         assert (clip.read_bytes(), heard.read_bytes()) == before
 
     def test_what_somebody_put_among_the_clips_stays(self, difftool: Run, prepared: Path) -> None:
@@ -247,7 +247,7 @@ def test_hints_are_for_a_shell(voices: Path) -> None:
 
 def test_a_recording_without_speech_is_named(difftool: Run, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "talk.flac", np.zeros(120_000), 24_000)
-    assert "error: talk.flac: nothing of it can be used: 5 s silence" in prep(difftool, "quiet").err
+    assert "error: talk.flac: no usable speech: 5 s silence" in prep(difftool, "quiet").err
 
 
 def test_a_recording_whose_name_is_no_text(difftool: Run, prepared: Path, tmp_path: Path) -> None:

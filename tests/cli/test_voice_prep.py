@@ -213,7 +213,7 @@ def test_whisper_is_loaded_and_asked(prep: Run, tmp_path: Path) -> None:
     tiny_whisper.save(tmp_path / "models" / "whisper-tiny" / "tiny.pt")
     ended = prep("talk.ogg", "--whisper", "tiny", "--models-dir", "models", "--language", "en")
     assert ended.code == 4, ended
-    assert "nothing of it can be used" in ended.err
+    assert "no usable speech" in ended.err
     assert not (tmp_path / "voices" / "me").exists()
     kept = next((tmp_path / "voices" / ".me.prep").glob("transcript-*.json"))
     assert json.loads(kept.read_text())["language"] == "en"
@@ -299,13 +299,13 @@ def test_recordings_of_one_name_in_several_folders(prep: Run, tmp_path: Path) ->
     assert report["grade"]["figures"]["sources"] == 2
     assert "two/talk.flac" in (me / "report.html").read_text()
     wrong = prep("one", "two", "--transcript", "talk.json")
-    assert (wrong.code, "in the folder of its own" in wrong.err) == (2, True)
+    assert (wrong.code, "in the folder of its recording" in wrong.err) == (2, True)
 
 
 def test_nobody_is_called_random(difftool: Run, refused: Run, talk: Path) -> None:
-    refused(2, "voice", "prep", talk, "--voice", "random", "--consent", "self", "--slice", "vad", says="nobody has")
-    refused(2, "voice", "consent", "random", "self", says="nobody has")
-    refused(2, "voice", "export", "random", "--format", "joined", says="nobody has")
+    refused(2, "voice", "prep", talk, "--voice", "random", "--consent", "self", "--slice", "vad", says="reserved")
+    refused(2, "voice", "consent", "random", "self", says="reserved")
+    refused(2, "voice", "export", "random", "--format", "joined", says="reserved")
 
 
 def test_sound_that_begins_late_keeps_its_words(prep: Run, talk: Path, tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_some_recordings_are_broken(prep: Run, tmp_path: Path) -> None:
         (2, ("talk.ogg", "--consent", "self"), "--voice"),
         (2, ("talk.ogg", "--voice", "me", "--consent", "perhaps"), "self, written:FILE"),
         (4, ("talk.ogg", "--voice", "me", "--consent", "written:nowhere.pdf"), "nowhere.pdf"),
-        (2, ("talk.ogg", "--voice", "../me", "--consent", "self"), "no name of a voice"),
+        (2, ("talk.ogg", "--voice", "../me", "--consent", "self"), "not a valid name of a voice"),
         (2, ("talk.ogg", "--voice", "me", "--consent", "self", "--slice", "bars"), "words"),
         (2, ("talk.ogg", "--voice", "me", "--consent", "self", "--whisper", "huge"), "size of Whisper"),
         (4, ("talk.ogg", "--voice", "me", "--consent", "self"), "models pull whisper-base"),

@@ -81,7 +81,7 @@ def test_kinds_of_consent(voices: Path, tmp_path: Path) -> None:
     assert json.loads((voices / "me" / "voice.json").read_text())["name"] == "me"  # the rest of the note stays
     for kind in ("", "me", "written", "written:", "license", "self:yes", "synthetic:"):
         if kind != "synthetic:":
-            with fails(Exit.USAGE, "no consent"):
+            with fails(Exit.USAGE, "invalid consent"):
                 library.record("plain", kind, voices)
     with fails(Exit.FILE, "there is no file"):
         library.record("plain", "written:nothing.pdf", voices)
@@ -93,7 +93,7 @@ def test_kinds_of_consent(voices: Path, tmp_path: Path) -> None:
     "name", ["", " ", "a/b", "../me", "/tmp/me", ".", "..", ".hidden", "~me", "me&", "me&&me", "a\\b"]
 )
 def test_what_is_no_name(name: str, voices: Path) -> None:
-    with fails(Exit.USAGE, "no name of a voice"):
+    with fails(Exit.USAGE, "not a valid name of a voice"):
         library.find(name, voices)
 
 

@@ -161,7 +161,7 @@ def test_a_part_that_is_damaged_is_said_again(
     data = path.read_bytes()
     path.unlink() if damage == "gone" else path.write_bytes(data[:-9] if damage == "cut" else data[:-1] + b"\x7f")
     assert read(planned(given), folder).said == 1
-    assert "part 1 is not what was written" in caplog.text
+    assert "part 1 was changed after it was written" in caplog.text
     assert sounds(folder) == before
 
 
@@ -247,13 +247,13 @@ def test_lists_of_parts() -> None:
         ("10", "no part 10: the text has 9"),
         ("3-10", "no part 3-10"),
         ("5-4", "no part"),
-        ("a", "no list"),
-        ("3-", "no list"),
-        ("-3", "no list"),
-        ("", "no list"),
-        ("1,,2", "no list"),
-        ("9" * 30, "no list"),
-        ("²", "no list"),
+        ("a", "not a list"),
+        ("3-", "not a list"),
+        ("-3", "not a list"),
+        ("", "not a list"),
+        ("1,,2", "not a list"),
+        ("9" * 30, "not a list"),
+        ("²", "not a list"),
     ):
         with fails(Exit.USAGE, says):
             numbers(text, 9)

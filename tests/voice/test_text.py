@@ -135,7 +135,7 @@ def test_every_part_can_be_spoken_and_nothing_is_lost(text: str, room: int) -> N
         ("9" * 50, "too large"),
         (",".join(["100"] * 20), "too large"),
         ("a\0b", "zero bytes"),
-        ("caf\udce9", "no UTF-8"),
+        ("caf\udce9", "not valid UTF-8"),
     ],
 )
 @pytest.mark.parametrize("plain", [False, True])

@@ -20,36 +20,35 @@ from . import FORMATS
 Samples = npt.NDArray[np.float32]
 
 RATE = 24_000
-"""Samples a second of what we make."""
+"""Sample rate of all output."""
 KINDS = (
     *(*FORMATS, ".m4a", ".m4b", ".opus", ".oga", ".aac", ".ac3", ".aif", ".aiff", ".au", ".caf", ".wma", ".wv", ".w64"),
     *(".amr", ".mp2", ".mka", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".wmv", ".flv"),
 )
-"""Suffixes of files that sound is looked for in."""
-
+"""Suffixes of supported recordings."""
 
 FILE = "file:"
-"""Stands for a file in a command of ffmpeg-python, which takes no names that are not UTF-8."""
+"""Placeholder for a file in a command of ffmpeg-python, which does not support names that are not UTF-8."""
 
 
 def command_of(stream: Any, path: Path) -> list[str]:
-    """What ffmpeg-python has built, with the `path` that FILE stands for."""
+    """The command line of an ffmpeg-python stream, with FILE replaced by `path`."""
     return [f"file:{path}" if part == FILE else part for part in stream.compile(cmd=ffmpeg())]
 
 
 def ffmpeg() -> str:
-    """The system's ffmpeg, or the one that came with us."""
-    if found := shutil.which("ffmpeg"):
-        return found
+    """The system's ffmpeg, or the one of imageio-ffmpeg."""
+    if path := shutil.which("ffmpeg"):
+        return path
     import imageio_ffmpeg
 
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def read(path: Path, rate: int) -> Samples:
-    """The sound in a file, (S,), as `media.mono` has it, at so many samples a second.
+    """The sound in a file, (S,), mixed as by `media.mono`, at a sample rate of `rate`.
 
-    Raises DifftoolError 4 where there is none that can be read.
+    Raises DifftoolError 4 where it cannot be read.
     """
     from .media import mono
 
@@ -57,14 +56,14 @@ def read(path: Path, rate: int) -> Samples:
 
 
 def seconds_of(path: Path) -> float:
-    """How long a sound file of ours is, in seconds."""
+    """Duration in seconds of a sound file that difftool wrote."""
     import soundfile
 
     return round(soundfile.info(path).duration, 3)
 
 
 def samples_of(path: Path) -> bytes:
-    """The 16-bit samples of a mono WAV file of ours. Raises DifftoolError 4 where it cannot be read."""
+    """The 16-bit samples of a mono WAV file that difftool wrote. Raises DifftoolError 4 where it cannot be read."""
     import soundfile
 
     try:
@@ -74,17 +73,17 @@ def samples_of(path: Path) -> bytes:
 
 
 def store(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
-    """Writes a short sound with libsndfile, which by itself does not tell of a full disk."""
+    """Writes a short sound with libsndfile, through memory, since libsndfile does not report a full disk."""
     import soundfile
 
-    written = io.BytesIO()
-    soundfile.write(written, sound, rate, **{"format": "WAV", **kind})
-    path.write_bytes(written.getbuffer())
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sound, rate, **{"format": "WAV", **kind})
+    path.write_bytes(buffer.getbuffer())
 
 
 def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
-    """A file of the kind that its suffix says, with tags, from pieces of 16-bit mono samples at RATE, written all or
-    nothing; no more than a piece is in memory, and equal pieces make equal bytes."""
+    """Writes a sound file atomically, in the format of its suffix, with tags, from pieces of 16-bit mono samples at
+    RATE. Only one piece is in memory at a time, and equal pieces give equal bytes."""
     import ffmpeg as build
 
     with replacing(path) as written:
@@ -93,7 +92,8 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
         options = {f"metadata:g:{k}": tag for k, tag in enumerate(plain)}
         exact = {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": "-1"}
         kind = FORMATS[path.suffix.lower()]
-        quality = {"mp3": {"audio_bitrate": "128k"}, "ogg": {"acodec": "libvorbis", "aq": 5}}.get(kind, {})
+        qualities = {"mp3": {"audio_bitrate": "128k"}, "ogg": {"acodec": "libvorbis", "aq": 5}}
+        quality = qualities.get(kind, {})
         command = command_of(given.output(FILE, format=kind, **quality, **exact, **options), written)
         encoder = subprocess.Popen(
             [*command, "-loglevel", "error", "-nostdin"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
@@ -102,32 +102,33 @@ def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
         try:
             for piece in pieces:
                 encoder.stdin.write(piece)
-            _, told = encoder.communicate()
+            _, output = encoder.communicate()
         except BrokenPipeError:
-            _, told = encoder.communicate()
+            _, output = encoder.communicate()
         except BaseException:
             encoder.kill()
             encoder.wait()
             raise
         if encoder.returncode:
-            why = (told.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-            raise_what_ended(f"{path}: {why}")
-            raise DifftoolError(Exit.FAILED, f"ffmpeg could not write {path}: {why}", "see that there is room")
+            lines = output.decode(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else "unknown error"
+            raise_what_ended(f"{path}: {reason}")
+            raise DifftoolError(Exit.FAILED, f"ffmpeg could not write {path}: {reason}", "check the free disk space")
 
 
 def tags_of(path: Path) -> dict[str, str]:
-    """The tags of a sound file. Raises DifftoolError 4 where it is none."""
+    """The tags of a sound file. Raises DifftoolError 4 for another kind of file."""
     if is_endless(path):
-        raise DifftoolError(Exit.FILE, f"{path} is no regular file", "name a sound that difftool made")
+        raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "name a sound that difftool made")
     place = "0:s:0" if path.suffix.lower() in (".ogg", ".opus") else "0"  # Ogg keeps them with the stream
     run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", f"file:{path}"]
     run += ["-map_metadata", place, "-f", "ffmetadata", "-"]
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise DifftoolError(Exit.FILE, f"{path} is no sound that can be read", "take another copy of it")
+        raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound", "use another copy of it")
     tags, text = {}, done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
     for line in text.split("\n"):
-        key, found, value = line.partition("=")
-        if found and not line.startswith(";"):
+        key, separator, value = line.partition("=")
+        if separator and not line.startswith(";"):
             tags[key.lower()] = re.sub(r"\\(.)", r"\1", value).replace("\0", "\n")
     return tags

@@ -1,4 +1,4 @@
-"""Parts of a text as one sound: of one loudness, with pauses, never more than two of them in memory."""
+"""Joining of parts into one sound, with equal loudness and pauses; at most two parts are in memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pydub import AudioSegment
 
 FADE = 30
-"""Milliseconds over which a part and the silence beside it flow into each other."""
+"""Milliseconds of the cross-fade between a part and the silence beside it."""
 BYTES = 2 * RATE // 1000
-"""Of a millisecond."""
+"""Bytes of a millisecond."""
 LARGEST = 12.0
-"""dB that a part is made louder or softer by at most."""
+"""Maximum change of a part's level in dB."""
 
 
 def to_bytes(sound: Samples) -> bytes:
@@ -33,7 +33,7 @@ def from_bytes(data: bytes) -> Samples:
 
 
 def gain(loud: float | None, peak: float, wanted: float | None) -> float:
-    """dB that bring a part of this loudness, with samples up to `peak`, as near to the `wanted` one as it may come."""
+    """dB that bring a part of loudness `loud` and amplitude `peak` as close to the `wanted` loudness as allowed."""
     if loud is None or wanted is None:
         return 0.0
     room = CEILING - 20 * np.log10(max(peak, 1e-6))
@@ -42,7 +42,7 @@ def gain(loud: float | None, peak: float, wanted: float | None) -> float:
 
 def join(parts: Iterable[tuple[bytes, float, float]]) -> Iterator[bytes]:
     """One sound from (16-bit samples at RATE, gain in dB, seconds of silence after it) of each part, in pieces."""
-    ends = b""  # of what has been joined so far, as much as the next part may flow into
+    ends = b""  # the end of the sound so far, into which the next part may be faded
     for data, louder, pause in parts:
         for piece in (_raw(_segment(data).apply_gain(louder)), bytes(2 * round(pause * RATE))):
             fade = min(FADE, len(ends) // BYTES, len(piece) // BYTES)
@@ -58,7 +58,7 @@ def _raw(segment: AudioSegment) -> bytes:
 
 
 def _segment(data: bytes) -> AudioSegment:
-    with warnings.catch_warnings(action="ignore"):  # it misses an ffmpeg that it does not need here
+    with warnings.catch_warnings(action="ignore"):  # it warns of a missing ffmpeg, which is not needed here
         from pydub import AudioSegment
 
     return AudioSegment(data, sample_width=2, frame_rate=RATE, channels=1)

@@ -1,4 +1,4 @@
-"""Any sound or video file as mono samples: one way to open them for every command."""
+"""Decoding of any sound or video file to mono samples, for every command."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ log = logging.getLogger(__name__)
 Samples = npt.NDArray[np.float32]
 
 BLOCK, BLOCK_BYTES = 30, 2**28
-"""Seconds, and bytes at most, that are in memory at a time."""
+"""Maximum seconds and bytes that are in memory at a time."""
 RATES = (1_000, 1_000_000)
-"""Samples a second that a sound can have."""
+"""Range of valid sample rates."""
 DEAD = -50.0
-"""dB below the loudest channel at which another is taken for dead."""
+"""dB below the loudest channel at which a channel counts as dead."""
 OPPOSED = -0.9
-"""Correlation at which two channels are one upside down, and would cancel each other."""
+"""Correlation below which one of two channels is inverted, so that they would cancel each other."""
 OFFSET = 2e-3
-"""Mean of a sound from which on it is a DC offset of the recorder."""
+"""Minimum mean of a sound with a DC offset."""
 OVER = 4.0
-"""Times full scale beyond which float samples are on another scale: those of an integer format, mostly."""
+"""Times full scale above which float samples use another scale, mostly that of an integer format."""
 LEAST_INTEGER, INTEGERS = 256.0, (2.0**15, 2.0**23, 2.0**31)
 SILENT = 1e-4
-"""Largest sample under which a sound holds nothing that can be heard."""
+"""Largest sample of a silent sound."""
 CONTEXT = 64
-"""Samples of the lower rate on each side that the resampler's filter may reach; it has 6 zero crossings."""
+"""Samples at the lower rate on each side that the resampler's filter may use; it has 6 zero crossings."""
 MOST_TAPS = 10**6
-"""Of torchaudio's filter, which has one phase for each sample of a whole period of both rates."""
+"""Maximum size of torchaudio's filter, which has one phase for each sample of a common period of both rates."""
 APART = 0.1
-"""Seconds by which a packet may come late before something is missing."""
+"""Seconds by which a packet may be late without a gap."""
 LAG, FRAMES = 0.3, 4
-"""Seconds, or frames, that ffmpeg may have decoded already when it tells of one."""
+"""Seconds, or frames, that ffmpeg may have decoded before it reports an error."""
 UNTIMED = frozenset(["wav", "w64", "flac", "mp3", "aac", "aiff", "au", "caf", "ac3", "amr", "wv"])
-"""Formats in which one sample simply follows the other."""
+"""Formats without timestamps."""
 PLAIN = frozenset(["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
-"""Samples as they are, in WAV files."""
+"""Uncompressed formats of WAV files."""
 HINT = "use another recording"
 
 
@@ -69,24 +69,24 @@ class Span(NamedTuple):
 
 
 class Track(NamedTuple):
-    """The audio track of a file that is used."""
+    """The audio track of a file that is decoded."""
 
     number: int
-    """From 0, among the audio tracks"""
+    """Index among the audio tracks"""
     lfe: int | None
-    """The channel of low-frequency effects, which is no speech"""
+    """The channel of low-frequency effects, which has no speech"""
     timed: bool
-    """Whether packets have times of their own"""
+    """Whether packets have timestamps"""
     warnings: tuple[str, ...]
 
 
 class Mix(NamedTuple):
-    """How the channels of a sound become one."""
+    """The mix of the channels of a sound to mono."""
 
     weights: Samples
     """(channels,)"""
     offset: float
-    """What is taken away from the sum"""
+    """The DC offset of the mix"""
     peak: float
     warnings: tuple[str, ...]
 
@@ -100,12 +100,12 @@ class Mix(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """When the sound of a video or a stream is heard."""
+    """The start and the gaps of the sound of a video or a stream."""
 
     late: float = 0.0
-    """Seconds after the beginning of the file at which it begins"""
+    """Seconds from the beginning of the file to the beginning of the sound"""
     gaps: tuple[Span, ...] = ()
-    """What was lost, in seconds from the beginning of the file"""
+    """Missing stretches, in seconds from the beginning of the file"""
 
 
 class Opened(NamedTuple):
@@ -116,22 +116,25 @@ class Opened(NamedTuple):
     blocks: Iterator[Samples]
     """(S, channels) each"""
     complaint: Callable[[], str]
-    """To be called at the end: the last thing that ffmpeg complained of, or nothing"""
+    """Returns the last error message of ffmpeg, or nothing; to be called at the end"""
 
 
 def track_of(path: Path) -> Track:
     """The track that is marked as default, or else the first. Raises DifftoolError 4 where there is no sound."""
+    if is_endless(path):
+        raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "check the path")
     if not path.is_file():
-        what = f"{path} is no regular file" if is_endless(path) else f"there is no recording {path}"
-        raise DifftoolError(Exit.FILE, what, "check the path")
+        raise DifftoolError(Exit.FILE, f"there is no recording {path}", "check the path")
     with _plain(path) as file:
         if file is not None and file.channels <= 2:
             return Track(0, None, timed=False, warnings=())
     output = _complaints(["-hide_banner", "-i", _url(path)])
     streams = [line for line in output if re.match(r"\s*Stream #.*: Audio: ", line)]
-    container = next((found[1] for line in output if (found := re.match(r"Input #0, ([^ ]+), from", line))), None)
+    inputs = [match[1] for line in output if (match := re.match(r"Input #0, ([^ ]+), from", line))]
+    container = inputs[0] if inputs else None
     if not streams:
-        reason = "it has no audio track" if container else (output or [""])[-1].replace(_shown(path), "").strip(" :")
+        last_line = output[-1] if output else ""
+        reason = "it has no audio track" if container else last_line.replace(_shown(path), "").strip(" :")
         raise_what_ended(reason)
         raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {reason or 'no sound in it'}", HINT)
     number = next((k for k, line in enumerate(streams) if "(default)" in line), 0)
@@ -140,13 +143,13 @@ def track_of(path: Path) -> Track:
         marked = " (default)" if "(default)" in streams[number] else ""
         warnings.append(f"it has {len(streams)} audio tracks; track {number + 1}{marked} is used")
     layout = re.search(r" Hz, (\d)\.1\b", streams[number])
-    lfe = min(3, int(layout[1])) if layout else None  # it follows left, right and, if there is one, centre
+    lfe = min(3, int(layout[1])) if layout else None  # after left, right and, where there is one, centre
     timed = not UNTIMED.intersection((container or "").split(","))
     return Track(number, lfe, timed, tuple(warnings))
 
 
 def timeline_of(path: Path, track: Track) -> Timeline:
-    """When the sound begins and what is missing of it, by the times of its packets, which are not decoded."""
+    """The start and the gaps of a track, by the timestamps of its packets, which are not decoded."""
     if not track.timed:
         return Timeline()
     kinds: dict[str, str] = {}
@@ -180,7 +183,7 @@ def timeline_of(path: Path, track: Track) -> Timeline:
     if own not in first:
         return Timeline()
     usual = lengths.most_common(1)[0][0]  # MP4 lets the packet before a hole last until its end
-    gaps += [Span(one.start + usual, one.end) for one in long if one.seconds > 2 * usual + APART]
+    gaps += [Span(packet.start + usual, packet.end) for packet in long if packet.seconds > 2 * usual + APART]
     begin = min(first.values())
     late = first[own] - begin
     begin = begin if late > APART else first[own]
@@ -188,7 +191,7 @@ def timeline_of(path: Path, track: Track) -> Timeline:
 
 
 def damage_of(path: Path, track: Track, *, filled: bool = False) -> list[Span]:
-    """Where ffmpeg could not decode something, in seconds of the samples that `opened` gives."""
+    """Stretches that ffmpeg could not decode, in seconds of the samples of `opened`."""
     found: list[Span] = []
     at = length = 0.0
     shown = ["-af", ",".join([*_filters(track, filled), "ashowinfo"]), "-f", "null", "-"]
@@ -198,14 +201,14 @@ def damage_of(path: Path, track: Track, *, filled: bool = False) -> list[Span]:
         if frame := re.search(r"Parsed_ashowinfo.* rate:(\d+) nb_samples:(\d+)", line):
             length = int(frame[2]) / int(frame[1])
             at += length
-        elif "[error]" in line and at and (not found or at > found[-1].start):  # before, it looks at the file's end
+        elif "[error]" in line and at and (not found or at > found[-1].start):  # others are from probing
             found.append(Span(at, at + max(LAG, FRAMES * length)))
     return found
 
 
 def _filters(track: Track, filled: bool) -> list[str]:
-    """ffmpeg's filters that put silence where packets are missing, and time samples by their number alone, for in what
-    was put together from parts the times begin anew."""
+    """ffmpeg filters that insert silence for missing packets, and time samples by their number, since the timestamps of
+    a concatenated file start again."""
     return [*(["aresample=async=1"] if filled else []), *(["asetpts=N/SR/TB"] if track.timed else [])]
 
 
@@ -225,14 +228,14 @@ def opened(path: Path, track: Track, *, filled: bool = False) -> Iterator[Opened
 
 @contextmanager
 def _plain(path: Path) -> Iterator[Any]:
-    """A WAV file without compression, open, or None: libsndfile reads also such as have no length, or 24 bits in 32."""
+    """An uncompressed WAV file, open, or None: libsndfile also reads files without a length, or with 24 bits in 32."""
     import soundfile
 
     try:
         with path.open("rb") as begin:
             wav = begin.read(4) in (b"RIFF", b"RIFX", b"RF64")
         file = soundfile.SoundFile(os.fsencode(path)) if wav else None  # pyright: ignore[reportArgumentType]
-    except (soundfile.LibsndfileError, OSError) as error:  # ffmpeg knows more kinds
+    except (soundfile.LibsndfileError, OSError) as error:  # ffmpeg reads more formats
         if is_out_of_memory(error):
             raise
         file = None
@@ -250,7 +253,7 @@ def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
 
     filters = _filters(track, filled)
     sound = {"af": ",".join(filters)} if filters else {}
-    # the header of an .au file is the shortest that tells rate and channels
+    # the header of an .au file is the shortest with rate and channels
     out = build.input(FILE).output(
         "pipe:", format="au", acodec="pcm_f32be", vn=None, map=f"0:a:{track.number}", **sound
     )
@@ -272,9 +275,9 @@ def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
         try:
             head = run.stdout.read(24)
             if len(head) < 24:
-                why = complaint() or "no sound in it"
-                raise_what_ended(why)
-                raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {why}", HINT)
+                reason = complaint() or "no sound in it"
+                raise_what_ended(reason)
+                raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {reason}", HINT)
             start, _, _, rate, channels = struct.unpack(">5I", head[4:])
             run.stdout.read(start - 24)
             _checked(path, rate, channels)
@@ -287,12 +290,13 @@ def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
 
 def _checked(path: Path, rate: int, channels: int) -> tuple[int, int]:
     if not RATES[0] <= rate <= RATES[1] or not channels:
-        raise DifftoolError(Exit.FILE, f"{path} claims {rate:,} samples a second in {channels} channels", HINT)
+        message = f"{path} has an invalid format: {rate:,} samples a second, {channels} channels"
+        raise DifftoolError(Exit.FILE, message, HINT)
     return rate, channels
 
 
 def _seconds(rate: int, channels: int) -> int:
-    """Of a block."""
+    """Seconds of a block."""
     return max(1, min(BLOCK, BLOCK_BYTES // (4 * channels * rate)))
 
 
@@ -304,10 +308,9 @@ def _blocks(stream: IO[bytes], rate: int, channels: int) -> Iterator[Samples]:
 
 
 def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix:
-    """How the channels of a sound are mixed: averaged, but for dead ones and the one of low-frequency effects, and of
-    two that are each other upside down the first is taken. A DC offset is taken away, and float samples that are on
-    the scale of integers are brought to that of floats; each is told in the warnings. Raises DifftoolError 4 for
-    numbers that are no sound."""
+    """The mix of the channels of a sound: the average without dead channels and low-frequency effects; of two channels
+    of which one is inverted, the first. A DC offset is removed, and float samples on an integer scale are rescaled; the
+    warnings mention each. Raises DifftoolError 4 for samples that are not finite or far out of range."""
     count, total, energy, cross, peak = 0, np.zeros(1), np.zeros(1), 0.0, 0.0
     for block in blocks:
         wide = block.astype(np.float64)
@@ -317,7 +320,7 @@ def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix
         cross += float(wide[:, 0] @ wide[:, -1])
         peak = max(peak, float(np.abs(wide).max(initial=0))) if np.isfinite(wide).all() else np.inf
     if not peak <= OVER * INTEGERS[-1]:
-        raise DifftoolError(Exit.FILE, f"{path} holds numbers that are no sound", HINT)
+        raise DifftoolError(Exit.FILE, f"{path} holds invalid samples", HINT)
     means = total / max(count, 1)
     power = energy - count * means**2
     weights, warnings = _weights(power, cross - count * means[0] * means[-1], lfe)
@@ -334,29 +337,29 @@ def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix
 
 
 def _weights(power: npt.NDArray[np.float64], cross: float, lfe: int | None) -> tuple[Samples, list[str]]:
-    """What each channel counts for, by its power; `cross` is that of the first with the last."""
+    """The weight of each channel, by its power; `cross` is the cross power of the first and the last."""
     channels = len(power)
     warnings = []
     used = np.ones(channels, bool)
     if lfe is not None and lfe < channels:
         used[lfe] = False
         warnings.append(f"channel {lfe + 1} of {channels} holds low-frequency effects, and is left out")
-    loudest = float(power[used].max(initial=0))  # where all are silent, none is dead
+    loudest = float(power[used].max(initial=0))  # 0 where all are silent: then none is dead
     dead = used & (power < loudest * 10 ** (DEAD / 10))
     warnings += [f"channel {k + 1} of {channels} is dead, and is left out" for k in np.flatnonzero(dead)]
     used &= ~dead
     if channels == 2 and used.all() and cross < OPPOSED * np.sqrt(power.prod()):
         used[1] = False
-        warnings.append("channel 2 is channel 1 upside down: they would cancel each other, so only one is taken")
+        warnings.append("channel 2 is channel 1 inverted: they would cancel each other, so only channel 1 is used")
     return np.where(used, 1 / max(1, used.sum()), 0).astype(np.float32), warnings
 
 
 def mono(path: Path, rate: int) -> Samples:
-    """The whole sound in a file, (S,), at so many samples a second. Raises DifftoolError 4 where there is none that can
-    be read, or nothing but silence."""
+    """The whole sound in a file, (S,), at a sample rate of `rate`. Raises DifftoolError 4 where it cannot be read or is
+    silent."""
     track = track_of(path)
-    with opened(path, track) as found:
-        own, parts = found.rate, list(found.blocks)
+    with opened(path, track) as source:
+        own, parts = source.rate, list(source.blocks)
     mix = mix_of(path, parts, track.lfe)
     sound = np.concatenate([mix(part) for part in parts]) if parts else np.zeros(0, np.float32)
     if np.abs(sound).max(initial=0) < SILENT:
@@ -367,8 +370,8 @@ def mono(path: Path, rate: int) -> Samples:
 
 
 def at_rate(sound: Samples, own: int, rate: int) -> Samples:
-    """A sound (S,) at another rate: torchaudio's windowed sinc, or where that would have a filter for each of too many
-    phases, scipy's polyphase filter."""
+    """A sound (S,) at another rate, by torchaudio's windowed sinc, or where its filter would be too large, by scipy's
+    polyphase filter."""
     common = int(np.gcd(own, rate))
     down, up = own // common, rate // common
     if down == up:
@@ -381,7 +384,7 @@ def at_rate(sound: Samples, own: int, rate: int) -> Samples:
 
 
 def resampled(blocks: Iterable[Samples], own: int, rate: int) -> Iterator[Samples]:
-    """The same sound at another rate, block by block as if it were one."""
+    """The same sound at another rate, block by block, with the result of a single block."""
     if own == rate:
         yield from blocks
         return
@@ -402,8 +405,8 @@ def resampled(blocks: Iterable[Samples], own: int, rate: int) -> Iterator[Sample
 
 
 def _middle(sound: Samples, own: int, rate: int, edge: int) -> Samples:
-    found = at_rate(sound, own, rate)
-    return found[edge : len(found) - edge]
+    resampled = at_rate(sound, own, rate)
+    return resampled[edge : len(resampled) - edge]
 
 
 def _url(path: Path) -> str:
@@ -415,12 +418,12 @@ def _shown(path: Path) -> str:
 
 
 def _complaints(options: Sequence[str]) -> list[str]:
-    """What ffmpeg says when it is called so."""
+    """The messages of ffmpeg for these options."""
     return list(_lines(options, "stderr"))
 
 
 def _lines(options: Sequence[str], stream: Literal["stdout", "stderr"]) -> Iterator[str]:
-    """What ffmpeg writes when it is called so, line by line."""
+    """The output of ffmpeg for these options, line by line."""
     command = [ffmpeg(), "-nostdin", *options]
     out, err = (subprocess.PIPE if stream == name else subprocess.DEVNULL for name in ("stdout", "stderr"))
     with subprocess.Popen(

@@ -1,9 +1,9 @@
-"""Speech: voices, and texts said in them.
+"""Speech: voices, and texts spoken in them.
 
 made = difftool.voice.prepare(["talk.mp3"], "me", "self", slice="vad")    # made.folder, made.grade
-said = difftool.voice.clone("It is late.", "me", preset="fast")     # said.sounds[0]: float32 (S,) at 24 kHz
+speech = difftool.voice.clone("It is late.", "me", preset="fast")     # speech.sounds[0]: float32 (S,) at 24 kHz
 sound = difftool.voice.tts_with_preset("It is late.", ["a.wav", "b.wav", "c.wav"], preset="fast")    # (1, 1, S)
-book = difftool.voice.read_out(text, "book.mp3", "me")     # in parts; called again, it goes on where it was stopped
+book = difftool.voice.read_out(text, "book.mp3", "me")     # in parts; called again, it resumes
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["clone", "prepare", "read_out", "tts_with_preset"]
 
 SLICES = ("words", "vad")
-"""How recordings are cut: by a transcript, or by where somebody speaks alone."""
+"""How recordings are cut: by a transcript, or by voice activity alone."""
 _MODULES = {"prepare": ".prep.folder", "read_out": ".output"}
 
 

@@ -1,4 +1,4 @@
-"""A voice as others want it."""
+"""Export of a voice to the formats of other programs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .library import Voice, digests, strangers
 
 SCHEMA = "difftool/export/1"
 LJSPEECH = 22_050
-"""Samples a second of LJSpeech, and of tortoise-tts."""
+"""Sample rate of LJSpeech and of tortoise-tts."""
 F5_SHORTEST, F5_LONGEST = 6.0, 11.0
-"""Seconds of a reference that F5-TTS takes well."""
+"""Seconds of a reference that suits F5-TTS."""
 F5_TAIL, PAUSE = 0.7, 0.5
-"""Seconds of silence that F5-TTS wants at the end, and between clips that are joined."""
+"""Seconds of silence at the end of a reference for F5-TTS, and between joined clips."""
 KINDS = {
     "ljspeech": "wavs/*.wav at 22,050 Hz and metadata.csv, for trainers",
     "tortoise": "the references as the clips that tortoise-tts takes, at 22,050 Hz",
@@ -34,28 +34,29 @@ KINDS = {
 
 
 def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> list[Path]:
-    """Writes a voice in another form into the folder `to`, or for "joined" into that file, and returns what is there.
+    """Writes a voice in another format into the folder `to`, or for "joined" into that file, and returns the paths.
 
-    Raises DifftoolError: 2 for a form that is not known, 4 where the voice lacks what it needs, or `to` exists and,
-    with `overwrite`, is anything but an export.
+    Raises DifftoolError: 2 for an unknown format, 4 where the voice lacks what it needs, or `to` exists and, with
+    `overwrite`, is not an export.
     """
     fitting(kind, to)
     if kind == "joined":
         unused([to], overwrite=overwrite)
         with writable(to.parent, option="-o"):
-            tags = {"title": voice.name, "comment": json.dumps({"schema": SCHEMA, "voice": voice.name, "format": kind})}
-            write(to, join((to_bytes(read(path, RATE)), 0.0, PAUSE) for path in _clips(voice)), tags)
+            comment = {"schema": SCHEMA, "voice": voice.name, "format": kind}
+            tags = {"title": voice.name, "comment": json.dumps(comment)}
+            sounds = (to_bytes(read(path, RATE)) for path in _clips(voice))
+            write(to, join((sound, 0.0, PAUSE) for sound in sounds), tags)
         return [to]
     _is_free(to, overwrite=overwrite)
     with writable(to.parent, option="-o"):
         new = temporary(to)
         try:
             new.mkdir()
-            names = [
-                str(path.relative_to(new))
-                for path in {"ljspeech": _ljspeech, "tortoise": _tortoise, "f5": _f5}[kind](voice, new)
-            ]
-            write_json(_note(to), {"schema": SCHEMA, "voice": voice.name, "format": kind, "files": digests(new)})
+            writer = {"ljspeech": _ljspeech, "tortoise": _tortoise, "f5": _f5}[kind]
+            names = [str(path.relative_to(new)) for path in writer(voice, new)]
+            note = {"schema": SCHEMA, "voice": voice.name, "format": kind, "files": digests(new)}
+            write_json(_note(to), note)
             replace_folder(new, to)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -63,56 +64,57 @@ def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> lis
 
 
 def fitting(kind: str, to: Path) -> None:
-    """Raises DifftoolError 2 for a form that is not known, or where `to` can be no place for it."""
+    """Raises DifftoolError 2 for an unknown format, or where `to` is not possible for it."""
     pick("form", kind, KINDS)
     if kind == "joined" and to.suffix.lower() not in FORMATS:
         hint = f"try -o {shlex.quote(f'{to}.wav')}"
-        raise DifftoolError(Exit.USAGE, f"sound is written as {', '.join(FORMATS)}", hint)
+        raise DifftoolError(Exit.USAGE, f"supported formats are {', '.join(FORMATS)}", hint)
     if kind != "joined" and Path.cwd().is_relative_to(to.absolute().resolve()):
-        what = f"{to} is the folder you are in, or one around it"
-        raise DifftoolError(Exit.USAGE, what, "name a folder of its own with -o")
+        message = f"{to} is the current folder, or one that contains it"
+        raise DifftoolError(Exit.USAGE, message, "name a separate folder with -o")
 
 
 def _note(to: Path) -> Path:
-    """The file beside a folder that tells what was written into it."""
+    """The JSON file beside a folder that lists its files."""
     return to.with_name(f"{to.name}.export.json")
 
 
 def _is_free(to: Path, *, overwrite: bool) -> None:
-    """Raises DifftoolError 4 for a folder that is not empty, but with `overwrite` for one with an export in it that
-    nobody has touched since."""
-    hint = "name a folder of its own with -o"
+    """Raises DifftoolError 4 for a folder that is not empty, except with `overwrite` for one that holds only an
+    unchanged export."""
+    hint = "name a separate folder with -o"
     if to.is_symlink():
         raise DifftoolError(Exit.FILE, f"{to} is a link", hint)
     if to.exists() and not to.is_dir():
-        raise DifftoolError(Exit.FILE, f"{to} is no folder", hint)
+        raise DifftoolError(Exit.FILE, f"{to} is not a folder", hint)
     unused([_note(to)], overwrite=True)
     if not to.is_dir() or not any(to.iterdir()):
         return
     files = read_json(_note(to)).get("files") if _note(to).exists() else None
-    if (strange := next(strangers(to, files if isinstance(files, Mapping) else {}), None)) is not None:
-        what = f"{to} holds a file that is not as an export of difftool wrote it: {strange.relative_to(to)}"
-        raise DifftoolError(Exit.FILE, what, hint)
+    known = files if isinstance(files, Mapping) else {}
+    foreign = next(strangers(to, known), None)
+    if foreign is not None:
+        message = f"{to} holds a file that was not exported by difftool or was changed: {foreign.relative_to(to)}"
+        raise DifftoolError(Exit.FILE, message, hint)
     if not overwrite:
         raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another -o, or add --overwrite")
 
 
 def _clips(voice: Voice) -> list[Path]:
-    """The clips of a voice, or where it has none the sound files that it is made of."""
+    """The clips of a voice, or where it has none its sound files."""
     return sorted((voice.folder / "clips").glob("*.wav")) or list(voice.clips)
 
 
-def _said(voice: Voice) -> dict[str, tuple[str, str]]:
-    """What is said in each clip of a voice, as it was heard and in words, by its number."""
+def _texts(voice: Voice) -> dict[str, tuple[str, str]]:
+    """The text of each clip of a voice, as transcribed and normalised, by its number."""
     path = voice.folder / "metadata.csv"
-    rows = [line.split("|") for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
-    said = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
-    if not said:
-        what = f"no texts of the clips of {voice.name} are known"
-        raise DifftoolError(
-            Exit.FILE, what, "run difftool voice prep with Whisper or a --transcript, and not with --slice vad"
-        )
-    return said
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    rows = [line.split("|") for line in lines]
+    texts = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
+    if not texts:
+        hint = "run difftool voice prep with Whisper or a --transcript, and not with --slice vad"
+        raise DifftoolError(Exit.FILE, f"the clips of {voice.name} have no texts", hint)
+    return texts
 
 
 def _at(path: Path, rate: int) -> Samples:
@@ -121,11 +123,11 @@ def _at(path: Path, rate: int) -> Samples:
 
 
 def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
-    said = _said(voice)
     (folder / "wavs").mkdir()
     lines = []
-    for name, (text, words) in said.items():
-        store(folder / "wavs" / f"{name}.wav", _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH), LJSPEECH)
+    for name, (text, words) in _texts(voice).items():
+        sound = _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH)
+        store(folder / "wavs" / f"{name}.wav", sound, LJSPEECH)
         lines.append(f"{name}|{text}|{words}\n")
     write_text(folder / "metadata.csv", "".join(lines))
     yield from (folder / "wavs", folder / "metadata.csv")
@@ -139,16 +141,16 @@ def _tortoise(voice: Voice, folder: Path) -> Iterator[Path]:
 
 
 def _f5(voice: Voice, folder: Path) -> Iterator[Path]:
-    said = _said(voice)
+    texts = _texts(voice)
     takes = read_json(voice.folder / "report.json")["takes"]
-    fit = [t for t in takes if t.get("id") in said and F5_SHORTEST <= t["figures"]["seconds"] <= F5_LONGEST]
-    if not fit:
-        what = f"{voice.name} has no clip of {F5_SHORTEST:g} to {F5_LONGEST:g} s"
-        raise DifftoolError(Exit.FILE, what, "add a recording with longer sentences")
-    best = max(fit, key=lambda take: take["figures"]["snr"])["id"]
-    sound = np.concatenate(
-        [read(voice.folder / "clips" / f"{best}.wav", RATE), np.zeros(round(F5_TAIL * RATE), np.float32)]
-    )
-    store(folder / "ref.wav", sound, RATE, subtype="PCM_16")
-    write_text(folder / "ref.txt", said[best][0] + "\n")
+    clips = [take for take in takes if take.get("id") in texts]
+    fitting = [clip for clip in clips if F5_SHORTEST <= clip["figures"]["seconds"] <= F5_LONGEST]
+    if not fitting:
+        message = f"{voice.name} has no clip of {F5_SHORTEST:g} to {F5_LONGEST:g} s"
+        raise DifftoolError(Exit.FILE, message, "add a recording with longer sentences")
+    best = max(fitting, key=lambda clip: clip["figures"]["snr"])["id"]
+    clip = read(voice.folder / "clips" / f"{best}.wav", RATE)
+    tail = np.zeros(round(F5_TAIL * RATE), np.float32)
+    store(folder / "ref.wav", np.concatenate([clip, tail]), RATE, subtype="PCM_16")
+    write_text(folder / "ref.txt", texts[best][0] + "\n")
     yield from (folder / "ref.wav", folder / "ref.txt")

@@ -1,4 +1,4 @@
-"""Voices: folders of recordings, each with a note of who agreed to what."""
+"""Voices: folders of recordings, each with a recorded consent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 SCHEMA = "difftool/voice/1"
 NOTE = "voice.json"
 RANDOM = "random"
-"""The voice that nobody has."""
+"""The name of a randomly generated voice."""
 TORTOISE = "tortoise"
 """The folder below refs/ that every voice of `voice prep` has."""
 CONSENTS = {
@@ -36,23 +36,23 @@ CONSENTS = {
     "license": "license:ID, under which the recordings may be used so",
     "synthetic": "nobody's voice",
 }
-"""What a consent can be."""
+"""Kinds of consent."""
 
 
 class Consent(TypedDict):
-    """What somebody agreed to, and when."""
+    """A recorded consent."""
 
     kind: str
     """One of CONSENTS."""
     date: str
     file: NotRequired[str]
-    """Of a written one, with its hash."""
+    """The file of a written consent, with its hash."""
     sha256: NotRequired[str]
     license: NotRequired[str]
 
 
 class About(TypedDict):
-    """What is known of a voice."""
+    """Summary of a voice."""
 
     name: str
     path: str
@@ -75,13 +75,14 @@ class Voice(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """Of what it is made of, whatever the files are called."""
-        parts = sorted(digest_of(path) for path in (*self.clips, *([self.latents] if self.latents else [])))
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+        """Hash of its recordings, independent of their names."""
+        latents = [self.latents] if self.latents else []
+        hashes = sorted(digest_of(path) for path in (*self.clips, *latents))
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def home(voices_dir: Path | None = None) -> Path:
-    """Where voices live: `voices_dir`, DIFFTOOL_VOICES_DIR, ./voices if it is there, or the user's data folder."""
+    """The folder of voices: `voices_dir`, DIFFTOOL_VOICES_DIR, ./voices if it exists, or the user's data folder."""
     if named := voices_dir or os.environ.get("DIFFTOOL_VOICES_DIR"):
         return expanded(named)
     if (here := Path("voices")).is_dir():
@@ -92,74 +93,81 @@ def home(voices_dir: Path | None = None) -> Path:
 
 
 def names(voices_dir: Path | None = None) -> list[str]:
-    """The voices that are there."""
+    """Names of the voices in the folder."""
     folder = home(voices_dir)
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    return [name for name in found if not name.startswith(".")]
+    if not folder.is_dir():
+        return []
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return [name for name in folders if not name.startswith(".")]
 
 
 def checked(name: str) -> str:
-    """`name`, if it can be that of a voice. Raises DifftoolError 2 where it is a path, or empty."""
-    if not name.strip() or name != name.strip() or re.search(r"[/\\\x00-\x1f&]", name) or name.startswith((".", "~")):
-        what = f"{name!r} is no name of a voice"
-        raise DifftoolError(Exit.USAGE, what, "name a folder of the voices folder; --voices-dir says where that is")
+    """`name`, if it is a valid name of a voice. Raises DifftoolError 2 where it is a path, or empty."""
+    is_trimmed = name.strip() and name == name.strip()
+    is_path = re.search(r"[/\\\x00-\x1f&]", name) or name.startswith((".", "~"))
+    if is_path or not is_trimmed:
+        message = f"{name!r} is not a valid name of a voice"
+        raise DifftoolError(Exit.USAGE, message, "name a folder in the voices folder, which --voices-dir sets")
     return name
 
 
 def named(name: str) -> str:
-    """`name`, if a voice of somebody can have it. Raises DifftoolError 2 as `checked`, and for RANDOM."""
+    """`name`, if a stored voice can have it. Raises DifftoolError 2 as `checked`, and for RANDOM."""
     if name == RANDOM:
-        what = f"{RANDOM!r} is the voice that nobody has"
-        raise DifftoolError(Exit.USAGE, what, "choose another name")
+        message = f"{RANDOM!r} is reserved for random voices"
+        raise DifftoolError(Exit.USAGE, message, "choose another name")
     return checked(name)
 
 
 def find(
     spoken: str, voices_dir: str | Path | None = None, references: str = TORTOISE, *, latents: bool = True
 ) -> list[Voice]:
-    """The voices of a name, or of several joined by &; of RANDOM none. `references` is the folder below refs/ with the
-    clips for an engine, `latents` whether Tortoise's serve it. Raises DifftoolError 2 for what is no name, 4 for a
-    voice that is not there or has nothing to be heard, 7 where no consent is recorded for it."""
+    """The voices of a name, or of several joined by &; none for RANDOM. `references` is the folder below refs/ with the
+    clips for an engine, `latents` whether the engine can use Tortoise's latents. Raises DifftoolError 2 for an invalid
+    name, 4 for a voice that does not exist or has no recording, 7 where no consent is recorded for it."""
     if spoken == RANDOM:
         return []
     folder = home(None if voices_dir is None else Path(voices_dir))
     voices = [_find(checked(name.strip()), folder, references) for name in spoken.split("&")]
     if not latents and (voice := next((voice for voice in voices if voice.latents), None)):
-        message = f"of the voice {voice.name!r} there are only Tortoise's latents"
-        raise DifftoolError(Exit.FILE, message, "say --engine tortoise, or put WAV files of the voice into its folder")
+        message = f"the voice {voice.name!r} has only Tortoise's latents"
+        raise DifftoolError(Exit.FILE, message, "use --engine tortoise, or put WAV files of the voice into its folder")
     return voices
 
 
 def _find(name: str, folder: Path, references: str) -> Voice:
     if name == RANDOM:
-        raise DifftoolError(Exit.USAGE, "a random voice cannot be mixed with others", "leave out one or the other")
+        raise DifftoolError(Exit.USAGE, "a random voice cannot be mixed with others", "use one or the other")
     voice = opened(name, folder, references)
     if voice.consent is None:
-        what = f"no consent is recorded for the voice {name!r}"
+        message = f"no consent is recorded for the voice {name!r}"
         hint = f"if it is yours: difftool voice consent {shlex.quote(name)} self"
-        raise DifftoolError(Exit.REFUSED, what, hint)
-    known = written(note_of(voice.folder))
-    heard = {str(path.relative_to(voice.folder)) for path in voice.clips} & {*known}
-    if changed := damaged(voice.folder, {part: known[part] for part in sorted(heard)}):
-        log.warning("%s is not as voice prep wrote it; the same voice prep again mends it", voice.folder / changed[0])
+        raise DifftoolError(Exit.REFUSED, message, hint)
+    hashes = written(note_of(voice.folder))
+    clips = {str(path.relative_to(voice.folder)) for path in voice.clips}
+    used = {path: hashes[path] for path in sorted(clips & {*hashes})}
+    if changed := damaged(voice.folder, used):
+        path = voice.folder / changed[0]
+        log.warning("%s was changed after voice prep wrote it; run voice prep again to restore it", path)
     return voice
 
 
 def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
-    """The voice of that name in a folder of voices, with the clips for an engine. Raises as `find`, but asks for no
+    """The voice of that name in a folder of voices, with the clips for an engine. Raises as `find`, but does not check
     consent."""
     own = _folder(name, folder)
     note = read_json(own / NOTE) if (own / NOTE).exists() else {}
     consent = note.get("consent")
-    noted = isinstance(consent, Mapping) and str(consent.get("kind")) in CONSENTS
-    others = (own / "refs" / TORTOISE, *sorted(path for path in own.glob("refs/*") if path.is_dir()))
-    places = (own / "refs" / references, own / "clips", own, *others)
-    clips = next((found for place in places if (found := _sounds(place))), ())
+    is_valid = isinstance(consent, Mapping) and str(consent.get("kind")) in CONSENTS
+    others = sorted(path for path in own.glob("refs/*") if path.is_dir())
+    clips = _first_sounds(own / "refs" / references, own / "clips", own, own / "refs" / TORTOISE, *others)
     latents = sorted(path for path in own.glob("*.pth") if path.is_file())
     if not clips and len(latents) != 1:
-        what = "several .pth files" if latents else "no recording"
-        raise DifftoolError(Exit.FILE, f"the voice {name!r} has {what} in {own}", "put WAV files of the voice there")
-    return Voice(name, own, clips, None if clips else latents[0], cast(Consent, consent) if noted else None)
+        content = "several .pth files" if latents else "no recording"
+        message = f"the voice {name!r} has {content} in {own}"
+        raise DifftoolError(Exit.FILE, message, "put WAV files of the voice there")
+    only_latents = None if clips else latents[0]
+    return Voice(name, own, clips, only_latents, cast(Consent, consent) if is_valid else None)
 
 
 def _folder(name: str, folder: Path) -> Path:
@@ -167,7 +175,7 @@ def _folder(name: str, folder: Path) -> Path:
     if not own.is_dir():
         near = nearest(name, names(folder))
         meant = f"; did you mean {near!r}?" if near else ""
-        hint = f"make {own} with three or more WAV files of about ten seconds"
+        hint = f"create {own} with three or more WAV files of about ten seconds"
         raise DifftoolError(Exit.FILE, f"there is no voice {name!r} in {folder}{meant}", hint)
     return own
 
@@ -175,11 +183,17 @@ def _folder(name: str, folder: Path) -> Path:
 def _sounds(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
-    return tuple(sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in KINDS))
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return tuple(sorted(path for path in files if path.suffix.lower() in KINDS))
+
+
+def _first_sounds(*folders: Path) -> tuple[Path, ...]:
+    """The sound files of the first of these folders that has any."""
+    return next((sounds for folder in folders if (sounds := _sounds(folder))), ())
 
 
 def note_of(own: Path) -> Mapping[str, object]:
-    """The note in the folder of a voice; an empty one where there is none, or none that can be read."""
+    """The content of voice.json in the folder of a voice; empty where it is missing or cannot be read."""
     try:
         return read_json(own / NOTE)
     except DifftoolError:
@@ -187,63 +201,70 @@ def note_of(own: Path) -> Mapping[str, object]:
 
 
 def about(name: str, folder: Path) -> About:
-    """What is known of the voice of that name in a folder of voices, without listening to it. Raises DifftoolError 4
-    where it is not there."""
+    """Summary of the voice of that name in a folder of voices, without opening its recordings. Raises DifftoolError 4
+    where it does not exist."""
     own = _folder(name, folder)
     note = read_json(own / NOTE) if (own / NOTE).exists() else {}
-    consent = note.get("consent")
-    clips = next((found for place in (own / "clips", own / "refs" / "tortoise", own) if (found := _sounds(place))), ())
-    sources = note["sources"] if isinstance(note.get("sources"), list) else []
+    consent, grade, sources = note.get("consent"), note.get("grade"), note.get("sources")
+    kind = consent.get("kind") if isinstance(consent, Mapping) else None
+    recordings = sources if isinstance(sources, list) else []
+    clips = _first_sounds(own / "clips", own / "refs" / "tortoise", own)
     return {
         "name": name,
         "path": str(own),
-        "grade": note["grade"] if isinstance(note.get("grade"), str) else None,
+        "grade": grade if isinstance(grade, str) else None,
         "clips": len(clips),
-        "consent": consent["kind"] if isinstance(consent, Mapping) and isinstance(consent.get("kind"), str) else None,
-        "sources": [str(one.get("path")) for one in sources if isinstance(one, Mapping)],
+        "consent": kind if isinstance(kind, str) else None,
+        "sources": [str(source.get("path")) for source in recordings if isinstance(source, Mapping)],
     }
 
 
 def written(note: Mapping[str, object]) -> Mapping[str, str]:
-    """The files that prep has written into a folder with this note, and their hashes."""
+    """The files that prep wrote into a folder with this voice.json, and their hashes."""
     prep = note.get("prep")
     files = prep.get("files") if isinstance(prep, Mapping) else None
     return files if isinstance(files, Mapping) else {}
 
 
 def made(note: Mapping[str, object], own: Path, path: Path) -> bool:
-    """Whether a file in the folder of a voice, with this note, was made by difftool."""
+    """Whether a file in the folder of a voice, with this voice.json, was made by difftool."""
     name = path.relative_to(own)
-    kept = name.parts[0] == "latents" and path.suffix == ".safetensors"  # what the networks know of it
-    return str(name) in {NOTE, ".lock", *written(note)} or kept or path.match(TEMPORARY)
+    is_latents = name.parts[0] == "latents" and path.suffix == ".safetensors"
+    known = {NOTE, ".lock", *written(note)}
+    return str(name) in known or is_latents or path.match(TEMPORARY)
 
 
 def damaged(own: Path, files: Mapping[str, str]) -> list[str]:
-    """Which of the files that prep has written are not there any more, or not as it wrote them."""
-    return [name for name, sha in files.items() if not (own / name).is_file() or digest_of(own / name) != sha]
+    """The files that prep wrote and that are missing or changed."""
+
+    def is_intact(path: Path, sha256: str) -> bool:
+        return path.is_file() and digest_of(path) == sha256
+
+    return [name for name, sha256 in files.items() if not is_intact(own / name, sha256)]
 
 
 def leftovers(own: Path) -> list[Path]:
-    """Folders that a run which was killed left beside that of a voice."""
+    """Folders that a killed run left beside that of a voice."""
     place = own.resolve()
     return [*place.parent.glob(f".{escape(place.name)}.tmp-????????")]
 
 
 def remove(name: str, folder: Path, *, originals: bool = False, dry_run: bool = False) -> list[Path]:
-    """Removes a voice, what was kept to prepare it, and what killed runs left of it, all or nothing; returns what is
-    gone, or with `dry_run` would be. Of a voice that is a link, what it leads to goes too. Raises DifftoolError 4 where
-    it is not there, cannot be removed, or (without `originals`) holds files that somebody put there, 75 while it is
-    prepared."""
+    """Removes a voice, the results kept while preparing it, and leftovers of killed runs, all or nothing; returns the
+    folders that are removed, or with `dry_run` would be. Where a voice is a link, its target is removed too. Raises
+    DifftoolError 4 where it does not exist, cannot be removed, or (without `originals`) holds files that difftool did
+    not make, 75 while it is being prepared."""
     own = folder / checked(name)
     work = work_of(own)
     gone = [path for path in (own, work, *leftovers(own)) if path.is_dir() or path.is_symlink()]
     if not gone:
-        _folder(name, folder)  # which says that it is not there
+        _folder(name, folder)  # raises where the voice does not exist
     note = note_of(own)
-    strange = (path for path in own.rglob("*") if not _is_folder(path) and not made(note, own, path))
-    if not originals and (mine := next(strange, None)):
-        what = f"{mine} was not made by difftool, and may be the only copy"
-        raise DifftoolError(Exit.FILE, what, "move it away, or add --originals, which removes such files too")
+    files = (path for path in own.rglob("*") if not _is_folder(path))
+    foreign = None if originals else next((path for path in files if not made(note, own, path)), None)
+    if foreign:
+        message = f"{foreign} was not made by difftool and may be the only copy"
+        raise DifftoolError(Exit.FILE, message, "move it away, or add --originals to remove such files too")
     if dry_run:
         return gone
     with lock(next(path for path in (work, own, *gone) if path.is_dir())):
@@ -256,10 +277,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def _removed(folders: Sequence[Path]) -> None:
-    """Removes folders, and where one is a link, both that and what it leads to: all, or where one cannot go, none."""
+    """Removes folders, and where one is a link, its target too: all, or where one cannot be removed, none."""
     moved: list[tuple[Path, Path]] = []
+    paths = dict.fromkeys(path for folder in folders for path in (folder, folder.resolve()))
     try:
-        for path in dict.fromkeys(one for folder in folders for one in (folder, folder.resolve())):
+        for path in paths:
             for inner, _, _ in os.walk(path):
                 if not os.access(inner, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), inner)
@@ -270,30 +292,30 @@ def _removed(folders: Sequence[Path]) -> None:
     except OSError as error:
         for path, aside in reversed(moved):
             aside.rename(path)
-        what = f"{error.filename} cannot be removed ({error.strerror}), and so nothing was"
-        raise DifftoolError(Exit.FILE, what, "see to its rights and those of the folder it is in") from error
+        message = f"{error.filename} cannot be removed ({error.strerror}); nothing was removed"
+        raise DifftoolError(Exit.FILE, message, "check its permissions and those of its folder") from error
     for _, aside in moved:
         aside.unlink() if aside.is_symlink() else shutil.rmtree(aside)
 
 
 def work_of(own: Path) -> Path:
-    """The folder beside that of a voice for what is kept to prepare it."""
+    """The folder beside that of a voice for the results kept while preparing it."""
     return own.with_name(f".{own.name}.prep")
 
 
 def agreed(consent: str) -> Consent:
-    """A consent, self, written:FILE, license:ID or synthetic, as it is noted. Raises DifftoolError 2 for another kind,
-    4 where the FILE is not there."""
+    """A consent, self, written:FILE, license:ID or synthetic, as it is stored. Raises DifftoolError 2 for another kind,
+    4 where the FILE does not exist."""
     kind, _, detail = consent.partition(":")
     terms: Consent = {"kind": kind, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-    if kind not in CONSENTS or bool(detail) != (kind in ("written", "license")):
-        raise DifftoolError(
-            Exit.USAGE, f"{consent!r} is no consent", "known: self, written:FILE, license:ID, synthetic"
-        )
+    needs_detail = kind in ("written", "license")
+    if kind not in CONSENTS or bool(detail) != needs_detail:
+        hint = "use self, written:FILE, license:ID or synthetic"
+        raise DifftoolError(Exit.USAGE, f"invalid consent: {consent!r}", hint)
     if kind == "written":
         paper = expanded(detail)
         if not paper.is_file():
-            raise DifftoolError(Exit.FILE, f"there is no file {paper}", "name the file that holds the agreement")
+            raise DifftoolError(Exit.FILE, f"there is no file {paper}", "name the file with the written agreement")
         terms["file"], terms["sha256"] = str(paper.absolute()), digest_of(paper)
     elif kind == "license":
         terms["license"] = detail
@@ -301,8 +323,8 @@ def agreed(consent: str) -> Consent:
 
 
 def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
-    """Writes a consent into the note of a voice. Raises DifftoolError as `agreed`, and 4 where the voice is not
-    there."""
+    """Writes a consent into voice.json of a voice. Raises DifftoolError as `agreed`, and 4 where the voice does not
+    exist."""
     terms = agreed(consent)
     voice = opened(named(name), home(voices_dir))
     path = voice.folder / NOTE
@@ -313,34 +335,34 @@ def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
 
 def digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file in a folder, by its path in it."""
-    return {str(path.relative_to(folder)): digest_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): digest_of(path) for path in files}
 
 
 def strangers(folder: Path, known: Mapping[str, str]) -> Iterator[Path]:
-    """What is in a folder, folders aside, and is not as it was when `known` was noted, by `digests`."""
+    """Files and links in a folder that are not listed in `known`, as returned by `digests`, or have changed since."""
     for path in folder.rglob("*"):
+        if _is_folder(path):
+            continue
         sha256 = known.get(str(path.relative_to(folder)))
-        known_file = path.is_file() and not path.is_symlink() and sha256 is not None
-        if not _is_folder(path) and not (known_file and digest_of(path) == sha256):
+        is_known = path.is_file() and not path.is_symlink() and sha256 is not None
+        if not is_known or digest_of(path) != sha256:
             yield path
 
 
 def load_latents(path: Path, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The two latents, (1, dim) each, that tortoise-tts keeps of a voice in a .pth file, without running any code that
-    it brings along. Raises DifftoolError 4 where it does not hold two of these `sizes` of dim."""
+    """The two latents, (1, dim) each, that tortoise-tts stores of a voice in a .pth file, read without running any code
+    in it. Raises DifftoolError 4 where it does not hold two tensors of these `sizes` of dim."""
     import torch
 
-    hint = "make them again, or put WAV files of the voice into the folder instead"
-    found = unpickled(path, "file of latents", hint)
-    both = (
-        isinstance(found, Sequence)
-        and len(found) == 2
-        and all(
-            isinstance(part, torch.Tensor) and part.layout == torch.strided and not part.is_nested for part in found
-        )
-    )
-    if not both or [tuple(part.shape) for part in found] != [(1, size) for size in sizes]:
+    def is_dense(value: object) -> bool:
+        return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_nested
+
+    hint = "create them again, or put WAV files of the voice into the folder instead"
+    latents = unpickled(path, "file of latents", hint)
+    is_pair = isinstance(latents, Sequence) and len(latents) == 2 and all(map(is_dense, latents))
+    if not is_pair or [tuple(latent.shape) for latent in latents] != [(1, size) for size in sizes]:
         raise DifftoolError(Exit.FILE, f"{path} does not hold the two latents of a voice", hint)
-    if not all(part.is_floating_point() and part.isfinite().all() for part in found):
+    if not all(latent.is_floating_point() and latent.isfinite().all() for latent in latents):
         raise DifftoolError(Exit.FILE, f"{path} holds numbers that are not finite", hint)
-    return found[0].detach().float(), found[1].detach().float()
+    return latents[0].detach().float(), latents[1].detach().float()

@@ -1,4 +1,4 @@
-"""Long texts: said part by part into a folder beside the result, and gone on with after whatever stopped it."""
+"""Long texts: spoken part by part into a folder beside the result, resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 SCHEMA = "difftool/parts/1"
 LIST = "manifest.json"
 FREE = ("text", "batch_size", "device", "threads")
-"""Settings that may change while a reading goes on. Of the text only what has changed is said again."""
+"""Settings that may change between runs of a reading. Of a changed text only the changed parts are spoken again."""
 EARLIER = {"tortoise": "native"}
-"""Names of engines in readings, which go on whatever version began them."""
+"""Names of engines in manifests, where earlier versions wrote another one."""
 
 
 class Take(Candidate):
@@ -55,7 +55,7 @@ class Entry(TypedDict):
     pause: float
     attempt: int
     key: str
-    """Of everything that it is made of."""
+    """Hash of everything that it depends on."""
     state: str
     """waiting, done or failed"""
     takes: list[Take]
@@ -63,7 +63,7 @@ class Entry(TypedDict):
 
 
 class Joined(TypedDict):
-    """The results of a reading: of which parts, and their hashes, None while one is written."""
+    """The results of a reading: the parts that they are made of, and their hashes, None while one is written."""
 
     keys: list[list[object]]
     files: dict[str, str | None]
@@ -80,14 +80,14 @@ class Book(TypedDict):
 
 
 class Read(NamedTuple):
-    """A text that was said part by part."""
+    """A text that was spoken part by part."""
 
     parts: list[Entry]
-    """What the manifest tells of each."""
+    """Their entries in the manifest."""
     said: int
-    """How many of them were said in this run."""
+    """How many of them were spoken in this run."""
     seconds: dict[str, float]
-    """How long each stage of it took."""
+    """Time of each stage."""
 
 
 def folder_of(output: Path) -> Path:
@@ -96,26 +96,31 @@ def folder_of(output: Path) -> Path:
 
 
 def spans(text: str) -> list[range]:
-    """The parts that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for what is no list."""
-    found = []
+    """The parts that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for an invalid list."""
+    ranges = []
     for piece in text.split(","):
         first, _, last = (word.strip() for word in piece.partition("-"))
-        if not (first + last).isdecimal() or len(piece) > 20 or not first or piece.rstrip().endswith("-"):
-            raise DifftoolError(Exit.USAGE, f"{text!r} is no list of parts", "give numbers and spans such as 3,7-9")
-        found.append(range(int(first), int(last or first) + 1))
-        if not found[-1] or not found[-1][0]:
-            raise DifftoolError(Exit.USAGE, f"there is no part {piece.strip()}", "they are numbered from 1")
-    return found
+        is_open = not first or piece.rstrip().endswith("-")
+        if is_open or len(piece) > 20 or not (first + last).isdecimal():
+            message = f"{text!r} is not a list of parts"
+            raise DifftoolError(Exit.USAGE, message, "use numbers and ranges such as 3,7-9")
+        span = range(int(first), int(last or first) + 1)
+        if not span or not span[0]:
+            raise DifftoolError(Exit.USAGE, f"there is no part {piece.strip()}", "parts are numbered from 1")
+        ranges.append(span)
+    return ranges
 
 
 def numbers(text: str | None, count: int) -> set[int]:
-    """The parts that a list names. Raises DifftoolError 2 for what is no list, or a part that is not there."""
-    found = [] if text is None else spans(text)
-    if beyond := next((span for span in found if span[-1] > count), None):
-        which = f"{beyond[0]}-{beyond[-1]}" if len(beyond) > 1 else str(beyond[0])
-        what = f"there is no part {which}: the text has {count}"
-        raise DifftoolError(Exit.USAGE, what, f"they are numbered from 1 to {count}")
-    return {number for span in found for number in span}
+    """The parts that a list names. Raises DifftoolError 2 for an invalid list or a part that does not exist."""
+    ranges = [] if text is None else spans(text)
+    beyond = next((span for span in ranges if span[-1] > count), None)
+    if beyond:
+        first, last = beyond[0], beyond[-1]
+        label = str(first) if first == last else f"{first}-{last}"
+        message = f"there is no part {label}: the text has {count}"
+        raise DifftoolError(Exit.USAGE, message, f"parts are numbered from 1 to {count}")
+    return {number for span in ranges for number in span}
 
 
 def read(
@@ -127,12 +132,12 @@ def read(
     until: float | None = None,
     track: Track | None = None,
 ) -> Read:
-    """Says what is still to be said of a text, each part into a file of its own in `folder`, which the caller has
-    locked. A part that is there, whole and of the same settings, is not said again, but for those of `redo`, which are
-    said in another way. `until` is the `time.monotonic()` at which to stop.
+    """Speaks the remaining parts of a text, each into a file of its own in `folder`, which the caller has locked. A
+    part that exists, complete and with the same settings, is skipped; those in `redo` are spoken again with another
+    seed. `until` is the `time.monotonic()` at which to stop.
 
     Raises DifftoolError: 4 where the folder holds a reading with other settings (without `overwrite`), 5 where parts
-    failed and all others are said, 75 where time ended.
+    failed and all others are done, 75 where the time limit was reached.
     """
     fresh = not (folder / LIST).exists()
     book = _opened(plan, folder, redo, overwrite=overwrite)
@@ -143,47 +148,65 @@ def read(
         if todo:
             speaker = plan.work.speaker()
             seconds = speaker.seconds
-            for _ in (track or untracked)(_saying(plan, speaker, folder, book, todo, until), len(todo) * plan.steps):
+            work = _saying(plan, speaker, folder, book, todo, until)
+            for _ in (track or untracked)(work, len(todo) * plan.steps):
                 pass
     except BaseException:
         if fresh and all(part["state"] == "waiting" for part in parts):
-            (folder / LIST).unlink()  # nothing is there yet to go on from
+            (folder / LIST).unlink()  # there is nothing to resume from yet
         raise
-    if failed := [part for part in parts if part["state"] == "failed"]:
-        which = ", ".join(str(part["number"]) for part in failed)
-        message = f"{len(failed)} of {len(parts)} parts failed, {which}: {failed[0].get('error')}"
-        hint = f"say them in another way with --redo {which.replace(' ', '')}"
-        raise DifftoolError(Exit.PARTIAL, message, hint)
+    _check_failed(parts)
+    _remove_unused(folder, parts)
+    return Read(parts, len(todo), seconds)
+
+
+def _check_failed(parts: Sequence[Entry]) -> None:
+    """Raises DifftoolError 5 where parts failed."""
+    failed = [part for part in parts if part["state"] == "failed"]
+    if not failed:
+        return
+    numbers = [str(part["number"]) for part in failed]
+    reason = failed[0].get("error")
+    message = f"{len(failed)} of {len(parts)} parts failed, {', '.join(numbers)}: {reason}"
+    raise DifftoolError(Exit.PARTIAL, message, f"retry them with --redo {','.join(numbers)}")
+
+
+def _remove_unused(folder: Path, parts: Sequence[Entry]) -> None:
+    """Removes the files of parts that are no longer in the text or were spoken again."""
     used = {take["file"] for part in parts for take in part["takes"]}
     for path in folder.iterdir():
-        if re.fullmatch(r"\d+-[0-9a-f]{8}(-\d+)?\.wav", path.name) and path.name not in used:
-            path.unlink()  # of a part that is no more, or was said again
-    return Read(parts, len(todo), seconds)
+        is_take = re.fullmatch(r"\d+-[0-9a-f]{8}(-\d+)?\.wav", path.name)
+        if is_take and path.name not in used:
+            path.unlink()
 
 
 def _saying(
     plan: Plan, speaker: Speaker, folder: Path, book: Book, todo: Sequence[int], until: float | None
 ) -> Iterator[None]:
-    """Says parts of a book, and notes each in it when it is said."""
+    """Speaks the parts `todo` of a reading, and records each in the manifest when it is done."""
     parts = book["parts"]
-    sown = seeds(plan, [part["attempt"] for part in parts])
+    attempts = [part["attempt"] for part in parts]
+    part_seeds = seeds(plan, attempts)
     longest = 0.0
     yield from speaker.prepare(plan.work.reference)
     for done, k in enumerate(todo):
+        part = parts[k]
         began = time.monotonic()
         if until is not None and done and began + longest > until:
-            message = f"time ended: {len(parts) - len(todo) + done} of {len(parts)} parts are said"
-            raise DifftoolError(Exit.LATER, message, "run the same command again to go on")
+            ready = len(parts) - len(todo) + done
+            message = f"time limit reached: {ready} of {len(parts)} parts are done"
+            raise DifftoolError(Exit.LATER, message, "run the same command again to resume")
         speaker.keep = not plan.settings.low_vram and k != todo[-1]
         try:
-            spoken = yield from speaker.say(parts[k]["text"], sown[k])
+            candidates = yield from speaker.say(part["text"], part_seeds[k])
         except DifftoolError as error:
             if error.code != Exit.FAILED:
                 raise
-            parts[k]["state"], parts[k]["error"] = "failed", error.message
+            part["state"] = "failed"
+            part["error"] = error.message
         else:
-            parts[k]["takes"] = [_kept(folder, parts[k], rank, take) for rank, take in enumerate(spoken)]
-            parts[k]["state"] = "done"
+            part["takes"] = [_write_take(folder, part, rank, spoken) for rank, spoken in enumerate(candidates)]
+            part["state"] = "done"
         write_json(folder / LIST, book)
         longest = max(longest, time.monotonic() - began)
 
@@ -191,60 +214,71 @@ def _saying(
 def pieces(folder: Path, parts: Sequence[Entry], rank: int) -> Iterator[bytes]:
     """The candidates of one rank as one sound, in pieces of 16-bit samples."""
     takes = [part["takes"][rank] for part in parts]
-    wanted = typical([take["loudness"] for take in takes])
-    return join(
-        (samples_of(folder / take["file"]), gain(take["loudness"], take["peak"], wanted), part["pause"])
-        for part, take in zip(parts, takes, strict=True)
-    )
+    target = typical([take["loudness"] for take in takes])
+
+    def sounds() -> Iterator[tuple[bytes, float, float]]:
+        for part, take in zip(parts, takes, strict=True):
+            samples = samples_of(folder / take["file"])
+            yield samples, gain(take["loudness"], take["peak"], target), part["pause"]
+
+    return join(sounds())
 
 
 def brief(take: Take) -> Candidate:
-    """What of a take `candidate` gave."""
+    """The fields of a take that `candidate` returns."""
     return {"sample": take["sample"], "score": take["score"], "stopped": take["stopped"]}
 
 
 @contextmanager
 def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
-    """Within it the results are written. They are noted as made here, with their hashes when they are whole."""
+    """A context in which the results are written. The manifest lists them, with their hashes once they are complete."""
     book = cast(Book, read_json(folder / LIST))
-    keys, before = _keys(book), book["joined"]
+    keys = _keys(book)
+    before = book["joined"]
     others = before["files"] if before and before.get("keys") == keys else {}
-    begun: Joined = {"keys": keys, "files": others | {path.name: None for path in outputs}}
+    pending = {path.name: None for path in outputs}
+    begun: Joined = {"keys": keys, "files": others | pending}
     write_json(folder / LIST, book | {"joined": begun})
     yield
-    whole: Joined = {"keys": keys, "files": others | {path.name: digest_of(path) for path in outputs}}
-    write_json(folder / LIST, book | {"joined": whole, "redo": []})
+    written = {path.name: digest_of(path) for path in outputs}
+    complete: Joined = {"keys": keys, "files": others | written}
+    write_json(folder / LIST, book | {"joined": complete, "redo": []})
 
 
 def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
-    """Whether the reading in this folder has made these results, of this text, and those that are there have not been
-    changed since."""
+    """Whether the reading in this folder made these results from this text, and nobody has changed them since."""
     book = _book(folder)
     try:
         joined = book and book["joined"]
-        if not book or not joined or [part["text"] for part in book["parts"]] != [part.text for part in plan.parts]:
+        if not book or not joined:
+            return False
+        texts = [part["text"] for part in book["parts"]]
+        if texts != [part.text for part in plan.parts]:
             return False
         files = joined["files"]
-        return all(
-            path.name in files and (not path.exists() or files[path.name] in (None, digest_of(path)))
-            for path in outputs
-        )
+        return all(path.name in files and _unchanged(path, files[path.name]) for path in outputs)
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
 
 
+def _unchanged(path: Path, sha256: str | None) -> bool:
+    """Whether a result is missing, was never completed, or is as it was written."""
+    return not path.exists() or sha256 in (None, digest_of(path))
+
+
 def finished(folder: Path, outputs: Sequence[Path]) -> bool:
-    """Whether the results are there and are what the parts are."""
+    """Whether the results exist and match the parts."""
     book = cast(Book, read_json(folder / LIST))
     joined = book["joined"]
     if not joined or joined.get("keys") != _keys(book):
         return False
-    return all(path.exists() and digest_of(path) == joined["files"].get(path.name) for path in outputs)
+    hashes = joined["files"]
+    return all(path.exists() and digest_of(path) == hashes.get(path.name) for path in outputs)
 
 
 def _book(folder: Path) -> Book | None:
-    """The manifest of a reading, which may be of another form; None where there is none. Raises DifftoolError 4 for a
-    file that is none."""
+    """The manifest of a reading, in any version's form; None where there is none. Raises DifftoolError 4 for a file of
+    another kind."""
     if not (folder / LIST).exists():
         return None
     if not files.made_here(folder / LIST):
@@ -253,24 +287,21 @@ def _book(folder: Path) -> Book | None:
 
 
 def _keys(book: Book) -> list[list[object]]:
-    """What a result is made of."""
+    """The parts and pauses that a result is made of."""
     return [[part["key"], part["pause"]] for part in book["parts"]]
 
 
 def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool) -> Book:
-    """The manifest of a reading, written already: what is there of it, and what is to be said."""
-    note = described(plan, "")
-    config = {key: value for key, value in plan.manifest.items() if key not in FREE}
-    config["engine"] = EARLIER.get(plan.settings.engine, plan.settings.engine)
-    config |= {"models": note["models"], "versions": note["versions"]}
-    config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
+    """The manifest of a reading, updated on disk: which parts are done, and which are still to be spoken."""
+    config = _config(plan)
     before = _book(folder)
     try:
-        differing = [key for key, value in config.items() if before and before["config"].get(key) != value]
+        stored = before["config"] if before else config
+        differing = [key for key, value in config.items() if stored.get(key) != value]
         if differing and not overwrite:
             message = f"{folder} holds a reading with other settings: {', '.join(differing)}"
-            raise DifftoolError(Exit.FILE, message, "say --overwrite to begin anew, or choose another -o")
-        # a run that was stopped has said some of these already
+            raise DifftoolError(Exit.FILE, message, "add --overwrite to start over, or choose another -o")
+        # an interrupted run has done some of these already
         again = () if before and before["redo"] == sorted(redo) else redo
         known = before["parts"] if before else []
         parts = _entries(plan, folder, config, known, again)
@@ -278,7 +309,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
         joined = before["joined"] if before else None
         if lost and not joined and not overwrite:
             message = f"{folder} holds {lost} parts of another text that was never finished"
-            raise DifftoolError(Exit.FILE, message, "say --overwrite to let them go, or choose another -o")
+            raise DifftoolError(Exit.FILE, message, "add --overwrite to discard them, or choose another -o")
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
     book: Book = {"schema": SCHEMA, "config": config, "joined": joined, "redo": sorted(redo), "parts": parts}
@@ -286,40 +317,56 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     return book
 
 
+def _config(plan: Plan) -> dict[str, object]:
+    """The settings, models and voices that all parts of a reading share."""
+    note = described(plan, "")
+    engine = plan.settings.engine
+    config = {key: value for key, value in plan.manifest.items() if key not in FREE}
+    config["engine"] = EARLIER.get(engine, engine)
+    config |= {"models": note["models"], "versions": note["versions"]}
+    config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
+    return config
+
+
 def _lost(plan: Plan, folder: Path, before: Sequence[Entry], parts: Sequence[Entry], again: Collection[int]) -> int:
-    """How many parts that were said, and are whole, are none of this text."""
-    kept = {take["file"] for part in parts for take in part["takes"]}
-    others = [part for part in before if part["number"] not in again and part["text"] not in _texts(plan)]
-    return sum(
-        any(take["file"] not in kept for take in part["takes"])
-        and all((folder / take["file"]).exists() for take in part["takes"])
-        for part in others
-    )
-
-
-def _texts(plan: Plan) -> set[str]:
-    return {part.text for part in plan.parts}
+    """How many finished parts in the folder are not in this text."""
+    used = {take["file"] for part in parts for take in part["takes"]}
+    texts = {part.text for part in plan.parts}
+    lost = 0
+    for part in before:
+        if part["number"] in again or part["text"] in texts:
+            continue
+        names = [take["file"] for take in part["takes"]]
+        unused = any(name not in used for name in names)
+        lost += unused and all((folder / name).exists() for name in names)
+    return lost
 
 
 def _damaged(folder: Path) -> DifftoolError:
-    return DifftoolError(
-        Exit.FILE, f"{folder / LIST} is damaged, or not of difftool", "move it away: the parts are said again"
-    )
+    message = f"{folder / LIST} is damaged or was not written by difftool"
+    return DifftoolError(Exit.FILE, message, "move it away; the parts will be spoken again")
 
 
 def _entries(
     plan: Plan, folder: Path, config: Mapping[str, object], before: Sequence[Entry], redo: Collection[int]
 ) -> list[Entry]:
-    known = dict(zip(_numbered([part["text"] for part in before]), before, strict=True))
-    made: list[Entry] = []
-    for k, numbered in enumerate(_numbered([part.text for part in plan.parts])):
-        was = known.get(numbered)
-        again = was is not None and k + 1 in redo and was["state"] != "waiting"
-        attempt = was["attempt"] + again if was else 0
-        key = hashlib.sha256(json.dumps([config, numbered, attempt], sort_keys=True).encode()).hexdigest()
-        takes = was["takes"] if was and not again and was["key"] == key and was["state"] == "done" else []
-        if not all(_whole(folder / take["file"], take["sha256"]) for take in takes):
-            log.warning("part %d is not what was written, and is said again", k + 1)
+    """The entries of a text, with the takes that are still valid."""
+    known_texts = _numbered([part["text"] for part in before])
+    known = dict(zip(known_texts, before, strict=True))
+    texts = _numbered([part.text for part in plan.parts])
+    entries: list[Entry] = []
+    for k, numbered in enumerate(texts):
+        # 1. the same text in the earlier manifest, and whether it is to be spoken again
+        earlier = known.get(numbered)
+        again = earlier is not None and k + 1 in redo and earlier["state"] != "waiting"
+        attempt = earlier["attempt"] + again if earlier else 0
+        # 2. its takes, where nothing that they depend on has changed
+        terms = json.dumps([config, numbered, attempt], sort_keys=True)
+        key = hashlib.sha256(terms.encode()).hexdigest()
+        valid = earlier is not None and not again and earlier["key"] == key
+        takes = earlier["takes"] if earlier and valid and earlier["state"] == "done" else []
+        if not all(_is_intact(folder / take["file"], take["sha256"]) for take in takes):
+            log.warning("part %d was changed after it was written; it is spoken again", k + 1)
             takes = []
         entry: Entry = {
             "number": k + 1,
@@ -330,29 +377,30 @@ def _entries(
             "state": "done" if takes else "waiting",
             "takes": takes,
         }
-        made.append(entry)
-    return made
+        entries.append(entry)
+    return entries
 
 
 def _numbered(texts: Sequence[str]) -> list[tuple[str, int]]:
     """Each text, and how often it came before."""
-    came: Counter[str] = Counter()
+    count: Counter[str] = Counter()
     numbered = []
     for text in texts:
-        numbered.append((text, came[text]))
-        came[text] += 1
+        numbered.append((text, count[text]))
+        count[text] += 1
     return numbered
 
 
-def _whole(path: Path, sha256: str) -> bool:
+def _is_intact(path: Path, sha256: str) -> bool:
     return path.is_file() and digest_of(path) == sha256
 
 
-def _kept(folder: Path, part: Entry, rank: int, spoken: Spoken) -> Take:
-    """Writes a candidate of a part to its file, and tells of it."""
-    stem, sound = f"{part['number']:04d}-{part['key'][:8]}", spoken.sound
+def _write_take(folder: Path, part: Entry, rank: int, spoken: Spoken) -> Take:
+    """Writes a candidate of a part to its file, and describes it."""
+    number, sound = part["number"], spoken.sound
+    stem = f"{number:04d}-{part['key'][:8]}"
     path = folder / (f"{stem}-{rank}.wav" if rank else f"{stem}.wav")
-    write(path, [to_bytes(sound)], {"title": f"{SYNTHETIC}, part {part['number']}"})
+    write(path, [to_bytes(sound)], {"title": f"{SYNTHETIC}, part {number}"})
     return {
         "file": path.name,
         "sha256": digest_of(path),

@@ -1,4 +1,4 @@
-"""Speech in files: what was said at once, and long readings."""
+"""Speech in files: short texts and long readings."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Reading(NamedTuple):
     """Of the parts."""
     parts: int
     said: int
-    """How many of them were said now."""
+    """How many of them were spoken in this run."""
     joined: bool
-    """Whether the files were written now, and were not there already."""
+    """Whether the files were written in this run; False where they existed already."""
 
 
 def write(
@@ -62,24 +62,26 @@ def write(
     only: int | None = None,
     stages: tuple[Path, Mapping[str, Tensor]] | None = None,
 ) -> Written:
-    """Writes the candidates (`only` the one of that rank), each with its manifest beside it, and what networks returned
-    to an .npz file."""
+    """Writes the candidates (`only` the one of that rank), each with its manifest beside it, and the intermediate
+    tensors of the networks to an .npz file."""
     ranks = [only] if only is not None else [*range(plan.settings.candidates)]
     for k, path in zip(ranks, sounds, strict=True):
-        save(path, [to_bytes(cloned.sounds[k])], {**cloned.manifest, "item": {"index": k}})
+        note = {**cloned.manifest, "item": {"index": k}}
+        save(path, [to_bytes(cloned.sounds[k])], note)
     if stages is not None:
         _write_stages(*stages)
-    said = cloned.manifest.get("said", [])
-    items: list[Item] = [
-        {"index": k, "seconds": round(len(cloned.sounds[k]) / RATE, 3), "parts": [part[k] for part in said]}
-        for k in ranks
-    ]
+    candidates = cloned.manifest.get("said", [])
+    items: list[Item] = []
+    for k in ranks:
+        seconds = round(len(cloned.sounds[k]) / RATE, 3)
+        items.append({"index": k, "seconds": seconds, "parts": [part[k] for part in candidates]})
     return Written(items, cloned.manifest, cloned.seconds)
 
 
 def _write_stages(path: Path, stages: Mapping[str, Tensor]) -> None:
     with replacing(path) as temporary, temporary.open("w+b") as file:
-        np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in stages.items()})  # type: ignore[arg-type]
+        arrays = {name: tensor.cpu().numpy() for name, tensor in stages.items()}
+        np.savez(file, **arrays)  # type: ignore[arg-type]
         with zipfile.ZipFile(file, "a") as archive:
             archive.comment = b'%sstages/1"' % MARK
 
@@ -95,20 +97,25 @@ def read_out(
     track: Track | None = None,
     **settings: Any,
 ) -> Reading:
-    """Says a long text part by part into a folder beside the result, from where an earlier run stopped, and joins the
-    parts. `outputs` is the file of the result, or one for each candidate; `redo` are parts such as 3,7-9 that are said
-    again; after `max_minutes` no part is begun. `settings` as for `clone`.
+    """Speaks a long text part by part into a folder beside the result, resuming an earlier run, and joins the parts.
 
-    Raises DifftoolError as `clone`, and: 2 for a part that is not there, 4 for a file that exists or a folder with
-    other settings (without `overwrite`), 5 where parts failed and all others are said, 75 where time ended or another
-    run is at work in the folder.
+    - `outputs`: the file of the result, or one for each candidate.
+    - `redo`: parts to speak again, such as 3,7-9.
+    - `max_minutes`: no part is begun after this time.
+    - `settings`: as for `clone`.
+
+    Raises DifftoolError as `clone`, and: 2 for a part that does not exist, 4 for a file that exists or a folder with
+    other settings (without `overwrite`), 5 where parts failed and all others are done, 75 where the time limit was
+    reached or another run uses the folder.
     """
     until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    sounds = [expanded(path) for path in ([outputs] if isinstance(outputs, (str, Path)) else outputs)]
+    paths = [outputs] if isinstance(outputs, (str, Path)) else outputs
+    sounds = [expanded(path) for path in paths]
     planned = plan(text, voice, **settings)
-    if len(sounds) != planned.settings.candidates:
-        message = f"{planned.settings.candidates} candidates want as many files, not {len(sounds)}"
-        raise DifftoolError(Exit.USAGE, message, "name a file for each candidate")
+    candidates = planned.settings.candidates
+    if len(sounds) != candidates:
+        message = f"{candidates} candidates need {candidates} output files, not {len(sounds)}"
+        raise DifftoolError(Exit.USAGE, message, "name one file for each candidate")
     return read_plan(planned, sounds, redo=redo, overwrite=overwrite, until=until, track=track)
 
 
@@ -122,8 +129,8 @@ def read_plan(
     track: Track | None = None,
     run: str | None = None,
 ) -> Reading:
-    """`read_out` of what was planned. `until` is the `time.monotonic()` at which to stop, `run` the id of the run in
-    the manifest."""
+    """`read_out` of a plan. `until` is the `time.monotonic()` at which to stop, `run` the id of the run in the
+    manifest."""
     again = long_text.numbers(redo, len(plan.parts))
     folder = long_text.folder_of(sounds[0])
     ours = long_text.made_here(plan, folder, sounds)
@@ -133,14 +140,16 @@ def read_plan(
         attempts = [part["attempt"] for part in done.parts]
         manifest: Manifest = {**described(plan, run or run_id()), "attempts": attempts}
         joined = not long_text.finished(folder, sounds)
+        candidates = [[long_text.brief(take) for take in part["takes"]] for part in done.parts]
         if joined:
             with long_text.joining(folder, sounds):
                 for k, path in enumerate(sounds):
-                    said = [[long_text.brief(part["takes"][k])] for part in done.parts]
-                    note: Manifest = {**manifest, "said": said, "item": {"index": k}}
+                    ranked = [[takes[k]] for takes in candidates]
+                    note: Manifest = {**manifest, "said": ranked, "item": {"index": k}}
                     save(path, long_text.pieces(folder, done.parts, k), note)
-    items: list[Item] = [
-        {"index": k, "seconds": seconds_of(path), "parts": [long_text.brief(part["takes"][k]) for part in done.parts]}
-        for k, path in enumerate(sounds)
-    ]
-    return Reading(Written(items, manifest, done.seconds), folder, len(done.parts), done.said, joined)
+    items: list[Item] = []
+    for k, path in enumerate(sounds):
+        parts = [takes[k] for takes in candidates]
+        items.append({"index": k, "seconds": seconds_of(path), "parts": parts})
+    written = Written(items, manifest, done.seconds)
+    return Reading(written, folder, len(done.parts), done.said, joined)

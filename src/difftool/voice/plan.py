@@ -1,4 +1,4 @@
-"""What a run of speaking will be: every default filled in, and everything checked, before anything is spoken."""
+"""The plan of a run: every default filled in, and everything checked, before anything is spoken."""
 
 from __future__ import annotations
 
@@ -61,22 +61,22 @@ def plan(text: str, voice: str = RANDOM, *, clips: Sequence[Clip] = (), **settin
 
 
 def planned(settings: Settings, options: Mapping[str, object], clips: Sequence[Clip] = ()) -> Plan:
-    """Chooses the engine, and checks what is to be spoken and how, without opening a network. `options` are those that
-    were said of the engine's own, None where they are its default; `clips` stand in the place of a voice. Raises
-    DifftoolError as `clone`."""
-    said = {name: value for name, value in options.items() if value is not None}
+    """Chooses the engine and checks text, voice and settings without opening a network. `options` are those of the
+    engine, None for a default; `clips` are used instead of a voice. Raises DifftoolError as `clone`."""
+    given = {name: value for name, value in options.items() if value is not None}
     settings = checked(settings)
+    voices_dir, models_dir = settings.voices_dir, settings.models_dir
     settings = replace(
         settings,
-        voices_dir=None if settings.voices_dir is None else expanded(settings.voices_dir),
-        models_dir=None if settings.models_dir is None else expanded(settings.models_dir),
+        voices_dir=None if voices_dir is None else expanded(voices_dir),
+        models_dir=None if models_dir is None else expanded(models_dir),
     )
-    name = engines.choose(settings.engine, said, settings.models_dir)
+    name = engines.choose(settings.engine, given, settings.models_dir)
     engine = engines.engine(name)
     pick("preset", settings.preset, {preset: preset for preset in engine.presets()})
     if clips and settings.voice != RANDOM:
-        raise DifftoolError(Exit.USAGE, "clips stand in the place of a voice", "give one of them")
-    settings, own = engine.filled(replace(settings, engine=name), checked(engine.Options(**said)))
+        raise DifftoolError(Exit.USAGE, "clips cannot be combined with a voice", "give one of them")
+    settings, own = engine.filled(replace(settings, engine=name), checked(engine.Options(**given)))
     voices = find(settings.voice, settings.voices_dir, engine.REFERENCES, latents=engine.LATENTS)
     settings = replace(settings, **machine_used(*settings.machine()))
     work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips]))
@@ -85,12 +85,13 @@ def planned(settings: Settings, options: Mapping[str, object], clips: Sequence[C
 
 
 def _clip(clip: Clip) -> Tensor:
-    """A reference clip as (S,). Raises DifftoolError 2 for another shape, 4 for a file that is no sound."""
+    """A reference clip as (S,). Raises DifftoolError 2 for another shape, 4 for a file that cannot be read."""
     if isinstance(clip, (str, Path)):
         return torch.from_numpy(read(expanded(clip), CLIP_HZ))
     sound = torch.as_tensor(clip, dtype=torch.float32).detach().cpu()
     flat = sound[0] if sound.ndim == 2 and sound.shape[0] == 1 else sound
-    if flat.ndim != 1 or not len(flat) or not flat.isfinite().all():
-        message = f"a reference clip is (S,) or (1, S) finite numbers, not {tuple(sound.shape)}"
+    is_mono = flat.ndim == 1 and len(flat) > 0
+    if not is_mono or not flat.isfinite().all():
+        message = f"a reference clip must be (S,) or (1, S) finite numbers, not {tuple(sound.shape)}"
         raise DifftoolError(Exit.USAGE, message, "give mono sound at 22,050 Hz")
     return flat

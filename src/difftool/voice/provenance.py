@@ -1,4 +1,4 @@
-"""What a file of speech says of itself: that it is synthetic, and how it was made."""
+"""Provenance of speech: tags and a manifest that say it is synthetic, and how it was made."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from ..provenance import beside, remember, shared
 from .speak import SYNTHETIC
 
 LONG = 1000
-"""Characters of a text that a tag holds; a longer one stands in the file beside it only."""
+"""Characters of a text that a tag holds; a longer one is stored in the JSON file only."""
 PASSING = ("created", "run_id")
-"""What differs between two runs that make the same speech, and so is not in the sound file itself."""
+"""Fields that differ between two runs that make the same speech, and so are not in the sound file itself."""
 
 
 def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, object]) -> None:
-    """Writes speech, in pieces of 16-bit samples, with the note of how it was made in its tags and beside it."""
+    """Writes speech, in pieces of 16-bit samples, with its manifest in the tags and in a JSON file beside it."""
     settings = cast(Mapping[str, str], note["settings"])
     text, voice = settings["text"], settings["voice"]
+    title = " ".join(text.split())[:60]
     tags = {
-        "title": f"{SYNTHETIC}: {' '.join(text.split())[:60]}",
+        "title": f"{SYNTHETIC}: {title}",
         "artist": f"difftool, in the voice {voice}",
         "comment": json.dumps(_brief(note), ensure_ascii=False),
     }
@@ -34,25 +35,30 @@ def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, object]) -> Non
 
 
 def load(path: Path) -> tuple[dict[str, str], Mapping[str, Any] | None]:
-    """The tags of a sound file, and the note of how it was made, None where it has none; a long text comes from the
-    file beside it, if that is its own. Raises DifftoolError 4 for a file that is no sound."""
+    """The tags of a sound file, and its manifest, None where it has none; a long text comes from the JSON file beside
+    it, if that belongs to it. Raises DifftoolError 4 for a file that is not a sound."""
     tags = tags_of(path)
     try:
         note = json.loads(tags.get("comment", ""))
     except (ValueError, RecursionError):
         return tags, None
-    if not isinstance(note, Mapping) or not str(note.get("schema", "")).startswith("difftool/"):
+    if not isinstance(note, Mapping):
         return tags, None
-    own = next((place for place in (beside(path), path.with_suffix(".json")) if place.exists()), None)
+    if not str(note.get("schema", "")).startswith("difftool/"):
+        return tags, None
+    places = (beside(path), path.with_suffix(".json"))
+    own = next((place for place in places if place.exists()), None)
     full = {} if own is None else read_json(own)
     if isinstance(full.get("settings"), Mapping) and _brief(full) == _brief(note):
-        return tags, {**note, **{key: full[key] for key in ("settings", "voices") if key in full}}
+        complete = {key: full[key] for key in ("settings", "voices") if key in full}
+        return tags, {**note, **complete}
     return tags, note
 
 
 def _brief(note: Mapping[str, object]) -> Mapping[str, object]:
-    """What of a note stands in the sound itself: no paths, and no long text."""
-    brief = {key: value for key, value in shared(note).items() if key not in (*PASSING, "said")}
+    """The part of a manifest that is stored in the sound itself: no paths, and no long text."""
+    left_out = (*PASSING, "said")
+    brief = {key: value for key, value in shared(note).items() if key not in left_out}
     settings = brief.get("settings")
     text = settings.get("text") if isinstance(settings, Mapping) else None
     if isinstance(settings, Mapping) and isinstance(text, str) and len(text) > LONG:

@@ -1,4 +1,4 @@
-"""Speech made again from the settings that a sound carries."""
+"""Speech made again from the manifest in a sound file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .speak import described
 
 @dataclass(frozen=True)
 class Replay:
-    """How a sound is made again."""
+    """The plan to make a sound again."""
 
     file: Path
     plan: Plan
@@ -31,22 +31,24 @@ class Replay:
     index: int
     """The rank of the candidate."""
     before: Samples
-    """What the sound is now."""
+    """The samples in the file."""
     versions: tuple[Mapping[str, str], Mapping[str, str]]
-    """With which it was made, and those of now."""
+    """Package versions: those that made the file, and the installed ones."""
 
     def identical(self, path: Path) -> bool:
         """Whether the sound in another file has the same samples."""
         after = read(path, RATE)
-        return len(after) == len(self.before) and bool((after == self.before).all())
+        if len(after) != len(self.before):
+            return False
+        return bool((after == self.before).all())
 
 
 def replay(file: Path) -> Replay:
-    """Plans a sound of `voice clone` anew. Raises DifftoolError 4 for one that carries no settings, damaged ones, or
-    was made of models or voices that have changed, and else as `clone`."""
+    """The plan of a sound that `voice clone` made. Raises DifftoolError 4 for one without settings, with damaged ones,
+    or made from models or voices that have changed, and otherwise as `clone`."""
     _, note = load(file)
     if note is None:
-        raise DifftoolError(Exit.FILE, f"{file} carries no settings of difftool", "name a sound that difftool made")
+        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "name a sound that difftool made")
     before = read(file, RATE)
     if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
         message = f"{file} was not made by a command that this version can repeat"
@@ -57,16 +59,17 @@ def replay(file: Path) -> Replay:
     now = described(plan, "")
     for kind in ("models", "voices"):
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
-            raise DifftoolError(Exit.FILE, f"the {kind} are not those that made {file}", "put them back")
+            raise DifftoolError(Exit.FILE, f"the {kind} have changed since {file} was made", "restore them")
     return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
 
 
 def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], int]:
     """(settings, options of the engine, attempts of the parts, rank of the candidate) of a manifest. Raises
     DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
-    if isinstance(note.get("settings"), Mapping) and "text" not in note["settings"] and "text_sha256" in note:
-        message = f"the text of {file} is long, and stands in {beside(file).name}, which is not its own"
-        raise DifftoolError(Exit.FILE, message, "put that file back beside it")
+    has_settings = isinstance(note.get("settings"), Mapping)
+    if has_settings and "text" not in note["settings"] and "text_sha256" in note:
+        message = f"the long text of {file} is not in {beside(file).name}: that file is missing or belongs to another"
+        raise DifftoolError(Exit.FILE, message, f"restore {beside(file).name}")
     with _faults_of(file):
         values, common = located(note, file), options(Settings)
         settings = from_manifest(Settings, {name: value for name, value in values.items() if name in common})
@@ -74,16 +77,12 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
         rest = {name: value for name, value in values.items() if name not in common}
         own = from_manifest(engine.Options, rest)
         attempts, index = note.get("attempts", []), note["item"]["index"]
-        texts = [*note["versions"].values(), *_hashes(note["models"]), *_hashes(note["voices"])]
-        fits = (
-            settings.text is not None
-            and all(type(attempt) is int and 0 <= attempt <= MOST for attempt in attempts)
-            and type(index) is int
-            and 0 <= index < settings.candidates
-            and all(isinstance(text, str) for text in texts)
-        )
-        if not fits:
-            raise ValueError("the manifest is not of voice clone")
+        valid_attempts = all(type(attempt) is int and 0 <= attempt <= MOST for attempt in attempts)
+        valid_index = type(index) is int and 0 <= index < settings.candidates
+        versions, models, voices = note["versions"].values(), _hashes(note["models"]), _hashes(note["voices"])
+        valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices))
+        if settings.text is None or not (valid_attempts and valid_index and valid_texts):
+            raise ValueError("not a manifest of voice clone")
     return settings, {name: getattr(own, name) for name in rest}, attempts, index
 
 
@@ -94,7 +93,7 @@ def _hashes(files: Any) -> Iterator[str]:
 
 @contextmanager
 def _faults_of(file: Path) -> Iterator[None]:
-    """Within it settings that do not fit are the fault of the file that carries them, whatever they make fail."""
+    """A context in which invalid settings are reported as an error of the file that holds them."""
     try:
         yield
     except DifftoolError as error:
@@ -104,4 +103,4 @@ def _faults_of(file: Path) -> Iterator[None]:
         raise DifftoolError(Exit.FILE, message, error.hint) from error
     except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         message = f"the settings in {file} are damaged or of another version"
-        raise DifftoolError(Exit.FILE, message, "take another copy of it") from error
+        raise DifftoolError(Exit.FILE, message, "use another copy of it") from error

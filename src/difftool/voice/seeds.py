@@ -1,4 +1,4 @@
-"""Seeds that are made of others."""
+"""Seeds derived from others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import hashlib
 
 
 def derived(seed: int, *purpose: object) -> int:
-    """A seed of 64 bits for a purpose, that shares nothing with those for others."""
+    """A 64-bit seed for a purpose, independent of those for other purposes."""
     text = "\0".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

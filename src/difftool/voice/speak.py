@@ -1,4 +1,4 @@
-"""Saying a text in somebody's voice."""
+"""Speech from a text in a voice."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .plan import Clip, Plan, plan
 from .seeds import derived
 
 SYNTHETIC = "Synthetic speech"
-"""What every file says of itself."""
+"""Label in the tags of every file."""
 
 
 class Candidate(TypedDict):
-    """How a candidate came to be, as a manifest tells it."""
+    """How a candidate was made, as stored in a manifest."""
 
     sample: int
     score: float | None
@@ -35,7 +35,7 @@ class Candidate(TypedDict):
 
 
 class Spoke(TypedDict):
-    """A voice that spoke, as a manifest tells of it."""
+    """A voice, as stored in a manifest."""
 
     name: str
     sha256: str
@@ -43,7 +43,7 @@ class Spoke(TypedDict):
 
 
 class Manifest(TypedDict):
-    """How speech came to be: enough to make it again, and that it is synthetic."""
+    """How speech was made: all that is needed to make it again, and that it is synthetic."""
 
     schema: str
     command: str
@@ -58,13 +58,13 @@ class Manifest(TypedDict):
     said: NotRequired[list[list[Candidate]]]
     """The candidates of each part."""
     attempts: NotRequired[list[int]]
-    """How often each part was said before."""
+    """How often each part was spoken before."""
     item: NotRequired[dict[str, int]]
-    """Of one file: the rank of its candidate."""
+    """The rank of the candidate in this file."""
 
 
 class Cloned(NamedTuple):
-    """Speech and how it came to be."""
+    """Speech and how it was made."""
 
     sounds: list[Samples]
     """The candidates, the best first: (S,) float32 within [-1, 1] at 24 kHz"""
@@ -74,20 +74,31 @@ class Cloned(NamedTuple):
 
 
 def clone(text: str, voice: str = "random", *, track: Track | None = None, **settings: Any) -> Cloned:
-    """Says a text in a voice of the library: its name, several mixed as ``a&b``, or ``random``.
+    """Speaks a text in a voice of the library: its name, several mixed as ``a&b``, or ``random``.
 
-    `settings` are those of `voice.settings.Settings`: `preset` (draft, ultra_fast, fast, standard, high_quality),
-    `engine`, `candidates` (how many are kept), `seed`, `batch_size` (samples at once, which changes nothing but for the
-    original), `device`, `dtype`, `threads`, `voices_dir`, `models_dir`, `low_vram` (one network at a time) and `cache`
-    (keep what the networks know of a voice beside it); `clips` (reference clips in the place of a voice); and the
-    options of the engine, of Tortoise `engines.tortoise.Options`: `samples` of the decoder, of which CLVP takes the
-    best, `temperature`, `top_p`, `top_k`, `repetition_penalty`, `max_mel_tokens` (of 46 ms), `sampler`, `steps`,
-    `schedule`, `eta`, `guidance` and `diffusion_temperature` of the diffusion, `compat` ("stock", "stock-kv": as
-    tortoise-tts 3.0.0 does it), `ar_checkpoint`.
+    `settings` are those of `voice.settings.Settings`:
 
-    Raises DifftoolError: 1 where a network returns NaN, 2 for settings that do not fit or a text that cannot be
-    spoken, 3 for a device that is not there, 4 for a voice or a model that is missing or damaged, 6 where memory ends,
-    7 where no consent is recorded for the voice.
+    - `preset`: draft, ultra_fast, fast, standard or high_quality.
+    - `engine`: a name, or auto.
+    - `candidates`: how many to keep, best first.
+    - `seed`
+    - `batch_size`: samples at once; changes the result of tortoise-tts only.
+    - `device`, `dtype`, `threads`, `low_vram` (one network at a time)
+    - `voices_dir`, `models_dir`
+    - `cache`: keep the conditioning latents beside the voice.
+
+    `clips` are reference clips instead of a voice. The other settings are options of the engine, of Tortoise
+    `engines.tortoise.Options`:
+
+    - `samples`: candidates of the decoder, of which CLVP takes the best.
+    - `temperature`, `top_p`, `top_k`, `repetition_penalty`, `max_mel_tokens` (of 46 ms): sampling of the decoder.
+    - `sampler`, `steps`, `schedule`, `eta`, `guidance`, `diffusion_temperature`: the diffusion.
+    - `compat`: "stock" or "stock-kv", bit-compatible with tortoise-tts 3.0.0.
+    - `ar_checkpoint`: another decoder.
+
+    Raises DifftoolError: 1 where a network returns NaN, 2 for invalid settings or a text that cannot be spoken, 3 for
+    a device that is not available, 4 for a voice or a model that is missing or damaged, 6 when out of memory, 7 where
+    no consent is recorded for the voice.
     """
     return perform(plan(text, voice, **settings), track=track)
 
@@ -95,14 +106,15 @@ def clone(text: str, voice: str = "random", *, track: Track | None = None, **set
 def tts_with_preset(
     text: str, reference_clips: Sequence[Clip], preset: str = "fast", *, track: Track | None = None, **settings: Any
 ) -> Tensor:
-    """As tortoise-tts has it: the speech (1, 1, S) at 24 kHz from reference clips, (S,) or (1, S) each at 22,050 Hz, or
-    their files; of several `candidates` (k, 1, S), silence after those that are shorter. `settings` as for `clone`.
-    Whose voice it is, and whether they agreed, is for the caller to know."""
+    """The function of this name in tortoise-tts: speech (1, 1, S) at 24 kHz from reference clips, (S,) or (1, S) each
+    at 22,050 Hz, or their files; with several `candidates` (k, 1, S), shorter ones padded with silence. `settings` as
+    for `clone`. The caller is responsible for the consent of the speaker."""
     if not reference_clips:
         raise DifftoolError(Exit.USAGE, "there are no reference clips", "give at least one, or call clone")
     sounds = clone(text, clips=reference_clips, preset=preset, track=track, **settings).sounds
     longest = max(map(len, sounds))
-    return torch.from_numpy(np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds]))[:, None]
+    padded = [np.pad(sound, (0, longest - len(sound))) for sound in sounds]
+    return torch.from_numpy(np.stack(padded))[:, None]
 
 
 def perform(
@@ -112,37 +124,42 @@ def perform(
     attempts: Sequence[int] = (),
     stages: dict[str, Tensor] | None = None,
 ) -> Cloned:
-    """Says all that was planned. `attempts` are those of the parts, where some were said again; `stages` takes what the
-    networks said for the last of them."""
+    """Speaks a plan. `attempts` tells how often each part was spoken before; `stages` receives the intermediate tensors
+    of the last part."""
     speaker = plan.work.speaker()
+    part_seeds = seeds(plan, attempts)
     takes: list[list[Spoken]] = []
 
     def steps() -> Iterator[None]:
         yield from speaker.prepare(plan.work.reference)
-        for k, (part, seed) in enumerate(zip(plan.parts, seeds(plan, attempts), strict=True)):
-            speaker.keep = not plan.settings.low_vram and k + 1 < len(plan.parts)
-            takes.append((yield from speaker.say(part.text, seed, stages)))
+        for k, (part, seed) in enumerate(zip(plan.parts, part_seeds, strict=True)):
+            is_last = k + 1 == len(plan.parts)
+            speaker.keep = not plan.settings.low_vram and not is_last
+            candidates = yield from speaker.say(part.text, seed, stages)
+            takes.append(candidates)
 
     for _ in (track or untracked)(steps(), plan.steps * len(plan.parts)):
         pass
     ranks = range(plan.settings.candidates)
     sounds = [_joined(plan, [spoken[rank].sound for spoken in takes]) for rank in ranks]
-    said = [[candidate(spoken) for spoken in take] for take in takes]
-    return Cloned(sounds, {**described(plan, run_id()), "said": said}, speaker.seconds)
+    candidates = [[candidate(spoken) for spoken in take] for take in takes]
+    note: Manifest = {**described(plan, run_id()), "said": candidates}
+    return Cloned(sounds, note, speaker.seconds)
 
 
 def seeds(plan: Plan, attempts: Sequence[int] = ()) -> list[int]:
-    """A seed for each part, from its text, how often that came before, and how often it was said before; for some
-    engines one for all."""
+    """A seed for each part, from its text, how often that text came before, and how often it was spoken before; some
+    engines use one seed for all."""
     if plan.work.one_seed:
         return [plan.settings.seed] * len(plan.parts)
-    came: Counter[str] = Counter()
-    made = []
+    count: Counter[str] = Counter()
+    part_seeds = []
     for k, part in enumerate(plan.parts):
         attempt = attempts[k] if k < len(attempts) else 0
-        made.append(derived(plan.settings.seed, "part", part.text, came[part.text], attempt))
-        came[part.text] += 1
-    return made
+        seed = derived(plan.settings.seed, "part", part.text, count[part.text], attempt)
+        part_seeds.append(seed)
+        count[part.text] += 1
+    return part_seeds
 
 
 def typical(loud: Sequence[float | None]) -> float | None:
@@ -155,12 +172,14 @@ def _joined(plan: Plan, take: Sequence[Samples]) -> Samples:
     if len(take) == 1:
         return take[0]
     loud = [loudness(sound) for sound in take]
-    wanted = typical(loud)
-    pieces = (
-        (to_bytes(sound), gain(own, float(np.abs(sound).max()), wanted), part.pause)
-        for sound, own, part in zip(take, loud, plan.parts, strict=True)
-    )
-    return from_bytes(b"".join(join(pieces)))
+    target = typical(loud)
+
+    def pieces() -> Iterator[tuple[bytes, float, float]]:
+        for sound, own, part in zip(take, loud, plan.parts, strict=True):
+            peak = float(np.abs(sound).max())
+            yield to_bytes(sound), gain(own, peak, target), part.pause
+
+    return from_bytes(b"".join(join(pieces())))
 
 
 def described(plan: Plan, run: str) -> Manifest:
@@ -168,9 +187,10 @@ def described(plan: Plan, run: str) -> Manifest:
     voices = plan.work.reference.voices
     spoke: list[Spoke] = [{"name": voice.name, "sha256": voice.sha256, "consent": voice.consent} for voice in voices]
     common = manifest("voice clone", run, plan.manifest, plan.work.packages)
-    return cast(Manifest, common | {"synthetic": True, "voices": spoke, "models": plan.work.models()})
+    speech = {"synthetic": True, "voices": spoke, "models": plan.work.models()}
+    return cast(Manifest, common | speech)
 
 
 def candidate(spoken: Spoken) -> Candidate:
-    """What is kept of how a candidate came to be."""
+    """A candidate as stored in a manifest."""
     return {"sample": spoken.sample, "score": spoken.score, "stopped": spoken.stopped}

@@ -1,5 +1,5 @@
-"""Texts as they are spoken: in parts of a length over which a voice holds, with pauses between them. How much fits into
-a part is for an engine to say."""
+"""Texts as they are spoken: in parts of a length that an engine speaks well, with pauses between them. The engine
+decides how much fits into a part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import DifftoolError, Exit
 from . import numbers
 
 WANTED, MOST = 200, 300
-"""Characters of a part: it ends with the sentence in which it comes to the first, and never goes beyond the second."""
+"""Characters of a part: it ends with the sentence that reaches the first, and is never longer than the second."""
 PAUSES = {",": 0.15, ";": 0.25, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35, "...": 0.7}
 """Seconds of silence after a part, by what it ends in."""
 PARAGRAPH = 0.9
@@ -34,7 +34,7 @@ TYPOGRAPHY = {
     "…": "...",
     "–": "-",
 }
-"""Marks of printed text, and what they are on a keyboard."""
+"""Typographic characters and their ASCII forms."""
 SHORT = {
     "e.g.": "for example",
     "i.e.": "that is",
@@ -45,7 +45,7 @@ SHORT = {
 }
 """Abbreviations in words."""
 STREETS = {"St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road"}
-"""What follows the name of a street; a saint stands before his."""
+"""Abbreviations after the name of a street (as in "Main St."; before a name, "St." is Saint)."""
 TITLES = {
     "Capt": "Captain",
     "Co": "Company",
@@ -68,14 +68,14 @@ TITLES = {
 }
 """Abbreviations of titles and names, which end no sentence."""
 HEADING = r"(?m)^[ \t]{0,3}#{1,6}[ \t]+(\S.*?)[ \t]*#*[ \t]*$|^[ \t]*[=#+]{3,}[ \t]*$"
-"""A heading as Markdown has it, or the line below one."""
+"""A Markdown heading, or the line below one."""
 
 CUT = "|"
-"""What ends a part where somebody wants it to."""
+"""Ends a part wherever it stands in the text."""
 
 
 class Part(NamedTuple):
-    """A piece of a text that is spoken in one go."""
+    """A piece of a text that is spoken at once."""
 
     text: str
     pause: float
@@ -85,8 +85,8 @@ class Part(NamedTuple):
 def parts(
     text: str, fits: Callable[[str], bool], speakable: Callable[[str], bool] = bool, *, whole: bool = False
 ) -> list[Part]:
-    """A text in parts that fit, by their length and by what an engine says, each with something that is `speakable`.
-    `whole` leaves it in one, as it stands.
+    """A text in parts that fit, by their length and by `fits` of the engine, each with something `speakable` in it.
+    `whole` leaves the text unchanged in one part.
 
     Raises DifftoolError 2 for a text in which nothing can be spoken, one with [brackets], or a number too large to be
     spoken.
@@ -94,27 +94,28 @@ def parts(
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DifftoolError(Exit.USAGE, "the text is no UTF-8", "see to the encoding of the terminal") from error
+        raise DifftoolError(Exit.USAGE, "the text is not valid UTF-8", "check the encoding of the terminal") from error
     if "\0" in text:
-        raise DifftoolError(Exit.USAGE, "there are zero bytes in the text", "save it as UTF-8")
+        raise DifftoolError(Exit.USAGE, "the text contains zero bytes", "save it as UTF-8")
     if bracket := re.search(r"[\[\]]", text):
-        message = (
-            f"the text has a {bracket[0]} in it: prompts in brackets, which are not to be heard, are not supported"
-        )
-        raise DifftoolError(Exit.USAGE, message, "take out the brackets")
-    heard = lambda part: bool(re.search(r"[^\W_]", part)) and speakable(part)  # noqa: E731
+        message = f"the text contains {bracket[0]}: prompts in brackets are not supported"
+        raise DifftoolError(Exit.USAGE, message, "remove the brackets")
+
+    def has_words(part: str) -> bool:
+        return bool(re.search(r"[^\W_]", part)) and speakable(part)
+
     try:
-        made = [Part(" ".join(text.split()), 0.0)] if whole else _split(text, fits, heard)
+        pieces = [Part(" ".join(text.split()), 0.0)] if whole else _split(text, fits, has_words)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, f"{error}, in the text", "write it in words") from error
-    if not any(heard(part.text) for part in made):
-        raise DifftoolError(Exit.USAGE, "there is nothing in the text that can be spoken", "give it some words")
-    return made
+    if not any(has_words(part.text) for part in pieces):
+        raise DifftoolError(Exit.USAGE, "nothing in the text can be spoken", "add some words")
+    return pieces
 
 
 def spoken(text: str) -> str:
-    """A text in which numbers, signs and abbreviations that a reader of letters misreads are in words,
-    its headings paragraphs of their own, and its dashes and quotes plain."""
+    """A text normalised for speech: numbers, signs and abbreviations in words, headings as paragraphs of their own, and
+    plain dashes and quotes."""
     text = re.sub(HEADING, r"\n\n\1\n\n", text)
     text = re.sub(r"(?m)^[ \t]*[—–-]{1,3}[ \t]+", "", text)  # who speaks, or a list
     text = numbers.read(_long(text))
@@ -126,7 +127,7 @@ def spoken(text: str) -> str:
 
 
 def written_out(text: str) -> str:
-    """A text as LJSpeech has it beside the original: numbers, signs and abbreviations in words, all else as it is."""
+    """The normalised text of an LJSpeech row: numbers, signs and abbreviations in words, everything else unchanged."""
     try:
         text = _signs(numbers.read(_long(text)))
     except ValueError:  # a number that has no name
@@ -148,10 +149,10 @@ def _long(text: str) -> str:
     text = re.sub(r"(?i)(?<![\w.])etc\.(?=\s+(?-i:[A-Z])|\s*\Z|\s*\n\s*\n)", "et cetera.", text)
     text = re.sub(r"(?i)(?<![\w.])etc\.", "et cetera", text)
     for short, long in STREETS.items():
-        text = re.sub(
-            rf"((?:\b[A-Z][a-z]+|[0-9](?:st|nd|rd|th))[ \t]){short}\.(?=[ \t\n]+[a-z]|[,;:)])", rf"\1{long}", text
-        )
-        text = re.sub(rf"((?:\b[0-9]+ [A-Z][a-z]+|[0-9](?:st|nd|rd|th))[ \t]){short}\.", rf"\1{long}.", text)
+        ordinal = r"[0-9](?:st|nd|rd|th)"
+        inside = rf"((?:\b[A-Z][a-z]+|{ordinal})[ \t]){short}\.(?=[ \t\n]+[a-z]|[,;:)])"
+        text = re.sub(inside, rf"\1{long}", text)
+        text = re.sub(rf"((?:\b[0-9]+ [A-Z][a-z]+|{ordinal})[ \t]){short}\.", rf"\1{long}.", text)
         text = re.sub(rf"(\b[A-Z][a-z]+[ \t]){short}\.(?=\s*(?:\Z|\n[ \t]*\n))", rf"\1{long}.", text)
     return text
 
@@ -162,34 +163,43 @@ def _signs(text: str) -> str:
     return text
 
 
-def _split(text: str, room: Callable[[str], bool], heard: Callable[[str], bool]) -> list[Part]:
-    """Sentences together until they are WANTED characters; longer ones at a comma or a space near their middle."""
+def _split(text: str, room: Callable[[str], bool], has_words: Callable[[str], bool]) -> list[Part]:
+    """Joins sentences until they have WANTED characters; cuts longer ones at a comma or a space near their middle."""
 
     def fits(text: str) -> bool:
         return len(text) <= MOST and room(text)
 
-    made: list[Part] = []
+    parts: list[Part] = []
+
+    def lengthen(pause: float) -> None:
+        """Makes the pause after the last part at least this long."""
+        if parts:
+            last = parts[-1]
+            parts[-1] = last._replace(pause=max(last.pause, pause))
 
     def end(part: str, pause: float) -> None:
-        if heard(part):
-            made.append(Part(part, pause))
-        elif made:  # only a mark, such as the stars between two scenes
-            made[-1] = made[-1]._replace(pause=max(made[-1].pause, pause))
+        if has_words(part):
+            parts.append(Part(part, pause))
+        else:  # only a mark, such as the stars between two scenes
+            lengthen(pause)
 
     for paragraph in re.split(r"\n\s*\n", spoken(text)):
         part = ""
-        for piece in [piece for sentence in _sentences(paragraph) for piece in _broken(sentence, fits)]:
-            if piece == CUT or (part and not fits(f"{part} {piece}")):
-                end(part, _pause(part))
-                part = ""
-            part = f"{part} {piece}".strip() if piece != CUT else ""
-            if len(part) >= WANTED or part.endswith("..."):
-                end(part, _pause(part))
-                part = ""
+        for sentence in _sentences(paragraph):
+            for piece in _broken(sentence, fits):
+                is_full = part and not fits(f"{part} {piece}")
+                if piece == CUT or is_full:
+                    end(part, _pause(part))
+                    part = ""
+                part = f"{part} {piece}".strip() if piece != CUT else ""
+                if len(part) >= WANTED or part.endswith("..."):
+                    end(part, _pause(part))
+                    part = ""
         end(part, PARAGRAPH)
-        if made:
-            made[-1] = made[-1]._replace(pause=max(made[-1].pause, PARAGRAPH))
-    return [*made[:-1], made[-1]._replace(pause=0.0)] if made else []
+        lengthen(PARAGRAPH)
+    if parts:
+        parts[-1] = parts[-1]._replace(pause=0.0)
+    return parts
 
 
 def _pause(part: str) -> float:
@@ -205,9 +215,11 @@ def _sentences(paragraph: str) -> Iterator[str]:
         start = 0
         for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)", piece):
             word = re.split(r"[\s(\"']", piece[start : mark.start()])[-1]
-            if mark[0] == "." and (word.capitalize() in TITLES or re.fullmatch("[A-Z]", word)):
+            is_short = word.capitalize() in TITLES or re.fullmatch("[A-Z]", word)
+            if mark[0] == "." and is_short:
                 continue
-            if re.search(r"\w\.\w\Z", word) and re.match(r"\s+[a-z]", piece[mark.end() :]):  # seven p.m. and
+            goes_on = re.match(r"\s+[a-z]", piece[mark.end() :])
+            if goes_on and re.search(r"\w\.\w\Z", word):  # seven p.m. and
                 continue
             yield piece[start : mark.end()].strip()
             start = mark.end()
@@ -221,9 +233,11 @@ def _broken(sentence: str, fits: Callable[[str], bool]) -> list[str]:
         return [sentence]
     middle = len(sentence) / 2
     for pattern in (r"[,;:](?=\s)", r"\S(?=\s)", r"(?=.)"):
-        places = [found.end() for found in re.finditer(pattern, sentence) if 0 < found.end() < len(sentence)]
-        near = [place for place in places if abs(place - middle) < middle * 0.7]
+        places = [match.end() for match in re.finditer(pattern, sentence)]
+        inside = [place for place in places if 0 < place < len(sentence)]
+        near = [place for place in inside if abs(place - middle) < middle * 0.7]
         if near:
             cut = min(near, key=lambda place: abs(place - middle))
-            return [*_broken(sentence[:cut].strip(), fits), *_broken(sentence[cut:].strip(), fits)]
+            first, second = sentence[:cut].strip(), sentence[cut:].strip()
+            return [*_broken(first, fits), *_broken(second, fits)]
     return [sentence]

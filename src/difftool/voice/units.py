@@ -1,4 +1,4 @@
-"""What stands beside numbers, in English words: coins, units, months and parts."""
+"""English words for what is written beside numbers: currencies, units, months and fractions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COINS = {
     "₪": ("shekel", "shekels", "", ""),
     "₿": ("bitcoin", "bitcoins", "", ""),
 }
-"""By their sign: one and many of them, and of their hundredths."""
+"""By sign: singular and plural of a currency, and of its hundredths."""
 CODES = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
 COUNTRIES = {
     "US": "US",
@@ -96,7 +96,7 @@ UNITS = {
     "%": "percent",
     "‰": "per thousand",
 }
-"""What follows a number, as one of it is called."""
+"""Symbols of units and their singular names."""
 IRREGULAR = {"foot": "feet", "square foot": "square feet"}
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),

@@ -13,12 +13,12 @@ from difftool.voice.text import parts
 AUTOMATIC, REFERENCES, LATENTS = True, "beep", False
 RATE = 24_000
 SECONDS = {"draft": 0.12, "ultra_fast": 0.14, "fast": 0.16, "standard": 0.18, "high_quality": 0.2}
-"""Of a beep, by preset."""
+"""Seconds of a beep, by preset."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What it alone can be told."""
+    """Options of this engine."""
 
     pitch: float = setting(220.0, "Hertz of a beep.", panel=SAMPLING, least=20, most=10_000)
     beep_seconds: float | None = setting(None, "Seconds of a beep.", panel=SAMPLING, least=0.01, most=9, filled=True)
@@ -43,7 +43,7 @@ def plan(settings: Settings, options: Options, reference: Reference) -> Work:
 
 
 class Beeps(Work):
-    """A run: what it needs, and how far it is."""
+    """The work of a run."""
 
     @property
     def steps(self) -> int:
@@ -58,7 +58,7 @@ class Beeps(Work):
 
 
 class Beeper(Speaker):
-    """At work in one voice."""
+    """Beeps in one voice."""
 
     def __init__(self, work: Beeps) -> None:
         super().__init__()

@@ -104,7 +104,7 @@ class TestBeeps:
             assert seconds[name] == pytest.approx(made["beep_seconds"], abs=1e-3)
         assert len({*seconds.values()}) == 5
         help = clone("--help").out
-        assert "Hertz of a beep; 220.0 by default." in " ".join(help.split())
+        assert "Hertz of a beep; default: 220.0." in " ".join(help.split())
 
     def test_json_tells_of_what_it_has(self, clone: Run) -> None:
         ended = clone("--pitch", 300, "--voice", "me", "Hello there.", "-o", "a.wav", "--json").json
@@ -120,7 +120,7 @@ class TestBeeps:
 
     def test_it_tells_of_no_stages(self, refused: Run, beep: None) -> None:
         line = ("voice", "clone", "--engine", "beep", "Hello.", "-o", "a.wav", "--save-stages", "a.npz")
-        refused(2, *line, says="the engine beep tells of no stages")
+        refused(2, *line, says="the engine beep does not support --save-stages")
 
     def test_its_own_references_and_no_latents(self, clone: Run, refused: Run, voices: Path) -> None:
         heard = clone("--engine", "beep", "--voice", "me", "Hi.", "--json").json["data"]["voices"][0]["sha256"]
@@ -132,7 +132,7 @@ class TestBeeps:
         (voices / "kept").mkdir()
         (voices / "kept" / "voice.json").write_text('{"consent": {"kind": "self"}}')
         torch.save((torch.zeros(1, 64), torch.zeros(1, 128)), voices / "kept" / "kept.pth")
-        refused(4, "voice", "clone", "--engine", "beep", "--voice", "kept", "Hi.", says="say --engine tortoise")
+        refused(4, "voice", "clone", "--engine", "beep", "--voice", "kept", "Hi.", says="use --engine tortoise")
 
     def test_consent(self, clone: Run) -> None:
         assert clone("--engine", "beep", "--voice", "plain", "Hi.", "-o", "a.wav").code == 7
@@ -259,7 +259,7 @@ class TestTable:
         united = engines.united()
         assert united.exclusive == (("temperature", "steps"),)  # type: ignore[attr-defined]
         option = united.__dataclass_fields__["temperature"].metadata["option"]
-        assert option.help == "How freely codes are drawn; by default 0.8 (tortoise and stock), 0.5 (other)."
+        assert option.help == "Sampling temperature of the decoder; default: 0.8 (tortoise and stock), 0.5 (other)."
         assert (option.least, option.most) == (0, None)
 
 
@@ -274,7 +274,7 @@ def test_a_long_text_from_python(beep: None, tmp_path: Path) -> None:
     redone = difftool.voice.read_out(PARTS, file, engine="beep", preset="draft", redo="2")
     assert redone.said == 1
     assert file.read_bytes() != before
-    with pytest.raises(DifftoolError, match="2 candidates want as many files"):
+    with pytest.raises(DifftoolError, match="2 candidates need 2 output files"):
         difftool.voice.read_out(PARTS, file, engine="beep", candidates=2)
     with pytest.raises(DifftoolError, match="other settings: seed") as error:
         difftool.voice.read_out(PARTS, file, engine="beep", preset="draft", seed=9)

@@ -78,7 +78,7 @@ def test_channels_are_averaged_but_not_cancelled(speech: tuple[np.ndarray, int],
     assert np.abs(found.samples[: 20 * RATE] - wanted[: 20 * RATE]).max() < 1e-5
     soundfile.write(tmp_path / "b.flac", np.stack([sound, -sound], 1), rate)
     found = decode(tmp_path / "b.flac", tmp_path / "raw")
-    assert "channel 2 is channel 1 upside down" in found.warnings[0]
+    assert "channel 2 is channel 1 inverted" in found.warnings[0]
     assert np.abs(found.samples[:]).max() > 0.3
 
 

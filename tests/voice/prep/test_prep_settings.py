@@ -74,10 +74,10 @@ def test_reasons_are_typed_with_commas() -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"high_pass": 5.0}, "takes no rumble away"),
-        ({"high_pass": 5000.0}, "takes the voice"),
+        ({"high_pass": 5.0}, "from 10 to 1000 Hz, not 5"),
+        ({"high_pass": 5000.0}, "from 10 to 1000 Hz, not 5000"),
         ({"allow": ["nois"]}, "did you mean 'noise'"),
-        ({"transcripts": ["talk.srt"]}, "needs no transcript"),
+        ({"transcripts": ["talk.srt"]}, "cannot use a transcript"),
     ],
 )
 def test_settings_that_do_not_fit(talk: Path, more: dict[str, Any], message: str) -> None:

@@ -139,7 +139,7 @@ def test_a_damaged_whisper(damage: str, tmp_path: Path) -> None:
 
 def test_where_whisper_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    with pytest.raises(DifftoolError, match="not here") as caught:
+    with pytest.raises(DifftoolError, match="not installed") as caught:
         found("base", tmp_path)
     assert caught.value.code == 4
     assert "models pull whisper-base" in caught.value.hint
@@ -278,7 +278,7 @@ def test_json_of_others(
     [
         ("a.json", '{"results": {}}', "no segments, as Whisper"),
         ("a.json", '{"segments": [{"text": "a", "words": [{"word": "a"}]}]}', "words without times"),
-        ("a.json", "{", "no JSON"),
+        ("a.json", "{", "not JSON"),
         ("a.srt", SRT.replace("Hello", "Привет, друзья").encode("cp1251"), "neither UTF-8 nor UTF-16"),
         ("a.srt", SRT.replace("Hello", "zażółć").encode("cp1250"), "neither UTF-8 nor UTF-16"),
         ("a.srt", SRT.replace("Hello", "今天天气很好").encode("gbk"), "neither UTF-8 nor UTF-16"),

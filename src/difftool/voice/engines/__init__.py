@@ -1,7 +1,7 @@
 """Engines that speak: a folder or a file each, and a row of `ENGINES`.
 
-An engine is a module with the names of `Engine`. It imports nothing heavy at its top, so that a command line can list
-the options of every engine at once.
+An engine is a module with the names of `Engine`. It imports nothing heavy at its top, so that `--help` can list the
+options of every engine quickly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENGINES = {
     "tortoise": "difftool.voice.engines.tortoise",
     "stock": "difftool.voice.engines.stock",
 }
-"""The modules of the engines; the first that can serve is the default."""
+"""The modules of the engines, in the order in which auto tries them."""
 AUTO = "auto"
 ALIASES = {"native": "tortoise"}
 """Names of earlier versions."""
@@ -42,12 +42,12 @@ PRESETS = ("draft", "ultra_fast", "fast", "standard", "high_quality")
 
 
 class Reference(NamedTuple):
-    """What an engine hears of a voice; nothing for a random one."""
+    """The recordings of a voice for an engine; empty for a random voice."""
 
     voices: Sequence[Voice]
     """One, or several that are mixed."""
     clips: Sequence[Tensor]
-    """Clips (S,) at 22,050 Hz that were given in the place of a voice."""
+    """Clips (S,) at 22,050 Hz given instead of a voice."""
 
 
 class Spoken(NamedTuple):
@@ -56,60 +56,60 @@ class Spoken(NamedTuple):
     sound: Samples
     """(S,) float32 within [-1, 1] at 24 kHz"""
     sample: int
-    """Which of the samples it is."""
+    """Its number among the samples."""
     score: float | None
-    """How good the engine thinks it is, where it says that."""
+    """The score that the engine gives it, None where it has none."""
     stopped: bool
-    """Whether it came to its end, and was not cut off."""
+    """Whether it ended by itself and was not cut off."""
 
 
 class Speaker(ABC):
     """An engine at work in one voice."""
 
     keep = False
-    """Whether networks stay open after a part, for another comes."""
+    """Whether networks stay in memory for the next part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        """How long each stage took."""
+        """Time of each stage."""
 
     def prepare(self, reference: Reference) -> Steps[None]:
-        """Gets to know the voice."""
+        """Computes the conditioning of the voice."""
         yield from ()
 
     @abstractmethod
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
-        """The candidates for a part, the best first. `stages` takes what networks returned on the way."""
+        """The candidates for a part, the best first. `stages` receives intermediate tensors of the networks."""
 
 
 @dataclass(frozen=True)
 class Work(ABC):
-    """What an engine will do in a run: all is checked, and nothing is opened."""
+    """The work of an engine in a run: everything is checked, and no network is open yet."""
 
     settings: Settings
     options: Any
-    """Of the engine, every default filled in."""
+    """Options of the engine, every default filled in."""
     reference: Reference
     parts: list[Part]
 
     packages: ClassVar[Sequence[str]] = ("numpy",)
-    """What the result depends on."""
+    """Packages that the result depends on."""
     stages: ClassVar[Sequence[str]] = ("load", "speaking")
-    """Of the work, as timed."""
+    """Stages of the work, as timed."""
 
     @property
     def one_seed(self) -> bool:
-        """Whether all parts have the seed of the run, and not one of their own."""
+        """Whether all parts use the seed of the run instead of one of their own."""
         return False
 
     @property
     def files(self) -> Sequence[str]:
-        """Of the networks that are needed."""
+        """Files of the networks that are needed."""
         return ()
 
     @property
     def folder(self) -> Path | None:
-        """Where those are."""
+        """The folder of these files."""
         return None
 
     @property
@@ -120,60 +120,61 @@ class Work(ABC):
     @property
     @abstractmethod
     def steps(self) -> int:
-        """Of one part."""
+        """Steps of one part."""
 
     @property
     @abstractmethod
     def summary(self) -> str:
-        """How it speaks, in few words."""
+        """The settings that matter most, in a few words."""
 
     @abstractmethod
     def speaker(self) -> Speaker:
-        """The engine, ready to get to know a voice."""
+        """The engine, ready to prepare a voice."""
 
     def check_files(self) -> None:  # noqa: B027
         """Raises DifftoolError 4 where a network is missing."""
 
     def check_stages(self) -> None:
-        """Raises DifftoolError where `stages` cannot be told."""
-        what = f"the engine {self.settings.engine} tells of no stages"
-        raise DifftoolError(Exit.USAGE, what, "leave out --save-stages")
+        """Raises DifftoolError where the engine has no `stages` to save."""
+        message = f"the engine {self.settings.engine} does not support --save-stages"
+        raise DifftoolError(Exit.USAGE, message, "leave out --save-stages")
 
     def models(self) -> dict[str, str]:
         """SHA-256 of the files of the networks."""
         return {}
 
     def unspoken(self) -> str:
-        """The characters of the text that have no sound."""
+        """Characters of the text that are left out."""
         return ""
 
 
 class Engine(Protocol):
-    """The names that the module of an engine has."""
+    """The interface of the module of an engine."""
 
     Options: type[Any]
-    """A frozen dataclass of the settings that it alone has, made with `difftool.settings.setting`."""
+    """A frozen dataclass of its own settings, made with `difftool.settings.setting`."""
     AUTOMATIC: bool
-    """Whether it may be chosen without being named."""
+    """Whether auto may choose it."""
     REFERENCES: str
     """The folder below refs/ of a voice with clips for this engine."""
     LATENTS: bool
-    """Whether it speaks in voices of which there are Tortoise's latents only."""
+    """Whether it can use voices that have only Tortoise's latents."""
 
     def presets(self) -> Collection[str]:
         """The names of its presets, those of `PRESETS` among them."""
         ...
 
     def installed(self, models_dir: str | Path | None) -> bool:
-        """Whether the networks of a usual run are here."""
+        """Whether the networks of a usual run are installed."""
         ...
 
     def filled(self, settings: Settings, options: Any) -> tuple[Settings, Any]:
-        """Both with the values of the preset in the place of None. Raises DifftoolError 2 for what does not fit."""
+        """Both with None replaced by the values of the preset. Raises DifftoolError 2 for invalid settings."""
         ...
 
     def plan(self, settings: Settings, options: Any, reference: Reference) -> Work:
-        """The text in parts, and what is needed to say them. Raises DifftoolError 2 for what cannot be spoken."""
+        """The text in parts, and all that is needed to speak them. Raises DifftoolError 2 for a text that cannot be
+        spoken."""
         ...
 
 
@@ -193,20 +194,22 @@ def known_preset(name: str) -> str:
     return pick("preset", plain(name), {known: known for row in ENGINES for known in engine(row).presets()})
 
 
-def choose(name: str, said: Collection[str], models_dir: str | Path | None = None) -> str:
-    """The engine of that name; for auto, of those that have all options that were `said` the first whose networks are
-    here. Raises DifftoolError 2 for an option that the engine lacks."""
-    owners = {option: _owners(option) for option in said}
+def choose(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:
+    """The engine of that name; for auto, the first installed one with all options in `given`. Raises DifftoolError 2
+    for an option that the engine lacks."""
+    owners = {option: _owners(option) for option in given}
     if name != AUTO:
-        lacking = next((option for option, having in owners.items() if name not in having), None)
+        lacking = next((option for option, names in owners.items() if name not in names), None)
         if lacking is not None:
-            message = f"the engine {name} has no {_typed(lacking, owners[lacking])}"
-            raise DifftoolError(Exit.USAGE, message, f"leave it out, or say --engine {' or '.join(owners[lacking])}")
+            having = owners[lacking]
+            message = f"the engine {name} has no {_typed(lacking, having)}"
+            raise DifftoolError(Exit.USAGE, message, f"leave it out, or use --engine {' or '.join(having)}")
         return name
-    able = [row for row in ENGINES if all(row in having for having in owners.values())]
+    able = [row for row in ENGINES if all(row in names for names in owners.values())]
     if not able:
-        each = ", ".join(f"{_typed(option, having)} ({' or '.join(having)})" for option, having in owners.items())
-        raise DifftoolError(Exit.USAGE, f"no engine has all of these options: {each}", "leave out those of others")
+        pairs = [f"{_typed(option, names)} ({' or '.join(names)})" for option, names in owners.items()]
+        message = f"no engine has all of these options: {', '.join(pairs)}"
+        raise DifftoolError(Exit.USAGE, message, "use options of one engine only")
     automatic = (row for row in able if engine(row).AUTOMATIC and engine(row).installed(models_dir))
     return next(automatic, able[0])
 
@@ -215,7 +218,8 @@ def _owners(option: str) -> list[str]:
     """The engines that have an option. Raises DifftoolError 2 where there are none."""
     having = [name for name in ENGINES if option in options(engine(name).Options)]
     if not having:
-        raise unknown("option", option, {known for name in ENGINES for known in options(engine(name).Options)})
+        known = {own for name in ENGINES for own in options(engine(name).Options)}
+        raise unknown("option", option, known)
     return having
 
 
@@ -224,35 +228,39 @@ def _typed(option: str, having: Sequence[str]) -> str:
 
 
 def united() -> type:
-    """The options of all engines in one class for the command line, None where nobody says them. Raises TypeError where
-    two engines have an option of one name and different types."""
+    """The options of all engines in one class for the command line, None where they are not given. Raises TypeError
+    where two engines have an option of one name and different types."""
     fields: dict[str, tuple[Any, list[Option]]] = {}
     defaults: dict[str, dict[str, list[str]]] = {}
     for name in ENGINES:
         own = engine(name).Options
-        annotations, standard = kinds(own), {field.name: field.default for field in dataclasses.fields(own)}
+        annotations = kinds(own)
+        standard = {field.name: field.default for field in dataclasses.fields(own)}
         for key, option in options(own).items():
             kind, shared = fields.setdefault(key, (annotations[key], []))
             if kind != annotations[key]:
                 raise TypeError(f"{key} is a {annotations[key]} of the engine {name}, and a {kind} of another")
             shared.append(option)
             if standard[key] is not None:
-                defaults.setdefault(key, {}).setdefault(str(standard[key]), []).append(name)
-    rows = [(key, kind | None, _field(shared, defaults.get(key, {}))) for key, (kind, shared) in fields.items()]
-    groups = dict.fromkeys(group for name in ENGINES for group in getattr(engine(name).Options, "exclusive", ()))
+                values = defaults.setdefault(key, {})
+                values.setdefault(str(standard[key]), []).append(name)
+    rows = []
+    for key, (kind, shared) in fields.items():
+        rows.append((key, kind | None, _field(shared, defaults.get(key, {}))))
+    classes = [engine(name).Options for name in ENGINES]
+    groups = dict.fromkeys(group for own in classes for group in getattr(own, "exclusive", ()))
     return dataclasses.make_dataclass("EngineOptions", rows, namespace={"exclusive": (*groups,)}, frozen=True)
 
 
 def _field(shared: Sequence[Option], defaults: Mapping[str, Sequence[str]]) -> Any:
-    """An option that several engines may have. A bound or check that differs is left to the engine that is chosen."""
+    """An option that several engines may have. Bounds and checks that differ are left to the chosen engine."""
     first = shared[0]
     unequal = [key for key in ("least", "most", "check", "parser", "read") if _differ(key, shared)]
     help = first.help
-    if len(defaults) == 1:
-        help = f"{help.removesuffix('.')}; {next(iter(defaults))} by default."
-    elif defaults:
-        each = ", ".join(f"{value} ({' and '.join(names)})" for value, names in defaults.items())
-        help = f"{help.removesuffix('.')}; by default {each}."
+    if defaults:
+        values = [f"{value} ({' and '.join(names)})" for value, names in defaults.items()]
+        text = next(iter(defaults)) if len(defaults) == 1 else ", ".join(values)
+        help = f"{help.removesuffix('.')}; default: {text}."
     merged = dataclasses.replace(first, help=help, **dict.fromkeys(unequal))
     return dataclasses.field(default=None, metadata={"option": merged})
 

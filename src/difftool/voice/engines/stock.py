@@ -1,4 +1,4 @@
-"""tortoise-tts 3.0.0 itself, behind the same interface, where it is installed."""
+"""The package tortoise-tts 3.0.0 behind the same interface, where it is installed."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ AUTOMATIC, REFERENCES, LATENTS = False, "tortoise", True
 
 
 def installed(models_dir: str | Path | None) -> bool:
-    """Whether the networks are here that every run needs."""
+    """Whether the networks that every run needs are installed."""
     return has_networks(models_dir)
 
 
 def filled(settings: Settings, given: Options) -> tuple[Settings, Options]:
     """As `Engine.filled`."""
     if given.compat is not None:
-        raise DifftoolError(Exit.USAGE, "--engine stock is the original itself", "leave out --compat")
+        raise DifftoolError(Exit.USAGE, "--compat is for --engine tortoise only", "leave out --compat")
     if given.ar_checkpoint is not None:
-        raise DifftoolError(Exit.USAGE, "--engine stock takes no other decoder", "leave out --ar-checkpoint")
+        raise DifftoolError(Exit.USAGE, "--engine stock does not support --ar-checkpoint", "leave it out")
     if settings.dtype == "bf16":
-        raise DifftoolError(Exit.USAGE, "tortoise-tts knows fp32 and fp16 only", "leave out --dtype")
+        raise DifftoolError(Exit.USAGE, "tortoise-tts supports fp32 and fp16 only", "leave out --dtype")
     if settings.dtype == "auto" and not settings.half:
         settings = replace(settings, dtype="fp32")
     return options.filled(settings, given)
@@ -59,7 +59,7 @@ def plan(settings: Settings, given: Options, reference: Reference) -> TortoiseWo
             return {file: digest_of(self.folder / file) for file in files}
 
         def check_stages(self) -> None:
-            message = "tortoise-tts tells of no stages"
+            message = "tortoise-tts does not support --save-stages"
             raise DifftoolError(Exit.USAGE, message, "leave out --save-stages or --engine")
 
         def speaker(self) -> Speaker:
@@ -93,7 +93,7 @@ class StockSpeaker(Speaker):
             self.tts = api.TextToSpeech(
                 enable_redaction=False, kv_cache=True, half=half, autoregressive_batch_size=block
             )
-        self.tts.device = device  # it takes no notice of being told
+        self.tts.device = device  # it ignores the argument of this name
         self.work = work
         self.seconds["load"] = time.perf_counter() - began
 
@@ -104,10 +104,11 @@ class StockSpeaker(Speaker):
         yield from ()
 
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
-        """In one go: it yields once, and tells nothing of scores or stops."""
-        began, script = time.perf_counter(), self.work.script
+        """Yields once, and returns candidates without scores."""
+        began = time.perf_counter()
+        script = self.work.script
         scale = script.guidance - 1
-        with contextlib.redirect_stdout(io.StringIO()):  # where it complains of samples that do not stop
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a warning for samples that do not stop
             sound = self.tts.tts(
                 text,
                 voice_samples=[clip[None] for clip in self.clips] or None,
@@ -128,5 +129,6 @@ class StockSpeaker(Speaker):
             )
         self.seconds["speaking"] = self.seconds.get("speaking", 0.0) + time.perf_counter() - began
         yield
-        sounds = sound if isinstance(sound, list) else [sound]
-        return [Spoken(one.flatten().float().numpy(), rank, None, True) for rank, one in enumerate(sounds)]
+        tensors = sound if isinstance(sound, list) else [sound]
+        sounds = [tensor.flatten().float().numpy() for tensor in tensors]
+        return [Spoken(samples, rank, None, True) for rank, samples in enumerate(sounds)]

@@ -1,1 +1,1 @@
-"""From any recording to a voice: decoded, transcribed, cut, measured, judged, and written as a folder."""
+"""From recordings to a voice: decode, transcribe, cut, measure, filter, and write the folder."""

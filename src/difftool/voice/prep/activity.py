@@ -1,4 +1,4 @@
-"""Where somebody speaks: silero-vad, whose network comes with its package."""
+"""Voice activity by silero-vad, whose network ships with its package."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ...audio.media import Span
 from .decode import Stored
 
 HEARD = 16_000
-"""Samples a second that the network hears."""
+"""Sample rate of the network."""
 WINDOW = 512
-"""Of them it judges at a time."""
+"""Samples of one prediction."""
 HOP = WINDOW / HEARD
-"""Seconds of one judgement."""
+"""Seconds of one prediction."""
 ROW, WARM_UP, ROWS = 30 * HEARD // WINDOW * WINDOW, 128 * WINDOW, 16
-"""A recording is heard in rows, many at once: samples of a row, of what it hears before, and how many."""
+"""A recording is processed in rows, several at once: samples of a row, of the context before it, and rows at once."""
 LOUD = 0.1
-"""Root mean square of the loud parts of what is heard."""
+"""Root mean square that the loud parts are scaled to."""
 LEAST_SPEECH, LEAST_PAUSE = 0.25, 0.25
-"""Seconds of speech and of silence that count."""
+"""Minimum seconds of speech and of silence."""
 
 
 def network() -> Any:
-    """The network. Its package turns PyTorch down to one thread when it is imported, which is undone."""
+    """The network. Its package sets PyTorch to one thread on import; this is undone."""
     threads = torch.get_num_threads()
     from silero_vad import load_silero_vad
 
@@ -37,18 +37,19 @@ def network() -> Any:
 
 
 def speech(samples: Stored, net: Any) -> npt.NDArray[np.float32]:
-    """How likely somebody speaks, in each HOP of a sound (S,) at RATE.
+    """Probability of speech in each HOP of a sound (S,) at RATE.
 
-    Rows of 30 s are heard at once, each after 4 s of what came before it, which is as long as the network remembers
-    anything that matters; five times as fast as one after the other.
+    Rows of 30 s are processed at once, each after 4 s of context, which is longer than the memory of the network; five
+    times as fast as one after the other.
     """
     gain = _gain(samples)
     total = -(-len(samples) * HEARD // RATE)
     per_row = ROW * RATE // HEARD
     warm = WARM_UP * RATE // HEARD
-    found = []
+    probabilities = []
     for first in range(0, len(samples), per_row * ROWS):
-        starts = list(range(first, min(first + per_row * ROWS, len(samples)), per_row))
+        last = min(first + per_row * ROWS, len(samples))
+        starts = list(range(first, last, per_row))
         rows = np.zeros((len(starts), warm + per_row), np.float32)
         for row, start in zip(rows, starts, strict=True):
             piece = gain * samples[max(0, start - warm) : start + per_row]
@@ -57,29 +58,31 @@ def speech(samples: Stored, net: Any) -> npt.NDArray[np.float32]:
         heard = resample(torch.from_numpy(rows), RATE, HEARD)
         net.reset_states()
         with torch.inference_mode():
-            judged = [net(heard[:, k : k + WINDOW], HEARD) for k in range(0, heard.shape[1], WINDOW)]
-        found.append(torch.cat(judged, 1)[:, WARM_UP // WINDOW :].flatten().numpy())
-    return np.concatenate(found)[: -(-total // WINDOW)]
+            windows = [net(heard[:, k : k + WINDOW], HEARD) for k in range(0, heard.shape[1], WINDOW)]
+        fresh = torch.cat(windows, 1)[:, WARM_UP // WINDOW :]
+        probabilities.append(fresh.flatten().numpy())
+    return np.concatenate(probabilities)[: -(-total // WINDOW)]
 
 
 def _gain(samples: Stored) -> float:
-    """What brings the loud parts of a sound to LOUD, so that a copy that is louder or softer is heard alike."""
+    """The factor that brings the loud parts of a sound to LOUD, so that louder and softer copies give equal results."""
     tick = RATE // 10
-    power = [
-        (samples[first : first + 600 * tick][: (min(600 * tick, len(samples) - first)) // tick * tick] ** 2)
-        .reshape(-1, tick)
-        .mean(1)
-        for first in range(0, len(samples), 600 * tick)
-    ]
-    loud = float(np.percentile(np.concatenate(power), 95)) if len(samples) >= tick else 0.0
+    if len(samples) < tick:
+        return LOUD / 1e-3
+    power = []
+    for first in range(0, len(samples), 600 * tick):
+        block = samples[first : first + 600 * tick]
+        whole = block[: len(block) // tick * tick]
+        power.append((whole**2).reshape(-1, tick).mean(1))
+    loud = float(np.percentile(np.concatenate(power), 95))
     return LOUD / max(loud**0.5, 1e-3)
 
 
 def spans(likely: npt.NDArray[np.float32], seconds: float) -> list[Span]:
-    """Where speech is, apart by pauses of LEAST_PAUSE or more."""
+    """Stretches of speech, separated by pauses of LEAST_PAUSE or more."""
     from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
-    found = get_speech_timestamps_from_probs(
+    stretches = get_speech_timestamps_from_probs(
         likely.tolist(),
         sampling_rate=HEARD,
         min_speech_duration_ms=round(1000 * LEAST_SPEECH),
@@ -87,4 +90,4 @@ def spans(likely: npt.NDArray[np.float32], seconds: float) -> list[Span]:
         speech_pad_ms=0,
         audio_length_samples=round(seconds * HEARD),
     )
-    return [Span(one["start"] / HEARD, one["end"] / HEARD) for one in found]
+    return [Span(stretch["start"] / HEARD, stretch["end"] / HEARD) for stretch in stretches]

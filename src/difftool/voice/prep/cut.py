@@ -1,4 +1,4 @@
-"""Where a recording is cut: at sentence ends and pauses, into clips of a length that every engine likes."""
+"""Cutting of a recording at sentence ends and pauses, into clips of a length that suits every engine."""
 
 from __future__ import annotations
 
@@ -16,44 +16,43 @@ from .decode import Stored
 from .words import Segment, Word, joined
 
 LEAST, SHORT, LONG, MOST_SECONDS = 2.0, 6.0, 10.0, 11.6
-"""Seconds of a clip: at least, wanted from, wanted to, at most (which is what Tortoise's trainer takes)."""
+"""Seconds of a clip: minimum, preferred range, and maximum (that of Tortoise's trainer)."""
 MOST_TEXT = 200
 """Characters of a clip's text."""
 PAUSE, BREAK = 0.25, 1.2
-"""Seconds of silence at which may be cut, and at which must be."""
+"""Seconds of silence at which a cut is allowed, and at which it is required."""
 PAD, BREATH, NEAR = 0.12, 0.2, 0.08
-"""Seconds kept before and after speech; a breath where it has words, which begin earlier and end later than they are
-heard to; and how far from there a quieter point is looked for."""
+"""Seconds kept before and after speech; the same where it has words, which begin earlier and end later than their
+times say; and the distance within which a quieter point is searched for."""
 TIGHT, TORN = 0.1, 0.4
-"""What it costs, as seconds, to cut where nobody pauses, and where it has words: whoever hears the clip alone misses a
-part of one."""
+"""Cost in seconds of a cut without a pause, without and with words: a part of a word may be lost."""
 INSIDE, EXACT, CUE = 0.5, 0.6, 1.0
-"""Seconds by which a transcript may miss the pause that is meant: where no sentence ends and it has no pause; and where
-there is one to be expected, by times of words, and by those of whole cues."""
+"""Seconds by which a transcript may miss a pause: inside a sentence without a pause; and where a pause is expected, by
+times of words, and by those of whole cues."""
 EMPTY = 10.0
-"""What it costs, as seconds, if a unit has no length."""
+"""Cost in seconds of a unit without length."""
 BESIDE = 0.25
-"""Seconds beside a hole that belong to no clip."""
+"""Seconds beside a hole that are left out."""
 HALF = 1.0
-"""Seconds that can be judged."""
+"""Minimum seconds of a half."""
 ENDS = (".", "!", "?", "…", "。", "！", "？")
 CLOSING = "\"'”’)]»"
 
 
 class Unit(NamedTuple):
-    """Speech that is not cut into: words up to a sentence end or a pause, or what lies between two pauses."""
+    """Speech that is not cut: words up to a sentence end or a pause, or the speech between two pauses."""
 
     start: float
     end: float
     words: tuple[Word, ...] = ()
     segments: tuple[int, ...] = ()
-    """The segments of the transcript that its words are of."""
+    """The segments of the transcript that its words come from."""
     closed: bool = True
     """Whether a sentence ends with it."""
 
 
 class Piece(NamedTuple):
-    """A clip to be: a span of the recording and the units in it."""
+    """A possible clip: a span of the recording and the units in it."""
 
     start: float
     end: float
@@ -73,12 +72,12 @@ class Piece(NamedTuple):
 
 
 def of_speech(spans: Sequence[Span]) -> list[Unit]:
-    """The units of a recording of which only is known where somebody speaks."""
+    """The units of a recording without a transcript."""
     return [Unit(*span) for span in spans]
 
 
 def without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
-    """Speech without what is beside the holes of a recording."""
+    """Speech without the holes of a recording and their margins."""
     parts = list(spans)
     for hole in holes:
         low, high = hole.start - BESIDE, hole.end + BESIDE
@@ -89,70 +88,81 @@ def without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
 
 
 def of_words(segments: Sequence[Segment], spans: Sequence[Span]) -> list[Unit]:
-    """The units of a transcript. Where its times are those of whole segments, a segment is a unit. They begin and end
-    where somebody begins and ends to speak, by `spans`, as far as that is near."""
-    made: list[Unit] = []
+    """The units of a transcript. Where it has times of whole segments only, each segment is a unit. Their edges are
+    moved to the edges of speech in `spans`, where these are near."""
+    units: list[Unit] = []
     misses: list[float] = []
     for k, segment in enumerate(segments):
         if not segment.exact:
-            made.append(Unit(segment.start, segment.end, segment.words, (k,), _closes(segment.words[-1])))
+            closed = _closes(segment.words[-1])
+            units.append(Unit(segment.start, segment.end, segment.words, (k,), closed))
             misses.append(CUE)
             continue
         for word in segment.words:
-            one = Unit(word.start, max(word.start, word.end), (word,), (k,), _closes(word))
-            if made and not made[-1].closed and one.start - made[-1].end < PAUSE:
-                made[-1] = _merged(made[-1], one)
+            unit = Unit(word.start, max(word.start, word.end), (word,), (k,), _closes(word))
+            is_continued = units and not units[-1].closed
+            if is_continued and unit.start - units[-1].end < PAUSE:
+                units[-1] = _merged(units[-1], unit)
             else:
-                made.append(one)
+                units.append(unit)
                 misses.append(EXACT)
-    for k in range(1, len(made)):  # nobody says two words at a time
-        if made[k].start < made[k - 1].end:
-            middle = max(made[k - 1].start, (made[k].start + made[k - 1].end) / 2)
-            made[k - 1] = made[k - 1]._replace(end=middle)
-            made[k] = made[k]._replace(start=middle, end=max(middle, made[k].end))
-    return _snapped(made, misses, spans)
+    for k in range(1, len(units)):  # words do not overlap
+        before, after = units[k - 1], units[k]
+        if after.start < before.end:
+            middle = max(before.start, (after.start + before.end) / 2)
+            units[k - 1] = before._replace(end=middle)
+            units[k] = after._replace(start=middle, end=max(middle, after.end))
+    return _snapped(units, misses, spans)
 
 
 def _snapped(units: Sequence[Unit], misses: Sequence[float], spans: Sequence[Span]) -> list[Unit]:
-    """Units that begin where a pause ends, and end where one begins: of all ways to move their edges in order, the one
-    that moves them least. `misses` are how far an edge of each may be moved to where a pause is to be expected."""
+    """Units whose edges are moved to the edges of pauses, in order and by the smallest total distance. `misses` tells
+    how far an edge of each unit may be moved where a pause is expected."""
     if not units or not spans:
         return list(units)
     bounds = [-math.inf, *(edge for span in spans for edge in span), math.inf]
-    pauses = [Span(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
-    expected = [True, *(a.closed or b.start - a.end >= PAUSE for a, b in pairwise(units)), True]
+    starts, ends = bounds[::2], bounds[1::2]
+    pauses = [Span(start, end) for start, end in zip(starts, ends, strict=True)]
+    between = [a.closed or b.start - a.end >= PAUSE for a, b in pairwise(units)]
+    expected = [True, *between, True]
     options: list[list[Place]] = []
     for k, unit in enumerate(units):
         for time, side in ((unit.start, 1), (unit.end, 0)):
             miss = misses[k] if expected[k + 1 - side] else INSIDE
-            near = pauses[bisect_left(bounds[1::2], time - miss) : bisect_right(bounds[::2], time + miss)]
-            moved = [Place(pause[side], max(pause.start - time, time - pause.end, 0.0)) for pause in near]
-            options.append([Place(time, miss), *(place for place in moved if math.isfinite(place.time))])
+            first, last = bisect_left(ends, time - miss), bisect_right(starts, time + miss)
+            places = [Place(time, miss)]
+            for pause in pauses[first:last]:
+                distance = max(pause.start - time, time - pause.end, 0.0)
+                if math.isfinite(pause[side]):
+                    places.append(Place(pause[side], distance))
+            options.append(places)
     times = _in_order(options)
-    return [unit._replace(start=a, end=b) for unit, a, b in zip(units, times[::2], times[1::2], strict=True)]
+    edges = zip(units, times[::2], times[1::2], strict=True)
+    return [unit._replace(start=start, end=end) for unit, start, end in edges]
 
 
 class Place(NamedTuple):
-    """Where an edge of a unit can be, and what that costs."""
+    """A possible time of an edge of a unit, and its cost."""
 
     time: float
     cost: float
 
 
 def _in_order(options: Sequence[Sequence[Place]]) -> list[float]:
-    """Of each edge, a start and an end in turn, one place, so that none is before the one before it and all together
-    cost least: by dynamic programming. The first place of each edge is always possible."""
+    """One place for each edge, a start and an end in turn, in order and with the least total cost, by dynamic
+    programming. The first place of each edge is always possible."""
     totals, times = [0.0], [-math.inf]
     came: list[list[int]] = []
     for number, places in enumerate(options):
         best: list[tuple[float, int]] = []
         for place in places:
-            ways = [(math.inf, 0)]
+            paths = [(math.inf, 0)]
             for k, (total, time) in enumerate(zip(totals, times, strict=True)):
                 if time <= place.time:
-                    empty = number % 2 == 1 and time == place.time
-                    ways.append((total + place.cost + (EMPTY if empty else 0.0), k))
-            best.append(min(ways))
+                    is_empty = number % 2 == 1 and time == place.time
+                    extra = EMPTY if is_empty else 0.0
+                    paths.append((total + place.cost + extra, k))
+            best.append(min(paths))
         totals, times = [total for total, _ in best], [place.time for place in places]
         came.append([k for _, k in best])
     k = totals.index(min(totals))
@@ -173,34 +183,46 @@ def _closes(word: Word) -> bool:
 
 
 def groups(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
-    """Neighbouring units as clips, so that as little as may be is too short or too long, and as many as may be are of
-    the wanted length and end with a sentence. The best of all ways, by dynamic programming."""
-    best: list[tuple[float, int]] = [(0.0, 0)]  # of the first k units: what it costs, and where the last clip begins
+    """Neighbouring units grouped into clips of the preferred length that end with a sentence, and with as little as
+    possible too short or too long: the grouping of least cost, by dynamic programming."""
+    best: list[tuple[float, int]] = [(0.0, 0)]  # of the first k units: least cost, and where the last clip begins
     for k in range(1, len(units) + 1):
         options = []
         for first in range(k - 1, -1, -1):
-            if first < k - 1 and (
-                units[first + 1].start - units[first].end > BREAK
-                or units[k - 1].end - units[first].start > MOST_SECONDS - 2 * _pad(units[first])
-                or len(joined([word for unit in units[first:k] for word in unit.words])) > MOST_TEXT
-            ):
+            if first < k - 1 and not _fits(units[first:k]):
                 break
-            options.append((best[first][0] + _cost(units[first:k], units[k : k + 1]), first))
+            cost = best[first][0] + _cost(units[first:k], units[k : k + 1])
+            options.append((cost, first))
         best.append(min(options))
-    made, k = [], len(units)
+    clips, k = [], len(units)
     while k:
-        made.append(tuple(units[best[k][1] : k]))
-        k = best[k][1]
-    return made[::-1]
+        first = best[k][1]
+        clips.append(tuple(units[first:k]))
+        k = first
+    return clips[::-1]
+
+
+def _fits(units: Sequence[Unit]) -> bool:
+    """Whether several units can be one clip, where all but the first can."""
+    first, second = units[:2]
+    if second.start - first.end > BREAK:
+        return False
+    if units[-1].end - first.start > MOST_SECONDS - 2 * _pad(first):
+        return False
+    words = [word for unit in units for word in unit.words]
+    return len(joined(words)) <= MOST_TEXT
 
 
 def _cost(units: Sequence[Unit], after: Sequence[Unit]) -> float:
-    """Of a clip; a second that is lost costs 1."""
-    seconds = units[-1].end - units[0].start + 2 * _pad(units[0])
+    """Cost of a clip; a second that is lost costs 1."""
+    last = units[-1]
+    seconds = last.end - units[0].start + 2 * _pad(units[0])
     lost = seconds if not LEAST <= seconds <= MOST_SECONDS else 0.0
     off = max(0.0, SHORT - seconds) * 0.1 + max(0.0, seconds - LONG) * 0.1
-    tight = (TORN if units[-1].words else TIGHT) if after and after[0].start - units[-1].end < PAUSE else 0.0
-    return 0.1 + lost + off + (0.0 if units[-1].closed else 0.2) + tight
+    tight = 0.0
+    if after and after[0].start - last.end < PAUSE:
+        tight = TORN if last.words else TIGHT
+    return 0.1 + lost + off + (0.0 if last.closed else 0.2) + tight
 
 
 def pieces(samples: Stored, units: Sequence[Unit]) -> Iterator[Piece]:
@@ -217,8 +239,7 @@ def pieces(samples: Stored, units: Sequence[Unit]) -> Iterator[Piece]:
 
 
 def split(samples: Stored, piece: Piece) -> list[Piece]:
-    """A clip in two, at its longest pause; none where there is no pause in it, or a half
-    would be too short to be judged."""
+    """The two halves of a clip, cut at its longest pause; empty where it has no pause, or a half would be too short."""
     options = []
     pad = _pad(piece.units[0])
     for k in range(1, len(piece.units)):
@@ -240,21 +261,22 @@ def _pad(unit: Unit) -> float:
     return BREATH if unit.words else PAD
 
 
-def _cut(samples: Stored, edge: float, other: float, way: int, pad: float) -> float:
-    """Where to cut between the `edge` of speech and the `other` speech beyond it (`way` is +1 after speech, -1 before):
-    `pad` away or half of the way, at the quietest 10 ms within NEAR of that. Where there is no pause, what is before
-    and what is after it are cut at one point."""
-    room = max(0.0, way * (other - edge))
-    wanted = min(pad, room / 2)
-    if room < 2 * NEAR:
-        low, high = wanted - NEAR, wanted + NEAR
-    else:
-        low, high = max(0.0, wanted - NEAR), min(wanted + NEAR, room / 2 if room < 2 * (pad + NEAR) else room)
+def _cut(samples: Stored, edge: float, other: float, side: int, pad: float) -> float:
+    """Where to cut between the `edge` of speech and the `other` speech beyond it (`side` is +1 after speech, -1
+    before): at a distance of `pad`, or half of the pause, at the quietest 10 ms within NEAR. Where there is no pause,
+    both sides are cut at one point."""
+    room = max(0.0, side * (other - edge))
+    target = min(pad, room / 2)
+    low, high = target - NEAR, target + NEAR
+    if room >= 2 * NEAR:
+        limit = room / 2 if room < 2 * (pad + NEAR) else room
+        low, high = max(0.0, low), min(high, limit)
     tick = RATE // 200
-    first = max(0, round((edge + way * (low if way > 0 else high)) * RATE))
-    sound = samples[first : first + round((high - low) * RATE) // tick * tick].astype(np.float64)
+    first = max(0, round((edge + side * (low if side > 0 else high)) * RATE))
+    length = round((high - low) * RATE) // tick * tick
+    sound = samples[first : first + length].astype(np.float64)
     energy = (sound[: len(sound) // tick * tick] ** 2).reshape(-1, tick).sum(1)
     if len(energy) < 2:
-        return max(0.0, edge + way * wanted)
+        return max(0.0, edge + side * target)
     pair = energy[:-1] + energy[1:]
     return (first + (int(pair.argmin()) + 1) * tick) / RATE

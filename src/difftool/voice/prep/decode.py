@@ -1,4 +1,4 @@
-"""Recordings of any kind, decoded in a stream: mono float32 at RATE in a file beside, whatever their length."""
+"""Recordings of any format and length, decoded as a stream to a file of mono float32 at RATE."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ...audio.media import Span
 from ...errors import DifftoolError, Exit
 
 COARSE = 160
-"""Levels on each side of zero under which a sound has too few."""
+"""Quantisation levels on each side of zero below which a sound is too coarse."""
 
 NARROW = 0.05
 """Seconds on each side of a hole that belong to it."""
 
 
 class Stored:
-    """The samples of a raw float32 file. A slice is read when it is asked for: a mapped file would count as memory."""
+    """The samples of a raw float32 file. A slice is read on access: a mapped file would count as memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,19 +45,19 @@ class Recording(NamedTuple):
     """Samples a second of the source."""
     channels: int
     flat: npt.NDArray[np.float32]
-    """Of each `TICK`, the share of source samples that lie in the flat top of a clipped wave."""
+    """For each `TICK`, the share of source samples in the flat top of a clipped wave."""
     levels: npt.NDArray[np.float32]
-    """Of each second, how many levels of its own loudest sample the source's steps can tell apart."""
+    """For each second, the quantisation levels of the source up to its loudest sample."""
     warnings: tuple[str, ...]
     holes: tuple[Span, ...] = ()
-    """What was lost or could not be decoded, in seconds; of what cannot be told how long it was, only where"""
+    """Stretches that were lost or could not be decoded, in seconds; where the length is unknown, only the place"""
 
     @property
     def seconds(self) -> float:
         return len(self.samples) / RATE
 
     def holes_in(self, start: float, end: float) -> int:
-        """How many holes lie in a stretch, or right beside it."""
+        """The number of holes in a stretch or right beside it."""
         return sum(start < hole.end + NARROW and hole.start - NARROW < end for hole in self.holes)
 
 
@@ -66,10 +66,11 @@ TICK = 0.02
 
 
 def decode(path: Path, to: Path) -> Recording:
-    """Decodes any sound or video file that ffmpeg reads into `to`, raw float32 mono at RATE, on the time line of the
-    file: late sound begins late, and what was lost is silence. How channels are mixed, and what else was noticed, is
-    told in the warnings. Raises DifftoolError 4 where the file cannot be read or has no sound.
+    """Decodes any sound or video file that ffmpeg reads into `to`, raw float32 mono at RATE, on the timeline of the
+    file: late sound begins late, and lost sound is silence. The warnings say how channels are mixed, and list other
+    problems. Raises DifftoolError 4 where the file cannot be read or has no sound.
     """
+    # 1. the track, its timeline, and the mix of its channels
     track = media.track_of(path)
     when = media.timeline_of(path, track)
     with media.opened(path, track) as source:
@@ -81,19 +82,24 @@ def decode(path: Path, to: Path) -> Recording:
 
     def mixed(blocks: Iterator[Samples]) -> Iterator[Samples]:
         silence = _silence(when.late, rate, mix.offset)
-        for mono in _whole_seconds(itertools.chain(silence, (block @ mix.weights for block in blocks)), rate):
+        sound = itertools.chain(silence, (block @ mix.weights for block in blocks))
+        for mono in _whole_seconds(sound, rate):
             centred = mix.centred(mono)
-            flat.append(flat_tops(centred, rate))
-            levels.append(steps(mono, rate))
-            # of few levels, equal samples are nothing strange
-            flat[-1][np.repeat(levels[-1] < COARSE, round(1 / TICK))[: len(flat[-1])]] = 0
+            tops, levels_here = flat_tops(centred, rate), steps(mono, rate)
+            # with few levels, equal samples are no sign of clipping
+            is_coarse = np.repeat(levels_here < COARSE, round(1 / TICK))
+            tops[is_coarse[: len(tops)]] = 0
+            flat.append(tops)
+            levels.append(levels_here)
             yield centred
 
+    # 2. the samples, mixed and measured on the way
     with media.opened(path, track, filled=filled) as source, to.open("wb") as file:
         for piece in media.resampled(mixed(source.blocks), rate, RATE):
             piece.tofile(file)
     if not to.stat().st_size:
         raise DifftoolError(Exit.FILE, f"{path} holds no sound", media.HINT)
+    # 3. what was lost, and what a user should know
     warnings, holes = [*track.warnings, *mix.warnings], list(when.gaps)
     if complaint:
         warnings.append(f"{path} is damaged in places: {complaint}")
@@ -102,21 +108,29 @@ def decode(path: Path, to: Path) -> Recording:
     if when.late:
         warnings.append(f"the sound begins {when.late:.1f} s after the picture")
     if when.gaps:
-        warnings.append(f"{sum(gap.seconds for gap in when.gaps):.1f} s of the sound were lost")
+        lost = sum(gap.seconds for gap in when.gaps)
+        warnings.append(f"{lost:.1f} s of the sound are missing")
     return Recording(
-        Stored(to), rate, channels, np.concatenate(flat), np.concatenate(levels), tuple(warnings), tuple(sorted(holes))
+        Stored(to),
+        rate,
+        channels,
+        flat=np.concatenate(flat),
+        levels=np.concatenate(levels),
+        warnings=tuple(warnings),
+        holes=tuple(sorted(holes)),
     )
 
 
 def _silence(seconds: float, rate: int, value: float) -> Iterator[Samples]:
     left = round(seconds * rate)
     while left:
-        yield np.full(min(left, media.BLOCK * rate), value, np.float32)
-        left -= min(left, media.BLOCK * rate)
+        length = min(left, media.BLOCK * rate)
+        yield np.full(length, value, np.float32)
+        left -= length
 
 
 def _whole_seconds(blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
-    """The same samples in blocks of whole seconds, for what is measured by the second."""
+    """The same samples in blocks of whole seconds."""
     held = np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block]) if len(held) else block
@@ -129,7 +143,7 @@ def _whole_seconds(blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
 
 
 def flat_tops(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
-    """Of each TICK, the share of samples in a run of three or more equal ones near the largest of the second."""
+    """For each TICK, the share of samples in runs of three or more equal ones near the largest of the second."""
     large = np.abs(sound)
     equal = np.abs(np.diff(sound, prepend=np.nan)) <= 1e-4 * large
     run = equal & np.roll(equal, -1)  # a middle of three
@@ -137,23 +151,30 @@ def flat_tops(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
     run |= np.roll(run, 1) | np.roll(run, -1)
     near = large >= 0.8 * np.repeat(_maxima(large, rate), rate)[: len(sound)]
     hits = run & near & (large > 0.02)
-    starts = np.arange(-(-len(sound) * round(1 / TICK) // rate)) * rate // round(1 / TICK)
-    return (np.add.reduceat(hits.astype(np.float32), starts) / (TICK * rate)).astype(np.float32)
+    per_second = round(1 / TICK)
+    count = -(-len(sound) * per_second // rate)
+    starts = np.arange(count) * rate // per_second
+    sums = np.add.reduceat(hits.astype(np.float32), starts)
+    return (sums / (TICK * rate)).astype(np.float32)
 
 
 def steps(sound: Samples, rate: int) -> npt.NDArray[np.float32]:
-    """Of each second, its largest sample over the step between the values that it takes: at most 128 where it was kept
-    in 8 bits. Infinite where there is no such step."""
-    found = []
+    """For each second, its largest sample over its quantisation step: at most 128 for 8 bits. Infinite where there is
+    no such step."""
+    levels = []
     for start in range(0, len(sound), rate):
         second = sound[start : start + rate]
-        values = np.unique(np.append(second[: rate // 8], [second.min(), second.max()]))  # enough to see a coarse step
-        apart = np.diff(values)
-        least = float(apart.min(initial=np.inf))
-        step = float(apart[apart < 1.2 * least].mean()) if np.isfinite(least) else np.inf  # rounded to another lattice
+        sample = second[: rate // 8]  # enough to see a coarse step
+        values = np.unique(np.append(sample, [second.min(), second.max()]))
+        differences = np.diff(values)
+        least = float(differences.min(initial=np.inf))
+        step = np.inf
+        if np.isfinite(least):
+            step = float(differences[differences < 1.2 * least].mean())  # their mean, where values were rounded again
         places = values / step
-        found.append(np.abs(values).max() / step if np.abs(places - places.round()).max() < 0.1 else np.inf)
-    return np.array(found, np.float32)
+        is_regular = np.abs(places - places.round()).max() < 0.1
+        levels.append(np.abs(values).max() / step if is_regular else np.inf)
+    return np.array(levels, np.float32)
 
 
 def _maxima(large: Samples, rate: int) -> Samples:

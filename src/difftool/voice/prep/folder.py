@@ -1,4 +1,4 @@
-"""The folder of a voice: its clips, its references, and what is known of them, written all at once."""
+"""The folder of a voice: clips, references, lists and reports, written all at once."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ OURS = frozenset(
         "report.html",
     ]
 )
-"""What is made here; whatever else lies in the folder of a voice stays."""
+"""Names of what prep writes; everything else in the folder of a voice is kept."""
 HELD_BACK = 20
-"""Every so many clips one is for validation."""
+"""One clip out of this many is for validation."""
 
 
 class Prepared(NamedTuple):
-    """What a preparation has made."""
+    """The result of a preparation."""
 
     folder: Path
     grade: Grade
@@ -81,13 +81,13 @@ class Prepared(NamedTuple):
     total: float
     """Seconds of the recordings"""
     reasons: dict[str, float]
-    """Seconds that each reason cost"""
+    """Seconds lost to each reason"""
     failed: dict[str, str]
     """Recordings that could not be read, and why"""
     fresh: bool
-    """Whether anything was left to do"""
+    """Whether there was anything left to do"""
     seconds: dict[str, float]
-    """How long each stage took"""
+    """Time of each stage"""
     warnings: list[str]
 
 
@@ -102,31 +102,37 @@ def prepare(
 ) -> Prepared:
     """Prepares a voice from recordings: files, or folders of them, of any kind that ffmpeg reads.
 
-    `consent` is self, written:FILE, license:ID or synthetic. `settings` are fields of `Settings`: `slice` ("words", or
-    "vad" without a transcript), `whisper` (a size, or a .pt file), `language`, `transcripts` (.srt, .vtt, .json, one
-    for each recording), `verify` (transcribe each clip once more), `high_pass` (Hz), `allow` (reasons that no clip is
-    left out for), `device`, `threads`, `voices_dir`, `models_dir`. A voice that is there already gains the new
-    recordings; `overwrite` begins it anew.
+    `consent` is self, written:FILE, license:ID or synthetic. New recordings are added to an existing voice;
+    `overwrite` starts it over. `settings` are fields of `Settings`:
 
-    Raises DifftoolError: 2 for settings that do not fit, 4 for what cannot be read or gives no clip, or a voice that
-    was not made here, 75 while another run prepares it.
+    - `slice`: "words", or "vad" without a transcript.
+    - `whisper`: a size, or a .pt file.
+    - `language`: detected by default.
+    - `transcripts`: .srt, .vtt or .json files, one for each recording.
+    - `verify`: check each clip with a second transcription.
+    - `high_pass`: cutoff in Hz.
+    - `allow`: reasons for which clips are not rejected.
+    - `device`, `threads`, `voices_dir`, `models_dir`
+
+    Raises DifftoolError: 2 for invalid settings, 4 for recordings that cannot be read or give no clip, or a voice that
+    prep did not make, 75 while another run prepares it.
     """
     return perform(plan(sources, voice, consent, **settings), overwrite=overwrite, track=track)
 
 
 def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) -> Prepared:
-    """Does what was planned, or what is left of it."""
+    """Executes a plan, or what is left of it."""
     before = _before(plan, overwrite=overwrite)
     with writable(plan.folder.resolve().parent, plan.work, option="--voices-dir"), lock(plan.work):
         for left in (*plan.work.glob(TEMPORARY), *leftovers(plan.folder)):
-            left.unlink() if left.is_file() else shutil.rmtree(left)  # of a run that was killed
+            left.unlink() if left.is_file() else shutil.rmtree(left)  # left by a killed run
         given = {source.sha256: source for source in plan.sources}
         sources = [*_earlier(plan, before, given), *given.values()]
         key = _key(plan, sources)
         if before and before["prep"].get("key") == key:
             if not (changed := damaged(plan.folder, before["prep"]["files"])):
                 return _prepared(plan, before, fresh=False)
-            log.warning("%s in %s is not as it was written: the voice is written anew", changed[0], plan.folder)
+            log.warning("%s in %s was changed; the voice is written again", changed[0], plan.folder)
         failed: dict[str, str] = {}
         seconds: dict[str, float] = {}
         done: list[tuple[Source, stages.Done]] = []
@@ -137,9 +143,10 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
                 reached = 0
                 try:
                     for share in stages.run(plan, source, seconds):
-                        for _ in range(int(100 * share) - reached):
+                        percent = int(100 * share)
+                        for _ in range(percent - reached):
                             yield
-                        reached = max(reached, int(100 * share))
+                        reached = max(reached, percent)
                     done.append((source, stages.load(plan, source)))
                 except DifftoolError as error:
                     if error.code != Exit.FILE or is_out_of_memory(error):
@@ -161,59 +168,66 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
 
 
 def _before(plan: Plan, *, overwrite: bool) -> VoiceNote | None:
-    """The note of the voice that is there, unless that is overwritten. Raises DifftoolError 4 for a voice that was not
-    made here, unless it may be overwritten."""
-    path = plan.folder / NOTE
-    note = read_json(path) if path.exists() else {}
-    made = note.get("prep")
-    if not plan.folder.is_dir() and os.path.lexists(plan.folder):
-        link = plan.folder.is_symlink()
-        what = f"{plan.folder} {'is a link that leads to no folder' if link else 'is no folder'}"
-        raise DifftoolError(Exit.FILE, what, "choose another --voice, or move it away")
-    if not isinstance(made, Mapping):
-        inside = [*plan.folder.iterdir()] if plan.folder.is_dir() else []
-        what = f"{plan.folder} holds a voice that was not made by prep"
-        if taken := next((one.name for one in inside if one.name in OURS - {NOTE}), None):
-            raise DifftoolError(Exit.FILE, f"{what}: {taken} would be replaced", "choose another --voice")
-        if not overwrite and any(one.suffix.lower() in (*KINDS, ".pth") for one in inside):
-            raise DifftoolError(
-                Exit.FILE, what, "choose another --voice, or add --overwrite, which keeps its own files"
-            )
-        return None
-    return None if overwrite else cast(VoiceNote, note)
+    """voice.json of the existing voice, None where there is none or it is overwritten. Raises DifftoolError 4 for a
+    voice that prep did not make, unless it may be overwritten."""
+    folder = plan.folder
+    note = read_json(folder / NOTE) if (folder / NOTE).exists() else {}
+    if not folder.is_dir() and os.path.lexists(folder):
+        fault = "is a link, but not to a folder" if folder.is_symlink() else "is not a folder"
+        raise DifftoolError(Exit.FILE, f"{folder} {fault}", "choose another --voice, or move it away")
+    if isinstance(note.get("prep"), Mapping):
+        return None if overwrite else cast(VoiceNote, note)
+    inside = [*folder.iterdir()] if folder.is_dir() else []
+    message = f"{folder} holds a voice that was not made by prep"
+    taken = next((path.name for path in inside if path.name in OURS - {NOTE}), None)
+    if taken:
+        raise DifftoolError(Exit.FILE, f"{message}: {taken} would be replaced", "choose another --voice")
+    if not overwrite and any(path.suffix.lower() in (*KINDS, ".pth") for path in inside):
+        hint = "choose another --voice, or add --overwrite, which keeps its files"
+        raise DifftoolError(Exit.FILE, message, hint)
+    return None
 
 
 def _key(plan: Plan, sources: Iterable[Source]) -> str:
-    """What a voice depends on."""
+    """Hash of everything that a voice depends on."""
     terms = {name: value for name, value in plan.consent.items() if name != "date"}
-    told = [noted(plan.settings), terms, [stages.key_of(plan, source) for source in sources]]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    keys = [stages.key_of(plan, source) for source in sources]
+    text = json.dumps([noted(plan.settings), terms, keys], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _earlier(plan: Plan, before: VoiceNote | None, given: dict[str, Source]) -> list[Source]:
-    """The recordings of which a voice was made so far, in order; those that are given again are taken out of `given`,
-    and with the others it keeps its clips."""
-    model = plan.sources[0].transcriber if isinstance(plan.sources[0].transcriber, Whisper) else None
-    kept = []
+    """The recordings of the existing voice, in order; those that are given again are taken out of `given`, the others
+    keep their clips."""
+    transcriber = plan.sources[0].transcriber
+    model = transcriber if isinstance(transcriber, Whisper) else None
+    sources = []
     for note in before.get("sources", []) if before else []:
         if note["sha256"] in given:
-            kept.append(given.pop(note["sha256"]))
+            sources.append(given.pop(note["sha256"]))
             continue
-        source = Source(Path(note["path"]), note["sha256"], _Known(note["key"]) if note["key"] else None)
+        known = _Known(note["key"]) if note["key"] else None
+        source = Source(Path(note["path"]), note["sha256"], known)
         if not stages.is_done(plan, source):
             source = source._replace(transcriber=model)
-            there = source.path.is_file() and digest_of(source.path) == source.sha256
-            heard = plan.settings.slice == "vad" or model is not None
-            if not (there and heard) and not stages.is_done(plan, source):
-                what = f"{source.path}, of which {plan.name} was made, is not there any more"
-                what = f"{source.path}, of which {plan.name} was made too, has no transcript" if there else what
-                raise DifftoolError(Exit.FILE, what, "name it once more, or begin anew with --overwrite")
-        kept.append(source)
-    return kept
+            _check_available(plan, source)
+        sources.append(source)
+    return sources
+
+
+def _check_available(plan: Plan, source: Source) -> None:
+    """Raises DifftoolError 4 for a recording of the existing voice that must be processed again and cannot be."""
+    exists = source.path.is_file() and digest_of(source.path) == source.sha256
+    has_words = plan.settings.slice == "vad" or source.transcriber is not None
+    if (exists and has_words) or stages.is_done(plan, source):
+        return
+    fault = "has no transcript" if exists else "is missing or was changed"
+    message = f"{source.path}, a recording of {plan.name}, {fault}"
+    raise DifftoolError(Exit.FILE, message, "name it again, or start over with --overwrite")
 
 
 class _Known:
-    """A Transcriber whose work is done."""
+    """A Transcriber whose transcript is stored already."""
 
     heard_language: str | None = None
 
@@ -221,13 +235,17 @@ class _Known:
         self.key = key
 
     def __call__(self, samples: Any, spans: Any) -> Iterator[Any]:
-        raise AssertionError("its transcript is kept")
+        raise AssertionError("its transcript is stored")
 
 
 def _prepared(plan: Plan, note: VoiceNote, *, fresh: bool) -> Prepared:
-    """What stands in the folder of a voice."""
+    """The content of the folder of a voice."""
     report = cast(Summary, read_json(plan.folder / "report.json"))
-    called = names([Path(source["path"]) for source in note["sources"]])
+    labels = names([Path(source["path"]) for source in note["sources"]])
+    warnings = []
+    for source in note["sources"]:
+        label = labels[Path(source["path"])]
+        warnings += [f"{label}: {warning}" for warning in source["warnings"]]
     return Prepared(
         plan.folder,
         Grade(**report["grade"]),
@@ -235,10 +253,10 @@ def _prepared(plan: Plan, note: VoiceNote, *, fresh: bool) -> Prepared:
         report["kept_seconds"],
         report["total_seconds"],
         report["reasons"],
-        note["prep"]["failed"],
-        fresh,
-        {},
-        [f"{called[Path(source['path'])]}: {text}" for source in note["sources"] for text in source["warnings"]],
+        failed=note["prep"]["failed"],
+        fresh=fresh,
+        seconds={},
+        warnings=warnings,
     )
 
 
@@ -249,16 +267,18 @@ def _written(
     key: str,
     before: VoiceNote | None,
 ) -> VoiceNote:
-    """Writes the folder of the voice beside the one that is there, and puts it into its place."""
-    called = names([source.path for source, _ in done])
-    takes = [_placed(called[source.path], result, take) for source, result in done for take in result.takes]
+    """Writes the folder of the voice beside the existing one, and replaces that."""
+    # 1. the takes of all recordings, without duplicates
+    labels = names([source.path for source, _ in done])
+    takes = [_placed(labels[source.path], result, take) for source, result in done for take in result.takes]
     if "duplicate" not in plan.settings.allow:
         twins.leave_out(takes)
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"]]
     if not clips:
         raise _nothing(rejected, [source.path.name for source, _ in done])
-    place = plan.folder.resolve()  # what a link leads to may be on another disk
+    # 2. everything that depends on them, in a temporary folder
+    place = plan.folder.resolve()  # the target of a link may be on another disk
     new = temporary(place)
     try:
         new.mkdir(parents=True)
@@ -281,6 +301,7 @@ def _written(
         report.write(new / "report.html", summary, takes)
         note = _note(plan, done, graded, before, {"key": key, "failed": failed, "files": digests(new)})
         write_json(new / NOTE, note)
+        # 3. files of the user, and the exchange of both folders
         for path in _his_own(place):
             _carried(path, new / path.relative_to(place))
         replace_folder(new, place)
@@ -313,15 +334,20 @@ def _write_references(folder: Path, clips: Sequence[VoiceTake], paths: Sequence[
 
 
 def _used(references: Sequence[refs.Reference], clips: Sequence[VoiceTake]) -> list[Used]:
-    """Where the references come from."""
-    return [{"clip": clips[one.clip].get("id", ""), "start": one.start, "score": one.score} for one in references]
+    """The origin of each reference."""
+    used: list[Used] = []
+    for reference in references:
+        clip = clips[reference.clip].get("id", "")
+        used.append({"clip": clip, "start": reference.start, "score": reference.score})
+    return used
 
 
 def _note(
     plan: Plan, done: Sequence[tuple[Source, stages.Done]], graded: Grade, before: VoiceNote | None, prep: PrepNote
 ) -> VoiceNote:
-    """What voice.json says."""
-    languages = list(dict.fromkeys(result.source["language"] for _, result in done if result.source["language"]))
+    """The content of voice.json."""
+    heard = [result.source["language"] for _, result in done]
+    languages = list(dict.fromkeys(language for language in heard if language))
     sources: list[VoiceSource] = [
         {
             **result.source,
@@ -348,16 +374,19 @@ def _note(
 
 
 def names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What recordings are called in lists: their file names, or where several have the same, their paths from the
-    folder that all of these are in."""
-    alike: dict[str, list[Path]] = {}
+    """Labels of recordings in lists: their file names, or where several have the same name, their paths from their
+    common folder."""
+    by_name: dict[str, list[Path]] = {}
     for path in dict.fromkeys(paths):
-        alike.setdefault(path.name, []).append(path)
-    called = {}
-    for name, same in alike.items():
+        by_name.setdefault(path.name, []).append(path)
+    labels = {}
+    for name, same in by_name.items():
+        if len(same) == 1:
+            labels[same[0]] = name
+            continue
         common = os.path.commonpath([path.absolute().parent for path in same])
-        called |= {path: name if len(same) == 1 else str(path.absolute().relative_to(common)) for path in same}
-    return called
+        labels |= {path: str(path.absolute().relative_to(common)) for path in same}
+    return labels
 
 
 def _placed(source: str, result: stages.Done, take: KeptTake) -> VoiceTake:
@@ -368,14 +397,16 @@ def _unread(result: stages.Done) -> list[str]:
     """A warning where the texts of a recording keep their numbers as digits."""
     language = result.source["language"]
     texts = [take["text"] for take in result.takes if not take["reasons"]]
-    if language == "en" or not any(char.isdecimal() for text in texts for char in text):
+    has_digits = any(char.isdecimal() for text in texts for char in text)
+    if language == "en" or not has_digits:
         return []
-    why = f"numbers in the language {language} are not written out" if language else "its language is not known"
-    return [f"{why}: metadata.csv keeps them as digits" + ("" if language else "; name it with --language")]
+    if language:
+        return [f"numbers in the language {language} are not written out: metadata.csv keeps them as digits"]
+    return ["numbers in an unknown language are not written out: metadata.csv keeps them as digits; set --language"]
 
 
 def _listed(take: VoiceTake) -> ListedTake:
-    """A take as the lists tell of it."""
+    """A take as it is listed in report.json and rejected.jsonl."""
     names = ("id", "source", "start", "end", "text", "reasons", "figures")
     listed = {name: value for name in names if (value := take.get(name)) is not None}
     if take["reasons"]:
@@ -392,26 +423,31 @@ def _lost(rejected: Iterable[VoiceTake]) -> dict[str, float]:
     for take in rejected:
         reason = take["reasons"][0]
         lost[reason] = lost.get(reason, 0.0) + take["end"] - take["start"]
-    return {reason: round(seconds, 1) for reason, seconds in sorted(lost.items(), key=lambda each: (-each[1], each[0]))}
+    ordered = sorted(lost, key=lambda reason: (-lost[reason], reason))
+    return {reason: round(lost[reason], 1) for reason in ordered}
 
 
 def _nothing(rejected: Sequence[VoiceTake], recordings: Sequence[str]) -> DifftoolError:
     lost = _lost(rejected)
     worst = next((reason for reason in lost if reason in GATES), None)
-    told = ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in list(lost.items())[:3])
-    which = recordings[0] + (f" and {len(recordings) - 1} more recordings" if recordings[1:] else "")
-    what = f"nothing of it can be used: {told}" if told else "there is no speech in it"
-    return DifftoolError(Exit.FILE, f"{which}: {what}", GATES[worst].advice if worst else "take another recording")
+    losses = [f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in lost.items()]
+    label = recordings[0] + (f" and {len(recordings) - 1} more recordings" if recordings[1:] else "")
+    message = f"{label}: no usable speech: {', '.join(losses[:3])}" if losses else f"{label}: no speech in it"
+    hint = GATES[worst].advice if worst else "use another recording"
+    return DifftoolError(Exit.FILE, message, hint)
 
 
 def _write_lists(folder: Path, clips: Sequence[VoiceTake], rejected: Sequence[VoiceTake]) -> None:
-    """metadata.csv as LJSpeech has it, the lists for trainers, the words with their times, and what was left out."""
+    """Writes metadata.csv in LJSpeech form, the lists for trainers, the words with their times, and the rejected
+    takes."""
     lines, words = [], []
     train: list[str] = []
     validation: list[str] = []
     for k, clip in enumerate(clips):
-        name, text = clip.get("id"), " ".join(clip["text"].replace("|", " ").split())
-        lines.append(f"{name}|{text}|{written_out(text) if clip['language'] == 'en' else text}")
+        name = clip.get("id")
+        text = " ".join(clip["text"].replace("|", " ").split())
+        normalised = written_out(text) if clip["language"] == "en" else text
+        lines.append(f"{name}|{text}|{normalised}")
         part = validation if k % HELD_BACK == HELD_BACK // 2 else train
         part.append(f"clips/{name}.wav|{text}")
         timed = [
@@ -433,20 +469,22 @@ def _write_lists(folder: Path, clips: Sequence[VoiceTake], rejected: Sequence[Vo
 
 
 def _his_own(folder: Path) -> Iterator[Path]:
-    """What is in the folder of a voice and was not made here: files and links, and whole folders of other names."""
+    """Files of the user in the folder of a voice: files and links, and whole folders of other names."""
     note = note_of(folder)
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name not in OURS:
             yield path
         elif path.is_dir():
-            yield from (one for one in path.rglob("*") if not one.is_dir() and not made(note, folder, one))
+            files = (inner for inner in path.rglob("*") if not inner.is_dir())
+            yield from (file for file in files if not made(note, folder, file))
 
 
 def _carried(source: Path, target: Path) -> None:
-    """Takes what is somebody's own into the new folder. Raises DifftoolError 4 where a file of ours has that name."""
+    """Links or copies a file of the user to the new folder. Raises DifftoolError 4 where prep writes a file of that
+    name."""
     if os.path.lexists(target):
-        what = f"{source} was not made by prep, and a file that it makes now has that name"
-        raise DifftoolError(Exit.FILE, what, "move it away, and run the same command again")
+        message = f"{source} was not made by prep, and prep would replace it"
+        raise DifftoolError(Exit.FILE, message, "move it away, and run the same command again")
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():
         target.symlink_to(source.readlink())
@@ -457,7 +495,7 @@ def _carried(source: Path, target: Path) -> None:
 
 
 def _linked(source: str | Path, target: str | Path) -> None:
-    """The same file under another name, or where a disk does not have that, a copy."""
+    """Links a file, or where the disk does not support links, copies it."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a clip must be like, and the reasons for which one is left out."""
+"""Quality gates for clips: bounds on figures, and the reasons for which a clip is left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .words import Word, joined
 
 
 class Bound(NamedTuple):
-    """That a figure lies below or above a bound; one that is not known does neither."""
+    """A condition that a figure lies below or above a bound; an unknown figure does not meet it."""
 
     figure: str
     below: float | None = None
@@ -25,69 +25,71 @@ class Bound(NamedTuple):
         value = figures.get(self.figure)
         if value is None:
             return False
-        return value < self.below if self.below is not None else self.above is not None and value > self.above
+        if self.below is not None:
+            return value < self.below
+        return self.above is not None and value > self.above
 
     def __str__(self) -> str:
         return f"below {self.below:g}" if self.below is not None else f"above {self.above:g}"
 
 
 class Gate(NamedTuple):
-    """A reason to leave a clip out: any of its signs, of which each is one bound or several that hold together."""
+    """A reason to leave a clip out: any of its signs; a sign is one bound, or several that hold together."""
 
     advice: str
-    """What whoever records can do"""
+    """How to record better"""
     signs: tuple[tuple[Bound, ...], ...]
 
     def found(self, figures: Mapping[str, float | None]) -> tuple[Bound, ...]:
-        """The first of its signs that a clip shows."""
-        return next((sign for sign in self.signs if all(bound.holds(figures) for bound in sign)), ())
+        """The first of its signs that applies to a clip."""
+        for sign in self.signs:
+            if all(bound.holds(figures) for bound in sign):
+                return sign
+        return ()
 
 
 SNR = 18.0
 GATES = {
-    "damaged": Gate("copy the recording again from where it was made", ((Bound("holes", above=0),),)),
+    "damaged": Gate("copy the recording again from the original device", ((Bound("holes", above=0),),)),
     "reverb": Gate(
         "record in a small room with curtains, carpet or clothes, near the microphone", ((Bound("decay", below=115),),)
     ),
     "music": Gate(
-        "switch music and humming machines off",
+        "turn off music and humming machines",
         ((Bound("tones", above=0.7),), (Bound("snr", below=SNR), Bound("hum", above=6.5))),
     ),
-    "phone": Gate(
-        "record with a microphone of its own, not over a telephone or a call", ((Bound("treble", below=-26.5),),)
-    ),
-    "noise": Gate("record where it is quiet, and nearer to the microphone", ((Bound("snr", below=SNR),),)),
+    "phone": Gate("record with a microphone, not over a telephone or a call", ((Bound("treble", below=-26.5),),)),
+    "noise": Gate("record in a quiet place, closer to the microphone", ((Bound("snr", below=SNR),),)),
     "clipping": Gate(
-        "turn the input level down until loud words stay below the top",
+        "lower the input level until loud words no longer clip",
         ((Bound("clipped", above=0.05),), (Bound("crowded", above=0.42),)),
     ),
     "coarse": Gate(
-        "record with 16 bits or more, and louder", ((Bound("levels", below=COARSE),), (Bound("grain", above=FAINT),))
+        "record with at least 16 bits, and at a higher level",
+        ((Bound("levels", below=COARSE),), (Bound("grain", above=FAINT),)),
     ),
-    "no_speech": Gate("cut away what is not speech", ((Bound("speech", below=0.6),),)),
-    "too_short": Gate("speak in whole sentences, without long pauses inside them", ((Bound("seconds", below=LEAST),),)),
-    "too_long": Gate(
-        "make a pause of a quarter of a second after each sentence", ((Bound("seconds", above=MOST_SECONDS),),)
-    ),
-    "too_much_text": Gate("make a pause after each sentence", ((Bound("characters", above=MOST_TEXT),),)),
+    "no_speech": Gate("remove everything that is not speech", ((Bound("speech", below=0.6),),)),
+    "too_short": Gate("speak in whole sentences, without long pauses", ((Bound("seconds", below=LEAST),),)),
+    "too_long": Gate("pause for a quarter of a second after each sentence", ((Bound("seconds", above=MOST_SECONDS),),)),
+    "too_much_text": Gate("pause after each sentence", ((Bound("characters", above=MOST_TEXT),),)),
     "not_understood": Gate("speak clearly, in one language", ((Bound("avg_logprob", below=-1.0),),)),
-    "no_words": Gate("cut away what is not speech", ((Bound("no_speech_prob", above=0.6),),)),
-    "repetitive": Gate("cut away what is not speech", ((Bound("compression_ratio", above=2.4),),)),
-    "too_slow": Gate("speak a little faster, or cut pauses away", ((Bound("characters_per_second", below=6),),)),
+    "no_words": Gate("remove everything that is not speech", ((Bound("no_speech_prob", above=0.6),),)),
+    "repetitive": Gate("remove everything that is not speech", ((Bound("compression_ratio", above=2.4),),)),
+    "too_slow": Gate("speak a little faster, or remove pauses", ((Bound("characters_per_second", below=6),),)),
     "too_fast": Gate("speak a little slower", ((Bound("characters_per_second", above=25),),)),
     "filler": Gate("leave out um and uh, or read a text aloud", ((Bound("fillers", above=0),),)),
-    "stutter": Gate("say a sentence again from its beginning when you trip over it", ((Bound("stutters", above=0),),)),
-    "misheard": Gate("speak clearly, or take a larger --whisper", ((Bound("character_error_rate", above=0.10),),)),
-    "duplicate": Gate("give each recording once", ((Bound("duplicate", above=0),),)),
+    "stutter": Gate("after a slip, repeat the whole sentence", ((Bound("stutters", above=0),),)),
+    "misheard": Gate("speak clearly, or use a larger --whisper model", ((Bound("character_error_rate", above=0.10),),)),
+    "duplicate": Gate("use each recording once", ((Bound("duplicate", above=0),),)),
 }
-"""The reasons, the one that explains most first: where several hold, the first is the clip's own."""
+"""The reasons in order of precedence: where several apply, the first is reported as the reason of the clip."""
 SILENCE = "silence"
-"""The reason for a stretch in which nobody speaks and nothing is to be heard."""
+"""The reason for a stretch of silence."""
 UNHEARD = "not_transcribed"
-"""The reason for speech that the transcript does not have."""
+"""The reason for speech that is missing from the transcript."""
 
 SURELY = frozenset(["uh", "uhh", "uhm", "umm", "erm", "hm", "hmm", "mmm", "äh", "ähm", "öh", "öhm", "euh", "ehm"])
-"""Fillers that are no words anywhere."""
+"""Fillers that are not words in any language."""
 FILLERS = {
     language: SURELY | frozenset(words.split())
     for language, words in {
@@ -124,17 +126,17 @@ TWICE = {
         "pt": "muito não sim já mais nunca ha la que",
     }.items()
 }
-"""Words that are said twice in good speech."""
+"""Words that are doubled in normal speech."""
 ANY_TWICE = frozenset().union(*TWICE.values())
 DOUBLING = re.compile("zh|yue|ja|ko|th|lo|km|my|vi|id|ms|jw|su|tl|hi|ur|bn|ta|te|ml|mr|gu|pa|ne|si|tr|az|hy|sw|ht")
 """Languages in which doubling a word is grammar."""
 SHARED = re.compile("and|or|to|und|oder|bis|sowie|en|of|tot|och|eller|og|y|o|e|ou|et")
-"""What follows a word that leaves its end to a later one: pre- and post-war."""
+"""Words after a hanging hyphen, as in: pre- and post-war."""
 
 
 def reasons(known: Mapping[str, float | None], allowed: Sequence[str] = ()) -> list[str]:
-    """The gates that a clip does not pass, from its figures: those of the sound, the scores of its transcript, and
-    those that `of_text` counts. A figure that is not known fails no gate."""
+    """The gates that a clip does not pass, by its figures: those of the sound, the scores of its transcript, and the
+    counts of `of_text`. An unknown figure fails no gate."""
     return [name for name, gate in GATES.items() if name not in allowed and gate.found(known)]
 
 
@@ -142,27 +144,28 @@ def known(
     figures: Figures, scores: Mapping[str, float], words: Sequence[Word], language: str | None = None
 ) -> dict[str, float | None]:
     """All figures of a clip."""
-    return {**figures._asdict(), **scores, **(of_text(words, figures.seconds, language) if words else {})}
+    counts = of_text(words, figures.seconds, language) if words else {}
+    return {**figures._asdict(), **scores, **counts}
 
 
 def of_text(words: Sequence[Word], seconds: float, language: str | None = None) -> dict[str, float | None]:
-    """What can be counted in a clip's text; in a language that is not known only what is no word in any."""
-    said = [word for each in words if (word := plain(each.text))]
+    """Counts in a clip's text; in an unknown language only those that hold in every language."""
+    spoken = [word for each in words if (word := plain(each.text))]
     text = joined(words)
-    letters = sum(each.isalpha() for each in text)
-    cased = sum(each.lower() != each.upper() for each in text)  # of Chinese, say, a second has fewer
-    broken = sum(
-        bool(re.search(r"\w-$", word.text)) and not SHARED.fullmatch(plain(after.text))
-        for word, after in itertools.pairwise(words)
-    )
+    letters = sum(char.isalpha() for char in text)
+    cased = sum(char.lower() != char.upper() for char in text)  # Chinese, say, has fewer characters a second
+    pairs = [(word, after) for word, after in itertools.pairwise(words) if re.search(r"\w-$", word.text)]
+    broken = sum(not SHARED.fullmatch(plain(after.text)) for _, after in pairs)
     twice = TWICE.get(language or "", ANY_TWICE)
-    again = sum(a == b and a not in twice and not a.isdecimal() for a, b in itertools.pairwise(said))
+    repeated = [a for a, b in itertools.pairwise(spoken) if a == b]
+    again = sum(word not in twice and not word.isdecimal() for word in repeated)
     if DOUBLING.fullmatch(language or ""):
         again = 0
     fillers = FILLERS.get(language or "", SURELY)
+    rate = round(len(text) / max(seconds, 1e-3), 1)
     return {
         "characters": len(text),
-        "characters_per_second": round(len(text) / max(seconds, 1e-3), 1) if cased > letters / 2 else None,
-        "fillers": sum(word in fillers for word in said),
+        "characters_per_second": rate if cased > letters / 2 else None,
+        "fillers": sum(word in fillers for word in spoken),
         "stutters": again + broken,
     }

@@ -1,4 +1,4 @@
-"""How good a voice is, and what would make it better."""
+"""The grade of a voice, and advice to improve it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .shapes import VoiceTake
 
 LETTERS = "ABCD"
 ROWS: dict[str, tuple[tuple[float, float, float], str]] = {
-    "seconds": ((90, 45, 15), "record {more:.0f} s more of clean speech"),
-    "references": ((3, 2, 1), "record at least three stretches of six seconds without a long pause"),
+    "seconds": ((90, 45, 15), "record {more:.0f} s more clean speech"),
+    "references": ((3, 2, 1), "record at least three passages of six seconds without a long pause"),
     "snr": ((32, 26, 20), GATES["noise"].advice),
     "decay": ((190, 150, 125), GATES["reverb"].advice),
     "treble": ((-22, -24, -26), GATES["phone"].advice),
-    "sources": ((2, 1, 1), "add a recording from another day: a voice is more than one mood"),
+    "sources": ((2, 1, 1), "add a recording from another day, for more variety"),
 }
-"""What a voice is graded by: the least for A, B and C, and what to do where A is missed."""
+"""The figures of a grade: minimum for A, B and C, and the advice below A."""
 SERIOUS = 0.05
-"""Share of the speech that a reason costs, from which on it is worth doing something about it."""
+"""Share of the speech lost to a reason above which it is worth an advice."""
 
 
 class Grade(NamedTuple):
-    """A letter from A to D, what it comes from, and the most useful things to do."""
+    """A letter from A to D, the figures behind it, and the most useful advice."""
 
     letter: str
     figures: dict[str, float]
@@ -34,7 +34,7 @@ class Grade(NamedTuple):
 
 
 def grade(clips: Sequence[VoiceTake], rejected: Sequence[VoiceTake], references: int) -> Grade:
-    """Grades a voice by its weakest side, of all but how many recordings there are."""
+    """Grades a voice by its worst figure, except the number of recordings."""
     figures: dict[str, float] = {
         "seconds": round(sum(clip["figures"]["seconds"] or 0.0 for clip in clips), 1),
         "references": references,
@@ -44,29 +44,40 @@ def grade(clips: Sequence[VoiceTake], rejected: Sequence[VoiceTake], references:
         figures[name] = round(statistics.median(clip["figures"][name] or 0.0 for clip in clips), 1)
     letters = {name: _letter(figures[name], bounds) for name, (bounds, _) in ROWS.items()}
     worst = max(letter for name, letter in letters.items() if name != "sources")
-    lost: dict[str, float] = defaultdict(float)
-    for one in rejected:
-        if (reason := one["reasons"][0]) in GATES:
-            lost[reason] += one["end"] - one["start"]
-    total = figures["seconds"] + sum(lost.values())
-    wanted: list[tuple[float, str]] = []
+    return Grade(worst, figures, letters, _actions(figures, letters, worst, rejected)[:3])
+
+
+def _actions(
+    figures: dict[str, float], letters: dict[str, str], worst: str, rejected: Sequence[VoiceTake]
+) -> list[str]:
+    """Advice to improve a voice, the most useful first."""
+    # 1. what each figure below A asks for
+    weights: dict[str, float] = {}
     for name, letter in letters.items():
-        if letter != "A" and not (name == "sources" and worst > "B"):
-            more = ROWS[name][0][0] - figures[name]
-            wanted.append(
-                (LETTERS.index(letter) * (0.1 if name == "sources" else 1.0), ROWS[name][1].format(more=more))
-            )
+        bounds, advice = ROWS[name]
+        if letter == "A" or (name == "sources" and worst > "B"):
+            continue
+        more = bounds[0] - figures[name]
+        scale = 0.1 if name == "sources" else 1.0
+        weights[advice.format(more=more)] = LETTERS.index(letter) * scale
+    # 2. what the reasons that cost much speech ask for
+    lost: dict[str, float] = defaultdict(float)
+    for take in rejected:
+        reason = take["reasons"][0]
+        if reason in GATES:
+            lost[reason] += take["end"] - take["start"]
+    total = figures["seconds"] + sum(lost.values())
     for reason, seconds in lost.items():
-        if seconds > SERIOUS * total:
-            advice = f"{GATES[reason].advice} ({reason.replace('_', ' ')} cost {seconds:.0f} s)"
-            known = [k for k, (_, text) in enumerate(wanted) if text == GATES[reason].advice]
-            for k in known:
-                wanted[k] = (wanted[k][0] + 3 * seconds / total, advice)
-            if not known:
-                wanted.append((3 * seconds / total, advice))
-    ordered = [text for _, text in sorted(wanted, key=lambda one: (-one[0], one[1]))]
-    return Grade(worst, figures, letters, ordered[:3])
+        if seconds <= SERIOUS * total:
+            continue
+        advice = GATES[reason].advice
+        weight = weights.pop(advice, 0.0) + 3 * seconds / total
+        weights[f"{advice} ({reason.replace('_', ' ')} cost {seconds:.0f} s)"] = weight
+    return sorted(weights, key=lambda text: (-weights[text], text))
 
 
 def _letter(value: float, bounds: tuple[float, float, float]) -> str:
-    return next((letter for letter, bound in zip(LETTERS, bounds, strict=False) if value >= bound), "D")
+    for letter, bound in zip(LETTERS, bounds, strict=False):
+        if value >= bound:
+            return letter
+    return "D"

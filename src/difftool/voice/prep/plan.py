@@ -1,4 +1,4 @@
-"""What is to be prepared: settings that have been checked, before any work."""
+"""The plan of a preparation: checked settings and recordings, before any work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
     @property
     def key(self) -> str | None:
-        """Of who says what is said in it."""
+        """Key of its transcriber."""
         return self.transcriber.key if self.transcriber else None
 
 
@@ -39,18 +39,18 @@ class Plan(NamedTuple):
     name: str
     folder: Path
     work: Path
-    """Beside it, for what is kept of each recording"""
+    """The folder beside it with the results kept of each recording"""
     sources: tuple[Source, ...]
     consent: Consent
     settings: Settings
-    """As they are used: without a Whisper where nothing is heard"""
+    """As they are used: without a Whisper size where nothing is transcribed"""
     verifier: Whisper | None
-    """Transcribes each clip once more"""
+    """Transcribes each clip a second time"""
 
     @staticmethod
     @cache
     def net() -> Any:
-        """The network that hears where somebody speaks."""
+        """The network for voice activity."""
         from . import activity
 
         return activity.network()
@@ -62,18 +62,19 @@ def plan(sources: Sequence[str | Path], voice: str, consent: str, **settings: An
 
 
 def planned(sources: Sequence[str | Path], voice: str, consent: str, settings: Settings) -> Plan:
-    """Settings of a preparation, checked: `sources` are recordings, or folders of them, `voice` is the voice to make or
-    to add to, `consent` is self, written:FILE, license:ID or synthetic. Raises DifftoolError: 2 for settings that do
-    not fit, 3 for a device that is not there, 4 for recordings, transcripts or a Whisper that are not there."""
+    """Checks the settings of a preparation: `sources` are recordings, or folders of them, `voice` is the voice to make
+    or to add to, `consent` is self, written:FILE, license:ID or synthetic. Raises DifftoolError: 2 for invalid
+    settings, 3 for a device that is not available, 4 for recordings, transcripts or a Whisper model that are
+    missing."""
     settings = checked(settings)
     for reason in settings.allow:
         pick("reason", reason, GATES)
     if settings.slice == "vad" and settings.transcripts:
-        raise DifftoolError(Exit.USAGE, "--slice vad needs no transcript", "leave out one or the other")
+        raise DifftoolError(Exit.USAGE, "--slice vad cannot use a transcript", "leave out one or the other")
     name = named(voice)
-    hears = settings.slice == "words" and not settings.transcripts
+    needs_whisper = settings.slice == "words" and not settings.transcripts
     size = settings.whisper or WHISPER
-    if hears:
+    if needs_whisper:
         known_size(size)
         known_language(settings.language)
     terms = agreed(consent)
@@ -81,42 +82,39 @@ def planned(sources: Sequence[str | Path], voice: str, consent: str, settings: S
     device, _ = devices.choose(settings.device, "fp32", settings.threads)
     language = known_language(settings.language)
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
-    model = Whisper(size, device, language, models_dir) if hears else None
+    model = Whisper(size, device, language, models_dir) if needs_whisper else None
     transcripts = [expanded(path) for path in settings.transcripts]
     transcribers = _paired(paths, transcripts, language) if transcripts else {}
-    folder = home(None if settings.voices_dir is None else Path(settings.voices_dir)) / name
+    voices_dir = None if settings.voices_dir is None else Path(settings.voices_dir)
+    folder = home(voices_dir) / name
     used = replace(
         settings,
         whisper=size if model else None,
         language=language,
-        verify=settings.verify and model is not None,
+        verify=settings.verify and needs_whisper,
         allow=sorted(settings.allow),
     )
-    return Plan(
-        name,
-        folder,
-        work_of(folder),
-        tuple(Source(path, digest_of(path), transcribers.get(path, model)) for path in paths),
-        terms,
-        used,
-        model if used.verify else None,
-    )
+    recordings = [Source(path, digest_of(path), transcribers.get(path, model)) for path in paths]
+    verifier = model if used.verify else None
+    return Plan(name, folder, work_of(folder), tuple(recordings), terms, used, verifier)
 
 
 def found(sources: Sequence[str | Path]) -> list[Path]:
-    """The recordings that files and folders name, in order, each once. Raises DifftoolError 4 for what is not there,
-    and for a folder without any."""
+    """The recordings in files and folders, in order, each once. Raises DifftoolError 4 for a path that does not exist,
+    and for a folder without recordings."""
+
+    def is_hidden(path: Path, folder: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
     paths: list[Path] = []
     for source in map(expanded, sources):
         if source.is_dir():
-            inside = [path for path in source.rglob("*") if path.suffix.lower() in KINDS and path.is_file()]
-            shown = sorted(
-                path for path in inside if not any(part.startswith(".") for part in path.relative_to(source).parts)
-            )
-            if not shown:
-                hint = f"files that end in {' '.join(KINDS[:6])} and such are looked for"
+            sounds = [path for path in source.rglob("*") if path.suffix.lower() in KINDS]
+            visible = sorted(path for path in sounds if path.is_file() and not is_hidden(path, source))
+            if not visible:
+                hint = f"supported suffixes: {' '.join(KINDS[:6])} and others"
                 raise DifftoolError(Exit.FILE, f"there is no recording in {source}", hint)
-            paths += shown
+            paths += visible
         elif source.is_file():
             paths.append(source)
         else:
@@ -125,28 +123,36 @@ def found(sources: Sequence[str | Path]) -> list[Path]:
 
 
 def _paired(paths: Sequence[Path], transcripts: Sequence[Path], language: str | None) -> dict[Path, Transcript]:
-    """Which transcript is whose: the only one of the only recording, or of the same name, which may end in a language;
-    among several of that name it is that in its own folder."""
+    """The transcript of each recording: the only one of the only recording, or the one of the same name, which may end
+    in a language; among several of that name the one in the same folder."""
     if len(paths) == len(transcripts) == 1:
         return {paths[0]: Transcript(transcripts[0], language)}
     stems = {path.stem for path in paths}
-    stem_of = {path: next((stem for stem in bases(path) if stem in stems), path.stem) for path in transcripts}
-    made: dict[Path, Path] = {}
+    stem_of: dict[Path, str] = {}
+    for transcript in transcripts:
+        known = (stem for stem in bases(transcript) if stem in stems)
+        stem_of[transcript] = next(known, transcript.stem)
+    # first those in the same folder, then all others
+    pairs: dict[Path, Path] = {}
     for beside in (True, False):
         for transcript, stem in stem_of.items():
-            fit = [path for path in paths if path.stem == stem and path not in made]
-            fit = [path for path in fit if path.absolute().parent == transcript.absolute().parent] if beside else fit
-            if len(fit) == 1 and transcript not in made.values():
-                made[fit[0]] = transcript
-    lost = next((path for path in paths if path not in made), None)
-    if lost or len(made) < len(stem_of):
-        several = lost and any(path != lost and path.stem == lost.stem for path in paths)
-        what = (
-            f"{lost if several else lost.name} has no transcript"
-            if lost
-            else "there are transcripts without a recording"
-        )
-        where = ", each in the folder of its own" if several else ""
-        hint = f"give one for each recording, of its name: talk.srt for talk.mp3{where}"
-        raise DifftoolError(Exit.USAGE, what, hint)
-    return {path: Transcript(made[path], language) for path in paths}
+            fitting = [path for path in paths if path.stem == stem and path not in pairs]
+            if beside:
+                folder = transcript.absolute().parent
+                fitting = [path for path in fitting if path.absolute().parent == folder]
+            if len(fitting) == 1 and transcript not in pairs.values():
+                pairs[fitting[0]] = transcript
+    lost = next((path for path in paths if path not in pairs), None)
+    if lost or len(pairs) < len(stem_of):
+        raise _unpaired(lost, paths)
+    return {path: Transcript(pairs[path], language) for path in paths}
+
+
+def _unpaired(lost: Path | None, paths: Sequence[Path]) -> DifftoolError:
+    """The error for a recording without a transcript, or where that is None, a transcript without a recording."""
+    hint = "give one for each recording, of its name: talk.srt for talk.mp3"
+    if lost is None:
+        return DifftoolError(Exit.USAGE, "there are transcripts without a recording", hint)
+    if any(path != lost and path.stem == lost.stem for path in paths):
+        return DifftoolError(Exit.USAGE, f"{lost} has no transcript", f"{hint}, each in the folder of its recording")
+    return DifftoolError(Exit.USAGE, f"{lost.name} has no transcript", hint)

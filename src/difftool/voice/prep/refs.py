@@ -1,4 +1,4 @@
-"""Reference clips for Tortoise: six seconds each, dense, clean, alike in loudness, and from different places."""
+"""Reference clips for Tortoise: six seconds each, dense, clean, equally loud, and from different places."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ...nets.tortoise.mel import CODE_HZ
 from .shapes import VoiceTake
 
 LENGTH = 132_300
-"""Samples at CODE_HZ, 6 s: of so many Tortoise's decoder hears all."""
+"""Samples at CODE_HZ, 6 s: the length that Tortoise's decoder uses."""
 FIRST = 102_400 / RATE
-"""Seconds that its diffusion hears, from the start."""
+"""Seconds from the start that its diffusion uses."""
 COUNT = 4
 APART = 30.0
-"""Seconds between two from the same recording, where there is a choice."""
+"""Preferred seconds between two references from the same recording."""
 TICK = 0.05
-"""Seconds from one start that is tried to the next."""
+"""Seconds between starts that are tried."""
 QUIET = -30.0
-"""dB below the loud parts of a clip at which it is silent."""
+"""dB below the loud parts of a clip at which it counts as silent."""
 SECONDS = LENGTH / CODE_HZ
 
 
@@ -33,56 +33,67 @@ class Reference(NamedTuple):
     """A stretch of a clip."""
 
     clip: int
-    """Which, of those it was chosen from"""
+    """Index of the clip"""
     start: float
     """Seconds from the start of the clip"""
     score: float
 
 
 def choose(clips: Sequence[VoiceTake], paths: Sequence[Path]) -> list[Reference]:
-    """The best COUNT stretches of clips, best first. A clip tells its source, start and figures."""
-    found = sorted((_best(k, clip, path) for k, (clip, path) in enumerate(zip(clips, paths, strict=True))), key=_rank)
+    """The best COUNT stretches of clips, best first."""
+    candidates = [_best(k, clip, path) for k, (clip, path) in enumerate(zip(clips, paths, strict=True))]
     chosen: list[Reference] = []
-    for apart in (APART, 0.0):
-        for one in found:
-            near = any(
-                clips[one.clip]["source"] == clips[other.clip]["source"]
-                and abs(clips[one.clip]["start"] - clips[other.clip]["start"]) < apart
-                for other in chosen
-            )
-            if len(chosen) < COUNT and one not in chosen and not near:
-                chosen.append(one)
+
+    def is_near(reference: Reference, distance: float) -> bool:
+        """Whether a chosen reference is from the same place."""
+        clip = clips[reference.clip]
+        others = [clips[other.clip] for other in chosen]
+        same = [other for other in others if other["source"] == clip["source"]]
+        return any(abs(clip["start"] - other["start"]) < distance for other in same)
+
+    for distance in (APART, 0.0):
+        for reference in sorted(candidates, key=_rank):
+            is_new = reference not in chosen and not is_near(reference, distance)
+            if is_new and len(chosen) < COUNT:
+                chosen.append(reference)
     return sorted(chosen, key=_rank)
 
 
-def _rank(one: Reference) -> tuple[float, int]:
-    return -one.score, one.clip
+def _rank(reference: Reference) -> tuple[float, int]:
+    return -reference.score, reference.clip
 
 
 def _best(number: int, clip: VoiceTake, path: Path) -> Reference:
     sound = read(path, RATE)
     figures = clip["figures"]
     tick = round(TICK * RATE)
-    power = (sound[: len(sound) // tick * tick].astype(np.float64) ** 2).reshape(-1, tick).mean(1)
-    dense = np.concatenate([[0], np.cumsum(power > np.percentile(power, 95) * 10 ** (QUIET / 10))])
+    ticks = sound[: len(sound) // tick * tick].astype(np.float64)
+    power = (ticks**2).reshape(-1, tick).mean(1)
+    is_loud = power > np.percentile(power, 95) * 10 ** (QUIET / 10)
+    counts = np.concatenate([[0], np.cumsum(is_loud)])
     first, whole = round(FIRST / TICK), round(SECONDS / TICK)
     starts = np.arange(max(1, len(power) - whole + 1))
 
     def share(length: int) -> np.ndarray:
-        return (dense[np.minimum(starts + length, len(power))] - dense[starts]) / length
+        """Share of loud ticks in a stretch from each start."""
+        ends = np.minimum(starts + length, len(power))
+        return (counts[ends] - counts[starts]) / length
 
     density = 0.7 * share(first) + 0.3 * share(whole)
     start = int(density.argmax())
-    # 20 dB of noise more or less are worth as much as a tenth of density, and so is a far lower voice
-    clean = min(figures["snr"] or 0.0, 50) / 200 + min(figures["decay"] or 0, 300) / 3000
-    loud = -abs(min(0.0, 20 * np.log10(max(float(np.sqrt(power.mean())), 1e-6)) + 24)) / 100
-    whole_one = (figures["seconds"] or 0.0) >= SECONDS
-    return Reference(number, round(start * TICK, 3), round(float(density[start]) + clean + loud + whole_one, 4))
+    # 20 dB of noise are worth as much as a tenth of density, and so is a far lower voice
+    snr, decay = figures["snr"] or 0.0, figures["decay"] or 0
+    clean = min(snr, 50) / 200 + min(decay, 300) / 3000
+    amplitude = max(float(np.sqrt(power.mean())), 1e-6)
+    loud = -abs(min(0.0, 20 * np.log10(amplitude) + 24)) / 100
+    is_full = (figures["seconds"] or 0.0) >= SECONDS
+    score = float(density[start]) + clean + loud + is_full
+    return Reference(number, round(start * TICK, 3), round(score, 4))
 
 
 def cut(path: Path, start: float) -> Samples:
-    """LENGTH samples at CODE_HZ of a clip; silence where it ends before."""
+    """LENGTH samples at CODE_HZ of a clip, padded with silence."""
     first = round(start * RATE)
     sound = read(path, RATE)[first : first + round(SECONDS * RATE)]
-    made = resample(torch.from_numpy(normalised(sound)), RATE, CODE_HZ).numpy()[:LENGTH]
-    return np.pad(made, (0, LENGTH - len(made)))
+    resampled = resample(torch.from_numpy(normalised(sound)), RATE, CODE_HZ).numpy()[:LENGTH]
+    return np.pad(resampled, (0, LENGTH - len(resampled)))

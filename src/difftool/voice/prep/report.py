@@ -1,4 +1,4 @@
-"""The report of a voice: one page that plays every clip, and everything that was left out, without a network."""
+"""The report of a voice: one offline HTML page that plays every clip and every rejected take."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from .grade import ROWS
 from .shapes import Summary, VoiceTake
 
 SHOWN = 2.0
-"""Seconds of silence from which on it is worth a row."""
+"""Minimum seconds of silence that are shown."""
 NAMES = {
     "seconds": ("length", "s"),
-    "snr": ("over noise", "dB"),
-    "decay": ("dies away", "dB/s"),
+    "snr": ("SNR", "dB"),
+    "decay": ("decay", "dB/s"),
     "treble": ("treble", "dB"),
     "level": ("level", "dB"),
     "speech": ("speech", ""),
     "clipped": ("clipped", "%"),
-    "crowded": ("near the top", "%"),
-    "levels": ("levels", ""),
+    "crowded": ("near clipping", "%"),
+    "levels": ("quantisation levels", ""),
     "grain": ("grain", "dB"),
     "tones": ("tones", ""),
     "hum": ("hum", "dB"),
     "characters_per_second": ("characters", "/s"),
-    "character_error_rate": ("misheard", ""),
+    "character_error_rate": ("character error rate", ""),
     "avg_logprob": ("log probability", ""),
     "references": ("references", ""),
     "sources": ("recordings", ""),
 }
-"""Figures in the order in which they are shown, with what they are called and their units."""
+"""Figures in the order in which they are shown, with their labels and units."""
 
 
 def write(path: Path, summary: Summary, takes: Sequence[VoiceTake]) -> None:
-    """Writes the page. `takes` are those of the folder, with where their sounds are."""
+    """Writes the page. `takes` are those of the folder, with the places of their sounds."""
     with replacing(path) as written, written.open("w", encoding="utf-8", errors="replace") as file:
         file.writelines(f"{piece}\n" for piece in _page(summary, takes))
 
 
 def _page(summary: Summary, takes: Sequence[VoiceTake]) -> Iterator[str]:
     name, grade = html.escape(summary["voice"]), summary["grade"]
-    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>The voice {name}</title>'
+    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Voice {name}</title>'
     yield '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
     yield f"<style>{Path(__file__).with_name('report.css').read_text()}</style></head><body><main>"
     letter = grade["letter"]
-    yield f'<div class="head"><div class="letter {letter}">{letter}</div><div><h1>The voice {name}</h1>'
+    yield f'<div class="head"><div class="letter {letter}">{letter}</div><div><h1>Voice {name}</h1>'
     kept, total = summary["kept_seconds"], summary["total_seconds"]
     yield f'<p class="soft">{summary["clips"]} clips, {_time(kept)} of {_time(total)}</p></div></div>'
     yield '<div class="sides">'
@@ -58,15 +58,15 @@ def _page(summary: Summary, takes: Sequence[VoiceTake]) -> Iterator[str]:
         yield f'<div class="side"><span class="soft">{label}</span><b>{value} ({grade["letters"][side]})</b></div>'
     yield "</div>"
     if grade["actions"]:
-        yield "<h2>What would help most</h2><ol>"
+        yield "<h2>How to improve it</h2><ol>"
         yield from (f"<li>{html.escape(action)}</li>" for action in grade["actions"])
         yield "</ol>"
     if summary["failed"]:
-        yield "<h2>Could not be read</h2><ul>"
-        yield from (f"<li>{html.escape(why)}</li>" for why in summary["failed"].values())
+        yield "<h2>Unreadable recordings</h2><ul>"
+        yield from (f"<li>{html.escape(message)}</li>" for message in summary["failed"].values())
         yield "</ul>"
     if summary["reasons"]:
-        yield '<h2>What was left out</h2><div class="bars">'
+        yield '<h2>Rejected, by reason</h2><div class="bars">'
         most = max(summary["reasons"].values())
         for reason, seconds in summary["reasons"].items():
             width = max(0.5, 100 * seconds / max(most, 1e-9))
@@ -74,21 +74,25 @@ def _page(summary: Summary, takes: Sequence[VoiceTake]) -> Iterator[str]:
             yield f"<span>{_plain(reason)}</span>{bar}<span>{seconds:.1f} s</span>"
         yield "</div>"
     clips = [take for take in takes if not take["reasons"]]
-    used = {one["clip"] for one in summary["references"]}
+    used = {reference["clip"] for reference in summary["references"]}
     yield f"<h2>Clips ({len(clips)})</h2>"
     for clip in clips:
         yield from _card(clip, "kept, a reference" if clip.get("id") in used else "kept", True)
-    left = [t for t in takes if t["reasons"] and (t["reasons"][0] != SILENCE or t["end"] - t["start"] >= SHOWN)]
-    yield f"<h2>Left out ({len(left)})</h2>"
-    for take in left:
+    rejected = [take for take in takes if take["reasons"] and not _is_short_silence(take)]
+    yield f"<h2>Rejected ({len(rejected)})</h2>"
+    for take in rejected:
         yield from _card(take, ", ".join(map(_plain, take["reasons"])), False)
     yield "</main></body></html>"
 
 
+def _is_short_silence(take: VoiceTake) -> bool:
+    return take["reasons"][0] == SILENCE and take["end"] - take["start"] < SHOWN
+
+
 def _card(take: VoiceTake, verdict: str, kept: bool) -> Iterator[str]:
     title = f"{take.get('id')} · " if kept else ""
-    where = f"{title}{html.escape(take['source'])} {_time(take['start'])} to {_time(take['end'])}"
-    yield f'<article><div><div class="soft">{where}</div>'
+    source, start, end = html.escape(take["source"]), _time(take["start"]), _time(take["end"])
+    yield f'<article><div><div class="soft">{title}{source} {start} to {end}</div>'
     if "sound" in take and "wave" in take:
         data = base64.b64encode((take["folder"] / take["sound"]).read_bytes()).decode()
         yield _drawn(take["wave"])
@@ -98,23 +102,31 @@ def _card(take: VoiceTake, verdict: str, kept: bool) -> Iterator[str]:
         yield f'<p class="text">{html.escape(take["text"])}</p>'
     yield '<p class="figures">'
     figures = take["figures"]
-    shown = {name: value for name in NAMES if (value := figures.get(name)) is not None}
-    yield " ".join(f"<span>{NAMES[n][0]} {value:g} {NAMES[n][1]}".rstrip() + "</span>" for n, value in shown.items())
-    if not kept and (gate := GATES.get(take["reasons"][0])):
-        why = " and ".join(
-            f"{NAMES.get(bound.figure, (_plain(bound.figure),))[0]} {bound}" for bound in gate.found(figures)
-        )
-        yield f"</p><p>{why}: {html.escape(gate.advice)}"
+    spans = []
+    for name, (label, unit) in NAMES.items():
+        value = figures.get(name)
+        if value is not None:
+            spans.append(f"<span>{label} {value:g} {unit}".rstrip() + "</span>")
+    yield " ".join(spans)
+    gate = None if kept else GATES.get(take["reasons"][0])
+    if gate:
+        conditions = [f"{_label(bound.figure)} {bound}" for bound in gate.found(figures)]
+        yield f"</p><p>{' and '.join(conditions)}: {html.escape(gate.advice)}"
     yield "</p></div></article>"
+
+
+def _label(figure: str) -> str:
+    return NAMES[figure][0] if figure in NAMES else _plain(figure)
 
 
 def _drawn(wave: Sequence[int]) -> str:
     top = max(1, *wave)
-    tall = [24 * value / top for value in wave]
-    up = " ".join(f"L{x} {24 - y:.1f}" for x, y in enumerate(tall))
-    down = " ".join(f"L{x} {24 + y:.1f}" for x, y in reversed(list(enumerate(tall))))
+    heights = [24 * value / top for value in wave]
+    up = [f"L{x} {24 - height:.1f}" for x, height in enumerate(heights)]
+    down = [f"L{x} {24 + height:.1f}" for x, height in enumerate(heights)][::-1]
+    outline = " ".join([*up, *down])
     box = f'viewBox="0 0 {len(wave) - 1} 48" preserveAspectRatio="none" aria-hidden="true"'
-    return f'<svg {box}><path d="M0 24 {up} {down}Z"/></svg>'
+    return f'<svg {box}><path d="M0 24 {outline}Z"/></svg>'
 
 
 def _plain(name: str) -> str:
@@ -124,4 +136,6 @@ def _plain(name: str) -> str:
 def _time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds, 1), 60)
     hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+    if hours:
+        return f"{hours}:{minutes:02d}:{rest:04.1f}"
+    return f"{minutes}:{rest:04.1f}"

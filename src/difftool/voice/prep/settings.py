@@ -1,4 +1,4 @@
-"""What `difftool voice prep` can be told."""
+"""Settings of `difftool voice prep`."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from ...settings import MACHINE, TEXT, manifest_of, one_of, options, setting, st
 from .. import SLICES
 
 WHISPER = "base"
-"""Its size where nobody says which."""
+"""Default size."""
 CUTTING = "Cutting"
-"""A box of the help."""
+"""A panel of the help."""
 
 
 def known_high_pass(hertz: float) -> float:
-    """Hz, or 0 for none. Raises DifftoolError 2 where it takes away no rumble, or the voice."""
+    """Hz, or 0 for none. Raises DifftoolError 2 for a value that is out of range."""
     if hertz and not 10 <= hertz <= 1000:
-        message = f"a high-pass of {hertz:g} Hz takes no rumble away, or takes the voice"
+        message = f"a high-pass must be 0 (off) or from 10 to 1000 Hz, not {hertz:g}"
         raise DifftoolError(Exit.USAGE, message, "try --high-pass 80")
     return hertz
 
 
 def reasons_of(words: str) -> tuple[str, ...]:
-    """Reasons as they are typed: with commas between them, and as many hyphens as somebody likes."""
-    return tuple(word.strip().lower().replace("-", "_") for word in words.split(",")) if words else ()
+    """Reasons from the command line: separated by commas, with hyphens or underscores."""
+    if not words:
+        return ()
+    return tuple(word.strip().lower().replace("-", "_") for word in words.split(","))
 
 
 @dataclass(frozen=True)
 class Settings(DeviceSettings):
-    """Settings of `voice prep`. What is `stored` stands in voice.json, and a voice is made anew where it changes."""
+    """Settings of `voice prep`. Those that are `stored` are in voice.json; a change of them makes the voice anew."""
 
     voices_dir: str | Path | None = setting(
         None,
-        "Where voices live: ./voices, or your data folder.",
+        "Folder of voices; default: ./voices, or the user data folder.",
         panel=TEXT,
         typed=Path | None,
         stored=False,
     )
     transcripts: Sequence[str | Path] = setting(
         (),
-        "What is said: .srt, .vtt or Whisper's .json; one for each recording, of its name.",
+        "Transcript: .srt, .vtt or Whisper's .json; one per recording, with its name.",
         "--transcript",
         panel=TEXT,
         metavar="FILE",
@@ -53,21 +55,21 @@ class Settings(DeviceSettings):
     )
     slice: str = setting(
         "words",
-        "words: at sentence ends; vad: at pauses, without a transcript.",
+        "Cut at sentence ends (words), or at pauses without a transcript (vad).",
         panel=CUTTING,
         check=one_of("way to cut", SLICES),
     )
     whisper: str | None = setting(
-        WHISPER, "Its size, such as base or large-v3, or a .pt file.", panel=CUTTING, typed=str
+        WHISPER, "Whisper model: a size such as base or large-v3, or a .pt file.", panel=CUTTING, typed=str
     )
-    language: str | None = setting(None, "That is spoken; found out unless given.", panel=TEXT)
-    verify: bool = setting(True, "Let Whisper hear each clip once more.", panel=CUTTING)
+    language: str | None = setting(None, "Spoken language; default: detected.", panel=TEXT)
+    verify: bool = setting(True, "Check each clip with a second transcription.", panel=CUTTING)
     high_pass: float = setting(
-        0.0, "Take what is lower away; 0 is off.", panel=CUTTING, metavar="HZ", check=known_high_pass
+        0.0, "Cutoff of a high-pass filter; 0 is off.", panel=CUTTING, metavar="HZ", check=known_high_pass
     )
     allow: Sequence[str] = setting(
         (),
-        "Leave no clip out for these reasons.",
+        "Do not reject clips for these reasons.",
         panel=CUTTING,
         metavar="noise,reverb",
         typed=str | None,
@@ -75,7 +77,7 @@ class Settings(DeviceSettings):
     )
     models_dir: str | Path | None = setting(
         None,
-        "Where models live; your data folder unless given.",
+        "Folder of models; default: the user data folder.",
         panel=MACHINE,
         typed=Path | None,
         stored=False,
@@ -83,14 +85,15 @@ class Settings(DeviceSettings):
 
 
 FIRST = ("slice", "whisper", "language", "verify", "high_pass", "allow")
-"""Settings that every voice.json tells of, in order; of later ones it tells where they are not their defaults, so that
-what was kept before they were added is found again."""
+"""Settings that every voice.json lists, in order; later ones are listed only where they differ from their defaults, so
+that results kept before they were added are still found."""
 
 
 def noted(settings: Settings) -> dict[str, object]:
-    """The settings as voice.json tells of them. The machine changes nothing."""
+    """The settings as listed in voice.json, without those of the machine."""
     values = manifest_of(settings)
     first = {name: values.pop(name) for name in FIRST}
     default = {field.name: stored(field.default) for field in dataclasses.fields(settings)}
     machine = options(DeviceSettings)
-    return first | {name: value for name, value in values.items() if name not in machine and value != default[name]}
+    own = {name: value for name, value in values.items() if name not in machine}
+    return first | {name: value for name, value in own.items() if value != default[name]}

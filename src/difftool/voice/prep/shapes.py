@@ -1,4 +1,4 @@
-"""The shapes of what is kept of recordings, and of what is written into the folder of a voice."""
+"""Types of the results kept of recordings, and of the files in the folder of a voice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SpokenWord = tuple[float, float, str, float | None]
 
 
 class SourceNote(TypedDict):
-    """What is known of a recording, as it is kept."""
+    """Properties of a recording, as stored."""
 
     seconds: float
     rate: int
@@ -28,22 +28,22 @@ class VoiceSource(SourceNote):
     path: str
     sha256: str
     key: str | None
-    """Of who says what is said in it"""
+    """Key of its transcriber"""
 
 
 class Sounds(TypedDict, total=False):
-    """The sounds of a take beside what is kept of it, by name, and how they look."""
+    """Files with the sounds of a take, and their shape."""
 
     wave: list[int]
     sound: str
     """For the report"""
     clip: str
-    """As it is kept"""
+    """As it is stored"""
     envelope: list[int]
 
 
 class Spoken(TypedDict):
-    """What every list of takes tells of one."""
+    """Fields of a take in every list."""
 
     start: float
     end: float
@@ -52,10 +52,10 @@ class Spoken(TypedDict):
 
 
 class KeptTake(Spoken, Sounds):
-    """A take as it is kept."""
+    """A take as it is stored."""
 
     reasons: list[str]
-    """Why it is left out; none for a clip"""
+    """Reasons for which it is rejected; none for a clip"""
     words: list[SpokenWord]
 
 
@@ -64,24 +64,24 @@ class VoiceTake(KeptTake):
 
     source: str
     folder: Path
-    """Where its sounds are"""
+    """The folder of its sounds"""
     language: str | None
     id: NotRequired[str]
-    """Of a clip"""
+    """The number of a clip"""
 
 
 class ListedTake(Spoken):
-    """A take as report.json and rejected.jsonl tell of it."""
+    """A take in report.json and rejected.jsonl."""
 
     source: str
     reasons: list[str]
     id: NotRequired[str]
     reason: NotRequired[str]
-    """The first"""
+    """The first of them"""
 
 
 class Used(TypedDict):
-    """Where a reference comes from."""
+    """The origin of a reference."""
 
     clip: str
     start: float
@@ -106,7 +106,7 @@ class Summary(TypedDict):
     kept_seconds: float
     total_seconds: float
     reasons: dict[str, float]
-    """Seconds that each reason cost"""
+    """Seconds lost to each reason"""
     references: list[Used]
     failed: dict[str, str]
     """Recordings that could not be read, and why"""
@@ -114,7 +114,7 @@ class Summary(TypedDict):
 
 
 class PrepNote(TypedDict):
-    """What prep must know of its own work."""
+    """State of prep in voice.json."""
 
     key: str
     failed: dict[str, str]

@@ -1,5 +1,5 @@
-"""One recording after the other: decoded, transcribed, cut and judged, each result kept under what it depends on, so
-that nothing is done twice."""
+"""Processing of one recording: decode, transcribe, cut and filter. Each result is stored under a hash of everything it
+depends on, so that nothing is done twice."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
 from .words import Segment, Word
 
 SCHEMA = "difftool/stage/3"
-"""Of the kept results; another number makes all of them anew."""
+"""Version of the stored results; another number makes all of them again."""
 HEARING = ("whisper", "language", "verify")
-"""Settings of which the keys of those who transcribe tell."""
+"""Settings that are part of the keys of transcribers."""
 POINTS = 160
-"""Of a drawn wave."""
+"""Points of a drawn waveform."""
 QUALITY = 0.75
-"""Of the MP3s of the report, from 0, the best, to 1."""
+"""Compression of the MP3s in the report, from 0, the best, to 1."""
 
 
 class KeptSegment(TypedDict):
-    """A segment of a kept transcript."""
+    """A segment of a stored transcript."""
 
     words: list[SpokenWord]
     exact: bool
@@ -47,29 +47,30 @@ class KeptSegment(TypedDict):
 
 
 class Done(NamedTuple):
-    """What became of a recording."""
+    """The result of a recording."""
 
     folder: Path
-    """Where its clips and sounds are"""
+    """The folder of its clips and sounds"""
     source: SourceNote
     takes: list[KeptTake]
 
 
 def key_of(plan: Plan, source: Source) -> str:
-    """What the result of a recording depends on, as a name."""
+    """Hash of everything that the result of a recording depends on."""
     settings = {name: value for name, value in noted(plan.settings).items() if name not in HEARING}
-    parts = [SCHEMA, source.sha256, source.key, settings, plan.verifier.key if plan.verifier else None]
+    verifier = plan.verifier.key if plan.verifier else None
+    parts = [SCHEMA, source.sha256, source.key, settings, verifier]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def is_done(plan: Plan, source: Source) -> bool:
-    """Whether the result of a recording is kept."""
+    """Whether the result of a recording is stored."""
     return (plan.work / key_of(plan, source) / "stage.json").exists()
 
 
 def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float]:
-    """Does what is left of a recording's work, and yields how much of it is done, from 0 to 1; `seconds` takes how
-    long each stage took. `load` has the result then. Raises DifftoolError 4 for a recording that cannot be read."""
+    """Processes a recording, and yields the share that is done, from 0 to 1; `seconds` receives the time of each stage.
+    `load` returns the result then. Raises DifftoolError 4 for a recording that cannot be read."""
     final = plan.work / key_of(plan, source)
     if is_done(plan, source):
         return
@@ -82,12 +83,12 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
         with timed(seconds, "speech"):
             likely = activity.speech(recording.samples, plan.net())
         yield 0.4
-        segments, dreamt = None, None
+        segments, warning = None, None
         if source.transcriber is not None:
             spans = activity.spans(likely, recording.seconds)
             with timed(seconds, "transcribe"):
-                told_of = yield from _transcribed(plan, source, source.transcriber, recording, spans)
-                segments, dreamt = over_speech(told_of, spans)
+                transcript = yield from _transcribed(plan, source, source.transcriber, recording, spans)
+                segments, warning = over_speech(transcript, spans)
         heard = source.transcriber.heard_language if source.transcriber else None
         language = heard or plan.settings.language
         kept: list[KeptTake] = []
@@ -109,7 +110,7 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
             "rate": recording.rate,
             "channels": recording.channels,
             "language": language,
-            "warnings": [*recording.warnings, *([dreamt] if dreamt else [])],
+            "warnings": [*recording.warnings, *([warning] if warning else [])],
         }
         if isinstance(source.transcriber, Transcript):
             about["warnings"] += source.transcriber.warnings
@@ -121,27 +122,28 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
 
 
 def load(plan: Plan, source: Source) -> Done:
-    """What `run` has found."""
+    """The result of `run`."""
     folder = plan.work / key_of(plan, source)
-    found = read_json(folder / "stage.json")
-    return Done(folder, found["source"], found["takes"])
+    stage = read_json(folder / "stage.json")
+    return Done(folder, stage["source"], stage["takes"])
 
 
 def _transcribed(
     plan: Plan, source: Source, transcriber: Transcriber, recording: Recording, spans: Sequence[activity.Span]
 ) -> Iterator[Any]:
-    """The transcript of a recording. Whisper's is kept, with what it has heard so far, for it takes long."""
+    """The transcript of a recording. That of Whisper is stored after each portion, so that it can be resumed."""
     if not isinstance(transcriber, Whisper):
         return list(transcriber(recording.samples, spans))
-    name = hashlib.sha256(f"{SCHEMA} {source.sha256} {transcriber.key}".encode()).hexdigest()[:32]
+    key = f"{SCHEMA} {source.sha256} {transcriber.key}"
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = plan.work / f"transcript-{name}.json"
     kept = read_json(path) if path.exists() else {"heard": 0, "language": None, "segments": []}
-    segments: list[Segment] = [_segment(one) for one in kept["segments"]]
+    segments: list[Segment] = [_segment(segment) for segment in kept["segments"]]
     parts = portions(spans)
     transcriber.heard_language = kept["language"]
     for k, portion in enumerate(parts[kept["heard"] :], kept["heard"] + 1):
         segments += transcriber.listen(recording.samples, portion)
-        plain = [{"words": one.words, "exact": one.exact, "scores": one.scores} for one in segments]
+        plain = [segment._asdict() for segment in segments]
         write_json(path, {"heard": k, "language": transcriber.heard_language, "segments": plain})
         yield 0.4 + 0.1 * k / len(parts)
     return segments
@@ -152,20 +154,21 @@ def _segment(kept: KeptSegment) -> Segment:
 
 
 def _kept(take: Take) -> KeptTake:
-    words: list[SpokenWord] = [
-        (round(word.start - take.start, 3), round(word.end - take.start, 3), word.text, word.probability)
-        for word in take.words
-    ]
+    words: list[SpokenWord] = []
+    for word in take.words:
+        start, end = round(word.start - take.start, 3), round(word.end - take.start, 3)
+        words.append((start, end, word.text, word.probability))
     return {**take.spoken(), "reasons": list(take.reasons), "words": words}
 
 
 def _rendered(
     folder: Path, number: int, recording: Recording, take: Take, plan: Plan, seconds: dict[str, float]
 ) -> Sounds:
-    """Writes the sounds of a take: a clip as it is kept, and for the report what is to be heard of it."""
+    """Writes the sounds of a take: the clip, and an MP3 for the report."""
     if take.reasons[:1] == (SILENCE,):
         return {}
-    sound = sound_of(recording, take.start, min(take.end, take.start + 2 * MOST_SECONDS), plan.settings.high_pass)
+    end = min(take.end, take.start + 2 * MOST_SECONDS)
+    sound = sound_of(recording, take.start, end, plan.settings.high_pass)
     made: Sounds = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
     if not take.reasons:
         made |= {"clip": f"{number:05d}.wav", "envelope": envelope(sound)}
@@ -177,6 +180,7 @@ def _rendered(
 
 
 def wave(sound: Samples) -> list[int]:
-    """A sound as it is drawn: how far it goes, in hundredths, in POINTS pieces."""
+    """The waveform of a sound: the peak, in hundredths, of each of POINTS pieces."""
     edges = np.linspace(0, len(sound), POINTS + 1).astype(int)
-    return [round(100 * float(np.abs(sound[a:b]).max(initial=0))) for a, b in itertools.pairwise(edges)]
+    peaks = [np.abs(sound[a:b]).max(initial=0) for a, b in itertools.pairwise(edges)]
+    return [round(100 * float(peak)) for peak in peaks]

@@ -1,4 +1,4 @@
-"""What is said in a recording, and when: by Whisper, or from a transcript that is there already."""
+"""Words of a recording with their times: by Whisper, or from an existing transcript."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .notes import without_notes
 from .words import Segment, Word, whole
 
 MOMENT = 0.05
-"""Seconds that a segment has at least."""
+"""Minimum seconds of a segment."""
 LEAST_SHARE = 0.1
-"""Of a segment in which somebody speaks; the rest of it may be silence."""
+"""Minimum share of a segment with speech."""
 PORTION, GAP = 240.0, 5.0
-"""Seconds that Whisper is given at a time, and of silence that it is not given, for it would dream up words."""
+"""Seconds that Whisper transcribes at a time, and of silence that it skips, since it would hallucinate words there."""
 MARGIN = 0.3
-"""Seconds around a portion, but no more than half of what is silent there."""
+"""Seconds around a portion, at most half of the silence there."""
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 THREE_LETTERS = {
     three: two
@@ -70,32 +70,32 @@ THREE_LETTERS = {
     }.items()
     for three in codes.split()
 }
-"""ISO 639-2 codes that files are named with, as Whisper has them."""
+"""ISO 639-2 codes in file names, and Whisper's codes for them."""
 SUFFIXES = (".srt", ".vtt", ".json")
 
 
 class Transcriber(Protocol):
-    """Anything that knows what is said in a recording."""
+    """A source of the words of a recording."""
 
     key: str
-    """What its answer depends on, besides the recording."""
+    """Everything that its result depends on, besides the recording."""
     heard_language: str | None
-    """The code of the language that is spoken, if it is known; Whisper hears it."""
+    """The code of the spoken language, if it is known; Whisper detects it."""
 
     def __call__(self, samples: Stored, spans: Sequence[Span]) -> Iterator[Segment]:
-        """The segments of a sound (S,) at RATE, in order; `spans` is where somebody speaks."""
+        """The segments of a sound (S,) at RATE, in order; `spans` are the stretches with speech."""
         ...
 
 
 class Transcript:
-    """A Transcriber that reads a file: SRT, VTT, or the JSON of Whisper and its relatives. Raises DifftoolError 2 for
-    another kind, 4 for one that cannot be read or tells no times."""
+    """A Transcriber that reads a file: SRT, VTT, or the JSON of Whisper and similar programs. Raises DifftoolError 2
+    for another kind, 4 for a file that cannot be read or has no times."""
 
     def __init__(self, path: Path, language: str | None = None) -> None:
         self.path = expanded(path)
         if self.path.suffix.lower() not in SUFFIXES:
-            what = f"a transcript is {', '.join(SUFFIXES)}, and {path} ends otherwise"
-            raise DifftoolError(Exit.USAGE, what, "take the .srt, .vtt or .json that Whisper writes")
+            message = f"a transcript must be {', '.join(SUFFIXES)}, not {path}"
+            raise DifftoolError(Exit.USAGE, message, "use the .srt, .vtt or .json that Whisper writes")
         self.segments, written, self.warnings = transcripts.read(self.path)
         self.heard_language = language or code_of(written) or code_of(transcripts.language_in(self.path))
         self.key = f"transcript {digest_of(self.path)} {self.heard_language}"
@@ -104,16 +104,17 @@ class Transcript:
         end = len(samples) / RATE
         beyond = [segment for segment in self.segments if segment.end > end + 1]
         if beyond and len(beyond) > len(self.segments) / 2:
-            what = f"{self.path} goes on to {beyond[-1].end:.0f} s, and the recording has {end:.0f}"
-            raise DifftoolError(Exit.FILE, what, "name the transcript of this recording")
+            last = beyond[-1].end
+            message = f"{self.path} ends at {last:.0f} s, but the recording has only {end:.0f} s"
+            raise DifftoolError(Exit.FILE, message, "name the transcript of this recording")
         yield from self.segments
 
 
 class Whisper:
-    """A Transcriber that listens: openai-whisper of one of its sizes, or from a .pt file in its format.
+    """A Transcriber by openai-whisper: one of its sizes, or a .pt file in its format.
 
-    Raises DifftoolError 2 for a size or a language that is not known, 4 where its file is missing; it is opened when
-    there is something to be heard, and then 4 where it is damaged.
+    Raises DifftoolError 2 for an unknown size or language, 4 where its file is missing, and on the first use 4 where
+    the file is damaged.
     """
 
     def __init__(self, size: str, device: torch.device, language: str | None = None, models: Path | None = None):
@@ -127,9 +128,9 @@ class Whisper:
         """The network."""
         import whisper
 
-        again = (
-            f"run difftool models pull whisper-{self.size}" if self.heads else "name another, or a size such as base"
-        )
+        again = "name another file, or a size such as base"
+        if self.heads:
+            again = f"run difftool models pull whisper-{self.size}"
         checkpoint = unpickled(self.path, "Whisper model", again)
         try:
             model = whisper.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
@@ -145,35 +146,34 @@ class Whisper:
             yield from self.listen(samples, portion)
 
     def listen(self, samples: Stored, portion: Span) -> list[Segment]:
-        """What is said in one of the `portions` of a recording. Its first one decides on the language, if none was
-        named: `heard_language` is None before it."""
+        """The segments in one of the `portions` of a recording. The language is detected in the first one, if none was
+        given: `heard_language` is None before it."""
         first = round(portion.start * RATE)
-        made = []
-        for one in self._heard(samples[first : round(portion.end * RATE)]):
-            pieces = [
-                Word(
-                    round(first / RATE + float(word["start"]), 3),
-                    round(first / RATE + float(word["end"]), 3),
-                    word["word"],
-                    round(float(word["probability"]), 4),
-                )
-                for word in one.get("words", [])
-            ]
-            if words := whole(pieces, one["text"]):
-                made.append(Segment(words, True, transcripts.scores(one)))
-        return made
+        offset = first / RATE
+        segments = []
+        for result in self._transcribed(samples[first : round(portion.end * RATE)]):
+            pieces = []
+            for word in result.get("words", []):
+                start, end = offset + float(word["start"]), offset + float(word["end"])
+                probability = round(float(word["probability"]), 4)
+                pieces.append(Word(round(start, 3), round(end, 3), word["word"], probability))
+            if words := whole(pieces, result["text"]):
+                segments.append(Segment(words, True, transcripts.scores(result)))
+        return segments
 
     def text_of(self, clip: Samples) -> str:
-        """What is said in a clip (S,) at RATE."""
-        return " ".join(without_notes("".join(one["text"] for one in self._heard(clip, words=False))).split())
+        """The text of a clip (S,) at RATE."""
+        results = self._transcribed(clip, words=False)
+        text = "".join(result["text"] for result in results)
+        return " ".join(without_notes(text).split())
 
-    def _heard(self, sound: Samples, words: bool = True) -> list[dict[str, Any]]:
-        heard = resample(torch.from_numpy(sound), RATE, HEARD).numpy()
-        model = self.model  # which draws while it is built
-        torch.manual_seed(0)  # the fallback to higher temperatures draws
+    def _transcribed(self, sound: Samples, words: bool = True) -> list[dict[str, Any]]:
+        audio = resample(torch.from_numpy(sound), RATE, HEARD).numpy()
+        model = self.model  # which draws random numbers while it is built
+        torch.manual_seed(0)  # the fallback to higher temperatures samples
         threads = torch.get_num_threads()
-        told: Any = model.transcribe(
-            heard,
+        result: Any = model.transcribe(
+            audio,
             language=self.language or self.heard_language,
             temperature=TEMPERATURES,
             condition_on_previous_text=False,
@@ -181,14 +181,14 @@ class Whisper:
             fp16=self.device.type == "cuda",
             verbose=None,
         )
-        torch.set_num_threads(threads)  # numba, which looks for the times of words, takes all cores for all of OpenMP
-        self.heard_language = self.heard_language or told["language"]
-        return told["segments"]
+        torch.set_num_threads(threads)  # numba, used for word times, sets OpenMP to all cores
+        self.heard_language = self.heard_language or result["language"]
+        return result["segments"]
 
 
 def _fits(heads: bytes, model: Any) -> bool:
-    """Whether a table of heads, as openai-whisper keeps it, is one of this network; of another kept under the same
-    name all late heads tell times."""
+    """Whether a table of alignment heads of openai-whisper matches this network; for another network under the same
+    name all late heads are used."""
     mask = gzip.decompress(base64.b85decode(heads))
     return len(mask) == model.dims.n_text_layer * model.dims.n_text_head
 
@@ -199,12 +199,12 @@ def known_language(language: str | None) -> str | None:
         return None
     from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
-    return code_of(language) or pick("language", language.strip().lower(), dict.fromkeys(LANGUAGES) | TO_LANGUAGE_CODE)
+    known = dict.fromkeys(LANGUAGES) | TO_LANGUAGE_CODE
+    return code_of(language) or pick("language", language.strip().lower(), known)
 
 
 def code_of(language: str | None) -> str | None:
-    """The code of a language, from its name or its tag (French, fra, fr-CA), or None where it is none that Whisper
-    knows."""
+    """The code of a language, from its name or its tag (French, fra, fr-CA), or None where Whisper does not know it."""
     from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
     word = re.split("[-_]", (language or "").strip().lower())[0]
@@ -213,7 +213,7 @@ def code_of(language: str | None) -> str | None:
 
 
 def known_size(size: str) -> str:
-    """What the store calls a size of Whisper; a .pt file as it stands. Raises DifftoolError 2 for others."""
+    """The name of a size of Whisper in the store; a .pt file unchanged. Raises DifftoolError 2 for others."""
     if size.endswith(".pt"):
         return size
     sizes = {name.removeprefix("whisper-"): name for name in store.entries() if name.startswith("whisper-")}
@@ -221,71 +221,78 @@ def known_size(size: str) -> str:
 
 
 def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | None]:
-    """The file of a size of Whisper, its hash, and which of its heads tell times. Raises as Whisper."""
+    """The file of a size of Whisper, its hash, and its alignment heads. Raises as Whisper."""
     import whisper
 
     if size.endswith(".pt"):
         path = expanded(size)
         return path, digest_of(path), None
     entry = store.entry(known_size(size))
-    places = [store.home(models) / entry.name / entry.files[0], expanded("~/.cache/whisper") / entry.files[0]]
-    if not (path := next((place for place in places if place.is_file()), None)):
-        what = f"Whisper {size} is not here"
+    folders = [store.home(models) / entry.name, expanded("~/.cache/whisper")]
+    places = [folder / entry.files[0] for folder in folders]
+    path = next((place for place in places if place.is_file()), None)
+    if not path:
         hint = f"run difftool models pull {entry.name}, give a --transcript, or cut without words: --slice vad"
-        raise DifftoolError(Exit.FILE, what, hint)
+        raise DifftoolError(Exit.FILE, f"Whisper {size} is not installed", hint)
     return path, digest_of(path), whisper._ALIGNMENT_HEADS.get(size)
 
 
 def over_speech(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[list[Segment], str | None]:
-    """The segments in which somebody speaks, and a warning that tells of the others: what was dreamt up, or is meant
-    to be read only."""
-    kept, silent = [], []
+    """The segments that contain speech, and a warning about the others, which are hallucinated or not spoken."""
+    kept: list[Segment] = []
+    silent: list[Segment] = []
     for segment in segments:
-        (kept if _spoken_share(segment, spans) >= LEAST_SHARE else silent).append(segment)
+        has_speech = _spoken_share(segment, spans) >= LEAST_SHARE
+        (kept if has_speech else silent).append(segment)
     if not silent:
         return kept, None
-    texts = "; ".join(segment.text for segment in silent[:3]) + ("; ..." if silent[3:] else "")
-    return kept, f"left out {counted(len(silent), 'segment')} where nobody speaks: {texts}"
+    texts = "; ".join(segment.text for segment in silent[:3])
+    more = "; ..." if silent[3:] else ""
+    return kept, f"left out {counted(len(silent), 'segment')} without speech: {texts}{more}"
 
 
 def _spoken_share(segment: Segment, spans: Sequence[Span]) -> float:
-    """The share of a segment in which somebody speaks; of a moment, by what is around it."""
+    """The share of a segment with speech; a short segment is extended to MOMENT."""
     start, end = min(segment.start, segment.end - MOMENT), max(segment.end, segment.start + MOMENT)
-    low, high = (
-        bisect_left(spans, start, key=lambda span: span.end),
-        bisect_left(spans, end, key=lambda span: span.start),
-    )
-    spoken = sum(min(span.end, end) - max(span.start, start) for span in spans[low:high])
-    return spoken / (end - start)
+    low = bisect_left(spans, start, key=lambda span: span.end)
+    high = bisect_left(spans, end, key=lambda span: span.start)
+    overlaps = [min(span.end, end) - max(span.start, start) for span in spans[low:high]]
+    return sum(overlaps) / (end - start)
 
 
 def portions(spans: Sequence[Span]) -> list[Span]:
-    """Stretches of at most PORTION seconds of speech that have no GAP in them, with MARGIN around each where there is
+    """Stretches of at most PORTION seconds of speech without a GAP in them, with MARGIN around each where there is
     room."""
-    made: list[Span] = []
+    merged: list[Span] = []
     for span in spans:
-        if made and span.start - made[-1].end < GAP and span.end - made[-1].start <= PORTION:
-            made[-1] = Span(made[-1].start, span.end)
+        last = merged[-1] if merged else None
+        if last and span.start - last.end < GAP and span.end - last.start <= PORTION:
+            merged[-1] = Span(last.start, span.end)
         else:
-            made.append(span)
-    if not made:
+            merged.append(span)
+    if not merged:
         return []
-    gaps = [made[0].start * 2, *(b.start - a.end for a, b in pairwise(made)), 2 * MARGIN]
-    return [
-        Span(one.start - min(MARGIN, before / 2), one.end + min(MARGIN, after / 2))
-        for one, (before, after) in zip(made, pairwise(gaps), strict=True)
-    ]
+    inner = [b.start - a.end for a, b in pairwise(merged)]
+    gaps = [merged[0].start * 2, *inner, 2 * MARGIN]
+    padded = []
+    for span, (before, after) in zip(merged, pairwise(gaps), strict=True):
+        start, end = span.start - min(MARGIN, before / 2), span.end + min(MARGIN, after / 2)
+        padded.append(Span(start, end))
+    return padded
 
 
 def plain(text: str) -> str:
-    """A text as far as it can be heard: without case and signs."""
+    """A text as it can be compared with speech: in lower case, without punctuation."""
+
+    def is_heard(char: str) -> bool:
+        return char.isalnum() or char.isspace() or unicodedata.category(char)[0] == "M"
+
     text = unicodedata.normalize("NFC", text).lower()
-    kept = (char for char in text if char.isalnum() or char.isspace() or unicodedata.category(char)[0] == "M")
-    return " ".join("".join(kept).split())
+    return " ".join("".join(filter(is_heard, text)).split())
 
 
 def error_rate(heard: str, text: str) -> float:
-    """Characters that differ, over those of the text."""
+    """Character error rate: edit distance over the length of the text."""
     from rapidfuzz.distance import Levenshtein
 
     a, b = plain(heard), plain(text)

@@ -1,4 +1,4 @@
-"""Transcripts that are there already: subtitles, and the JSON of those who transcribe."""
+"""Existing transcripts: subtitles, and the JSON of speech recognisers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ...errors import DifftoolError, Exit
 from . import notes
 from .words import Segment, Word, guessed, joined, whole
 
-HINT = "take the .srt, .vtt or .json that Whisper writes"
+HINT = "use the .srt, .vtt or .json that Whisper writes"
 SECONDS_A_LETTER = 0.07
-"""Of the last cue, where it has no length."""
+"""Duration of the last cue, where it has no length."""
 WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŸ“”‘’„…–—«»‹›¿¡£€°ªº½¼¾©®™•·§\u00a0")
-"""What a text in Windows-1252 has beyond ASCII; in other encodings of one byte these bytes are other letters."""
+"""Characters beyond ASCII of a text in Windows-1252; in other one-byte encodings these bytes are other letters."""
 FLAGS = ("forced", "sdh", "cc", "hi", "default")
-"""What else stands at the end of a subtitle's name."""
+"""Flags at the end of a subtitle's name."""
 FOREIGN = 0.5
-"""Share of its letters beyond ASCII that a Western text stays under."""
+"""Maximum share of letters beyond ASCII in a Western text."""
 
 
 class HeardWord(TypedDict):
-    """A word as recognisers write it, with how sure they are under one of several names."""
+    """A word of a recogniser, with a confidence under one of several names."""
 
     start: float
     end: float
@@ -36,7 +36,7 @@ class HeardWord(TypedDict):
 
 
 class HeardSegment(TypedDict):
-    """A segment as openai-whisper writes it, with how sure it is."""
+    """A segment of openai-whisper, with its scores."""
 
     start: NotRequired[float | None]
     end: NotRequired[float | None]
@@ -49,7 +49,7 @@ class Offsets(TypedDict("Offsets", {"from": int, "to": int})):
 
 
 class CppItem(TypedDict):
-    """A segment or a piece of a word of whisper.cpp."""
+    """A segment, or a piece of a word, of whisper.cpp."""
 
     offsets: Offsets
     text: str
@@ -63,7 +63,7 @@ class Chunk(TypedDict):
 
 
 class Transcription(TypedDict, total=False):
-    """The JSON of those who transcribe: one of the kinds of segments, or words alone."""
+    """The JSON of a recogniser: one of the kinds of segments, or words alone."""
 
     segments: list[HeardSegment]
     transcription: list[CppItem]
@@ -73,11 +73,11 @@ class Transcription(TypedDict, total=False):
 
 
 class Told(NamedTuple):
-    """What a transcript tells."""
+    """The content of a transcript."""
 
     segments: list[Segment]
     language: str | None
-    """As it is written there"""
+    """As it is written in the file"""
     warnings: list[str]
 
 
@@ -86,21 +86,23 @@ class _Unreadable(ValueError):
 
 
 def read(path: Path) -> Told:
-    """A transcript from a file. Raises DifftoolError 4 where it cannot be read, or tells of no words."""
+    """A transcript from a file. Raises DifftoolError 4 where it cannot be read, or has no words."""
+    parse = _from_json if path.suffix.lower() == ".json" else _from_cues
     try:
         text, warning = _decoded(path.read_bytes())
-        found, language = _from_json(text) if path.suffix.lower() == ".json" else _from_cues(text)
+        segments, language = parse(text)
     except OSError as error:
         raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "name a transcript") from error
     except _Unreadable as error:
         hint = "save it as UTF-8" if "UTF-8" in str(error) else HINT
         raise DifftoolError(Exit.FILE, f"{path} cannot be read as a transcript: {error}", hint) from error
-    except Exception as error:  # foreign text trips over its parsers in any way there is
-        raise DifftoolError(Exit.FILE, f"{path} is no transcript that can be read", HINT) from error
-    if not found:
-        raise DifftoolError(Exit.FILE, f"{path} tells of no words", HINT)
+    except Exception as error:  # parsers fail on invalid text in many ways
+        raise DifftoolError(Exit.FILE, f"{path} is not a transcript that can be read", HINT) from error
+    if not segments:
+        raise DifftoolError(Exit.FILE, f"{path} contains no words", HINT)
     warnings = [f"{path.name} {warning}"] if warning else []
-    return Told(sorted(found, key=lambda segment: segment.start), language or None, warnings)
+    ordered = sorted(segments, key=lambda segment: segment.start)
+    return Told(ordered, language or None, warnings)
 
 
 def _decoded(data: bytes) -> tuple[str, str | None]:
@@ -108,7 +110,8 @@ def _decoded(data: bytes) -> tuple[str, str | None]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16"), None
     for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        if data and data[first::2].count(0) > len(data) / 4:
+        zeros = data[first::2].count(0)
+        if data and zeros > len(data) / 4:
             return data.decode(encoding), None
     try:
         return data.decode("utf-8-sig"), None
@@ -117,11 +120,12 @@ def _decoded(data: bytes) -> tuple[str, str | None]:
         letters = [char for char in text if char.isalpha()]
         beyond = sum(not char.isascii() for char in letters)
         western = all(char.isascii() or char in WESTERN for char in text)
-        # what is UTF-8 but for a few bytes, and signs inside words
+        # UTF-8 with a few wrong bytes, and signs inside words
         broken = re.search(r"[ÂÃ][^\w\s]|â€|\w[¿¡ªº½¼¾©®•§](?=[^\W\d])", text)
-        if not western or broken or "\0" in text or beyond > FOREIGN * len(letters):
-            what = f"it is neither UTF-8 nor UTF-16 (byte {error.start})"
-            raise _Unreadable(what) from error
+        is_foreign = not western or beyond > FOREIGN * len(letters)
+        if is_foreign or broken or "\0" in text:
+            message = f"it is neither UTF-8 nor UTF-16 (byte {error.start})"
+            raise _Unreadable(message) from error
         return text, "is not in UTF-8 and was read as Windows-1252"
 
 
@@ -131,55 +135,60 @@ def _from_cues(text: str) -> tuple[list[Segment], str | None]:
     language = None
     if text.startswith("WEBVTT"):
         header, *blocks = re.split(r"\n{2,}", text.replace("\r\n", "\n").replace("\r", "\n"))
-        found = re.search(r"(?m)^Language:[ \t]*([\w-]+)", header)
-        language = found[1] if found else None
-        # notes and styles have no times, and what stands above a cue's time is its name
-        timed = [block[block.rfind("\n", 0, block.index("-->")) + 1 :] for block in [header, *blocks] if "-->" in block]
-        text = (
-            re.sub(r"<[\d:.]+>", "", "\n\n".join(["WEBVTT", *timed])) + "\n"
-        )  # times of words, which look like a cue's
+        match = re.search(r"(?m)^Language:[ \t]*([\w-]+)", header)
+        language = match[1] if match else None
+        # notes and styles have no times, and a line above the times of a cue is its name
+        with_times = [block for block in [header, *blocks] if "-->" in block]
+        timed = [block[block.rfind("\n", 0, block.index("-->")) + 1 :] for block in with_times]
+        body = "\n\n".join(["WEBVTT", *timed])
+        text = re.sub(r"<[\d:.]+>", "", body) + "\n"  # times of words, which look like those of a cue
     cues = [cue for cue in SSAFile.from_string(text) if cue.is_text]
     shown = list(notes.unrolled([notes.untagged(cue.plaintext) for cue in cues]))
     names = notes.speakers(shown)
     starts = [cue.start / 1000 for cue in cues]
     segments = []
     for cue, start, each in zip(cues, starts, shown, strict=True):
+        if start < 0:
+            continue
         spoken = notes.without_notes(each, names)
-        if start >= 0 and (words := guessed(start, _end(start, cue.end / 1000, starts, spoken), spoken)):
+        end = _end(start, cue.end / 1000, starts, spoken)
+        if words := guessed(start, end, spoken):
             segments.append(Segment(words, False, {}))
     return segments, language
 
 
 def _end(start: float, end: float, starts: Sequence[float], text: str) -> float:
-    """When a cue ends: one without a length lasts until the next one begins."""
+    """The end of a cue; one without a length lasts until the next one begins."""
     if end > start:
         return end
-    return min((later for later in starts if later > start), default=start + SECONDS_A_LETTER * len(text))
+    later = [time for time in starts if time > start]
+    return min(later, default=start + SECONDS_A_LETTER * len(text))
 
 
 def _from_json(text: str) -> tuple[list[Segment], str | None]:
     try:
         value: Any = json.loads(text)
     except json.JSONDecodeError as error:
-        raise _Unreadable(f"it is no JSON ({error})") from error
+        raise _Unreadable(f"it is not JSON ({error})") from error
     if isinstance(value, list):
         value = {"segments": value}
     if not isinstance(value, Mapping):
-        raise _Unreadable("it is no object with segments")
+        raise _Unreadable("it is not an object with segments")
     language = value.get("language")
     for name in ("result", "info", "params"):  # of whisper.cpp and faster-whisper
         if language is None and isinstance(value.get(name), Mapping):
             language = value[name].get("language")
     spoken = list(_spoken(cast(Transcription, value)))
-    starts = [_time(one, "start") for one in spoken]
-    found = [segment for one in spoken if (segment := _segment(one, starts))]
-    if not all(math.isfinite(time) for segment in found for word in segment.words for time in word[:2]):
-        raise _Unreadable("some of its times are no numbers")
-    return found, language if isinstance(language, str) else None
+    starts = [_time(heard, "start") for heard in spoken]
+    segments = [segment for heard in spoken if (segment := _segment(heard, starts))]
+    words = [word for segment in segments for word in segment.words]
+    if not all(math.isfinite(time) for word in words for time in (word.start, word.end)):
+        raise _Unreadable("some of its times are not numbers")
+    return segments, language if isinstance(language, str) else None
 
 
 def _spoken(value: Transcription) -> Iterator[HeardSegment]:
-    """The segments of the JSON of Whisper and its relatives, in the form of openai-whisper."""
+    """The segments of the JSON of Whisper and similar programs, in the form of openai-whisper."""
     words = value.get("words")
     if isinstance(segments := value.get("segments"), list):
         if words and not any(segment.get("words") for segment in segments):  # OpenAI's interface has them apart
@@ -196,12 +205,13 @@ def _spoken(value: Transcription) -> Iterator[HeardSegment]:
 
 
 def _of_chunks(chunks: Sequence[Chunk], text: str) -> Iterator[HeardSegment]:
-    """transformers can tell each word as a chunk of its own."""
+    """Segments of transformers, which may write each word as a chunk of its own."""
     segments: list[HeardSegment] = []
     for chunk in chunks:
         times = chunk["timestamp"] or [None]
         segments.append({"start": times[0], "end": times[-1], "text": chunk["text"]})
-    if segments and all(len(chunk["text"].split()) == 1 for chunk in chunks):
+    are_words = all(len(chunk["text"].split()) == 1 for chunk in chunks)
+    if segments and are_words:
         segments = [{"words": cast(Sequence[HeardWord], segments), "text": text}]
     yield from segments
 
@@ -215,7 +225,8 @@ def _with_words(segments: Sequence[HeardSegment], words: Sequence[HeardWord]) ->
     words = sorted(words, key=middle)
     segments = sorted(segments, key=_start)
     begins = [bisect_left(words, _start(segment), key=middle) for segment in segments[1:]]
-    for segment, (first, last) in zip(segments, pairwise([0, *begins, len(words)]), strict=True):
+    edges = [0, *begins, len(words)]
+    for segment, (first, last) in zip(segments, pairwise(edges), strict=True):
         yield {**segment, "words": words[first:last]}
 
 
@@ -224,25 +235,28 @@ def _start(segment: HeardSegment) -> float:
 
 
 def _of_cpp(items: Sequence[CppItem]) -> Iterator[HeardSegment]:
-    """whisper.cpp counts in milliseconds, and can tell each piece of a word as an item of its own."""
+    """Segments of whisper.cpp, which has milliseconds, and may write each piece of a word as an item of its own."""
     segments: list[HeardSegment] = []
     for item in items:
-        offsets = item["offsets"]
-        segments.append({"start": offsets["from"] / 1000, "end": offsets["to"] / 1000, "text": str(item["text"])})
-    if len(segments) > 1 and all(len(str(item["text"]).split()) <= 1 for item in items):
+        start, end = item["offsets"]["from"] / 1000, item["offsets"]["to"] / 1000
+        segments.append({"start": start, "end": end, "text": str(item["text"])})
+    are_pieces = all(len(str(item["text"]).split()) <= 1 for item in items)
+    if len(segments) > 1 and are_pieces:
         segments = [{"words": cast(Sequence[HeardWord], segments)}]
     yield from segments
 
 
-def _segment(one: HeardSegment, starts: Sequence[float]) -> Segment | None:
-    pieces = [
-        Word(_time(word, "start"), _time(word, "end"), str(word.get("word") or word.get("text") or ""), _odds(word))
-        for word in one.get("words") or ()
-    ]
-    text, span = str(one.get("text") or ""), (_time(one, "start"), _time(one, "end"))
+def _segment(heard: HeardSegment, starts: Sequence[float]) -> Segment | None:
+    """A segment with words, by their own times or by those of the segment; None for one without words."""
+    pieces = []
+    for word in heard.get("words") or ():
+        text = str(word.get("word") or word.get("text") or "")
+        pieces.append(Word(_time(word, "start"), _time(word, "end"), text, _probability(word)))
+    text = str(heard.get("text") or "")
+    span = _time(heard, "start"), _time(heard, "end")
     if any(not math.isnan(piece.start + piece.end) for piece in pieces):
         words = whole(pieces, text, None if math.isnan(sum(span)) else span)
-        return Segment(words, True, scores(one)) if words else None
+        return Segment(words, True, scores(heard)) if words else None
     text = text or joined(pieces)
     if not text.strip():
         return None
@@ -250,33 +264,36 @@ def _segment(one: HeardSegment, starts: Sequence[float]) -> Segment | None:
         raise _Unreadable("it has words without times")
     start = max(0.0, span[0])
     words = guessed(start, _end(start, span[1], starts, text), text)
-    return Segment(words, False, scores(one)) if words else None
+    return Segment(words, False, scores(heard)) if words else None
 
 
-def _time(told: Mapping[str, object], name: str) -> float:
-    """Seconds, or NaN where none are told."""
-    if told.get(name) is None:
+def _time(item: Mapping[str, object], name: str) -> float:
+    """Seconds, or NaN where there are none."""
+    if item.get(name) is None:
         return math.nan
-    time = float(cast(float, told[name]))
+    time = float(cast(float, item[name]))
     if not math.isfinite(time):
-        raise _Unreadable("some of its times are no numbers")
+        raise _Unreadable("some of its times are not numbers")
     return time
 
 
-def _odds(word: Mapping[str, object]) -> float | None:
-    """How sure a recogniser is of a word, by the names that there are for it."""
-    names = ("probability", "score", "confidence")
-    return next((float(cast(float, word[name])) for name in names if word.get(name) is not None), None)
+def _probability(word: Mapping[str, object]) -> float | None:
+    """The confidence of a recogniser in a word, under any of its names."""
+    for name in ("probability", "score", "confidence"):
+        if word.get(name) is not None:
+            return float(cast(float, word[name]))
+    return None
 
 
 def scores(segment: Mapping[str, object]) -> dict[str, float]:
-    """How sure Whisper was of a segment."""
+    """Whisper's scores of a segment."""
     names = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
-    return {name: round(float(cast(float, segment[name])), 4) for name in names if segment.get(name) is not None}
+    known = [name for name in names if segment.get(name) is not None]
+    return {name: round(float(cast(float, segment[name])), 4) for name in known}
 
 
 def language_in(path: Path) -> str | None:
-    """What may be a language in the name of a file, as in talk.fr.srt and talk.en.forced.srt."""
+    """A possible language in the name of a file, as in talk.fr.srt and talk.en.forced.srt."""
     before = [part[1:] for part in path.suffixes[:-1]]
     if len(before) > 1 and before[-1].lower() in FLAGS:
         before.pop()

@@ -1,4 +1,4 @@
-"""Clips that are there twice: the same text, or the same sound."""
+"""Duplicate clips: the same text, or the same sound."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .shapes import KeptTake, VoiceTake
 from .transcribe import plain
 
 FIRMLY = 5.0
-"""dB that the envelopes of two clips differ by on average, at most, where they are the same sound."""
+"""dB by which the envelopes of two copies of a sound differ on average, at most."""
 LENGTHS = 0.35
 """Seconds by which their lengths may differ."""
 SHIFT = 6
 """Frames of the envelope by which one of them may begin later."""
 STEP, STEPS = 4, 3
-"""Frames over which a band is seen to rise or fall, and how many such steps make a fingerprint."""
+"""Frames over which the rise or fall of a band is measured, and steps of a fingerprint."""
 CANDIDATES, CROWD = 4, 64
-"""Clips that another is compared with: those that share most fingerprints with it, of which each is that of so many
-clips at most."""
+"""Number of clips that a clip is compared with, those that share most fingerprints; and most clips per fingerprint."""
 
 
 def leave_out(takes: Sequence[VoiceTake]) -> int:
-    """Of clips with the same text or the same sound, the cleanest stays. Returns how many sounds were compared, which
-    is no more than CANDIDATES for each clip."""
-    clips = sorted((take for take in takes if not take["reasons"]), key=lambda take: -(take["figures"]["snr"] or 0.0))
+    """Rejects all but the cleanest of clips with the same text or the same sound. Returns how many sounds were
+    compared, at most CANDIDATES for each clip."""
+    passed = [take for take in takes if not take["reasons"]]
+    clips = sorted(passed, key=lambda take: -(take["figures"]["snr"] or 0.0))
     kept: list[VoiceTake] = []
     having: dict[int, list[int]] = defaultdict(list)
     """Which of the kept clips have a fingerprint"""
@@ -53,8 +53,8 @@ def leave_out(takes: Sequence[VoiceTake]) -> int:
 
 
 def fingerprints(clip: KeptTake) -> list[int]:
-    """What a sound has in common with its copies, whatever is before it, and however loud or how well kept they are:
-    which of its bands, and which of their differences, rise and fall in each second or so."""
+    """Hashes that a sound shares with its copies, independent of offset, loudness and quality: which of its bands, and
+    of their differences, rise and fall within about a second."""
     bands = _envelope(clip)
     bands = np.concatenate([bands, np.diff(bands, axis=1)], 1)
     if len(bands) < 2 * STEP * STEPS:
@@ -62,8 +62,10 @@ def fingerprints(clip: KeptTake) -> list[int]:
     smooth = np.lib.stride_tricks.sliding_window_view(bands, STEP, axis=0).mean(-1)
     rises = smooth[STEP:] > smooth[:-STEP]
     last = len(rises) - STEP * (STEPS - 1)
-    bits = np.concatenate([rises[STEP * k : STEP * k + last] for k in range(STEPS)], 1)
-    return sorted({int(value) for value in bits @ (1 << np.arange(bits.shape[1]))})
+    steps = [rises[STEP * k : STEP * k + last] for k in range(STEPS)]
+    bits = np.concatenate(steps, 1)
+    values = bits @ (1 << np.arange(bits.shape[1]))
+    return sorted({int(value) for value in values})
 
 
 def same_sound(one: KeptTake, other: KeptTake) -> bool:

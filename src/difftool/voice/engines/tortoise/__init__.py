@@ -1,4 +1,4 @@
-"""Tortoise: its networks, and speech from them."""
+"""Tortoise: its networks and its synthesis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def presets() -> Collection[str]:
 
 
 def installed(models_dir: str | Path | None) -> bool:
-    """Whether the networks are here that every run needs."""
+    """Whether the networks that every run needs are installed."""
     from .networks import is_there
     from .work import folder_of
 

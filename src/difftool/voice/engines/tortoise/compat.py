@@ -1,5 +1,5 @@
-"""Speaking exactly as tortoise-tts 3.0.0 does, with its habits and its one stream of random numbers: for a seed it says
-the same codes, and after them the same sound to rounding."""
+"""Synthesis exactly as in tortoise-tts 3.0.0, with its quirks and its single stream of random numbers: a seed gives the
+same codes, and from them the same sound up to rounding."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ....nets.tortoise.diffusion import frames
 from ....nets.tortoise.vocoder import TAIL
 from .. import Spoken, Steps
 from .decoding import CALM, STOP, read, scores
-from .synthesis import HEARD, Networks, Script, Timbre, invent, judge, listen, shown, spectrogram, spoken, told
+from .synthesis import HEARD, Networks, Script, Timbre, invent, judge, listen, saved_stages, shown, spectrogram, spoken
 
 AT_ONCE = 16
-"""Samples that it draws at once on a large GPU; how many they are decides what it says."""
+"""Samples that tortoise-tts draws at once on a large GPU; its result depends on this number."""
 
 
 class Stream:
-    """The random numbers of a run, in the order in which it takes them."""
+    """The random numbers of a run, in the order in which tortoise-tts draws them."""
 
     def __init__(self, seed: int) -> None:
         self.numbers = torch.Generator().manual_seed(seed)
@@ -50,7 +50,7 @@ def speak(
     mode: str,
     stages: dict[str, Tensor] | None = None,
 ) -> Steps[list[Spoken]]:
-    """`tortoise.speak` as the original does it."""
+    """`synthesis.speak` as in tortoise-tts."""
     text = torch.tensor([tokens], device=nets.device)
     voice = timbre.autoregressive.to(nets.device)
     drawn = torch.empty(0, 0, dtype=torch.long, device=nets.device)
@@ -61,8 +61,8 @@ def speak(
             drawn = torch.cat([F.pad(part, (0, most - part.shape[1]), value=STOP) for part in (drawn, codes)])
     del decoder
     if (drawn == STOP - 1).any():
-        what = "a sample holds the code that starts, at which tortoise-tts fails"
-        raise DifftoolError(Exit.FAILED, what, "take another --seed, or leave out --compat")
+        message = "a sample contains the start code, for which tortoise-tts fails"
+        raise DifftoolError(Exit.FAILED, message, "use another --seed, or leave out --compat")
     with nets.using("clvp", "clvp") as clvp:
         ranked = judge(clvp, text, shown(drawn, script.most), script.block)
     del clvp
@@ -72,8 +72,8 @@ def speak(
         latents = decoder.latents(voice.expand(len(best), -1), text.expand(len(best), -1), winners)
     del decoder
     sounds = []
-    for said, heard in zip(winners, latents, strict=True):
-        heard = heard[None, : _quiet(said.tolist())]
+    for codes, heard in zip(winners, latents, strict=True):
+        heard = heard[None, : _quiet(codes.tolist())]
         shape = (1, 100, frames(heard.shape[1]))
         with nets.using("diffusion", "diffusion") as diffusion:
             mel = yield from spectrogram(
@@ -85,7 +85,7 @@ def speak(
             sounds.append(vocoder(mel, stream.normal(1, vocoder.noise, mel.shape[2] + TAIL).to(nets.device))[0])
         del vocoder
         if stages is not None and len(sounds) == 1:
-            stages |= told(timbre, drawn, ranked, mel[0])
+            stages |= saved_stages(timbre, drawn, ranked, mel[0])
     return [spoken(sound, k, drawn, ranked) for k, sound in zip(best, sounds, strict=True)]
 
 
@@ -93,7 +93,7 @@ def draw(
     decoder: UnifiedVoice, voice: Tensor, text: Tensor, script: Script, stream: Stream, *, shift: int
 ) -> Steps[Tensor]:
     """One batch of samples (B, M). All rows go on drawing until the last has stopped, and the codes 1 and 8192 count as
-    said before: they stand for what comes before the codes."""
+    already drawn: tortoise-tts uses them as placeholders for the prefix."""
     rows, device = script.block, voice.device
     before, first = read(decoder, voice, text)
     start = before.shape[4]
@@ -107,21 +107,21 @@ def draw(
     for m in range(script.most):
         chances, candidates = script.odds(scores(decoder, hidden), seen)
         full = torch.zeros(rows, STOP + 1, device=device).scatter(1, candidates, chances)
-        said = torch.multinomial(full.cpu(), 1, generator=stream.numbers)[:, 0].to(device)
-        codes[:, m] = said = said.masked_fill(stopped, STOP)
-        seen.scatter_(1, said[:, None], True)
-        stopped |= said == STOP
+        current = torch.multinomial(full.cpu(), 1, generator=stream.numbers)[:, 0].to(device)
+        codes[:, m] = current = current.masked_fill(stopped, STOP)
+        seen.scatter_(1, current[:, None], True)
+        stopped |= current == STOP
         yield
         if stopped.all() or m + 1 == script.most:
             break
-        hidden = decoder(decoder.embed(said[:, None], m + 1 + shift), cache, start + m)
+        hidden = decoder(decoder.embed(current[:, None], m + 1 + shift), cache, start + m)
     for _ in range(m + 1, script.most):
         yield
     return codes[:, : m + 1]
 
 
 def _quiet(codes: Sequence[int]) -> int:
-    """Where the original cuts: at the ninth calm code in a row, wherever it comes."""
+    """Where tortoise-tts cuts: at the ninth calm code in a row."""
     calm = 0
     for k, code in enumerate(codes):
         calm = calm + 1 if code == CALM else 0

@@ -1,4 +1,4 @@
-"""Codes of speech from a text in a voice: the decoder, asked for one code after the other."""
+"""Autoregressive decoding: speech codes from a text in a voice, one after the other."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from .. import Steps
 CALM, STOP = 83, 8193
 """The code of silence, and the one that stops."""
 BREATH = 8
-"""Codes of silence after the stop that the diffusion is shown, so that the voice comes to rest."""
+"""Codes of silence after the stop that the diffusion gets, so that the speech ends naturally."""
 ROWS = {"cpu": 16, "cuda": 128}
-"""Rows of every product of matrices, however many samples there are. A row's bits depend on the size of the product,
-and in the end a code on its bits."""
+"""Rows of every matrix product, whatever the number of samples: the rounding of a row depends on the size of the
+product, and a code on its rounding."""
 
 
 class Odds(NamedTuple):
-    """How a code is drawn from its scores."""
+    """Sampling of a code from its scores."""
 
     temperature: float = 0.8
     top_p: float = 0.8
     top_k: int = 50
-    """0 is all."""
+    """0 is off."""
     repetition_penalty: float = 2.0
 
     def __call__(self, scores: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """The chances (B, k), largest first, and the codes that have them, from scores (B, codes) and from whether a
-        code came already, (B, codes): after a penalty for those that did (Keskar et al. 2019, arXiv:1909.05858, section
-        4.1), of the `top_k` best those that the share `top_p` begins with (Holtzman et al. 2019, arXiv:1904.09751)."""
-        penalty = self.repetition_penalty
+        """Probabilities (B, k), largest first, and their codes, from scores (B, codes) and a mask (B, codes) of codes
+        drawn before: with a repetition penalty (Keskar et al. 2019, arXiv:1909.05858, section 4.1), top-k, and nucleus
+        sampling (Holtzman et al. 2019, arXiv:1904.09751)."""
+        penalty, count = self.repetition_penalty, scores.shape[1]
         scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
-        best, codes = scores.topk(min(self.top_k or scores.shape[1], scores.shape[1]))
+        best, codes = scores.topk(min(self.top_k or count, count))
         share = (best / max(self.temperature, 1e-5)).softmax(1)
-        kept = share.cumsum(1) - share < self.top_p
-        kept[:, 0] = True
-        share = share * kept
+        nucleus = share.cumsum(1) - share < self.top_p
+        nucleus[:, 0] = True
+        share = share * nucleus
         return share / share.sum(1, keepdim=True), codes
 
 
 def scores(decoder: UnifiedVoice, hidden: Tensor) -> Tensor:
-    """(B, codes) from the last hidden states (B, T, dim). Raises DifftoolError 1 where they are no numbers."""
+    """(B, codes) from the last hidden states (B, T, dim). Raises DifftoolError 1 where they are not finite."""
     return finite(decoder.logits(hidden[:, -1]), "the decoder")
 
 
@@ -56,14 +56,14 @@ class Drawn(NamedTuple):
     """Samples of one text."""
 
     codes: Tensor
-    """(samples, M) as drawn, until the last has stopped; from a row's stop on all are the code that stops."""
+    """(samples, M) as drawn, until the last has stopped; padded with the stop code."""
     latents: list[Tensor]
     """(T, dim) of each, for the diffusion; T is the number of its codes, and BREATH more where it stopped."""
 
 
 def read(decoder: UnifiedVoice, voice: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-    """What the decoder keeps of a voice (1, dim), the tokens of a text (1, N) and the code that starts, and its hidden
-    state (1, 1, dim) there."""
+    """The key-value cache of the decoder for a voice (1, dim), the tokens of a text (1, N) and the start code, and its
+    hidden state (1, 1, dim) there."""
     begun = decoder.embed(text.new_full((1, 1), decoder.start_code))
     before = torch.cat([decoder.prefix(voice, text), begun], dim=1)
     cache = decoder.new_cache(1, before.shape[1])
@@ -75,9 +75,9 @@ def draw(
 ) -> Steps[Drawn]:
     """A sample for each of `seeds`, of at most `most` codes, for a voice (1, dim) and the tokens of a text (1, N).
 
-    The text is read once for all of them. They run `block` at a time, half as many where memory ends, and each depends
-    on its own seed only. One that has stopped is fed CALM until it has had its BREATH, and then its place is given up.
-    Raises DifftoolError 1 where scores are not finite, 6 where not even one sample finds room.
+    The text is encoded once for all of them. They run `block` at a time, half as many when out of memory, and each
+    depends on its own seed only. A sample that has stopped gets CALM for BREATH steps, and is then removed from the
+    batch. Raises DifftoolError 1 where scores are not finite, 6 where not even one sample fits in memory.
     """
     cache, first = read(decoder, voice, text)
     drawn: list[tuple[Tensor, Tensor]] = []
@@ -95,8 +95,8 @@ def draw(
 def _block(
     decoder: UnifiedVoice, before: Tensor, first: Tensor, seeds: Sequence[int], odds: Odds, most: int
 ) -> Steps[list[tuple[Tensor, Tensor]]]:
-    """(codes, latents) of some rows that go on from a common cache and hidden state. Only the first `len(place)` rows
-    of the cache are still at work; `place` tells where their results belong."""
+    """(codes, latents) of rows that continue from a common cache and hidden state. Only the first `len(place)` rows of
+    the cache are active; `place` holds the indices of their results."""
     device, start, live = first.device, before.shape[4], len(seeds)
     cache = decoder.new_cache(live, start + most + BREATH)
     cache[:, :, :, :, :start] = before
@@ -111,7 +111,7 @@ def _block(
     hidden, m = first.expand(rows, -1, -1), 0
     for m in range(most + BREATH):
         latents[place, m] = hidden[: len(place), 0]
-        said = torch.full_like(place, CALM)
+        current = torch.full_like(place, CALM)
         if m < most:
             allowed = scores(decoder, hidden)[: len(place)]
             allowed[:, decoder.start_code] = -torch.inf  # no speech begins twice
@@ -121,19 +121,19 @@ def _block(
             drawn = candidates.gather(1, k)[:, 0]
             for stopped in place[talks[place] & (drawn == decoder.stop_code)].tolist():
                 ends[stopped], talks[stopped] = m + BREATH, False
-            said = drawn.where(talks[place], CALM)
+            current = drawn.where(talks[place], CALM)
             codes[place, m] = drawn.where(talks[place], decoder.stop_code)
-            seen[place, said] = True
+            seen[place, current] = True
             yield
         going = [i for i, at in enumerate(place.tolist()) if m + 1 < ends[at]]
         if not going:
             break
-        free = [i for i in range(len(going)) if i not in going]  # is taken by the last ones
+        free = [i for i in range(len(going)) if i not in going]  # filled with the last ones
         for i, last in zip(free, going[len(going) - len(free) :], strict=True):
-            cache[:, :, i], place[i], said[i] = cache[:, :, last], place[last], said[last]
-        place, said = place[: len(going)], said[: len(going)]
-        fed = F.pad(said, (0, rows - len(said)))[:, None]
-        hidden = decoder(decoder.embed(fed, m + 1), cache[:, :, : len(said)], start + m)
+            cache[:, :, i], place[i], current[i] = cache[:, :, last], place[last], current[last]
+        place, current = place[: len(going)], current[: len(going)]
+        fed = F.pad(current, (0, rows - len(current)))[:, None]
+        hidden = decoder(decoder.embed(fed, m + 1), cache[:, :, : len(current)], start + m)
     for _ in range(m + 1, most):
         yield
     lengths = ((codes != decoder.stop_code).sum(1) + 1).tolist()

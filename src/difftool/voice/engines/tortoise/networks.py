@@ -1,4 +1,4 @@
-"""Tortoise's networks from files: official checkpoints, converted once, then read by mapping them into memory."""
+"""Loading of Tortoise's networks: official checkpoints are converted once, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "difftool/tortoise/1"
 MOST_SIZE = 10_000
-"""Of anything in a config: more would take long to build before it is compared with the file."""
-_AGAIN = "remove it: it is made again from its checkpoint; if that is gone, run difftool models pull tortoise"
+"""Maximum of any size in a config: a larger network would take long to build before it is compared with the file."""
+_AGAIN = "remove it to create it again from its checkpoint; if that is gone, run difftool models pull tortoise"
 FILES = {name: file for file, checkpoint in CHECKPOINTS.items() for name in checkpoint.parts}
-"""The networks, by name, and the official checkpoint that each is in."""
+"""The networks by name, and the official checkpoint of each."""
 
 
 def open_network(
@@ -37,44 +37,45 @@ def open_network(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
-    """One of FILES, ready to run, from a folder of official .pth files, or from a `checkpoint` (one that was
-    fine-tuned) in the place of its file there.
+    """One of FILES, ready to run, from a folder of official .pth files, or from a (fine-tuned) `checkpoint` instead of
+    its file there.
 
-    The first time a checkpoint is converted, and kept beside it as ``FILE.difftool.safetensors``; from then on only
-    what the network needs of that is read, and the checkpoint itself may go. ``config.json`` in the folder may give
-    networks other sizes than the official ones: {"clvp": {"layers": 2}}.
+    A checkpoint is converted on first use to ``FILE.difftool.safetensors`` beside it; later only the tensors of the
+    network are read from that, and the checkpoint may be removed. ``config.json`` in the folder may give networks other
+    sizes than the official ones: {"clvp": {"layers": 2}}.
 
-    Raises DifftoolError 4 for a file that is missing, damaged, of another architecture, or asks to run code.
+    Raises DifftoolError 4 for a file that is missing, damaged, of another architecture, or contains code.
     """
     nets, converted = _converted(name, Path(folder), checkpoint)
-    return _read(nets[name], CHECKPOINTS[FILES[name]].parts[name][0], converted, torch.device(device), dtype)
+    prefix, _ = CHECKPOINTS[FILES[name]].parts[name]
+    return _read(nets[name], prefix, converted, torch.device(device), dtype)
 
 
 def hash_of(name: str, folder: Path | str, checkpoint: Path | None = None) -> str:
-    """SHA-256 of the checkpoint that a network is in. Raises DifftoolError 4 where there is none."""
+    """SHA-256 of the checkpoint of a network. Raises DifftoolError 4 where there is none."""
     source = checkpoint or Path(folder) / FILES[name]
     converted = source.with_name(source.name + DERIVED)
     return _metadata(converted)["source_sha256"] if _fresh(converted, source) else digest_of(source)
 
 
 def is_there(name: str, folder: Path, checkpoint: Path | None = None) -> bool:
-    """Whether the checkpoint of a network is in a folder, or what was made of it."""
+    """Whether the checkpoint of a network, or its converted file, is in a folder."""
     source = checkpoint or folder / FILES[name]
     return source.exists() or source.with_name(source.name + DERIVED).exists()
 
 
 def empty(file: str, folder: Path) -> dict[str, nn.Module]:
-    """The networks of an official file, in the sizes that a folder asks for, without weights."""
+    """The networks of an official file, in the sizes of a folder's config, without weights."""
     try:
         with torch.device("meta"):
             return _build(CHECKPOINTS[file], folder)
     except MISFITS as error:
-        message = f"{folder / 'config.json'} does not fit: {error}"
+        message = f"{folder / 'config.json'} is invalid: {error}"
         raise DifftoolError(Exit.FILE, message, "restore the file, or remove it for the official sizes") from error
 
 
 def _converted(name: str, folder: Path, checkpoint: Path | None) -> tuple[dict[str, nn.Module], Path]:
-    """The networks, empty, that share the checkpoint of one of them, and the file that it is converted to."""
+    """The networks, without weights, in the checkpoint of one of them, and the file that it is converted to."""
     source = checkpoint or folder / FILES[name]
     row, nets = CHECKPOINTS[FILES[name]], empty(FILES[name], folder)
     converted = source.with_name(source.name + DERIVED)
@@ -88,16 +89,16 @@ def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
     sizes = read_json(config) if config.exists() else {}
     for name, given in sizes.items():
         require(name in FILES, f"there is no network {name!r} (known: {', '.join(FILES)})")
-        require(isinstance(given, Mapping), f"the sizes of {name} are no table")
+        require(isinstance(given, Mapping), f"the sizes of {name} are not a table")
         for key, value in given.items():
             counts = value if isinstance(value, list) else [value]
-            fine = bool(counts) and all(type(count) is int and 0 < count <= MOST_SIZE for count in counts)
-            require(fine, f"{key} of {name} is no number from 1 to {MOST_SIZE:,}: {value!r}")
+            is_valid = bool(counts) and all(type(count) is int and 0 < count <= MOST_SIZE for count in counts)
+            require(is_valid, f"{key} of {name} is not a number from 1 to {MOST_SIZE:,}: {value!r}")
     return {name: net(**sizes.get(name, {})) for name, (_, net) in row.parts.items()}
 
 
 def _fresh(converted: Path, source: Path) -> bool:
-    """Whether a converted file is there that came from the checkpoint as it is now, if it is still there."""
+    """Whether there is a converted file that matches the checkpoint, if that still exists."""
     if not converted.exists():
         return False
     metadata = _metadata(converted)
@@ -119,7 +120,7 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise DifftoolError(Exit.FILE, f"{path} is no intact safetensors file: {error}", _AGAIN) from error
+        raise DifftoolError(Exit.FILE, f"{path} is not a valid safetensors file: {error}", _AGAIN) from error
 
 
 def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, converted: Path) -> None:
@@ -128,8 +129,9 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
 
     log.info("converting %s, once", source)
     official = _load(source, row)
-    hint = f"take the {FILES[next(iter(nets))]} of Tortoise, or one that was fine-tuned from it"
-    same_shapes(shapes(row, nets), {name: tuple(tensor.shape) for name, tensor in official.items()}, source, hint)
+    hint = f"use the {FILES[next(iter(nets))]} of Tortoise, or one that was fine-tuned from it"
+    stored = {name: tuple(tensor.shape) for name, tensor in official.items()}
+    same_shapes(shapes(row, nets), stored, source, hint)
     metadata = {
         "schema": SCHEMA,
         "source": source.name,
@@ -137,50 +139,53 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
         "source_state": _state(source),
     }
     tensors = {name: tensor.contiguous() for name, tensor in ours(row, nets, official).items()}
-    if strange := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
-        raise DifftoolError(Exit.FILE, f"{source} is of no use: {strange} holds what is no number", hint)
+    invalid = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    if invalid:
+        raise DifftoolError(Exit.FILE, f"{source} is invalid: {invalid} holds numbers that are not finite", hint)
     metadata |= {f"sum of {name}": _sum(tensor) for name, tensor in tensors.items()}
     room_for(sum(tensor.nbytes for tensor in tensors.values()), converted.parent)
     try:
         with replacing(converted) as written:
             save_file(tensors, written, metadata)
-    except (SafetensorError, OSError) as error:  # the first is how safetensors tells of a disk that takes no more
-        message = f"cannot write {converted}: {getattr(error, 'strerror', None) or error}"
-        raise DifftoolError(Exit.FILE, message, "copy the checkpoints to a folder that can be written to") from error
+    except (SafetensorError, OSError) as error:  # safetensors raises the first for a full disk
+        reason = getattr(error, "strerror", None) or error
+        message = f"cannot write {converted}: {reason}"
+        raise DifftoolError(Exit.FILE, message, "copy the checkpoints to a writable folder") from error
 
 
 def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, without running any code that it brings along."""
+    """The tensors of a checkpoint, read without running any code in it."""
     name = next(file for file, known in CHECKPOINTS.items() if known is row)
-    hint = (
-        "run difftool models pull tortoise" if source.name == name else "see that the file is complete, or name another"
-    )
-    found = unpickled(source, "checkpoint", hint, mmap=True)
-    if row.inside and isinstance(found, dict):
-        found = found.get(row.inside, found)
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    hint = "check that the file is complete, or name another"
+    if source.name == name:
+        hint = "run difftool models pull tortoise"
+    state = unpickled(source, "checkpoint", hint, mmap=True)
+    if row.inside and isinstance(state, dict):
+        state = state.get(row.inside, state)
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise DifftoolError(Exit.FILE, f"{source} holds no table of tensors", hint)
-    tensors = {name: tensor for name, tensor in found.items() if not re.fullmatch(row.legacy, name)}
-    if strange := next((name for name, tensor in tensors.items() if not _plain(tensor)), None):
-        raise DifftoolError(Exit.FILE, f"{source} holds {strange}, which is no tensor of weights", hint)
+    tensors = {name: tensor for name, tensor in state.items() if not re.fullmatch(row.legacy, name)}
+    invalid = next((name for name, tensor in tensors.items() if not _is_weight(tensor)), None)
+    if invalid:
+        raise DifftoolError(Exit.FILE, f"{source} holds {invalid}, which is not a tensor of weights", hint)
     return tensors
 
 
-def _plain(tensor: Any) -> bool:
-    """Whether an entry of a checkpoint is a tensor that weights can be."""
+def _is_weight(tensor: Any) -> bool:
+    """Whether an entry of a checkpoint is a dense tensor of numbers."""
     if not isinstance(tensor, Tensor) or tensor.is_nested or tensor.layout != torch.strided:
         return False
     return tensor.is_floating_point() and not tensor.is_quantized and tensor.device.type == "cpu"
 
 
 def _sum(tensor: Tensor) -> str:
-    """A checksum that takes no time beside the reading: any bit that flips changes it."""
+    """A fast checksum: any flipped bit changes it."""
     return str(int(tensor.view(-1).view(torch.int32).sum(dtype=torch.int32)))
 
 
 def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Fills a network that is on the meta device, one layer after the other, so that no two copies of it are in memory:
-    what is packed, cast or moved is unmapped before the next layer comes, and the rest stays mapped."""
+    """Loads the weights of a network on the meta device layer by layer, so that memory never holds two copies of it:
+    tensors that are packed, cast or moved are unmapped before the next layer, and the others stay mapped."""
     from safetensors import SafetensorError, safe_open
 
     sums = _metadata(path)
@@ -193,8 +198,8 @@ def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: 
                 for key in keys:
                     own = f"{name}.{key}".lstrip(".")
                     tensor = file.get_tensor(own)
-                    if tensor.shape != (wanted := getattr(module, key).shape) or tensor.dtype != torch.float32:
-                        raise SafetensorError(f"{own} has the shape {list(tensor.shape)}, not {list(wanted)}")
+                    if tensor.shape != (expected := getattr(module, key).shape) or tensor.dtype != torch.float32:
+                        raise SafetensorError(f"{own} has the shape {list(tensor.shape)}, not {list(expected)}")
                     if sums.get(f"sum of {own}") != _sum(tensor):
                         raise SafetensorError(f"{own} does not match its checksum")
                     # a bias that stayed in the file would keep the weight beside it mapped

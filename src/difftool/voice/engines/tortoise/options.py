@@ -1,4 +1,4 @@
-"""Settings that Tortoise alone has, and what its presets make of them."""
+"""Options of Tortoise, and their values in its presets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ....settings import MACHINE, SAMPLING, plain, setting
 from ...settings import MOST_CANDIDATES, Settings
 
 MODES = ("stock", "stock-kv")
-"""What it can be compatible with: tortoise-tts 3.0.0, and the same with its cache of keys and values."""
+"""Modes of --compat: tortoise-tts 3.0.0 without and with its key-value cache."""
 SAMPLER = "ddpm"
-"""Of the diffusion, where a preset names none."""
+"""Sampler of the diffusion, where a preset names none."""
 
 
 def known_mode(name: str) -> str:
@@ -26,31 +26,35 @@ def known_mode(name: str) -> str:
 
 @dataclass(frozen=True)
 class Options(SamplerSettings):
-    """Settings of Tortoise; None is the preset's value."""
+    """Options of Tortoise; None is the preset's value."""
 
     samples: int | None = setting(
         None,
-        "Samples of the decoder to choose from.",
+        "Decoder samples, of which CLVP picks the best.",
         panel=SAMPLING,
         least=1,
         most=MOST_CANDIDATES,
         filled=True,
     )
-    max_mel_tokens: int | None = setting(None, "Codes of a part at most; 500 are 23 s.", panel=SAMPLING, filled=True)
-    temperature: float = setting(0.8, "How freely codes are drawn.", panel=SAMPLING, least=0, most=100)
-    top_p: float = setting(0.8, "Draw from the likeliest codes of this share.", panel=SAMPLING, least=0, most=1)
-    top_k: int = setting(50, "Draw from so many codes at most; 0 is all.", panel=SAMPLING, least=0, most=MOST)
-    repetition_penalty: float = setting(2.0, "Against codes that came before.", panel=SAMPLING, least=1e-3, most=1e3)
+    max_mel_tokens: int | None = setting(None, "Maximum codes per part; 500 are 23 s.", panel=SAMPLING, filled=True)
+    temperature: float = setting(0.8, "Sampling temperature of the decoder.", panel=SAMPLING, least=0, most=100)
+    top_p: float = setting(
+        0.8, "Nucleus sampling: cumulative probability to sample from.", panel=SAMPLING, least=0, most=1
+    )
+    top_k: int = setting(50, "Sample from the K most likely codes only; 0 is off.", panel=SAMPLING, least=0, most=MOST)
+    repetition_penalty: float = setting(
+        2.0, "Penalty for repeated codes; 1 is off.", panel=SAMPLING, least=1e-3, most=1e3
+    )
     sampler: str | None = setting(
         None,
-        "Of the diffusion, by any name; the preset's unless told otherwise.",
+        "Sampler of the diffusion; default: the preset's.",
         panel=SAMPLING,
         check=known_sampler,
         filled=True,
     )
     steps: int | None = setting(
         None,
-        "Steps of the diffusion.",
+        "Diffusion steps.",
         "--steps",
         "--diffusion-iterations",
         panel=SAMPLING,
@@ -60,27 +64,29 @@ class Options(SamplerSettings):
     )
     guidance: float | None = setting(
         None,
-        "Scale of guidance at the end; 1 is off.",
+        "Guidance scale at the last step; 1 is off.",
         "--guidance",
         "--cfg",
         panel=SAMPLING,
         filled=True,
         **GUIDANCE,
     )
-    diffusion_temperature: float = setting(1.0, "Of its first noise.", panel=SAMPLING, least=0, most=10)
+    diffusion_temperature: float = setting(
+        1.0, "Scale of the initial noise of the diffusion.", panel=SAMPLING, least=0, most=10
+    )
     compat: str | None = setting(
-        None, "As tortoise-tts 3.0.0 says it: stock, or stock-kv with its cache.", panel=MACHINE, check=known_mode
+        None, "Reproduce tortoise-tts 3.0.0: stock, or stock-kv with its cache.", panel=MACHINE, check=known_mode
     )
     ar_checkpoint: str | Path | None = setting(None, "Another autoregressive.pth.", panel=MACHINE, typed=Path | None)
 
 
 def is_plain(settings: Settings, options: Options) -> bool:
-    """Whether texts are spoken as they stand, by the original or in its ways."""
+    """Whether texts are spoken unchanged, as tortoise-tts does."""
     return options.compat is not None or settings.engine == "stock"
 
 
 def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
-    """Both with what the preset says, as `Engine.filled`."""
+    """Both with the values of the preset, as `Engine.filled`."""
     row = preset("voice", settings.preset)
     samples = row["samples"] if options.samples is None else options.samples
     if settings.candidates > samples:
@@ -94,13 +100,13 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
         schedule = "openai"
     if steps is None and named.row in (usual, "ddpm"):
         steps = row["steps"]
-    guidance = row["guidance"] if options.guidance is None else options.guidance
-    own = replace(options, samples=samples, sampler=sampler, steps=steps, schedule=schedule, guidance=float(guidance))
+    guidance = float(row["guidance"] if options.guidance is None else options.guidance)
+    own = replace(options, samples=samples, sampler=sampler, steps=steps, schedule=schedule, guidance=guidance)
     return settings, _chosen(settings, own)
 
 
 def _chosen(settings: Settings, options: Options) -> Options:
-    """The options with the sampler, schedule, steps and eta that their names mean on the path of the diffusion."""
+    """The options with sampler, schedule, steps and eta resolved for the path of the diffusion."""
     from ....sampling.choice import choose
     from .synthesis import PATH
 
@@ -108,8 +114,10 @@ def _chosen(settings: Settings, options: Options) -> Options:
     choice = choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
     if is_plain(settings, options):
         if (choice.sampler, choice.schedule) != ("ddpm", "openai"):
-            message = f"tortoise-tts has no {choice.sampler} on {choice.schedule}"
-            raise DifftoolError(Exit.USAGE, message, "leave out --schedule, and say --sampler ddpm")
-        if choice.eta != 1 or not -(2**63) <= settings.seed < 2**64:
-            raise DifftoolError(Exit.USAGE, "tortoise-tts knows no eta, and no seed beyond 64 bits", "leave it out")
+            message = f"tortoise-tts does not support {choice.sampler} with the schedule {choice.schedule}"
+            raise DifftoolError(Exit.USAGE, message, "leave out --schedule, and use --sampler ddpm")
+        is_64_bits = -(2**63) <= settings.seed < 2**64
+        if choice.eta != 1 or not is_64_bits:
+            message = "tortoise-tts supports no eta and no seed beyond 64 bits"
+            raise DifftoolError(Exit.USAGE, message, "leave it out")
     return replace(options, **choice.settings)

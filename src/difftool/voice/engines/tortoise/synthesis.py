@@ -1,5 +1,5 @@
-"""Speaking as Tortoise does: text and a voice to codes, the best of them by CLVP to a mel spectrogram, and that to
-sound. What the original package does differently stands in `compat`."""
+"""Synthesis by Tortoise: codes from a text and a voice, a mel spectrogram from the best of them by CLVP, and sound from
+that. Differences of tortoise-tts are in `compat`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from .decoding import CALM, STOP, Odds, draw
 from .networks import open_network
 
 PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
-"""The levels that the diffusion was trained on."""
+"""The noise levels of the diffusion's training."""
 HEARD, TONE = 132_300, 102_400
-"""Samples of a reference clip that count: 6 s at 22,050 Hz for the decoder, 4.3 s at 24,000 Hz for the diffusion."""
+"""Samples of a reference clip that are used: 6 s at 22,050 Hz for the decoder, 4.3 s at 24,000 Hz for the diffusion."""
 ENDING = (45, 45, 248)
-"""What CLVP was always shown at the end of speech that stops."""
+"""The last codes of all speech in CLVP's training that ends by itself."""
 SCORED = 16
 """Samples that CLVP scores at once."""
 
 
 class Timbre(NamedTuple):
-    """What the networks know of a voice."""
+    """The conditioning latents of a voice."""
 
     autoregressive: Tensor
     """(1, 1024), for the decoder"""
@@ -49,40 +49,40 @@ class Timbre(NamedTuple):
 
 
 class Script(NamedTuple):
-    """How texts are spoken."""
+    """Settings of the synthesis."""
 
     odds: Odds
     way: Choice
     samples: int
     candidates: int
     most: int
-    """Codes of a sample at most."""
+    """Maximum of codes in a sample."""
     guidance: float
     warmth: float
-    """The standard deviation of the noise that the diffusion starts from."""
+    """Standard deviation of the initial noise of the diffusion."""
     block: int
     """Samples that the decoder draws at once."""
 
 
 class Networks:
-    """The networks of a folder, opened when they are first needed. `keep` says whether one stays open when it has been
-    used; on a CPU opening it again takes half a second, and all of them together take 4 GB in float32."""
+    """The networks of a folder, loaded on demand. `keep` says whether one stays in memory after use; on a CPU loading
+    takes half a second, and all of them together take 4 GB in float32."""
 
     def __init__(self, folder: Path, checkpoint: Path | None, device: torch.device, dtype: torch.dtype) -> None:
-        """`checkpoint` takes the place of the folder's autoregressive.pth."""
+        """`checkpoint` replaces the folder's autoregressive.pth."""
         self.folder, self.checkpoint, self.device, self.dtype = folder, checkpoint, device, dtype
         self.keep = False
         self.seconds: dict[str, float] = {}
-        """How long each stage took."""
+        """Time of each stage."""
         self._open: dict[str, nn.Module] = {}
 
     def source(self, name: str) -> Path | None:
-        """The checkpoint that a network comes from, where it is not that of the folder."""
+        """The checkpoint of a network, where it is not in the folder."""
         return self.checkpoint if name in ("autoregressive", "conditioning_encoder") else None
 
     @contextmanager
     def using(self, name: str, stage: str, dtype: torch.dtype | None = None) -> Iterator[Any]:
-        """Opens a network, which counts as "load", and gives it for the time of a stage."""
+        """Loads a network, timed as "load", and yields it for the time of a stage."""
         net = self._open.pop(name, None)
         if net is None:
             with self.timed("load"):
@@ -105,15 +105,19 @@ class Networks:
 
 
 def listen(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None = None) -> Timbre:
-    """The voice in reference clips, (S,) each at 22,050 Hz: in `HEARD` samples of each, the first ones or those from
-    `starts` on, silence where it is shorter, and in the first `TONE`. In float32, whatever the networks compute in."""
+    """The conditioning latents of reference clips, (S,) each at 22,050 Hz: from `HEARD` samples of each, from `starts`
+    or the beginning, padded with silence, and from the first `TONE`. Always in float32."""
     from torchaudio.functional import resample
 
     def fitted(sound: Tensor, length: int) -> Tensor:
         return F.pad(sound[:length], (0, max(0, length - len(sound))))
 
-    heard = torch.stack([fitted(clip[at:], HEARD) for clip, at in zip(clips, starts or [0] * len(clips), strict=True)])
-    high = torch.stack([fitted(resample(clip[: 2 * HEARD], CODE_HZ, SOUND_HZ), TONE) for clip in clips]).to(nets.device)
+    def tone(clip: Tensor) -> Tensor:
+        return fitted(resample(clip[: 2 * HEARD], CODE_HZ, SOUND_HZ), TONE)
+
+    offsets = starts or [0] * len(clips)
+    heard = torch.stack([fitted(clip[at:], HEARD) for clip, at in zip(clips, offsets, strict=True)])
+    high = torch.stack([tone(clip) for clip in clips]).to(nets.device)
     with nets.using("conditioning_encoder", "conditioning", torch.float32) as encoder:
         voice = encoder(conditioning_mel(heard.to(nets.device)))
     with nets.using("contextual_embedder", "conditioning", torch.float32) as embedder:
@@ -121,12 +125,13 @@ def listen(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None
 
 
 def invent(nets: Networks, noise: Callable[[int, int], Tensor]) -> Timbre:
-    """A voice that nobody has, from ``noise(which, dim)`` (1, dim)."""
-    made = []
+    """A random voice, from ``noise(which, dim)`` (1, dim)."""
+    latents = []
     for which, name in enumerate(("random_autoregressive", "random_diffusion")):
         with nets.using(name, "conditioning", torch.float32) as net:
-            made.append(net(noise(which, net.layers[0].in_features).to(nets.device)))
-    return Timbre(*made)
+            dim = net.layers[0].in_features
+            latents.append(net(noise(which, dim).to(nets.device)))
+    return Timbre(*latents)
 
 
 def speak(
@@ -137,41 +142,47 @@ def speak(
     seed: int,
     stages: dict[str, Tensor] | None = None,
 ) -> Steps[list[Spoken]]:
-    """The best candidates for the tokens of a text, the best first. Yields at every step of the decoder and of the
-    diffusion. Each sample has noise of its own from `seed`, so that neither their number nor which of them run together
-    changes it. `stages` takes what the networks said."""
+    """The candidates for the tokens of a text, best first. Yields at every step of the decoder and of the diffusion.
+    Each sample has noise of its own from `seed`, independent of their number and of the batches. `stages` receives
+    intermediate tensors."""
+    # 1. codes from the decoder
     text = torch.tensor([tokens], device=nets.device)
     voice = timbre.autoregressive.to(nets.device)
     seeds = [derived(seed, "codes", k) for k in range(script.samples)]
     with nets.using("autoregressive", "autoregressive") as decoder:
         drawn = yield from draw(decoder, voice, text, seeds, script.odds, most=script.most, block=script.block)
-    del decoder  # on a CPU the next network takes its place
+    del decoder  # frees its memory for the next network on a CPU
+    # 2. the best of them by CLVP
     scores = None
     if script.samples > 1 or stages is not None:
         with nets.using("clvp", "clvp") as clvp:
             scores = judge(clvp, text, shown(drawn.codes, script.most))
         del clvp
     best = range(script.candidates) if scores is None else scores.topk(script.candidates).indices.tolist()
+    # 3. mel spectrograms from the diffusion
     mels: dict[int, Tensor] = {}
     with nets.using("diffusion", "diffusion") as diffusion:
         for rows in _alike(best, [len(latents) for latents in drawn.latents]):
             latents = torch.stack([drawn.latents[k] for k in rows])
             shape = (diffusion.mels, frames(latents.shape[1]))
             noise = Noise([derived(seed, "diffusion", k) for k in rows], shape, nets.device)
-            mels |= zip(rows, (yield from spectrogram(diffusion, latents, timbre, script, noise)), strict=True)
+            made = yield from spectrogram(diffusion, latents, timbre, script, noise)
+            mels |= zip(rows, made, strict=True)
     del diffusion
+    # 4. sound from the vocoder
     sounds = []
     with nets.using("vocoder", "vocoder") as vocoder:
         for k in best:
-            noise = Noise([derived(seed, "vocoder", k)], (vocoder.noise, mels[k].shape[1] + TAIL), nets.device)
+            shape = (vocoder.noise, mels[k].shape[1] + TAIL)
+            noise = Noise([derived(seed, "vocoder", k)], shape, nets.device)
             sounds.append(vocoder(mels[k][None], noise(START))[0])
     if stages is not None and scores is not None:
-        stages |= told(timbre, drawn.codes, scores, mels[best[0]])
+        stages |= saved_stages(timbre, drawn.codes, scores, mels[best[0]])
     return [spoken(sound, k, drawn.codes, scores) for k, sound in zip(best, sounds, strict=True)]
 
 
 def shown(codes: Tensor, most: int) -> Tensor:
-    """Samples (B, M) as CLVP was trained on them, (B, `most`): calm from the stop on, and `ENDING`."""
+    """Samples (B, M) in the form of CLVP's training, (B, `most`): CALM after the stop, and `ENDING`."""
     stopped = (codes == STOP).cumsum(1) > 0
     stopped = F.pad(stopped, (0, most - codes.shape[1]), value=True)
     padded = F.pad(codes, (0, most - codes.shape[1])).masked_fill(stopped, CALM)
@@ -181,7 +192,7 @@ def shown(codes: Tensor, most: int) -> Tensor:
 
 
 def judge(clvp: CLVP, text: Tensor, codes: Tensor, rows: int = SCORED) -> Tensor:
-    """CLVP's scores (B,) of samples (B, M) for one text (1, N), so many at once."""
+    """CLVP's scores (B,) of samples (B, M) for one text (1, N), `rows` at once."""
     read = clvp.read(text)
     return torch.cat([clvp.score(read, part) for part in codes.split(rows)])
 
@@ -189,8 +200,8 @@ def judge(clvp: CLVP, text: Tensor, codes: Tensor, rows: int = SCORED) -> Tensor
 def spectrogram(
     diffusion: DiffusionTts, latents: Tensor, timbre: Timbre, script: Script, noise: Callable[[int, int], Tensor]
 ) -> Steps[Tensor]:
-    """Log mels (B, 100, L) from the latents (B, T, dim) of samples of one length. Where there is guidance, the network
-    is asked for both sides at once. The beginning is `noise` at the step START."""
+    """Log mels (B, 100, L) from the latents (B, T, dim) of samples of equal length. With guidance, both predictions run
+    in one batch. The initial noise is `noise` at the step START."""
     b, length = len(latents), frames(latents.shape[1])
     condition = diffusion.condition(latents, timbre.diffusion.to(latents.device).expand(b, -1), length)
     if script.guidance != 1:
@@ -207,14 +218,18 @@ def spectrogram(
 
 
 def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
-    """The scale of guidance at a level: the nearer to the end, the more, from 1 + (guidance - 1) / n to `guidance` in
-    n steps; between two levels of the grid straight."""
+    """The guidance scale by level: it rises from 1 + (guidance - 1) / n to `guidance` in n steps, linearly between two
+    levels of the grid."""
     clocks = [level.t for level in way.levels[-2::-1]]
+    count = len(clocks)
 
     def scale(level: Level) -> float:
-        i = min(max(bisect_left(clocks, level.t), 1), len(clocks) - 1) if len(clocks) > 1 else 0
-        place = i - 1 + (level.t - clocks[i - 1]) / (clocks[i] - clocks[i - 1]) if i else 0.0
-        return 1 + (guidance - 1) * (1 - place / len(clocks))
+        if count == 1:
+            return 1 + (guidance - 1)
+        i = min(max(bisect_left(clocks, level.t), 1), count - 1)
+        before, after = clocks[i - 1], clocks[i]
+        place = i - 1 + (level.t - before) / (after - before)
+        return 1 + (guidance - 1) * (1 - place / count)
 
     return scale
 
@@ -225,9 +240,9 @@ def spoken(sound: Tensor, k: int, codes: Tensor, scores: Tensor | None) -> Spoke
     return Spoken(sound.float().cpu().numpy(), k, score, bool((codes[k] == STOP).any()))
 
 
-def told(timbre: Timbre, codes: Tensor, scores: Tensor, mel: Tensor) -> dict[str, Tensor]:
-    """What --save-stages keeps: the voice (dim,), the samples (samples, M), their scores (samples,), and the log mels
-    (100, L) of the best."""
+def saved_stages(timbre: Timbre, codes: Tensor, scores: Tensor, mel: Tensor) -> dict[str, Tensor]:
+    """The tensors of --save-stages: conditioning latents (dim,), samples (samples, M), their scores (samples,), and the
+    log mels (100, L) of the best."""
     return {
         "conditioning_ar": timbre.autoregressive[0],
         "conditioning_diffusion": timbre.diffusion[0],
@@ -238,8 +253,8 @@ def told(timbre: Timbre, codes: Tensor, scores: Tensor, mel: Tensor) -> dict[str
 
 
 def _alike(rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Rows that have one length, and so can be in one batch."""
-    found: dict[int, list[int]] = {}
+    """Rows grouped by length, so that each group can be one batch."""
+    groups: dict[int, list[int]] = {}
     for row in rows:
-        found.setdefault(lengths[row], []).append(row)
-    return list(found.values())
+        groups.setdefault(lengths[row], []).append(row)
+    return list(groups.values())

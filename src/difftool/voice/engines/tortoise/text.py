@@ -1,4 +1,4 @@
-"""Texts as tokens of Tortoise, in parts of as many as its decoder reads."""
+"""Tokens of Tortoise, and texts in parts of as many tokens as its decoder reads."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from ...text import Part, parts, spoken
 
 
 def token_parts(text: str, room: int, *, plain: bool = False) -> list[Part]:
-    """A text in parts of at most `room` tokens; `plain` leaves it in one, as the original takes it. Raises as
-    `parts`, and DifftoolError 2 for one that is too long to be left in one."""
-    made = parts(text, lambda part: len(tokens(part)) <= room, lambda part: bool(tokens(part)), whole=plain)
-    if plain and len(tokens(made[0].text, plain=True)) > room:
-        raise DifftoolError(Exit.USAGE, "the text is too long for tortoise-tts in one go", "leave out --compat")
-    return made
+    """A text in parts of at most `room` tokens; `plain` leaves it in one part, as tortoise-tts does. Raises as `parts`,
+    and DifftoolError 2 for a text that is too long for one part."""
+
+    def fits(part: str) -> bool:
+        return len(tokens(part)) <= room
+
+    pieces = parts(text, fits, lambda part: bool(tokens(part)), whole=plain)
+    if plain and len(tokens(pieces[0].text, plain=True)) > room:
+        raise DifftoolError(Exit.USAGE, "the text is too long for tortoise-tts", "leave out --compat")
+    return pieces
 
 
 def tokens(text: str, *, plain: bool = False) -> list[int]:
-    """The tokens of a part. Characters that have none are left out, or with `plain` stay as unknown ones. Raises
+    """The tokens of a part. Characters without a token are left out, or with `plain` become UNKNOWN. Raises
     DifftoolError 2 for a number too large to be spoken."""
     try:
         every = tokenize(text)
@@ -27,5 +31,5 @@ def tokens(text: str, *, plain: bool = False) -> list[int]:
 
 
 def unspoken(text: str) -> str:
-    """The characters of a text that no token stands for."""
+    """The characters of a text that have no token."""
     return "".join(char for char in dict.fromkeys(spoken(text)) if UNKNOWN in tokenize(char))

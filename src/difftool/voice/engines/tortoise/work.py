@@ -1,9 +1,10 @@
-"""What Tortoise will do in a run, with everything checked, and its work in a voice."""
+"""The work of Tortoise in a run, with everything checked, and its speakers."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,9 +38,9 @@ from .text import token_parts, tokens, unspoken
 log = logging.getLogger(__name__)
 
 LONGEST = 500
-"""Codes of a sample at most, 23 s, unless told otherwise."""
+"""Default maximum of codes per sample, 23 s."""
 SHARE = 0.5
-"""Of the free memory that the keys and values of the decoder may take."""
+"""Share of the free memory that the keys and values of the decoder may take."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class TortoiseWork(Work):
 
     script: Script
     sizes: tuple[int, int]
-    """Of what the decoder and the diffusion know of a voice."""
+    """Sizes of the conditioning latents of the decoder and the diffusion."""
     networks_folder: Path
     checkpoint: Path | None
-    """A decoder in the place of the folder's."""
+    """A decoder that replaces the folder's."""
 
     packages: ClassVar = ("torch", "torchaudio", "tokenizers", "inflect", "unidecode")
     stages: ClassVar = ("load", "conditioning", "autoregressive", "clvp", "diffusion", "vocoder")
@@ -62,7 +63,7 @@ class TortoiseWork(Work):
 
     @property
     def plain(self) -> bool:
-        """Whether texts are spoken as they stand, by the original or in its ways."""
+        """Whether texts are spoken unchanged, as tortoise-tts does."""
         return is_plain(self.settings, self.options)
 
     @property
@@ -72,13 +73,14 @@ class TortoiseWork(Work):
     @property
     def steps(self) -> int:
         script = self.script
-        return -(-script.samples // script.block) * script.most + script.candidates * script.way.steps
+        batches = math.ceil(script.samples / script.block)
+        return batches * script.most + script.candidates * script.way.steps
 
     @property
     def networks(self) -> list[str]:
         """The networks that it needs."""
-        invented = not (self.reference.voices or self.reference.clips)
-        timbre = ("random_autoregressive", "random_diffusion") if invented else ()
+        is_random = not (self.reference.voices or self.reference.clips)
+        timbre = ("random_autoregressive", "random_diffusion") if is_random else ()
         judge = ("clvp",) if self.script.samples > 1 or self.plain else ()
         return [*timbre, "autoregressive", *judge, "diffusion", "vocoder"]
 
@@ -93,12 +95,13 @@ class TortoiseWork(Work):
     @property
     def summary(self) -> str:
         script, engine = self.script, self.settings.engine
-        way = f"{script.way.sampler} with {script.way.steps} steps, guidance {script.guidance:g}"
+        choice = script.way
+        diffusion = f"{choice.sampler} with {choice.steps} steps, guidance {script.guidance:g}"
         label = self.options.compat or (engine if engine == "stock" else self.settings.preset)
-        return f"{label}: {script.samples} samples, {way}"
+        return f"{label}: {script.samples} samples, {diffusion}"
 
     def source(self, name: str) -> Path | None:
-        """The checkpoint of a network, where it is not that of the folder."""
+        """The checkpoint of a network, where it is not in the folder."""
         return self.checkpoint if name == "autoregressive" else None
 
     def models(self) -> dict[str, str]:
@@ -111,7 +114,7 @@ class TortoiseWork(Work):
     def check_files(self) -> None:
         if self.checkpoint is not None and not self.checkpoint.is_file():
             message = f"there is no checkpoint {self.checkpoint}"
-            raise DifftoolError(Exit.FILE, message, "name a decoder with --ar-checkpoint, or leave it out")
+            raise DifftoolError(Exit.FILE, message, "check the path in --ar-checkpoint, or leave it out")
         absent = [name for name in self.networks if not is_there(name, self.folder, self.source(name))]
         missing = dict.fromkeys(FILES[name] for name in absent)
         if missing:
@@ -123,7 +126,7 @@ class TortoiseWork(Work):
 
     def check_stages(self) -> None:
         if not is_there("clvp", self.folder):
-            message = f"--save-stages asks clvp2.pth of Tortoise too, which is not in {self.folder}"
+            message = f"--save-stages needs clvp2.pth of Tortoise, which is not in {self.folder}"
             raise DifftoolError(Exit.FILE, message, "run difftool models pull tortoise")
 
     def speaker(self) -> Speaker:
@@ -131,7 +134,7 @@ class TortoiseWork(Work):
 
 
 class TortoiseSpeaker(Speaker):
-    """Tortoise in our own way."""
+    """Tortoise as implemented here."""
 
     def __init__(self, work: TortoiseWork) -> None:
         super().__init__()
@@ -141,8 +144,8 @@ class TortoiseSpeaker(Speaker):
 
     def prepare(self, reference: Reference) -> Steps[None]:
         if reference.voices:
-            known = [_known(self.work, voice, self.nets) for voice in reference.voices]
-            self.timbre = _mixed(known, reference.voices)
+            timbres = [_timbre_of(self.work, voice, self.nets) for voice in reference.voices]
+            self.timbre = _mixed(timbres, reference.voices)
         elif reference.clips:
             self.timbre = listen(self.nets, reference.clips)
         else:
@@ -156,7 +159,7 @@ class TortoiseSpeaker(Speaker):
 
 
 class CompatSpeaker(TortoiseSpeaker):
-    """Tortoise as the original does it, which hears its clips anew for each text."""
+    """Tortoise as in tortoise-tts, which encodes the clips again for each text."""
 
     def prepare(self, reference: Reference) -> Steps[None]:
         self.clips, self.latents = material(self.work, reference)
@@ -172,7 +175,7 @@ class CompatSpeaker(TortoiseSpeaker):
 
 
 def planned(settings: Settings, options: Options, reference: Reference) -> TortoiseWork:
-    """As `Engine.plan`. Raises DifftoolError 4 for a config of networks that does not fit."""
+    """As `Engine.plan`. Raises DifftoolError 4 for a config of networks that does not match the files."""
     device, dtype = settings.machine()
     folder = folder_of(settings.models_dir)
     decoder = cast(UnifiedVoice, empty("autoregressive.pth", folder)["autoregressive"])
@@ -190,10 +193,13 @@ def planned(settings: Settings, options: Options, reference: Reference) -> Torto
         settings = replace(settings, batch_size=block)
     else:
         fitting = _fitting(decoder, most, device, dtype)
-        block = max(1, min(settings.batch_size or options.samples, options.samples, fitting, ROWS[device.type]))
+        requested = settings.batch_size or options.samples
+        block = max(1, min(requested, options.samples, fitting, ROWS[device.type]))
+    sampling = Odds(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
+    diffusion_choice = choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
     script = Script(
-        Odds(options.temperature, options.top_p, options.top_k, options.repetition_penalty),
-        choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned"),
+        sampling,
+        diffusion_choice,
         options.samples,
         settings.candidates,
         most,
@@ -208,7 +214,7 @@ def planned(settings: Settings, options: Options, reference: Reference) -> Torto
 
 
 def folder_of(models_dir: str | Path | None) -> Path:
-    """Where Tortoise's networks are: in the store, or right in a folder of official files."""
+    """The folder of Tortoise's networks: in the store, or `models_dir` itself where it holds the official files."""
     own = None if models_dir is None else expanded(models_dir)
     if own is not None and is_there("autoregressive", own):
         return own
@@ -216,44 +222,45 @@ def folder_of(models_dir: str | Path | None) -> Path:
 
 
 def _original_block(samples: int, asked: int | None) -> int:
-    """How many samples the original draws at once, which is part of what it says."""
+    """How many samples tortoise-tts draws at once; its result depends on it."""
     block = asked or min(compat.AT_ONCE, samples)
     if samples % block:
-        message = f"tortoise-tts draws whole batches, and {samples} samples are none of {block}"
+        message = f"tortoise-tts draws whole batches, and {samples} samples are not a multiple of {block}"
         fitting = samples // block * block or block
-        raise DifftoolError(Exit.USAGE, message, f"take another --batch-size, or --samples {fitting}")
+        raise DifftoolError(Exit.USAGE, message, f"use another --batch-size, or --samples {fitting}")
     return block
 
 
 def _fitting(decoder: UnifiedVoice, most: int, device: torch.device, dtype: torch.dtype) -> int:
-    """How many samples the memory has room for at once."""
+    """How many samples fit in memory at once."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    values = 2 * len(decoder.blocks) * decoder.code_head.in_features * (decoder.most_text + most + BREATH)
+    positions = decoder.most_text + most + BREATH
+    values = 2 * len(decoder.blocks) * decoder.code_head.in_features * positions
     return int(free * SHARE / (values * dtype.itemsize))
 
 
 def material(work: TortoiseWork, reference: Reference) -> tuple[Sequence[Tensor], Timbre | None]:
-    """The reference clips (S,) at 22,050 Hz, or the mean of the voices' latents, as the original takes them. Raises
+    """The reference clips (S,) at 22,050 Hz, or the mean of the voices' latents, as tortoise-tts takes them. Raises
     DifftoolError 2 where there are both."""
-    kept = [Timbre(*load_latents(voice.latents, work.sizes)) for voice in reference.voices if voice.latents]
-    clips = [torch.from_numpy(read(path, CODE_HZ)) for voice in reference.voices for path in voice.clips]
-    if kept and clips:
-        message = (
-            "tortoise-tts mixes voices of clips with each other, and voices of latents, but not one with the other"
-        )
+    voices = reference.voices
+    latents = [Timbre(*load_latents(voice.latents, work.sizes)) for voice in voices if voice.latents]
+    clips = [torch.from_numpy(read(path, CODE_HZ)) for voice in voices for path in voice.clips]
+    if latents and clips:
+        message = "tortoise-tts cannot mix voices that have clips with voices that have only latents"
         raise DifftoolError(Exit.USAGE, message, "leave out --compat or --engine stock")
-    return reference.clips or clips, _mean(kept, [1.0] * len(kept)) if kept else None
+    mean = _mean(latents, [1.0] * len(latents)) if latents else None
+    return reference.clips or clips, mean
 
 
-def _known(work: TortoiseWork, voice: Voice, nets: Networks) -> Timbre:
-    """What the networks know of a voice: from its latents, from what was kept of it, or by listening to its clips."""
+def _timbre_of(work: TortoiseWork, voice: Voice, nets: Networks) -> Timbre:
+    """The conditioning of a voice: its own latents, the cached ones, or computed from its clips."""
     if voice.latents is not None:
         return Timbre(*load_latents(voice.latents, work.sizes))
     cache = work.settings.cache
-    made_by = [
-        hash_of(name, nets.folder, nets.source(name)) for name in ("conditioning_encoder", "contextual_embedder")
-    ]
-    key = hashlib.sha256("".join([voice.sha256, *made_by]).encode()).hexdigest()[:16]
+    encoders = ("conditioning_encoder", "contextual_embedder")
+    made_by = [hash_of(name, nets.folder, nets.source(name)) for name in encoders]
+    hashes = "".join([voice.sha256, *made_by])
+    key = hashlib.sha256(hashes.encode()).hexdigest()[:16]
     path = voice.folder / "latents" / f"tortoise-{key}.safetensors"
     if cache and path.exists():
         try:
@@ -261,24 +268,29 @@ def _known(work: TortoiseWork, voice: Voice, nets: Networks) -> Timbre:
                 tensors = load_tensors(path).tensors
                 return Timbre(tensors["autoregressive"], tensors["diffusion"])
         except (DifftoolError, KeyError) as error:
-            log.warning("%s is damaged, and made again (%s)", path, error)
+            log.warning("%s is damaged and is created again (%s)", path, error)
     timbre = listen(nets, [torch.from_numpy(read(clip, CODE_HZ)) for clip in voice.clips])
     if cache:
         try:
             path.parent.mkdir(exist_ok=True)
             save_tensors(path, timbre._asdict(), {"clips": voice.sha256, "autoregressive": made_by[0]})
         except OSError as error:
-            log.warning("what is known of %s cannot be kept in %s: %s", voice.name, path.parent, error.strerror)
+            log.warning("cannot cache latents of %s in %s: %s", voice.name, path.parent, error.strerror)
     return timbre
 
 
 def _mixed(timbres: Sequence[Timbre], voices: Sequence[Voice]) -> Timbre:
-    """Several voices as one: as if their clips were one voice's, or, where one has only latents, each alike."""
-    clips = all(voice.clips for voice in voices)
-    return _mean(timbres, [float(len(voice.clips)) if clips else 1.0 for voice in voices])
+    """Several voices as one, weighted by their numbers of clips, or equally where one has only latents."""
+    have_clips = all(voice.clips for voice in voices)
+    return _mean(timbres, [float(len(voice.clips)) if have_clips else 1.0 for voice in voices])
 
 
 def _mean(timbres: Sequence[Timbre], weights: Sequence[float]) -> Timbre:
-    shares = [weight / sum(weights) for weight in weights]
-    parts = zip(*timbres, strict=True)
-    return Timbre(*(torch.stack([p.cpu() * s for p, s in zip(part, shares, strict=True)]).sum(0) for part in parts))
+    total = sum(weights)
+    shares = [weight / total for weight in weights]
+
+    def mean(tensors: Sequence[Tensor]) -> Tensor:
+        scaled = [tensor.cpu() * share for tensor, share in zip(tensors, shares, strict=True)]
+        return torch.stack(scaled).sum(0)
+
+    return Timbre(*(mean(tensors) for tensors in zip(*timbres, strict=True)))
