@@ -71,11 +71,6 @@ def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
     return table[name]
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, for a message: 1 file, 2,000 files."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def pip_install(*packages: str) -> str:
     """The command that installs packages into this environment, for a hint; no activation needed."""
     import shlex

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import DifftoolError, Exit
-from .files import default_dir, unused
+from .files import default_dir, expanded, unused
+
+
+def path_of(path: str | Path | None) -> Path | None:
+    """A path as a caller from Python names it."""
+    return None if path is None else expanded(path)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
-from .errors import DifftoolError
+from .errors import DifftoolError, Exit
 from .files import read_json, write_json
 
 MOST_PLACES = 1000
@@ -159,3 +160,22 @@ def remember(note: Mapping[str, object]) -> None:
         write_json(_store(), dict([*merged.items()][-MOST_PLACES:]))
     except OSError:
         pass
+
+
+@contextmanager
+def settings_of(file: Path) -> Iterator[None]:
+    """Inside, any error caused by invalid settings is reported as a fault of the file that stores them."""
+    try:
+        yield
+    except DifftoolError as error:
+        if error.code != Exit.USAGE:
+            raise
+        raise DifftoolError(Exit.FILE, f"cannot reproduce {file}: {error.message}", error.hint) from error
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        raise damaged(file) from error
+
+
+def damaged(file: Path) -> DifftoolError:
+    """The error for invalid settings in a file."""
+    message = f"the settings in {file} are damaged or from another version"
+    return DifftoolError(Exit.FILE, message, "use another copy of the file")

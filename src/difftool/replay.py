@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,10 +12,10 @@ from . import outputs
 from .audio import FORMATS
 from .errors import DifftoolError, Exit
 from .files import run_id, versions, writable
-from .outputs import Destination, Places
+from .outputs import Destination, Places, path_of
 from .pixels.settings import Settings as PixelSettings
 from .progress import Track, untracked
-from .provenance import beside, located, shared
+from .provenance import beside, damaged, located, settings_of, shared
 from .settings import checked, from_manifest, manifest_of
 from .text2img.settings import Settings as WordSettings
 
@@ -86,8 +85,8 @@ class Replayed(NamedTuple):
 
 def rerun(
     file: str | Path,
-    output: Path | None = None,
-    output_dir: Path | None = None,
+    output: str | Path | None = None,
+    output_dir: str | Path | None = None,
     *,
     overwrite: bool = False,
     track: Track = untracked,
@@ -99,7 +98,7 @@ def rerun(
     Raises DifftoolError: 1, 3 and 6 as the original command; 2 for an output that is not a PNG; 4 if the file has no or
     damaged settings, the model is missing or has changed, or the output exists.
     """
-    to = Destination("rerun", run_id(), output, output_dir, overwrite=overwrite)
+    to = Destination("rerun", run_id(), path_of(output), path_of(output_dir), overwrite=overwrite)
     if Path(file).suffix.lower() in FORMATS:
         return _respoken(Path(file), to, track)
     return redraw(planned(source_of(Path(file)), to), track=track)
@@ -114,7 +113,7 @@ def source_of(file: Path) -> Source:
     if manifest is None:
         raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "name a picture made by difftool")
     command = manifest.get("command")
-    if manifest.get("schema") != SCHEMA or command not in COMMANDS:
+    if manifest.get("schema") != SCHEMA or not isinstance(command, str) or command not in COMMANDS:
         message = f"{file} was not made by a command that this version can repeat"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     asked = manifest.get("settings")
@@ -128,11 +127,11 @@ def source_of(file: Path) -> Source:
         versions_fit = all(isinstance(version, str) for version in manifest["versions"].values())
         index_fits = index is None or (type(index) is int and 0 <= index < (settings.count or 0))
         places = dict(zip(_named(asked), _named(manifest_of(settings)), strict=True))
+        hashes = {str(name): str(digest) for name, digest in shared(manifest).get("files", {}).items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(file) from error
     if not (versions_fit and index_fits and isinstance(digest, str)):
         raise damaged(file)
-    hashes = shared(manifest).get("files", {})
     return Source(file, pixels, settings, digest, manifest["versions"], hashes, places, index)
 
 
@@ -167,7 +166,10 @@ def _plan(source: Source, places: Places) -> PixelPlan | Planned:
     from .text2img.session import Studio
     from .text2img.session import planned as planned_words
 
-    plan = planned_words(Studio.opened(source.settings), source.settings)
+    # every manifest says true_cfg; that of a model that takes none is 1
+    true_cfg = None if source.settings.true_cfg == 1 else source.settings.true_cfg
+    settings = replace(source.settings, true_cfg=true_cfg)
+    plan = planned_words(Studio.opened(settings), settings)
     paths = dict(zip(source.indices, places.singles, strict=True))
     return Planned([Work(ALONE, 0, plan, paths)], places, 0, {})
 
@@ -234,22 +236,3 @@ def _respoken(file: Path, to: Destination, track: Track) -> Replayed:
         written = write(again.plan, cloned, [path], only=again.index)
     then, now = again.versions
     return Replayed(written, again.identical(path), then, now, cloned.seconds)
-
-
-@contextmanager
-def settings_of(file: Path) -> Iterator[None]:
-    """Inside, any error caused by invalid settings is reported as a fault of the file that stores them."""
-    try:
-        yield
-    except DifftoolError as error:
-        if error.code != Exit.USAGE:
-            raise
-        raise DifftoolError(Exit.FILE, f"cannot reproduce {file}: {error.message}", error.hint) from error
-    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
-        raise damaged(file) from error
-
-
-def damaged(file: Path) -> DifftoolError:
-    """The error for invalid settings in a file."""
-    message = f"the settings in {file} are damaged or from another version"
-    return DifftoolError(Exit.FILE, message, "use another copy of the file")

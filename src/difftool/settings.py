@@ -110,9 +110,12 @@ def checked(settings: T) -> T:
         value = getattr(settings, name)
         if value is None:
             continue
-        label, number = name_of(name, option), isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and not fits(annotations[name], value):
-            raise _wrong(label, EXPECTED[kind_of(annotations[name])], value)
+        label, kind = name_of(name, option), kind_of(annotations[name])
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if (number or kind in (bool, int, float)) and not fits(annotations[name], value):
+            raise _wrong(label, EXPECTED[kind], value)
+        if kind is Path and isinstance(value, str):
+            changed[name] = Path(value)
         low = -math.inf if option.least is None else option.least
         high = math.inf if option.most is None else option.most
         if (low, high) != (-math.inf, math.inf) and not (number and low <= value <= high):
@@ -219,7 +222,8 @@ def restored(annotation: Any, value: Any) -> Any:
 def from_manifest(cls: type[T], values: Mapping[str, object]) -> T:
     """The settings in a manifest; a setting that is newer than the manifest has its default. Raises ValueError for
     unknown settings and values of the wrong type."""
-    annotations, known = kinds(cls), options(cls)
+    annotations = kinds(cls)
+    known = {name: option for name, option in options(cls).items() if option.stored}
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"unknown setting {name!r}")

@@ -36,7 +36,8 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, o
     by_key = {}
     for param in single:
         if param.name in annotations:
-            by_key |= {_plain(spelling): param.name for spelling in (param.name, *param.opts)}
+            spellings = [opt for opt in param.opts if opt.startswith("--")] or [param.name]
+            by_key |= {_plain(spelling): param.name for spelling in spellings}
     merged: dict[str, object] = {}
     own = None if named is None else expanded(named)
     for path in (_user(ctx.obj), PROJECT, own):

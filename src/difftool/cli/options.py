@@ -11,35 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.grid import SPACINGS
-from ..device import DTYPES, MOST_THREADS, spelled
-from ..limits import MOST
 from ..limits import size_of as size_of
-from ..sampling import aliases
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, Option, kinds, name_of, one_of, options
+from ..settings import MACHINE, OUTPUT, TEXT, Option, kinds, name_of, options
 
 MOST_SHOWN = 1e9
 """The largest bound of a range that the help shows."""
 INPUT = TEXT
-
-
-def dtype_of(dtype: str, half: bool) -> str:
-    """The number format selected by --dtype or --half."""
-    return "fp16" if half else dtype
-
-
-def known_sampler(value: str | None) -> str | None:
-    """A callback that rejects unknown samplers; aliases are accepted."""
-    if value is not None:
-        aliases.sampler(value)
-    return value
-
-
-def known_schedule(value: str | None) -> str | None:
-    """A callback that rejects unknown schedules; aliases are accepted."""
-    if value is not None:
-        aliases.schedule(value)
-    return value
 
 
 def one_of_each(*groups: tuple[str, ...]) -> Callable[[Callable], Callable]:
@@ -127,28 +104,6 @@ def _callback(option: Option) -> Callable[[Any], Any] | None:
     return None if check is None else lambda value: None if value is None else check(value)
 
 
-ModelName = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="MODEL", help="Run folder, model folder or diffusers folder; default: the bundled digits model."
-    ),
-]
-SCHEDULES = ", ".join(SPACINGS)
-Schedule = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule",
-        help=f"Noise schedule: {SCHEDULES}; default: the model's own.",
-        callback=known_schedule,
-        rich_help_panel=SAMPLING,
-    ),
-]
-Eta = Annotated[
-    float | None,
-    typer.Option(
-        "--eta", help="Strength of fresh noise: 0 is none, 1 is full.", min=0, max=1, rich_help_panel=SAMPLING
-    ),
-]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Output PNG; for several pictures, their grid.", rich_help_panel=OUTPUT),
@@ -169,37 +124,6 @@ DryRun = Annotated[
         "--dry-run/--no-dry-run", help="Print what would be done and exit.", show_default=False, rich_help_panel=OUTPUT
     ),
 ]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size", help="Batch size; results agree up to rounding.", min=1, max=MOST, rich_help_panel=MACHINE
-    ),
-]
-Device = Annotated[
-    str, typer.Option("--device", help="Device: auto, cpu, cuda or cuda:N.", callback=spelled, rich_help_panel=MACHINE)
-]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        "--dtype",
-        help="Number format: auto, fp32, bf16 or fp16.",
-        callback=one_of("dtype", ("auto", *DTYPES)),
-        rich_help_panel=MACHINE,
-    ),
-]
-Half = Annotated[
-    bool,
-    typer.Option("--half/--no-half", help="Same as --dtype fp16.", show_default=False, rich_help_panel=MACHINE),
-]
-LowVram = Annotated[
-    bool,
-    typer.Option(
-        "--low-vram/--no-low-vram",
-        help="Use less GPU memory: one item at a time.",
-        show_default=False,
-        rich_help_panel=MACHINE,
-    ),
-]
 ModelsDir = Annotated[
     Path | None,
     typer.Option("--models-dir", help="Folder of the models; default: your data folder.", rich_help_panel=MACHINE),
@@ -211,8 +135,4 @@ VoicesDir = Annotated[
         help="Folder of the voices; default: ./voices if it exists, else your data folder.",
         rich_help_panel=INPUT,
     ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", help="Number of CPU threads.", min=1, max=MOST_THREADS, rich_help_panel=MACHINE),
 ]

@@ -10,8 +10,9 @@ import typer
 
 from .. import processes
 from ..core.solve import SAMPLERS
-from ..errors import DifftoolError, Exit, counted
+from ..errors import DifftoolError, Exit
 from ..files import writable
+from ..limits import counted
 from ..outputs import Places, figure, pictures
 from ..pixels.settings import COUNT, Settings
 from ..sampling import aliases
@@ -96,7 +97,9 @@ def sample(
 
 def _samplers_known() -> Result:
     """The list of samplers."""
-    rows = {name: {"title": row.title, "steps": row.steps, **row.defaults} for name, row in SAMPLERS.items()}
+    rows = {}
+    for name, row in SAMPLERS.items():
+        rows[name] = {"title": row.title, "steps": row.steps, "method": row.solver.__name__, **row.defaults}
     lines = [f"{name:13} {row.title}" for name, row in SAMPLERS.items()]
     return Result({"samplers": rows}, lines, [*SAMPLERS])
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import counted
 from ..files import default_dir
+from ..limits import counted
 from ..settings import OUTPUT
 from ..train.settings import Settings
 from .console import Console, Result

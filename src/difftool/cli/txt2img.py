@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import counted
+from ..limits import counted
 from ..outputs import Destination
 from ..settings import OUTPUT, WORDS, manifest_of
 from ..text2img.settings import Settings

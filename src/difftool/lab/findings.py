@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ..errors import counted, pip_install
+from ..errors import pip_install
+from ..limits import counted
 from .facts import Gpu, Machine, Version, parsed, spelled
 
 FLOORS: dict[int, Version] = {13: (580,), 12: (525, 60, 13), 11: (450, 80, 2)}

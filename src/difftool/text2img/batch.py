@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from .. import outputs
-from ..errors import DifftoolError, Exit, counted
+from ..errors import DifftoolError, Exit
 from ..files import expanded, manifest, read_text, run_id, writable
-from ..limits import MOST
-from ..outputs import Destination, Places
+from ..limits import MOST, counted
+from ..outputs import Destination, Places, path_of
 from ..progress import Track, untracked
 from ..settings import checked, with_typed
 from .prompts import begun_from, lines, read, settings_of
@@ -120,9 +120,9 @@ class Drawn(NamedTuple):
 
 def draw_prompts(
     prompts: str | Path,
-    output_dir: Path | None = None,
+    output_dir: str | Path | None = None,
     *,
-    output: Path | None = None,
+    output: str | Path | None = None,
     overwrite: bool = False,
     skip_existing: bool = False,
     track: Track = untracked,
@@ -143,7 +143,8 @@ def draw_prompts(
     fit and a file without prompts, 4 for a file or model that cannot be read or a picture that exists already, 5 if no
     prompt could be drawn.
     """
-    to = Destination("txt2img", run_id(), output, output_dir, overwrite=overwrite, skip_existing=skip_existing)
+    file, folder = path_of(output), path_of(output_dir)
+    to = Destination("txt2img", run_id(), file, folder, overwrite=overwrite, skip_existing=skip_existing)
     batch = batch_of(Settings(**settings), str(prompts), to)
     planned = Planned([], batch.places, len(batch.there), batch.failed)
     if batch.jobs and not batch.is_there:

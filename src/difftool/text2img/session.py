@@ -163,7 +163,7 @@ def _prompts(pipeline: Pipeline, settings: Settings) -> tuple[Prompt, Prompt]:
 
 def _scales(pipeline: Pipeline, settings: Settings, usual: float) -> dict[str, float]:
     """The two guidance scales; `usual` is that of the preset."""
-    if settings.true_cfg not in (None, 1) and not pipeline.embedded:
+    if settings.true_cfg is not None and not pipeline.embedded:
         message = f"--true-cfg is only for guidance-distilled models, and {pipeline.name} is not one"
         raise DifftoolError(Exit.USAGE, message, "use --guidance")
     guidance = usual if settings.guidance is None else settings.guidance

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict, cast
 
@@ -22,9 +23,11 @@ from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
 from ..files import read_json, write_json
 from ..progress import Track, untracked
+from . import engines
 from .engines import Speaker, Spoken
 from .library import digest_of
 from .plan import Plan
+from .settings import Settings
 from .speak import SYNTHETIC, Candidate, candidate, described, seeds, typical
 
 log = logging.getLogger(__name__)
@@ -297,6 +300,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     before = _book(folder)
     try:
         stored = before["config"] if before else config
+        config = _without_newer(plan, config, stored)
         differing = [key for key, value in config.items() if stored.get(key) != value]
         if differing and not overwrite:
             message = f"{folder} holds a reading with other settings: {', '.join(differing)}"
@@ -326,6 +330,14 @@ def _config(plan: Plan) -> dict[str, object]:
     config |= {"models": note["models"], "versions": note["versions"]}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
     return config
+
+
+def _without_newer(plan: Plan, config: dict[str, object], stored: Mapping[str, object]) -> dict[str, object]:
+    """The settings without those that are newer than the stored ones and have their defaults: parts that were spoken
+    before a setting was added stay valid."""
+    options = engines.engine(plan.settings.engine).Options
+    defaults = {field.name: field.default for cls in (Settings, options) for field in fields(cls)}
+    return {key: value for key, value in config.items() if key in stored or defaults.get(key, MISSING) != value}
 
 
 def _lost(plan: Plan, folder: Path, before: Sequence[Entry], parts: Sequence[Entry], again: Collection[int]) -> int:

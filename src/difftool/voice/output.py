@@ -11,10 +11,12 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from torch import Tensor
 
+from ..audio import FORMATS
 from ..audio.files import RATE, seconds_of
 from ..audio.joining import to_bytes
 from ..errors import DifftoolError, Exit
 from ..files import MARK, expanded, lock, replacing, run_id, unused, writable
+from ..outputs import refuse_other
 from ..progress import Track
 from ..provenance import beside
 from . import long_text
@@ -108,9 +110,13 @@ def read_out(
     other settings (without `overwrite`), 5 where parts failed and all others are done, 75 where the time limit was
     reached or another run uses the folder.
     """
+    if max_minutes is not None and not max_minutes >= 0:  # which NaN is not
+        raise DifftoolError(Exit.USAGE, f"max_minutes must be at least 0, not {max_minutes}", "leave it out")
     until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     paths = [outputs] if isinstance(outputs, (str, Path)) else outputs
     sounds = [expanded(path) for path in paths]
+    for sound in sounds:
+        refuse_other(sound, f"speech is written as {', '.join(FORMATS)}", [*FORMATS])
     planned = plan(text, voice, **settings)
     candidates = planned.settings.candidates
     if len(sounds) != candidates:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from ..audio.files import RATE, Samples, read
 from ..errors import DifftoolError, Exit
 from ..limits import MOST
-from ..provenance import beside, located
+from ..provenance import beside, located, settings_of
 from ..settings import from_manifest, options
 from . import engines
 from .plan import Plan, planned
@@ -54,7 +53,7 @@ def replay(file: Path) -> Replay:
         message = f"{file} was not made by a command that this version can repeat"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     settings, own, attempts, index = _read(file, note)
-    with _faults_of(file):
+    with settings_of(file):
         plan = planned(settings, own)
     now = described(plan, "")
     for kind in ("models", "voices"):
@@ -70,7 +69,7 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
     if has_settings and "text" not in note["settings"] and "text_sha256" in note:
         message = f"the long text of {file} is not in {beside(file).name}: that file is missing or belongs to another"
         raise DifftoolError(Exit.FILE, message, f"restore {beside(file).name}")
-    with _faults_of(file):
+    with settings_of(file):
         values, common = located(note, file), options(Settings)
         settings = from_manifest(Settings, {name: value for name, value in values.items() if name in common})
         engine = engines.engine(engines.known_engine(settings.engine))
@@ -89,18 +88,3 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
 def _hashes(files: Any) -> Iterator[str]:
     """The hashes of a manifest's models, or of its voices."""
     return iter(files.values()) if isinstance(files, Mapping) else (voice["sha256"] for voice in files)
-
-
-@contextmanager
-def _faults_of(file: Path) -> Iterator[None]:
-    """A context in which invalid settings are reported as an error of the file that holds them."""
-    try:
-        yield
-    except DifftoolError as error:
-        if error.code != Exit.USAGE:
-            raise
-        message = f"{file} cannot be made again: {error.message}"
-        raise DifftoolError(Exit.FILE, message, error.hint) from error
-    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
-        message = f"the settings in {file} are damaged or of another version"
-        raise DifftoolError(Exit.FILE, message, "use another copy of it") from error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..device import MachineSettings
-from ..limits import MOST
 from ..settings import MACHINE, SAMPLING, TEXT, setting
 from . import engines
 
@@ -41,7 +40,7 @@ class Settings(MachineSettings):
     )
     cache: bool = setting(True, "Cache conditioning latents in the folder of the voice.", panel=MACHINE, stored=False)
     batch_size: int | None = setting(
-        None, "Samples at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST
+        None, "Samples at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
     )
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
 
