@@ -88,7 +88,7 @@ def test_the_limit_that_a_picture_goes_beyond_is_named(refused: Callable, tmp_pa
     info = PngInfo()
     info.add_text("workflow", "x" * (PngImagePlugin.MAX_TEXT_MEMORY + 10), zip=True)
     Image.new("L", (8, 8)).save(tmp_path / "text.png", pnginfo=info)
-    refused(4, "meta", "text.png", says="a text in it has more than 67,108,864 bytes")
+    refused(4, "meta", "text.png", says="it has a text of more than 67,108,864 bytes")
 
 
 def test_meta_leaves_the_terminal_alone(difftool: Callable, tmp_path: Path) -> None:

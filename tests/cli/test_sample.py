@@ -61,7 +61,7 @@ def test_dry_run_writes_nothing(difftool: Callable, tmp_path: Path) -> None:
     ended = difftool("sample", "--dry-run", "--sampler", "ddpm", "--count", 300, "--guidance", 2)
     assert ended.code == 0
     assert "would generate 300 pictures of digits" in ended.out
-    assert f"{1000 * 2 * 2:,} calls" in ended.out
+    assert f"{1000 * 2 * 2:,} network calls" in ended.out
     assert list(tmp_path.iterdir()) == []
 
 
