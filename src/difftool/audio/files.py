@@ -125,7 +125,7 @@ def tags_of(path: Path) -> dict[str, str]:
     run += ["-map_metadata", place, "-f", "ffmetadata", "-"]
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound", "use another copy of it")
+        raise DifftoolError(Exit.FILE, f"{path} has no sound that can be read", "use another copy of it")
     tags, text = {}, done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
     for line in text.split("\n"):
         key, separator, value = line.partition("=")
