@@ -107,7 +107,7 @@ def checked(settings: T) -> T:
     changed = {}
     annotations = kinds(type(settings))
     for name, option in options(type(settings)).items():
-        value = getattr(settings, name)
+        value: Any = getattr(settings, name)
         if value is None:
             continue
         label, kind = name_of(name, option), kind_of(annotations[name])
