@@ -114,17 +114,29 @@ def checked(settings: T) -> T:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if (number or kind in (bool, int, float)) and not fits(annotations[name], value):
             raise _wrong(label, EXPECTED[kind], value)
-        if kind is Path and isinstance(value, str):
+        if isinstance(value, str) and _is_path(annotations[name]):
             changed[name] = Path(value)
-        low = -math.inf if option.least is None else option.least
-        high = math.inf if option.most is None else option.most
-        if (low, high) != (-math.inf, math.inf) and not (number and low <= value <= high):
-            raise _wrong(label, _range(option), value)
-        if option.above is not None and not (number and value > option.above):
+        if not _is_within(option, value, number):
             raise _wrong(label, _range(option), value)
         if option.check is not None:
             changed[name] = option.check(value)
     return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
+
+
+def _is_within(option: Option, value: Any, number: bool) -> bool:
+    """Whether a value lies in the range of a setting, if it has one."""
+    if option.least is None and option.most is None and option.above is None:
+        return True
+    low = -math.inf if option.least is None else option.least
+    high = math.inf if option.most is None else option.most
+    above = -math.inf if option.above is None else option.above
+    return number and low <= value <= high and value > above
+
+
+def _is_path(annotation: Any) -> bool:
+    """Whether a text stands for a path, since the setting takes no other texts."""
+    parts = typing.get_args(annotation) or (annotation,)
+    return Path in parts and str not in parts
 
 
 def _wrong(label: str, expected: str, value: object) -> DifftoolError:

@@ -41,7 +41,7 @@ def test_classes_are_drawn_as_they_are_held_out(
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (["nothing"], 4, "no folder"),
+        (["nothing"], 4, "not a folder"),
         (["--data", "nothing"], 4, "no file or folder"),
         (["--data", "shades.npy"], 4, "draws pictures of 8x8x1"),
         (["--data", "few.npy"], 4, "fewer than 50"),

@@ -41,7 +41,7 @@ def test_from_pictures_to_pictures(difftool: Callable, pictures: Path, tmp_path:
     drawn = difftool("sample", "run", "--count", 2, "--steps", 1, "--label", "b", "--json").json["data"]
     assert [(output["width"], output["height"]) for output in drawn["outputs"]] == [(12, 8)] * 2
     ended = difftool("train", "--data", "data", "--steps", 2, "--batch-size", 2, "--out", "run")
-    assert "nothing was left to do" in ended.out
+    assert "nothing left to do" in ended.out
     assert "difftool sample run" in ended.out
     assert "would go on" not in difftool("train", "data", "--steps", 3, "--out", "run", "--overwrite", "--dry-run").out
 

@@ -81,7 +81,7 @@ def test_several_pictures_their_grid_and_the_rest_of_them(draw: Difftool, diffto
     assert np.array_equal(read_png(tmp_path / "out" / "00001-1.png")[0], before["00001-1.png"])
     whole = draw(PROMPT, "--count", "3", "--output-dir", "out", "--skip-existing")
     assert whole.code == 0
-    assert "there" in whole.out
+    assert "exist already" in whole.out
     for name in ("00002-2.png", "grid.png"):
         assert difftool("rerun", f"out/{name}", "-o", f"again-{name}", "--json").json["data"]["identical"] is True
 

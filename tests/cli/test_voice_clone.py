@@ -466,7 +466,7 @@ class TestWrongInput:
             (["9" * 50], 2, "too large"),
             (["--textfile", "nothing.txt"], 4, "cannot read nothing.txt"),
             (["--textfile", "empty.txt"], 2, "empty.txt is empty"),
-            (["--textfile", "latin.txt"], 4, "no UTF-8"),
+            (["--textfile", "latin.txt"], 4, "not UTF-8"),
             (["--textfile", "empty.txt", "Hello."], 2, "exclude each other"),
             (["--voice", "nobody", "Hello."], 4, "there is no voice 'nobody'"),
             (["--voice", "pain", "Hello."], 4, "did you mean 'plain'"),

@@ -182,7 +182,7 @@ def test_a_conversion_that_cannot_be_written(folder: Path, monkeypatch: pytest.M
             open_network("clvp", folder)
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-        with fails("has room for 1,000 bytes"):
+        with fails("has 1,000 bytes free"):
             open_network("clvp", folder)
     assert sorted(folder.iterdir()) == before
 
