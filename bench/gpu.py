@@ -145,7 +145,7 @@ def told(pipeline: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     of diffusers' pipeline."""
     import torch
 
-    from difftool.text2img.encoders import T5_TOKENS, Told
+    from difftool.text2img.encoders import T5_TOKENS, Conditioning
 
     config = pipeline.net.config
     if pipeline.family == "flux":
@@ -157,7 +157,7 @@ def told(pipeline: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     for prefix in ("", "negative_"):
         drawn = [torch.randn(1, *shape, device=pipeline.device, dtype=pipeline.dtype) for shape in shapes]
         names = (f"{prefix}prompt_embeds", f"{prefix}pooled_prompt_embeds")
-        yield Told(*drawn), dict(zip(names, drawn, strict=False))
+        yield Conditioning(*drawn), dict(zip(names, drawn, strict=False))
 
 
 def speed(o: Options, kind: str) -> Iterator[Row]:

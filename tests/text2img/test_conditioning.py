@@ -17,7 +17,7 @@ from tiny_pipelines import recent
 from difftool.errors import DifftoolError
 from difftool.models import ASSETS
 from difftool.pictures.sheets import to_pixels
-from difftool.text2img.conditioning import told
+from difftool.text2img.conditioning import encode_prompts
 from difftool.text2img.draw import decoded, predictor
 from difftool.text2img.prompts import read
 from difftool.text2img.session import Studio, plan
@@ -68,7 +68,7 @@ def compared(folder: Path, pipe: Any, sampler: str, *, flow: bool = False, clock
     if sampler in ("dpmpp_2m", "unipc"):  # these begin from unit noise in the coordinates of VP
         start = noise
     prompts = [read(PROMPT)] if ours.scale == 1 else [read(PROMPT), ours.negative]
-    said = told(pipeline, prompts, settings.get("clip_skip", 1))
+    said = encode_prompts(pipeline, prompts, settings.get("clip_skip", 1))
     predict = predictor(ours, 1, said[0], said[1] if len(said) > 1 else None)
     *_, last = ours.way._replace(levels=levels).run(predict, start, None)
     assert (last.x - wanted).norm() / wanted.norm() < 1e-4
@@ -107,12 +107,12 @@ def test_a_layer_of_clip_is_counted_as_in_automatic1111(tiny_pipeline: Tiny) -> 
     folder = tiny_pipeline("sd3")
     compared(folder, opened(folder), "euler", flow=True, clock=1000.0, guidance=1.0, clip_skip=3)
     xl = Studio(folder, device="cpu").pipeline
-    assert torch.equal(told(xl, [read(PROMPT)], 1)[0].words, told(xl, [read(PROMPT)], 2)[0].words)
+    assert torch.equal(encode_prompts(xl, [read(PROMPT)], 1)[0].words, encode_prompts(xl, [read(PROMPT)], 2)[0].words)
     pipeline = Studio(tiny_pipeline("sd"), device="cpu").pipeline  # with which the library's own count fails
     encoder, ids = pipeline.encoders[0], pipeline.tokenizers[0](PROMPT, padding="max_length").input_ids
     hidden = encoder(torch.tensor([ids]), output_hidden_states=True).hidden_states
     norm = dict(encoder.named_modules())[next(name for name, _ in encoder.named_modules() if "final_layer" in name)]
-    assert torch.allclose(told(pipeline, [read(PROMPT)], 3)[0].words, norm(hidden[-3]), atol=1e-6)
+    assert torch.allclose(encode_prompts(pipeline, [read(PROMPT)], 3)[0].words, norm(hidden[-3]), atol=1e-6)
 
 
 def test_another_prediction_than_the_config_says(tiny_pipeline: Tiny) -> None:

@@ -21,12 +21,12 @@ from difftool.nets.tortoise.diffusion import denormalise, frames
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.sampling.choice import choose
 from difftool.voice.engines import stock
-from difftool.voice.engines.tortoise.decoding import CALM, STOP, Odds
+from difftool.voice.engines.tortoise.decoding import CALM, STOP, TokenSampling
 from difftool.voice.engines.tortoise.networks import open_network
 from difftool.voice.engines.tortoise.synthesis import (
     PATH,
     Networks,
-    Script,
+    SpeechSettings,
     Timbre,
     derived,
     judge,
@@ -47,9 +47,9 @@ def said(tortoise: Path, text: str = TEXT, **settings: Any) -> list[np.ndarray]:
     return clone(text, **given).sounds
 
 
-def script(steps: int, guidance: float, sampler: str = "ddpm") -> Script:
+def script(steps: int, guidance: float, sampler: str = "ddpm") -> SpeechSettings:
     way = choose(PATH, sampler, steps, "openai" if sampler == "ddpm" else None, variance="learned")
-    return Script(Odds(), way, 8, 1, 40, guidance, 1.0, 4)
+    return SpeechSettings(TokenSampling(), way, 8, 1, 40, guidance, 1.0, 4)
 
 
 @pytest.mark.parametrize("case", ["stock_5", "stock_6", "stock-kv_5", "stock-kv_6"])

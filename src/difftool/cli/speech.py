@@ -121,7 +121,7 @@ def dry(plan: Plan, to: Places) -> Result:
     machine = f"on {settings.device} in {settings.dtype}"
     summary = [
         f"would speak {count} {_how(plan)} {machine}",
-        f"needs {models} and up to {steps:,} steps",
+        f"needs {models} and up to {counted(steps, 'step')}",
         f"would write {to.sounds[0]}",
     ]
     parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ..core.predict import Net
-from .encoders import T5_TOKENS, Told, clip, padded, t5, windows
+from .encoders import T5_TOKENS, Conditioning, clip, padded, t5, windows
 from .pipeline import Pipeline, is_clip
 from .prompts import Prompt
 
 log = logging.getLogger(__name__)
 
 
-def told(pipeline: Pipeline, prompts: Sequence[Prompt | None], skip: int = 1) -> list[Told]:
+def encode_prompts(pipeline: Pipeline, prompts: Sequence[Prompt | None], skip: int = 1) -> list[Conditioning]:
     """The conditioning of each of these prompts, (1, ...), all of one length. None stands for no prompt. `skip` counts
     CLIP's layers from the end, 1 is the last."""
     empty = Prompt((), ())
@@ -29,7 +29,7 @@ def told(pipeline: Pipeline, prompts: Sequence[Prompt | None], skip: int = 1) ->
             if prompt is None:
                 words, whole = conditionings[k]
                 zeros = None if whole is None else torch.zeros_like(whole)
-                conditionings[k] = Told(torch.zeros_like(words), zeros)
+                conditionings[k] = Conditioning(torch.zeros_like(words), zeros)
     return conditionings
 
 
@@ -45,13 +45,13 @@ def _tokens(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[list]:
     return [[windows(*reader, prompt, most) for reader in clips] for prompt in prompts]
 
 
-def _sd(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:
+def _sd(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Conditioning]:
     encoder = pipeline.encoders[0]
-    return [Told(clip(encoder, row[0], skip, normed=True, device=pipeline.device)[0]) for row in rows]
+    return [Conditioning(clip(encoder, row[0], skip, normed=True, device=pipeline.device)[0]) for row in rows]
 
 
-def _sdxl(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:
-    return [Told(*_two(pipeline, row, skip, wholes=1)) for row in rows]
+def _sdxl(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Conditioning]:
+    return [Conditioning(*_two(pipeline, row, skip, wholes=1)) for row in rows]
 
 
 def _two(pipeline: Pipeline, row: list, skip: int, wholes: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ def _two(pipeline: Pipeline, row: list, skip: int, wholes: int) -> tuple[Tensor,
     return words, whole
 
 
-def _sd3(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:
+def _sd3(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Conditioning]:
     width, length = pipeline.net.config.joint_attention_dim, T5_TOKENS[pipeline.kind]
     conditionings = []
     for prompt, row in zip(prompts, rows, strict=True):
@@ -74,17 +74,17 @@ def _sd3(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: 
         if more is None:
             more = words.new_zeros(1, length, width)
         both = torch.cat([padded(words, width), more.to(words)], dim=1)
-        conditionings.append(Told(both, whole))
+        conditionings.append(Conditioning(both, whole))
     return conditionings
 
 
-def _flux(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Told]:
+def _flux(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Conditioning]:
     conditionings = []
     for prompt, row in zip(prompts, rows, strict=True):
         _, whole = clip(pipeline.encoders[0], row[0], 1, normed=True, device=pipeline.device)
         words = _t5(pipeline, prompt, 1, T5_TOKENS[pipeline.kind])
         assert words is not None
-        conditionings.append(Told(words, whole))
+        conditionings.append(Conditioning(words, whole))
     return conditionings
 
 
@@ -97,7 +97,7 @@ def _t5(pipeline: Pipeline, prompt: Prompt, at: int, length: int) -> Tensor | No
     return words
 
 
-READ: dict[str, Callable[[Pipeline, Sequence[Prompt], list[list], int], list[Told]]] = {
+READ: dict[str, Callable[[Pipeline, Sequence[Prompt], list[list], int], list[Conditioning]]] = {
     "sd": _sd,
     "sdxl": _sdxl,
     "sd3": _sd3,

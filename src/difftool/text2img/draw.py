@@ -20,8 +20,8 @@ from ..files import ItemNote, ModelNote, PictureManifest, digest_of, manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..settings import checked, manifest_of
-from .conditioning import caller, told
-from .encoders import Told, joined, repeated
+from .conditioning import caller, encode_prompts
+from .encoders import Conditioning, joined, repeated
 from .session import Plan, Studio, planned, rgb, white
 from .settings import BUNDLED, Settings
 
@@ -99,12 +99,12 @@ def _apply(plan: Plan) -> None:
 
 
 @torch.inference_mode()
-def conditioning(plan: Plan) -> tuple[Told, Told | None]:
+def conditioning(plan: Plan) -> tuple[Conditioning, Conditioning | None]:
     """The conditioning of the prompt and, with guidance, of the negative prompt."""
     pipeline = plan.studio.pipeline
     prompts = [plan.prompt] if plan.scale == 1 else [plan.prompt, plan.negative]
     with plan.studio.room.using(*(part for part in pipeline.encoders if part is not None)):
-        towards, *away = told(pipeline, prompts, plan.settings.clip_skip)
+        towards, *away = encode_prompts(pipeline, prompts, plan.settings.clip_skip)
     return towards, away[0] if away else None
 
 
@@ -123,7 +123,7 @@ def _known(plan: Plan) -> Known | None:
 
 
 def states(
-    plan: Plan, seeds: Sequence[int], towards: Told, away: Told | None, known: Known | None = None
+    plan: Plan, seeds: Sequence[int], towards: Conditioning, away: Conditioning | None, known: Known | None = None
 ) -> Iterator[State]:
     """Samples one batch of latents; yields the state after each step."""
     pipeline = plan.studio.pipeline
@@ -139,7 +139,7 @@ def states(
     yield from plan.way.run(predict, x, noise)
 
 
-def predictor(plan: Plan, n: int, towards: Told, away: Told | None) -> Predict:
+def predictor(plan: Plan, n: int, towards: Conditioning, away: Conditioning | None) -> Predict:
     """The prediction for a batch of `n`, conditioned on the prompt, and guided away from the negative prompt."""
     pipeline = plan.studio.pipeline
     rows = repeated(towards, n) if away is None else joined([repeated(towards, n), repeated(away, n)])
@@ -152,7 +152,7 @@ def predictor(plan: Plan, n: int, towards: Told, away: Told | None) -> Predict:
 
 
 def _batch(
-    plan: Plan, batch: range, towards: Told, away: Told | None, known: Known | None
+    plan: Plan, batch: range, towards: Conditioning, away: Conditioning | None, known: Known | None
 ) -> Iterator[tuple[range, Tensor | None]]:
     """(batch, None) after each step but the last, and (batch, latents) after that."""
     room, seeds = plan.studio.room, [plan.settings.seed + k for k in batch]

@@ -16,7 +16,7 @@ T5_TOKENS = {"sd3": 256, "flux": 512, "schnell": 256}
 """T5's token limit of a prompt, by kind."""
 
 
-class Told(NamedTuple):
+class Conditioning(NamedTuple):
     """The conditioning of a network, for the rows of a batch."""
 
     words: Tensor
@@ -97,19 +97,19 @@ def t5(encoder: Any, tokenizer: Any, prompt: Prompt, length: int, device: torch.
     return weighted(vectors, factors), left
 
 
-def joined(parts: Sequence[Told]) -> Told:
+def joined(parts: Sequence[Conditioning]) -> Conditioning:
     """The rows of several prompts, one after the other."""
     words = torch.cat([part.words for part in parts])
     wholes = [part.whole for part in parts if part.whole is not None]
-    return Told(words, torch.cat(wholes) if wholes else None)
+    return Conditioning(words, torch.cat(wholes) if wholes else None)
 
 
-def repeated(conditioning: Told, n: int) -> Told:
+def repeated(conditioning: Conditioning, n: int) -> Conditioning:
     """Each row `n` times."""
     words = conditioning.words.repeat_interleave(n, 0)
     if conditioning.whole is None:
-        return Told(words, None)
-    return Told(words, conditioning.whole.repeat_interleave(n, 0))
+        return Conditioning(words, None)
+    return Conditioning(words, conditioning.whole.repeat_interleave(n, 0))
 
 
 def padded(words: Tensor, width: int) -> Tensor:

@@ -52,7 +52,11 @@ class TestChoice:
         assert settings_of(clone(*given, "--samples", 4))["engine"] == "tortoise"
         assert settings_of(clone(*given, "--temperature", 0.8))["engine"] == "tortoise"
 
-    def test_the_first_whose_networks_are_here(self, clone: Run, refused: Run) -> None:
+    def test_the_first_whose_networks_are_here(
+        self, clone: Run, refused: Run, beep: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refused(4, "voice", "clone", "Hello.", says="run difftool models pull tortoise")
+        monkeypatch.setattr(engines.engine("beep"), "AUTOMATIC", True)
         assert settings_of(clone("--dry-run", "--json", "Hello."))["engine"] == "beep"
         for more in (["--engine", "tortoise"], ["--engine", "native"], ["--samples", "4"], ["--compat", "stock"]):
             refused(4, "voice", "clone", *more, "--voice", "me", "Hi.", says="run difftool models pull tortoise")

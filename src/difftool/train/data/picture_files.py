@@ -134,7 +134,7 @@ def _table(name: str, text: str) -> list[Any]:
     """The rows of a CSV file, or the objects of a JSON Lines file."""
     if name.lower().endswith(".csv"):
         return [*csv.DictReader(io.StringIO(text))]
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def _rows_of(

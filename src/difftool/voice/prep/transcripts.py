@@ -72,7 +72,7 @@ class Transcription(TypedDict, total=False):
     text: str
 
 
-class Told(NamedTuple):
+class TranscriptFile(NamedTuple):
     """The content of a transcript."""
 
     segments: list[Segment]
@@ -85,7 +85,7 @@ class _Unreadable(ValueError):
     """Why a transcript cannot be read."""
 
 
-def read(path: Path) -> Told:
+def read(path: Path) -> TranscriptFile:
     """A transcript from a file. Raises DifftoolError 4 where it cannot be read, or has no words."""
     parse = _from_json if path.suffix.lower() == ".json" else _from_cues
     try:
@@ -102,7 +102,7 @@ def read(path: Path) -> Told:
         raise DifftoolError(Exit.FILE, f"{path} contains no words", HINT)
     warnings = [f"{path.name} {warning}"] if warning else []
     ordered = sorted(segments, key=lambda segment: segment.start)
-    return Told(ordered, language or None, warnings)
+    return TranscriptFile(ordered, language or None, warnings)
 
 
 def _decoded(data: bytes) -> tuple[str, str | None]:

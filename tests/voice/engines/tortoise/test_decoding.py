@@ -11,7 +11,7 @@ from torch import Tensor
 
 from difftool.core.noise import keys, uniform
 from difftool.errors import DifftoolError, Exit
-from difftool.voice.engines.tortoise.decoding import BREATH, CALM, STOP, Drawn, Odds, draw, read, scores
+from difftool.voice.engines.tortoise.decoding import BREATH, CALM, STOP, Drawn, TokenSampling, draw, read, scores
 
 VOICE, TEXT = noise(1, 1, 64), integers(2, 3, 255, 1, 20)
 SEEDS = list(range(100, 121))
@@ -23,10 +23,10 @@ def decoder(dtype: torch.dtype = torch.float32, stops: float = 3.2) -> Any:
     return net
 
 
-ODDS = Odds()
+ODDS = TokenSampling()
 
 
-def drawn(net: Any, seeds: list[int] = SEEDS, block: int = 16, most: int = 50, odds: Odds = ODDS) -> Drawn:
+def drawn(net: Any, seeds: list[int] = SEEDS, block: int = 16, most: int = 50, odds: TokenSampling = ODDS) -> Drawn:
     return finished(draw(net, VOICE, TEXT, seeds, odds, most=most, block=block))
 
 
@@ -79,7 +79,7 @@ def test_a_sample_that_does_not_stop_is_cut() -> None:
     assert {len(latents) for latents in found.latents} == {11}
 
 
-def reference(logits: Tensor, seen: Tensor, odds: Odds) -> Tensor:
+def reference(logits: Tensor, seen: Tensor, odds: TokenSampling) -> Tensor:
     """The chances of all codes, one row and one step after the other."""
     rows = []
     for row, came in zip(logits.double(), seen, strict=True):
@@ -100,9 +100,16 @@ def reference(logits: Tensor, seen: Tensor, odds: Odds) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "odds", [Odds(), Odds(1.0, 1.0, 0, 1.0), Odds(0.5, 0.3, 7, 1.3), Odds(2.0, 0.99, 0, 2.0), Odds(0.8, 0.0, 50, 2.0)]
+    "odds",
+    [
+        TokenSampling(),
+        TokenSampling(1.0, 1.0, 0, 1.0),
+        TokenSampling(0.5, 0.3, 7, 1.3),
+        TokenSampling(2.0, 0.99, 0, 2.0),
+        TokenSampling(0.8, 0.0, 50, 2.0),
+    ],
 )
-def test_chances(odds: Odds) -> None:
+def test_chances(odds: TokenSampling) -> None:
     logits, seen = noise(3, 5, 60) * 3, noise(4, 5, 60) > 0.7
     chances, codes = odds(logits, seen)
     torch.testing.assert_close(chances.sum(1), torch.ones(5))
@@ -112,14 +119,14 @@ def test_chances(odds: Odds) -> None:
 
 def test_no_warmth_takes_the_best() -> None:
     logits = noise(3, 5, 60)
-    chances, codes = Odds(0.0, 1.0, 0, 1.0)(logits, torch.zeros(5, 60, dtype=torch.bool))
+    chances, codes = TokenSampling(0.0, 1.0, 0, 1.0)(logits, torch.zeros(5, 60, dtype=torch.bool))
     assert torch.equal(codes[:, 0], logits.argmax(1))
     torch.testing.assert_close(chances[:, 0], torch.ones(5))
 
 
 def test_codes_are_drawn_with_their_chances() -> None:
     """The first code of 4,000 samples: the share of each against its chance, within five standard deviations."""
-    net, odds, n = decoder(stops=0.0), Odds(top_k=12, top_p=1.0, temperature=0.3), 4000
+    net, odds, n = decoder(stops=0.0), TokenSampling(top_k=12, top_p=1.0, temperature=0.3), 4000
     _, first = read(net, VOICE, TEXT)
     chances, codes = odds(scores(net, first), torch.zeros(1, STOP + 1, dtype=torch.bool))
     said = drawn(net, list(range(n)), most=8, odds=odds).codes[:, 0]

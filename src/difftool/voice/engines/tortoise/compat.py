@@ -16,7 +16,19 @@ from ....nets.tortoise.diffusion import frames
 from ....nets.tortoise.vocoder import TAIL
 from .. import Spoken, Steps
 from .decoding import CALM, STOP, read, scores
-from .synthesis import HEARD, Networks, Script, Timbre, invent, judge, listen, saved_stages, shown, spectrogram, spoken
+from .synthesis import (
+    HEARD,
+    Networks,
+    SpeechSettings,
+    Timbre,
+    invent,
+    judge,
+    listen,
+    saved_stages,
+    shown,
+    spectrogram,
+    spoken,
+)
 
 AT_ONCE = 16
 """Samples that tortoise-tts draws at once on a large GPU; its result depends on this number."""
@@ -43,7 +55,7 @@ def timbre(nets: Networks, clips: Sequence[Tensor], stream: Stream) -> Timbre:
 
 def speak(
     nets: Networks,
-    script: Script,
+    script: SpeechSettings,
     timbre: Timbre,
     tokens: Sequence[int],
     stream: Stream,
@@ -90,7 +102,7 @@ def speak(
 
 
 def draw(
-    decoder: UnifiedVoice, voice: Tensor, text: Tensor, script: Script, stream: Stream, *, shift: int
+    decoder: UnifiedVoice, voice: Tensor, text: Tensor, script: SpeechSettings, stream: Stream, *, shift: int
 ) -> Steps[Tensor]:
     """One batch of samples (B, M). All rows go on drawing until the last has stopped, and the codes 1 and 8192 count as
     already drawn: tortoise-tts uses them as placeholders for the prefix."""

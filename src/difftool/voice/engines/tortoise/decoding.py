@@ -24,7 +24,7 @@ ROWS = {"cpu": 16, "cuda": 128}
 product, and a code on its rounding."""
 
 
-class Odds(NamedTuple):
+class TokenSampling(NamedTuple):
     """Sampling of a code from its scores."""
 
     temperature: float = 0.8
@@ -71,7 +71,14 @@ def read(decoder: UnifiedVoice, voice: Tensor, text: Tensor) -> tuple[Tensor, Te
 
 
 def draw(
-    decoder: UnifiedVoice, voice: Tensor, text: Tensor, seeds: Sequence[int], odds: Odds, *, most: int, block: int
+    decoder: UnifiedVoice,
+    voice: Tensor,
+    text: Tensor,
+    seeds: Sequence[int],
+    odds: TokenSampling,
+    *,
+    most: int,
+    block: int,
 ) -> Steps[Drawn]:
     """A sample for each of `seeds`, of at most `most` codes, for a voice (1, dim) and the tokens of a text (1, N).
 
@@ -93,7 +100,7 @@ def draw(
 
 
 def _block(
-    decoder: UnifiedVoice, before: Tensor, first: Tensor, seeds: Sequence[int], odds: Odds, most: int
+    decoder: UnifiedVoice, before: Tensor, first: Tensor, seeds: Sequence[int], odds: TokenSampling, most: int
 ) -> Steps[list[tuple[Tensor, Tensor]]]:
     """(codes, latents) of rows that continue from a common cache and hidden state. Only the first `len(place)` rows of
     the cache are active; `place` holds the indices of their results."""

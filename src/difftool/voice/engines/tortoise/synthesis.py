@@ -26,7 +26,7 @@ from ....progress import timed
 from ....sampling.choice import Choice
 from ...seeds import derived
 from .. import Spoken, Steps
-from .decoding import CALM, STOP, Odds, draw
+from .decoding import CALM, STOP, TokenSampling, draw
 from .networks import open_network
 
 PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
@@ -48,10 +48,10 @@ class Timbre(NamedTuple):
     """(1, 2048)"""
 
 
-class Script(NamedTuple):
+class SpeechSettings(NamedTuple):
     """Settings of the synthesis."""
 
-    odds: Odds
+    odds: TokenSampling
     way: Choice
     samples: int
     candidates: int
@@ -136,7 +136,7 @@ def invent(nets: Networks, noise: Callable[[int, int], Tensor]) -> Timbre:
 
 def speak(
     nets: Networks,
-    script: Script,
+    script: SpeechSettings,
     timbre: Timbre,
     tokens: Sequence[int],
     seed: int,
@@ -198,7 +198,11 @@ def judge(clvp: CLVP, text: Tensor, codes: Tensor, rows: int = SCORED) -> Tensor
 
 
 def spectrogram(
-    diffusion: DiffusionTts, latents: Tensor, timbre: Timbre, script: Script, noise: Callable[[int, int], Tensor]
+    diffusion: DiffusionTts,
+    latents: Tensor,
+    timbre: Timbre,
+    script: SpeechSettings,
+    noise: Callable[[int, int], Tensor],
 ) -> Steps[Tensor]:
     """Log mels (B, 100, L) from the latents (B, T, dim) of samples of equal length. With guidance, both predictions run
     in one batch. The initial noise is `noise` at the step START."""

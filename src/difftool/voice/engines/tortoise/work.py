@@ -29,10 +29,10 @@ from ...seeds import derived
 from ...settings import Settings
 from .. import Reference, Speaker, Spoken, Steps, Work
 from . import compat
-from .decoding import BREATH, ROWS, Odds
+from .decoding import BREATH, ROWS, TokenSampling
 from .networks import FILES, empty, hash_of, is_there
 from .options import Options, is_plain
-from .synthesis import PATH, Networks, Script, Timbre, invent, listen, speak
+from .synthesis import PATH, Networks, SpeechSettings, Timbre, invent, listen, speak
 from .text import token_parts, tokens, unspoken
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ SHARE = 0.5
 class TortoiseWork(Work):
     """A run of Tortoise."""
 
-    script: Script
+    script: SpeechSettings
     sizes: tuple[int, int]
     """Sizes of the conditioning latents of the decoder and the diffusion."""
     networks_folder: Path
@@ -195,9 +195,9 @@ def planned(settings: Settings, options: Options, reference: Reference) -> Torto
         fitting = _fitting(decoder, most, device, dtype)
         requested = settings.batch_size or options.samples
         block = max(1, min(requested, options.samples, fitting, ROWS[device.type]))
-    sampling = Odds(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
+    sampling = TokenSampling(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
     diffusion_choice = choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
-    script = Script(
+    script = SpeechSettings(
         sampling,
         diffusion_choice,
         options.samples,
