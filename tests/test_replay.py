@@ -33,3 +33,18 @@ def test_a_picture_is_made_again(
     pixels, _, manifest = read_png(tmp_path / "a.png")
     write_png(tmp_path / "other.png", 255 - pixels, manifest)
     assert not difftool.rerun(tmp_path / "other.png", output_dir=tmp_path / "out").identical
+
+
+def test_names_of_files_may_be_texts(
+    tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from difftool.outputs import Destination, pictures
+    from difftool.pixels.write import write
+
+    monkeypatch.chdir(tmp_path)
+    drawn = difftool.sample(tiny_model(), steps=1, count=1)
+    write(drawn, pictures(Destination("sample", "RUN", tmp_path / "a.png"), [(0, 0)]))
+    assert difftool.rerun("a.png", "b.png").identical
+    assert difftool.rerun("a.png", output_dir="folder").identical
+    with pytest.raises(DifftoolError, match="--steps must be a whole number, not 3"):
+        difftool.sample(tmp_path / "tiny", steps="3")

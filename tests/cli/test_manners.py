@@ -230,6 +230,10 @@ def on_terminal(*args: str, **settings: Any) -> str:
 
 
 class TestConfiguration:
+    def test_keys_are_those_that_are_typed(self, refused: Callable, tmp_path: Path) -> None:
+        (tmp_path / "difftool.toml").write_text('[txt2img]\nloras = ["x"]\n')
+        refused(2, "txt2img", "a", says="no key 'loras'; did you mean 'lora'")
+
     """Command line > environment > --config > ./difftool.toml > the user's > built-in."""
 
     def steps(self, difftool: Callable, *args: object) -> int:

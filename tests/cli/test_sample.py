@@ -331,3 +331,16 @@ class TestWrongInput:
         )
         torch.save({"a": torch.zeros(1)}, folder / "diffusion_pytorch_model.bin")
         refused(4, "sample", "old", says="safetensors")
+
+
+def test_the_list_of_samplers_names_their_methods(difftool: Callable) -> None:
+    rows = difftool("sample", "--list-samplers", "--json").json["data"]["samplers"]
+    methods = {name: rows[name]["method"] for name in ("heun", "dpm2", "dpm2_a", "lms", "pndm", "ddim")}
+    assert methods == {
+        "heun": "heun",
+        "dpm2": "dpm2",
+        "dpm2_a": "dpm2",
+        "lms": "lms",
+        "pndm": "pndm",
+        "ddim": "first_order",
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from conftest import ENGINES
 
 from difftool.errors import DifftoolError, Exit
-from difftool.voice import long_text
+from difftool.settings import setting
+from difftool.voice import engines, long_text
 from difftool.voice.long_text import LIST, finished, joining, made_here, numbers, read
 from difftool.voice.plan import Plan, plan
 
@@ -266,3 +268,23 @@ def test_threads_do_not_change_what_is_said(given: dict[str, Any], folder: Path)
         assert read(planned(given, threads=1), folder).said == 0
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_reading_goes_on_after_an_option_was_added(
+    beep: None, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sung(**settings: Any) -> Plan:
+        return plan(TEXT, engine="beep", **settings)
+
+    assert read(sung(), folder).said == 4
+    module = engines.engine("beep")
+    before: type = module.Options
+
+    @dataclass(frozen=True)
+    class Options(before):
+        warmth: float = setting(1.0, "Warmth.")
+
+    monkeypatch.setattr(module, "Options", Options)
+    assert read(sung(), folder).said == 0
+    with fails(Exit.FILE, "other settings: warmth"):
+        read(sung(warmth=2.0), folder)
