@@ -223,16 +223,12 @@ def _redraw_words(replay: Replay, plan: Planned, track: Track) -> Replayed:
 
 def _respoken(file: Path, to: Destination, track: Track) -> Replayed:
     """Speaks a sound again, writes it and compares."""
-    from .voice.output import write
-    from .voice.replay import replay
-    from .voice.speak import perform
+    from .voice.replay import replay, respeak
 
     again = replay(file)
     seed = again.plan.settings.seed
     (path,) = outputs.sounds(to, [(0, seed)], suffix=file.suffix, suffixes=[*FORMATS])
     to.claim([path, beside(path)])
-    with writable(path.parent):
-        cloned = perform(again.plan, track=track, attempts=again.attempts)
-        written = write(again.plan, cloned, [path], only=again.index)
+    written = respeak(again, path, track=track)
     then, now = again.versions
-    return Replayed(written, again.identical(path), then, now, cloned.seconds)
+    return Replayed(written, again.identical(path), then, now, written.seconds)

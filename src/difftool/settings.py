@@ -92,6 +92,11 @@ def name_of(name: str, option: Option) -> str:
     return option.names[0] if option.names else f"--{name.replace('_', '-')}"
 
 
+def key_of(spelling: str) -> str:
+    """An option as it is typed, such as --batch-size, as the name of a parameter and a key of TOML: batch_size."""
+    return spelling.lstrip("-").replace("-", "_")
+
+
 def plain(name: str) -> str:
     """A name in the form used for comparison: lower case, underscores."""
     return name.strip().lower().replace("-", "_").replace(" ", "_")

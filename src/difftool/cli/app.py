@@ -21,7 +21,7 @@ import typer.core
 from .. import processes
 from ..errors import MEANING, DifftoolError, Exit, is_disk_full, is_out_of_memory, nearest
 from ..files import expanded
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed, key_of
 from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
 from . import COMMANDS, TOGETHER
@@ -174,7 +174,7 @@ def load(name: str, target: str, help: str) -> Any:
     command = typer.main.get_command(app)
     for param in command.params:
         if param.name and isinstance(param, typer.core.TyperOption):
-            spelled = [opt.lstrip("-").replace("-", "_") for opt in param.opts]
+            spelled = [key_of(opt) for opt in param.opts]
             own = param.name if param.name in spelled else spelled[0]  # --from cannot be a parameter's name
             param.show_envvar = False  # the README gives the rule once
             qualified = "_".join([*name.split(), own])

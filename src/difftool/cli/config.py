@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import DifftoolError, Exit, nearest
 from ..files import expanded
+from ..settings import key_of
 from . import COMMANDS
 from .console import Console
 
@@ -37,7 +38,7 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, o
     for param in single:
         if param.name in annotations:
             spellings = [opt for opt in param.opts if opt.startswith("--")] or [param.name]
-            by_key |= {_plain(spelling): param.name for spelling in spellings}
+            by_key |= {key_of(spelling): param.name for spelling in spellings}
     merged: dict[str, object] = {}
     own = None if named is None else expanded(named)
     for path in (_user(ctx.obj), PROJECT, own):
@@ -45,7 +46,7 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, o
             continue
         values: dict[str, object] = {}
         for key, value in _table(path, command).items():
-            name = by_key.get(_plain(key))
+            name = by_key.get(key_of(key))
             if name is None:
                 raise _unknown_key(path, command, key, by_key)
             values[name] = _checked(path, key, value, annotations[name])
@@ -65,7 +66,7 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, o
 def _unknown_key(path: Path, command: str, key: str, known: Iterable[str]) -> DifftoolError:
     table = ".".join(command.split())
     message = f"{path}: [{table}] has no key {key!r}"
-    if near := nearest(_plain(key), known):
+    if near := nearest(key_of(key), known):
         message += f"; did you mean {near!r}?"
     return DifftoolError(Exit.USAGE, message, f"see difftool {command} --help")
 
@@ -178,7 +179,3 @@ def _checked(path: Path, key: str, value: Any, annotation: Any) -> Any:
             return str(value) if kind is str else value
     expected = " or ".join(name for kind, (name, _) in ALLOWED.items() if kind in kinds)
     raise DifftoolError(Exit.USAGE, f"{path}: {key} must be {expected}, not {value!r}", "fix that line")
-
-
-def _plain(word: str) -> str:
-    return word.lstrip("-").replace("-", "_")

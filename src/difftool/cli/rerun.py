@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..audio import FORMATS
+from ..files import unused
 from ..replay import planned, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
@@ -72,15 +73,19 @@ def _report(console: Console, done: Replayed, load: float) -> Result:
 def _sound(
     console: Console, file: Path, output: Path | None, output_dir: Path | None, *, overwrite: bool, dry_run: bool
 ) -> Result:
-    from ..voice.replay import replay
+    from ..voice.replay import replay, respeak
 
     again = replay(file)
     to = console.destination(output, output_dir, overwrite=overwrite)
     places = speech.places(to, 1, again.plan.settings.seed, suffix=file.suffix)
     if dry_run:
         return speech.dry(again.plan, places)
-    options = {"attempts": again.attempts, "only": again.index}
-    result = speech.carry_out(console, again.plan, places, overwrite=overwrite, **options)
+    unused(places.all, overwrite=overwrite)
+    speech.warn_of_signs(console, again.plan)
+    if output is not None:
+        console.resume = "run it again with --overwrite"  # some of the files may exist by then
+    written = respeak(again, places.sounds[0], track=console.track)
+    result = speech.report(console, again.plan, places, written)
     then, now = again.versions
     return _compared(file, result, then, now, "sample", again.identical(places.sounds[0]))
 

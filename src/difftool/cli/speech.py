@@ -49,30 +49,22 @@ def places(to: Destination, count: int, seed: int, stages: Path | None = None, s
     return Places(paths, stages, default=to.output is None and to.folder is None)
 
 
-def carry_out(
-    console: Console,
-    plan: Plan,
-    to: Places,
-    *,
-    overwrite: bool,
-    attempts: Sequence[int] = (),
-    only: int | None = None,
-) -> Result:
-    """Speaks a plan of one part, writes the files (`only` that of one candidate) and reports."""
+def carry_out(console: Console, plan: Plan, to: Places, *, overwrite: bool) -> Result:
+    """Speaks a plan of one part, writes the files and reports."""
     from ..voice.output import write
     from ..voice.speak import perform
 
     unused(to.all, overwrite=overwrite)
     if to.stages:
         plan.work.check_stages()
-    _warn_of_signs(console, plan)
+    warn_of_signs(console, plan)
     stages: dict[str, Tensor] | None = {} if to.stages else None
     with writable(*{path.parent: None for path in to.all}):
-        cloned = perform(plan, track=console.track, attempts=attempts, stages=stages)
+        cloned = perform(plan, track=console.track, stages=stages)
         console.resume = "run it again with --overwrite"  # some of the files may exist by then
         staged = (to.stages, stages) if to.stages and stages else None
-        written = write(plan, cloned, to.sounds, only=only, stages=staged)
-        return _result(console, plan, to, written)
+        written = write(plan, cloned, to.sounds, stages=staged)
+        return report(console, plan, to, written)
 
 
 def read_out(
@@ -96,12 +88,12 @@ def read_out(
     if to.stages:
         message = f"--save-stages needs a text of one part; this one has {len(plan.parts)}"
         raise DifftoolError(Exit.USAGE, message, "leave out --save-stages or use a shorter text")
-    _warn_of_signs(console, plan)
+    warn_of_signs(console, plan)
     until = None if max_minutes is None else console.began + 60 * max_minutes
     reading = output.read_plan(
         plan, to.sounds, redo=redo, overwrite=overwrite, until=until, track=console.track, run=console.run_id
     )
-    result = _result(console, plan, to, reading.written)
+    result = report(console, plan, to, reading.written)
     manifest = str(reading.folder / long_text.LIST)
     data = {**result.data, "parts": reading.parts, "said_now": reading.said, "manifest": manifest}
     if not reading.joined:
@@ -130,7 +122,7 @@ def dry(plan: Plan, to: Places) -> Result:
     return Result(data | {"would_write": [*map(str, to.all)]}, summary, [])
 
 
-def _result(console: Console, plan: Plan, to: Places, written: Written) -> Result:
+def report(console: Console, plan: Plan, to: Places, written: Written) -> Result:
     """Reports the sounds that were written."""
     best, total = written.items[0], time.monotonic() - console.began
     _warn_of_cuts(console, plan, best["parts"])
@@ -166,6 +158,6 @@ def _how(plan: Plan) -> str:
     return f"in the voice {plan.settings.voice} ({plan.work.summary}, seed {plan.settings.seed})"
 
 
-def _warn_of_signs(console: Console, plan: Plan) -> None:
+def warn_of_signs(console: Console, plan: Plan) -> None:
     if signs := plan.work.unspoken():
         console.warn(f"characters without a pronunciation were skipped: {' '.join(signs)}")

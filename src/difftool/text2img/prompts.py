@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit, unknown
 from ..files import expanded
-from ..settings import EXPECTED, kind_of, kinds, options
+from ..settings import EXPECTED, key_of, kind_of, kinds, options
 from .settings import Settings
 
 STRONGER = 1.1
@@ -178,20 +178,16 @@ def settings_of(line: str, cls: type = Settings) -> dict[str, object]:
     line."""
     annotations, known = kinds(cls), options(cls)
     own = [name for name, option in known.items() if option.per_prompt]
-    spellings = {_plain(word): name for name in own for word in (name, *known[name].names)} | ELSEWHERE
+    spellings = {key_of(word): name for name in own for word in (name, *known[name].names)} | ELSEWHERE
     values: dict[str, object] = {}
     for word, value in _object(line) if line.startswith("{") else _words(line):
-        name = spellings.get(_plain(word))
+        name = spellings.get(key_of(word))
         if name is None:
             raise unknown("option", word, own)
         values[name] = _value(word, value, known[name].typed or annotations[name])
     if not values.get("prompt"):
         raise DifftoolError(Exit.USAGE, "the line has no prompt", "write the prompt first, then the options")
     return values
-
-
-def _plain(word: str) -> str:
-    return word.lstrip("-").replace("-", "_")
 
 
 def _object(line: str) -> list[tuple[str, object]]:

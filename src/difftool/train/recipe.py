@@ -34,8 +34,8 @@ LARGE = 32 * 32
 """Pixels per picture from which bf16 is faster on a CPU with bf16 instructions."""
 
 
-class AutoencoderRow(TypedDict):
-    """The part of a preset for its autoencoder."""
+class AutoencoderConfig(TypedDict):
+    """The part of a config for its autoencoder."""
 
     share: float
     """Share of the length of the whole run."""
@@ -56,13 +56,13 @@ class Row(TypedDict):
     zero_snr: NotRequired[bool]
     guidance: NotRequired[float]
     net: NetConfig
-    autoencoder: NotRequired[AutoencoderRow]
+    autoencoder: NotRequired[AutoencoderConfig]
 
 
 class PictureConfig(DenoiserConfig):
     """The config.json of a run of `train`."""
 
-    autoencoder: NotRequired[AutoencoderRow]
+    autoencoder: NotRequired[AutoencoderConfig]
 
 
 class Job(NamedTuple):

@@ -21,11 +21,10 @@ from ..audio.files import RATE, samples_of, write
 from ..audio.joining import gain, join, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
-from ..files import read_json, write_json
+from ..files import digest_of, read_json, write_json
 from ..progress import Track, untracked
 from . import engines
 from .engines import Speaker, Spoken
-from .library import digest_of
 from .plan import Plan
 from .settings import Settings
 from .speak import SYNTHETIC, Candidate, candidate, described, seeds, typical

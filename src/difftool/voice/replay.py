@@ -9,14 +9,17 @@ from typing import Any
 
 from ..audio.files import RATE, Samples, read
 from ..errors import DifftoolError, Exit
+from ..files import writable
 from ..limits import MOST
+from ..progress import Track
 from ..provenance import beside, located, settings_of
 from ..settings import from_manifest, options
 from . import engines
+from .output import Written, write
 from .plan import Plan, planned
 from .provenance import load
 from .settings import Settings
-from .speak import described
+from .speak import described, perform
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ def replay(file: Path) -> Replay:
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
             raise DifftoolError(Exit.FILE, f"the {kind} have changed since {file} was made", "restore them")
     return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
+
+
+def respeak(replay: Replay, path: Path, *, track: Track | None = None) -> Written:
+    """Speaks a sound again and writes it to a file."""
+    with writable(path.parent):
+        cloned = perform(replay.plan, track=track, attempts=replay.attempts)
+        return write(replay.plan, cloned, [path], only=replay.index)
 
 
 def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], int]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ...errors import DifftoolError, Exit
-from .decode import counted
+from ...limits import counted
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 

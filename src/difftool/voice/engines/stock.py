@@ -53,7 +53,7 @@ def plan(settings: Settings, given: Options, reference: Reference) -> TortoiseWo
         """A run of tortoise-tts."""
 
         def models(self) -> dict[str, str]:
-            from ..library import digest_of
+            from ...files import digest_of
 
             files = dict.fromkeys(work.FILES[name] for name in self.networks)
             return {file: digest_of(self.folder / file) for file in files}
