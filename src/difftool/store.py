@@ -175,7 +175,7 @@ def pull(
     origin = None if source is None else Path(source)
     folder = None if models_dir is None else Path(models_dir)
     if origin is not None and not origin.is_dir():
-        raise DifftoolError(Exit.FILE, f"{origin} is not a folder", "name the folder that holds the files")
+        raise DifftoolError(Exit.FILE, f"{origin} is not a folder", "pass the folder that contains the files")
     fetched: list[Coming] = []
     for model in models:
         coming = _coming(model, origin, folder, overwrite=overwrite)
@@ -312,7 +312,7 @@ def found_in(folder: Path, model: Entry) -> list[Path]:
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
             hint = f"{model.name} needs {', '.join(model.files)}"
-            raise DifftoolError(Exit.FILE, f"there is no {file} in {folder}", hint)
+            raise DifftoolError(Exit.FILE, f"{folder} does not contain {file}", hint)
         paths.append(path)
     return paths
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..voice.plan import Plan
     from ..voice.speak import Candidate
 
-SEVERAL_RUNS = "a text spoken in several runs needs an explicit output file"
+SEVERAL_RUNS = "--redo and --max-minutes need an output file"
 
 
 class Places(NamedTuple):
@@ -86,7 +86,7 @@ def read_out(
         console.say(f"to resume after an interruption, run the same command with {again}")
         console.resume = f"run it again with {again}"
     if to.stages:
-        message = f"--save-stages needs a text of one part; this one has {len(plan.parts)}"
+        message = f"--save-stages needs a text of one part, and this text has {len(plan.parts)}"
         raise DifftoolError(Exit.USAGE, message, "leave out --save-stages or use a shorter text")
     warn_of_signs(console, plan)
     until = None if max_minutes is None else console.began + 60 * max_minutes

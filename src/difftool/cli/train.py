@@ -84,7 +84,7 @@ def _result(done: Trained, seconds: float) -> Result:
         "config": done.config,
         "timing": {"total": round(seconds, 3)},
     }
-    took = "; finished before, nothing left to do" if done.finished_before else f", {seconds:.0f} s"
+    took = "; already finished, nothing left to do" if done.finished_before else f", {seconds:.0f} s"
     loss = "no finite update" if done.loss is None else f"loss {done.loss:.4f}"
     summary = [f"{done.images:,} pictures seen, {loss}{took}"]
     if done.skipped:
@@ -100,7 +100,7 @@ def _result(done: Trained, seconds: float) -> Result:
 
 def _quality(figures: Mapping[str, float]) -> str:
     """The quality figures on one line."""
-    line = "C2ST {c2st:.3f} (0.5: indistinguishable, 1: always told apart), FD {fd:.1f}, nearest {nearest:.2f}"
+    line = "C2ST {c2st:.3f} (0.5: indistinguishable, 1: always recognised), FD {fd:.1f}, nearest {nearest:.2f}"
     if "legible" in figures:
         line += ", {legible:.0%} classified as their label"
     if figures["exploded"]:

@@ -28,7 +28,7 @@ class EMA:
 
 def gamma(std: float) -> float:
     """The exponent of a power-function average of relative width `std` (arXiv:2312.02696, eq. 126), by bisection."""
-    require(0 < std <= 0.28, f"the width of an average must lie above 0 and up to 0.28 of the run, not {std}")
+    require(0 < std <= 0.28, f"the width of an average must be above 0 and at most 0.28 of the run, not {std}")
     lo, hi = 0.0, 1e6
     while lo < (mid := (lo + hi) / 2) < hi:
         width = (mid + 1) ** 0.5 / (mid + 2) / (mid + 3) ** 0.5

@@ -55,7 +55,7 @@ def first_order(
     by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for learned. `renoise`
     draws all noise anew, std = sigma_q (consistency models)."""
     powers = {"small": 0.0, "large": 1.0, "learned": None}
-    require(variance in powers, f"there is no variance {variance!r}")
+    require(variance in powers, f"unknown variance {variance!r}")
     now, first, _ = _begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
@@ -306,8 +306,8 @@ def multistep(
     variance (1 - e^(-2 sde h)) sigma_q^2 in a step of h. `kind` is the rule of order 2: midpoint or heun; the authors'
     rule of order 3 has order 2 too, with a smaller error. The order is 1 at first and on the step to clean data; with
     `lower_end` it falls towards the end of a run of fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
-    require(kind in ("midpoint", "heun") and order in (1, 2, 3), f"there is no rule {kind!r} of order {order}")
-    require(sde >= 0, f"sde is the strength of noise and not negative, as {sde} is")
+    require(kind in ("midpoint", "heun") and order in (1, 2, 3), f"there is no {kind!r} rule of order {order}")
+    require(sde >= 0, f"sde must be at least 0, not {sde}")
     now, first, past = _begin(x)
     orders = _orders(levels, order, lower_end and (corrects or len(levels) - 1 < 15))
     mean, bend = kind == "midpoint", 1.0 if corrects else 0.5
@@ -397,7 +397,7 @@ def _split(p: Level, q: Level, eta: float) -> tuple[Level, float]:
     """(the level to solve to, the standard deviation of the fresh noise that leads from there to q)."""
     if not eta:
         return q, 0.0
-    require(eta > 0, f"eta is the strength of noise and not negative, as {eta} is")
+    require(eta > 0, f"eta must be at least 0, not {eta}")
     rho = p.alpha * q.sigma / (q.alpha * p.sigma)
     share = math.sqrt(max(1 - rho * rho, 0.0))
     std = min(eta * q.sigma * share, q.sigma)

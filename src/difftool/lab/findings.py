@@ -259,7 +259,7 @@ def _card(gpu: Gpu) -> Iterator[Finding]:
         used, available = gpu.pcie_width
         message = f"{name} uses {used} of {available} PCIe lanes"
         fix = "try another slot; it matters only if layers are kept in RAM"
-        yield Finding("pcie", NOTE, message, "the slot or a riser", fix)
+        yield Finding("pcie", NOTE, message, "limited by the slot or a riser", fix)
     if taken := sum(process.used or 0 for process in gpu.processes):
         processes = ", ".join(f"{process.name} ({process.pid})" for process in gpu.processes)
         message = f"{_gib(taken)} of {name} are in use by {processes}"

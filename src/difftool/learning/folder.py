@@ -81,13 +81,13 @@ def standing(folder: Path, config: C, layout: Layout, overwrite: bool) -> tuple[
     if there.get("schema") == SCHEMA and not (resumable or modelled):
         return config, False  # that run ended before it had saved anything
     if differences := _differences(there, config, layout.defaults):
-        message = f"{folder} holds another run: {'; '.join(differences)}"
+        message = f"{folder} contains another run: {'; '.join(differences)}"
         raise DifftoolError(Exit.FILE, message, "choose a new folder with --output-dir, or add --overwrite")
     _measured(folder / "config.json", there["train"])
     drawn = modelled and layout.preview(folder, there["train"]["images"]).exists()
     finished = drawn and any(line.get("finished") for line in read_log(folder, layout.figures))
     if modelled and not finished and not resumable:
-        message = f"{folder} holds a model, but no checkpoint to resume from"
+        message = f"{folder} contains a model, but no checkpoint to resume from"
         raise DifftoolError(Exit.FILE, message, "choose a new folder, or add --overwrite")
     return there, finished
 
@@ -101,9 +101,9 @@ def _refuse_foreign(folder: Path, layout: Layout, overwrite: bool) -> None:
         names = [name for name in names if name in replaced]
     if not names:
         return
-    message = f"{folder} holds other files, not a run ({names[0]})"
+    message = f"{folder} contains files that are not a run ({names[0]})"
     if "config.json" in names:
-        message = f"{folder} holds another run or model, not made by difftool ({names[0]})"
+        message = f"{folder} contains a run or model that was not made by difftool ({names[0]})"
     raise DifftoolError(Exit.FILE, message, "choose a new folder with --output-dir")
 
 
@@ -176,7 +176,7 @@ def resume(folder: Path, trainee: Trainee) -> None:
     for path in kept:
         try:
             if path.stat().st_size > most:
-                raise ValueError("larger than the state of this network")
+                raise ValueError("too large for the state of this network")
             loaded = files.load_tensors(path)
             trainee.restore(loaded.tensors, loaded.metadata)
             if path.name == PREVIOUS:
@@ -185,7 +185,7 @@ def resume(folder: Path, trainee: Trainee) -> None:
             break
         except (DifftoolError, KeyError, ValueError) as error:
             if path == kept[-1] or isinstance(error.__cause__, OSError):
-                message = f"no checkpoint in {folder} can be used: {error}"
+                message = f"no usable checkpoint in {folder}: {error}"
                 hint = "restore a copy, choose a new folder with --output-dir, or add --overwrite"
                 raise DifftoolError(Exit.FILE, message, hint) from error
             log.warning(f"cannot use {path} ({error}); using the previous checkpoint")

@@ -68,12 +68,12 @@ class Trainee:
             if any(f"optimizer.{k}.{name}" in tensors for name in moments):
                 shapes |= {f"optimizer.{k}.{name}": shape for name, shape in moments.items()}
         if {name: value.shape for name, value in tensors.items()} != shapes:
-            raise ValueError("state of another network")
+            raise ValueError("it is the state of another network")
         if not all(value.is_floating_point() for value in tensors.values()):
-            raise ValueError("integers where floats are expected")
+            raise ValueError("it contains integers instead of floats")
         step, taken = int(numbers["step"]), int(numbers["taken"])
         if not 0 <= taken <= step:
-            raise ValueError(f"impossible counts: {taken} of {step} updates")
+            raise ValueError(f"invalid counts: {taken} of {step} updates")
         with torch.no_grad():
             for k, param in enumerate(self.params):
                 param.copy_(tensors[f"net.{k}"])

@@ -140,11 +140,13 @@ class UNet(nn.Module):
         """Raises ValueError where a size does not fit: 1 to 4 channels, a width that is a multiple of 8."""
         super().__init__()
         if not 1 <= channels <= 4:
-            raise ValueError(f"a picture has 1 to 4 channels, not {channels}")
+            raise ValueError(f"the number of channels must be from 1 to 4, not {channels}")
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"the width must be a multiple of {GROUPS}, not {width}")
         if not 1 <= blocks * len(mults) <= 1000:
-            raise ValueError(f"a network has 1 to 1000 blocks on its way down, not {blocks} on {len(mults)} levels")
+            raise ValueError(
+                f"the downward half must have 1 to 1000 blocks, not {blocks} on each of {len(mults)} levels"
+            )
         self.width, self.classes = width, classes
         self.multiple = 2 ** (len(mults) - 1)
         attending = frozenset(attention)

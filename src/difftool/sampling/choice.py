@@ -91,7 +91,7 @@ def choose(
     row = SAMPLERS[named.row]
     strength = strength_of(row)
     if eta is not None and strength is None:
-        raise DifftoolError(Exit.USAGE, f"{named.row} has no eta", "leave out --eta")
+        raise DifftoolError(Exit.USAGE, f"{named.row} does not use eta", "leave out --eta")
     if eta is not None and not 0 <= eta <= 1:
         raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "leave out --eta")
     if steps is None:
@@ -121,7 +121,7 @@ def refuse_pure_noise(name: str, target: Target, choice: Choice) -> None:
     first = choice.levels[0]
     a, b = target(first)
     if a * first.alpha == b * first.sigma:
-        message = f"{name} predicts noise and cannot start at pure noise, as schedule {choice.schedule} does"
+        message = f"{name} predicts noise, so it cannot start at pure noise as the schedule {choice.schedule} does"
         raise DifftoolError(Exit.USAGE, message, "try --schedule leading, which starts one step later")
 
 

@@ -151,8 +151,8 @@ def _prompts(pipeline: Pipeline, settings: Settings) -> tuple[Prompt, Prompt]:
     """The parsed prompt and negative prompt; warns of words that the bundled model does not know."""
     prompt, negative = read(settings.prompt or ""), read(settings.negative or "", empty=True)
     if negative.loras:
-        hint = "name it in the prompt, or with --lora"
-        raise DifftoolError(Exit.USAGE, "the negative prompt names a LoRA", hint)
+        hint = "use it in the prompt, or pass it with --lora"
+        raise DifftoolError(Exit.USAGE, "the negative prompt contains a LoRA", hint)
     unknown = strangers(f"{prompt.plain} {negative.plain}") if pipeline.source in BUNDLED else []
     if unknown:
         noun = "word" if len(unknown) == 1 else "words"
@@ -185,7 +185,7 @@ def _check_clip_skip(pipeline: Pipeline, clip_skip: int) -> None:
 def _check_mask(mask: Path | None, frame: tuple[int, int]) -> None:
     """Raises DifftoolError 2 for a mask without white pixels."""
     if mask is not None and not white(mask, frame).any():
-        message = f"nothing in the mask is white: {mask}"
+        message = f"the mask has no white parts: {mask}"
         raise DifftoolError(Exit.USAGE, message, "paint the parts to redraw in white (255, not 1)")
 
 
@@ -276,7 +276,7 @@ def rgb(path: Path) -> Image.Image:
     """A picture in RGB, transparent parts on white. Raises DifftoolError 4 if it cannot be read."""
     from PIL import Image
 
-    with opened(path, "name a picture") as file:
+    with opened(path, "pass a picture") as file:
         image = upright(file).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 

@@ -24,13 +24,13 @@ PIPELINE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 STRIP = 10
 """Number of samples shown beside their nearest training picture."""
 FIGURES = {
-    "c2st": ("C2ST", "0.5: indistinguishable from real, 1: always recognised"),
+    "c2st": ("C2ST", "0.5: indistinguishable from real, 1: always recognised as generated"),
     "fd": ("FD of pixels", "grey levels squared"),
     "fd_features": ("FD of random features", ""),
     "kid": ("KID of random features", "times 1,000"),
-    "nearest": ("nearest training picture", "1: as far as held-out ones, far below 1: copied"),
+    "nearest": ("nearest training picture", "relative to held-out pictures; far below 1: copies"),
     "exploded": ("exploded", "pictures brighter than any real one"),
-    "legible": ("read as their label", "share"),
+    "legible": ("classified as their label", "share"),
 }
 """Label and explanation of each figure in the report of a run."""
 

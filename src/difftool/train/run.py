@@ -183,7 +183,7 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]
     source = job.pictures.folder
     if source is not None and folder.resolve().is_relative_to(source.resolve()):
         message = f"{folder} is inside the training data; the samples of the run would become part of it"
-        raise DifftoolError(Exit.USAGE, message, "name a folder elsewhere with --output-dir")
+        raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
     return standing(folder, job.config, layout(), overwrite)
 
 

@@ -140,4 +140,4 @@ class Settings(DeviceSettings):
     dtype: str = setting("auto", "auto, fp32 or bf16.", panel=MACHINE, check=known_dtype_of_training, stored=False)
 
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (LENGTHS,)
-    """Groups of settings that exclude each other."""
+    """Groups of settings that cannot be used together."""

@@ -169,7 +169,7 @@ def _check_failed(parts: Sequence[Entry]) -> None:
         return
     numbers = [str(part["number"]) for part in failed]
     reason = failed[0].get("error")
-    message = f"{len(failed)} of {len(parts)} parts failed, {', '.join(numbers)}: {reason}"
+    message = f"{len(failed)} of {len(parts)} parts failed ({', '.join(numbers)}): {reason}"
     raise DifftoolError(Exit.PARTIAL, message, f"retry them with --redo {','.join(numbers)}")
 
 
@@ -302,7 +302,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
         config = _without_newer(plan, config, stored)
         differing = [key for key, value in config.items() if stored.get(key) != value]
         if differing and not overwrite:
-            message = f"{folder} holds a reading with other settings: {', '.join(differing)}"
+            message = f"{folder} contains a run with other settings: {', '.join(differing)}"
             raise DifftoolError(Exit.FILE, message, "add --overwrite to start over, or choose another -o")
         # an interrupted run has done some of these already
         again = () if before and before["redo"] == sorted(redo) else redo
@@ -311,7 +311,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
         lost = _lost(plan, folder, known, parts, again)
         joined = before["joined"] if before else None
         if lost and not joined and not overwrite:
-            message = f"{folder} holds {lost} parts of another text that was never finished"
+            message = f"{folder} contains {lost} parts of another, unfinished text"
             raise DifftoolError(Exit.FILE, message, "add --overwrite to discard them, or choose another -o")
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
@@ -355,7 +355,7 @@ def _lost(plan: Plan, folder: Path, before: Sequence[Entry], parts: Sequence[Ent
 
 def _damaged(folder: Path) -> DifftoolError:
     message = f"{folder / LIST} is damaged or was not written by difftool"
-    return DifftoolError(Exit.FILE, message, "move it away; the parts will be spoken again")
+    return DifftoolError(Exit.FILE, message, "move it away; all parts will then be spoken again")
 
 
 def _entries(
@@ -377,7 +377,7 @@ def _entries(
         valid = earlier is not None and not again and earlier["key"] == key
         takes = earlier["takes"] if earlier and valid and earlier["state"] == "done" else []
         if not all(_is_intact(folder / take["file"], take["sha256"]) for take in takes):
-            log.warning("part %d was changed after it was written; it is spoken again", k + 1)
+            log.warning("part %d was changed after it was written; speaking it again", k + 1)
             takes = []
         entry: Entry = {
             "number": k + 1,

@@ -121,7 +121,7 @@ def read_out(
     candidates = planned.settings.candidates
     if len(sounds) != candidates:
         message = f"{candidates} candidates need {candidates} output files, not {len(sounds)}"
-        raise DifftoolError(Exit.USAGE, message, "name one file for each candidate")
+        raise DifftoolError(Exit.USAGE, message, "pass one file for each candidate")
     return read_plan(planned, sounds, redo=redo, overwrite=overwrite, until=until, track=track)
 
 

@@ -50,10 +50,10 @@ def replay(file: Path) -> Replay:
     or made from models or voices that have changed, and otherwise as `clone`."""
     _, note = load(file)
     if note is None:
-        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "name a sound that difftool made")
+        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "pass a sound file made by difftool")
     before = read(file, RATE)
     if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
-        message = f"{file} was not made by a command that this version can repeat"
+        message = f"{file} was made by a command that this version cannot rerun"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     settings, own, attempts, index = _read(file, note)
     with settings_of(file):
@@ -61,7 +61,9 @@ def replay(file: Path) -> Replay:
     now = described(plan, "")
     for kind in ("models", "voices"):
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
-            raise DifftoolError(Exit.FILE, f"the {kind} have changed since {file} was made", "restore them")
+            raise DifftoolError(
+                Exit.FILE, f"the {kind} have changed since {file} was made", "restore the original files"
+            )
     return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
 
 
@@ -77,7 +79,9 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
     DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
     has_settings = isinstance(note.get("settings"), Mapping)
     if has_settings and "text" not in note["settings"] and "text_sha256" in note:
-        message = f"the long text of {file} is not in {beside(file).name}: that file is missing or belongs to another"
+        message = (
+            f"the long text of {file} is not in {beside(file).name}: that file is missing or belongs to another sound"
+        )
         raise DifftoolError(Exit.FILE, message, f"restore {beside(file).name}")
     with settings_of(file):
         values, common = located(note, file), options(Settings)

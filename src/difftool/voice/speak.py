@@ -110,7 +110,7 @@ def tts_with_preset(
     at 22,050 Hz, or their files; with several `candidates` (k, 1, S), shorter ones padded with silence. `settings` as
     for `clone`. The caller is responsible for the consent of the speaker."""
     if not reference_clips:
-        raise DifftoolError(Exit.USAGE, "there are no reference clips", "give at least one, or call clone")
+        raise DifftoolError(Exit.USAGE, "no reference clips given", "pass at least one, or call clone()")
     sounds = clone(text, clips=reference_clips, preset=preset, track=track, **settings).sounds
     longest = max(map(len, sounds))
     padded = [np.pad(sound, (0, longest - len(sound))) for sound in sounds]

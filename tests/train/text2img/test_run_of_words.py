@@ -192,9 +192,9 @@ def test_killed_in_either_stage(whole: Path, tmp_path: Path, step: int, run: int
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"flip": True}, "no flip"),
-        ({"learned_range": True}, "no learned-range"),
-        ({"checkpointing": True}, "no checkpointing"),
+        ({"flip": True}, "not support --flip"),
+        ({"learned_range": True}, "not support --learned-range"),
+        ({"checkpointing": True}, "does not support --checkpointing"),
         ({"betas": "cosine"}, "Stable Diffusion folder"),
         ({"target": "eps"}, "no eps target at zero SNR"),
     ],

@@ -17,7 +17,7 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"{dim} channels cannot be shared by {heads} heads")
+            raise ValueError(f"{dim} channels cannot be divided among {heads} heads")
         self.heads = heads
         self.ln_1 = nn.LayerNorm(dim)
         self.attn = _pair("c_attn", Linear(dim, 3 * dim), "c_proj", Linear(dim, dim))
@@ -36,7 +36,7 @@ class Block(nn.Module):
             cache[1, :, :, start:end] = v
             k, v = cache[:, :, :, :end]
         if t > 1 and start:
-            raise ValueError("several positions at once can only be the first ones")
+            raise ValueError("several positions at once are allowed only at the start")
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True) if t > 1 else attention(q, k, v)
         h = h.transpose(1, 2).flatten(2)
         h = F.pad(h, (0, 0, 0, 0, 0, b - live))

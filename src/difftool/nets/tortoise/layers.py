@@ -197,7 +197,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, heads: int, *, relative: bool = False) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f"{channels} channels cannot be shared by {heads} heads")
+            raise ValueError(f"{channels} channels cannot be divided among {heads} heads")
         self.heads = heads
         self.norm = GroupNorm(channels)
         self.qkv = Linear(channels, 3 * channels)

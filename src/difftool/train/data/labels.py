@@ -12,7 +12,7 @@ from ...limits import counted
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
-ONE_EACH = "labels are integers or words, one per picture"
+ONE_EACH = "use integers or words as labels, one per picture"
 """The hint for labels that are something else."""
 
 
@@ -54,7 +54,7 @@ def _array(labels: list[Any], where: str) -> np.ndarray[Any, Any]:
     try:
         return np.array(labels)
     except ValueError as error:
-        raise DifftoolError(Exit.FILE, f"{where}: lists of lists", ONE_EACH) from error
+        raise DifftoolError(Exit.FILE, f"{where}: nested lists", ONE_EACH) from error
 
 
 def _one_hot(labels: np.ndarray[Any, Any]) -> bool:
@@ -72,7 +72,7 @@ def _no_labels(labels: np.ndarray[Any, Any], count: int, where: str) -> Difftool
         reason = f"{len(labels):,} labels for {count:,} pictures"
     elif labels.ndim == 2 and labels.dtype.kind in "uifb":
         binary = np.isin(labels, (0, 1)).all()
-        reason = "several classes, or none, per picture" if binary else f"{labels.shape[1]} numbers per picture"
+        reason = "several classes or none per picture" if binary else f"{labels.shape[1]} numbers per picture"
     return DifftoolError(Exit.FILE, f"{where}: {reason}", ONE_EACH)
 
 
@@ -133,7 +133,7 @@ def _caption(value: Any, where: str) -> str:
         return _decoded(value, where)
     if not isinstance(value, str):
         message = f"{where}: {str(value)[:40]} is not a caption"
-        raise DifftoolError(Exit.FILE, message, "captions are text, or lists of text")
+        raise DifftoolError(Exit.FILE, message, "use text, or lists of text, as captions")
     return value
 
 
