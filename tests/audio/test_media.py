@@ -86,9 +86,9 @@ def test_the_track_that_is_marked_is_taken(talk: Path, decoded: Any, tmp_path: P
     assert np.array_equal(read(film, RATE), wanted)
     found = decoded(film)
     assert np.array_equal(found.samples[:], wanted)
-    assert found.warnings == ("it has 2 audio tracks; track 2 (default) is used",)
+    assert found.warnings == ("it has 2 audio tracks; using track 2 (default)",)
     plain = made(tmp_path / "plain.mkv", *tracks, "-disposition:a:0", 0, "-disposition:a:1", 0)
-    assert decoded(plain).warnings == ("it has 2 audio tracks; track 1 is used",)
+    assert decoded(plain).warnings == ("it has 2 audio tracks; using track 1",)
     assert len(read(plain, RATE)) == 3 * RATE
 
 

@@ -449,7 +449,7 @@ def test_larger_variance_of_ddpm() -> None:
 def test_what_a_sampler_needs_is_said(name: str) -> None:
     row, levels, x = SAMPLERS[name], grid(PATHS["cosine"], 6), torch.zeros(1, 2)
     if {"eta", "sde", "renoise"} & {key for key, value in row.defaults.items() if value}:
-        with pytest.raises(ValueError, match="needs a noise"):
+        with pytest.raises(ValueError, match="needs noise"):
             list(row.solver(gaussian, x, levels, **row.defaults, path=PATHS["cosine"]))
     if row.solver in (dpm2, pndm, singlestep):
         with pytest.raises(ValueError, match="needs a path"):

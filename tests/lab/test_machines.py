@@ -315,7 +315,7 @@ def test_probes_that_fail_or_hang_are_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert dict(probe(Sources()).failed)["memory"] == "division by zero"
     monkeypatch.setattr(probes, "PROBES", {"cards": lambda sources: {} if ended.wait() else None})
     monkeypatch.setattr(probes, "PATIENCE", 0)
-    assert dict(probe(Sources()).failed) == {"cards": "no answer in 0 s"}
+    assert dict(probe(Sources()).failed) == {"cards": "no answer within 0 s"}
     ended.set()
     assert spelled(None) == "none"
 

@@ -246,7 +246,7 @@ def test_lists_of_parts() -> None:
     assert numbers("3, 7-9", 9) == {3, 7, 8, 9}
     for text, says in (
         ("0", "no part 0"),
-        ("10", "no part 10: the text has 9"),
+        ("10", "no part 10: the text has only 9"),
         ("3-10", "no part 3-10"),
         ("5-4", "no part"),
         ("a", "not a list"),

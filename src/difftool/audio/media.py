@@ -141,7 +141,7 @@ def track_of(path: Path) -> Track:
     warnings = []
     if len(streams) > 1:
         marked = " (default)" if "(default)" in streams[number] else ""
-        warnings.append(f"it has {len(streams)} audio tracks; track {number + 1}{marked} is used")
+        warnings.append(f"it has {len(streams)} audio tracks; using track {number + 1}{marked}")
     layout = re.search(r" Hz, (\d)\.1\b", streams[number])
     lfe = min(3, int(layout[1])) if layout else None  # after left, right and, where there is one, centre
     timed = not UNTIMED.intersection((container or "").split(","))

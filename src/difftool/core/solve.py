@@ -68,7 +68,7 @@ def first_order(
         if std:
             power = powers[variance]
             if power is None:
-                power = _need(spread, "learned variance")
+                power = _need(spread, "a learned variance")
             fresh = _need(noise, "noise")(i, 0)
             now.add_(fresh * (p.sigma / q.sigma) ** power, alpha=std)
         yield State(i + 1, q, now, x0)
@@ -389,7 +389,7 @@ def _begin(x: Start) -> tuple[Tensor, int, tuple[Tensor, ...]]:
 
 
 def _need(part: Any, name: str) -> Any:
-    require(part is not None, f"this sampler needs a {name}")
+    require(part is not None, f"this sampler needs {name}")
     return part
 
 
@@ -471,7 +471,7 @@ def _sum(terms: Terms) -> Tensor:
 
 def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Level:
     """The level midway in lam; with `clock`, or from pure noise on, in a discrete index or sigma / (alpha + sigma)."""
-    way: Path = _need(path, "path")
+    way: Path = _need(path, "a path")
     if p.alpha and not clock:
         return way.at((p.lam + q.lam) / 2)
     if clock and way.discrete:

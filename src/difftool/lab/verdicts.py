@@ -280,7 +280,7 @@ def _rank(verdict: Verdict) -> tuple[int, bool]:
 def _unused_gpu(machine: Machine) -> str:
     """Why the verdict is for the CPU although there is a GPU; "" if PyTorch sees NVIDIA GPUs or there are none."""
     if machine.runs_on_rocm:
-        return "on the CPU: the memory of AMD GPUs is not measured"
+        return "on the CPU: AMD GPU memory is not measured"
     if not machine.gpus:
         return ""
     if machine.torch_rocm is not None:

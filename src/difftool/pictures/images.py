@@ -102,7 +102,7 @@ def span_of(low: float, high: float, whole: bool) -> tuple[float, float]:
     for span in spans:
         if span[0] <= low:
             return span
-    raise ValueError(f"its values run from {low:g} to {high:g}")
+    raise ValueError(f"its values range from {low:g} to {high:g}")
 
 
 def to_bytes(values: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:

@@ -317,9 +317,7 @@ def agreed(consent: str) -> Consent:
     if kind == "written":
         paper = expanded(detail)
         if not paper.is_file():
-            raise DifftoolError(
-                Exit.FILE, f"no such file: {paper}", "use written:FILE with the file of the written agreement"
-            )
+            raise DifftoolError(Exit.FILE, f"no such file: {paper}", "pass the written agreement as written:FILE")
         terms["file"], terms["sha256"] = str(paper.absolute()), digest_of(paper)
     elif kind == "license":
         terms["license"] = detail

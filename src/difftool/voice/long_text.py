@@ -120,7 +120,7 @@ def numbers(text: str | None, count: int) -> set[int]:
     if beyond:
         first, last = beyond[0], beyond[-1]
         label = str(first) if first == last else f"{first}-{last}"
-        message = f"there is no part {label}: the text has {count}"
+        message = f"there is no part {label}: the text has only {count}"
         raise DifftoolError(Exit.USAGE, message, f"parts are numbered from 1 to {count}")
     return {number for span in ranges for number in span}
 

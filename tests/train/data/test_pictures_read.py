@@ -319,5 +319,5 @@ def test_digits_have_one_size() -> None:
 def test_pictures_that_cannot_be_read_here_are_told(tmp_path: Path) -> None:
     for k in range(3):
         (tmp_path / f"{k}.jxl").write_bytes(b"x")
-    with pytest.raises(DifftoolError, match=r"but 3 pictures \(0.jxl, 1.jxl, 2.jxl\) of unsupported formats"):
+    with pytest.raises(DifftoolError, match=r"only 3 pictures \(0.jxl, 1.jxl, 2.jxl\) in unsupported formats"):
         folder(tmp_path)

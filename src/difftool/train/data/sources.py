@@ -58,11 +58,11 @@ def _no_pictures(files: Contents) -> DifftoolError:
     suffixes = (*FOREIGN, *SUFFIXES)
     foreign = [name for name in files if PurePosixPath(name).suffix.lower() in suffixes]
     if foreign:
-        message = f"it contains no pictures, but {some(foreign, 'picture')} of unsupported formats"
+        message = f"it contains only {some(foreign, 'picture')} in unsupported formats"
         return DifftoolError(Exit.FILE, message, f"pass {KNOWN}")
     packed = next((name for name in files if name.lower().endswith(ARCHIVES)), None)
     if packed is not None:
-        return DifftoolError(Exit.FILE, f"it contains no pictures, but {packed}", f"pass {packed} itself")
+        return DifftoolError(Exit.FILE, f"it contains no pictures, only {packed}", f"pass {packed} itself")
     return DifftoolError(Exit.FILE, "it contains no pictures", f"pass {KNOWN}")
 
 
