@@ -16,7 +16,7 @@ Curve: TypeAlias = Callable[[float, float, float], float]
 
 
 class Span(NamedTuple):
-    """What a rule makes its levels of: `n` (`counts` by section) on `path`, from the clock `top` down by `whole`."""
+    """The input of a spacing rule: `n` steps (`counts` by section) on `path`, from the clock `top` down by `whole`."""
 
     path: Path
     n: int

@@ -41,11 +41,13 @@ CLEAN = Level(0.0, 1.0, 0.0)
 
 
 class Path(Protocol):
-    """A way from data to noise, read by a native clock `u` that grows with the noise: `lo` is the least noisy level a
-    run may visit, `hi` the noisiest, `clean` where the data would be clean. On a `discrete` path u counts the levels
-    that the network was trained at. The path is straight in the coordinate sigma / (alpha + `chart` * sigma), 0 for VP
-    and VE, 1 for flows. `spacing` is the rule of `grid` that suits it. `level(u)` is the level at a clock, `at(lam)`
-    that where log(alpha / sigma) is lam; beyond the ends a discrete path's time stays at the end."""
+    """The noise levels between data and noise, as a function of a native clock `u` that grows with the noise.
+
+    `lo` is the clock of the least noisy level a run may visit, `hi` of the noisiest, and `clean` of clean data. On a
+    `discrete` path u counts the levels that the network was trained on. The path is straight in the coordinate
+    sigma / (alpha + `chart` * sigma); `chart` is 0 for VP and VE, 1 for flows. `spacing` is its default rule for
+    `grid`. `level(u)` is the level at a clock, `at(lam)` the level where log(alpha / sigma) is lam; beyond the ends of
+    a discrete path, the time of the end is used."""
 
     lo: float
     hi: float

@@ -27,8 +27,8 @@ Solver: TypeAlias = "Callable[..., Iterator[State]]"
 
 
 class State(NamedTuple):
-    """Where a run stands after `i` steps: the state `x` at `level`, the estimate `x0` of the clean data that the step
-    came from, and, newest first, what a multistep method still needs of the `past`."""
+    """The state of a run after `i` steps: `x` at `level`, the estimate `x0` of the clean data used by the last step,
+    and the `past` that a multistep method needs, newest first."""
 
     i: int
     level: Level
@@ -75,8 +75,8 @@ def first_order(
 
 
 class Churn(NamedTuple):
-    """Noise added before a step, and removed by it with what was there (Karras et al. 2022, algorithm 2): `amount` over
-    the whole run, where lo <= sigma / alpha <= hi, of standard deviation `noise`. Without a `path` t stays."""
+    """Noise that is added before a step and removed by it (Karras et al. 2022, algorithm 2): `amount` in total over the
+    run, where lo <= sigma / alpha <= hi, with standard deviation `noise`. Without a `path`, t does not change."""
 
     amount: float = 0.0
     lo: float = 0.0
@@ -483,8 +483,8 @@ def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Leve
 
 
 class Sampler(NamedTuple):
-    """A row of `SAMPLERS`: a solver with keyword arguments, the name that other tools show, and the steps of a run that
-    says nothing else (None: every level). `eta` or `sde` among the `defaults` is the strength of fresh noise."""
+    """A row of `SAMPLERS`: a solver with its keyword arguments, the name used by other tools, and the default number of
+    steps (None: every level). `eta` or `sde` among the `defaults` is the strength of fresh noise."""
 
     solver: Solver
     defaults: dict[str, Any]

@@ -33,7 +33,7 @@ checkpoint, a preview and its plot, without drawing."""
 
 
 class Course(NamedTuple):
-    """What a run does besides its updates."""
+    """Everything a run does besides its updates."""
 
     layout: Layout
     stop: Stop
@@ -56,7 +56,7 @@ class Course(NamedTuple):
         return DifftoolError(code, message, f"resume with the same command, with {self.again} and without --overwrite")
 
     def diverged(self, seen: int, lr: float) -> DifftoolError:
-        """The error that ends a run whose loss stays not finite."""
+        """The error that ends a run whose loss is repeatedly not finite."""
         message = f"the loss was not finite {BAD_IN_A_ROW} times in a row, after {seen:,} {self.layout.items}"
         hint = f"train in a new folder, with a smaller learning rate than --lr {lr:g}"
         return DifftoolError(Exit.FAILED, f"{message}; the saved state is intact", hint)
