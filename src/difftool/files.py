@@ -259,7 +259,7 @@ def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
         if not os.path.lexists(path):
             continue
         if not made_here(path, RESULT):
-            message = f"{path} exists already and was not made by difftool"
+            message = f"{path} exists already and is not a result of difftool"
             raise DifftoolError(Exit.FILE, message, "choose another name, or move it away")
         if not overwrite:
             raise DifftoolError(Exit.FILE, f"{path} exists already", "choose another name, or add --overwrite")

@@ -174,9 +174,7 @@ def finished(pipeline: Pipeline) -> Pipeline:
         raise ValueError("one of its text encoders or tokenizers is missing")
     lengths = {encoder.config.max_position_embeddings for encoder in pipeline.encoders if is_clip(encoder)}
     if len(lengths) > 1 or min(lengths) < 3:
-        raise ValueError(
-            f"its text encoders have invalid or different lengths: {' and '.join(map(str, lengths))} tokens"
-        )
+        raise ValueError(f"its text encoders have unusable lengths: {' and '.join(map(str, lengths))} tokens")
     channels = pipeline.vae.config.latent_channels
     if pipeline.channels != channels:
         message = f"{pipeline.source} needs {pipeline.channels} channels, but its latents have {channels}"
