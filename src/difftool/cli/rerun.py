@@ -10,7 +10,7 @@ import typer
 
 from ..audio import FORMATS
 from ..files import unused
-from ..replay import planned, redraw, source_of
+from ..replay import plan_replay, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite
@@ -41,7 +41,7 @@ def rerun(
     if file.suffix.lower() in FORMATS:
         return _sound(console, file, output, output_dir, overwrite=overwrite, dry_run=dry_run)
     source = source_of(file)
-    replay = planned(source, console.destination(output, output_dir, overwrite=overwrite))
+    replay = plan_replay(source, console.destination(output, output_dir, overwrite=overwrite))
     if dry_run:
         return _dry(replay)
     load = time.monotonic() - console.began
@@ -53,9 +53,9 @@ def rerun(
 
 
 def _dry(replay: Replay) -> Result:
-    from ..pixels.plan import Plan
+    from ..pixels.plan import SamplePlan
 
-    if isinstance(replay.plan, Plan):
+    if isinstance(replay.plan, SamplePlan):
         return sample.dry(replay.plan, replay.places, replay.source.indices)
     return txt2img.dry(replay.plan)
 

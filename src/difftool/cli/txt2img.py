@@ -17,7 +17,7 @@ from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
 
 if TYPE_CHECKING:
-    from ..text2img.batch import Drawn, Failures, Planned
+    from ..text2img.batch import BatchPlan, Drawn, Failures
 
 
 @one_of_each(("prompt", "prompts"))
@@ -98,7 +98,7 @@ def nothing(failed: Failures) -> Result:
     return Result({"outputs": [], "failed": _failed(failed)}, [], [], some_failed(failed, len(failed)))
 
 
-def drawn(console: Console, planned: Planned) -> Result:
+def drawn(console: Console, planned: BatchPlan) -> Result:
     """Generates the pictures of a plan and reports."""
     from ..text2img.batch import draw_batch
 
@@ -146,7 +146,7 @@ def _summary(result: Drawn, seconds: float) -> list[str]:
     how = f"{samplers}, {steps} steps, guidance {guidance}, seed {seeds}"
     if result.planned.skipped:
         how += f"; {result.planned.skipped} existed already"
-    name = works[0].plan.studio.pipeline.name
+    name = works[0].plan.session.pipeline.name
     count = counted(len(pictures), "picture")
     lines = [f"{count} of {name} in {seconds:.1f} s ({how})"]
     lines.append(str(result.grid) if result.grid else pictures[-1]["path"])
@@ -155,10 +155,10 @@ def _summary(result: Drawn, seconds: float) -> list[str]:
     return lines
 
 
-def dry(planned: Planned) -> Result:
+def dry(planned: BatchPlan) -> Result:
     """Reports what would be done and what it needs."""
     plans = [work.plan for work in planned.works]
-    parts = plans[0].studio.pipeline.parts.values()
+    parts = plans[0].session.pipeline.parts.values()
     weights = 0
     for part in parts:
         weights += sum(p.numel() * p.element_size() for p in part.parameters())

@@ -81,11 +81,11 @@ def clone(
     if to.default and max_minutes is not None:
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
     from ..voice.long_text import spans
-    from ..voice.plan import planned
+    from ..voice.plan import plan_speech
 
     if redo is not None:
         spans(redo)  # reports a malformed value before any model is opened
-    plan = planned(settings, vars(options))
+    plan = plan_speech(settings, vars(options))
     if len(plan.parts) == 1:
         to = places(destination, settings.candidates, settings.seed, save_stages)
     if dry_run:

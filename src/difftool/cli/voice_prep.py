@@ -14,7 +14,7 @@ from .voice_library import left_out
 
 if TYPE_CHECKING:
     from ..voice.prep.folder import Prepared
-    from ..voice.prep.plan import Plan
+    from ..voice.prep.plan import PrepPlan
 
 SHOWN = 4
 """The number of reasons in a summary."""
@@ -52,9 +52,9 @@ def prep(
     difftool voice prep recordings/ --voice me --consent self --slice vad
     """
     from ..voice.prep.folder import perform
-    from ..voice.prep.plan import planned
+    from ..voice.prep.plan import plan_prep
 
-    plan = planned(sources, voice, consent, settings)
+    plan = plan_prep(sources, voice, consent, settings)
     if dry_run:
         return _dry(plan)
     done = perform(plan, overwrite=overwrite, track=console.track)
@@ -63,7 +63,7 @@ def prep(
     return _result(plan, done, time.monotonic() - console.began)
 
 
-def _dry(plan: Plan) -> Result:
+def _dry(plan: PrepPlan) -> Result:
     """Reports what would be done."""
     count = counted(len(plan.sources), "recording")
     how = f"by the words of Whisper {plan.settings.whisper}" if plan.settings.whisper else "by its transcript"
@@ -78,7 +78,7 @@ def _dry(plan: Plan) -> Result:
     return Result(data, [f"would cut {count} {how}", f"would write {plan.folder}"], [])
 
 
-def _result(plan: Plan, done: Prepared, total: float) -> Result:
+def _result(plan: PrepPlan, done: Prepared, total: float) -> Result:
     """Reports the prepared voice."""
     grade, page = done.grade, str(done.folder / "report.html")
     timing = {name: round(seconds, 3) for name, seconds in done.seconds.items()}
@@ -106,7 +106,7 @@ def _result(plan: Plan, done: Prepared, total: float) -> Result:
     return Result(data, summary, [done.folder], _failed(plan, done))
 
 
-def _failed(plan: Plan, done: Prepared) -> DifftoolError | None:
+def _failed(plan: PrepPlan, done: Prepared) -> DifftoolError | None:
     """The error that names the unreadable recordings, if any."""
     if not done.failed:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.grid import SPACINGS
-from ..limits import MOST
+from ..limits import MAX_COUNT
 from ..settings import SAMPLING, setting
 from . import aliases
 
@@ -30,7 +30,7 @@ class SamplerSettings:
         None, "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler, filled=True, per_prompt=True
     )
     steps: int | None = setting(
-        None, "Number of sampling steps.", panel=SAMPLING, least=1, most=MOST, filled=True, per_prompt=True
+        None, "Number of sampling steps.", panel=SAMPLING, least=1, most=MAX_COUNT, filled=True, per_prompt=True
     )
     schedule: str | None = setting(
         None,

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ..device import MachineSettings
 from ..files import expanded
-from ..limits import GUIDANCE, MOST, size_of
+from ..limits import GUIDANCE, MAX_COUNT, size_of
 from ..presets import family
 from ..sampling.settings import SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, WORDS, one_of, setting
@@ -112,7 +112,7 @@ class Settings(SamplerSettings, ModelSettings):
         "Sampling steps: 25; 16 for shapes, 28 for SD 3 and FLUX, 4 for turbo and LCM.",
         panel=SAMPLING,
         least=1,
-        most=MOST,
+        most=MAX_COUNT,
         filled=True,
         per_prompt=True,
     )
@@ -142,10 +142,10 @@ class Settings(SamplerSettings, ModelSettings):
         most=48,
         per_prompt=True,
     )
-    count: int = setting(1, "Pictures of each prompt.", panel=SAMPLING, least=1, most=MOST, per_prompt=True)
+    count: int = setting(1, "Pictures of each prompt.", panel=SAMPLING, least=1, most=MAX_COUNT, per_prompt=True)
     seed: int = setting(0, "Result k has seed + k.", panel=SAMPLING, per_prompt=True)
     batch_size: int | None = setting(
-        None, "How many at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST, filled=True
+        None, "How many at once; results agree to rounding.", panel=MACHINE, least=1, most=MAX_COUNT, filled=True
     )
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))

@@ -14,7 +14,7 @@ from ..settings import MACHINE, OUTPUT, one_of, setting
 
 LENGTH, DATA, LEARNING = "Length (one of)", "Data", "Learning"
 """The boxes of the help that no other command has."""
-MOST = 10**12
+MAX_IMAGES = 10**12
 """Of any length of a run."""
 AIMS = ("v", "flow", "eps", "x0", "edm", "flow_rev")
 """What a network can be trained to predict, of `core.TARGETS`."""
@@ -62,7 +62,7 @@ class Settings(DeviceSettings):
         stored=False,
     )
     minutes: float | None = setting(
-        None, "How long the whole command may take.", panel=LENGTH, above=0, most=MOST, stored=False
+        None, "How long the whole command may take.", panel=LENGTH, above=0, most=MAX_IMAGES, stored=False
     )
     images: int | None = setting(
         None,
@@ -70,16 +70,25 @@ class Settings(DeviceSettings):
         panel=LENGTH,
         metavar="N",
         least=1,
-        most=MOST,
+        most=MAX_IMAGES,
         parser=count_of,
         stored=False,
     )
     steps: int | None = setting(
-        None, "Updates of the weights.", panel=LENGTH, metavar="N", least=1, most=MOST, parser=count_of, stored=False
+        None,
+        "Updates of the weights.",
+        panel=LENGTH,
+        metavar="N",
+        least=1,
+        most=MAX_IMAGES,
+        parser=count_of,
+        stored=False,
     )
-    epochs: float | None = setting(None, "Times through the data.", panel=LENGTH, above=0, most=MOST, stored=False)
+    epochs: float | None = setting(
+        None, "Times through the data.", panel=LENGTH, above=0, most=MAX_IMAGES, stored=False
+    )
     lr: float | None = setting(None, "Highest learning rate.", panel=LEARNING, above=0)
-    batch_size: int | None = setting(None, "Pictures an update.", panel=LEARNING, least=1, most=MOST)
+    batch_size: int | None = setting(None, "Pictures an update.", panel=LEARNING, least=1, most=MAX_IMAGES)
     target: str | None = setting(
         None,
         f"What the network predicts: {', '.join(AIMS)}; flows and edm bring paths of their own.",
@@ -118,7 +127,7 @@ class Settings(DeviceSettings):
         panel=OUTPUT,
         metavar="N",
         least=1,
-        most=MOST,
+        most=MAX_IMAGES,
         parser=count_of,
         stored=False,
     )
@@ -128,12 +137,12 @@ class Settings(DeviceSettings):
         panel=OUTPUT,
         metavar="N",
         least=1,
-        most=MOST,
+        most=MAX_IMAGES,
         parser=count_of,
         stored=False,
     )
     micro_batch: int | None = setting(
-        None, "Pictures at once; found by itself.", panel=MACHINE, least=1, most=MOST, stored=False
+        None, "Pictures at once; found by itself.", panel=MACHINE, least=1, most=MAX_IMAGES, stored=False
     )
     compile: bool = setting(False, "Compile the network: minutes at first, faster after that.", panel=MACHINE)
     checkpointing: bool = setting(False, "Compute stages twice, for less memory.", panel=MACHINE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ....errors import DifftoolError, Exit, pick
-from ....limits import GUIDANCE, MOST
+from ....limits import GUIDANCE, MAX_COUNT
 from ....presets import preset
 from ....sampling import aliases
 from ....sampling.settings import SamplerSettings, known_sampler
@@ -41,7 +41,9 @@ class Options(SamplerSettings):
     top_p: float = setting(
         0.8, "Nucleus sampling: cumulative probability to sample from.", panel=SAMPLING, least=0, most=1
     )
-    top_k: int = setting(50, "Sample from the K most likely codes only; 0 is off.", panel=SAMPLING, least=0, most=MOST)
+    top_k: int = setting(
+        50, "Sample from the K most likely codes only; 0 is off.", panel=SAMPLING, least=0, most=MAX_COUNT
+    )
     repetition_penalty: float = setting(
         2.0, "Penalty for repeated codes; 1 is off.", panel=SAMPLING, least=1e-3, most=1e3
     )
@@ -59,7 +61,7 @@ class Options(SamplerSettings):
         "--diffusion-iterations",
         panel=SAMPLING,
         least=1,
-        most=MOST,
+        most=MAX_COUNT,
         filled=True,
     )
     guidance: float | None = setting(
@@ -107,11 +109,11 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
 
 def _chosen(settings: Settings, options: Options) -> Options:
     """The options with sampler, schedule, steps and eta resolved for the path of the diffusion."""
-    from ....sampling.choice import choose
+    from ....sampling.choice import choose_sampler
     from .synthesis import PATH
 
     assert options.sampler is not None
-    choice = choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
+    choice = choose_sampler(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
     if is_plain(settings, options):
         if (choice.sampler, choice.schedule) != ("ddpm", "openai"):
             message = f"tortoise-tts does not support {choice.sampler} with the schedule {choice.schedule}"
