@@ -191,11 +191,8 @@ def _follow(
 
     def ask() -> tuple[bool, bool, bool]:
         now = time.monotonic()
-        return (
-            context.stop.code is not None,
-            now > context.end,
-            context.save_every is None and now - saved > SAVE_SECONDS,
-        )
+        aged = context.save_every is None and now - saved > SAVE_SECONDS
+        return context.stop.code is not None, now > context.end, aged
 
     def keep() -> None:
         save(folder, trainee)
