@@ -24,7 +24,7 @@ from ..files import expanded
 from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed, key_of
 from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
-from . import COMMANDS, TOGETHER
+from . import COMMANDS, GROUPS, TOGETHER
 from .config import apply, said, settle
 from .console import Console, Result, discard
 from .options import KEYWORD, exclusive_of, parameters
@@ -151,9 +151,7 @@ class LazyGroup(typer.core.TyperGroup):
         print(Panel(table, title="Exit codes", title_align="left", border_style="dim"))
 
     def _group(self, name: str) -> LazyGroup:
-        members = [command.split()[-1] for command in self.table if command.startswith(f"{name} ")]
-        summary = f"Commands: {', '.join(members)}."
-        group = type(self)(name=name.split()[-1], help=summary, rich_markup_mode=self.rich_markup_mode)
+        group = type(self)(name=name.split()[-1], help=GROUPS.get(name), rich_markup_mode=self.rich_markup_mode)
         group.prefix = f"{name} "
         return group
 

@@ -27,7 +27,7 @@ def ls(console: Console, models_dir: ModelsDir = None) -> Result:
     for row in rows:
         size = store.megabytes(row["bytes"]) if row["bytes"] else ""
         lines.append(f"{row['name']:{width}}  {row['state']:9}  {size:>10}  {row['about']} ({row['licence']})")
-    lines.append(f"models directory: {home}")
+    lines.append(f"models folder: {home}")
     installed = [row["path"] for row in rows if row["state"] != "missing"]
     return Result({"models_dir": str(home), "models": rows}, lines, installed)
 

@@ -438,7 +438,7 @@ def places(sources: Sources) -> Answer:
     from .. import store
 
     home = store.home(sources.models)
-    roles = {"here": Path(), "models": home, "temporary files": Path(sources.env.get("TMPDIR", "/tmp"))}
+    roles = {"the current folder": Path(), "models": home, "temporary files": Path(sources.env.get("TMPDIR", "/tmp"))}
     disks = []
     for role, path in roles.items():
         with suppress(OSError):  # the current folder may have been removed

@@ -149,8 +149,8 @@ def _training_ways(need: TrainNeeds, size: int, width: int) -> tuple[Way, ...]:
     single = _trained(need, 1 / KEPT, width) + CONTEXT
     return (
         Way((), whole, ram),
-        Way((), reduced, ram, f"{fewer} of {size} at once, automatically"),
-        Way(("--checkpointing",), single, ram, "one at a time"),
+        Way((), reduced, ram, f"micro-batch of {fewer}, automatically"),
+        Way(("--checkpointing",), single, ram, "micro-batch of 1"),
     )
 
 
@@ -187,8 +187,8 @@ def _painting_ways(need: PictureNeeds) -> tuple[Way, ...]:
     return (
         Way((), whole + max(text, network, vae) + CONTEXT, ram),
         Way((), whole + tiled + CONTEXT, ram, "decoded in tiles, automatically"),
-        Way(("--low-vram",), part + CONTEXT, ram, "a part at a time"),
-        Way(("--low-vram",), LAYER + tiled + CONTEXT, ram, "a layer at a time, slow"),
+        Way(("--low-vram",), part + CONTEXT, ram, "one network at a time"),
+        Way(("--low-vram",), LAYER + tiled + CONTEXT, ram, "one layer at a time, slow"),
     )
 
 
@@ -226,7 +226,7 @@ def _speaking_ways(need: VoiceNeeds, width: int) -> tuple[Way, ...]:
     whole = sum(sizes.values()) * width + int(max(live.values()) * ATTENDED * width / 4)
     return (
         Way((), whole + CONTEXT, 2 * BARE),
-        Way(("--low-vram",), largest + CONTEXT, 2 * BARE, "a network at a time"),
+        Way(("--low-vram",), largest + CONTEXT, 2 * BARE, "one network at a time"),
     )
 
 
@@ -309,7 +309,7 @@ def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
         if way.vram <= gpu.total and way.ram <= machine.most:
             flags = (*choice, *way.flags)
             if way.vram > gpu.free:
-                note = "not while other programs use the GPU"
+                note = "not enough free VRAM now"
                 return Verdict(preset, TIGHT, flags, where, way.vram, gpu.free, note)
             return Verdict(preset, TIGHT, flags, "RAM", way.ram, machine.memory, LITTLE_RAM)
     least = min(ways, key=lambda way: way.vram)
@@ -318,7 +318,7 @@ def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
     return Verdict(preset, NO, (), "RAM", least.ram, machine.most, "", carrier(preset))
 
 
-LITTLE_RAM = "not with the RAM that is free now"
+LITTLE_RAM = "not enough free RAM now"
 
 
 def _on_cpu(machine: Machine, preset: Preset) -> Verdict:
