@@ -26,7 +26,7 @@ COMMANDS = {
 """Command name, as typed after `difftool`, to ("module:function", one line of help). Two words make a group."""
 GROUPS = {
     "voice": "Build voices from recordings and speak with them.",
-    "lab": "Check this machine and plan its hardware.",
+    "lab": "Check this machine and plan upgrades.",
     "models": "Download and manage models.",
 }
 """First word of the commands of a group to a line of help."""

@@ -41,7 +41,9 @@ class Settings(SamplerSettings, MachineSettings):
         None, "Data set to compare with, as for train; default: digits.", typed=str | None
     )
     inception: Path | None = setting(None, "Inception weights of pytorch-fid; adds the standard FID.")
-    held_out: float | None = setting(None, "Share held out in training; default: 0.05.", least=0, most=0.99)
+    held_out: float | None = setting(
+        None, "Share of the pictures held out in training; default: 0.05.", least=0, most=0.99
+    )
     sampler: str | None = setting("ddim", "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler)
     steps: int | None = setting(50, "Number of steps.", panel=SAMPLING, least=1, most=MOST)
     guidance: float = setting(

@@ -53,7 +53,7 @@ class Settings(DeviceSettings):
     )
     held_out: float | None = setting(
         None,
-        "Share held out for evaluation; default: 0.05 with 100 or more pictures.",
+        "Share of the pictures held out for evaluation; default: 0.05, if there are 100 or more.",
         panel=DATA,
         least=0,
         most=0.99,
@@ -67,7 +67,7 @@ class Settings(DeviceSettings):
         stored=False,
     )
     minutes: float | None = setting(
-        None, "Length of the whole command in minutes.", panel=LENGTH, above=0, most=MOST, stored=False
+        None, "Duration of the whole command in minutes.", panel=LENGTH, above=0, most=MOST, stored=False
     )
     images: int | None = setting(
         None,
@@ -118,10 +118,10 @@ class Settings(DeviceSettings):
         None, "Probability of dropping a label, for guidance.", panel=LEARNING, least=0, most=1
     )
     flip: bool | None = setting(None, "Flip pictures horizontally half of the time.", panel=DATA)
-    seed: int = setting(0, "Random seed of weights, data order, times and noise.", panel=LEARNING, stored=False)
+    seed: int = setting(0, "Random seed for weights, data order, times and noise.", panel=LEARNING, stored=False)
     save_every: int | None = setting(
         None,
-        "Pictures between checkpoints; default: one per minute.",
+        "Pictures between checkpoints; default: one checkpoint per minute.",
         panel=OUTPUT,
         metavar="N",
         least=1,
@@ -147,7 +147,7 @@ class Settings(DeviceSettings):
         most=MOST,
         stored=False,
     )
-    compile: bool = setting(False, "Compile the network: minutes to start, faster afterwards.", panel=MACHINE)
+    compile: bool = setting(False, "Compile the network: slower start, faster training.", panel=MACHINE)
     checkpointing: bool = setting(False, "Gradient checkpointing: less memory, slower.", panel=MACHINE)
     dtype: str = setting(
         "auto", "Number format: auto, fp32 or bf16.", panel=MACHINE, check=known_dtype_of_training, stored=False
