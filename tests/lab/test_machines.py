@@ -57,7 +57,7 @@ def test_a_laptop_with_8_gb(tmp_path: Path) -> None:
     flux = verdict(m, "flux")
     assert flux.verdict == NO and flux.carried_by == "RTX A6000"
     assert verdict(m, "fast").verdict == FITS and verdict(m, "whisper-large-v3").verdict == TIGHT
-    assert "micro-batch of 16" in verdict(m, "faces64").note
+    assert "16 of 128 at once" in verdict(m, "faces64").note
 
 
 def test_one_4090_and_two(tmp_path: Path) -> None:

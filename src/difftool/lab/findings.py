@@ -282,9 +282,9 @@ def room(m: Machine) -> list[Finding]:
         problems.append(Finding("disk", WARNING, message, "models are large", fix))
     vram = sum(gpu.total for gpu in m.gpus if not gpu.slice)
     if vram and m.ram < 2 * vram * 0.9:
-        message = f"{_gib(m.ram)} of RAM with {_gib(vram)} of VRAM"
-        why = "the guide recommends RAM of twice the VRAM"
-        problems.append(Finding("ram", NOTE, message, why, "add RAM; it matters only if parts are kept in RAM"))
+        message = f"only {_gib(m.ram)} of RAM for {_gib(vram)} of VRAM"
+        why = "the guide recommends twice as much RAM as VRAM"
+        problems.append(Finding("ram", NOTE, message, why, "add RAM; it matters only if networks are kept in RAM"))
     return problems
 
 

@@ -149,8 +149,8 @@ def _training_ways(need: TrainNeeds, size: int, width: int) -> tuple[Way, ...]:
     single = _trained(need, 1 / KEPT, width) + CONTEXT
     return (
         Way((), whole, ram),
-        Way((), reduced, ram, f"micro-batch of {fewer}, automatically"),
-        Way(("--checkpointing",), single, ram, "micro-batch of 1"),
+        Way((), reduced, ram, f"{fewer} of {size} at once, automatically"),
+        Way(("--checkpointing",), single, ram, "one at a time"),
     )
 
 
@@ -309,7 +309,7 @@ def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
         if way.vram <= gpu.total and way.ram <= machine.most:
             flags = (*choice, *way.flags)
             if way.vram > gpu.free:
-                note = "not enough free VRAM now"
+                note = "not while other programs use the GPU"
                 return Verdict(preset, TIGHT, flags, where, way.vram, gpu.free, note)
             return Verdict(preset, TIGHT, flags, "RAM", way.ram, machine.memory, LITTLE_RAM)
     least = min(ways, key=lambda way: way.vram)
@@ -318,7 +318,7 @@ def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
     return Verdict(preset, NO, (), "RAM", least.ram, machine.most, "", carrier(preset))
 
 
-LITTLE_RAM = "not enough free RAM now"
+LITTLE_RAM = "not with the RAM that is free now"
 
 
 def _on_cpu(machine: Machine, preset: Preset) -> Verdict:
