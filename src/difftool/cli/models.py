@@ -43,8 +43,8 @@ def pull(
     """Download models; no other command downloads anything.
 
     Prints size and licence first, resumes partial downloads, verifies each file against its published hash and stores
-    the hash beside the file. Gated models need your token in HF_TOKEN. --overwrite downloads again the files that do
-    not match their hash.
+    the hash beside the file. Gated models need your token in HF_TOKEN. --overwrite also downloads
+    files again if they do not match their hash.
 
     Examples:
 
