@@ -11,7 +11,9 @@ from .options import VoicesDir
 def consent(
     console: Console,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")],
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind of consent: self, written:FILE, license:ID or synthetic.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="Kind of consent: self, written:FILE, license:ID or synthetic.")
+    ],
     voices_dir: VoicesDir = None,
 ) -> Result:
     """Record the consent of a voice's owner; required once before the voice is cloned.
