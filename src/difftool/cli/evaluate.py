@@ -11,8 +11,8 @@ from .options import DryRun
 def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> Result:
     """Measure how close generated pictures are to held-out real ones.
 
-    Reports C2ST, Frechet distances of pixels and of a fixed random network's features, KID, and a check for copies of
-    training pictures. Nothing is downloaded; the usual FID needs --inception.
+    Reports C2ST, KID, the Frechet distances of pixels and of features of a fixed random network, and a check for
+    copies of training pictures. Nothing is downloaded; the standard FID needs --inception.
 
     Examples:
 

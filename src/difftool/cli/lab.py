@@ -32,7 +32,7 @@ def check(
     ] = False,
     models_dir: ModelsDir = None,
 ) -> Result:
-    """Check driver, CUDA, GPUs, memory and tools, and which presets of every command this machine can run.
+    """Check driver, CUDA, GPUs, memory and tools, and show which presets this machine can run.
 
     With preset names, the exit code is 3 if one of them cannot run here.
 
@@ -131,13 +131,13 @@ def _machine(m: Machine) -> Iterator[str]:
     yield f"sound       ffmpeg: {ffmpeg}; soundfile {m.sndfile or 'none'}"
     for disk in m.disks:
         free = f"{disk.free / 10**9:,.0f} GB free"
-        yield f"disk        {free} for {disk.role} ({disk.path})"
+        yield f"disk        {free} for {disk.used_for} ({disk.path})"
     installed = [name for name, state in m.store if state == "whole"]
     yield f"models      {', '.join(installed) or 'none installed'}"
     for path, _ in m.caches:
         yield f"cache       {path}"
     for name, why in m.failed:
-        yield f"not known   {name}: {why}"
+        yield f"unknown     {name}: {why}"
 
 
 def _torch_build(m: Machine) -> str:
@@ -242,7 +242,7 @@ def _stage(stage: Stage) -> Iterator[str]:
         row = hardware().gpus[gpu]
         heading = "" if k else "GPU"
         instead = f"; or {stage.instead}" if stage.instead and not k else ""
-        yield f"  {heading:12} {gpu}, {row.vram} GB: {row.suits}; consider: {row.drawback}{instead}"
+        yield f"  {heading:12} {gpu}, {row.vram} GB: {row.suits}; drawback: {row.drawback}{instead}"
     for name, part in stage.parts.items():
         yield f"  {name:12} {part}"
     yield f"  adds         {', '.join(stage.adds) or 'capacity, no further presets'}"

@@ -31,8 +31,8 @@ def rerun(
 ) -> Result:
     """Reproduce a picture or sound from its stored settings, and report whether the result is identical.
 
-    With the same machine, model and versions, every pixel and sample is identical. For a grid, all its pictures are
-    made again.
+    On the same machine, with the same model and versions, every pixel and sample is identical. A grid is reproduced
+    with all its pictures.
 
     Examples:
 

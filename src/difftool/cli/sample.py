@@ -52,7 +52,7 @@ def sample(
         typer.Option(
             "--compare",
             metavar="A,B,...",
-            help="Compare these samplers from the same starting noise: a table and a figure.",
+            help="Compare these samplers from the same starting noise, in a table and a figure.",
             callback=_samplers,
             rich_help_panel=SAMPLING,
         ),

@@ -39,7 +39,7 @@ def train(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Train a model on your pictures; default: handwritten digits, in two minutes.
+    """Train a model on your pictures, or by default for two minutes on handwritten digits.
 
     Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run.
 

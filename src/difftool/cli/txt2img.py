@@ -29,7 +29,7 @@ def txt2img(
         typer.Option(
             "--prompts",
             metavar="FILE",
-            help="One prompt per line, with options after it, or one JSON object per line; - for stdin.",
+            help="File with one prompt and its options, or one JSON object, per line; - for stdin.",
             rich_help_panel=WORDS,
         ),
     ] = None,
@@ -40,7 +40,7 @@ def txt2img(
         bool,
         typer.Option(
             "--skip-existing/--no-skip-existing",
-            help="Skip pictures that exist already.",
+            help="Skip pictures that already exist.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
@@ -50,9 +50,9 @@ def txt2img(
     """Generate pictures from a prompt: Stable Diffusion 1, 2, XL and 3, their turbo and LCM variants, FLUX.1, and
     shapes, a small bundled model.
 
-    Prompts for shapes: one or two of circle, square, triangle, star, cross and ring; red, green, blue, yellow, orange,
-    purple, pink, turquoise, black or white; in the middle, at the left, right, top or bottom; on a ground of such a
-    colour.
+    Words that shapes knows: circle, square, triangle, star, cross and ring (one or two of them); red, green, blue,
+    yellow, orange, purple, pink, turquoise, black and white; in the middle, at the left, right, top and bottom; on a
+    ground of any of these colours.
 
     Examples:
 

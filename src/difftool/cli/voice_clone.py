@@ -28,7 +28,8 @@ def clone(
     settings: Settings,
     options: Annotated[object, united],
     textfile: Annotated[
-        str | None, typer.Option("--textfile", metavar="FILE", help="Text file; - for stdin.", rich_help_panel=TEXT)
+        str | None,
+        typer.Option("--textfile", metavar="FILE", help="File with the text; - for stdin.", rich_help_panel=TEXT),
     ] = None,
     output: Annotated[
         Path | None,

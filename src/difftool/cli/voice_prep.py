@@ -23,7 +23,7 @@ SHOWN = 4
 def prep(
     console: Console,
     settings: Settings,
-    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Sound or video files, or folders of them.")],
+    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio or video files, or folders of them.")],
     voice: Annotated[str, typer.Option("--voice", help="Voice to create or extend.", rich_help_panel=INPUT)],
     consent: Annotated[
         str,
@@ -33,17 +33,17 @@ def prep(
         bool,
         typer.Option(
             "--overwrite/--no-overwrite",
-            help="Start the voice over, without its earlier recordings.",
+            help="Rebuild the voice without its earlier recordings.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
     ] = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Build a voice from recordings: cuts them into clips, measures the clips and keeps the good ones.
+    """Build a voice from recordings: cut them into clips, measure the clips and keep the good ones.
 
-    The folder of the voice holds the clips, references for voice clone, lists for trainers, and a report page that
-    plays the clips and lists what was left out and why. Repeat the command with new recordings to add them.
+    The voice's folder contains the clips, references for voice clone, file lists for trainers, and a report page that
+    plays the clips and shows what was rejected and why. Repeat the command with new recordings to add them.
 
     Examples:
 

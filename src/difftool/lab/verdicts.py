@@ -187,8 +187,8 @@ def _painting_variants(need: PictureNeeds) -> tuple[Variant, ...]:
     return (
         Variant((), whole + max(text, network, vae) + CONTEXT, ram),
         Variant((), whole + tiled + CONTEXT, ram, "decoded in tiles, automatically"),
-        Variant(("--low-vram",), part + CONTEXT, ram, "a part at a time"),
-        Variant(("--low-vram",), LAYER + tiled + CONTEXT, ram, "a layer at a time, slow"),
+        Variant(("--low-vram",), part + CONTEXT, ram, "one network at a time"),
+        Variant(("--low-vram",), LAYER + tiled + CONTEXT, ram, "one layer at a time, slow"),
     )
 
 
@@ -226,7 +226,7 @@ def _speaking_variants(need: VoiceNeeds, width: int) -> tuple[Variant, ...]:
     whole = sum(sizes.values()) * width + int(max(live.values()) * ATTENDED * width / 4)
     return (
         Variant((), whole + CONTEXT, 2 * BARE),
-        Variant(("--low-vram",), largest + CONTEXT, 2 * BARE, "a network at a time"),
+        Variant(("--low-vram",), largest + CONTEXT, 2 * BARE, "one network at a time"),
     )
 
 

@@ -41,5 +41,10 @@ class SamplerSettings:
         per_prompt=True,
     )
     eta: float | None = setting(
-        None, "Strength of fresh noise: 0 is none, 1 is full.", panel=SAMPLING, least=0, most=1, per_prompt=True
+        None,
+        "Amount of noise added at each step: 0 is none, 1 is full.",
+        panel=SAMPLING,
+        least=0,
+        most=1,
+        per_prompt=True,
     )

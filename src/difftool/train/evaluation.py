@@ -32,25 +32,27 @@ class Settings(SamplerSettings, MachineSettings):
 
     model: str | Path | None = setting(
         None,
-        "A run, model or diffusers folder; the bundled digits by default.",
+        "Run folder, model folder or diffusers folder; default: the bundled digits model.",
         argument=True,
         metavar="MODEL",
         typed=str | None,
     )
     data: str | Path | None = setting(
-        None, "Data set to compare with, as for train; the digits by default.", typed=str | None
+        None, "Data set to compare with, as for train; default: digits.", typed=str | None
     )
-    inception: Path | None = setting(None, "pytorch-fid's Inception weights, for a real FID.")
-    held_out: float | None = setting(None, "Share held out in training (0.05 by default).", least=0, most=0.99)
-    sampler: str | None = setting("ddim", "Sampler, as for sample.", panel=SAMPLING, check=known_sampler)
-    steps: int | None = setting(50, "Sampling steps.", panel=SAMPLING, least=1, most=MAX_COUNT)
+    inception: Path | None = setting(None, "Inception weights of pytorch-fid; adds the standard FID.")
+    held_out: float | None = setting(
+        None, "Share of the pictures held out in training; default: 0.05.", least=0, most=0.99
+    )
+    sampler: str | None = setting("ddim", "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler)
+    steps: int | None = setting(50, "Number of steps.", panel=SAMPLING, least=1, most=MAX_COUNT)
     guidance: float = setting(
-        1.0, "Scale of classifier-free guidance; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
+        1.0, "Classifier-free guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
     )
-    count: int = setting(500, "Pictures to draw.", panel=SAMPLING, least=FEWEST, most=MAX_COUNT)
+    count: int = setting(500, "Number of pictures to generate.", panel=SAMPLING, least=FEWEST, most=MAX_COUNT)
     seed: int = setting(1000, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
     batch_size: int | None = setting(
-        None, "Batch size; results do not depend on it, except for rounding.", panel=MACHINE, least=1, most=MAX_COUNT
+        None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT
     )
 
     def drawing(self) -> DrawingSettings:
