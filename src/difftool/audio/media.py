@@ -50,6 +50,8 @@ APART = 0.1
 """Seconds by which a packet may be late without a gap."""
 LAG, FRAMES = 0.3, 4
 """Seconds, or frames, that ffmpeg may have decoded before it reports an error."""
+WAITING = 10
+"""Most decoded frames that wait for ffmpeg's filters."""
 UNTIMED = frozenset(["wav", "w64", "flac", "mp3", "aac", "aiff", "au", "caf", "ac3", "amr", "wv"])
 """Formats without timestamps."""
 PLAIN = frozenset(["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
@@ -125,7 +127,7 @@ def track_of(path: Path) -> Track:
         raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "check the path")
     if not path.is_file():
         raise DifftoolError(Exit.FILE, f"no such recording: {path}", "check the path")
-    with _plain(path) as file:
+    with _libsndfile(path) as file:
         if file is not None and file.channels <= 2:
             return Track(0, None, timed=False, warnings=())
     output = _complaints(["-hide_banner", "-i", _url(path)])
@@ -193,30 +195,48 @@ def timeline_of(path: Path, track: Track) -> Timeline:
 def damage_of(path: Path, track: Track, *, filled: bool = False) -> list[Span]:
     """Stretches that ffmpeg could not decode, in seconds of the samples of `opened`."""
     found: list[Span] = []
-    at = length = 0.0
-    shown = ["-af", ",".join([*_filters(track, filled), "ashowinfo"]), "-f", "null", "-"]
-    # one thread, so that complaints and frames come in order
+    reported: float | None = None  # where an error was reported that has no span yet
+    at = length = ends = 0.0
+
+    def add(start: float) -> None:
+        found.append(Span(start, start + max(LAG, FRAMES * length)))
+
+    shown = ["-af", ",".join([*_filling(filled), "ashowinfo"]), "-f", "null", "-"]
+    # one thread, so that frames come in order
     options = ["-loglevel", "level+info", "-threads", "1", "-i", _url(path), "-map", f"0:a:{track.number}", *shown]
     for line in _lines(options, "stderr"):
-        if frame := re.search(r"Parsed_ashowinfo.* rate:(\d+) nb_samples:(\d+)", line):
-            length = int(frame[2]) / int(frame[1])
+        if frame := re.search(r"Parsed_ashowinfo.* pts_time:(\S+).* rate:(\d+) nb_samples:(\d+)", line):
+            starts = ends if frame[1] == "NOPTS" else float(frame[1])
+            # an error is reported while earlier frames still wait for the filters; a gap in the times says where
+            is_gap = starts > ends + length / 2
+            if reported is not None and (is_gap or at > reported + WAITING * length):
+                add(at if is_gap else reported)
+                reported = None
+            length = int(frame[3]) / int(frame[2])
             at += length
-        elif "[error]" in line and at and (not found or at > found[-1].start):  # others are from probing
-            found.append(Span(at, at + max(LAG, FRAMES * length)))
+            ends = starts + length
+        elif "[error]" in line and at and reported is None and (not found or at > found[-1].start):
+            reported = at  # errors before the first frame are from probing
+    if reported is not None:
+        add(reported)
     return found
 
 
 def _filters(track: Track, filled: bool) -> list[str]:
     """ffmpeg filters that insert silence for missing packets, and time samples by their number, since the timestamps of
     a concatenated file start again."""
-    return [*(["aresample=async=1"] if filled else []), *(["asetpts=N/SR/TB"] if track.timed else [])]
+    return [*_filling(filled), *(["asetpts=N/SR/TB"] if track.timed else [])]
+
+
+def _filling(filled: bool) -> list[str]:
+    return ["aresample=async=1"] if filled else []
 
 
 @contextmanager
 def opened(path: Path, track: Track, *, filled: bool = False) -> Iterator[Opened]:
     """The samples of a track, in blocks of whole seconds; with `filled`, silence where packets are missing. Raises
     DifftoolError 4 where it cannot be read."""
-    with _plain(path) as file:
+    with _libsndfile(path) as file:
         if file is not None:
             rate, channels = _checked(path, file.samplerate, file.channels)
             size = _seconds(rate, channels) * rate
@@ -227,7 +247,7 @@ def opened(path: Path, track: Track, *, filled: bool = False) -> Iterator[Opened
 
 
 @contextmanager
-def _plain(path: Path) -> Iterator[Any]:
+def _libsndfile(path: Path) -> Iterator[Any]:
     """An uncompressed WAV file, open, or None: libsndfile also reads files without a length, or with 24 bits in 32."""
     import soundfile
 

@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
     notes: Sequence[str]
 
 
-class Words(NamedTuple):
+class ReportLabels(NamedTuple):
     """The labels of a report."""
 
     items: str
@@ -31,7 +31,7 @@ class Words(NamedTuple):
 
 
 def write(
-    path: Path, config: RunConfig, outcome: Outcome, curves: Path, pictures: Mapping[str, Path], words: Words
+    path: Path, config: RunConfig, outcome: Outcome, curves: Path, pictures: Mapping[str, Path], words: ReportLabels
 ) -> None:
     """Writes the page: the run's config, outcome and curves, and pictures by title."""
     with replacing(path) as written, written.open("w", encoding="utf-8") as file:
@@ -39,7 +39,9 @@ def write(
         file.writelines(f"{piece}\n" for piece in page)
 
 
-def _page(name: str, config: RunConfig, outcome: Outcome, pictures: Mapping[str, Path], words: Words) -> Iterator[str]:
+def _page(
+    name: str, config: RunConfig, outcome: Outcome, pictures: Mapping[str, Path], words: ReportLabels
+) -> Iterator[str]:
     train = config["train"]
     name = html.escape(name)
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Run {name}</title>'
