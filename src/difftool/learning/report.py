@@ -36,7 +36,6 @@ def write(
     loss = "" if outcome.loss is None else f", loss {outcome.loss:.4f}"
     quality = outcome.quality or {}
     rows = [(label, quality[key], meaning) for key, (label, meaning) in words.figures.items() if key in quality]
-    shown = {"Curves": curves, **pictures}
     html.write(
         path,
         "training.html",
@@ -44,7 +43,8 @@ def write(
         subtitle=f"{images:,} {words.items} seen of {data['name']} ({data['pictures']:,}){loss}",
         notes=outcome.notes,
         figures=[(label, f"{value:.4g}", meaning) for label, value, meaning in rows],
-        pictures={title: picture for title, picture in shown.items() if picture.exists()},
+        curves=curves if curves.exists() else None,
+        pictures={title: picture for title, picture in pictures.items() if picture.exists()},
         settings=_flat(config),
     )
 
