@@ -132,19 +132,19 @@ def diffusers(o: Options) -> Iterator[Row]:
 
     from difftool.text2img.loading import found
     from difftool.text2img.pipeline import quiet
-    from difftool.text2img.session import Studio
+    from difftool.text2img.session import Session
 
     quiet()
     folder, _ = found("sd15", o.models)
-    studio = Studio("sd15", device=o.device, dtype="fp32", models_dir=o.models)
-    pipe = opened(folder).to(studio.pipeline.device, torch.float32)
+    session = Session("sd15", device=o.device, dtype="fp32", models_dir=o.models)
+    pipe = opened(folder).to(session.pipeline.device, torch.float32)
     schedulers = {sampler: scheduler_of(pipe, name, **more) for sampler, (_, name, more) in SAMPLERS.items()}
     for sampler, scheduler in schedulers.items():
         pipe.scheduler = scheduler
-        yield from beside(o, studio, pipe, sampler, SAMPLERS[sampler][0])
+        yield from beside(o, session, pipe, sampler, SAMPLERS[sampler][0])
 
 
-def beside(o: Options, studio: Any, pipe: Any, sampler: str, schedule: str) -> Iterator[Row]:
+def beside(o: Options, session: Any, pipe: Any, sampler: str, schedule: str) -> Iterator[Row]:
     """One sampler beside diffusers'."""
     import torch
     from peers import levels_of
@@ -152,12 +152,16 @@ def beside(o: Options, studio: Any, pipe: Any, sampler: str, schedule: str) -> I
 
     from difftool.pictures.sheets import to_pixels
     from difftool.text2img.draw import conditioning, decoded, states
-    from difftool.text2img.session import plan
+    from difftool.text2img.session import plan_prompt_with
 
-    own = plan(studio, PROMPT, negative=NEGATIVE, sampler=sampler, schedule=schedule, steps=STEPS, seed=SEEDS[0])
+    own = plan_prompt_with(
+        session, PROMPT, negative=NEGATIVE, sampler=sampler, schedule=schedule, steps=STEPS, seed=SEEDS[0]
+    )
     if schedule == "karras":  # diffusers rounds the times, which the network is told
         pipe.scheduler.set_timesteps(STEPS)
-        own = own._replace(way=own.way._replace(levels=levels_of(pipe.scheduler, own.way.path, flow=False, clock=1.0)))
+        own = own._replace(
+            choice=own.choice._replace(levels=levels_of(pipe.scheduler, own.choice.path, flow=False, clock=1.0))
+        )
     size = {"height": own.height, "width": own.width, "num_inference_steps": STEPS, "guidance_scale": own.scale}
     start, began = given_to(pipe, start_of(own, SEEDS[0]), own), time.perf_counter()
     with torch.no_grad():
@@ -166,7 +170,7 @@ def beside(o: Options, studio: Any, pipe: Any, sampler: str, schedule: str) -> I
         *_, last = states(own, [SEEDS[0]], *conditioning(own))
         ended = time.perf_counter()
         wanted = to_pixels(pipe.vae.decode(theirs / pipe.vae.config.scaling_factor, return_dict=False)[0])[0]
-    drawn = to_pixels(decoded(studio, last.x))[0].astype(int)
+    drawn = to_pixels(decoded(session, last.x))[0].astype(int)
     yield row(f"{sampler}: latents", off(last.x, theirs), "of L2", bound=LATENTS)
     Image.fromarray(wanted).save(o.out / f"diffusers-{sampler}.png")
     files = [f"diffusers-{sampler}.png"]
@@ -179,24 +183,24 @@ def beside(o: Options, studio: Any, pipe: Any, sampler: str, schedule: str) -> I
 
 def speech(o: Options) -> Iterator[Row]:
     """A known sentence in a voice that nobody has."""
-    from difftool.audio.files import RATE, read
+    from difftool.audio.files import RATE, read_sound
 
     path, began = o.out / "speech.wav", time.perf_counter()
     settings = ["--voice", "random", "--preset", o.preset, "--seed", SEEDS[0], "--device", o.device]
     difftool("voice", "clone", TEXT, *settings, "--overwrite", "-o", path, *models_dir(o))
-    seconds = len(read(path, RATE)) / RATE
+    seconds = len(read_sound(path, RATE)) / RATE
     yield row(f"preset {o.preset}", seconds, "s of speech", bound=30.0, files=[path.name])
     yield row("seconds for a second of speech, loading included", (time.perf_counter() - began) / seconds)
 
 
 def hearing(o: Options) -> Iterator[Row]:
     """What Whisper understands of it."""
-    from difftool.audio.files import RATE, read
+    from difftool.audio.files import RATE, read_sound
     from difftool.device import choose
     from difftool.voice.prep.transcribe import Whisper
 
     device, _ = choose(o.device)
-    heard = Whisper("base", device, "en", o.models).text_of(read(o.out / "speech.wav", RATE))
+    heard = Whisper("base", device, "en", o.models).text_of(read_sound(o.out / "speech.wav", RATE))
     yield row("wrong words", wrong_words(heard, TEXT), "of all", bound=o.words, note=f"heard: {heard}")
 
 
@@ -215,7 +219,7 @@ def tortoise(o: Options) -> Iterator[Row]:
     GPU the original draws other numbers."""
     import torch
 
-    from difftool.voice.plan import plan
+    from difftool.voice.plan import plan_speech_with
     from difftool.voice.speak import perform
 
     try:
@@ -228,14 +232,14 @@ def tortoise(o: Options) -> Iterator[Row]:
     from original import speech as spoken_by
 
     settings: dict[str, Any] = {"seed": SEEDS[0], "batch_size": SAMPLES, "preset": "ultra_fast", "models_dir": o.models}
-    own, stages = plan(TEXT, compat="stock-kv", device="cpu", dtype="fp32", **settings), {}
+    own, stages = plan_speech_with(TEXT, compat="stock-kv", device="cpu", dtype="fp32", **settings), {}
     ours = perform(own, stages=stages).sounds[0]
     said_by, sounds = spoken_by(
         stock(own.work.folder),
         TEXT,
-        num_autoregressive_samples=own.work.script.samples,
-        max_mel_tokens=own.work.script.most,
-        diffusion_iterations=own.work.script.way.steps,
+        num_autoregressive_samples=own.work.speech.samples,
+        max_mel_tokens=own.work.speech.most,
+        diffusion_iterations=own.work.speech.choice.steps,
         cond_free=False,
         use_deterministic_seed=SEEDS[0],
     )

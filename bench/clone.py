@@ -6,7 +6,7 @@ at once, float32): one sentence, preset ultra_fast, the same random weights of f
 The decoder's random weights are kept from stopping, so that samples are 140 codes long (6.5 s of sound). Every side is
 a process of its own, from import to sound. Sides alternate; a figure is the median of the rounds, a factor that of the
 factors of the rounds. Shares are those of the peak of a product of matrices in the same run, for the multiplications
-that the original needs. What its own script do_tts.py takes, which draws one sample at a time on a CPU, is measured
+that the original needs. What its own speech do_tts.py takes, which draws one sample at a time on a CPU, is measured
 over 20 codes and scaled.
 """
 
@@ -74,11 +74,11 @@ def main(folder: Path) -> None:
         line = f"{what:15}" + "".join(f"   {side} {taken[side][what]:6.2f} {unit}" for side in SIDES)
         line += "".join(f"   {dtype}{faster(what, dtype)}" for dtype in DTYPES)
         print(line)
-    script = run("script", folder)["few"] * SAMPLES * CODES / FEW
+    speech = run("speech", folder)["few"] * SAMPLES * CODES / FEW
     stages = sum(taken["stock"][stage] for stage in STAGES if stage != "autoregressive")
     for dtype in DTYPES:
-        factor = (script + stages) / taken[dtype]["speaking"]
-        print(f"do_tts.py: {script:.0f} s for the codes, one sample at a time; {dtype} is {factor:.1f} times as fast")
+        factor = (speech + stages) / taken[dtype]["speaking"]
+        print(f"do_tts.py: {speech:.0f} s for the codes, one sample at a time; {dtype} is {factor:.1f} times as fast")
 
 
 def run(side: str, folder: Path) -> dict[str, float]:
@@ -159,7 +159,7 @@ def original(folder: Path) -> dict[str, float]:
     return spent | {"speaking": time.perf_counter() - began, "load": load}
 
 
-def script(folder: Path) -> dict[str, float]:
+def speech(folder: Path) -> dict[str, float]:
     """One sample of FEW codes, as do_tts.py draws all of them on a CPU, where it takes one at a time."""
     tts = stock(folder)
     text = torch.nn.functional.pad(torch.tensor([tts.tokenizer.encode(TEXT)]), (0, 1))
@@ -192,7 +192,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         side, place = sys.argv[1], Path(sys.argv[2])
         with torch.no_grad():
-            sides = {"stock": original, "script": script, "work": work}
+            sides = {"stock": original, "speech": speech, "work": work}
             found = sides[side](place) if side in sides else ours(side, place)
         found["total"] = time.perf_counter() - STARTED
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -141,12 +141,12 @@ def random_pipeline(kind: str, device: Any, dtype: Any, place: Path, *, skip: tu
 
 
 def studio_of(pipeline: Any) -> Any:
-    """A studio around an opened pipeline."""
+    """A session around an opened pipeline."""
     from difftool.device import name_of
-    from difftool.text2img.session import Studio
+    from difftool.text2img.session import Session
 
     with mock.patch("difftool.text2img.session.open_pipeline", lambda *_: pipeline):
-        return Studio(pipeline.source, device=str(pipeline.device), dtype=name_of(pipeline.dtype))
+        return Session(pipeline.source, device=str(pipeline.device), dtype=name_of(pipeline.dtype))
 
 
 def peer_of(pipeline: Any, scheduler: str, **more: Any) -> Any:
@@ -172,9 +172,9 @@ def start_of(plan: Any, seed: int) -> Any:
     """The latents that a run of `txt2img` starts from, as `states` draws them."""
     from difftool.core.noise import START, Noise
 
-    pipeline = plan.studio.pipeline
+    pipeline = plan.session.pipeline
     shape = (pipeline.channels, plan.height // pipeline.factor, plan.width // pipeline.factor)
-    return plan.way.levels[0].sigma * Noise([seed], shape, pipeline.device)(START)
+    return plan.choice.levels[0].sigma * Noise([seed], shape, pipeline.device)(START)
 
 
 def given_to(pipe: Any, x: Any, plan: Any) -> Any:
@@ -184,8 +184,8 @@ def given_to(pipe: Any, x: Any, plan: Any) -> Any:
         return pipe._pack_latents(x, 1, *x.shape[1:])
     if "Euler" not in name:
         return x
-    pipe.scheduler.set_timesteps(plan.way.steps)
-    return x / plan.way.levels[0].alpha / float(pipe.scheduler.init_noise_sigma)
+    pipe.scheduler.set_timesteps(plan.choice.steps)
+    return x / plan.choice.levels[0].alpha / float(pipe.scheduler.init_noise_sigma)
 
 
 def as_ours(pipe: Any, latents: Any, plan: Any) -> Any:

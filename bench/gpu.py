@@ -123,7 +123,7 @@ def reckoned(command: str, name: str) -> int:
     """Bytes that `lab check` reckons with."""
     from difftool.lab.verdicts import presets
 
-    return next(one.ways[0].vram for one in presets() if (one.command, one.name) == (command, name))
+    return next(one.variants[0].vram for one in presets() if (one.command, one.name) == (command, name))
 
 
 def pipeline_of(o: Options, kind: str, *, skip: tuple[str, ...] = ()) -> Any:
@@ -176,10 +176,10 @@ def beside_diffusers(
     import torch
 
     from difftool.text2img.draw import states
-    from difftool.text2img.session import plan
+    from difftool.text2img.session import plan_prompt_with
 
     steps = 2 if o.tiny else STEPS[pipeline.name]
-    one = plan(studio_of(pipeline), PROMPT, sampler=sampler, schedule=schedule, steps=steps)
+    one = plan_prompt_with(studio_of(pipeline), PROMPT, sampler=sampler, schedule=schedule, steps=steps)
     (towards, given), (away, more) = told(pipeline)
     if one.scale == 1:
         away, more = None, {}
@@ -451,15 +451,15 @@ def rungs(o: Options) -> Iterator[Row]:
     import torch
 
     from difftool.lab.verdicts import presets
-    from difftool.text2img.draw import draw
+    from difftool.text2img.draw import draw_pictures
     from difftool.text2img.offload import ALL, LAYERS, PARTS, TILES
-    from difftool.text2img.session import plan
+    from difftool.text2img.session import plan_prompt_with
 
-    studio = studio_of(pipeline_of(o, "sdxl"))
-    room, steps = studio.room, 2 if o.tiny else 8
+    session = studio_of(pipeline_of(o, "sdxl"))
+    room, steps = session.offload, 2 if o.tiny else 8
     room.bottom = LAYERS
-    one = plan(studio, PROMPT, steps=steps)
-    ways = next(one.ways for one in presets() if one.name == "sdxl")
+    one = plan_prompt_with(session, PROMPT, steps=steps)
+    variants = next(one.variants for one in presets() if one.name == "sdxl")
     usual = None
     for level, name in ((ALL, "all of it"), (TILES, "tiles"), (PARTS, "parts"), (LAYERS, "layers")):
         while room.level < level:
@@ -467,13 +467,13 @@ def rungs(o: Options) -> Iterator[Row]:
         spent: list[float] = []
 
         def picture(spent: list[float] = spent) -> None:
-            spent.append(seconds(lambda: list(draw(one)), o.device))
+            spent.append(seconds(lambda: list(draw_pictures(one)), o.device))
 
         held = attempt(name, "bytes", lambda p=picture: (p(), taken(p, o.device))[1])
         if len(spent) > 1:
             usual = usual or spent[1]
             yield row(f"{name}, {steps} steps", spent[1], "s", beside=usual, peer="all of it")
-        yield {**held, "beside": ways[level].vram, "peer": "lab check"}
+        yield {**held, "beside": variants[level].vram, "peer": "lab check"}
 
 
 class Part(NamedTuple):

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from difftool.core import SAMPLERS
 from difftool.learning.metrics import frechet
-from difftool.pixels.draw import draw
-from difftool.pixels.plan import plan
+from difftool.pixels.draw import draw_samples
+from difftool.pixels.plan import plan_samples_with
 from difftool.train.data.pictures import load
 
 COUNT, SEED = 500, 1_000_000
@@ -37,8 +37,8 @@ def measured(name: str) -> list[tuple[int, float]]:
     real = np.round(held.reshape(len(held), -1) / 255 * 16)
     found = []
     for steps in STEPS:
-        planned = plan(sampler=name, steps=steps, count=COUNT, seed=SEED)
-        drawn = draw(planned).pixels.reshape(COUNT, -1)
+        planned = plan_samples_with(sampler=name, steps=steps, count=COUNT, seed=SEED)
+        drawn = draw_samples(planned).pixels.reshape(COUNT, -1)
         found.append((planned.calls, frechet(np.round(drawn / 255 * 16), real)))
     return found
 

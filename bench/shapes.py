@@ -28,9 +28,9 @@ from safetensors.torch import load_file, save_file
 
 from difftool.files import read_json, write_json
 from difftool.models import ASSETS
-from difftool.pictures.sheets import grid
+from difftool.pictures.sheets import image_grid
 from difftool.text2img.draw import txt2img
-from difftool.text2img.session import Studio
+from difftool.text2img.session import Session
 from difftool.text2img.vocabulary import vocabulary
 from difftool.train.data.shapes import Scene, draw_set
 from difftool.train.previews import PIPELINE
@@ -62,7 +62,7 @@ def pack(run: str) -> None:
 
 def golden() -> None:
     """Stores the picture that a test compares with diffusers of two years."""
-    made = txt2img(CAPTION, Studio(device="cpu", dtype="fp32"), sampler="ddim", steps=20, guidance=3.0)[0]
+    made = txt2img(CAPTION, Session(device="cpu", dtype="fp32"), sampler="ddim", steps=20, guidance=3.0)[0]
     np.save(ROOT / "tests" / "golden" / "shapes.npy", made)
 
 
@@ -72,8 +72,8 @@ def held_back(count: int) -> list[Scene]:
     return [*{one.caption: one for one in reversed(scenes)}.values()][::-1][:count]
 
 
-def drawn(studio: Studio, captions: Sequence[str], **settings: Any) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-    return [txt2img(caption, studio, seed=k, **settings)[0] for k, caption in enumerate(captions)]
+def drawn(session: Session, captions: Sequence[str], **settings: Any) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    return [txt2img(caption, session, seed=k, **settings)[0] for k, caption in enumerate(captions)]
 
 
 def shares(scenes: Sequence[Scene], pictures: Sequence[Any]) -> dict[str, float]:
@@ -96,7 +96,7 @@ def shares(scenes: Sequence[Scene], pictures: Sequence[Any]) -> dict[str, float]
 
 def read(model: str = "shapes") -> None:
     scenes = held_back(500)
-    pictures = drawn(Studio(model, device="cpu"), [scene.caption for scene in scenes], steps=20)
+    pictures = drawn(Session(model, device="cpu"), [scene.caption for scene in scenes], steps=20)
     for name, value in shares(scenes, pictures).items():
         print(f"{name:30} {value:6.1%}")
 
@@ -104,11 +104,11 @@ def read(model: str = "shapes") -> None:
 def settings() -> None:
     """Prints the same of 200 captions by sampler and guidance, 20 calls of the network each."""
     scenes = held_back(200)
-    studio = Studio(device="cpu")
+    session = Session(device="cpu")
     for sampler in ("ddim", "dpmpp_2m", "unipc", "heun"):
         for guidance in (1.0, 2.0, 3.0, 5.0):
             steps = 10 if sampler == "heun" else 20
-            pictures = drawn(studio, [one.caption for one in scenes], sampler=sampler, steps=steps, guidance=guidance)
+            pictures = drawn(session, [one.caption for one in scenes], sampler=sampler, steps=steps, guidance=guidance)
             figures = ", ".join(f"{name} {value:.1%}" for name, value in shares(scenes, pictures).items())
             print(f"{sampler}, {steps} steps, guidance {guidance:g}: {figures}", flush=True)
 
@@ -118,11 +118,11 @@ def negative(count: int = 32) -> None:
     how many still have it with a negative prompt that names it."""
     from shape_reader import read as seen
 
-    studio, sums = Studio(device="cpu"), Counter[str]()
+    session, sums = Session(device="cpu"), Counter[str]()
     for shape in vocabulary()["shapes"]:
 
         def colours(against: str | None, shape: str = shape) -> Counter[str]:
-            made = txt2img(f"a {shape} on a blue ground", studio, negative=against, count=count)
+            made = txt2img(f"a {shape} on a blue ground", session, negative=against, count=count)
             return Counter(colour for pixels in made for colour in seen(pixels)[1])
 
         ((colour, without),) = colours(None).most_common(1)
@@ -153,9 +153,9 @@ def speed(lines: int = 50) -> None:
 def guidance() -> None:
     """Draws the same captions without guidance and with more and more of it, into docs/guidance.png."""
     scenes = held_back(8)
-    studio, rows = Studio(device="cpu"), (1.0, 1.5, 3.0, 6.0)
-    pictures = [one for scale in rows for one in drawn(studio, [s.caption for s in scenes], guidance=scale)]
-    sheet = Image.fromarray(grid(np.stack(pictures), len(scenes)))
+    session, rows = Session(device="cpu"), (1.0, 1.5, 3.0, 6.0)
+    pictures = [one for scale in rows for one in drawn(session, [s.caption for s in scenes], guidance=scale)]
+    sheet = Image.fromarray(image_grid(np.stack(pictures), len(scenes)))
     sheet = sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST)
     framed = Image.new("RGB", (sheet.width + 120, sheet.height), "white")
     framed.paste(sheet, (120, 0))

@@ -193,13 +193,18 @@ def own(options: list[str], seed: int, seconds: float) -> dict[str, float]:
 
 def judged(model: Path) -> dict[str, float]:
     """The figures of a model's digits, mean of three sets of 500."""
-    from difftool.pixels.draw import draw
-    from difftool.pixels.plan import plan
+    from difftool.pixels.draw import draw_samples
+    from difftool.pixels.plan import plan_samples_with
     from difftool.train.data.pictures import digits
     from difftool.train.quality import measure
 
     data = digits()._replace(labels=None)
-    return _mean([measure(draw(plan(model, count=500, seed=seed, steps=50)), data) for seed in (1000, 5000, 9000)])
+    return _mean(
+        [
+            measure(draw_samples(plan_samples_with(model, count=500, seed=seed, steps=50)), data)
+            for seed in (1000, 5000, 9000)
+        ]
+    )
 
 
 def in_a_child(*words: object) -> Any:

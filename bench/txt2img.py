@@ -36,7 +36,7 @@ def overhead(steps: int = 50, rounds: int = 9) -> None:
     import torch
 
     from difftool.text2img.draw import conditioning, states
-    from difftool.text2img.session import Studio, plan
+    from difftool.text2img.session import Session, plan_prompt_with
 
     samplers = {"ddim": "DDIMScheduler", "dpmpp_2m": "DPMSolverMultistepScheduler"}
     for kind, (sampler, name) in itertools.product(("sd", "sdxl"), samplers.items()):
@@ -45,8 +45,8 @@ def overhead(steps: int = 50, rounds: int = 9) -> None:
             pipe = diffusers.DiffusionPipeline.from_pretrained(str(folder))
             pipe.set_progress_bar_config(disable=True)
             pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config)
-            studio = Studio(folder, device="cpu")
-            one = plan(studio, "a red circle", sampler=sampler, steps=steps, guidance=5.0)
+            session = Session(folder, device="cpu")
+            one = plan_prompt_with(session, "a red circle", sampler=sampler, steps=steps, guidance=5.0)
 
             def ours(one: Any = one) -> None:
                 towards, away = conditioning(one)

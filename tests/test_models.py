@@ -228,20 +228,20 @@ class TestDiffusers:
 
         from difftool.core.noise import START, Noise
         from difftool.pixels.draw import states
-        from difftool.sampling.choice import choose
+        from difftool.sampling.choice import choose_sampler
 
         model = open_model(folder)
         assert model.shape == (3, 8, 12)
         assert model.target is EPS
         assert model.clip
-        way = choose(model.path, "ddim", 10, "leading")
-        *_, state = states(model, way, [4, 5], ["1", "3"])
+        choice = choose_sampler(model.path, "ddim", 10, "leading")
+        *_, state = states(model, choice, [4, 5], ["1", "3"])
 
         net = UNet2DModel.from_pretrained(folder / "unet")
         # clipped estimates take their noise with them here, as they do in ours
         scheduler = DDIMScheduler(beta_schedule="linear", timestep_spacing="leading", clip_sample=True)
         scheduler.set_timesteps(10)
-        x = Noise([4, 5], (3, 8, 12))(START) * way.levels[0].sigma
+        x = Noise([4, 5], (3, 8, 12))(START) * choice.levels[0].sigma
         with torch.no_grad():
             for t in scheduler.timesteps:
                 out = net(x, t, class_labels=torch.tensor([1, 3])).sample
@@ -257,7 +257,7 @@ class TestDiffusers:
 
         from difftool.core.noise import START, Noise
         from difftool.pixels.draw import states
-        from difftool.sampling.choice import choose
+        from difftool.sampling.choice import choose_sampler
 
         torch.manual_seed(0)
         net = UNet2DModel(
@@ -274,14 +274,14 @@ class TestDiffusers:
         DDPMPipeline(net, scheduler).save_pretrained(tmp_path / "ddpm")
         model = open_model(tmp_path / "ddpm")
         assert model.variance == {"fixed_small": "small", "fixed_large": "large", "learned_range": "learned"}[variance]
-        way = choose(model.path, "ddpm", 10, "leading", variance=model.variance)
-        *_, state = states(model, way, [4, 5], [None, None])
+        choice = choose_sampler(model.path, "ddpm", 10, "leading", variance=model.variance)
+        *_, state = states(model, choice, [4, 5], [None, None])
 
         noise = Noise([4, 5], (3, 8, 8))
         draws = iter([noise(i) for i in range(10)])
         monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: next(draws))
         scheduler.set_timesteps(10)
-        x = noise(START) * way.levels[0].sigma
+        x = noise(START) * choice.levels[0].sigma
         with torch.no_grad():
             for t in scheduler.timesteps:
                 x = scheduler.step(net(x, t).sample, t, x).prev_sample

@@ -31,7 +31,7 @@ def test_names(to: Destination, tmp_path: Path) -> None:
     places = pictures(to, TWO, trajectory=True)
     assert [path.name for path in places.singles] == ["00000-7.png", "00001-8.png"]
     assert places.grid == tmp_path / "grid.png"
-    assert [path.name for path in places.way] == ["trajectory.png", "trajectory.gif"]
+    assert [path.name for path in places.trajectory] == ["trajectory.png", "trajectory.gif"]
     named = replace(to, output=tmp_path / "a.png")
     assert [path.name for path in pictures(named, TWO).all] == ["a-00000-7.png", "a-00001-8.png", "a.png"]
     assert pictures(named, TWO[:1]).all == [tmp_path / "a.png"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import DifftoolError, Exit
 
-MOST = 10**6
+MAX_COUNT = 10**6
 """Maximum of any count: pictures, steps, items in a batch."""
 GUIDANCE = {"least": -1e30, "most": 1e30}
 """Range of a guidance scale: products of such numbers are finite."""

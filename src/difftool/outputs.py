@@ -68,12 +68,12 @@ class Places(NamedTuple):
 
     singles: list[Path]
     grid: Path | None
-    way: list[Path]
+    trajectory: list[Path]
     """The strip and the animation of the trajectory, or []."""
 
     @property
     def all(self) -> list[Path]:
-        return [*self.way, *self.singles, *([self.grid] if self.grid else [])]
+        return [*self.trajectory, *self.singles, *([self.grid] if self.grid else [])]
 
 
 def pictures(to: Destination, items: Sequence[tuple[int, int]], *, trajectory: bool = False) -> Places:
@@ -90,10 +90,10 @@ def pictures(to: Destination, items: Sequence[tuple[int, int]], *, trajectory: b
 
 def _pictures(to: Destination, items: Sequence[tuple[int, int]], trajectory: bool) -> Places:
     singles = [to.beside(name) for name in names(items, ".png")]
-    way = [to.beside(f"trajectory.{kind}") for kind in ("png", "gif")] if trajectory else []
+    steps = [to.beside(f"trajectory.{kind}") for kind in ("png", "gif")] if trajectory else []
     if len(items) > 1:
-        return Places(singles, to.output or to.home / "grid.png", way)
-    return Places([to.output] if to.output else singles, None, way)
+        return Places(singles, to.output or to.home / "grid.png", steps)
+    return Places([to.output] if to.output else singles, None, steps)
 
 
 def figure(to: Destination, name: str) -> Path:

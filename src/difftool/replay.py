@@ -21,9 +21,9 @@ from .text2img.settings import Settings as WordSettings
 
 if TYPE_CHECKING:
     from .pictures import Pixels
-    from .pixels.plan import Plan as PixelPlan
+    from .pixels.plan import SamplePlan as PixelPlan
     from .pixels.write import Written
-    from .text2img.batch import Drawn, Planned
+    from .text2img.batch import BatchPlan, Drawn
     from .voice.output import Written as Speech
 
 SCHEMA = "difftool/manifest/1"
@@ -64,7 +64,7 @@ class Replay(NamedTuple):
     """The plan that reproduces a picture."""
 
     source: Source
-    plan: PixelPlan | Planned
+    plan: PixelPlan | BatchPlan
     places: Places
     to: Destination
 
@@ -101,7 +101,7 @@ def rerun(
     to = Destination("rerun", run_id(), path_of(output), path_of(output_dir), overwrite=overwrite)
     if Path(file).suffix.lower() in FORMATS:
         return _respoken(Path(file), to, track)
-    return redraw(planned(source_of(Path(file)), to), track=track)
+    return redraw(plan_replay(source_of(Path(file)), to), track=track)
 
 
 def source_of(file: Path) -> Source:
@@ -141,42 +141,42 @@ def _named(settings: Any) -> list[str]:
     return [name for name in names if name is not None]
 
 
-def planned(source: Source, to: Destination) -> Replay:
+def plan_replay(source: Source, to: Destination) -> Replay:
     """The plan that reproduces a picture. Raises DifftoolError 2 if the output is not a PNG, 4 if it exists or if the
     model is missing or has changed."""
     places = outputs.pictures(to, source.items)
-    from .pixels.plan import Plan as PixelPlan
+    from .pixels.plan import SamplePlan as PixelPlan
 
     with settings_of(source.file):
         plan = _plan(source, places)
-    model = plan.model if isinstance(plan, PixelPlan) else plan.works[0].plan.studio.pipeline
+    model = plan.model if isinstance(plan, PixelPlan) else plan.works[0].plan.session.pipeline
     if model.sha256 != source.sha256:
         message = f"{model.source} is not the model that made {source.file}: its weights differ"
         raise DifftoolError(Exit.FILE, message, "restore that model")
     return Replay(source, plan, places, to)
 
 
-def _plan(source: Source, places: Places) -> PixelPlan | Planned:
+def _plan(source: Source, places: Places) -> PixelPlan | BatchPlan:
     """The plan with the settings of a picture."""
     if isinstance(source.settings, PixelSettings):
-        from .pixels.plan import planned
+        from .pixels.plan import plan_samples
 
-        return planned(source.settings)
-    from .text2img.batch import ALONE, Planned, Work
-    from .text2img.session import Studio
-    from .text2img.session import planned as planned_words
+        return plan_samples(source.settings)
+    from .text2img.batch import ALONE, BatchPlan, Work
+    from .text2img.session import Session
+    from .text2img.session import plan_prompt as planned_words
 
     # every manifest says true_cfg; that of a model that takes none is 1
     true_cfg = None if source.settings.true_cfg == 1 else source.settings.true_cfg
     settings = replace(source.settings, true_cfg=true_cfg)
-    plan = planned_words(Studio.opened(settings), settings)
+    plan = planned_words(Session.opened(settings), settings)
     paths = dict(zip(source.indices, places.singles, strict=True))
-    return Planned([Work(ALONE, 0, plan, paths)], places, 0, {})
+    return BatchPlan([Work(ALONE, 0, plan, paths)], places, 0, {})
 
 
 def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
     """Generates a picture again, writes it and compares."""
-    from .pixels.plan import Plan as PixelPlan
+    from .pixels.plan import SamplePlan as PixelPlan
 
     if isinstance(replay.plan, PixelPlan):
         return _redraw_pixels(replay, replay.plan, track)
@@ -186,25 +186,25 @@ def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
 def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
     import numpy as np
 
-    from .pictures.sheets import grid
-    from .pixels.draw import columns, draw
+    from .pictures.sheets import image_grid
+    from .pixels.draw import columns, draw_samples
     from .pixels.write import write
 
     source, began = replay.source, time.monotonic()
     with writable(replay.places.singles[0].parent):
-        drawn = draw(plan, only=source.indices, track=track, name=replay.to.run_id)
+        drawn = draw_samples(plan, only=source.indices, track=track, name=replay.to.run_id)
         ended = time.monotonic()
         written = write(drawn, replay.places)
     seconds = {"sample": ended - began, "save": time.monotonic() - ended}
     if source.index is None:  # grids of earlier versions have a column for each class
-        sheets = [grid(drawn.pixels, wide) for wide in {columns(drawn), len(plan.model.classes) or None}]
+        sheets = [image_grid(drawn.pixels, wide) for wide in {columns(drawn), len(plan.model.classes) or None}]
     else:
         sheets = [drawn.pixels[0]]
     identical = any(np.array_equal(source.pixels, sheet) for sheet in sheets)
     return Replayed(written, identical, source.versions, versions(*plan.model.packages), seconds)
 
 
-def _redraw_words(replay: Replay, plan: Planned, track: Track) -> Replayed:
+def _redraw_words(replay: Replay, plan: BatchPlan, track: Track) -> Replayed:
     import numpy as np
 
     from .pictures.png import read_png

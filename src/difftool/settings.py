@@ -22,7 +22,7 @@ from .errors import DifftoolError, Exit, pick
 
 T = TypeVar("T")
 
-WORDS, TEXT, SAMPLING, OUTPUT, MACHINE = "Words and pictures", "Voice and text", "Sampling", "Output", "Machine"
+WORDS, TEXT, SAMPLING, OUTPUT, MACHINE = "Prompt and model", "Voice and text", "Sampling", "Output", "Machine"
 """Panels of the help."""
 
 

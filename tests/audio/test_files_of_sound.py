@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from difftool.audio.files import FORMATS, RATE, read, samples_of, tags_of, write
+from difftool.audio.files import FORMATS, RATE, read_sound, samples_of, tags_of, write_sound
 from difftool.audio.joining import FADE, from_bytes, gain, join, to_bytes
 from difftool.audio.loudness import loudness
 from difftool.errors import DifftoolError, Exit
@@ -26,14 +26,14 @@ def fails(says: str) -> pytest.RaisesExc[DifftoolError]:
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_every_kind_of_wav_is_read(subtype: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.stack([TONE, TONE / 2], axis=1), RATE, subtype=subtype)
-    found = read(tmp_path / "a.wav", RATE)
+    found = read_sound(tmp_path / "a.wav", RATE)
     assert found.dtype == np.float32
     assert np.abs(found - TONE * 0.75).max() < (0.01 if subtype == "PCM_U8" else 1e-4)  # the mean of both channels
 
 
 def test_other_rates_are_resampled(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", TONE, RATE, subtype="FLOAT")
-    found = read(tmp_path / "a.wav", 22_050)
+    found = read_sound(tmp_path / "a.wav", 22_050)
     wanted = np.sin(np.arange(len(found)) * 2 * np.pi * 200 / 22_050) * 0.3
     assert len(found) == 44_100
     assert np.abs(found - wanted)[200:-200].max() < 1e-3
@@ -43,12 +43,12 @@ def test_other_rates_are_resampled(tmp_path: Path) -> None:
 def test_what_is_written_can_be_read(kind: str, tmp_path: Path) -> None:
     path, tags = tmp_path / f"a{kind}", {"title": "Synthetic speech", "comment": '{"a": "x=1; #2\\n\\"q\\""}'}
     data = to_bytes(TONE)
-    write(path, [data[:1001], data[1001:]], tags)
+    write_sound(path, [data[:1001], data[1001:]], tags)
     once = path.read_bytes()
-    write(path, [data], tags)
+    write_sound(path, [data], tags)
     assert path.read_bytes() == once  # equal samples make equal bytes
     assert tags.items() <= tags_of(path).items()
-    found = read(path, RATE)
+    found = read_sound(path, RATE)
     assert abs(len(found) - len(TONE)) < 3000
     error = np.abs(found[: len(TONE)] - TONE[: len(found)])[3000:-3000].max()
     assert error < (1e-4 if kind in (".wav", ".flac") else 0.05)
@@ -56,7 +56,7 @@ def test_what_is_written_can_be_read(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_wav_says_it_to_any_program(tmp_path: Path) -> None:
-    write(tmp_path / "a.wav", [to_bytes(TONE)], {"title": "Synthetic speech", "comment": "{}"})
+    write_sound(tmp_path / "a.wav", [to_bytes(TONE)], {"title": "Synthetic speech", "comment": "{}"})
     with soundfile.SoundFile(tmp_path / "a.wav") as file:
         assert (file.title, file.comment, file.samplerate, file.subtype) == ("Synthetic speech", "{}", RATE, "PCM_16")
     assert samples_of(tmp_path / "a.wav") == to_bytes(TONE)
@@ -69,30 +69,30 @@ def test_tags_come_back_as_they_were(text: str) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.flac"
-        write(path, [bytes(200)], {"comment": f"<{text}>"})
+        write_sound(path, [bytes(200)], {"comment": f"<{text}>"})
         assert tags_of(path)["comment"] == f"<{text}>"
 
 
 def test_what_is_no_sound(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     with fails("there is no recording"):
-        read(path, RATE)
+        read_sound(path, RATE)
     for data in (b"", b"<html>no</html>", b"RIFF\x24\x00\x00\x00WAVEfmt "):
         path.write_bytes(data)
         with fails("cannot be read as sound|holds"):
-            read(path, RATE)
+            read_sound(path, RATE)
         with fails("no sound"):
             tags_of(path)
     os.mkfifo(tmp_path / "pipe.wav")
-    for reader in (lambda: read(tmp_path / "pipe.wav", RATE), lambda: tags_of(tmp_path / "pipe.wav")):
+    for reader in (lambda: read_sound(tmp_path / "pipe.wav", RATE), lambda: tags_of(tmp_path / "pipe.wav")):
         with fails("not a regular file"):  # and is not waited for
             reader()
     soundfile.write(path, np.full(100, np.nan, np.float32), RATE, subtype="FLOAT")
     with fails("holds invalid samples"):
-        read(path, RATE)
+        read_sound(path, RATE)
     soundfile.write(path, np.zeros(0, np.float32), RATE)
     with fails("no sound"):
-        read(path, RATE)
+        read_sound(path, RATE)
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "a.wav", pieces(), {})
+        write_sound(tmp_path / "a.wav", pieces(), {})
     assert [*tmp_path.iterdir()] == []
 
 

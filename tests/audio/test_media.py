@@ -16,7 +16,7 @@ from scipy.signal import correlate
 from torchaudio.functional import resample
 
 from difftool.audio import media
-from difftool.audio.files import RATE, ffmpeg, read
+from difftool.audio.files import RATE, ffmpeg, read_sound
 from difftool.errors import DifftoolError
 from difftool.voice.prep.decode import Recording, decode
 
@@ -83,13 +83,13 @@ def test_the_track_that_is_marked_is_taken(talk: Path, decoded: Any, tmp_path: P
     tracks = [*tone, "-i", talk, "-map", "0:a", "-map", "1:a", "-c:a", "pcm_s16le"]
     film = made(tmp_path / "film.mkv", *tracks, "-disposition:a:0", 0, "-disposition:a:1", "default")
     wanted = soundfile.read(talk, dtype="float32")[0]
-    assert np.array_equal(read(film, RATE), wanted)
+    assert np.array_equal(read_sound(film, RATE), wanted)
     found = decoded(film)
     assert np.array_equal(found.samples[:], wanted)
     assert found.warnings == ("it has 2 audio tracks; track 2 (default) is used",)
     plain = made(tmp_path / "plain.mkv", *tracks, "-disposition:a:0", 0, "-disposition:a:1", 0)
     assert decoded(plain).warnings == ("it has 2 audio tracks; track 1 is used",)
-    assert len(read(plain, RATE)) == 3 * RATE
+    assert len(read_sound(plain, RATE)) == 3 * RATE
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("flac", "flac"), ("m4a", "aac"), ("wav", "pcm_s16le")])
@@ -103,7 +103,7 @@ def test_low_frequency_effects_are_left_out(suffix: str, codec: str, talk: Path,
     path = made(tmp_path / f"film.{suffix}", "-i", tmp_path / "six.wav", *layout, "-c:a", codec, "-b:a", "384k")
     found = decoded(path)
     assert "channel 4 of 6 holds low-frequency effects, and is left out" in found.warnings
-    for heard in (found.samples[:], read(path, RATE)):
+    for heard in (found.samples[:], read_sound(path, RATE)):
         power = np.abs(np.fft.rfft(heard[: 4 * RATE])) ** 2
         assert power[4 * 38 : 4 * 42].sum() < 0.01 * power.sum()
 
@@ -111,9 +111,9 @@ def test_low_frequency_effects_are_left_out(suffix: str, codec: str, talk: Path,
 def test_channels_that_cancel_each_other(talk: Path, tmp_path: Path) -> None:
     sound, _ = soundfile.read(talk, dtype="float32")
     soundfile.write(tmp_path / "a.flac", np.stack([sound, -sound], 1), RATE)
-    assert np.array_equal(read(tmp_path / "a.flac", RATE), sound)
+    assert np.array_equal(read_sound(tmp_path / "a.flac", RATE), sound)
     soundfile.write(tmp_path / "b.flac", np.stack([sound, 0 * sound], 1), RATE)
-    assert np.array_equal(read(tmp_path / "b.flac", RATE), sound)
+    assert np.array_equal(read_sound(tmp_path / "b.flac", RATE), sound)
 
 
 def test_a_stream_that_was_kept(talk: Path, decoded: Any, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_stream_that_was_kept(talk: Path, decoded: Any, tmp_path: Path) -> Non
     for name, size in (("b.wav", 0), ("c.wav", 2**32 - 1)):
         (tmp_path / name).write_bytes(data[:at] + struct.pack("<I", size) + data[at + 4 :])
     for name in ("a.flac", "b.wav", "c.wav"):
-        assert np.array_equal(read(tmp_path / name, RATE), wanted), name
+        assert np.array_equal(read_sound(tmp_path / name, RATE), wanted), name
         assert np.array_equal(decoded(tmp_path / name).samples[:], wanted), name
 
 
@@ -137,7 +137,7 @@ def test_two_streams_in_one_file(talk: Path, decoded: Any, tmp_path: Path) -> No
     (tmp_path / "a.ogg").write_bytes(b"".join(part.read_bytes() for part in parts))
     found = decoded(tmp_path / "a.ogg")
     assert found.seconds == pytest.approx(9, abs=0.1)
-    assert len(read(tmp_path / "a.ogg", RATE)) == len(found.samples)
+    assert len(read_sound(tmp_path / "a.ogg", RATE)) == len(found.samples)
     assert (found.warnings, found.holes) == ((), ())
 
 
@@ -151,7 +151,7 @@ def test_fewer_bits_than_there_is_room_for(bits: int, valid: int, talk: Path, de
     form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, RATE, RATE * width, width, bits, 22, valid, 4) + guid
     chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
     (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
-    for heard in (read(tmp_path / "a.wav", RATE), decoded(tmp_path / "a.wav").samples[:]):
+    for heard in (read_sound(tmp_path / "a.wav", RATE), decoded(tmp_path / "a.wav").samples[:]):
         assert np.abs(heard - sound[:RATE]).max() < 2.0 ** (2 - valid)
 
 
@@ -167,7 +167,7 @@ def test_any_rate(rate: int, decoded: Any, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(media, "resample", small)
     path = tmp_path / "a.wav"
     soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate), rate, subtype="FLOAT")
-    for heard in (read(path, RATE), decoded(path).samples[:]):
+    for heard in (read_sound(path, RATE), decoded(path).samples[:]):
         assert len(heard) == pytest.approx(2 * RATE, abs=1)
         wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(heard)) / RATE)
         assert np.abs(heard - wanted)[500:-500].max() < 2e-3
@@ -178,7 +178,7 @@ def test_a_rate_that_nothing_has(rate: int, talk: Path, decoded: Any, tmp_path: 
     data = bytearray(talk.read_bytes())
     data[24:28] = struct.pack("<I", rate)
     (tmp_path / "a.wav").write_bytes(data)
-    for opened in (decoded, lambda path: read(path, RATE)):
+    for opened in (decoded, lambda path: read_sound(path, RATE)):
         with pytest.raises(DifftoolError) as caught:
             opened(tmp_path / "a.wav")
         assert caught.value.code == 4
@@ -189,7 +189,7 @@ def test_the_offset_of_a_recorder_is_taken_away(talk: Path, decoded: Any, tmp_pa
     soundfile.write(tmp_path / "a.wav", sound * 0.5 + 0.12, RATE, subtype="FLOAT")
     found = decoded(tmp_path / "a.wav")
     assert "a DC offset of +0.120 of full scale is removed" in found.warnings
-    for heard in (found.samples[:], read(tmp_path / "a.wav", RATE)):
+    for heard in (found.samples[:], read_sound(tmp_path / "a.wav", RATE)):
         assert abs(heard.mean()) < 1e-4
         assert np.abs(heard - sound * 0.5).max() < 1e-3
 
@@ -200,7 +200,7 @@ def test_floats_on_the_scale_of_integers(scale: float, talk: Path, decoded: Any,
     soundfile.write(tmp_path / "a.wav", sound * np.float32(scale), RATE, subtype="FLOAT")
     found = decoded(tmp_path / "a.wav")
     assert f"divided by {scale:,.6g}" in found.warnings[0]
-    for heard in (found.samples[:], read(tmp_path / "a.wav", RATE)):
+    for heard in (found.samples[:], read_sound(tmp_path / "a.wav", RATE)):
         assert np.abs(heard - sound).max() < 1e-5
 
 
@@ -208,7 +208,7 @@ def test_floats_on_the_scale_of_integers(scale: float, talk: Path, decoded: Any,
 def test_silence_is_no_voice(level: float, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full((RATE, 2), level), RATE)
     with pytest.raises(DifftoolError, match="only silence") as caught:
-        read(tmp_path / "a.wav", RATE)
+        read_sound(tmp_path / "a.wav", RATE)
     assert caught.value.code == 4
 
 
@@ -263,7 +263,7 @@ def test_names_that_are_no_text(suffix: str, talk: Path, decoded: Any, tmp_path:
         path.write_bytes(made(tmp_path / f"a.{suffix}", "-i", talk).read_bytes())
     except OSError:
         pytest.skip("this file system knows no such names")
-    assert len(read(path, RATE)) == len(decoded(path).samples) == 12 * RATE
+    assert len(read_sound(path, RATE)) == len(decoded(path).samples) == 12 * RATE
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_references_are_what_they_were(
     soundfile.write(path, np.stack([sound, 0.7 * np.roll(sound, 999)], 1)[:, :channels], rate, subtype=subtype)
     plain = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(1)
     wanted = plain if rate == 22_050 else resample(torch.from_numpy(plain), rate, 22_050).numpy()
-    assert np.array_equal(read(path, 22_050), wanted.clip(-1, 1))
+    assert np.array_equal(read_sound(path, 22_050), wanted.clip(-1, 1))
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -184,6 +184,6 @@ def test_lab_check_believes_what_was_measured(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(presets, "needs", lambda kind: {name: measured(need) for name, need in needs(kind).items()})
     monkeypatch.setattr(verdicts, "needs", presets.needs)
     for one, now in zip(counted, verdicts.presets(), strict=True):
-        assert now.ways[0] == one.ways[0]._replace(vram=123)
-        assert (now.ways[1:], now.on_cpu) == (one.ways[1:], one.on_cpu)
-        assert now.wide == (now.ways if one.wide == one.ways else one.wide)
+        assert now.variants[0] == one.variants[0]._replace(vram=123)
+        assert (now.variants[1:], now.on_cpu) == (one.variants[1:], one.on_cpu)
+        assert now.wide == (now.variants if one.wide == one.variants else one.wide)

@@ -84,11 +84,11 @@ def test_what_the_commands_decide_functions_decide() -> None:
     from difftool.errors import DifftoolError
     from difftool.lab.findings import findings
     from difftool.lab.upgrades import path
-    from difftool.lab.verdicts import chosen, judge, refusal
+    from difftool.lab.verdicts import presets_named, refusal, verdict_of
 
     small = Machine(system="", python="", ram=4 * 2**30, ram_free=3 * 2**30)
-    assert refusal([judge(small, preset) for preset in chosen(["digits"])], findings(small)) is None
-    error = refusal([judge(small, preset) for preset in chosen(["digits", "flux"])], findings(small))
+    assert refusal([verdict_of(small, preset) for preset in presets_named(["digits"])], findings(small)) is None
+    error = refusal([verdict_of(small, preset) for preset in presets_named(["digits", "flux"])], findings(small))
     assert error is not None and error.code == 3 and "cannot run flux: " in error.message and "RTX A6000" in error.hint
     assert [step.name for step in path()] == ["first", "year1", "year2"]
     assert [step.name for step in path("flux")] == ["first", "year1", "year2"]

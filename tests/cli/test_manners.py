@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from difftool.cli import COMMANDS
-from difftool.cli.app import LazyGroup, main
+from difftool.cli import COMMANDS, GROUPS
+from difftool.cli.app import LazyGroup, load, main
 from difftool.core import SAMPLERS
 from difftool.errors import MEANING, DifftoolError, Exit
 
@@ -108,6 +108,20 @@ class TestManyCommands:
             assert code == (0 if "--help" in args else 2)
         assert imports("c3", "--o3", "4", table=self.TABLE) == (0, set())
         assert imports("g", "d2", table=self.TABLE) == (0, set())
+
+
+def test_each_group_has_a_line_of_help() -> None:
+    assert {name.split()[0] for name in COMMANDS if " " in name} == set(GROUPS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_in_sentences_without_line_breaks(name: str) -> None:
+    command = load(name, *COMMANDS[name])
+    paragraphs = command.help.split("\n\n")
+    assert not any("\n" in paragraph for paragraph in paragraphs)
+    for param in command.params:
+        line = param.help
+        assert line[0].isupper() and line.endswith("."), (param.name, line)
 
 
 def test_help_lists_commands_and_exit_codes() -> None:

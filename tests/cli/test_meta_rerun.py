@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from difftool.pictures.png import read_png, write_png
-from difftool.pictures.sheets import grid
+from difftool.pictures.sheets import image_grid
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_rerun_of_a_grid_in_earlier_columns(
     assert difftool("sample", tiny_model(), "--steps", 1, "--count", 16, "-o", "a.png").code == 0
     _, _, manifest = read_png(tmp_path / "a.png")
     singles = np.stack([read_png(tmp_path / f"a-{k:05d}-{k}.png")[0] for k in range(16)])
-    write_png(tmp_path / "old.png", grid(singles, 2), manifest)
+    write_png(tmp_path / "old.png", image_grid(singles, 2), manifest)
     for name in ("a.png", "old.png"):
         assert difftool("rerun", name, "--json").json["data"]["identical"] is True
 
@@ -297,10 +297,10 @@ def test_a_grid_of_training_is_made_again(difftool: Callable, tmp_path: Path, ti
     """Its classes are told one by one."""
     from difftool.pictures.png import write_png
     from difftool.pictures.sheets import sheet
-    from difftool.pixels.draw import columns, draw
-    from difftool.pixels.plan import plan
+    from difftool.pixels.draw import columns, draw_samples
+    from difftool.pixels.plan import plan_samples_with
 
-    drawn = draw(plan(tiny_model(), count=5, steps=2, label=["a", "a", "a", "b", "b"]))
+    drawn = draw_samples(plan_samples_with(tiny_model(), count=5, steps=2, label=["a", "a", "a", "b", "b"]))
     assert [item["label"] for item in drawn.items] == ["a", "a", "a", "b", "b"]
     write_png(tmp_path / "grid.png", sheet(drawn.pixels, columns(drawn)), drawn.manifest)
     ended = difftool("rerun", "grid.png", "-o", "again.png", "--json")

@@ -445,13 +445,13 @@ def test_no_library_goes_to_the_network(
     from huggingface_hub import constants
 
     from difftool.text2img import loading
-    from difftool.text2img.session import Studio
+    from difftool.text2img.session import Session
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     seen, opening = [], loading.class_of
     monkeypatch.setattr(loading, "class_of", lambda name: (seen.append(constants.HF_HUB_OFFLINE), opening(name))[1])
-    Studio(tiny_pipeline("sd"), device="cpu")
+    Session(tiny_pipeline("sd"), device="cpu")
     assert seen and all(seen) and constants.HF_HUB_OFFLINE is False
     assert (
         difftool("txt2img", PROMPT, "--model", tiny_pipeline("sd"), "--steps", "1", "--debug", "-o", "a.png").code == 0

@@ -346,7 +346,7 @@ def test_a_sound_of_yesterday_is_made_again(clone: Run, difftool: Run, tmp_path:
     note = json.loads((tmp_path / "a.flac.json").read_text())
     brief = {key: value for key, value in note.items() if key not in (*provenance.PASSING, "said")}
     pieces = [files.samples_of(tmp_path / "a.flac")]
-    files.write(tmp_path / "a.flac", pieces, {"title": "Synthetic speech", "comment": json.dumps(brief)})
+    files.write_sound(tmp_path / "a.flac", pieces, {"title": "Synthetic speech", "comment": json.dumps(brief)})
     (tmp_path / "a.flac.json").rename(tmp_path / "a.json")
     assert difftool("rerun", "a.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
 
@@ -450,9 +450,9 @@ class TestRerunAndMeta:
 
 def _tagged(path: Path, note: dict[str, Any]) -> None:
     """A sound that carries this note, whatever it is."""
-    from difftool.audio.files import write
+    from difftool.audio.files import write_sound
 
-    write(path, [bytes(200)], {"comment": json.dumps(note)})
+    write_sound(path, [bytes(200)], {"comment": json.dumps(note)})
 
 
 class TestWrongInput:

@@ -16,7 +16,7 @@ from difftool.lab import deep, probes
 from difftool.lab.facts import Machine, spelled
 from difftool.lab.findings import ERROR, findings
 from difftool.lab.probes import Sources, probe
-from difftool.lab.verdicts import FITS, FLAGS, NO, TIGHT, Verdict, chosen, judge
+from difftool.lab.verdicts import FITS, FLAGS, NO, TIGHT, Verdict, presets_named, verdict_of
 
 LAPTOP = Card("RTX 4060 Laptop", (8, 9), 8, 7.3)
 RTX4090 = Card("RTX 4090", (8, 9), 24, 23.2)
@@ -40,8 +40,8 @@ def mend(m: Machine, name: str) -> str:
 
 
 def verdict(m: Machine, name: str) -> Verdict:
-    (preset,) = chosen([name])
-    return judge(m, preset)
+    (preset,) = presets_named([name])
+    return verdict_of(m, preset)
 
 
 def test_a_laptop_with_8_gb(tmp_path: Path) -> None:
@@ -50,12 +50,12 @@ def test_a_laptop_with_8_gb(tmp_path: Path) -> None:
     assert m.gpus[0].precisions == ("fp32", "fp16", "bf16", "tf32", "fp8")
     assert ERROR not in names(m).values()
     assert verdict(m, "sd").verdict == FITS
-    assert verdict(m, "faces64").carried_by == ""
+    assert verdict(m, "faces64").smallest == ""
     xl = verdict(m, "sdxl")
     assert (xl.verdict, xl.flags) == (FLAGS, ("--low-vram",))
     assert xl.need <= xl.has == m.gpus[0].free
     flux = verdict(m, "flux")
-    assert flux.verdict == NO and flux.carried_by == "RTX A6000"
+    assert flux.verdict == NO and flux.smallest == "RTX A6000"
     assert verdict(m, "fast").verdict == FITS and verdict(m, "whisper-large-v3").verdict == TIGHT
     assert "16 of 128 at once" in verdict(m, "faces64").note
 
@@ -176,7 +176,7 @@ def test_a_drivers_version_is_told_as_it_is(tmp_path: Path, version: str) -> Non
 def test_an_h100(tmp_path: Path) -> None:
     m = machine(tmp_path, H100, ram=256)
     assert "fp8" in m.gpus[0].precisions and "fp4" not in m.gpus[0].precisions
-    assert all(judge(m, one).verdict == FITS for one in chosen([]))
+    assert all(verdict_of(m, one).verdict == FITS for one in presets_named([]))
 
 
 def test_a_driver_that_is_too_old(tmp_path: Path) -> None:

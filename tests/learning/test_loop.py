@@ -89,17 +89,20 @@ def test_what_is_drawn_ahead_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> N
     """A minute went by before the first update of `train moons --batch-size 8`."""
     inner, made = tasks.times, []
     monkeypatch.setattr(tasks, "times", lambda *args: made.append(Sliced(inner(*args))) or made[-1])
-    tasks._drawn(0, 0, 300, range(2, 5), 8, torch.Size([2, 1, 1]), CPU)
+    tasks._draw_updates(0, 0, 300, range(2, 5), 8, torch.Size([2, 1, 1]), CPU)
     assert made[0].copied == 300 * 3
 
 
 @pytest.mark.parametrize("rows", [range(8), range(2, 5)])
 def test_drawing_ahead_changes_nothing(rows: range, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks, inner = [], tasks._drawn_ahead
-    monkeypatch.setattr(tasks, "_drawn_ahead", lambda *args: blocks.append(args[2]) or inner(*args))
+    blocks, inner = [], tasks._draw_updates_cached
+    monkeypatch.setattr(tasks, "_draw_updates_cached", lambda *args: blocks.append(args[2]) or inner(*args))
     shape = torch.Size([2, 1, 1])
     for step in (0, 511, 512, 100_000):
-        ahead, alone = tasks.draw(3, step, rows, 8, shape, CPU), tasks._drawn(3, step, 1, rows, 8, shape, CPU)[0]
+        ahead, alone = (
+            tasks.draw_batch(3, step, rows, 8, shape, CPU),
+            tasks._draw_updates(3, step, 1, rows, 8, shape, CPU)[0],
+        )
         assert ahead.times == alone.times
         assert all(torch.equal(a, b) for a, b in zip(ahead[1:], alone[1:], strict=True))
     assert set(blocks) == {512}  # however small the pictures are

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from difftool.learning.metrics import c2st, frechet, judge, legible, scattered
+from difftool.learning.metrics import c2st, frechet, legible, quality_of, scattered
 from difftool.train.data.pictures import Pictures, digits
 from difftool.train.quality import by_share
 
@@ -26,13 +26,15 @@ def test_anchors() -> None:
     data = digits()
     assert data.held_out is not None
     rng = np.random.RandomState(1)
-    real = judge(data.pixels[rng.permutation(1297)[:500]], data.held_out.pixels, data.pixels, data.tones)
+    real = quality_of(data.pixels[rng.permutation(1297)[:500]], data.held_out.pixels, data.pixels, data.tones)
     assert real.c2st == pytest.approx(0.5, abs=0.05)
     assert real.fd == pytest.approx(32, abs=2)
     assert real.nearest == 0
     assert abs(real.kid) < 0.05
     assert real.exploded == 0
-    noise = judge(rng.randint(0, 256, (500, 8, 8, 1)).astype(np.uint8), data.held_out.pixels, data.pixels, data.tones)
+    noise = quality_of(
+        rng.randint(0, 256, (500, 8, 8, 1)).astype(np.uint8), data.held_out.pixels, data.pixels, data.tones
+    )
     assert noise.c2st > 0.99
     assert noise.fd > 2000
     assert noise.fd_features > 50 * real.fd_features
@@ -47,7 +49,7 @@ def test_fractions_do_not_give_drawn_pictures_away() -> None:
     assert data.held_out is not None
     rng = np.random.RandomState(1)
     shaken = data.pixels[rng.permutation(1297)[:500]].astype(int) + rng.randint(-5, 6, (500, 8, 8, 1))
-    found = judge(shaken.clip(0, 255).astype(np.uint8), data.held_out.pixels, data.pixels, data.tones)
+    found = quality_of(shaken.clip(0, 255).astype(np.uint8), data.held_out.pixels, data.pixels, data.tones)
     assert found.c2st == pytest.approx(0.5, abs=0.05)
 
 

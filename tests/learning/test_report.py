@@ -10,7 +10,7 @@ from typing import cast
 from PIL import Image
 
 from difftool.learning.config import RunConfig
-from difftool.learning.report import Outcome, Words, write
+from difftool.learning.report import Outcome, ReportLabels, write
 
 EVIL = "<script>alert('a & \"b\" &lt;')</script>"
 
@@ -44,7 +44,7 @@ def test_everything_is_in_the_page_and_nothing_is_markup(tmp_path: Path) -> None
     figures = {"fd": ("FD <of> pixels", "grey & squared"), "kid": ("KID", ""), "nearest": ("nearest", "1")}
     outcome = Outcome(0.123456, {"nearest": 0.5, "fd": 12.3456}, ["it falls", EVIL])
     pictures = {"Samples": folder / "a.png", "None of it": folder / "b.png"}
-    write(folder / "report.html", config, outcome, folder / "a.png", pictures, Words("pictures", figures))
+    write(folder / "report.html", config, outcome, folder / "a.png", pictures, ReportLabels("pictures", figures))
 
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -62,7 +62,9 @@ def test_everything_is_in_the_page_and_nothing_is_markup(tmp_path: Path) -> None
 
 def test_a_run_without_figures_and_pictures(tmp_path: Path) -> None:
     config = cast("RunConfig", {"train": {"images": 1, "data": {"name": "points", "pictures": 3}}})
-    write(tmp_path / "report.html", config, Outcome(None, None, []), tmp_path / "no.png", {}, Words("sounds", {}))
+    write(
+        tmp_path / "report.html", config, Outcome(None, None, []), tmp_path / "no.png", {}, ReportLabels("sounds", {})
+    )
     page = Page((tmp_path / "report.html").read_text())
     assert page.texts("p") == ["1 sounds seen of points (3)"]
     assert page.texts("h2") == ["Settings"]

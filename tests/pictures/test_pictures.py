@@ -15,7 +15,7 @@ from PIL import Image
 from difftool.errors import DifftoolError, Exit
 from difftool.pictures.plots import plot_curves
 from difftool.pictures.png import parameters, read_manifest, read_png, write_png
-from difftool.pictures.sheets import GAP, grid, plot_points, to_pixels
+from difftool.pictures.sheets import GAP, image_grid, plot_points, to_pixels
 from difftool.text2img.session import rgb
 
 # how the AUTOMATIC1111 web UI takes its line of parameters apart
@@ -46,7 +46,7 @@ def test_all_tones_survive() -> None:
 )
 def test_a_grid_shows_every_pixel(n: int, columns: int | None, shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (n, 6, 8, 3), dtype=np.uint8)
-    sheet = grid(pixels, columns)
+    sheet = image_grid(pixels, columns)
     rows, columns = shape
     factor = (sheet.shape[1] + GAP) // columns // 8
     assert sheet.shape == (rows * (6 * factor + GAP) - GAP, columns * (8 * factor + GAP) - GAP, 3)
@@ -57,7 +57,7 @@ def test_a_grid_shows_every_pixel(n: int, columns: int | None, shape: tuple[int,
 
 
 def test_large_pictures_are_not_enlarged() -> None:
-    assert grid(np.zeros((4, 300, 300, 1), dtype=np.uint8)).shape == (602, 602, 1)
+    assert image_grid(np.zeros((4, 300, 300, 1), dtype=np.uint8)).shape == (602, 602, 1)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -72,7 +72,7 @@ def test_one_start_tells_nothing(tiny_model: Make) -> None:
 
 def test_nan_is_an_error(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_model()
-    inner = compare_module.planned
+    inner = compare_module.plan_samples
 
     def broken(*args, **options):
         planned = inner(*args, **options)
@@ -80,6 +80,6 @@ def test_nan_is_an_error(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> N
             next(planned.model.net.parameters()).fill_(float("nan"))
         return planned
 
-    monkeypatch.setattr(compare_module, "planned", broken)
+    monkeypatch.setattr(compare_module, "plan_samples", broken)
     with pytest.raises(DifftoolError, match="not finite"):
         compare(["ddim"], model=folder, steps=2, count=2)

@@ -11,7 +11,7 @@ import torch
 import difftool
 from difftool.errors import DifftoolError, Exit
 from difftool.pixels import draw
-from difftool.pixels.plan import plan
+from difftool.pixels.plan import plan_samples_with
 
 Make = Callable[..., Path]
 
@@ -47,9 +47,9 @@ def test_the_same_run_gives_the_same_bits(tiny_model: Make) -> None:
 
 
 def test_part_of_a_run_is_that_part_of_the_run(tiny_model: Make) -> None:
-    planned = plan(tiny_model(), count=10, batch_size=4, steps=3, sampler="ddpm")
-    whole = draw.draw(planned)
-    part = draw.draw(planned, only=[2, 9])
+    planned = plan_samples_with(tiny_model(), count=10, batch_size=4, steps=3, sampler="ddpm")
+    whole = draw.draw_samples(planned)
+    part = draw.draw_samples(planned, only=[2, 9])
     assert [item["index"] for item in part.items] == [2, 9]
     assert np.array_equal(part.pixels, whole.pixels[[2, 9]])
 
@@ -65,11 +65,11 @@ def test_settings_give_the_plan_again(tiny_model: Make) -> None:
 
 def test_defaults_of_samplers(tiny_model: Make) -> None:
     folder = tiny_model()
-    assert len(plan(folder).way.levels) == 26
-    assert len(plan(folder, sampler="ddpm").way.levels) == 1001
-    assert len(plan(tiny_model("flow", target="flow"), sampler="ddpm").way.levels) == 1001
-    assert plan(folder, sampler="ddim", eta=0.0).settings.eta == 0.0
-    assert plan(folder, sampler="euler_a").settings.eta == 1.0
+    assert len(plan_samples_with(folder).choice.levels) == 26
+    assert len(plan_samples_with(folder, sampler="ddpm").choice.levels) == 1001
+    assert len(plan_samples_with(tiny_model("flow", target="flow"), sampler="ddpm").choice.levels) == 1001
+    assert plan_samples_with(folder, sampler="ddim", eta=0.0).settings.eta == 0.0
+    assert plan_samples_with(folder, sampler="euler_a").settings.eta == 1.0
 
 
 def test_guidance_leads_towards_the_label(tiny_model: Make) -> None:
@@ -85,12 +85,12 @@ def test_guidance_leads_towards_the_label(tiny_model: Make) -> None:
 
 def test_labels(tiny_model: Make) -> None:
     folder = tiny_model()
-    assert plan(folder, count=3).labels == ["a", "b", "a"]
-    assert plan(folder, count=3, label="b").labels == ["b"] * 3
-    assert plan(folder, count=3, label="b, any").labels == ["b", None, "b"]
-    both = plan(tiny_model("both", classes=("cats, black", "dogs")), count=2, label="cats, black")
+    assert plan_samples_with(folder, count=3).labels == ["a", "b", "a"]
+    assert plan_samples_with(folder, count=3, label="b").labels == ["b"] * 3
+    assert plan_samples_with(folder, count=3, label="b, any").labels == ["b", None, "b"]
+    both = plan_samples_with(tiny_model("both", classes=("cats, black", "dogs")), count=2, label="cats, black")
     assert both.labels == ["cats, black"] * 2  # a name with a comma is one name
-    assert plan(tiny_model("plain", classes=()), count=2).labels == [None, None]
+    assert plan_samples_with(tiny_model("plain", classes=()), count=2).labels == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -115,32 +115,32 @@ def test_labels(tiny_model: Make) -> None:
 )
 def test_settings_that_do_not_fit(tiny_model: Make, settings: dict[str, Any], says: str) -> None:
     with fails(Exit.USAGE, says):
-        plan(tiny_model(), **settings)
+        plan_samples_with(tiny_model(), **settings)
 
 
 def test_models_without_labels(tiny_model: Make) -> None:
     folder = tiny_model(classes=())
     with fails(Exit.USAGE, "without labels"):
-        plan(folder, label="a")
+        plan_samples_with(folder, label="a")
     with fails(Exit.USAGE, "no label"):
-        plan(folder, guidance=2.0)
+        plan_samples_with(folder, guidance=2.0)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_is_said(tiny_model: Make) -> None:
     with fails(Exit.MACHINE, "cuda"):
-        plan(tiny_model(), device="cuda")
+        plan_samples_with(tiny_model(), device="cuda")
 
 
 def test_a_batch_without_room_is_halved(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, sizes = tiny_model(), []
     inner = draw.states
 
-    def states(model: Any, way: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
+    def states(model: Any, choice: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(seeds))
         if len(seeds) > limit:
             raise torch.OutOfMemoryError
-        return inner(model, way, seeds, *rest, **options)
+        return inner(model, choice, seeds, *rest, **options)
 
     monkeypatch.setattr(draw, "states", states)
     limit = 3
@@ -154,11 +154,11 @@ def test_a_batch_without_room_is_halved(tiny_model: Make, monkeypatch: pytest.Mo
 
 
 def test_nan_is_an_error(tiny_model: Make) -> None:
-    planned = plan(tiny_model(), steps=2)
+    planned = plan_samples_with(tiny_model(), steps=2)
     with torch.no_grad():
         next(planned.model.net.parameters()).fill_(float("nan"))
     with fails(Exit.FAILED, "not finite"):
-        draw.draw(planned)
+        draw.draw_samples(planned)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:

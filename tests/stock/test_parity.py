@@ -12,12 +12,12 @@ from tiny_tortoise import STOCK, checkpoint, network, off, talkative
 from tiny_tortoise import outputs as our_outputs
 from torch import Tensor
 
-from difftool.audio.files import read
+from difftool.audio.files import read_sound
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.tokenizer import tokenize
 from difftool.voice.engines.tortoise.networks import open_network
-from difftool.voice.plan import plan
+from difftool.voice.plan import plan_speech_with
 from difftool.voice.speak import clone, perform
 
 pytest.importorskip("tortoise", reason="tortoise-tts is not installed: make test-stock")
@@ -129,10 +129,10 @@ def says(
     """Compares what we say in a mode with what the original says, of a random voice or (even seeds) one of clips."""
     named = {"voice": "random" if seed % 2 else "me", "voices_dir": voices}
     stages: dict[str, Tensor] = {}
-    planned = plan(TEXT, **named, compat=mode, seed=seed, candidates=2, models_dir=folder, **settings)
+    planned = plan_speech_with(TEXT, **named, compat=mode, seed=seed, candidates=2, models_dir=folder, **settings)
     done = perform(planned, stages=stages)
     tts = speaker(weights, sizes, kv_cache=mode == "stock-kv", batch=settings["batch_size"])
-    clips = [torch.from_numpy(read(path, 22_050))[None] for path in sorted((voices / "me").rglob("*.wav"))]
+    clips = [torch.from_numpy(read_sound(path, 22_050))[None] for path in sorted((voices / "me").rglob("*.wav"))]
     wanted, sounds = speech(
         tts,
         TEXT,

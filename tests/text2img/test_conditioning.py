@@ -19,8 +19,8 @@ from difftool.models import ASSETS
 from difftool.pictures.sheets import to_pixels
 from difftool.text2img.conditioning import encode_prompts
 from difftool.text2img.draw import decoded, predictor
-from difftool.text2img.prompts import read
-from difftool.text2img.session import Studio, plan
+from difftool.text2img.prompts import parse_prompt
+from difftool.text2img.session import Session, plan_prompt_with
 
 Tiny = Callable[[str], Path]
 PROMPT, NEGATIVE = "a red circle on a blue ground", "blurry"
@@ -36,10 +36,10 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def compared(folder: Path, pipe: Any, sampler: str, *, flow: bool = False, clock: float = 1.0, **settings: Any) -> None:
-    studio = Studio(folder, device="cpu", prediction=settings.pop("prediction", None))
-    pipeline = studio.pipeline
+    session = Session(folder, device="cpu", prediction=settings.pop("prediction", None))
+    pipeline = session.pipeline
     size = (40, 32)
-    ours = plan(studio, PROMPT, sampler=sampler, steps=STEPS, size=size, schedule="trailing", **settings)
+    ours = plan_prompt_with(session, PROMPT, sampler=sampler, steps=STEPS, size=size, schedule="trailing", **settings)
     noise = torch.randn(
         1, pipeline.channels, 32 // pipeline.factor, 40 // pipeline.factor, generator=torch.Generator().manual_seed(0)
     )
@@ -62,20 +62,20 @@ def compared(folder: Path, pipe: Any, sampler: str, *, flow: bool = False, clock
         wanted = pipe(prompt=PROMPT, latents=given.clone(), **theirs).images
     if pipeline.family == "flux":
         wanted = pipe._unpack_latents(wanted, 32, 40, pipe.vae_scale_factor)
-    levels = levels_of(pipe.scheduler, ours.way.path, flow=flow, clock=clock)
+    levels = levels_of(pipe.scheduler, ours.choice.path, flow=flow, clock=clock)
     scale = 1.0 if flow else float(pipe.scheduler.init_noise_sigma)
     start = noise if flow or sampler in ("ddim",) else levels[0].alpha * scale * noise
     if sampler in ("dpmpp_2m", "unipc"):  # these begin from unit noise in the coordinates of VP
         start = noise
-    prompts = [read(PROMPT)] if ours.scale == 1 else [read(PROMPT), ours.negative]
+    prompts = [parse_prompt(PROMPT)] if ours.scale == 1 else [parse_prompt(PROMPT), ours.negative]
     said = encode_prompts(pipeline, prompts, settings.get("clip_skip", 1))
     predict = predictor(ours, 1, said[0], said[1] if len(said) > 1 else None)
-    *_, last = ours.way._replace(levels=levels).run(predict, start, None)
+    *_, last = ours.choice._replace(levels=levels).run(predict, start, None)
     assert (last.x - wanted).norm() / wanted.norm() < 1e-4
     with torch.no_grad():
         shift = getattr(pipe.vae.config, "shift_factor", None) or 0.0
         picture = pipe.vae.decode(wanted / pipe.vae.config.scaling_factor + shift, return_dict=False)[0]
-    one = to_pixels(decoded(studio, last.x)).astype(int)
+    one = to_pixels(decoded(session, last.x)).astype(int)
     assert np.abs(one - to_pixels(picture).astype(int)).max() <= 1
 
 
@@ -94,7 +94,7 @@ def test_from_python(tiny_pipeline: Tiny) -> None:
 
     several = difftool.txt2img(PROMPT, tiny_pipeline("sd"), count=2, steps=2, size=(40, 32))
     assert several.shape == (2, 32, 40, 3) and several.dtype == np.uint8
-    alone = difftool.txt2img(PROMPT, Studio(tiny_pipeline("sd")), seed=1, steps=2, size=(40, 32))
+    alone = difftool.txt2img(PROMPT, Session(tiny_pipeline("sd")), seed=1, steps=2, size=(40, 32))
     assert np.abs(alone[0].astype(int) - several[1]).max() <= 1
 
 
@@ -106,20 +106,22 @@ def test_a_layer_of_clip_is_counted_as_in_automatic1111(tiny_pipeline: Tiny) -> 
     compared(folder, pipe, "ddim", guidance=1.0, clip_skip=3)
     folder = tiny_pipeline("sd3")
     compared(folder, opened(folder), "euler", flow=True, clock=1000.0, guidance=1.0, clip_skip=3)
-    xl = Studio(folder, device="cpu").pipeline
-    assert torch.equal(encode_prompts(xl, [read(PROMPT)], 1)[0].words, encode_prompts(xl, [read(PROMPT)], 2)[0].words)
-    pipeline = Studio(tiny_pipeline("sd"), device="cpu").pipeline  # with which the library's own count fails
+    xl = Session(folder, device="cpu").pipeline
+    assert torch.equal(
+        encode_prompts(xl, [parse_prompt(PROMPT)], 1)[0].words, encode_prompts(xl, [parse_prompt(PROMPT)], 2)[0].words
+    )
+    pipeline = Session(tiny_pipeline("sd"), device="cpu").pipeline  # with which the library's own count fails
     encoder, ids = pipeline.encoders[0], pipeline.tokenizers[0](PROMPT, padding="max_length").input_ids
     hidden = encoder(torch.tensor([ids]), output_hidden_states=True).hidden_states
     norm = dict(encoder.named_modules())[next(name for name, _ in encoder.named_modules() if "final_layer" in name)]
-    assert torch.allclose(encode_prompts(pipeline, [read(PROMPT)], 3)[0].words, norm(hidden[-3]), atol=1e-6)
+    assert torch.allclose(encode_prompts(pipeline, [parse_prompt(PROMPT)], 3)[0].words, norm(hidden[-3]), atol=1e-6)
 
 
 def test_another_prediction_than_the_config_says(tiny_pipeline: Tiny) -> None:
     pipe = opened(tiny_pipeline("sd"), "DDIMScheduler", **SAMPLERS["ddim"][1], prediction_type="v_prediction")
     compared(tiny_pipeline("sd"), pipe, "ddim", guidance=3.0, prediction="v")
     with pytest.raises(DifftoolError, match="flow"):
-        Studio(tiny_pipeline("flux"), device="cpu", prediction="v")
+        Session(tiny_pipeline("flux"), device="cpu", prediction="v")
 
 
 def test_zero_snr(tiny_pipeline: Tiny) -> None:
@@ -170,4 +172,4 @@ def test_a_pipe_in_the_place_of_weights_is_not_waited_for(tmp_path: Path) -> Non
     weights.unlink()
     os.mkfifo(weights)
     with pytest.raises(DifftoolError, match="not a regular file"):
-        Studio(folder, device="cpu")
+        Session(folder, device="cpu")

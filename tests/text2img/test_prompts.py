@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from difftool.errors import DifftoolError, Exit
 from difftool.settings import setting
-from difftool.text2img.prompts import Prompt, lines, read, settings_of
+from difftool.text2img.prompts import Prompt, lines, parse_prompt, settings_of
 from difftool.text2img.settings import Settings
 
 
@@ -28,11 +28,11 @@ from difftool.text2img.settings import Settings
     ],
 )
 def test_brackets_weigh(text: str, pieces: list[tuple[str, float]]) -> None:
-    assert list(read(text).pieces) == pieces
+    assert list(parse_prompt(text).pieces) == pieces
 
 
 def test_a_lora_is_named() -> None:
-    assert read("a cat <lora:paper cut:0.8> <lora:ink>") == Prompt(
+    assert parse_prompt("a cat <lora:paper cut:0.8> <lora:ink>") == Prompt(
         (("a cat  ", 1.0),), (("paper cut", 0.8), ("ink", 1.0))
     )
 
@@ -42,7 +42,7 @@ def test_a_lora_is_named() -> None:
 )
 def test_what_is_no_prompt(text: str) -> None:
     with pytest.raises(DifftoolError) as found:
-        read(text)
+        parse_prompt(text)
     assert found.value.code == Exit.USAGE
 
 
@@ -76,7 +76,7 @@ def test_what_is_no_prompt(text: str) -> None:
 def test_what_means_something_elsewhere_is_refused(text: str) -> None:
     for empty in (False, True):
         with pytest.raises(DifftoolError) as found:
-            read(text, empty=empty)
+            parse_prompt(text, empty=empty)
         assert found.value.code == Exit.USAGE
 
 
@@ -94,13 +94,13 @@ def test_what_means_something_elsewhere_is_refused(text: str) -> None:
     ],
 )
 def test_what_means_itself(text: str, plain: str | None) -> None:
-    assert read(text).plain == (plain or text)
+    assert parse_prompt(text).plain == (plain or text)
 
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        found = read(text)
+        found = parse_prompt(text)
     except DifftoolError as error:
         assert error.code == Exit.USAGE
         return

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from difftool.errors import DifftoolError, Exit
 from difftool.store import home
 from difftool.text2img import single_file
-from difftool.text2img.draw import draw
-from difftool.text2img.session import Studio, plan
+from difftool.text2img.draw import draw_pictures
+from difftool.text2img.session import Session, plan_prompt_with
 from difftool.text2img.single_file import UNET, kind_of
 
 TO_K = f"{UNET}input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
@@ -125,8 +125,8 @@ def test_one_file_draws_what_its_folder_draws(
         torch.save({"state_dict": load_file(tiny_single)}, path)
     drawn = []
     for model in (path, tiny_pipeline("sd")):
-        one = plan(Studio(model, device="cpu", models_dir=tmp_path / "store"), "a red circle", steps=3)
-        drawn.append(next(iter(draw(one)))[1].astype(int))
+        one = plan_prompt_with(Session(model, device="cpu", models_dir=tmp_path / "store"), "a red circle", steps=3)
+        drawn.append(next(iter(draw_pictures(one)))[1].astype(int))
     assert abs(drawn[0] - drawn[1]).max() <= 1
 
 
@@ -145,7 +145,7 @@ def test_one_file_draws_what_its_folder_draws(
 def test_quantised_weights_are_refused(tiny_single: Path, tmp_path: Path, name: str) -> None:
     save_file({**load_file(tiny_single), name: torch.ones(1)}, tiny_single)
     with pytest.raises(DifftoolError, match="is quantised") as found:
-        Studio(tiny_single, device="cpu", models_dir=tmp_path / "store")
+        Session(tiny_single, device="cpu", models_dir=tmp_path / "store")
     assert found.value.code == Exit.FILE and name in found.value.message
 
 
@@ -163,11 +163,11 @@ def test_what_is_not_used_is_named(tiny_single: Path, tmp_path: Path, caplog: py
         "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
     }
     save_file({**load_file(tiny_single), **idle}, tiny_single)
-    Studio(tiny_single, device="cpu", models_dir=tmp_path / "store")
+    Session(tiny_single, device="cpu", models_dir=tmp_path / "store")
     assert not caplog.records
     strange = {"control_model.a": torch.ones(1), f"{UNET}input_blocks.99.0.weight": torch.ones(1234)}
     save_file({**load_file(tiny_single), **strange}, tiny_single)
-    Studio(tiny_single, device="cpu", models_dir=tmp_path / "store")
+    Session(tiny_single, device="cpu", models_dir=tmp_path / "store")
     assert [record.message.split(": ")[1] for record in caplog.records] == [
         "1 unexpected tensor not used, the first is control_model.a",
         "1,234 unexpected weights of its network not used",
@@ -176,7 +176,7 @@ def test_what_is_not_used_is_named(tiny_single: Path, tmp_path: Path, caplog: py
 
 def test_without_the_words_of_its_tokenizer(tiny_single: Path, tmp_path: Path) -> None:
     with pytest.raises(DifftoolError) as found:
-        Studio(tiny_single, device="cpu", models_dir=tmp_path / "other")
+        Session(tiny_single, device="cpu", models_dir=tmp_path / "other")
     assert found.value.code == Exit.FILE
     assert found.value.hint == "run difftool models pull clip-tokenizer"
 

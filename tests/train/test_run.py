@@ -144,8 +144,10 @@ def test_classes_of_unequal_shares(tmp_path: Path, data: Path, monkeypatch: pyte
     rng = np.random.default_rng(1)
     for k in range(10, 50):
         Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).save(data / "b" / f"{k}.png")
-    plans, inner = [], module.plan
-    monkeypatch.setattr(module, "plan", lambda *args, **more: plans.append(inner(*args, **more)) or plans[-1])
+    plans, inner = [], module.plan_samples_with
+    monkeypatch.setattr(
+        module, "plan_samples_with", lambda *args, **more: plans.append(inner(*args, **more)) or plans[-1]
+    )
     monkeypatch.setattr(module, "PREVIEW_PICTURES", 20)
     done = train(data, output_dir=tmp_path / "run", steps=1)
     drawn, raw, judged = (plan.labels for plan in plans)
@@ -447,7 +449,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
     for owner, name, says in (
         (driver, "save", "stopped after 12 of 12 pictures"),  # which is ended first
         (module, "_preview", "the state is saved"),
-        (module, "_judged", "the state is saved"),
+        (module, "_measured", "the state is saved"),
         (module, "nearest_strip", "the state is saved"),
         (module, "write_report", "the state is saved"),
     ):
@@ -455,7 +457,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
             patch.setattr(owner, name, interrupted(name, getattr(owner, name)))
             with fails(Exit.TERMINATED, says):
                 train(data, output_dir=folder, steps=steps)
-    assert passed == ["save", "after save", "_preview", "_judged", "nearest_strip", "write_report"]
+    assert passed == ["save", "after save", "_preview", "_measured", "nearest_strip", "write_report"]
     done = train(data, output_dir=folder, steps=steps)
     assert not done.finished_before and done.report.exists() and (folder / "samples/000000012-nearest.png").exists()
     train(data, output_dir=tmp_path / "whole", steps=steps)
@@ -464,7 +466,7 @@ def test_a_signal_after_the_last_update_ends_at_once(
 
 
 def test_a_signal_before_the_first_update(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measured", lambda *_: comes(signal.SIGTERM))
+    monkeypatch.setattr(module, "with_measured_sizes", lambda *_: comes(signal.SIGTERM))
     with fails(Exit.TERMINATED, "before anything was trained"):
         train(data, output_dir=tmp_path / "run", steps=10)
     assert not (tmp_path / "run").exists()

@@ -15,8 +15,8 @@ from conftest import ENGINES
 from difftool.errors import DifftoolError, Exit
 from difftool.settings import setting
 from difftool.voice import engines, long_text
-from difftool.voice.long_text import LIST, finished, joining, made_here, numbers, read
-from difftool.voice.plan import Plan, plan
+from difftool.voice.long_text import LIST, finished, joining, made_here, numbers, read_aloud
+from difftool.voice.plan import SpeechPlan, plan_speech_with
 
 TEXT = "\n\n".join(f"This is part {word}." for word in ("one", "two", "three", "four"))
 
@@ -32,8 +32,8 @@ def given(engine: str, tortoise: Path) -> dict[str, Any]:
     return {"preset": "draft", "steps": 3, "samples": 2, "models_dir": tortoise}
 
 
-def planned(given: dict[str, Any], text: str = TEXT, **settings: Any) -> Plan:
-    return plan(text, **{**given, **settings})
+def planned(given: dict[str, Any], text: str = TEXT, **settings: Any) -> SpeechPlan:
+    return plan_speech_with(text, **{**given, **settings})
 
 
 def fails(code: Exit, says: str) -> pytest.RaisesExc[DifftoolError]:
@@ -65,12 +65,12 @@ def stopping(after: int) -> Any:
 @ANY_ENGINE
 def test_it_goes_on_where_it_was_stopped(given: dict[str, Any], tmp_path: Path, folder: Path) -> None:
     (tmp_path / "whole").mkdir()
-    whole = read(planned(given), tmp_path / "whole")
+    whole = read_aloud(planned(given), tmp_path / "whole")
     assert whole.said == 4
     for done in (0.1, 1.1, 2.4):
         with pytest.raises(KeyboardInterrupt):
-            read(planned(given), folder, track=stopping(int(done * planned(given).steps)))
-    again = read(planned(given), folder)
+            read_aloud(planned(given), folder, track=stopping(int(done * planned(given).steps)))
+    again = read_aloud(planned(given), folder)
     assert 0 < again.said < 4
     assert sounds(folder) == sounds(tmp_path / "whole")
     joined = [
@@ -78,17 +78,17 @@ def test_it_goes_on_where_it_was_stopped(given: dict[str, Any], tmp_path: Path, 
         for place, parts in ((folder, again), (tmp_path / "whole", whole))
     ]
     assert joined[0] == joined[1]
-    assert read(planned(given), folder).said == 0
+    assert read_aloud(planned(given), folder).said == 0
 
 
 @ANY_ENGINE
 def test_only_what_changed_is_said_again(given: dict[str, Any], folder: Path) -> None:
-    read(planned(given), folder)
+    read_aloud(planned(given), folder)
     with joining(folder, []):
         pass
     before = sounds(folder)
     changed = TEXT.replace("two", "twelve").replace("This is part one.\n\n", "") + "\n\nThis is part five."
-    done = read(planned(given, changed), folder)
+    done = read_aloud(planned(given, changed), folder)
     assert done.said == 2
     assert len(sounds(folder)) == 4
     assert len(before.items() & sounds(folder).items()) == 2  # what is no more part of the text is gone
@@ -96,59 +96,59 @@ def test_only_what_changed_is_said_again(given: dict[str, Any], folder: Path) ->
 
 @ANY_ENGINE
 def test_parts_of_another_text_are_not_dropped_unasked(given: dict[str, Any], folder: Path) -> None:
-    read(planned(given), folder)
+    read_aloud(planned(given), folder)
     before = sounds(folder)
     with fails(Exit.FILE, "another text that was never finished"):
-        read(planned(given, "Something else.\n\nAnd more."), folder)
+        read_aloud(planned(given, "Something else.\n\nAnd more."), folder)
     assert sounds(folder) == before
-    assert read(planned(given, "Something else.\n\nAnd more."), folder, overwrite=True).said == 2
+    assert read_aloud(planned(given, "Something else.\n\nAnd more."), folder, overwrite=True).said == 2
 
 
 @ANY_ENGINE
 def test_other_pauses_are_another_result(given: dict[str, Any], folder: Path) -> None:
     output = folder.with_name("out.wav")
-    read(planned(given, "Yes. | No."), folder)
+    read_aloud(planned(given, "Yes. | No."), folder)
     with joining(folder, [output]):
         output.write_bytes(b"the result")
-    assert read(planned(given, "Yes.\n\nNo."), folder).said == 0
+    assert read_aloud(planned(given, "Yes.\n\nNo."), folder).said == 0
     assert not finished(folder, [output])
 
 
 @ANY_ENGINE
 def test_a_sentence_that_comes_twice_is_said_twice(given: dict[str, Any], folder: Path) -> None:
-    read(planned(given, "Yes.\n\nYes.\n\nYes."), folder)
+    read_aloud(planned(given, "Yes.\n\nYes.\n\nYes."), folder)
     assert len({*sounds(folder).values()}) == 3
 
 
 @ANY_ENGINE
 def test_parts_are_said_again_in_another_way(given: dict[str, Any], folder: Path) -> None:
-    first = read(planned(given), folder)
+    first = read_aloud(planned(given), folder)
     before = sounds(folder)
-    again = read(planned(given), folder, redo={2, 4})
+    again = read_aloud(planned(given), folder, redo={2, 4})
     assert again.said == 2
     assert [part["attempt"] for part in again.parts] == [0, 1, 0, 1]
     kept = before.items() & sounds(folder).items()
     assert {name for name, _ in kept} == {first.parts[k]["takes"][0]["file"] for k in (0, 2)}
-    assert read(planned(given), folder).said == 0  # which is how they stay
+    assert read_aloud(planned(given), folder).said == 0  # which is how they stay
     for done in (0.1, 1.1):  # in the first part, and in the second: what is said again is said so once
         with pytest.raises(KeyboardInterrupt):
-            read(planned(given), folder, redo={1, 3}, track=stopping(int(done * planned(given).steps)))
-    assert [part["attempt"] for part in read(planned(given), folder, redo={1, 3}).parts] == [1, 1, 1, 1]
+            read_aloud(planned(given), folder, redo={1, 3}, track=stopping(int(done * planned(given).steps)))
+    assert [part["attempt"] for part in read_aloud(planned(given), folder, redo={1, 3}).parts] == [1, 1, 1, 1]
     with joining(folder, []):
         pass
-    assert [part["attempt"] for part in read(planned(given), folder, redo={1, 3}).parts] == [2, 1, 2, 1]
+    assert [part["attempt"] for part in read_aloud(planned(given), folder, redo={1, 3}).parts] == [2, 1, 2, 1]
 
 
 def test_other_settings_are_another_reading(
     given: dict[str, Any], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read(planned(given), folder)
+    read_aloud(planned(given), folder)
     before = sounds(folder)
     with fails(Exit.FILE, "other settings: seed, temperature"):
-        read(planned(given, seed=1, temperature=0.7), folder)
+        read_aloud(planned(given, seed=1, temperature=0.7), folder)
     assert sounds(folder) == before
-    assert read(planned(given, batch_size=1), folder).said == 0
-    assert read(planned(given, seed=1), folder, overwrite=True).said == 4
+    assert read_aloud(planned(given, batch_size=1), folder).said == 0
+    assert read_aloud(planned(given, seed=1), folder, overwrite=True).said == 4
     assert not before.keys() & sounds(folder).keys()
 
 
@@ -157,24 +157,24 @@ def test_other_settings_are_another_reading(
 def test_a_part_that_is_damaged_is_said_again(
     damage: str, given: dict[str, Any], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read(planned(given), folder)
+    read_aloud(planned(given), folder)
     before = sounds(folder)
     path = min(folder.glob("*.wav"))
     data = path.read_bytes()
     path.unlink() if damage == "gone" else path.write_bytes(data[:-9] if damage == "cut" else data[:-1] + b"\x7f")
-    assert read(planned(given), folder).said == 1
+    assert read_aloud(planned(given), folder).said == 1
     assert "part 1 was changed after it was written" in caplog.text
     assert sounds(folder) == before
 
 
 @pytest.mark.parametrize("note", ["{", "[]", '{"config": 1}', '{"parts": [{}]}', '{"parts": 5}'])
 def test_a_manifest_that_is_damaged(note: str, given: dict[str, Any], folder: Path) -> None:
-    read(planned(given), folder)
+    read_aloud(planned(given), folder)
     (folder / LIST).write_text(note)
     with fails(Exit.FILE, "JSON|damaged|settings"):
-        read(planned(given), folder)
+        read_aloud(planned(given), folder)
     (folder / LIST).unlink()
-    assert read(planned(given), folder).said == 4
+    assert read_aloud(planned(given), folder).said == 4
 
 
 @ANY_ENGINE
@@ -182,8 +182,8 @@ def test_time_that_ends(given: dict[str, Any], folder: Path) -> None:
     """At least one part is said in every run, and no part is begun that would not be ended in time."""
     for left in (3, 2, 1):
         with fails(Exit.LATER, f"{4 - left} of 4 parts"):
-            read(planned(given), folder, until=time.monotonic())
-    assert read(planned(given), folder, until=time.monotonic()).said == 1
+            read_aloud(planned(given), folder, until=time.monotonic())
+    assert read_aloud(planned(given), folder, until=time.monotonic()).said == 1
 
 
 @ANY_ENGINE
@@ -201,16 +201,16 @@ def test_parts_that_fail_are_named_and_the_rest_is_said(
 
     monkeypatch.setattr(speaker, "say", failing)
     with fails(Exit.PARTIAL, "2 of 4 parts failed, 2, 4: numbers"):
-        read(wanted, folder)
+        read_aloud(wanted, folder)
     book = json.loads((folder / LIST).read_text())
     assert [part["state"] for part in book["parts"]] == ["done", "failed", "done", "failed"]
     monkeypatch.setattr(speaker, "say", inner)
-    assert read(planned(given), folder).said == 2
+    assert read_aloud(planned(given), folder).said == 2
 
 
 @ANY_ENGINE
 def test_candidates_of_each_part(given: dict[str, Any], folder: Path) -> None:
-    done = read(planned(given, candidates=2), folder)
+    done = read_aloud(planned(given, candidates=2), folder)
     assert len(sounds(folder)) == 8
     first, second = (b"".join(long_text.pieces(folder, done.parts, rank)) for rank in (0, 1))
     assert first != second
@@ -223,7 +223,7 @@ def test_what_was_made_here(given: dict[str, Any], folder: Path) -> None:
     assert not made_here(wanted, folder, [output])
     output.write_bytes(b"somebody else's")
     assert not made_here(wanted, folder, [output])
-    read(wanted, folder)
+    read_aloud(wanted, folder)
     assert not made_here(wanted, folder, [output])
     assert not finished(folder, [output])
     with joining(folder, [output]):
@@ -234,7 +234,7 @@ def test_what_was_made_here(given: dict[str, Any], folder: Path) -> None:
     assert finished(folder, [output])
     assert not made_here(wanted, folder, [output.with_suffix(".mp3")])
     assert not made_here(planned(given, "Another text.\n\nOf two parts."), folder, [output])
-    read(wanted, folder, redo={1})
+    read_aloud(wanted, folder, redo={1})
     assert made_here(wanted, folder, [output])
     assert not finished(folder, [output])
     output.write_bytes(b"changed")
@@ -264,8 +264,8 @@ def test_lists_of_parts() -> None:
 def test_threads_do_not_change_what_is_said(given: dict[str, Any], folder: Path) -> None:
     before = torch.get_num_threads()
     try:
-        read(planned(given), folder)
-        assert read(planned(given, threads=1), folder).said == 0
+        read_aloud(planned(given), folder)
+        assert read_aloud(planned(given, threads=1), folder).said == 0
     finally:
         torch.set_num_threads(before)
 
@@ -273,10 +273,10 @@ def test_threads_do_not_change_what_is_said(given: dict[str, Any], folder: Path)
 def test_a_reading_goes_on_after_an_option_was_added(
     beep: None, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def sung(**settings: Any) -> Plan:
-        return plan(TEXT, engine="beep", **settings)
+    def sung(**settings: Any) -> SpeechPlan:
+        return plan_speech_with(TEXT, engine="beep", **settings)
 
-    assert read(sung(), folder).said == 4
+    assert read_aloud(sung(), folder).said == 4
     module = engines.engine("beep")
     before: type = module.Options
 
@@ -285,6 +285,6 @@ def test_a_reading_goes_on_after_an_option_was_added(
         warmth: float = setting(1.0, "Warmth.")
 
     monkeypatch.setattr(module, "Options", Options)
-    assert read(sung(), folder).said == 0
+    assert read_aloud(sung(), folder).said == 0
     with fails(Exit.FILE, "other settings: warmth"):
-        read(sung(warmth=2.0), folder)
+        read_aloud(sung(warmth=2.0), folder)

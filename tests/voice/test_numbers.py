@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from difftool.voice.numbers import read
+from difftool.voice.numbers import numbers_in_words
 
 PLAIN = [
     ("0", "zero"),
@@ -207,7 +207,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("written", "spoken"), [*PLAIN, *AMOUNTS, *TIMES, *OTHERS])
 def test_numbers(written: str, spoken: str) -> None:
-    assert read(written) == spoken
+    assert numbers_in_words(written) == spoken
 
 
 @pytest.mark.parametrize(
@@ -215,16 +215,16 @@ def test_numbers(written: str, spoken: str) -> None:
 )
 def test_a_number_without_a_name(number: str) -> None:
     with pytest.raises(ValueError, match="too large to be spoken"):
-        read(number)
+        numbers_in_words(number)
 
 
 @settings(max_examples=40)
 @given(st.text(alphabet="abXK $€£%.,:;/-–−'\"()0123456789²½ °m\u00a0stndrh\n", max_size=40))
 def test_no_digit_is_left(text: str) -> None:
-    assert not any(char.isdecimal() for char in read(text))
+    assert not any(char.isdecimal() for char in numbers_in_words(text))
 
 
 @settings(max_examples=40)
 @given(st.text(alphabet="abcXYZ .,;:!?'\"-—…()\n", max_size=80))
 def test_a_text_without_numbers_stays_as_it_is(text: str) -> None:
-    assert read(text) == text
+    assert numbers_in_words(text) == text

@@ -1,4 +1,4 @@
-"""From codes to sound, and the whole way: against stored runs of the original, and laws of our own."""
+"""From codes to sound, and the whole choice: against stored runs of the original, and laws of our own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from tiny_tortoise import chain, finished, integers, network, noise, off, thinned
 
 import difftool
-from difftool.audio.files import read
+from difftool.audio.files import read_sound
 from difftool.core.noise import Noise
 from difftool.errors import DifftoolError, Exit
 from difftool.nets.tortoise.diffusion import denormalise, frames
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
-from difftool.sampling.choice import choose
+from difftool.sampling.choice import choose_sampler
 from difftool.voice.engines import stock
 from difftool.voice.engines.tortoise.decoding import CALM, STOP, TokenSampling
 from difftool.voice.engines.tortoise.networks import open_network
@@ -28,14 +28,14 @@ from difftool.voice.engines.tortoise.synthesis import (
     Networks,
     SpeechSettings,
     Timbre,
+    clvp_input,
     derived,
-    judge,
-    listen,
     ramp,
-    shown,
+    score_codes,
     spectrogram,
+    timbre_of,
 )
-from difftool.voice.plan import plan
+from difftool.voice.plan import plan_speech_with
 from difftool.voice.speak import clone, perform, tts_with_preset
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tortoise_speech.npz"
@@ -47,9 +47,9 @@ def said(tortoise: Path, text: str = TEXT, **settings: Any) -> list[np.ndarray]:
     return clone(text, **given).sounds
 
 
-def script(steps: int, guidance: float, sampler: str = "ddpm") -> SpeechSettings:
-    way = choose(PATH, sampler, steps, "openai" if sampler == "ddpm" else None, variance="learned")
-    return SpeechSettings(TokenSampling(), way, 8, 1, 40, guidance, 1.0, 4)
+def speech(steps: int, guidance: float, sampler: str = "ddpm") -> SpeechSettings:
+    choice = choose_sampler(PATH, sampler, steps, "openai" if sampler == "ddpm" else None, variance="learned")
+    return SpeechSettings(TokenSampling(), choice, 8, 1, 40, guidance, 1.0, 4)
 
 
 @pytest.mark.parametrize("case", ["stock_5", "stock_6", "stock-kv_5", "stock-kv_6"])
@@ -60,7 +60,7 @@ def test_it_says_what_the_original_says(case: str, tortoise: Path) -> None:
     mode, seed = case.split("_")
     stages: dict[str, Any] = {}
     clips = [noise(20 + k, 150_000) * 0.1 for k in range(2)] if seed == "6" else []
-    planned = plan(
+    planned = plan_speech_with(
         TEXT,
         clips=clips,
         compat=mode,
@@ -118,7 +118,7 @@ def test_spectrograms_are_those_of_the_chain(steps: int, guidance: float) -> Non
     latents, tone = noise(4, 2, 12, 64), noise(5, 1, 128)
     length = frames(12)
     made = finished(
-        spectrogram(diffusion, latents, Timbre(tone, tone), script(steps, guidance), Noise([7, 7], (100, length)))
+        spectrogram(diffusion, latents, Timbre(tone, tone), speech(steps, guidance), Noise([7, 7], (100, length)))
     )
     for k in range(2):
         condition = diffusion.condition(latents[k : k + 1], tone, length)
@@ -127,7 +127,7 @@ def test_spectrograms_are_those_of_the_chain(steps: int, guidance: float) -> Non
 
 
 def test_guidance_grows_as_in_the_original() -> None:
-    given = script(30, 3.0).way
+    given = speech(30, 3.0).choice
     scale = ramp(given, 3.0)
     for i, level in enumerate(reversed(given.levels[:-1])):
         assert scale(level) == pytest.approx(1 + 2 * (1 - i / 30), abs=1e-12)
@@ -149,26 +149,26 @@ def test_what_clvp_is_shown() -> None:
         [1, 2, 3, 4, 5, CALM, CALM, 45, 45, 248],
         [CALM] * 7 + [45, 45, 248],
     ]
-    assert shown(codes, 10).tolist() == wanted
-    assert shown(codes[1:2], 5).tolist() == [[1, 2, 3, 4, 5]]  # cut off, and so left alone
+    assert clvp_input(codes, 10).tolist() == wanted
+    assert clvp_input(codes[1:2], 5).tolist() == [[1, 2, 3, 4, 5]]  # cut off, and so left alone
 
 
 def test_scores_are_those_of_one_pass() -> None:
     clvp = network("clvp", torch.float32)
     text, codes = integers(1, 3, 255, 1, 9), integers(2, 0, 8192, 21, 30)
-    assert off(judge(clvp, text, codes, rows=4), clvp(text.expand(21, -1), codes)) < 1e-5
+    assert off(score_codes(clvp, text, codes, rows=4), clvp(text.expand(21, -1), codes)) < 1e-5
 
 
 def test_a_voice_is_heard_in_the_first_six_seconds(tortoise: Path, voices: Path) -> None:
     nets = Networks(tortoise, None, torch.device("cpu"), torch.bfloat16)
-    clips = [torch.from_numpy(read(path, 22_050)) for path in sorted((voices / "me").rglob("*.wav"))]
-    found = listen(nets, clips)
+    clips = [torch.from_numpy(read_sound(path, 22_050)) for path in sorted((voices / "me").rglob("*.wav"))]
+    found = timbre_of(nets, clips)
     encoder = open_network("conditioning_encoder", tortoise)
     assert torch.equal(found.autoregressive, encoder(conditioning_mel(torch.stack(clips))))  # float32 all the same
     longer = [torch.cat([clip, noise(9, 50_000)]) for clip in clips]
-    assert off(listen(nets, longer).autoregressive, found.autoregressive) == 0
-    assert off(listen(nets, longer).diffusion, found.diffusion) < 1e-5
-    short = listen(nets, [clips[0][:40_000]])
+    assert off(timbre_of(nets, longer).autoregressive, found.autoregressive) == 0
+    assert off(timbre_of(nets, longer).diffusion, found.diffusion) < 1e-5
+    short = timbre_of(nets, [clips[0][:40_000]])
     padded = torch.cat([clips[0][:40_000], torch.zeros(92_300)])[None]
     assert torch.equal(short.autoregressive, encoder(conditioning_mel(padded)))
     high = torch.nn.functional.pad(torch.from_numpy(np.zeros(0, np.float32)), (0, 102_400))[None]
@@ -220,9 +220,9 @@ class TestVoices:
 
     def test_latents_of_the_original(self, tortoise: Path, voices: Path) -> None:
         nets = Networks(tortoise, None, torch.device("cpu"), torch.float32)
-        clips = [torch.from_numpy(read(path, 22_050)) for path in sorted((voices / "me").rglob("*.wav"))]
+        clips = [torch.from_numpy(read_sound(path, 22_050)) for path in sorted((voices / "me").rglob("*.wav"))]
         (voices / "kept").mkdir()
-        torch.save(tuple(listen(nets, clips)), voices / "kept" / "kept.pth")
+        torch.save(tuple(timbre_of(nets, clips)), voices / "kept" / "kept.pth")
         (voices / "kept" / "voice.json").write_text('{"consent": {"kind": "self"}}')
         found = said(tortoise, voice="kept", voices_dir=voices)[0]
         assert np.array_equal(found, said(tortoise, voice="me", voices_dir=voices)[0])
@@ -235,7 +235,7 @@ class TestVoices:
 class TestFromPython:
     def test_tts_with_preset(self, tortoise: Path, voices: Path) -> None:
         paths = sorted((voices / "me").rglob("*.wav"))
-        clips = [torch.from_numpy(read(path, 22_050))[None] for path in paths]
+        clips = [torch.from_numpy(read_sound(path, 22_050))[None] for path in paths]
         given = {"models_dir": tortoise, "steps": 4, "samples": 8}
         one = difftool.voice.tts_with_preset(TEXT, clips, preset="draft", **given)
         assert one.shape[:2] == (1, 1)
@@ -283,7 +283,7 @@ class TestFromPython:
     )
     def test_settings_that_do_not_fit(self, tortoise: Path, settings: dict[str, Any], says: str) -> None:
         with pytest.raises(DifftoolError, match=says) as error:
-            plan(TEXT, models_dir=tortoise, **settings)
+            plan_speech_with(TEXT, models_dir=tortoise, **settings)
         assert error.value.code == Exit.USAGE
 
     def test_only_what_is_needed_is_demanded(self, tmp_path: Path, tortoise: Path, voices: Path) -> None:

@@ -45,7 +45,7 @@ def ffmpeg() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def read(path: Path, rate: int) -> Samples:
+def read_sound(path: Path, rate: int) -> Samples:
     """The sound in a file, (S,), mixed as by `media.mono`, at a sample rate of `rate`.
 
     Raises DifftoolError 4 where it cannot be read.
@@ -72,7 +72,7 @@ def samples_of(path: Path) -> bytes:
         raise DifftoolError(Exit.FILE, f"cannot read {path}: {error}", "run the same command again") from error
 
 
-def store(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
+def write_short(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
     """Writes a short sound with libsndfile, through memory, since libsndfile does not report a full disk."""
     import soundfile
 
@@ -81,7 +81,7 @@ def store(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
     path.write_bytes(buffer.getbuffer())
 
 
-def write(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
+def write_sound(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) -> None:
     """Writes a sound file atomically, in the format of its suffix, with tags, from pieces of 16-bit mono samples at
     RATE. Only one piece is in memory at a time, and equal pieces give equal bytes."""
     import ffmpeg as build

@@ -125,7 +125,7 @@ def track_of(path: Path) -> Track:
         raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "check the path")
     if not path.is_file():
         raise DifftoolError(Exit.FILE, f"there is no recording {path}", "check the path")
-    with _plain(path) as file:
+    with _libsndfile(path) as file:
         if file is not None and file.channels <= 2:
             return Track(0, None, timed=False, warnings=())
     output = _complaints(["-hide_banner", "-i", _url(path)])
@@ -216,7 +216,7 @@ def _filters(track: Track, filled: bool) -> list[str]:
 def opened(path: Path, track: Track, *, filled: bool = False) -> Iterator[Opened]:
     """The samples of a track, in blocks of whole seconds; with `filled`, silence where packets are missing. Raises
     DifftoolError 4 where it cannot be read."""
-    with _plain(path) as file:
+    with _libsndfile(path) as file:
         if file is not None:
             rate, channels = _checked(path, file.samplerate, file.channels)
             size = _seconds(rate, channels) * rate
@@ -227,7 +227,7 @@ def opened(path: Path, track: Track, *, filled: bool = False) -> Iterator[Opened
 
 
 @contextmanager
-def _plain(path: Path) -> Iterator[Any]:
+def _libsndfile(path: Path) -> Iterator[Any]:
     """An uncompressed WAV file, open, or None: libsndfile also reads files without a length, or with 24 bits in 32."""
     import soundfile
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 COMMANDS = {
     "train": ("difftool.cli.train:train", "Train a model on your pictures or on handwritten digits."),
-    "sample": ("difftool.cli.sample:sample", "Generate pictures from a model; default: the bundled digits model."),
+    "sample": ("difftool.cli.sample:sample", "Generate pictures from a trained model."),
     "txt2img": ("difftool.cli.txt2img:txt2img", "Generate pictures from a prompt with Stable Diffusion or FLUX."),
     "eval": ("difftool.cli.evaluate:evaluate", "Measure the quality of a model on held-out pictures."),
     "voice clone": ("difftool.cli.voice_clone:clone", "Speak a text in a voice."),
     "voice prep": ("difftool.cli.voice_prep:prep", "Build a voice from recordings and grade it."),
-    "voice consent": ("difftool.cli.voice_consent:consent", "Record the consent of the owner of a voice."),
+    "voice consent": ("difftool.cli.voice_consent:consent", "Record the consent of a voice's owner."),
     "voice list": ("difftool.cli.voice_library:ls", "List voices."),
     "voice show": ("difftool.cli.voice_library:show", "Show the sources, clips and grade of a voice."),
     "voice export": ("difftool.cli.voice_library:export", "Export a voice for other tools."),
     "voice rm": ("difftool.cli.voice_library:rm", "Remove a voice."),
     "lab check": ("difftool.cli.lab:check", "Check which presets this machine can run."),
-    "lab plan": ("difftool.cli.lab:plan", "Show the hardware upgrade path and the presets that each stage adds."),
+    "lab plan": ("difftool.cli.lab:plan", "Show the hardware upgrade path of the guide."),
     "models ls": ("difftool.cli.models:ls", "List available and installed models."),
     "models pull": ("difftool.cli.models:pull", "Download models; no other command downloads anything."),
     "models verify": ("difftool.cli.models:verify", "Check installed models against their hashes."),
@@ -24,5 +24,11 @@ COMMANDS = {
     "rerun": ("difftool.cli.rerun:rerun", "Reproduce a picture or sound from its stored settings."),
 }
 """Command name, as typed after `difftool`, to ("module:function", one line of help). Two words make a group."""
+GROUPS = {
+    "voice": "Build voices from recordings and speak with them.",
+    "lab": "Check this machine and plan upgrades.",
+    "models": "Download and manage models.",
+}
+"""First word of the commands of a group to a line of help."""
 TOGETHER = ("train", "sample", "eval")
 """Commands that can run in several processes (torchrun)."""

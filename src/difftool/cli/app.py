@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -24,14 +25,14 @@ from ..files import expanded
 from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed, key_of
 from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
-from . import COMMANDS, TOGETHER
+from . import COMMANDS, GROUPS, TOGETHER
 from .config import apply, said, settle
 from .console import Console, Result, discard
 from .options import KEYWORD, exclusive_of, parameters
 
 Table = Mapping[str, tuple[str, str]]
 
-MESSAGES = "Messages"
+MESSAGES = "Global options"
 BOXES = ("", None, WORDS, TEXT, SAMPLING, OUTPUT, MACHINE)
 """Panels of the help, in order; "" is for arguments, None for options without a panel."""
 ROOMY = 100
@@ -151,9 +152,7 @@ class LazyGroup(typer.core.TyperGroup):
         print(Panel(table, title="Exit codes", title_align="left", border_style="dim"))
 
     def _group(self, name: str) -> LazyGroup:
-        members = [command.split()[-1] for command in self.table if command.startswith(f"{name} ")]
-        summary = f"Commands: {', '.join(members)}."
-        group = type(self)(name=name.split()[-1], help=summary, rich_markup_mode=self.rich_markup_mode)
+        group = type(self)(name=name.split()[-1], help=GROUPS.get(name), rich_markup_mode=self.rich_markup_mode)
         group.prefix = f"{name} "
         return group
 
@@ -168,7 +167,7 @@ def load(name: str, target: str, help: str) -> Any:
     function = getattr(importlib.import_module(module), attribute)
     app = typer.Typer(add_completion=False, rich_markup_mode=_markup())
     settings = {"token_normalize_func": _hyphens, "help_option_names": ["-h", "--help"]}
-    description = inspect.getdoc(function) or help
+    description = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or help)  # paragraphs on one line, for Rich
     register = app.command(name.split()[-1], help=description, context_settings=settings)
     register(_with_shared_options(name, function))
     command = typer.main.get_command(app)
@@ -236,7 +235,7 @@ def _shared_parameters(read_config: Callable[..., str | None]) -> list[inspect.P
         flag = typer.Option(*names, help=line, show_default=False, rich_help_panel=MESSAGES)
         params.append(inspect.Parameter(key, KEYWORD, default=False, annotation=Annotated[bool, flag]))
     help = "TOML file with one table per command."
-    config = typer.Option("--config", help=help, is_eager=True, callback=read_config)
+    config = typer.Option("--config", help=help, is_eager=True, callback=read_config, rich_help_panel=MESSAGES)
     params.append(inspect.Parameter("config", KEYWORD, default=None, annotation=Annotated[str | None, config]))
     return params
 

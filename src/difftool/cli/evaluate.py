@@ -11,8 +11,8 @@ from .options import DryRun
 def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> Result:
     """Measure how close generated pictures are to held-out real ones.
 
-    Reports C2ST, Frechet distances of pixels and of a fixed random network's features, KID, and a check for copies of
-    training pictures. Nothing is downloaded; the usual FID needs --inception.
+    Reports C2ST, KID, the Frechet distances of pixels and of features of a fixed random network, and a check for
+    copies of training pictures. Nothing is downloaded; the standard FID needs --inception.
 
     Examples:
 
@@ -20,14 +20,14 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
 
     difftool eval runs/mine --data ~/pictures --count 1000
     """
-    from ..train.evaluation import measured, planned
+    from ..train.evaluation import plan_evaluation, run_evaluation
 
-    plan = planned(settings)
+    plan = plan_evaluation(settings)
     if dry_run:
         compared = f"{len(plan.held_out.pixels)} of {plan.source}"
         line = f"would generate {settings.count} pictures and compare them with {compared}"
         return Result({"dry_run": True, "settings": manifest_of(plan.plan.settings)}, [line], [])
-    done = measured(plan, track=console.track)
+    done = run_evaluation(plan, track=console.track)
     seconds = time.monotonic() - console.began
     data = {
         "quality": done.quality,

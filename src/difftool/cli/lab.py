@@ -32,7 +32,7 @@ def check(
     ] = False,
     models_dir: ModelsDir = None,
 ) -> Result:
-    """Check driver, CUDA, GPUs, memory and tools, and which presets of every command this machine can run.
+    """Check driver, CUDA, GPUs, memory and tools, and show which presets this machine can run.
 
     With preset names, the exit code is 3 if one of them cannot run here.
 
@@ -44,9 +44,9 @@ def check(
     """
     from ..lab.findings import findings
     from ..lab.probes import Sources, probe
-    from ..lab.verdicts import NO, chosen, judge, refusal
+    from ..lab.verdicts import NO, presets_named, refusal, verdict_of
 
-    rows = chosen(presets or [])
+    rows = presets_named(presets or [])
     machine = probe(Sources(models=models_dir))
     problems = findings(machine)
     kernels: list[Row] = []
@@ -55,7 +55,7 @@ def check(
 
         kernels = deep_check.kernels(machine)
         problems += deep_check.findings(kernels)
-    verdicts = [judge(machine, preset) for preset in rows]
+    verdicts = [verdict_of(machine, preset) for preset in rows]
     data = {
         "lab_schema": SCHEMA,
         "machine": _machine_json(machine),
@@ -90,8 +90,8 @@ def _verdict_json(verdict: Verdict) -> dict[str, object]:
     needs = {
         "parameters": preset.parameters,
         "weights_bytes": {"fp32": 4 * preset.parameters, "halves": 2 * preset.parameters},
-        "ram_bytes": preset.ways[0].ram if preset.ways else 0,
-        "vram_bytes": preset.ways[0].vram if preset.ways else 0,
+        "ram_bytes": preset.variants[0].ram if preset.variants else 0,
+        "vram_bytes": preset.variants[0].vram if preset.variants else 0,
         "disk_bytes": preset.disk,
     }
     judged = {
@@ -103,7 +103,7 @@ def _verdict_json(verdict: Verdict) -> dict[str, object]:
         "need_bytes": verdict.need,
         "has_bytes": verdict.has,
         "note": verdict.note,
-        "carried_by": verdict.carried_by,
+        "carried_by": verdict.smallest,
     }
     return judged | needs
 
@@ -131,13 +131,13 @@ def _machine(m: Machine) -> Iterator[str]:
     yield f"sound       ffmpeg: {ffmpeg}; soundfile {m.sndfile or 'none'}"
     for disk in m.disks:
         free = f"{disk.free / 10**9:,.0f} GB free"
-        yield f"disk        {free} for {disk.role} ({disk.path})"
+        yield f"disk        {free} for {disk.used_for} ({disk.path})"
     installed = [name for name, state in m.store if state == "whole"]
     yield f"models      {', '.join(installed) or 'none installed'}"
     for path, _ in m.caches:
         yield f"cache       {path}"
     for name, why in m.failed:
-        yield f"not known   {name}: {why}"
+        yield f"unknown     {name}: {why}"
 
 
 def _torch_build(m: Machine) -> str:
@@ -173,7 +173,7 @@ def _findings(problems: Sequence[Finding]) -> Iterator[str]:
 
 def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
     """A line for each preset, or two on a narrow terminal."""
-    from ..lab.verdicts import amount
+    from ..lab.verdicts import memory_text
 
     labels = [_label(verdict) for verdict in verdicts]
     name_width = max((len(verdict.preset.name) for verdict in verdicts), default=0)
@@ -184,9 +184,9 @@ def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
         if preset.command != command:
             command = preset.command
             yield command
-        upgrade = f"{verdict.carried_by} can run it" if verdict.carried_by else ""
+        upgrade = f"{verdict.smallest} can run it" if verdict.smallest else ""
         notes = "; ".join(part for part in (verdict.note, upgrade) if part)
-        memory = "" if preset.uncounted else amount(verdict)
+        memory = "" if preset.uncounted else memory_text(verdict)
         line = f"  {preset.name:{name_width}}  {label:{label_width}}  {memory:26}"
         whole = f"{line}  {notes}".rstrip()
         if len(whole) <= width or not notes:
@@ -242,7 +242,7 @@ def _stage(stage: Stage) -> Iterator[str]:
         row = hardware().gpus[gpu]
         heading = "" if k else "GPU"
         instead = f"; or {stage.instead}" if stage.instead and not k else ""
-        yield f"  {heading:12} {gpu}, {row.vram} GB: {row.suits}; consider: {row.drawback}{instead}"
+        yield f"  {heading:12} {gpu}, {row.vram} GB: {row.suits}; drawback: {row.drawback}{instead}"
     for name, part in stage.parts.items():
         yield f"  {name:12} {part}"
     yield f"  adds         {', '.join(stage.adds) or 'capacity, no further presets'}"

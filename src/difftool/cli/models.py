@@ -27,7 +27,7 @@ def ls(console: Console, models_dir: ModelsDir = None) -> Result:
     for row in rows:
         size = store.megabytes(row["bytes"]) if row["bytes"] else ""
         lines.append(f"{row['name']:{width}}  {row['state']:9}  {size:>10}  {row['about']} ({row['licence']})")
-    lines.append(f"models directory: {home}")
+    lines.append(f"models folder: {home}")
     installed = [row["path"] for row in rows if row["state"] != "missing"]
     return Result({"models_dir": str(home), "models": rows}, lines, installed)
 
@@ -43,8 +43,8 @@ def pull(
     """Download models; no other command downloads anything.
 
     Prints size and licence first, resumes partial downloads, verifies each file against its published hash and stores
-    the hash beside the file. Gated models need your token in HF_TOKEN. --overwrite downloads again the files that do
-    not match their hash.
+    the hash beside the file. Gated models need your token in HF_TOKEN. --overwrite also downloads
+    files again if they do not match their hash.
 
     Examples:
 

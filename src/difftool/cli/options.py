@@ -106,11 +106,13 @@ def _callback(option: Option) -> Callable[[Any], Any] | None:
 
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Output PNG; for several pictures, their grid.", rich_help_panel=OUTPUT),
+    typer.Option("--output", "-o", help="Output file; for several pictures, their grid.", rich_help_panel=OUTPUT),
 ]
 OutputDir = Annotated[
     Path | None,
-    typer.Option("--output-dir", help="Folder for the single results and their grid.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--output-dir", help="Output folder: one file per result, and a grid of the pictures.", rich_help_panel=OUTPUT
+    ),
 ]
 Overwrite = Annotated[
     bool,
@@ -126,13 +128,13 @@ DryRun = Annotated[
 ]
 ModelsDir = Annotated[
     Path | None,
-    typer.Option("--models-dir", help="Folder of the models; default: your data folder.", rich_help_panel=MACHINE),
+    typer.Option("--models-dir", help="Folder of models; default: in the user data folder.", rich_help_panel=MACHINE),
 ]
 VoicesDir = Annotated[
     Path | None,
     typer.Option(
         "--voices-dir",
-        help="Folder of the voices; default: ./voices if it exists, else your data folder.",
+        help="Folder of voices; default: ./voices if it exists, else in the user data folder.",
         rich_help_panel=INPUT,
     ),
 ]

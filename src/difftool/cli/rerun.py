@@ -10,7 +10,7 @@ import typer
 
 from ..audio import FORMATS
 from ..files import unused
-from ..replay import planned, redraw, source_of
+from ..replay import plan_replay, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite
@@ -31,8 +31,8 @@ def rerun(
 ) -> Result:
     """Reproduce a picture or sound from its stored settings, and report whether the result is identical.
 
-    With the same machine, model and versions, every pixel and sample is identical. For a grid, all its pictures are
-    made again.
+    On the same machine, with the same model and versions, every pixel and sample is identical. A grid is reproduced
+    with all its pictures.
 
     Examples:
 
@@ -41,7 +41,7 @@ def rerun(
     if file.suffix.lower() in FORMATS:
         return _sound(console, file, output, output_dir, overwrite=overwrite, dry_run=dry_run)
     source = source_of(file)
-    replay = planned(source, console.destination(output, output_dir, overwrite=overwrite))
+    replay = plan_replay(source, console.destination(output, output_dir, overwrite=overwrite))
     if dry_run:
         return _dry(replay)
     load = time.monotonic() - console.began
@@ -53,9 +53,9 @@ def rerun(
 
 
 def _dry(replay: Replay) -> Result:
-    from ..pixels.plan import Plan
+    from ..pixels.plan import SamplePlan
 
-    if isinstance(replay.plan, Plan):
+    if isinstance(replay.plan, SamplePlan):
         return sample.dry(replay.plan, replay.places, replay.source.indices)
     return txt2img.dry(replay.plan)
 

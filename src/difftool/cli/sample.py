@@ -22,7 +22,7 @@ from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
 
 if TYPE_CHECKING:
     from ..pixels.compare import Row
-    from ..pixels.plan import Plan
+    from ..pixels.plan import SamplePlan
     from ..pixels.write import Written
 
 
@@ -52,7 +52,7 @@ def sample(
         typer.Option(
             "--compare",
             metavar="A,B,...",
-            help="Compare these samplers from the same starting noise: a table and a figure.",
+            help="Compare these samplers from the same starting noise, in a table and a figure.",
             callback=_samplers,
             rich_help_panel=SAMPLING,
         ),
@@ -89,9 +89,9 @@ def sample(
     settings = replace(settings, count=settings.count or COUNT)
     items = [(k, settings.seed + k) for k in range(settings.count or 0)]
     places = pictures(to, items, trajectory=trajectory)
-    from ..pixels.plan import planned
+    from ..pixels.plan import plan_samples
 
-    plan = planned(settings)
+    plan = plan_samples(settings)
     return dry(plan, places) if dry_run else drawn(console, plan, places)
 
 
@@ -104,18 +104,18 @@ def _samplers_known() -> Result:
     return Result({"samplers": rows}, lines, [*SAMPLERS])
 
 
-def drawn(console: Console, plan: Plan, places: Places) -> Result:
+def drawn(console: Console, plan: SamplePlan, places: Places) -> Result:
     """Generates the pictures of a plan, writes the files and reports."""
-    from ..pixels.draw import draw
+    from ..pixels.draw import draw_samples
     from ..pixels.write import FRAMES, write
 
     loaded = time.monotonic()
-    frames = FRAMES if places.way else 0
+    frames = FRAMES if places.trajectory else 0
     if processes.rank():  # the first process writes the pictures of all
-        draw(plan, frames=frames)
+        draw_samples(plan, frames=frames)
         return Result({}, [], [])
     with writable(places.singles[0].parent):
-        pictures = draw(plan, track=console.track, name=console.run_id, frames=frames)
+        pictures = draw_samples(plan, track=console.track, name=console.run_id, frames=frames)
         ended = time.monotonic()
         console.resume = "run it again with --overwrite"  # some of the files may exist by then
         written = write(pictures, places)
@@ -132,7 +132,7 @@ def report(console: Console, written: Written, seconds: Mapping[str, float]) -> 
     data = {
         "outputs": written.outputs,
         "grid": str(places.grid) if places.grid else None,
-        "trajectory": [*map(str, places.way)],
+        "trajectory": [*map(str, places.trajectory)],
         "settings": settings,
         "model": model,
         "timing": timing,
@@ -146,13 +146,13 @@ def report(console: Console, written: Written, seconds: Mapping[str, float]) -> 
     summary = [f"{head} ({how})", str(places.all[-1])]
     if places.grid and places.singles:
         summary.append(f"singles: {places.singles[0]} ...")
-    if places.way:
-        paths = ", ".join(map(str, places.way))
+    if places.trajectory:
+        paths = ", ".join(map(str, places.trajectory))
         summary.append(f"trajectory (state above, the network's estimate below): {paths}")
     return Result(data, summary, places.all)
 
 
-def dry(plan: Plan, places: Places, only: Collection[int] | None = None) -> Result:
+def dry(plan: SamplePlan, places: Places, only: Collection[int] | None = None) -> Result:
     """Reports what would be done (with `only` these pictures) and what it needs."""
     from ..pixels.plan import batches
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..voice.output import Written
-    from ..voice.plan import Plan
+    from ..voice.plan import SpeechPlan
     from ..voice.speak import Candidate
 
 SEVERAL_RUNS = "a text spoken in several runs needs an explicit output file"
@@ -49,7 +49,7 @@ def places(to: Destination, count: int, seed: int, stages: Path | None = None, s
     return Places(paths, stages, default=to.output is None and to.folder is None)
 
 
-def carry_out(console: Console, plan: Plan, to: Places, *, overwrite: bool) -> Result:
+def carry_out(console: Console, plan: SpeechPlan, to: Places, *, overwrite: bool) -> Result:
     """Speaks a plan of one part, writes the files and reports."""
     from ..voice.output import write
     from ..voice.speak import perform
@@ -69,7 +69,7 @@ def carry_out(console: Console, plan: Plan, to: Places, *, overwrite: bool) -> R
 
 def read_out(
     console: Console,
-    plan: Plan,
+    plan: SpeechPlan,
     to: Places,
     redo: str | None,
     max_minutes: float | None,
@@ -104,7 +104,7 @@ def read_out(
     return result._replace(data=data, summary=summary)
 
 
-def dry(plan: Plan, to: Places) -> Result:
+def dry(plan: SpeechPlan, to: Places) -> Result:
     """Reports what would be done and what it needs."""
     files, folder, settings = [*plan.work.files], plan.work.folder, plan.settings
     steps = plan.steps * len(plan.parts)
@@ -122,7 +122,7 @@ def dry(plan: Plan, to: Places) -> Result:
     return Result(data | {"would_write": [*map(str, to.all)]}, summary, [])
 
 
-def report(console: Console, plan: Plan, to: Places, written: Written) -> Result:
+def report(console: Console, plan: SpeechPlan, to: Places, written: Written) -> Result:
     """Reports the sounds that were written."""
     best, total = written.items[0], time.monotonic() - console.began
     _warn_of_cuts(console, plan, best["parts"])
@@ -147,17 +147,17 @@ def report(console: Console, plan: Plan, to: Places, written: Written) -> Result
     return Result(data, [line, *map(str, to.sounds)], [*to.sounds, *stages])
 
 
-def _warn_of_cuts(console: Console, plan: Plan, parts: Sequence[Candidate]) -> None:
+def _warn_of_cuts(console: Console, plan: SpeechPlan, parts: Sequence[Candidate]) -> None:
     cut = [str(k) for k, part in enumerate(parts, 1) if not part["stopped"]]
     if cut:
         subject = "the speech" if len(parts) == 1 else f"part {', '.join(cut)}"
         console.warn(f"{subject} did not end within {plan.work.limit} and was cut off")
 
 
-def _how(plan: Plan) -> str:
+def _how(plan: SpeechPlan) -> str:
     return f"in the voice {plan.settings.voice} ({plan.work.summary}, seed {plan.settings.seed})"
 
 
-def warn_of_signs(console: Console, plan: Plan) -> None:
+def warn_of_signs(console: Console, plan: SpeechPlan) -> None:
     if signs := plan.work.unspoken():
         console.warn(f"characters without a pronunciation were skipped: {' '.join(signs)}")

@@ -17,7 +17,7 @@ from .options import DryRun, Overwrite, one_of_each
 
 if TYPE_CHECKING:
     from ..train.outcome import Trained
-    from ..train.planned import Planned
+    from ..train.plan import TrainingPlan
 
 
 @one_of_each(("folder", "data"))
@@ -39,7 +39,7 @@ def train(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Train a model on your pictures; default: handwritten digits, in two minutes.
+    """Train a model on your pictures, or by default for two minutes on handwritten digits.
 
     Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run.
 
@@ -58,9 +58,9 @@ def train(
     to = output_dir or default_dir("train", console.run_id)
     job = prepared(settings if folder is None else replace(settings, data=folder))
     if dry_run:
-        from ..train.planned import planned
+        from ..train.plan import plan_training
 
-        return _dry(planned(job, to, overwrite=overwrite))
+        return _dry(plan_training(job, to, overwrite=overwrite))
     from ..train.run import run
 
     console.resume = f"resume with the same command, --output-dir {shlex.quote(str(to))} and no --overwrite"
@@ -119,7 +119,7 @@ def _next_command(done: Trained) -> str:
     return f"difftool txt2img PROMPT --model {shlex.quote(typed(done.folder, BUNDLED))}"
 
 
-def _dry(planned: Planned) -> Result:
+def _dry(planned: TrainingPlan) -> Result:
     """Reports what a run would do."""
     folder = str(planned.folder)
     if planned.finished:

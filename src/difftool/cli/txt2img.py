@@ -17,7 +17,7 @@ from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
 
 if TYPE_CHECKING:
-    from ..text2img.batch import Drawn, Failures, Planned
+    from ..text2img.batch import BatchPlan, Drawn, Failures
 
 
 @one_of_each(("prompt", "prompts"))
@@ -29,7 +29,7 @@ def txt2img(
         typer.Option(
             "--prompts",
             metavar="FILE",
-            help="One prompt per line, with options after it, or one JSON object per line; - for stdin.",
+            help="File with one prompt and its options, or one JSON object, per line; - for stdin.",
             rich_help_panel=WORDS,
         ),
     ] = None,
@@ -40,7 +40,7 @@ def txt2img(
         bool,
         typer.Option(
             "--skip-existing/--no-skip-existing",
-            help="Skip pictures that exist already.",
+            help="Skip pictures that already exist.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
@@ -50,9 +50,9 @@ def txt2img(
     """Generate pictures from a prompt: Stable Diffusion 1, 2, XL and 3, their turbo and LCM variants, FLUX.1, and
     shapes, a small bundled model.
 
-    Prompts for shapes: one or two of circle, square, triangle, star, cross and ring; red, green, blue, yellow, orange,
-    purple, pink, turquoise, black or white; in the middle, at the left, right, top or bottom; on a ground of such a
-    colour.
+    Words that shapes knows: circle, square, triangle, star, cross and ring (one or two of them); red, green, blue,
+    yellow, orange, purple, pink, turquoise, black and white; in the middle, at the left, right, top and bottom; on a
+    ground of any of these colours.
 
     Examples:
 
@@ -98,7 +98,7 @@ def nothing(failed: Failures) -> Result:
     return Result({"outputs": [], "failed": _failed(failed)}, [], [], some_failed(failed, len(failed)))
 
 
-def drawn(console: Console, planned: Planned) -> Result:
+def drawn(console: Console, planned: BatchPlan) -> Result:
     """Generates the pictures of a plan and reports."""
     from ..text2img.batch import draw_batch
 
@@ -146,7 +146,7 @@ def _summary(result: Drawn, seconds: float) -> list[str]:
     how = f"{samplers}, {steps} steps, guidance {guidance}, seed {seeds}"
     if result.planned.skipped:
         how += f"; {result.planned.skipped} existed already"
-    name = works[0].plan.studio.pipeline.name
+    name = works[0].plan.session.pipeline.name
     count = counted(len(pictures), "picture")
     lines = [f"{count} of {name} in {seconds:.1f} s ({how})"]
     lines.append(str(result.grid) if result.grid else pictures[-1]["path"])
@@ -155,10 +155,10 @@ def _summary(result: Drawn, seconds: float) -> list[str]:
     return lines
 
 
-def dry(planned: Planned) -> Result:
+def dry(planned: BatchPlan) -> Result:
     """Reports what would be done and what it needs."""
     plans = [work.plan for work in planned.works]
-    parts = plans[0].studio.pipeline.parts.values()
+    parts = plans[0].session.pipeline.parts.values()
     weights = 0
     for part in parts:
         weights += sum(p.numel() * p.element_size() for p in part.parameters())

@@ -28,7 +28,8 @@ def clone(
     settings: Settings,
     options: Annotated[object, united],
     textfile: Annotated[
-        str | None, typer.Option("--textfile", metavar="FILE", help="Text file; - for stdin.", rich_help_panel=TEXT)
+        str | None,
+        typer.Option("--textfile", metavar="FILE", help="File with the text; - for stdin.", rich_help_panel=TEXT),
     ] = None,
     output: Annotated[
         Path | None,
@@ -81,11 +82,11 @@ def clone(
     if to.default and max_minutes is not None:
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
     from ..voice.long_text import spans
-    from ..voice.plan import planned
+    from ..voice.plan import plan_speech
 
     if redo is not None:
         spans(redo)  # reports a malformed value before any model is opened
-    plan = planned(settings, vars(options))
+    plan = plan_speech(settings, vars(options))
     if len(plan.parts) == 1:
         to = places(destination, settings.candidates, settings.seed, save_stages)
     if dry_run:

@@ -11,10 +11,12 @@ from .options import VoicesDir
 def consent(
     console: Console,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")],
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Consent: self, written:FILE, license:ID or synthetic.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="Kind of consent: self, written:FILE, license:ID or synthetic.")
+    ],
     voices_dir: VoicesDir = None,
 ) -> Result:
-    """Record the consent of the owner of a voice; needed once before the voice is cloned.
+    """Record the consent of a voice's owner; required once before the voice is cloned.
 
     self: your own voice; written:FILE: another person's written consent; license:ID: a licence of the recordings that
     permits this use; synthetic: a voice that belongs to no person.

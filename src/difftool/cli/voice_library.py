@@ -121,7 +121,7 @@ def export(
     name: Name,
     form: Annotated[str, typer.Option("--format", help="Format: ljspeech, tortoise, f5 or joined.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output folder; for joined, a sound file.")
+        Path | None, typer.Option("--output", "-o", help="Output folder, or for joined an audio file.")
     ] = None,
     overwrite: Overwrite = False,
     voices_dir: VoicesDir = None,

@@ -14,7 +14,7 @@ from .voice_library import left_out
 
 if TYPE_CHECKING:
     from ..voice.prep.folder import Prepared
-    from ..voice.prep.plan import Plan
+    from ..voice.prep.plan import PrepPlan
 
 SHOWN = 4
 """The number of reasons in a summary."""
@@ -23,7 +23,7 @@ SHOWN = 4
 def prep(
     console: Console,
     settings: Settings,
-    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Sound or video files, or folders of them.")],
+    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio or video files, or folders of them.")],
     voice: Annotated[str, typer.Option("--voice", help="Voice to create or extend.", rich_help_panel=INPUT)],
     consent: Annotated[
         str,
@@ -33,17 +33,17 @@ def prep(
         bool,
         typer.Option(
             "--overwrite/--no-overwrite",
-            help="Start the voice over, without its earlier recordings.",
+            help="Rebuild the voice without its earlier recordings.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
     ] = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Build a voice from recordings: cuts them into clips, measures the clips and keeps the good ones.
+    """Build a voice from recordings: cut them into clips, measure the clips and keep the good ones.
 
-    The folder of the voice holds the clips, references for voice clone, lists for trainers, and a report page that
-    plays the clips and lists what was left out and why. Repeat the command with new recordings to add them.
+    The voice's folder contains the clips, references for voice clone, file lists for trainers, and a report page that
+    plays the clips and shows what was rejected and why. Repeat the command with new recordings to add them.
 
     Examples:
 
@@ -52,9 +52,9 @@ def prep(
     difftool voice prep recordings/ --voice me --consent self --slice vad
     """
     from ..voice.prep.folder import perform
-    from ..voice.prep.plan import planned
+    from ..voice.prep.plan import plan_prep
 
-    plan = planned(sources, voice, consent, settings)
+    plan = plan_prep(sources, voice, consent, settings)
     if dry_run:
         return _dry(plan)
     done = perform(plan, overwrite=overwrite, track=console.track)
@@ -63,7 +63,7 @@ def prep(
     return _result(plan, done, time.monotonic() - console.began)
 
 
-def _dry(plan: Plan) -> Result:
+def _dry(plan: PrepPlan) -> Result:
     """Reports what would be done."""
     count = counted(len(plan.sources), "recording")
     how = f"by the words of Whisper {plan.settings.whisper}" if plan.settings.whisper else "by its transcript"
@@ -78,7 +78,7 @@ def _dry(plan: Plan) -> Result:
     return Result(data, [f"would cut {count} {how}", f"would write {plan.folder}"], [])
 
 
-def _result(plan: Plan, done: Prepared, total: float) -> Result:
+def _result(plan: PrepPlan, done: Prepared, total: float) -> Result:
     """Reports the prepared voice."""
     grade, page = done.grade, str(done.folder / "report.html")
     timing = {name: round(seconds, 3) for name, seconds in done.seconds.items()}
@@ -106,7 +106,7 @@ def _result(plan: Plan, done: Prepared, total: float) -> Result:
     return Result(data, summary, [done.folder], _failed(plan, done))
 
 
-def _failed(plan: Plan, done: Prepared) -> DifftoolError | None:
+def _failed(plan: PrepPlan, done: Prepared) -> DifftoolError | None:
     """The error that names the unreadable recordings, if any."""
     if not done.failed:
         return None

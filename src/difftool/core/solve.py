@@ -471,15 +471,15 @@ def _sum(terms: Terms) -> Tensor:
 
 def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Level:
     """The level midway in lam; with `clock`, or from pure noise on, in a discrete index or sigma / (alpha + sigma)."""
-    way: Path = _need(path, "path")
+    chart: Path = _need(path, "path")
     if p.alpha and not clock:
-        return way.at((p.lam + q.lam) / 2)
-    if clock and way.discrete:
-        clocks = [way.at(level.lam).t for level in (p, q)]
-        return way.level(sum(clocks) / 2)
+        return chart.at((p.lam + q.lam) / 2)
+    if clock and chart.discrete:
+        clocks = [chart.at(level.lam).t for level in (p, q)]
+        return chart.level(sum(clocks) / 2)
     shares = [level.sigma / (level.alpha + level.sigma) for level in (p, q)]
     share = sum(shares) / 2
-    return way.at(math.log(1 / share - 1))
+    return chart.at(math.log(1 / share - 1))
 
 
 class Sampler(NamedTuple):

@@ -68,6 +68,10 @@ class Disk(NamedTuple):
     total: int
     free: int
 
+    @property
+    def used_for(self) -> str:
+        return "the current folder" if self.role == "here" else self.role
+
 
 class Machine(NamedTuple):
     """All facts about a machine."""

@@ -277,14 +277,14 @@ def room(m: Machine) -> list[Finding]:
         problems.append(Finding("cores", NOTE, message, "a CPU affinity or quota", "start difftool without that limit"))
     tight = {disk.path: disk for disk in m.disks if disk.free < TIGHT_DISK}
     for disk in tight.values():
-        message = f"only {disk.free / 10**9:.1f} GB free for {disk.role} ({disk.path})"
+        message = f"only {disk.free / 10**9:.1f} GB free for {disk.used_for} ({disk.path})"
         fix = "free some space, or set DIFFTOOL_MODELS_DIR"
         problems.append(Finding("disk", WARNING, message, "models are large", fix))
     vram = sum(gpu.total for gpu in m.gpus if not gpu.slice)
     if vram and m.ram < 2 * vram * 0.9:
-        message = f"{_gib(m.ram)} of RAM with {_gib(vram)} of VRAM"
-        why = "the guide recommends RAM of twice the VRAM"
-        problems.append(Finding("ram", NOTE, message, why, "add RAM; it matters only if parts are kept in RAM"))
+        message = f"only {_gib(m.ram)} of RAM for {_gib(vram)} of VRAM"
+        why = "the guide recommends twice as much RAM as VRAM"
+        problems.append(Finding("ram", NOTE, message, why, "add RAM; it matters only if networks are kept in RAM"))
     return problems
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..errors import DifftoolError, Exit, pick
 from ..presets import hardware
 from .facts import Gpu, Machine
-from .verdicts import FITS, Preset, chosen, judge, presets
+from .verdicts import FITS, Preset, presets, presets_named, verdict_of
 
 
 class Stage(NamedTuple):
@@ -48,7 +48,7 @@ def path(preset: str | None = None, stage: str | None = None) -> list[Stage]:
     selected = [*known.values()] if stage is None else [pick("stage", stage, known)]
     if preset is None:
         return selected
-    target = chosen([preset])[0]
+    target = presets_named([preset])[0]
     for k, row in enumerate(selected):
         if target.name in row.carries:
             return selected[: k + 1]
@@ -66,4 +66,4 @@ def _card(number: int, name: str) -> Gpu:
 
 
 def _fits(machine: Machine, gpu: Gpu, preset: Preset) -> bool:
-    return judge(machine._replace(gpus=(gpu._replace(number=0),)), preset).verdict == FITS
+    return verdict_of(machine._replace(gpus=(gpu._replace(number=0),)), preset).verdict == FITS

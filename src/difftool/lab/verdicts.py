@@ -40,7 +40,7 @@ SPARING = {"--low-vram", "--checkpointing"}
 """Flags that cost speed, unlike the choice of another GPU."""
 
 
-class Way(NamedTuple):
+class Variant(NamedTuple):
     """A way to run a preset: its flags and the memory it needs."""
 
     flags: tuple[str, ...]
@@ -54,17 +54,17 @@ class Preset(NamedTuple):
 
     command: str
     name: str
-    ways: tuple[Way, ...]
+    variants: tuple[Variant, ...]
     """On a GPU, the default first."""
-    wide: tuple[Way, ...]
+    wide: tuple[Variant, ...]
     """On a GPU below `HALVES`."""
-    on_cpu: tuple[Way, ...]
+    on_cpu: tuple[Variant, ...]
     """Without a GPU."""
     disk: int
     """Bytes of its weight files, or of a training run."""
     parameters: int
     uncounted: str = ""
-    """Why its needs are unknown, if they are; then `ways` is empty."""
+    """Why its needs are unknown, if they are; then `variants` is empty."""
 
 
 class Verdict(NamedTuple):
@@ -79,7 +79,7 @@ class Verdict(NamedTuple):
     has: int
     """Bytes of the deciding memory: free, or in total if even an idle machine has too little."""
     note: str = ""
-    carried_by: str = ""
+    smallest: str = ""
     """The smallest GPU of the guide that can run it without flags, if this machine cannot."""
 
 
@@ -88,7 +88,7 @@ def presets() -> list[Preset]:
     return [*_training(), *_painting(), *_speaking(), *_transcribing()]
 
 
-def chosen(names: list[str]) -> list[Preset]:
+def presets_named(names: list[str]) -> list[Preset]:
     """The presets with these names, such as `sdxl` or `txt2img/sdxl`, in table order; names of the store are accepted.
     Without names, all. Raises DifftoolError 2 for an unknown name."""
     known = presets()
@@ -109,17 +109,17 @@ def chosen(names: list[str]) -> list[Preset]:
 def _is_named(preset: Preset, name: str) -> bool:
     """Whether `name`, with or without its command before a slash, means this preset."""
     command, _, row = name.rpartition("/")
-    plain = _plain(row).removesuffix(".en")
-    names = (plain, _plain(STORED.get(plain, "")))
+    plain = _normalised(row).removesuffix(".en")
+    names = (plain, _normalised(STORED.get(plain, "")))
     commands = ("", *preset.command.split(), preset.command)
-    return _plain(preset.name) in names and command in commands
+    return _normalised(preset.name) in names and command in commands
 
 
 STORED = {"sd15": "sd", "sd-turbo": "turbo", "sdxl-turbo": "turbo"}
 """Names of the store whose preset has another name."""
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
@@ -130,27 +130,27 @@ def _training() -> Iterator[Preset]:
             continue
         need, size = row.needs, row.batch_size
         data = math.prod(need.shape) * need.pictures
-        half = _measured(_training_ways(need, size, 2), need.measured)
+        half = _measured(_training_variants(need, size, 2), need.measured)
         fewer = max(1, size // 8)
         cpu = (
-            Way((), 0, BARE + _trained(need, size, 4)),
-            Way((), 0, BARE + _trained(need, fewer, 4), half[1].note),
+            Variant((), 0, BARE + _trained(need, size, 4)),
+            Variant((), 0, BARE + _trained(need, fewer, 4), half[1].note),
         )
-        wide = _training_ways(need, size, 4)
+        wide = _training_variants(need, size, 4)
         yield Preset("train", name, half, wide, cpu, 40 * need.parameters + data, need.parameters)
 
 
-def _training_ways(need: TrainNeeds, size: int, width: int) -> tuple[Way, ...]:
-    """The ways to train on a GPU with numbers of `width` bytes."""
+def _training_variants(need: TrainNeeds, size: int, width: int) -> tuple[Variant, ...]:
+    """The variants to train on a GPU with numbers of `width` bytes."""
     fewer = max(1, size // 8)
     ram = BARE + math.prod(need.shape) * need.pictures
     whole = _trained(need, size, width) + CONTEXT
     reduced = _trained(need, fewer, width) + CONTEXT
     single = _trained(need, 1 / KEPT, width) + CONTEXT
     return (
-        Way((), whole, ram),
-        Way((), reduced, ram, f"{fewer} of {size} at once, automatically"),
-        Way(("--checkpointing",), single, ram, "one at a time"),
+        Variant((), whole, ram),
+        Variant((), reduced, ram, f"{fewer} of {size} at once, automatically"),
+        Variant(("--checkpointing",), single, ram, "one at a time"),
     )
 
 
@@ -168,12 +168,12 @@ def _painting() -> Iterator[Preset]:
             continue
         need = row.needs
         count = sum(asdict(need.parameters).values())
-        ways = _measured(_painting_ways(need), need.measured)
-        yield Preset("txt2img", name, ways, ways, _painting_on_cpu(need), need.stored * count, count)
+        variants = _measured(_painting_variants(need), need.measured)
+        yield Preset("txt2img", name, variants, variants, _painting_on_cpu(need), need.stored * count, count)
 
 
-def _painting_ways(need: PictureNeeds) -> tuple[Way, ...]:
-    """The ways to generate pictures on a GPU, in half precision."""
+def _painting_variants(need: PictureNeeds) -> tuple[Variant, ...]:
+    """The variants to generate pictures on a GPU, in half precision."""
     live = need.live
     weights = {part: 2 * count for part, count in asdict(need.parameters).items()}
     text, network = int(live.text * ATTENDED), int(live.network * ATTENDED)
@@ -185,21 +185,21 @@ def _painting_ways(need: PictureNeeds) -> tuple[Way, ...]:
     part = max(weights[name] + working[name] for name in weights)
     tiled = max(network, tile)
     return (
-        Way((), whole + max(text, network, vae) + CONTEXT, ram),
-        Way((), whole + tiled + CONTEXT, ram, "decoded in tiles, automatically"),
-        Way(("--low-vram",), part + CONTEXT, ram, "a part at a time"),
-        Way(("--low-vram",), LAYER + tiled + CONTEXT, ram, "a layer at a time, slow"),
+        Variant((), whole + max(text, network, vae) + CONTEXT, ram),
+        Variant((), whole + tiled + CONTEXT, ram, "decoded in tiles, automatically"),
+        Variant(("--low-vram",), part + CONTEXT, ram, "one network at a time"),
+        Variant(("--low-vram",), LAYER + tiled + CONTEXT, ram, "one layer at a time, slow"),
     )
 
 
-def _painting_on_cpu(need: PictureNeeds) -> tuple[Way, ...]:
+def _painting_on_cpu(need: PictureNeeds) -> tuple[Variant, ...]:
     live = need.live
     whole = 2 * sum(asdict(need.parameters).values())  # in half precision
     large, small = max(live.network, live.vae), max(live.network, live.tile)
     return (
-        Way((), 0, BARE + 2 * (whole + large)),
-        Way(("--low-vram",), 0, BARE + 2 * (whole + small), "decoded in tiles"),
-        Way(("--low-vram", "--dtype bf16"), 0, BARE + whole + small, "in half precision"),
+        Variant((), 0, BARE + 2 * (whole + large)),
+        Variant(("--low-vram",), 0, BARE + 2 * (whole + small), "decoded in tiles"),
+        Variant(("--low-vram", "--dtype bf16"), 0, BARE + whole + small, "in half precision"),
     )
 
 
@@ -211,22 +211,22 @@ def _speaking() -> Iterator[Preset]:
             yield _uncounted("voice clone", name)
             continue
         sizes, live = need.parameters, need.live
-        half, wide = _measured(_speaking_ways(need, 2), need.measured), _speaking_ways(need, 4)
+        half, wide = _measured(_speaking_variants(need, 2), need.measured), _speaking_variants(need, 4)
         largest = max(sizes[net] * 4 + live[net] for net in sizes)
-        cpu = (Way((), 0, BARE + largest),)
+        cpu = (Variant((), 0, BARE + largest),)
         count = sum(sizes.values())
         yield Preset("voice clone", name, half, wide, cpu, 8 * count, count)
 
 
-def _speaking_ways(need: VoiceNeeds, width: int) -> tuple[Way, ...]:
-    """The ways to speak on a GPU with numbers of `width` bytes."""
+def _speaking_variants(need: VoiceNeeds, width: int) -> tuple[Variant, ...]:
+    """The variants to speak on a GPU with numbers of `width` bytes."""
     sizes, live = need.parameters, need.live
     working = {net: int(live[net] * ATTENDED * width / 4) for net in sizes}
     largest = max(sizes[net] * width + working[net] for net in sizes)
     whole = sum(sizes.values()) * width + int(max(live.values()) * ATTENDED * width / 4)
     return (
-        Way((), whole + CONTEXT, 2 * BARE),
-        Way(("--low-vram",), largest + CONTEXT, 2 * BARE, "a network at a time"),
+        Variant((), whole + CONTEXT, 2 * BARE),
+        Variant(("--low-vram",), largest + CONTEXT, 2 * BARE, "one network at a time"),
     )
 
 
@@ -238,9 +238,9 @@ def _transcribing() -> Iterator[Preset]:
         count, live = row.needs.parameters, row.needs.live
         opened = BARE + int(count * UNPACKED)
         vram = 4 * count + int(live * ATTENDED) + CONTEXT
-        ways = _measured((Way((), vram, opened),), row.needs.measured)
-        cpu = (Way((), 0, opened + live),)
-        yield Preset("voice prep", f"whisper-{name}", ways, ways, cpu, 2 * count, count)
+        variants = _measured((Variant((), vram, opened),), row.needs.measured)
+        cpu = (Variant((), 0, opened + live),)
+        yield Preset("voice prep", f"whisper-{name}", variants, variants, cpu, 2 * count, count)
 
 
 def _uncounted(command: str, name: str, file: str = "", row: str = "") -> Preset:
@@ -250,15 +250,15 @@ def _uncounted(command: str, name: str, file: str = "", row: str = "") -> Preset
     return Preset(command, name, (), (), (), 0, 0, note)
 
 
-def _measured(ways: tuple[Way, ...], measured: int | None) -> tuple[Way, ...]:
-    """The ways to run a preset, the first with the VRAM measured on a GPU, if the table has it."""
+def _measured(variants: tuple[Variant, ...], measured: int | None) -> tuple[Variant, ...]:
+    """The variants to run a preset, the first with the VRAM measured on a GPU, if the table has it."""
     if measured is None:
-        return ways
-    first, *others = ways
+        return variants
+    first, *others = variants
     return (first._replace(vram=measured), *others)
 
 
-def judge(machine: Machine, preset: Preset) -> Verdict:
+def verdict_of(machine: Machine, preset: Preset) -> Verdict:
     """Whether a machine can run a preset: on its first GPU, or on a better one with the flag that selects it; on the
     CPU if PyTorch sees no NVIDIA GPU."""
     if preset.uncounted:
@@ -294,42 +294,42 @@ def _unused_gpu(machine: Machine) -> str:
 
 def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
     where = f"cuda:{gpu.number}"
-    ways = preset.ways if gpu.capability >= HALVES else preset.wide
+    variants = preset.variants if gpu.capability >= HALVES else preset.wide
     selection = f"CUDA_VISIBLE_DEVICES={gpu.uuid}" if gpu.slice else f"--device {where}"
     choice = (selection,) if gpu.number else ()
     low, high = kernels_of(machine.torch_cuda) if machine.torch_cuda else ((0, 0), (99, 0))
     if not low <= gpu.capability <= high:
         note = f"this PyTorch has no kernels for compute capability {spelled(gpu.capability)}"
-        return Verdict(preset, NO, (), where, ways[0].vram, gpu.free, note)
-    for way in ways:
-        if way.vram <= gpu.free and way.ram <= machine.memory:
-            flags = (*choice, *way.flags)
-            return Verdict(preset, FLAGS if flags else FITS, flags, where, way.vram, gpu.free, way.note)
-    for way in ways:
-        if way.vram <= gpu.total and way.ram <= machine.most:
-            flags = (*choice, *way.flags)
-            if way.vram > gpu.free:
+        return Verdict(preset, NO, (), where, variants[0].vram, gpu.free, note)
+    for variant in variants:
+        if variant.vram <= gpu.free and variant.ram <= machine.memory:
+            flags = (*choice, *variant.flags)
+            return Verdict(preset, FLAGS if flags else FITS, flags, where, variant.vram, gpu.free, variant.note)
+    for variant in variants:
+        if variant.vram <= gpu.total and variant.ram <= machine.most:
+            flags = (*choice, *variant.flags)
+            if variant.vram > gpu.free:
                 note = "not while other programs use the GPU"
-                return Verdict(preset, TIGHT, flags, where, way.vram, gpu.free, note)
-            return Verdict(preset, TIGHT, flags, "RAM", way.ram, machine.memory, LITTLE_RAM)
-    least = min(ways, key=lambda way: way.vram)
+                return Verdict(preset, TIGHT, flags, where, variant.vram, gpu.free, note)
+            return Verdict(preset, TIGHT, flags, "RAM", variant.ram, machine.memory, LITTLE_RAM)
+    least = min(variants, key=lambda variant: variant.vram)
     if least.vram > gpu.total:
-        return Verdict(preset, NO, (), where, least.vram, gpu.total, "", carrier(preset))
-    return Verdict(preset, NO, (), "RAM", least.ram, machine.most, "", carrier(preset))
+        return Verdict(preset, NO, (), where, least.vram, gpu.total, "", smallest_gpu(preset))
+    return Verdict(preset, NO, (), "RAM", least.ram, machine.most, "", smallest_gpu(preset))
 
 
 LITTLE_RAM = "not with the RAM that is free now"
 
 
 def _on_cpu(machine: Machine, preset: Preset) -> Verdict:
-    for way in preset.on_cpu:
-        if way.ram <= machine.memory:
-            verdict = FLAGS if way.flags else FITS
-            return Verdict(preset, verdict, way.flags, "cpu", way.ram, machine.memory, way.note)
-    least = min(way.ram for way in preset.on_cpu)
+    for variant in preset.on_cpu:
+        if variant.ram <= machine.memory:
+            verdict = FLAGS if variant.flags else FITS
+            return Verdict(preset, verdict, variant.flags, "cpu", variant.ram, machine.memory, variant.note)
+    least = min(variant.ram for variant in preset.on_cpu)
     if least <= machine.most:
         return Verdict(preset, TIGHT, (), "cpu", least, machine.memory, LITTLE_RAM)
-    return Verdict(preset, NO, (), "cpu", least, machine.most, "", carrier(preset))
+    return Verdict(preset, NO, (), "cpu", least, machine.most, "", smallest_gpu(preset))
 
 
 def refusal(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> DifftoolError | None:
@@ -340,21 +340,21 @@ def refusal(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> Difftoo
     first = refused[0]
     worst = next((finding for finding in findings if finding.level == ERROR), None)
     names = ", ".join(verdict.preset.name for verdict in refused)
-    hint = f"{first.carried_by} can run it"
-    if worst is not None and not first.carried_by:
+    hint = f"{first.smallest} can run it"
+    if worst is not None and not first.smallest:
         hint = f"{worst.what}: {worst.mend}"
-    return DifftoolError(Exit.MACHINE, f"this machine cannot run {names}: {first.note or amount(first)}", hint)
+    return DifftoolError(Exit.MACHINE, f"this machine cannot run {names}: {first.note or memory_text(first)}", hint)
 
 
-def amount(verdict: Verdict) -> str:
+def memory_text(verdict: Verdict) -> str:
     """The memory a preset needs and the memory there is, as text."""
     need, has = verdict.need / 2**30, verdict.has / 2**30
     return f"{need:.1f} of {has:.1f} GiB on {verdict.where}"
 
 
-def carrier(preset: Preset) -> str:
+def smallest_gpu(preset: Preset) -> str:
     """The smallest GPU of the guide that can run a preset without flags."""
     for name, row in hardware().gpus.items():
-        if preset.ways[0].vram <= row.vram * 2**30 * 0.95:
+        if preset.variants[0].vram <= row.vram * 2**30 * 0.95:
             return name
     return "no single GPU of the guide"

@@ -18,7 +18,7 @@ from ..signals import Stop
 from .config import RunConfig, TrainConfig
 from .folder import Layout, clear, resume, save
 from .loop import Trainee, Update, at_once, held_out, seconds_per_update, updates
-from .runlog import Board, UpdateLine, append
+from .runlog import EventLog, UpdateLine, append
 from .tasks import Task
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ MARGIN, CLOSING, PLOTTING = 0.03, 4.0, 0.7
 checkpoint, a preview and its plot, without drawing."""
 
 
-class Course(NamedTuple):
+class RunContext(NamedTuple):
     """What a run does besides its updates."""
 
     layout: Layout
@@ -44,7 +44,7 @@ class Course(NamedTuple):
     track: Track
     publish: Callable[[Trainee], None] = lambda trainee: None
     """Writes the current model."""
-    preview: Callable[[Trainee, int, Board | None], None] = lambda trainee, seen, board: None
+    preview: Callable[[Trainee, int, EventLog | None], None] = lambda trainee, seen, events: None
     """Writes previews of the published model, after so many items."""
     again: str = ""
     """The option that resumes the run."""
@@ -70,7 +70,7 @@ class Cost(NamedTuple):
     passes: float
 
 
-def measured(
+def with_measured_sizes(
     config: RunConfig,
     make: Callable[[], tuple[Trainee, Task]],
     cost: Cost,
@@ -119,13 +119,13 @@ def _fitting(
 
 
 def learn(
-    folder: Path, config: RunConfig, trainee: Trainee, task: Task, course: Course, *, overwrite: bool = False
+    folder: Path, config: RunConfig, trainee: Trainee, task: Task, context: RunContext, *, overwrite: bool = False
 ) -> None:
     """Makes the remaining updates of a run, with its log, checkpoints and previews in `folder`."""
 
     def begin() -> tuple[dict[str, Tensor], dict[str, str]]:
         folder.mkdir(parents=True, exist_ok=True)
-        clear(folder, course.layout, overwrite)
+        clear(folder, context.layout, overwrite)
         files.write_json(folder / "config.json", config)
         resume(folder, trainee)
         return trainee.state()
@@ -138,74 +138,75 @@ def learn(
     done = trainee.step * size
     parameters = sum(p.numel() for p in trainee.params)
     several = f" in {processes.count()} processes" if processes.count() > 1 else ""
-    left = f"{total - done:,} of {total:,} {course.layout.items} left"
+    left = f"{total - done:,} of {total:,} {context.layout.items} left"
     log.info(f"{folder}: {parameters:,} parameters, seed {train['seed']}, {left}{several}")
-    board = None
+    events = None
     if done:  # the process may have died after its last checkpoint, before the model or a preview was written
-        processes.agreed(lambda: course.publish(trainee))
-        due = _due(_preview_every(course, train), done, size)
-        undrawn = due and not course.layout.preview(folder, done).exists()
+        processes.agreed(lambda: context.publish(trainee))
+        due = _due(_preview_every(context, train), done, size)
+        undrawn = due and not context.layout.preview(folder, done).exists()
         if done < total and processes.agreed(lambda: undrawn):
-            board = None if processes.rank() else Board(folder, trainee.step)
-            _draw(course, trainee, done, total, board)
+            events = None if processes.rank() else EventLog(folder, trainee.step)
+            _draw(context, trainee, done, total, events)
     if done < total:
-        with course.stop.at_once(False):
-            board = _follow(folder, config, trainee, task, course, board)
-            if any(processes.gathered(course.stop.code is not None)):  # while the last state was saved
-                raise course.stopped(train["images"], train["images"])
+        with context.stop.at_once(False):
+            events = _follow(folder, config, trainee, task, context, events)
+            if any(processes.gathered(context.stop.code is not None)):  # while the last state was saved
+                raise context.stopped(train["images"], train["images"])
     elif not processes.rank():
-        board = Board(folder, trainee.step)
-    course.preview(trainee, train["images"], board)
-    if board is not None:
-        board.close()
+        events = EventLog(folder, trainee.step)
+    context.preview(trainee, train["images"], events)
+    if events is not None:
+        events.close()
 
 
-def _preview_every(course: Course, train: TrainConfig) -> int:
-    return course.preview_every or math.ceil(train.get("planned", train["images"]) / PREVIEWS)
+def _preview_every(context: RunContext, train: TrainConfig) -> int:
+    return context.preview_every or math.ceil(train.get("planned", train["images"]) / PREVIEWS)
 
 
-def _draw(course: Course, trainee: Trainee, seen: int, total: int, board: Board | None) -> None:
+def _draw(context: RunContext, trainee: Trainee, seen: int, total: int, events: EventLog | None) -> None:
     """Draws a preview. If that fails, the run continues without it. A signal stops it at once, as the state is
     saved."""
     try:
-        with course.stop.at_once():
-            course.preview(trainee, seen, board)
+        with context.stop.at_once():
+            context.preview(trainee, seen, events)
     except KeyboardInterrupt as error:
-        raise course.stopped(seen, total) from error
+        raise context.stopped(seen, total) from error
     except DifftoolError as error:
-        log.warning(f"cannot draw the preview at {seen:,} {course.layout.items}: {error.message}")
+        log.warning(f"cannot draw the preview at {seen:,} {context.layout.items}: {error.message}")
 
 
 def _follow(
-    folder: Path, config: RunConfig, trainee: Trainee, task: Task, course: Course, board: Board | None
-) -> Board | None:
+    folder: Path, config: RunConfig, trainee: Trainee, task: Task, context: RunContext, events: EventLog | None
+) -> EventLog | None:
     """Makes the remaining updates; writes the log, saves, draws, and stops after a signal, or out of time on a machine
-    that became slower. Returns the board, once something was written to it."""
+    that became slower. Returns the events, once something was written to it."""
     train = config["train"]
     size, total = train["batch_size"], train["images"]
     log_every = max(total // size // LOG_LINES, 1) * size
     held_every = LOG_LINES // HELD_LINES * log_every
-    preview_every = _preview_every(course, train)
+    preview_every = _preview_every(context, train)
     losses: list[Update] = []
     bad, saved, since = 0, time.monotonic(), time.monotonic()
 
     def ask() -> tuple[bool, bool, bool]:
         now = time.monotonic()
-        return course.stop.code is not None, now > course.end, course.save_every is None and now - saved > SAVE_SECONDS
+        aged = context.save_every is None and now - saved > SAVE_SECONDS
+        return context.stop.code is not None, now > context.end, aged
 
     def keep() -> None:
         save(folder, trainee)
-        course.publish(trainee)
+        context.publish(trainee)
 
     made = updates(trainee, task, train, micro=train.get("micro_batch"), ask=ask)
-    made = course.track(made, math.ceil(total / size) - trainee.step)
+    made = context.track(made, math.ceil(total / size) - trainee.step)
     for update in made:
         seen = update.step * size
         last = seen >= total
         # several processes must agree, so they use the answers from before the update
         stopped, late, aged = update.asked if processes.count() > 1 else ask()
         if late and not last:
-            log.info(f"out of time; stopping after {seen:,} of {total:,} {course.layout.items}")
+            log.info(f"out of time; stopping after {seen:,} of {total:,} {context.layout.items}")
             train["images"], train["planned"] = seen, total  # this also ends the updates
             if not processes.rank():
                 files.write_json(folder / "config.json", config)
@@ -213,7 +214,7 @@ def _follow(
         losses += [update] if update.finite else []
         bad = 0 if update.finite else bad + 1
         if bad == BAD_IN_A_ROW:
-            raise course.diverged(seen, train["lr"])
+            raise context.diverged(seen, train["lr"])
         if losses and (last or _due(log_every, seen, size)):
             line = _line(losses, update, seen, update.step - trainee.taken)
             if not task.banded:
@@ -225,19 +226,19 @@ def _follow(
             losses, since = [], time.monotonic()
             if not processes.rank():
                 append(folder, line)
-                board = board or Board(folder, trainee.step - 1)
-                board.line(line)
+                events = events or EventLog(folder, trainee.step - 1)
+                events.line(line)
         drawing_now = _due(preview_every, seen, size) and not last and not bad
-        due = (drawing_now or aged or _due(course.save_every, seen, size)) and not bad  # never save a bad state
+        due = (drawing_now or aged or _due(context.save_every, seen, size)) and not bad  # never save a bad state
         if last or due or stopped:
             processes.agreed(keep)
             saved = time.monotonic()
         if stopped:
-            raise course.stopped(seen, total)
+            raise context.stopped(seen, total)
         if drawing_now:
-            _draw(course, trainee, seen, total, board)
+            _draw(context, trainee, seen, total, events)
             since = time.monotonic()
-    return board
+    return events
 
 
 def _watch(line: UpdateLine, trainee: Trainee, task: Task) -> None:

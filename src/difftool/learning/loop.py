@@ -23,7 +23,7 @@ from .tasks import BANDS, Task
 
 log = logging.getLogger(__name__)
 
-CLIP = 1.0
+MAX_GRADIENT_NORM = 1.0
 """Largest norm of a gradient; longer ones are scaled down."""
 ROOM = 0.9
 """Share of the free memory that a batch may take."""
@@ -143,7 +143,7 @@ def updates(
             trainee.optimizer.zero_grad()
         totals = torch.cat([sums, torch.tensor(answers, device=device)])
         _share_gradients(trainee.params, totals)
-        norm = float(nn.utils.clip_grad_norm_(trainee.params, CLIP, foreach=True))
+        norm = float(nn.utils.clip_grad_norm_(trainee.params, MAX_GRADIENT_NORM, foreach=True))
         numbers = totals.tolist()
         value = sum(numbers[:BANDS]) / size
         finite = math.isfinite(norm) and math.isfinite(value)

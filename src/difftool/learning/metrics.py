@@ -42,7 +42,7 @@ class Quality(NamedTuple):
     """Number of drawn pictures brighter than any real one, a sign of diverged values."""
 
 
-def judge(drawn: Array, held_out: Array, trained: Array, tones: int = 256) -> Quality:
+def quality_of(drawn: Array, held_out: Array, trained: Array, tones: int = 256) -> Quality:
     """Compares uint8 pictures (N, H, W, C). All are first rounded to the `tones` grey levels of the data, 0 .. tones -
     1: otherwise a classifier recognises drawn pictures by values in between."""
     a, b = (_toned(p, tones) for p in (drawn, held_out))

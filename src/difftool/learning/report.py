@@ -19,7 +19,7 @@ class Outcome(NamedTuple):
     notes: Sequence[str]
 
 
-class Words(NamedTuple):
+class ReportLabels(NamedTuple):
     """The labels of a report."""
 
     items: str
@@ -29,7 +29,7 @@ class Words(NamedTuple):
 
 
 def write(
-    path: Path, config: RunConfig, outcome: Outcome, curves: Path, pictures: Mapping[str, Path], words: Words
+    path: Path, config: RunConfig, outcome: Outcome, curves: Path, pictures: Mapping[str, Path], words: ReportLabels
 ) -> None:
     """Writes the page: the run's config, outcome and curves, and pictures by title."""
     images, data = config["train"]["images"], config["train"]["data"]

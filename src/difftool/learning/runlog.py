@@ -162,7 +162,7 @@ def improving(lines: Sequence[Line]) -> str:
     return f"no longer improving: the {name} changed by {abs(fall):.1%} over the last fifth, which is within its noise"
 
 
-class Board:
+class EventLog:
     """TensorBoard events, written beside the log. After a crash, events later than `step` are purged."""
 
     def __init__(self, folder: Path, step: int) -> None:

@@ -99,7 +99,7 @@ class Denoising:
         train, x = self.train, self.data.x
         seed, size = train["seed"], train["batch_size"]
         numbers = indices(seed, len(x), first + rows.start, len(rows)).to(x.device)
-        draws = draw(seed, first // size, rows, size, x.shape[1:], x.device)
+        draws = draw_batch(seed, first // size, rows, size, x.shape[1:], x.device)
         x0 = floats(x[numbers])
         if chosen(train, "flip", False):
             x0 = torch.where((draws.flip <= 0.5).reshape(-1, 1, 1, 1), x0.flip(-1), x0)
@@ -145,7 +145,7 @@ class Denoising:
             return loss(scaled, self.target, x0, level, eps, weight=self.weight, to=to, cond=cond)
 
 
-class Draws(NamedTuple):
+class BatchDraws(NamedTuple):
     """Random numbers for some rows of a batch, except for dropout and the choice of items."""
 
     times: list[float]
@@ -159,18 +159,18 @@ class Draws(NamedTuple):
     """(R,) in (0, 1]: decides whether the item is mirrored."""
 
 
-def draw(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> Draws:
+def draw_batch(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> BatchDraws:
     """The random numbers for `rows` of the batch of `size` items of this `shape` in update number `step`."""
     updates = max(AHEAD // (len(rows) * shape.numel()), 1)
     updates = min(updates, UPDATES_AHEAD)
     block, k = divmod(step, updates)
-    drawn = _drawn if updates == 1 else _drawn_ahead  # large draws are not cached
+    drawn = _draw_updates if updates == 1 else _draw_updates_cached  # large draws are not cached
     return drawn(seed, block * updates, updates, rows, size, shape, device)[k]
 
 
-def _drawn(
+def _draw_updates(
     seed: int, step: int, count: int, rows: range, size: int, shape: torch.Size, device: torch.device
-) -> list[Draws]:
+) -> list[BatchDraws]:
     """The same for the `count` updates from `step` on."""
     mine = slice(rows.start, rows.stop)
     items = torch.arange(step * size, (step + count) * size, device=device)
@@ -182,10 +182,10 @@ def _drawn(
     noise = normal(seeds, here, NOISE, shape)
     drop, flip = (uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
     split = (part.split(len(rows)) for part in (noise, drop, flip))
-    return [Draws(*row) for row in zip(whens, banded, *split, strict=True)]
+    return [BatchDraws(*row) for row in zip(whens, banded, *split, strict=True)]
 
 
-_drawn_ahead = lru_cache(maxsize=32)(_drawn)
+_draw_updates_cached = lru_cache(maxsize=32)(_draw_updates)
 
 
 def bands(times: list[float], device: torch.device) -> Tensor:

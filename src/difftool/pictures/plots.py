@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from . import Pixels
-from .png import _told
-from .sheets import grid
+from .png import _as_json
+from .sheets import image_grid
 
 
 def plot_compared(
@@ -27,12 +27,12 @@ def plot_compared(
     across = min(len(blocks), 4)
     down = math.ceil(len(blocks) / across)
     rows, columns = blocks[0][1].shape[:2]
-    metadata = {} if manifest is None else {"difftool": _told(manifest)}
+    metadata = {} if manifest is None else {"difftool": _as_json(manifest)}
     block_height = 3.0 * rows / columns + 0.6
     with _figure(path, 3.2 * across, block_height * down + 0.4, metadata) as figure:
         for place, (caption, pixels) in enumerate(blocks, 1):
             axes = figure.add_subplot(down, across, place)
-            sheet = grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
+            sheet = image_grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
             if sheet.shape[2] == 1:
                 sheet = sheet.squeeze(2)
             axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)

@@ -32,7 +32,7 @@ def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, object] | None 
         if "model" in manifest:
             text = parameters(cast("PictureManifest", manifest))
             info.add_text("parameters", text.encode(errors="replace").decode())
-        info.add_itxt("difftool", _told(manifest))  # ASCII, which can hold names that are not UTF-8
+        info.add_itxt("difftool", _as_json(manifest))  # ASCII, which can hold names that are not UTF-8
     image = _image(pixels)
     with replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=info)
@@ -44,7 +44,7 @@ def _image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels, MODES[channels])
 
 
-def _told(manifest: Mapping[str, object]) -> str:
+def _as_json(manifest: Mapping[str, object]) -> str:
     """A manifest as stored in a file, without absolute paths."""
     remember(manifest)
     return json.dumps(shared(manifest))
@@ -177,5 +177,5 @@ def write_gif(
     times = [each] * len(images)
     times[0], times[-1] = first, last
     with replacing(path) as temporary:
-        options = {"append_images": images[1:], "duration": times, "loop": 0, "comment": _told(manifest)}
+        options = {"append_images": images[1:], "duration": times, "loop": 0, "comment": _as_json(manifest)}
         images[0].save(temporary, format="GIF", save_all=True, **options)

@@ -25,7 +25,7 @@ def to_pixels(x: Tensor) -> Pixels:
     return x.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def grid(pixels: Pixels, columns: int | None = None) -> Pixels:
+def image_grid(pixels: Pixels, columns: int | None = None) -> Pixels:
     """Pictures (N, H, W, C) in rows, enlarged by a whole factor until the grid is at least 512 px wide."""
     n, height, width, channels = pixels.shape
     columns = min(columns or math.ceil(math.sqrt(n)), n)
@@ -51,14 +51,14 @@ def points(pixels: Pixels) -> bool:
 
 
 def sheet(pixels: Pixels, columns: int | None = None) -> Pixels:
-    """Pictures as a `grid`, 2-D points as a scatter plot."""
-    return plot_points(pixels) if points(pixels) else grid(pixels, columns)
+    """Pictures as a `image_grid`, 2-D points as a scatter plot."""
+    return plot_points(pixels) if points(pixels) else image_grid(pixels, columns)
 
 
 def strip(columns: Sequence[Pixels]) -> Pixels:
     """A sheet with a column for each moment (N, H, W, C) and a row for each picture."""
     rows = np.stack(columns, axis=1)
-    return grid(rows.reshape(-1, *rows.shape[2:]), len(columns))
+    return image_grid(rows.reshape(-1, *rows.shape[2:]), len(columns))
 
 
 def plot_points(points: Pixels) -> Pixels:

@@ -18,7 +18,7 @@ from ..progress import Track, untracked
 from ..sampling import aliases
 from ..settings import manifest_of
 from .draw import ended, walk
-from .plan import Plan, planned
+from .plan import SamplePlan, plan_samples
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Compared(NamedTuple):
 
     name: str
     """The sampler, with the schedule and eta implied by the given name."""
-    plan: Plan
+    plan: SamplePlan
     seconds: float
     """Per picture, in the batches of this run."""
     diversity: float
@@ -85,14 +85,14 @@ class Compared(NamedTuple):
         return f"{head}\ndiversity {self.diversity:.0%}, {milliseconds:.1f} ms"
 
 
-def plans(samplers: Sequence[str], settings: Settings) -> dict[str, Plan]:
+def plans(samplers: Sequence[str], settings: Settings) -> dict[str, SamplePlan]:
     """The plan of each sampler, by its canonical name. Raises DifftoolError 2 if `settings.count` is below 2."""
     settings = replace(settings, count=STARTS if settings.count is None else settings.count)
     if settings.count < 2:  # type: ignore[operator]
         raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starts", "leave out --count")
     by_name = {}
     for name in samplers:
-        by_name[str(aliases.sampler(name))] = planned(replace(settings, sampler=name))
+        by_name[str(aliases.sampler(name))] = plan_samples(replace(settings, sampler=name))
     return by_name
 
 
@@ -125,10 +125,10 @@ def write(path: Path, results: Sequence[Compared], run_id: str) -> Mapping[str, 
     return note["settings"]
 
 
-def _measured(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
-    first = _drawn(plan, 0, ticks)  # also warms up
+def _measured(name: str, plan: SamplePlan, ticks: Iterator[Any]) -> Compared:
+    first = _sampled(plan, 0, ticks)  # also warms up
     began = time.monotonic()
-    draws = [_drawn(plan, draw, ticks) for draw in range(DRAWS)]
+    draws = [_sampled(plan, draw, ticks) for draw in range(DRAWS)]
     seconds = (time.monotonic() - began) / (DRAWS * plan.count)
     pixels = np.stack([to_pixels(x) for x in draws], axis=1)
     tones = pixels.astype(float)
@@ -138,7 +138,7 @@ def _measured(name: str, plan: Plan, ticks: Iterator[Any]) -> Compared:
     return Compared(name, plan, seconds, diversity, reproduced, pixels)
 
 
-def _drawn(plan: Plan, draw: int, ticks: Iterator[Any]) -> Tensor:
+def _sampled(plan: SamplePlan, draw: int, ticks: Iterator[Any]) -> Tensor:
     """The pictures (count, C, H, W) of a draw, on the CPU; draw 0 equals `sample`."""
     import torch
 

@@ -24,7 +24,7 @@ from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling.choice import Choice
 from ..settings import manifest_of
-from .plan import Plan, batches, plan
+from .plan import SamplePlan, batches, plan_samples_with
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
@@ -50,7 +50,7 @@ class Sampled(NamedTuple):
     items: list[ItemNote]
     """{"index", "seed", "label"} of each"""
     manifest: PictureManifest
-    way: list[Frame]
+    trajectory: list[Frame]
     """Frames of the trajectory, if requested."""
 
 
@@ -67,11 +67,11 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
     Raises DifftoolError: 1 if the network returns NaN, 2 for invalid settings, 3 for a device that does not exist, 4
     for a model that cannot be opened, 6 if not even one picture fits in memory.
     """
-    return draw(plan(model, **settings), track=track)
+    return draw_samples(plan_samples_with(model, **settings), track=track)
 
 
-def draw(
-    plan: Plan,
+def draw_samples(
+    plan: SamplePlan,
     *,
     only: Collection[int] | None = None,
     track: Track = untracked,
@@ -90,18 +90,18 @@ def draw(
         mine = _share(plan, size, only)
     while True:
         try:
-            pixels, items, way = _drawn(plan, size, mine, track, frames)
+            pixels, items, trajectory = _sampled(plan, size, mine, track, frames)
             break
         except (RuntimeError, MemoryError) as error:
             hint = "try --dtype bf16, or use a machine with more memory"
             size = halved(size, error, DifftoolError(Exit.MEMORY, "one picture does not fit in memory", hint))
     # the pictures of all processes, in order
-    parts = processes.gathered((pixels, items, way))
+    parts = processes.gathered((pixels, items, trajectory))
     pixels = np.concatenate([part[0] for part in parts])
     items = [item for part in parts for item in part[1]]
     order = sorted(range(len(items)), key=lambda k: items[k]["index"])
     pixels, items = pixels[order], [items[k] for k in order]
-    way = parts[0][2]
+    trajectory = parts[0][2]
     model = plan.model
     about: ModelNote = {
         "name": model.name,
@@ -112,10 +112,10 @@ def draw(
     settings = {**manifest_of(plan.settings), "batch_size": size}
     common = manifest("sample", name or run_id(), settings, plan.model.packages)
     note: PictureManifest = {**common, "model": about, "network_calls": plan.calls}
-    return Sampled(pixels, items, note, way)
+    return Sampled(pixels, items, note, trajectory)
 
 
-def _share(plan: Plan, size: int, only: Collection[int] | None) -> list[int]:
+def _share(plan: SamplePlan, size: int, only: Collection[int] | None) -> list[int]:
     """The pictures of this process: every n-th batch of n processes."""
     shares = batches(plan, size, only)[processes.rank() :: processes.count()]
     indices = [k for batch in shares for k in batch]
@@ -134,7 +134,7 @@ def columns(drawn: Sampled) -> int | None:
 
 def states(
     model: Model,
-    way: Choice,
+    choice: Choice,
     seeds: Sequence[int],
     labels: Sequence[str | None],
     *,
@@ -143,11 +143,11 @@ def states(
 ) -> Iterator[State]:
     """Samples one batch: yields the states (B, *model.shape) at the start and after each step.
 
-    way: the sampler on its grid; seeds: one per picture; labels: names of classes, None for any; guidance: the scale of
-    classifier-free guidance; fresh: other seeds for the noise of the steps.
+    choice: the sampler on its grid; seeds: one per picture; labels: names of classes, None for any; guidance: the
+    scale of classifier-free guidance; fresh: other seeds for the noise of the steps.
     """
     weight = next(model.net.parameters())
-    start = way.levels[0].sigma * Noise(seeds, model.shape, weight.device)(START)
+    start = choice.levels[0].sigma * Noise(seeds, model.shape, weight.device)(START)
     cond, anything = {}, {}
     if model.classes:
         numbers = [len(model.classes) if label is None else model.classes.index(label) for label in labels]
@@ -163,11 +163,13 @@ def states(
     if model.clip:
         predict = clip(predict)
     noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
-    yield State(0, way.levels[0], start)
-    yield from way.run(predict, start, noise)
+    yield State(0, choice.levels[0], start)
+    yield from choice.run(predict, start, noise)
 
 
-def walk(plan: Plan, size: int, only: Collection[int] | None = None, fresh: int = 0) -> Iterator[tuple[range, State]]:
+def walk(
+    plan: SamplePlan, size: int, only: Collection[int] | None = None, fresh: int = 0
+) -> Iterator[tuple[range, State]]:
     """Yields (batch, state) at the start and after each step of every batch; the noise of the steps uses the pictures'
     seeds + `fresh`."""
     guidance = plan.settings.guidance
@@ -175,31 +177,31 @@ def walk(plan: Plan, size: int, only: Collection[int] | None = None, fresh: int 
         seeds = [plan.settings.seed + k for k in batch]
         labels = [plan.labels[k] for k in batch]
         noise = [seed + fresh for seed in seeds]
-        for state in states(plan.model, plan.way, seeds, labels, guidance=guidance, fresh=noise):
+        for state in states(plan.model, plan.choice, seeds, labels, guidance=guidance, fresh=noise):
             yield batch, state
 
 
-def ended(plan: Plan, state: State) -> bool:
+def ended(plan: SamplePlan, state: State) -> bool:
     """Whether a batch is complete. Raises DifftoolError 1 if its values are not finite."""
-    if state.i < plan.way.steps:
+    if state.i < plan.choice.steps:
         return False
     finite(state.x, hint="try --dtype fp32, or train the model again")
     return True
 
 
-def _drawn(
-    plan: Plan, size: int, only: Collection[int] | None, track: Track, frames: int
+def _sampled(
+    plan: SamplePlan, size: int, only: Collection[int] | None, track: Track, frames: int
 ) -> tuple[Pixels, list[ItemNote], list[Frame]]:
     """(pixels, items, frames) of the pictures of a plan, in batches of `size`."""
-    way: list[Frame] = []
+    trajectory: list[Frame] = []
     items: list[ItemNote] = []
-    last, runs = plan.way.steps, batches(plan, size, only)
+    last, runs = plan.choice.steps, batches(plan, size, only)
     shown = {round(k * last / (frames - 1)) for k in range(frames)} if frames else set()
 
     def steps() -> Iterator[tuple[range, State]]:
         for batch, state in walk(plan, size, only):
             if state.i in shown and batch == runs[0]:
-                way.append(_frame(state))
+                trajectory.append(_frame(state))
             if state.i:
                 yield batch, state
 
@@ -211,7 +213,7 @@ def _drawn(
             rows = [k - batch.start for k in indices]
             parts.append(to_pixels(state.x)[rows])
             items += [ItemNote(index=k, seed=plan.settings.seed + k, label=plan.labels[k]) for k in indices]
-    return np.concatenate(parts), items, way
+    return np.concatenate(parts), items, trajectory
 
 
 def _frame(state: State) -> Frame:

@@ -12,7 +12,7 @@ from .. import processes
 from ..device import machine_used
 from ..errors import DifftoolError, Exit, unknown
 from ..models import Model, open_model
-from ..sampling.choice import Choice, choose, refuse_pure_noise
+from ..sampling.choice import Choice, choose_sampler, refuse_pure_noise
 from ..settings import checked
 from .settings import COUNT, Settings
 
@@ -25,11 +25,11 @@ ANY = "any"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplePlan:
     """A run with all defaults resolved."""
 
     model: Model
-    way: Choice
+    choice: Choice
     """The sampler on its grid."""
     labels: list[str | None]
     settings: Settings
@@ -39,12 +39,12 @@ class Plan:
     def calls(self) -> int:
         """Network calls for one batch."""
         passes = 1 if self.settings.guidance == 1 else 2
-        return self.way.calls * passes
+        return self.choice.calls * passes
 
     @property
     def steps(self) -> int:
         """Steps of all batches."""
-        return self.way.steps * len(batches(self, self.batch_size))
+        return self.choice.steps * len(batches(self, self.batch_size))
 
     @property
     def count(self) -> int:
@@ -55,14 +55,14 @@ class Plan:
         return self.settings.batch_size or self.count
 
 
-def plan(model: str | Path | Model | None = None, **settings: Any) -> Plan:
-    """`planned` with the fields of `Settings`; `model` may be an opened one."""
+def plan_samples_with(model: str | Path | Model | None = None, **settings: Any) -> SamplePlan:
+    """`plan_samples` with the fields of `Settings`; `model` may be an opened one."""
     if isinstance(model, Model):
-        return planned(Settings(**settings), model)
-    return planned(Settings(model=model, **settings))
+        return plan_samples(Settings(**settings), model)
+    return plan_samples(Settings(model=model, **settings))
 
 
-def planned(settings: Settings, model: Model | None = None) -> Plan:
+def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
     """Opens the model, unless one is given, and checks the settings; nothing is sampled."""
     settings = checked(settings)
     device, dtype = settings.machine()
@@ -74,7 +74,7 @@ def planned(settings: Settings, model: Model | None = None) -> Plan:
         unknown_any = bool(opened.classes) and not opened.any_label
         why = "was never trained without labels" if unknown_any else "has no label to guide by here"
         raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
-    choice = choose(
+    choice = choose_sampler(
         opened.path, settings.sampler or SAMPLER, settings.steps, settings.schedule, settings.eta, opened.variance
     )
     refuse_pure_noise(opened.name, opened.target, choice)
@@ -91,7 +91,7 @@ def planned(settings: Settings, model: Model | None = None) -> Plan:
         low_vram=False,
         **machine_used(device, dtype),
     )
-    return Plan(opened, choice, labels, used)
+    return SamplePlan(opened, choice, labels, used)
 
 
 def _default_batch(model: Model, count: int) -> int:
@@ -124,7 +124,7 @@ def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> 
     return [labels[k % len(labels)] for k in range(count)]
 
 
-def batches(plan: Plan, size: int, only: Collection[int] | None = None) -> list[range]:
+def batches(plan: SamplePlan, size: int, only: Collection[int] | None = None) -> list[range]:
     """The batches of a run; with `only`, those that contain one of these pictures."""
     starts = range(0, plan.count, size)
     every = [range(start, min(start + size, plan.count)) for start in starts]

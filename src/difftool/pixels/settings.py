@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..device import MachineSettings
-from ..limits import GUIDANCE, MOST
+from ..limits import GUIDANCE, MAX_COUNT
 from ..sampling.settings import SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, setting
 
@@ -40,21 +40,29 @@ class Settings(SamplerSettings, MachineSettings):
         "Number of steps; default: 25, all levels for ddpm, 4 for lcm.",
         panel=SAMPLING,
         least=1,
-        most=MOST,
+        most=MAX_COUNT,
         filled=True,
     )
     label: str | Sequence[str] | None = setting(
-        None, "Class label; several separated by commas, or any.", panel=SAMPLING, typed=str | None
+        None,
+        "Class label, several separated by commas, or any (no class); default: all in turn.",
+        panel=SAMPLING,
+        typed=str | None,
     )
     guidance: float = setting(
         1.0, "Classifier-free guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
     )
     count: int | None = setting(
-        None, "Number of pictures; default: 16, or 4 with --compare.", panel=SAMPLING, least=1, most=MOST, filled=True
+        None,
+        "Number of pictures; default: 16, or 4 with --compare.",
+        panel=SAMPLING,
+        least=1,
+        most=MAX_COUNT,
+        filled=True,
     )
     seed: int = setting(0, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
     batch_size: int | None = setting(
-        None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MOST, filled=True
+        None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT, filled=True
     )
     low_vram: bool = setting(False, "Use less GPU memory: one picture at a time.", panel=MACHINE, stored=False)
 

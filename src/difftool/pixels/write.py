@@ -9,7 +9,7 @@ import numpy as np
 
 from ..outputs import Places
 from ..pictures.png import write_gif, write_png
-from ..pictures.sheets import grid, points, sheet, strip
+from ..pictures.sheets import image_grid, points, sheet, strip
 from .draw import Frame, Sampled, columns
 
 FRAMES, COLUMNS, ROWS = 51, 11, 4
@@ -30,17 +30,17 @@ def write(drawn: Sampled, places: Places) -> Written:
     """Writes the pictures, the trajectory if it has frames, and the grid; 2-D points are one plot."""
     outputs: list[Mapping[str, object]] = []
     if points(drawn.pixels):
-        places = Places([], places.grid or places.singles[0], places.way)
+        places = Places([], places.grid or places.singles[0], places.trajectory)
         outputs.append({"path": str(places.grid), **drawn.items[0]})
     else:
         for pixels, item, path in zip(drawn.pixels, drawn.items, places.singles, strict=True):
             write_png(path, pixels, {**drawn.manifest, "item": item})
             height, width, _ = pixels.shape
             outputs.append({"path": str(path), **item, "width": width, "height": height})
-    if places.way:
-        strip_path, animation = places.way
+    if places.trajectory:
+        strip_path, animation = places.trajectory
         write_png(strip_path, _strip(drawn), {**drawn.manifest, "command": "sample --trajectory"})
-        frames = [sheet(frame.state, columns(drawn)) for frame in drawn.way]
+        frames = [sheet(frame.state, columns(drawn)) for frame in drawn.trajectory]
         write_gif(animation, frames, drawn.manifest)
     if places.grid is not None:
         write_png(places.grid, sheet(drawn.pixels, columns(drawn)), drawn.manifest)
@@ -49,11 +49,11 @@ def write(drawn: Sampled, places: Places) -> Written:
 
 def _strip(drawn: Sampled) -> np.ndarray:
     """Some frames side by side: plots of points, or pictures with each state above the network's estimate."""
-    last = len(drawn.way) - 1
+    last = len(drawn.trajectory) - 1
     shown = {round(k * last / (COLUMNS - 1)) for k in range(COLUMNS)}
-    frames = [drawn.way[k] for k in sorted(shown)]
+    frames = [drawn.trajectory[k] for k in sorted(shown)]
     if points(drawn.pixels):
-        return grid(np.stack([sheet(frame.state) for frame in frames]), len(frames))
+        return image_grid(np.stack([sheet(frame.state) for frame in frames]), len(frames))
     return strip([_pairs(frame) for frame in frames])
 
 

@@ -68,8 +68,8 @@ NEAREST_SCHEDULE = {"kloptimal": "karras"}
 
 def sampler(name: str) -> Named:
     """Resolves the name of a sampler. Raises DifftoolError 2, with the nearest name, if it is unknown."""
-    plain = _plain(name)
-    rows = {_plain(row.title): name for name, row in SAMPLERS.items()} | _rows(SAMPLERS)
+    plain = _normalised(name)
+    rows = {_normalised(row.title): name for name, row in SAMPLERS.items()} | _rows(SAMPLERS)
     for end, spacing in (("", None), *SUFFIXES.items()):
         bare = plain.removesuffix(end)
         if not plain.endswith(end):
@@ -87,7 +87,7 @@ def sampler(name: str) -> Named:
 def schedule(name: str) -> str | None:
     """Resolves the name of a schedule to its key in SPACINGS, or None for the model's own. Raises DifftoolError 2, with
     the nearest name, if it is unknown."""
-    plain = _plain(name)
+    plain = _normalised(name)
     if plain in SCHEDULES:
         return SCHEDULES[plain]
     if plain in NEAREST_SCHEDULE:
@@ -97,12 +97,12 @@ def schedule(name: str) -> str | None:
     return _rows(SPACINGS)[plain]
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower().replace("++", "pp"))
 
 
 def _rows(table: Iterable[str]) -> dict[str, str]:
-    return {_plain(row): row for row in table}
+    return {_normalised(row): row for row in table}
 
 
 def _missing(kind: str, name: str, near: str, table: Iterable[str]) -> DifftoolError:

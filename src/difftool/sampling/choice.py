@@ -10,7 +10,7 @@ from ..core.paths import Level, Path
 from ..core.predict import Denoised, Predict, Target
 from ..core.solve import SAMPLERS, Sampler, State
 from ..errors import DifftoolError, Exit
-from ..limits import MOST
+from ..limits import MAX_COUNT
 from . import aliases
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The arguments of `choose` that reproduce this choice."""
+        """The arguments of `choose_sampler` that reproduce this choice."""
         return {"sampler": self.sampler, "steps": self.steps, "schedule": self.schedule, "eta": self.eta}
 
     @property
@@ -70,7 +70,7 @@ class Choice(NamedTuple):
         return row.solver(predict, x, self.levels, **options, noise=noise, path=self.path)
 
 
-def choose(
+def choose_sampler(
     path: Path,
     sampler: str,
     steps: int | None = None,
@@ -97,8 +97,10 @@ def choose(
     if steps is None:
         every = round(path.hi - path.clean) if path.discrete else ALL_LEVELS
         steps = every if spacing == "all" else row.steps or every
-    if not 1 <= steps <= MOST:
-        raise DifftoolError(Exit.USAGE, f"steps must be at least 1 and at most {MOST:,}, not {steps}", "try --steps 25")
+    if not 1 <= steps <= MAX_COUNT:
+        raise DifftoolError(
+            Exit.USAGE, f"steps must be at least 1 and at most {MAX_COUNT:,}, not {steps}", "try --steps 25"
+        )
     try:
         levels = grid(path, steps, spacing, start=start)
     except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.grid import SPACINGS
-from ..limits import MOST
+from ..limits import MAX_COUNT
 from ..settings import SAMPLING, setting
 from . import aliases
 
@@ -30,7 +30,7 @@ class SamplerSettings:
         None, "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler, filled=True, per_prompt=True
     )
     steps: int | None = setting(
-        None, "Number of sampling steps.", panel=SAMPLING, least=1, most=MOST, filled=True, per_prompt=True
+        None, "Number of sampling steps.", panel=SAMPLING, least=1, most=MAX_COUNT, filled=True, per_prompt=True
     )
     schedule: str | None = setting(
         None,
@@ -41,5 +41,10 @@ class SamplerSettings:
         per_prompt=True,
     )
     eta: float | None = setting(
-        None, "Strength of fresh noise: 0 is none, 1 is full.", panel=SAMPLING, least=0, most=1, per_prompt=True
+        None,
+        "Amount of noise added at each step: 0 is none, 1 is full.",
+        panel=SAMPLING,
+        least=0,
+        most=1,
+        per_prompt=True,
     )

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from .. import outputs
 from ..errors import DifftoolError, Exit
 from ..files import expanded, manifest, read_text, run_id, writable
-from ..limits import MOST, counted
+from ..limits import MAX_COUNT, counted
 from ..outputs import Destination, Places, path_of
 from ..progress import Track, untracked
 from ..settings import checked, with_typed
-from .prompts import begun_from, lines, read, settings_of
+from .prompts import begun_from, lines, parse_prompt, settings_of
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .session import Plan
+    from .session import PromptPlan
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +70,12 @@ class Work(NamedTuple):
     where: str
     first: int
     """As in `Job`."""
-    plan: Plan
+    plan: PromptPlan
     paths: dict[int, Path]
     """The files of the pictures to draw, by index."""
 
 
-class Planned(NamedTuple):
+class BatchPlan(NamedTuple):
     """The plan of a run."""
 
     works: list[Work]
@@ -112,7 +112,7 @@ class Drawn(NamedTuple):
 
     pictures: list[Picture]
     grid: Path | None
-    planned: Planned
+    planned: BatchPlan
     """Its `failed` includes the prompts that failed while drawing."""
     seconds: dict[str, float]
     """Time for sampling and saving."""
@@ -146,7 +146,7 @@ def draw_prompts(
     file, folder = path_of(output), path_of(output_dir)
     to = Destination("txt2img", run_id(), file, folder, overwrite=overwrite, skip_existing=skip_existing)
     batch = batch_of(Settings(**settings), str(prompts), to)
-    planned = Planned([], batch.places, len(batch.there), batch.failed)
+    planned = BatchPlan([], batch.places, len(batch.there), batch.failed)
     if batch.jobs and not batch.is_there:
         planned = plan_batch(batch)
     if not planned.works and planned.error is not None:
@@ -167,7 +167,7 @@ def batch_of(settings: Settings, prompts: str | None, to: Destination) -> Batch:
     settings = checked(settings)
     failed: Failures = {}
     if prompts is None:
-        read(settings.prompt or "")  # errors in the prompt come before those of the model
+        parse_prompt(settings.prompt or "")  # errors in the prompt come before those of the model
         begun_from(settings)
         jobs = [Job(ALONE, settings, 0)]
     else:
@@ -188,11 +188,11 @@ def _jobs(source: str, common: Settings, failed: Failures) -> list[Job]:
         try:
             own = settings_of(line, type(common))
             settings = with_typed(replace(common, seed=common.seed + first), own)
-            if not 1 <= settings.count <= MOST:
-                hint = f"use a number from 1 to {MOST:,}"
+            if not 1 <= settings.count <= MAX_COUNT:
+                hint = f"use a number from 1 to {MAX_COUNT:,}"
                 raise DifftoolError(Exit.USAGE, f"count is {settings.count}", hint)
             count = settings.count
-            read(settings.prompt or "")
+            parse_prompt(settings.prompt or "")
             jobs.append(Job(where, settings, first))
         except DifftoolError as error:
             failed[where] = error
@@ -241,23 +241,23 @@ def _settings_in(path: Path) -> Mapping[str, object] | None:
     return settings if isinstance(settings, dict) else {}
 
 
-def plan_batch(batch: Batch) -> Planned:
+def plan_batch(batch: Batch) -> BatchPlan:
     """Opens the model, and plans each prompt; of several prompts, invalid ones are among the `failed`."""
-    from .session import Studio, planned
+    from .session import Session, plan_prompt
 
-    studio = Studio.opened(batch.jobs[0].settings)
+    session = Session.opened(batch.jobs[0].settings)
     works: list[Work] = []
     failed, files = {**batch.failed}, iter(batch.places.singles)
     for job in batch.jobs:
         mine = list(islice(files, len(job.items)))
         paths = {k: path for k, path in enumerate(mine) if path not in batch.there}
         try:
-            works.append(Work(job.where, job.first, planned(studio, job.settings), paths))
+            works.append(Work(job.where, job.first, plan_prompt(session, job.settings), paths))
         except DifftoolError as error:
             if job.where == ALONE or error.code not in (Exit.USAGE, Exit.FILE):
                 raise
             failed[job.where] = error
-    return Planned(works, _sheeted(batch, works), len(batch.there), failed)
+    return BatchPlan(works, _sheeted(batch, works), len(batch.there), failed)
 
 
 def _sheeted(batch: Batch, works: list[Work]) -> Places:
@@ -272,7 +272,7 @@ def _sheeted(batch: Batch, works: list[Work]) -> Places:
     return places._replace(grid=None) if many or len(sizes) > 1 else places
 
 
-def draw_batch(planned: Planned, run: str, *, track: Track = untracked) -> Drawn:
+def draw_batch(planned: BatchPlan, run: str, *, track: Track = untracked) -> Drawn:
     """Draws the pictures, writes each as soon as it is ready, and then their grid; `track` follows the steps of a
     single prompt, or the pictures of several. Raises DifftoolError 5 if all prompts failed and no picture exists."""
     began = time.monotonic()
@@ -293,26 +293,26 @@ def draw_batch(planned: Planned, run: str, *, track: Track = untracked) -> Drawn
     return Drawn(pictures, grid, planned, {"sample": drawn - began, "save": time.monotonic() - drawn})
 
 
-def _pictures(planned: Planned, run: str, track: Track) -> Iterator[Picture]:
+def _pictures(planned: BatchPlan, run: str, track: Track) -> Iterator[Picture]:
     """Draws the prompts one after the other; of several prompts, one that fails goes to the `failed`."""
     for work in planned.works:
         try:
-            yield from _drawn(work, run, track)
+            yield from _draw_job(work, run, track)
         except DifftoolError as error:
             if planned.alone or error.code not in (Exit.FILE, Exit.FAILED, Exit.MEMORY):
                 raise
             planned.failed[work.where] = error
 
 
-def _drawn(work: Work, run: str, track: Track) -> Iterator[Picture]:
+def _draw_job(work: Work, run: str, track: Track) -> Iterator[Picture]:
     """Draws pictures into their files, and yields each."""
     from ..pictures import png
-    from .draw import described, draw
+    from .draw import described, draw_pictures
 
     if not work.paths:
         return
     plan, note = work.plan, described(work.plan, run)
-    for item, pixels in draw(plan, only=work.paths, track=track):
+    for item, pixels in draw_pictures(plan, only=work.paths, track=track):
         path = work.paths[item["index"]]
         png.write_png(path, pixels, {**note, "item": item})
         yield {
@@ -325,7 +325,7 @@ def _drawn(work: Work, run: str, track: Track) -> Iterator[Picture]:
         }
 
 
-def _write_grid(planned: Planned, run: str) -> Path | None:
+def _write_grid(planned: BatchPlan, run: str) -> Path | None:
     """Writes the grid of the existing pictures."""
     path = planned.places.grid
     if path is None:
@@ -333,7 +333,7 @@ def _write_grid(planned: Planned, run: str) -> Path | None:
     import numpy as np
 
     from ..pictures.png import read_png, write_png
-    from ..pictures.sheets import grid
+    from ..pictures.sheets import image_grid
     from .draw import PACKAGES, described
 
     pictures = [read_png(single)[0] for single in planned.places.singles if single.exists()]
@@ -345,7 +345,7 @@ def _write_grid(planned: Planned, run: str) -> Path | None:
     else:
         prompts = [work.plan.settings.prompt for work in planned.works]
         note = manifest("txt2img", run, {"prompts": prompts}, PACKAGES)
-    write_png(path, grid(np.stack(pictures)), note)
+    write_png(path, image_grid(np.stack(pictures)), note)
     return path
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.predict import Net
-from .encoders import T5_TOKENS, Conditioning, clip, padded, t5, windows
+from .encoders import T5_TOKENS, Conditioning, encode_clip, encode_t5, padded, windows
 from .pipeline import Pipeline, is_clip
 from .prompts import Prompt
 
@@ -47,7 +47,7 @@ def _tokens(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[list]:
 
 def _sd(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Conditioning]:
     encoder = pipeline.encoders[0]
-    return [Conditioning(clip(encoder, row[0], skip, normed=True, device=pipeline.device)[0]) for row in rows]
+    return [Conditioning(encode_clip(encoder, row[0], skip, normed=True, device=pipeline.device)[0]) for row in rows]
 
 
 def _sdxl(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Conditioning]:
@@ -59,7 +59,7 @@ def _two(pipeline: Pipeline, row: list, skip: int, wholes: int) -> tuple[Tensor,
     earlier one, and the pooled vectors of the last `wholes` of them."""
     pairs = zip(pipeline.encoders[:2], row, strict=True)
     layer = max(skip, 2)
-    both = [clip(encoder, tokens, layer, normed=False, device=pipeline.device) for encoder, tokens in pairs]
+    both = [encode_clip(encoder, tokens, layer, normed=False, device=pipeline.device) for encoder, tokens in pairs]
     words = torch.cat([words for words, _ in both], dim=-1)
     whole = torch.cat([whole for _, whole in both[-wholes:]], dim=-1)
     return words, whole
@@ -81,7 +81,7 @@ def _sd3(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: 
 def _flux(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip: int) -> list[Conditioning]:
     conditionings = []
     for prompt, row in zip(prompts, rows, strict=True):
-        _, whole = clip(pipeline.encoders[0], row[0], 1, normed=True, device=pipeline.device)
+        _, whole = encode_clip(pipeline.encoders[0], row[0], 1, normed=True, device=pipeline.device)
         words = _t5(pipeline, prompt, 1, T5_TOKENS[pipeline.kind])
         assert words is not None
         conditionings.append(Conditioning(words, whole))
@@ -91,7 +91,7 @@ def _flux(pipeline: Pipeline, prompts: Sequence[Prompt], rows: list[list], skip:
 def _t5(pipeline: Pipeline, prompt: Prompt, at: int, length: int) -> Tensor | None:
     if len(pipeline.encoders) <= at or pipeline.encoders[at] is None:
         return None
-    words, left = t5(pipeline.encoders[at], pipeline.tokenizers[at], prompt, length, pipeline.device)
+    words, left = encode_t5(pipeline.encoders[at], pipeline.tokenizers[at], prompt, length, pipeline.device)
     if left:
         log.warning(f"the prompt is cut at T5's limit of {length} tokens; the last {left} are ignored")
     return words

@@ -22,7 +22,7 @@ from ..progress import Track, untracked
 from ..settings import checked, manifest_of
 from .conditioning import caller, encode_prompts
 from .encoders import Conditioning, joined, repeated
-from .session import Plan, Studio, planned, rgb, white
+from .session import PromptPlan, Session, plan_prompt, rgb, white
 from .settings import BUNDLED, Settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ NUMBERS = "try --dtype fp32, or bf16 where the GPU computes in it"
 """The hint for values that are not finite."""
 
 
-def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
+def txt2img(prompt: str, model: Session | str | Path = BUNDLED[0], **settings: Any) -> Pixels:
     """Draws the pictures of a prompt.
 
     Args:
@@ -42,16 +42,16 @@ def txt2img(prompt: str, model: Studio | str | Path = BUNDLED[0], **settings: An
             prompts, with its device and number format.
         settings: fields of `Settings`.
 
-    Returns pictures (N, H, W, 3) in uint8. Raises DifftoolError as `Studio`, `planned` and `draw` do.
+    Returns pictures (N, H, W, 3) in uint8. Raises DifftoolError as `Studio`, `planned` and `draw_pictures` do.
     """
     import numpy as np
 
-    if isinstance(model, Studio):
-        asked, studio = Settings(prompt=prompt, **settings), model
+    if isinstance(model, Session):
+        asked, session = Settings(prompt=prompt, **settings), model
     else:
         asked = checked(Settings(prompt=prompt, model=model, **settings))
-        studio = Studio.opened(asked)
-    return np.stack([pixels for _, pixels in draw(planned(studio, asked))])
+        session = Session.opened(asked)
+    return np.stack([pixels for _, pixels in draw_pictures(plan_prompt(session, asked))])
 
 
 class Known(NamedTuple):
@@ -64,8 +64,8 @@ class Known(NamedTuple):
     """(1, 1, H, W): 1 where it is redrawn."""
 
 
-def draw(
-    plan: Plan, *, only: Collection[int] | None = None, track: Track = untracked
+def draw_pictures(
+    plan: PromptPlan, *, only: Collection[int] | None = None, track: Track = untracked
 ) -> Iterator[tuple[ItemNote, Pixels]]:
     """({"index", "seed"}, uint8 (H, W, 3)) of each picture, or of those with the indices in `only`, in the batches of
     the whole run.
@@ -73,7 +73,7 @@ def draw(
     Raises DifftoolError: 1 if the network returns NaN, 4 for a LoRA that does not fit, 6 if memory does not suffice for
     a single picture.
     """
-    studio, room = plan.studio, plan.studio.room
+    session, room = plan.session, plan.session.offload
     room.within(lambda: _apply(plan), plan.frame)
     wanted = [batch for batch in plan.batches if only is None or not set(batch).isdisjoint(only)]
     towards, away = room.within(lambda: conditioning(plan), plan.frame)
@@ -83,35 +83,35 @@ def draw(
         for batch in wanted:
             yield from _batch(plan, batch, towards, away, known)
 
-    total = len(wanted) * plan.way.steps
+    total = len(wanted) * plan.choice.steps
     for batch, latents in track(steps(), total):
         if latents is None:
             continue
         for k in batch if only is None else [k for k in batch if k in only]:
             z = latents[k - batch.start][None]
-            pixels = finite(room.within(lambda z=z: decoded(studio, z), plan.frame), hint=NUMBERS)
+            pixels = finite(room.within(lambda z=z: decoded(session, z), plan.frame), hint=NUMBERS)
             yield {"index": k, "seed": plan.settings.seed + k}, _finished(pixels, known)
 
 
-def _apply(plan: Plan) -> None:
-    with plan.studio.room.whole():
-        plan.studio.loras.apply(plan.loras)
+def _apply(plan: PromptPlan) -> None:
+    with plan.session.offload.whole():
+        plan.session.loras.apply(plan.loras)
 
 
 @torch.inference_mode()
-def conditioning(plan: Plan) -> tuple[Conditioning, Conditioning | None]:
+def conditioning(plan: PromptPlan) -> tuple[Conditioning, Conditioning | None]:
     """The conditioning of the prompt and, with guidance, of the negative prompt."""
-    pipeline = plan.studio.pipeline
+    pipeline = plan.session.pipeline
     prompts = [plan.prompt] if plan.scale == 1 else [plan.prompt, plan.negative]
-    with plan.studio.room.using(*(part for part in pipeline.encoders if part is not None)):
+    with plan.session.offload.using(*(part for part in pipeline.encoders if part is not None)):
         towards, *away = encode_prompts(pipeline, prompts, plan.settings.clip_skip)
     return towards, away[0] if away else None
 
 
-def _known(plan: Plan) -> Known | None:
+def _known(plan: PromptPlan) -> Known | None:
     import numpy as np
 
-    settings, device = plan.settings, plan.studio.pipeline.device
+    settings, device = plan.settings, plan.session.pipeline.device
     if settings.init is None:
         return None
     image = rgb(settings.init).resize(plan.frame)
@@ -119,16 +119,16 @@ def _known(plan: Plan) -> Known | None:
     mask = None
     if settings.mask is not None:
         mask = torch.from_numpy(white(settings.mask, plan.frame)).float()[None, None].to(device)
-    return Known(pixels, encoded(plan.studio, pixels), mask)
+    return Known(pixels, encoded(plan.session, pixels), mask)
 
 
 def states(
-    plan: Plan, seeds: Sequence[int], towards: Conditioning, away: Conditioning | None, known: Known | None = None
+    plan: PromptPlan, seeds: Sequence[int], towards: Conditioning, away: Conditioning | None, known: Known | None = None
 ) -> Iterator[State]:
     """Samples one batch of latents; yields the state after each step."""
-    pipeline = plan.studio.pipeline
+    pipeline = plan.session.pipeline
     shape = (pipeline.channels, plan.height // pipeline.factor, plan.width // pipeline.factor)
-    first, noise = plan.way.levels[0], Noise(seeds, shape, pipeline.device)
+    first, noise = plan.choice.levels[0], Noise(seeds, shape, pipeline.device)
     start = noise(START)
     predict = predictor(plan, len(seeds), towards, away)
     if known is not None and known.mask is not None:
@@ -136,12 +136,12 @@ def states(
         mask = F.max_pool2d(known.mask, pipeline.factor)
         predict = inpaint(predict, known.latents, mask, start)
     x = first.sigma * start if known is None else first.alpha * known.latents + first.sigma * start
-    yield from plan.way.run(predict, x, noise)
+    yield from plan.choice.run(predict, x, noise)
 
 
-def predictor(plan: Plan, n: int, towards: Conditioning, away: Conditioning | None) -> Predict:
+def predictor(plan: PromptPlan, n: int, towards: Conditioning, away: Conditioning | None) -> Predict:
     """The prediction for a batch of `n`, conditioned on the prompt, and guided away from the negative prompt."""
-    pipeline = plan.studio.pipeline
+    pipeline = plan.session.pipeline
     rows = repeated(towards, n) if away is None else joined([repeated(towards, n), repeated(away, n)])
     cond = {"words": rows.words.to(pipeline.device, pipeline.dtype)}
     if rows.whole is not None:
@@ -152,17 +152,17 @@ def predictor(plan: Plan, n: int, towards: Conditioning, away: Conditioning | No
 
 
 def _batch(
-    plan: Plan, batch: range, towards: Conditioning, away: Conditioning | None, known: Known | None
+    plan: PromptPlan, batch: range, towards: Conditioning, away: Conditioning | None, known: Known | None
 ) -> Iterator[tuple[range, Tensor | None]]:
     """(batch, None) after each step but the last, and (batch, latents) after that."""
-    room, seeds = plan.studio.room, [plan.settings.seed + k for k in batch]
+    room, seeds = plan.session.offload, [plan.settings.seed + k for k in batch]
     done: list[Tensor] = []
     while len(done) < len(seeds):
         part = seeds[len(done) :][: room.fitting(len(seeds), plan.frame)]
         try:
-            with room.using(plan.studio.pipeline.net):
+            with room.using(plan.session.pipeline.net):
                 for state in states(plan, part, towards, away, known):
-                    if state.i == plan.way.steps:
+                    if state.i == plan.choice.steps:
                         done += state.x
                     else:
                         yield batch, None
@@ -172,21 +172,21 @@ def _batch(
 
 
 @torch.inference_mode()
-def encoded(studio: Studio, pixels: Tensor) -> Tensor:
+def encoded(session: Session, pixels: Tensor) -> Tensor:
     """Latents (N, C, h, w) of pictures (N, 3, H, W) in [-1, 1]: the mode of the encoder's distribution."""
-    pipeline, vae, config = studio.pipeline, studio.pipeline.vae, studio.pipeline.vae.config
-    with studio.room.using(vae):
+    pipeline, vae, config = session.pipeline, session.pipeline.vae, session.pipeline.vae.config
+    with session.offload.using(vae):
         z = vae.encode(pixels.to(pipeline.device, vae.dtype)).latent_dist.mode().float()
     mean, std = _statistics(config, z)
     return (z - mean) * config.scaling_factor / std
 
 
 @torch.inference_mode()
-def decoded(studio: Studio, latents: Tensor) -> Tensor:
+def decoded(session: Session, latents: Tensor) -> Tensor:
     """Pictures (N, 3, H, W), roughly in [-1, 1], of latents."""
-    vae, config = studio.pipeline.vae, studio.pipeline.vae.config
+    vae, config = session.pipeline.vae, session.pipeline.vae.config
     mean, std = _statistics(config, latents)
-    with studio.room.using(vae):
+    with session.offload.using(vae):
         return vae.decode((latents * std / config.scaling_factor + mean).to(vae.dtype), return_dict=False)[0]
 
 
@@ -206,9 +206,9 @@ def _finished(pixels: Tensor, known: Known | None) -> Pixels:
     return to_pixels(pixels)[0]
 
 
-def described(plan: Plan, name: str) -> PictureManifest:
+def described(plan: PromptPlan, name: str) -> PictureManifest:
     """The manifest of a run."""
-    pipeline = plan.studio.pipeline
+    pipeline = plan.session.pipeline
     size = [plan.height, plan.width]
     model: ModelNote = {"name": pipeline.name, "sha256": pipeline.sha256, "size": size, "classes": []}
     named = [*plan.loras, plan.settings.init, plan.settings.mask]

@@ -71,7 +71,9 @@ def weighted(vectors: Tensor, weights: Tensor) -> Tensor:
     return scaled.to(vectors.dtype)
 
 
-def clip(encoder: Any, tokens: Tokens, skip: int, *, normed: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+def encode_clip(
+    encoder: Any, tokens: Tokens, skip: int, *, normed: bool, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """((1, N * W, D), (1, P)): the vectors of the layer `skip` from the end (1 is the last; Stable Diffusion takes them
     `normed`), and the pooled vector of the first window."""
     out = encoder(tokens.ids.to(device), output_hidden_states=True)
@@ -84,7 +86,7 @@ def clip(encoder: Any, tokens: Tokens, skip: int, *, normed: bool, device: torch
     return weighted(vectors, tokens.weights).flatten(0, 1)[None], whole[:1]
 
 
-def t5(encoder: Any, tokenizer: Any, prompt: Prompt, length: int, device: torch.device) -> tuple[Tensor, int]:
+def encode_t5(encoder: Any, tokenizer: Any, prompt: Prompt, length: int, device: torch.device) -> tuple[Tensor, int]:
     """((1, length, D), number of tokens cut off): T5's vectors of a prompt."""
     ids, weights = _tokens(tokenizer, prompt)
     left = max(len(ids) + 1 - length, 0)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 ALL, TILES, PARTS, LAYERS = range(4)
 """Levels of offloading, each in addition to the one before: everything on the device; pictures decoded in tiles; each
 part on the device only while it is used; each layer of the network and the text encoders only while it is used."""
-SAID = {
+LEVEL_TEXTS = {
     TILES: "decoding pictures in tiles",
     PARTS: "keeping only the part in use on the device",
     LAYERS: "keeping only the layer in use on the device",
@@ -29,7 +29,7 @@ TILE = 512
 """Pixels along a side of a tile. The libraries' default for SDXL is as large as its pictures."""
 
 
-class Room:
+class Offload:
     """Places the parts of a pipeline on the device, and limits how many pictures are drawn at once."""
 
     def __init__(self, pipeline: Pipeline, *, low: bool = False) -> None:
@@ -94,14 +94,14 @@ class Room:
             raise error
         if self.level < self.bottom:
             self._less()
-            log.warning(f"out of memory; {SAID[self.level]} from here on")
+            log.warning(f"out of memory; {LEVEL_TEXTS[self.level]} from here on")
         else:
             size = f"{frame[0]}x{frame[1]}"
             message = f"one picture of {size} does not fit in memory, even when {' and '.join(self._given_up())}"
             raise DifftoolError(Exit.MEMORY, message, f"try {self._smaller(frame)}") from error
 
     def _given_up(self) -> list[str]:
-        return [text for level, text in SAID.items() if level <= self.level]
+        return [text for level, text in LEVEL_TEXTS.items() if level <= self.level]
 
     def _smaller(self, frame: tuple[int, int]) -> str:
         """Options that need less memory: a quarter of the pixels, and half precision."""

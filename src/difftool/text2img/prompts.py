@@ -56,7 +56,7 @@ class Prompt(NamedTuple):
         return "".join(text for text, _ in self.pieces)
 
 
-def read(text: str, *, empty: bool = False) -> Prompt:
+def parse_prompt(text: str, *, empty: bool = False) -> Prompt:
     """Parses a prompt in the common syntax: ``(word:1.3)`` sets a weight, ``(word)`` multiplies it by 1.1, nested
     brackets multiply, a backslash escapes a bracket or a keyword of `FOREIGN`, and ``<lora:name:0.8>`` applies a LoRA.
 

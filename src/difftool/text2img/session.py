@@ -17,15 +17,15 @@ from ..errors import DifftoolError, Exit
 from ..pictures.images import opened, upright
 from ..presets import preset
 from ..sampling import aliases
-from ..sampling.choice import Choice, choose, preset_steps, refuse_pure_noise
+from ..sampling.choice import Choice, choose_sampler, preset_steps, refuse_pure_noise
 from ..settings import checked, fields_of
 from .loading import open_pipeline
 from .lora import Loras, stored, there
-from .offload import Room
+from .offload import Offload
 from .pipeline import Pipeline
-from .prompts import MOST_WEIGHT, Prompt, begun_from, read
+from .prompts import MOST_WEIGHT, Prompt, begun_from, parse_prompt
 from .settings import BUNDLED, ModelSettings, Settings
-from .vocabulary import strangers
+from .vocabulary import unknown_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,7 @@ STRENGTH = 0.75
 """Default strength with an initial picture."""
 
 
-class Studio:
+class Session:
     """An opened pipeline, with its active LoRAs and the placement of its parts."""
 
     def __init__(self, model: str | Path = BUNDLED[0], **settings: Any) -> None:
@@ -52,21 +52,21 @@ class Studio:
             dtype = torch.float16  # these models are made for it, on GPUs without bf16
         self.pipeline = open_pipeline(asked.model, device, dtype, asked.models_dir, asked.prediction)
         self.loras = Loras(self.pipeline)
-        self.room = Room(self.pipeline, low=asked.low_vram)
+        self.offload = Offload(self.pipeline, low=asked.low_vram)
         self.settings = replace(asked, model=self.pipeline.source, **machine_used(device, dtype))
         """The settings that open it again."""
 
     @classmethod
-    def opened(cls, settings: ModelSettings) -> Studio:
+    def opened(cls, settings: ModelSettings) -> Session:
         """Opens the model of these settings, which may include those of a prompt."""
         return cls(**fields_of(settings, ModelSettings))
 
 
-class Plan(NamedTuple):
+class PromptPlan(NamedTuple):
     """A run with every default filled in."""
 
-    studio: Studio
-    way: Choice
+    session: Session
+    choice: Choice
     prompt: Prompt
     negative: Prompt | None
     loras: dict[Path, float]
@@ -98,12 +98,12 @@ class Plan(NamedTuple):
     def scale(self) -> float:
         """The scale of classifier-free guidance."""
         assert self.settings.true_cfg is not None
-        return self.settings.true_cfg if self.studio.pipeline.embedded else self.guidance
+        return self.settings.true_cfg if self.session.pipeline.embedded else self.guidance
 
     @property
     def calls(self) -> int:
         """Calls of the network for one batch."""
-        return self.way.calls * (1 if self.scale == 1 else 2)
+        return self.choice.calls * (1 if self.scale == 1 else 2)
 
     @property
     def batches(self) -> list[range]:
@@ -111,17 +111,17 @@ class Plan(NamedTuple):
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def plan(studio: Studio, prompt: str, **settings: Any) -> Plan:
-    """`planned` with these `Settings`."""
-    return planned(studio, Settings(prompt=prompt, **settings))
+def plan_prompt_with(session: Session, prompt: str, **settings: Any) -> PromptPlan:
+    """`plan_prompt` with these `Settings`."""
+    return plan_prompt(session, Settings(prompt=prompt, **settings))
 
 
-def planned(studio: Studio, settings: Settings) -> Plan:
+def plan_prompt(session: Session, settings: Settings) -> PromptPlan:
     """Checks the settings of a prompt, without drawing; None is the default in presets/txt2img.toml for this kind of
-    model. Settings of the model are the studio's. Raises DifftoolError 2 for settings that do not fit, 4 for a file
+    model. Settings of the model are the session's. Raises DifftoolError 2 for settings that do not fit, 4 for a file
     that cannot be read."""
     settings = checked(settings)
-    pipeline = studio.pipeline
+    pipeline = session.pipeline
     start = preset("txt2img", settings.preset or pipeline.kind)
     prompt, negative = _prompts(pipeline, settings)
     scales = _scales(pipeline, settings, start["guidance"])
@@ -130,10 +130,12 @@ def planned(studio: Studio, settings: Settings) -> Plan:
     _check_clip_skip(pipeline, settings.clip_skip)
     _check_mask(settings.mask, size)
     sampling = _sampling(pipeline, settings, start, size, strength)
-    loras = _applied(settings.loras, prompt, studio.settings.models_dir)
-    used = replace(settings, **fields_of(studio.settings, ModelSettings), **sampling.settings, **scales)
+    loras = _applied(settings.loras, prompt, session.settings.models_dir)
+    used = replace(settings, **fields_of(session.settings, ModelSettings), **sampling.settings, **scales)
     used = replace(used, size=size, strength=strength, batch_size=_batch_size(settings, size))
-    plan = Plan(studio, sampling, prompt, negative if negative.plain.strip() else None, loras, _found_again(used))
+    plan = PromptPlan(
+        session, sampling, prompt, negative if negative.plain.strip() else None, loras, _found_again(used)
+    )
     if plan.negative is not None and plan.scale == 1:
         log.warning("the negative prompt has no effect without guidance")
     return plan
@@ -149,11 +151,11 @@ def _found_again(settings: Settings) -> Settings:
 
 def _prompts(pipeline: Pipeline, settings: Settings) -> tuple[Prompt, Prompt]:
     """The parsed prompt and negative prompt; warns of words that the bundled model does not know."""
-    prompt, negative = read(settings.prompt or ""), read(settings.negative or "", empty=True)
+    prompt, negative = parse_prompt(settings.prompt or ""), parse_prompt(settings.negative or "", empty=True)
     if negative.loras:
         hint = "name it in the prompt, or with --lora"
         raise DifftoolError(Exit.USAGE, "the negative prompt names a LoRA", hint)
-    unknown = strangers(f"{prompt.plain} {negative.plain}") if pipeline.source in BUNDLED else []
+    unknown = unknown_words(f"{prompt.plain} {negative.plain}") if pipeline.source in BUNDLED else []
     if unknown:
         noun = "word" if len(unknown) == 1 else "words"
         words = ", ".join(unknown)
@@ -205,7 +207,7 @@ def _sampling(
         schedule = named.schedule or _spacing(pipeline, path, start["schedule"])
     if steps is None:
         steps = preset_steps(settings.sampler, start["sampler"], start["steps"])
-    chosen = choose(path, name, steps, schedule, settings.eta, start=strength or 1.0)
+    chosen = choose_sampler(path, name, steps, schedule, settings.eta, start=strength or 1.0)
     refuse_pure_noise(pipeline.name, pipeline.target, chosen)
     return chosen
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ..device import MachineSettings
 from ..files import expanded
-from ..limits import GUIDANCE, MOST, size_of
+from ..limits import GUIDANCE, MAX_COUNT, size_of
 from ..presets import family
 from ..sampling.settings import SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, WORDS, one_of, setting
@@ -38,17 +38,15 @@ class ModelSettings(MachineSettings):
 
     model: str | Path = setting(
         BUNDLED[0],
-        "A model of the store, a folder of diffusers, or a .safetensors file; shapes is in the package.",
+        "Model: shapes (bundled), a name from models ls, a diffusers folder, or a .safetensors file.",
         "--model",
         "-m",
         panel=WORDS,
         typed=str,
     )
-    prediction: str | None = setting(
-        None, "Prediction type, if the model's file lacks it or is wrong: eps, v or x0.", panel=WORDS
-    )
-    low_vram: bool = setting(False, "One at a time, for little memory.", panel=MACHINE)
-    models_dir: Path | None = setting(None, "Where models live; your data folder unless given.", panel=MACHINE)
+    prediction: str | None = setting(None, "Override the model's prediction type: eps, v or x0.", panel=WORDS)
+    low_vram: bool = setting(False, "Use less memory: one picture and one network at a time.", panel=MACHINE)
+    models_dir: Path | None = setting(None, "Folder of models; default: in the user data folder.", panel=MACHINE)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Settings(SamplerSettings, ModelSettings):
 
     prompt: str | None = setting(
         None,
-        "What to draw; (word:1.3) weighs a word.",
+        "Prompt; (word:1.3) sets the weight of a word.",
         argument=True,
         metavar="PROMPT",
         filled=True,
@@ -68,30 +66,30 @@ class Settings(SamplerSettings, ModelSettings):
     negative: str | None = setting(None, "Negative prompt.", "--negative", "-n", panel=WORDS, per_prompt=True)
     loras: tuple[tuple[Path, float], ...] = setting(
         (),
-        "A LoRA to apply; may be repeated.",
+        "LoRA to apply; may be repeated.",
         "--lora",
         metavar="FILE[:WEIGHT]",
         panel=WORDS,
         typed=list[str] | None,
         read=loras_of,
     )
-    init: Path | None = setting(None, "Picture to start from.", panel=WORDS, per_prompt=True)
+    init: Path | None = setting(None, "Picture to start from (image to image).", panel=WORDS, per_prompt=True)
     strength: float | None = setting(
-        None, "Share of --init that is redrawn: 0.75 by default, 1 is all of it.", panel=WORDS, per_prompt=True
+        None, "Denoising strength for --init; 1 redraws all of it; default: 0.75.", panel=WORDS, per_prompt=True
     )
     mask: Path | None = setting(
-        None, "Mask of the size of --init: only the white parts are redrawn.", panel=WORDS, per_prompt=True
+        None, "Inpainting mask, the same size as --init; white areas are redrawn.", panel=WORDS, per_prompt=True
     )
     preset: str | None = setting(
         None,
-        f"Default sampler, steps and guidance: {', '.join(family('txt2img'))}; the model's own unless given.",
+        f"Preset for sampler, steps and guidance: {', '.join(family('txt2img'))}; default: by model.",
         panel=SAMPLING,
         check=one_of("preset", lambda: family("txt2img")),
         per_prompt=True,
     )
     size: tuple[int, int] | None = setting(
         None,
-        "Size in pixels; the model's own by default.",
+        "Size in pixels; default: the model's own.",
         metavar="WxH",
         panel=SAMPLING,
         typed=str | None,
@@ -101,7 +99,7 @@ class Settings(SamplerSettings, ModelSettings):
     )
     sampler: str | None = setting(
         None,
-        "Sampler, by any of its names; the preset's by default.",
+        "Sampler, by any of its names; default: the preset's.",
         panel=SAMPLING,
         check=known_sampler,
         filled=True,
@@ -109,16 +107,16 @@ class Settings(SamplerSettings, ModelSettings):
     )
     steps: int | None = setting(
         None,
-        "Sampling steps: 25; 16 for shapes, 28 for SD 3 and FLUX, 4 for turbo and LCM.",
+        "Number of steps; default: 25, 16 for shapes, 28 for SD 3 and FLUX, 4 for turbo and LCM.",
         panel=SAMPLING,
         least=1,
-        most=MOST,
+        most=MAX_COUNT,
         filled=True,
         per_prompt=True,
     )
     guidance: float | None = setting(
         None,
-        "Scale of guidance: 7, 5 for SDXL, 3.5 for FLUX, 3 for shapes; 1 is off.",
+        "Guidance scale; 1 is off; default: 7, 5 for SDXL, 3.5 for FLUX, 3 for shapes.",
         "--guidance",
         "--cfg",
         panel=SAMPLING,
@@ -128,7 +126,7 @@ class Settings(SamplerSettings, ModelSettings):
     )
     true_cfg: float | None = setting(
         None,
-        "Classifier-free guidance of guidance-distilled models (FLUX.1 dev, LCM); 1 is off.",
+        "Classifier-free guidance scale for guidance-distilled models (FLUX.1 dev, LCM); 1 is off.",
         panel=SAMPLING,
         filled=True,
         per_prompt=True,
@@ -136,16 +134,16 @@ class Settings(SamplerSettings, ModelSettings):
     )
     clip_skip: int = setting(
         1,
-        "Layer of CLIP to read, counted from its end; 1 is the last.",
+        "CLIP layer to use, counted from the end; 1 is the last.",
         panel=SAMPLING,
         least=1,
         most=48,
         per_prompt=True,
     )
-    count: int = setting(1, "Pictures of each prompt.", panel=SAMPLING, least=1, most=MOST, per_prompt=True)
-    seed: int = setting(0, "Result k has seed + k.", panel=SAMPLING, per_prompt=True)
+    count: int = setting(1, "Number of pictures per prompt.", panel=SAMPLING, least=1, most=MAX_COUNT, per_prompt=True)
+    seed: int = setting(0, "Random seed; picture k uses SEED + k.", panel=SAMPLING, per_prompt=True)
     batch_size: int | None = setting(
-        None, "How many at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST, filled=True
+        None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT, filled=True
     )
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))

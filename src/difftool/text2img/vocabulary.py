@@ -19,7 +19,7 @@ def vocabulary() -> dict[str, Any]:
     return json.loads((ASSETS / "shapes" / "vocabulary.json").read_text(encoding="utf-8"))
 
 
-def strangers(text: str) -> list[str]:
+def unknown_words(text: str) -> list[str]:
     """The words of a text that are not in the vocabulary, each once."""
     phrases = [phrase for part in vocabulary().values() for phrase in part]
     known = {*GRAMMAR, *(word for phrase in phrases for word in phrase.split())}

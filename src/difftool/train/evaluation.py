@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..device import MachineSettings
 from ..errors import DifftoolError, Exit
-from ..limits import GUIDANCE, MOST
+from ..limits import GUIDANCE, MAX_COUNT
 from ..progress import Track, untracked
 from ..sampling.settings import SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, checked, options, setting
 
 if TYPE_CHECKING:
-    from ..pixels.plan import Plan
+    from ..pixels.plan import SamplePlan
     from ..pixels.settings import Settings as DrawingSettings
     from .data.pictures import Pictures
 
@@ -32,25 +32,27 @@ class Settings(SamplerSettings, MachineSettings):
 
     model: str | Path | None = setting(
         None,
-        "A run, model or diffusers folder; the bundled digits by default.",
+        "Run folder, model folder or diffusers folder; default: the bundled digits model.",
         argument=True,
         metavar="MODEL",
         typed=str | None,
     )
     data: str | Path | None = setting(
-        None, "Data set to compare with, as for train; the digits by default.", typed=str | None
+        None, "Data set to compare with, as for train; default: digits.", typed=str | None
     )
-    inception: Path | None = setting(None, "pytorch-fid's Inception weights, for a real FID.")
-    held_out: float | None = setting(None, "Share held out in training (0.05 by default).", least=0, most=0.99)
-    sampler: str | None = setting("ddim", "Sampler, as for sample.", panel=SAMPLING, check=known_sampler)
-    steps: int | None = setting(50, "Sampling steps.", panel=SAMPLING, least=1, most=MOST)
+    inception: Path | None = setting(None, "Inception weights of pytorch-fid; adds the standard FID.")
+    held_out: float | None = setting(
+        None, "Share of the pictures held out in training; default: 0.05.", least=0, most=0.99
+    )
+    sampler: str | None = setting("ddim", "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler)
+    steps: int | None = setting(50, "Number of steps.", panel=SAMPLING, least=1, most=MAX_COUNT)
     guidance: float = setting(
-        1.0, "Scale of classifier-free guidance; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
+        1.0, "Classifier-free guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
     )
-    count: int = setting(500, "Pictures to draw.", panel=SAMPLING, least=FEWEST, most=MOST)
+    count: int = setting(500, "Number of pictures to generate.", panel=SAMPLING, least=FEWEST, most=MAX_COUNT)
     seed: int = setting(1000, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
     batch_size: int | None = setting(
-        None, "Batch size; results do not depend on it, except for rounding.", panel=MACHINE, least=1, most=MOST
+        None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT
     )
 
     def drawing(self) -> DrawingSettings:
@@ -61,7 +63,7 @@ class Settings(SamplerSettings, MachineSettings):
         return DrawingSettings(**{name: getattr(self, name) for name in shared})
 
 
-class Planned(NamedTuple):
+class EvaluationPlan(NamedTuple):
     """An opened model and the pictures to compare with."""
 
     settings: Settings
@@ -69,7 +71,7 @@ class Planned(NamedTuple):
     """Name of the data set."""
     pictures: Pictures
     held_out: Pictures
-    plan: Plan
+    plan: SamplePlan
 
 
 @dataclass(frozen=True)
@@ -107,22 +109,22 @@ def evaluate(
 
     Raises DifftoolError as `sample`, and 4 for data of another size or with too few held-out pictures.
     """
-    return measured(planned(Settings(model=model, data=data, **settings)), track=track)
+    return run_evaluation(plan_evaluation(Settings(model=model, data=data, **settings)), track=track)
 
 
-def planned(settings: Settings) -> Planned:
+def plan_evaluation(settings: Settings) -> EvaluationPlan:
     """Opens the model and reads the pictures, without drawing."""
     from ..pixels import plan as pixels
     from .data.pictures import BUILT_IN, announce, load
     from .quality import FEWEST as FEWEST_HELD_OUT
-    from .quality import by_share, judged
+    from .quality import by_share, is_measurable
 
     settings = checked(settings)
     if settings.inception is not None and not settings.inception.is_file():
         message = f"no such file: {settings.inception}"
         raise DifftoolError(Exit.FILE, message, "name pytorch-fid's Inception weights")
     drawing = settings.drawing()
-    plan = pixels.planned(drawing)
+    plan = pixels.plan_samples(drawing)
     channels, height, width = plan.model.shape
     source = "digits" if settings.data is None else str(settings.data)
     pictures = load(source, None if source in BUILT_IN else (width, height), settings.held_out)
@@ -133,21 +135,21 @@ def planned(settings: Settings) -> Planned:
         message = f"{plan.model.name} draws pictures of {drawn}, but those of {source} are {shape}"
         raise DifftoolError(Exit.FILE, message, "name the data it was trained on with --data")
     held_out = pictures.held_out
-    if held_out is None or not judged(pictures):
+    if held_out is None or not is_measurable(pictures):
         message = f"{source} has fewer than {FEWEST_HELD_OUT} held-out pictures"
         raise DifftoolError(Exit.FILE, message, "use more pictures, or a larger --held-out")
     labels = by_share(held_out, plan.model.classes, settings.count)
-    plan = pixels.planned(replace(drawing, label=labels), plan.model)
-    return Planned(settings, source, pictures, held_out, plan)
+    plan = pixels.plan_samples(replace(drawing, label=labels), plan.model)
+    return EvaluationPlan(settings, source, pictures, held_out, plan)
 
 
-def measured(planned: Planned, *, track: Track = untracked) -> Evaluation:
+def run_evaluation(planned: EvaluationPlan, *, track: Track = untracked) -> Evaluation:
     """Draws the pictures and computes the figures."""
     from ..learning.metrics import fid
-    from ..pixels.draw import draw
+    from ..pixels.draw import draw_samples
     from .quality import measure
 
-    drawn = draw(planned.plan, track=track)
+    drawn = draw_samples(planned.plan, track=track)
     log.info("evaluating")
     quality = measure(drawn, planned.pictures)
     real = planned.held_out.pixels

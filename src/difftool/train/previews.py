@@ -10,9 +10,9 @@ import numpy as np
 
 from ..learning.folder import Layout
 from ..learning.metrics import nearest
-from ..learning.runlog import Board, plot
+from ..learning.runlog import EventLog, plot
 from ..pictures.png import write_png
-from ..pictures.sheets import grid
+from ..pictures.sheets import image_grid
 from .recipe import defaults
 
 if TYPE_CHECKING:
@@ -60,18 +60,18 @@ def show(
     seen: int,
     step: int,
     sheets: Mapping[str, tuple[Pixels, Mapping[str, object] | None]],
-    board: Board | None,
+    events: EventLog | None,
 ) -> None:
     """Writes the previews after `seen` pictures, sheets with their manifests by kind ("" is the main one), also for
     TensorBoard, and the loss curves so far."""
     grid_path(folder, seen).parent.mkdir(exist_ok=True)
     for kind, (picture, manifest) in sheets.items():
         write_png(grid_path(folder, seen, kind), picture, manifest)
-        if board is not None:
+        if events is not None:
             shown = picture if picture.shape[2] != 2 else picture[..., :1]
             tag = f"samples_{kind}" if kind else "samples"
-            board.writer.add_image(tag, shown, step, dataformats="HWC")
-            board.writer.flush()
+            events.writer.add_image(tag, shown, step, dataformats="HWC")
+            events.writer.flush()
     plot(folder)
 
 
@@ -80,4 +80,4 @@ def nearest_strip(drawn: Pixels, trained: Pixels) -> Pixels:
     samples = drawn[:STRIP]
     _, rows = nearest(samples, trained)
     both = np.concatenate([samples, np.asarray(trained)[rows]])
-    return grid(both, len(samples))
+    return image_grid(both, len(samples))

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..pixels.draw import Sampled
     from .data.pictures import Pictures
-from ..learning.metrics import judge, legible
+from ..learning.metrics import legible, quality_of
 
 log = logging.getLogger(__name__)
 JUDGED, JUDGE_SEED = 500, 1000
@@ -25,7 +25,7 @@ FEWEST = 50
 def measure(drawn: Sampled, pictures: Pictures) -> dict[str, float]:
     """The figures of `judge` for samples of a model of these pictures, and with labels that of `legible`."""
     assert pictures.held_out is not None
-    quality = judge(drawn.pixels, pictures.held_out.pixels, pictures.pixels, pictures.tones)._asdict()
+    quality = quality_of(drawn.pixels, pictures.held_out.pixels, pictures.pixels, pictures.tones)._asdict()
     labels = [item.get("label") or "" for item in drawn.items]
     if pictures.labels is not None and all(label in pictures.classes for label in labels):
         meant = np.array([pictures.classes.index(label) for label in labels])
@@ -33,7 +33,7 @@ def measure(drawn: Sampled, pictures: Pictures) -> dict[str, float]:
     return quality
 
 
-def judged(pictures: Pictures) -> bool:
+def is_measurable(pictures: Pictures) -> bool:
     """Whether enough pictures are held out for figures."""
     return pictures.held_out is not None and len(pictures.held_out.pixels) >= FEWEST
 

@@ -13,25 +13,25 @@ from typing import Any, TypedDict
 from .. import files, processes
 from ..device import name_of
 from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
-from ..learning.driver import Cost, Course, learn, measured
+from ..learning.driver import Cost, RunContext, learn, with_measured_sizes
 from ..learning.folder import LAST, REPORT, standing
 from ..learning.loop import Trainee
-from ..learning.report import Outcome, Words
+from ..learning.report import Outcome, ReportLabels
 from ..learning.report import write as write_report
-from ..learning.runlog import PLOT, Board, append, final_loss, improving, read_log
+from ..learning.runlog import PLOT, EventLog, append, final_loss, improving, read_log
 from ..learning.tasks import Denoising, seeded
 from ..models import Model, build_net, open_model, save_model
 from ..pictures.png import write_png
 from ..pictures.sheets import sheet
-from ..pixels.draw import columns, draw
-from ..pixels.plan import Plan, plan
+from ..pixels.draw import columns, draw_samples
+from ..pixels.plan import SamplePlan, plan_samples_with
 from ..progress import Track, untracked
 from ..signals import deferred
 from .data.pictures import Pictures
 from .data.tensors import data_of
 from .outcome import Trained, report
 from .previews import FIGURES, grid_path, layout, nearest_strip, show
-from .quality import COPIED, JUDGE_SEED, JUDGED, by_share, judged, measure
+from .quality import COPIED, JUDGE_SEED, JUDGED, by_share, is_measurable, measure
 from .recipe import Job, PictureConfig, prepared
 from .settings import Settings
 
@@ -88,10 +88,10 @@ def run(job: Job, folder: Path, began: float, *, overwrite: bool = False, track:
     again = f"--output-dir {shlex.quote(str(folder))}"
     settings = job.settings
     with deferred() as stop:
-        course = Course(layout(), stop, math.inf, settings.save_every, settings.preview_every, track, again=again)
+        context = RunContext(layout(), stop, math.inf, settings.save_every, settings.preview_every, track, again=again)
         try:
             with stop.at_once():  # outside updates a signal stops at once: everything can be repeated
-                return _run(job, folder, began, course, overwrite=overwrite)
+                return _run(job, folder, began, context, overwrite=overwrite)
         except BaseException as error:
             if (ended := _ended(error, stop.code, folder, job, again)) is None:
                 raise
@@ -124,7 +124,7 @@ def _ended(error: BaseException, code: Exit | None, folder: Path, job: Job, agai
     return None
 
 
-def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: bool) -> Trained:
+def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite: bool) -> Trained:
     with ExitStack() as stack:
 
         def enter() -> tuple[PictureConfig, bool]:
@@ -137,19 +137,19 @@ def _run(job: Job, folder: Path, began: float, course: Course, *, overwrite: boo
         if finished:
             return report(folder, config, job.pictures, finished_before=True)
         minutes = config["train"]["length"].get("minutes", math.inf)
-        course = course._replace(end=began + minutes * 60)
+        context = context._replace(end=began + minutes * 60)
         if "autoencoder" in config:
             from .text2img.run import stages
 
-            quality = stages(folder, config, job, course, began, overwrite=overwrite)
+            quality = stages(folder, config, job, context, began, overwrite=overwrite)
         else:
-            quality = _pixels(folder, config, job, course, overwrite=overwrite)
+            quality = _pixels(folder, config, job, context, overwrite=overwrite)
         processes.agreed(lambda: _close(folder, config, job.pictures, quality))
         return report(folder, config, job.pictures, finished_before=False)
 
 
 def _pixels(
-    folder: Path, config: PictureConfig, job: Job, course: Course, *, overwrite: bool
+    folder: Path, config: PictureConfig, job: Job, context: RunContext, *, overwrite: bool
 ) -> dict[str, float] | None:
     """Trains a model of pixels and returns the figures of its samples."""
     pictures, device, dtype = job.pictures, job.device, job.dtype
@@ -161,20 +161,20 @@ def _pixels(
         task = Denoising(config, net, data, held, dtype)
         return Trainee(task.net, config["train"]), task
 
-    cost = Cost(PREVIEW_PICTURES + RAW_PICTURES, JUDGED if judged(pictures) else 0, DRAWING_STEPS)
-    course = course._replace(end=measured(config, make, cost, course.end, course.preview_every))
+    cost = Cost(PREVIEW_PICTURES + RAW_PICTURES, JUDGED if is_measurable(pictures) else 0, DRAWING_STEPS)
+    context = context._replace(end=with_measured_sizes(config, make, cost, context.end, context.preview_every))
     trainee, task = make()
     drawing: Drawing = {"steps": DRAWING_STEPS, "device": str(device), "dtype": name_of(dtype)}
 
     def publish(trainee: Trainee) -> None:
         save_model(folder, config, trainee.averaged())
 
-    def preview(trainee: Trainee, seen: int, board: Board | None) -> None:
-        _preview(folder, trainee, seen, board, pictures, drawing)
+    def preview(trainee: Trainee, seen: int, events: EventLog | None) -> None:
+        _preview(folder, trainee, seen, events, pictures, drawing)
 
-    course = course._replace(publish=publish, preview=preview)
-    learn(folder, config, trainee, task, course, overwrite=overwrite)
-    return _judged(folder, config, pictures, drawing)
+    context = context._replace(publish=publish, preview=preview)
+    learn(folder, config, trainee, task, context, overwrite=overwrite)
+    return _measured(folder, config, pictures, drawing)
 
 
 def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]:
@@ -188,44 +188,44 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]
 
 
 def _preview(
-    folder: Path, trainee: Trainee, seen: int, board: Board | None, pictures: Pictures, drawing: Drawing
+    folder: Path, trainee: Trainee, seen: int, events: EventLog | None, pictures: Pictures, drawing: Drawing
 ) -> None:
     """Draws from the saved model and from the weights without averaging, always from the same noise, and plots the
     loss. The classes have their shares of the training pictures, in order if the shares differ."""
 
-    def planned(model: Path | Model, count: int) -> Plan:
+    def planned(model: Path | Model, count: int) -> SamplePlan:
         labels = by_share(pictures, pictures.classes, count)
         if labels:
             labels = sorted(labels, key=pictures.classes.index)
-        return plan(model, count=count, label=labels, **drawing)
+        return plan_samples_with(model, count=count, label=labels, **drawing)
 
-    drawn = draw(planned(folder, PREVIEW_PICTURES))
+    drawn = draw_samples(planned(folder, PREVIEW_PICTURES))
     trainee.net.eval()
     model = open_model(folder)._replace(net=trainee.net)
     try:
-        raw = draw(planned(model, RAW_PICTURES))
+        raw = draw_samples(planned(model, RAW_PICTURES))
     finally:
         trainee.net.train()
 
     sheets = {}
     for kind, sampled in (("raw", raw), ("", drawn)):
         sheets[kind] = sheet(sampled.pixels, columns(sampled)), sampled.manifest
-    processes.agreed(lambda: show(folder, seen, trainee.step, sheets, board))
+    processes.agreed(lambda: show(folder, seen, trainee.step, sheets, events))
 
 
-def _judged(folder: Path, config: PictureConfig, pictures: Pictures, drawing: Drawing) -> dict[str, float] | None:
+def _measured(folder: Path, config: PictureConfig, pictures: Pictures, drawing: Drawing) -> dict[str, float] | None:
     """The figures of a finished run; also writes the strip of nearest training pictures."""
-    count = JUDGED if judged(pictures) else PREVIEW_PICTURES
-    compared = pictures.held_out if judged(pictures) else None
+    count = JUDGED if is_measurable(pictures) else PREVIEW_PICTURES
+    compared = pictures.held_out if is_measurable(pictures) else None
     labels = by_share(compared or pictures, pictures.classes, count)
-    log.info(f"evaluating {count} samples" if judged(pictures) else "finding the nearest training pictures")
-    drawn = draw(plan(folder, count=count, seed=JUDGE_SEED, label=labels, **drawing))
+    log.info(f"evaluating {count} samples" if is_measurable(pictures) else "finding the nearest training pictures")
+    drawn = draw_samples(plan_samples_with(folder, count=count, seed=JUDGE_SEED, label=labels, **drawing))
 
     def judging() -> dict[str, float] | None:
         if not pictures.points:
             strip = nearest_strip(drawn.pixels, pictures.pixels)
             write_png(grid_path(folder, config["train"]["images"], "nearest"), strip)
-        return measure(drawn, pictures) if judged(pictures) else None
+        return measure(drawn, pictures) if is_measurable(pictures) else None
 
     return processes.agreed(judging)
 
@@ -245,6 +245,6 @@ def _close(folder: Path, config: PictureConfig, pictures: Pictures, quality: dic
         "Samples with the last weights, from the same noise": grid_path(folder, images, "raw"),
         "Samples above, nearest training pictures below": grid_path(folder, images, "nearest"),
     }
-    words = Words(layout().items, FIGURES)
+    words = ReportLabels(layout().items, FIGURES)
     write_report(folder / REPORT, config, outcome, folder / PLOT, shown, words)
     append(folder, {"finished": True, "quality": quality, "notes": notes})

@@ -12,9 +12,9 @@ from ..limits import count_of, size_of
 from ..presets import family
 from ..settings import MACHINE, OUTPUT, one_of, setting
 
-LENGTH, DATA, LEARNING = "Length (one of)", "Data", "Learning"
+LENGTH, DATA, LEARNING = "Length (give one)", "Data", "Training"
 """The boxes of the help that no other command has."""
-MOST = 10**12
+MAX_IMAGES = 10**12
 """Of any length of a run."""
 AIMS = ("v", "flow", "eps", "x0", "edm", "flow_rev")
 """What a network can be trained to predict, of `core.TARGETS`."""
@@ -41,10 +41,10 @@ class Settings(DeviceSettings):
     config.json. So a run from before it was added has the default.
     """
 
-    data: str | Path | None = setting(None, "The same as DATA.", panel=DATA, typed=str | None, stored=False)
+    data: str | Path | None = setting(None, "Same as DATA.", panel=DATA, typed=str | None, stored=False)
     size: tuple[int, int] | None = setting(
         None,
-        "Cut and scale the pictures to this.",
+        "Crop and scale the pictures to this size.",
         panel=DATA,
         metavar="WxH",
         typed=str | None,
@@ -52,92 +52,113 @@ class Settings(DeviceSettings):
         stored=False,
     )
     held_out: float | None = setting(
-        None, "Share kept back for judging (0.05, of 100 or more).", panel=DATA, least=0, most=0.99, stored=False
+        None,
+        "Share of the pictures held out for evaluation; default: 0.05, if there are 100 or more.",
+        panel=DATA,
+        least=0,
+        most=0.99,
+        stored=False,
     )
     preset: str | None = setting(
         None,
-        f"One of {', '.join(family('train'))}.",
+        f"Preset: {', '.join(family('train'))}.",
         panel=LEARNING,
         check=one_of("preset", lambda: family("train")),
         stored=False,
     )
     minutes: float | None = setting(
-        None, "How long the whole command may take.", panel=LENGTH, above=0, most=MOST, stored=False
+        None, "Duration of the whole command in minutes.", panel=LENGTH, above=0, most=MAX_IMAGES, stored=False
     )
     images: int | None = setting(
         None,
-        "Pictures to see: 500k, 2M.",
+        "Number of training pictures, repeats included, such as 500k or 2M.",
         panel=LENGTH,
         metavar="N",
         least=1,
-        most=MOST,
+        most=MAX_IMAGES,
         parser=count_of,
         stored=False,
     )
     steps: int | None = setting(
-        None, "Updates of the weights.", panel=LENGTH, metavar="N", least=1, most=MOST, parser=count_of, stored=False
+        None,
+        "Number of optimiser steps.",
+        panel=LENGTH,
+        metavar="N",
+        least=1,
+        most=MAX_IMAGES,
+        parser=count_of,
+        stored=False,
     )
-    epochs: float | None = setting(None, "Times through the data.", panel=LENGTH, above=0, most=MOST, stored=False)
-    lr: float | None = setting(None, "Highest learning rate.", panel=LEARNING, above=0)
-    batch_size: int | None = setting(None, "Pictures an update.", panel=LEARNING, least=1, most=MOST)
+    epochs: float | None = setting(
+        None, "Number of passes over the data.", panel=LENGTH, above=0, most=MAX_IMAGES, stored=False
+    )
+    lr: float | None = setting(None, "Peak learning rate.", panel=LEARNING, above=0)
+    batch_size: int | None = setting(None, "Pictures per optimiser step.", panel=LEARNING, least=1, most=MAX_IMAGES)
     target: str | None = setting(
         None,
-        f"What the network predicts: {', '.join(AIMS)}; flows and edm bring paths of their own.",
+        f"Prediction target: {', '.join(AIMS)}.",
         panel=LEARNING,
         check=one_of("target", AIMS),
         stored=False,
     )
     weight: str | None = setting(
         None,
-        f"What an error counts: {', '.join(WEIGHTINGS)}.",
+        f"Loss weighting: {', '.join(WEIGHTINGS)}.",
         panel=LEARNING,
         check=one_of("weight", WEIGHTINGS),
     )
     times: str | None = setting(
         None,
-        f"Which noise is trained at: {', '.join(TIMES)}.",
+        f"Distribution of training times: {', '.join(TIMES)}.",
         panel=LEARNING,
         check=one_of("times", TIMES),
     )
     betas: str | None = setting(
         None,
-        f"The path of v, eps and x0: {', '.join(BETAS)}.",
+        f"Beta schedule for v, eps and x0: {', '.join(BETAS)}.",
         panel=LEARNING,
         check=one_of("betas", BETAS),
         stored=False,
     )
-    learned_range: bool | None = setting(None, "Learn the variance of ddpm's steps too.", panel=LEARNING)
+    learned_range: bool | None = setting(None, "Also learn the variance of the ddpm steps.", panel=LEARNING)
     label_dropout: float | None = setting(
-        None, "Share of labels hidden, for guidance.", panel=LEARNING, least=0, most=1
+        None, "Probability of dropping a label, for guidance.", panel=LEARNING, least=0, most=1
     )
-    flip: bool | None = setting(None, "Mirror a picture half of the times it is seen.", panel=DATA)
-    seed: int = setting(0, "Of weights, order, times and noise.", panel=LEARNING, stored=False)
+    flip: bool | None = setting(None, "Flip pictures horizontally half of the time.", panel=DATA)
+    seed: int = setting(0, "Random seed for weights, data order, times and noise.", panel=LEARNING, stored=False)
     save_every: int | None = setting(
         None,
-        "Pictures between checkpoints (a minute).",
+        "Pictures between checkpoints; default: one checkpoint per minute.",
         panel=OUTPUT,
         metavar="N",
         least=1,
-        most=MOST,
+        most=MAX_IMAGES,
         parser=count_of,
         stored=False,
     )
     preview_every: int | None = setting(
         None,
-        "Pictures between grids (a fifth of the run).",
+        "Pictures between sample grids; default: five grids per run.",
         panel=OUTPUT,
         metavar="N",
         least=1,
-        most=MOST,
+        most=MAX_IMAGES,
         parser=count_of,
         stored=False,
     )
     micro_batch: int | None = setting(
-        None, "Pictures at once; found by itself.", panel=MACHINE, least=1, most=MOST, stored=False
+        None,
+        "Pictures per forward pass; default: chosen automatically.",
+        panel=MACHINE,
+        least=1,
+        most=MAX_IMAGES,
+        stored=False,
     )
-    compile: bool = setting(False, "Compile the network: minutes at first, faster after that.", panel=MACHINE)
-    checkpointing: bool = setting(False, "Compute stages twice, for less memory.", panel=MACHINE)
-    dtype: str = setting("auto", "auto, fp32 or bf16.", panel=MACHINE, check=known_dtype_of_training, stored=False)
+    compile: bool = setting(False, "Compile the network: slower start, faster training.", panel=MACHINE)
+    checkpointing: bool = setting(False, "Gradient checkpointing: less memory, slower.", panel=MACHINE)
+    dtype: str = setting(
+        "auto", "Number format: auto, fp32 or bf16.", panel=MACHINE, check=known_dtype_of_training, stored=False
+    )
 
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (LENGTHS,)
     """Groups of settings that exclude each other."""

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torchaudio.functional import resample
 
-from ..audio.files import FORMATS, RATE, Samples, read, store, write
+from ..audio.files import FORMATS, RATE, Samples, read_sound, write_short, write_sound
 from ..audio.joining import join, to_bytes
 from ..errors import DifftoolError, Exit, pick
 from ..files import read_json, replace_folder, temporary, unused, writable, write_json, write_text
-from .library import Voice, digests, strangers
+from .library import Voice, changed_files, digests
 
 SCHEMA = "difftool/export/1"
 LJSPEECH = 22_050
@@ -45,8 +45,8 @@ def export(voice: Voice, kind: str, to: Path, *, overwrite: bool = False) -> lis
         with writable(to.parent, option="-o"):
             comment = {"schema": SCHEMA, "voice": voice.name, "format": kind}
             tags = {"title": voice.name, "comment": json.dumps(comment)}
-            sounds = (to_bytes(read(path, RATE)) for path in _clips(voice))
-            write(to, join((sound, 0.0, PAUSE) for sound in sounds), tags)
+            sounds = (to_bytes(read_sound(path, RATE)) for path in _clips(voice))
+            write_sound(to, join((sound, 0.0, PAUSE) for sound in sounds), tags)
         return [to]
     _is_free(to, overwrite=overwrite)
     with writable(to.parent, option="-o"):
@@ -92,7 +92,7 @@ def _is_free(to: Path, *, overwrite: bool) -> None:
         return
     files = read_json(_note(to)).get("files") if _note(to).exists() else None
     known = files if isinstance(files, Mapping) else {}
-    foreign = next(strangers(to, known), None)
+    foreign = next(changed_files(to, known), None)
     if foreign is not None:
         message = f"{to} holds a file that was not exported by difftool or was changed: {foreign.relative_to(to)}"
         raise DifftoolError(Exit.FILE, message, hint)
@@ -118,7 +118,7 @@ def _texts(voice: Voice) -> dict[str, tuple[str, str]]:
 
 
 def _at(path: Path, rate: int) -> Samples:
-    sound = read(path, RATE)
+    sound = read_sound(path, RATE)
     return resample(torch.from_numpy(sound), RATE, rate).numpy()
 
 
@@ -127,7 +127,7 @@ def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
     lines = []
     for name, (text, words) in _texts(voice).items():
         sound = _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH)
-        store(folder / "wavs" / f"{name}.wav", sound, LJSPEECH)
+        write_short(folder / "wavs" / f"{name}.wav", sound, LJSPEECH)
         lines.append(f"{name}|{text}|{words}\n")
     write_text(folder / "metadata.csv", "".join(lines))
     yield from (folder / "wavs", folder / "metadata.csv")
@@ -136,7 +136,7 @@ def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
 def _tortoise(voice: Voice, folder: Path) -> Iterator[Path]:
     for number, path in enumerate(voice.clips, 1):
         target = folder / f"{number}.wav"
-        store(target, _at(path, LJSPEECH), LJSPEECH, subtype="FLOAT")
+        write_short(target, _at(path, LJSPEECH), LJSPEECH, subtype="FLOAT")
         yield target
 
 
@@ -149,8 +149,8 @@ def _f5(voice: Voice, folder: Path) -> Iterator[Path]:
         message = f"{voice.name} has no clip of {F5_SHORTEST:g} to {F5_LONGEST:g} s"
         raise DifftoolError(Exit.FILE, message, "add a recording with longer sentences")
     best = max(fitting, key=lambda clip: clip["figures"]["snr"])["id"]
-    clip = read(voice.folder / "clips" / f"{best}.wav", RATE)
+    clip = read_sound(voice.folder / "clips" / f"{best}.wav", RATE)
     tail = np.zeros(round(F5_TAIL * RATE), np.float32)
-    store(folder / "ref.wav", np.concatenate([clip, tail]), RATE, subtype="PCM_16")
+    write_short(folder / "ref.wav", np.concatenate([clip, tail]), RATE, subtype="PCM_16")
     write_text(folder / "ref.txt", texts[best][0] + "\n")
     yield from (folder / "ref.wav", folder / "ref.txt")

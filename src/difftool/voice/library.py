@@ -339,7 +339,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): digest_of(path) for path in files}
 
 
-def strangers(folder: Path, known: Mapping[str, str]) -> Iterator[Path]:
+def changed_files(folder: Path, known: Mapping[str, str]) -> Iterator[Path]:
     """Files and links in a folder that are not listed in `known`, as returned by `digests`, or have changed since."""
     for path in folder.rglob("*"):
         if _is_folder(path):

@@ -17,7 +17,7 @@ from typing import NamedTuple, NotRequired, TypedDict, cast
 import numpy as np
 
 from .. import files
-from ..audio.files import RATE, samples_of, write
+from ..audio.files import RATE, samples_of, write_sound
 from ..audio.joining import gain, join, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
@@ -25,7 +25,7 @@ from ..files import digest_of, read_json, write_json
 from ..progress import Track, untracked
 from . import engines
 from .engines import Speaker, Spoken
-from .plan import Plan
+from .plan import SpeechPlan
 from .settings import Settings
 from .speak import SYNTHETIC, Candidate, candidate, described, seeds, typical
 
@@ -81,7 +81,7 @@ class Book(TypedDict):
     parts: list[Entry]
 
 
-class Read(NamedTuple):
+class ReadResult(NamedTuple):
     """A text that was spoken part by part."""
 
     parts: list[Entry]
@@ -125,15 +125,15 @@ def numbers(text: str | None, count: int) -> set[int]:
     return {number for span in ranges for number in span}
 
 
-def read(
-    plan: Plan,
+def read_aloud(
+    plan: SpeechPlan,
     folder: Path,
     *,
     redo: Collection[int] = (),
     overwrite: bool = False,
     until: float | None = None,
     track: Track | None = None,
-) -> Read:
+) -> ReadResult:
     """Speaks the remaining parts of a text, each into a file of its own in `folder`, which the caller has locked. A
     part that exists, complete and with the same settings, is skipped; those in `redo` are spoken again with another
     seed. `until` is the `time.monotonic()` at which to stop.
@@ -159,7 +159,7 @@ def read(
         raise
     _check_failed(parts)
     _remove_unused(folder, parts)
-    return Read(parts, len(todo), seconds)
+    return ReadResult(parts, len(todo), seconds)
 
 
 def _check_failed(parts: Sequence[Entry]) -> None:
@@ -183,7 +183,7 @@ def _remove_unused(folder: Path, parts: Sequence[Entry]) -> None:
 
 
 def _saying(
-    plan: Plan, speaker: Speaker, folder: Path, book: Book, todo: Sequence[int], until: float | None
+    plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, todo: Sequence[int], until: float | None
 ) -> Iterator[None]:
     """Speaks the parts `todo` of a reading, and records each in the manifest when it is done."""
     parts = book["parts"]
@@ -247,7 +247,7 @@ def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
     write_json(folder / LIST, book | {"joined": complete, "redo": []})
 
 
-def made_here(plan: Plan, folder: Path, outputs: Sequence[Path]) -> bool:
+def made_here(plan: SpeechPlan, folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the reading in this folder made these results from this text, and nobody has changed them since."""
     book = _book(folder)
     try:
@@ -293,7 +293,7 @@ def _keys(book: Book) -> list[list[object]]:
     return [[part["key"], part["pause"]] for part in book["parts"]]
 
 
-def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool) -> Book:
+def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite: bool) -> Book:
     """The manifest of a reading, updated on disk: which parts are done, and which are still to be spoken."""
     config = _config(plan)
     before = _book(folder)
@@ -320,7 +320,7 @@ def _opened(plan: Plan, folder: Path, redo: Collection[int], *, overwrite: bool)
     return book
 
 
-def _config(plan: Plan) -> dict[str, object]:
+def _config(plan: SpeechPlan) -> dict[str, object]:
     """The settings, models and voices that all parts of a reading share."""
     note = described(plan, "")
     engine = plan.settings.engine
@@ -331,7 +331,7 @@ def _config(plan: Plan) -> dict[str, object]:
     return config
 
 
-def _without_newer(plan: Plan, config: dict[str, object], stored: Mapping[str, object]) -> dict[str, object]:
+def _without_newer(plan: SpeechPlan, config: dict[str, object], stored: Mapping[str, object]) -> dict[str, object]:
     """The settings without those that are newer than the stored ones and have their defaults: parts that were spoken
     before a setting was added stay valid."""
     options = engines.engine(plan.settings.engine).Options
@@ -339,7 +339,9 @@ def _without_newer(plan: Plan, config: dict[str, object], stored: Mapping[str, o
     return {key: value for key, value in config.items() if key in stored or defaults.get(key, MISSING) != value}
 
 
-def _lost(plan: Plan, folder: Path, before: Sequence[Entry], parts: Sequence[Entry], again: Collection[int]) -> int:
+def _lost(
+    plan: SpeechPlan, folder: Path, before: Sequence[Entry], parts: Sequence[Entry], again: Collection[int]
+) -> int:
     """How many finished parts in the folder are not in this text."""
     used = {take["file"] for part in parts for take in part["takes"]}
     texts = {part.text for part in plan.parts}
@@ -359,7 +361,7 @@ def _damaged(folder: Path) -> DifftoolError:
 
 
 def _entries(
-    plan: Plan, folder: Path, config: Mapping[str, object], before: Sequence[Entry], redo: Collection[int]
+    plan: SpeechPlan, folder: Path, config: Mapping[str, object], before: Sequence[Entry], redo: Collection[int]
 ) -> list[Entry]:
     """The entries of a text, with the takes that are still valid."""
     known_texts = _numbered([part["text"] for part in before])
@@ -411,7 +413,7 @@ def _write_take(folder: Path, part: Entry, rank: int, spoken: Spoken) -> Take:
     number, sound = part["number"], spoken.sound
     stem = f"{number:04d}-{part['key'][:8]}"
     path = folder / (f"{stem}-{rank}.wav" if rank else f"{stem}.wav")
-    write(path, [to_bytes(sound)], {"title": f"{SYNTHETIC}, part {number}"})
+    write_sound(path, [to_bytes(sound)], {"title": f"{SYNTHETIC}, part {number}"})
     return {
         "file": path.name,
         "sha256": digest_of(path),

@@ -40,7 +40,7 @@ COUNTED = re.compile(
 )
 
 
-def read(text: str) -> str:
+def numbers_in_words(text: str) -> str:
     """A text with its numbers in words. Raises ValueError for one that has no name."""
     text = re.sub(r"\d", lambda match: str(unicodedata.decimal(match[0])), text)
     for pattern, spoken in RULES:

@@ -20,7 +20,7 @@ from ..outputs import refuse_other
 from ..progress import Track
 from ..provenance import beside
 from . import long_text
-from .plan import Plan, plan
+from .plan import SpeechPlan, plan_speech_with
 from .provenance import save
 from .speak import Candidate, Cloned, Manifest, described
 
@@ -57,7 +57,7 @@ class Reading(NamedTuple):
 
 
 def write(
-    plan: Plan,
+    plan: SpeechPlan,
     cloned: Cloned,
     sounds: Sequence[Path],
     *,
@@ -117,7 +117,7 @@ def read_out(
     sounds = [expanded(path) for path in paths]
     for sound in sounds:
         refuse_other(sound, f"speech is written as {', '.join(FORMATS)}", [*FORMATS])
-    planned = plan(text, voice, **settings)
+    planned = plan_speech_with(text, voice, **settings)
     candidates = planned.settings.candidates
     if len(sounds) != candidates:
         message = f"{candidates} candidates need {candidates} output files, not {len(sounds)}"
@@ -126,7 +126,7 @@ def read_out(
 
 
 def read_plan(
-    plan: Plan,
+    plan: SpeechPlan,
     sounds: Sequence[Path],
     *,
     redo: str | None = None,
@@ -142,7 +142,7 @@ def read_plan(
     ours = long_text.made_here(plan, folder, sounds)
     unused(sounds if ours else [*sounds, *map(beside, sounds)], overwrite=overwrite or ours)
     with writable(sounds[0].parent, folder), lock(folder):
-        done = long_text.read(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
+        done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
         attempts = [part["attempt"] for part in done.parts]
         manifest: Manifest = {**described(plan, run or run_id()), "attempts": attempts}
         joined = not long_text.finished(folder, sounds)

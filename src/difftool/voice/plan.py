@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..audio.files import Samples, read
+from ..audio.files import Samples, read_sound
 from ..device import machine_used
 from ..errors import DifftoolError, Exit, pick
 from ..files import expanded
@@ -27,7 +27,7 @@ CLIP_HZ = 22_050
 
 
 @dataclass(frozen=True)
-class Plan:
+class SpeechPlan:
     """A run with every default filled in."""
 
     work: Work
@@ -52,15 +52,15 @@ class Plan:
         return manifest_of(self.settings) | manifest_of(self.work.options)
 
 
-def plan(text: str, voice: str = RANDOM, *, clips: Sequence[Clip] = (), **settings: object) -> Plan:
-    """`planned` with these `Settings` and options of an engine."""
+def plan_speech_with(text: str, voice: str = RANDOM, *, clips: Sequence[Clip] = (), **settings: object) -> SpeechPlan:
+    """`plan_speech` with these `Settings` and options of an engine."""
     common = {field.name for field in fields(Settings)}
     own = {name: value for name, value in settings.items() if name in common}
     options = {name: value for name, value in settings.items() if name not in common}
-    return planned(Settings(text=text, voice=voice, **own), options, clips)  # type: ignore[arg-type]
+    return plan_speech(Settings(text=text, voice=voice, **own), options, clips)  # type: ignore[arg-type]
 
 
-def planned(settings: Settings, options: Mapping[str, object], clips: Sequence[Clip] = ()) -> Plan:
+def plan_speech(settings: Settings, options: Mapping[str, object], clips: Sequence[Clip] = ()) -> SpeechPlan:
     """Chooses the engine and checks text, voice and settings without opening a network. `options` are those of the
     engine, None for a default; `clips` are used instead of a voice. Raises DifftoolError as `clone`."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -71,7 +71,7 @@ def planned(settings: Settings, options: Mapping[str, object], clips: Sequence[C
         voices_dir=None if voices_dir is None else expanded(voices_dir),
         models_dir=None if models_dir is None else expanded(models_dir),
     )
-    name = engines.choose(settings.engine, given, settings.models_dir)
+    name = engines.choose_engine(settings.engine, given, settings.models_dir)
     engine = engines.engine(name)
     pick("preset", settings.preset, {preset: preset for preset in engine.presets()})
     if clips and settings.voice != RANDOM:
@@ -81,13 +81,13 @@ def planned(settings: Settings, options: Mapping[str, object], clips: Sequence[C
     settings = replace(settings, **machine_used(*settings.machine()))
     work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips]))
     work.check_files()
-    return Plan(work)
+    return SpeechPlan(work)
 
 
 def _clip(clip: Clip) -> Tensor:
     """A reference clip as (S,). Raises DifftoolError 2 for another shape, 4 for a file that cannot be read."""
     if isinstance(clip, (str, Path)):
-        return torch.from_numpy(read(expanded(clip), CLIP_HZ))
+        return torch.from_numpy(read_sound(expanded(clip), CLIP_HZ))
     sound = torch.as_tensor(clip, dtype=torch.float32).detach().cpu()
     flat = sound[0] if sound.ndim == 2 and sound.shape[0] == 1 else sound
     is_mono = flat.ndim == 1 and len(flat) > 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from ..audio.files import tags_of, write
+from ..audio.files import tags_of, write_sound
 from ..files import read_json, write_json
 from ..provenance import beside, remember, shared
 from .speak import SYNTHETIC
@@ -30,7 +30,7 @@ def save(path: Path, pieces: Iterable[bytes], note: Mapping[str, object]) -> Non
         "comment": json.dumps(_brief(note), ensure_ascii=False),
     }
     remember(note)
-    write(path, pieces, tags)
+    write_sound(path, pieces, tags)
     write_json(beside(path), note)
 
 

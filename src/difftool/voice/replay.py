@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..audio.files import RATE, Samples, read
+from ..audio.files import RATE, Samples, read_sound
 from ..errors import DifftoolError, Exit
 from ..files import writable
-from ..limits import MOST
+from ..limits import MAX_COUNT
 from ..progress import Track
 from ..provenance import beside, located, settings_of
 from ..settings import from_manifest, options
 from . import engines
 from .output import Written, write
-from .plan import Plan, planned
+from .plan import SpeechPlan, plan_speech
 from .provenance import load
 from .settings import Settings
 from .speak import described, perform
@@ -27,7 +27,7 @@ class Replay:
     """The plan to make a sound again."""
 
     file: Path
-    plan: Plan
+    plan: SpeechPlan
     attempts: list[int]
     """Of the parts."""
     index: int
@@ -39,7 +39,7 @@ class Replay:
 
     def identical(self, path: Path) -> bool:
         """Whether the sound in another file has the same samples."""
-        after = read(path, RATE)
+        after = read_sound(path, RATE)
         if len(after) != len(self.before):
             return False
         return bool((after == self.before).all())
@@ -51,13 +51,13 @@ def replay(file: Path) -> Replay:
     _, note = load(file)
     if note is None:
         raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "name a sound that difftool made")
-    before = read(file, RATE)
+    before = read_sound(file, RATE)
     if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
         message = f"{file} was not made by a command that this version can repeat"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     settings, own, attempts, index = _read(file, note)
     with settings_of(file):
-        plan = planned(settings, own)
+        plan = plan_speech(settings, own)
     now = described(plan, "")
     for kind in ("models", "voices"):
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
@@ -86,7 +86,7 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
         rest = {name: value for name, value in values.items() if name not in common}
         own = from_manifest(engine.Options, rest)
         attempts, index = note.get("attempts", []), note["item"]["index"]
-        valid_attempts = all(type(attempt) is int and 0 <= attempt <= MOST for attempt in attempts)
+        valid_attempts = all(type(attempt) is int and 0 <= attempt <= MAX_COUNT for attempt in attempts)
         valid_index = type(index) is int and 0 <= index < settings.candidates
         versions, models, voices = note["versions"].values(), _hashes(note["models"]), _hashes(note["voices"])
         valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices))

@@ -20,27 +20,30 @@ class Settings(MachineSettings):
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
     )
-    voice: str = setting("random", "Name of a voice, a&b for a mix, or random.", panel=TEXT)
+    voice: str = setting("random", "Name of a voice, a&b to mix two, or random.", panel=TEXT)
     voices_dir: str | Path | None = setting(
-        None, "Folder of voices; default: ./voices, or the user data folder.", panel=TEXT, typed=Path | None
+        None,
+        "Folder of voices; default: ./voices if it exists, else in the user data folder.",
+        panel=TEXT,
+        typed=Path | None,
     )
-    preset: str = setting("fast", f"{', '.join(engines.PRESETS)}.", check=engines.known_preset)
+    preset: str = setting("fast", f"Preset: {', '.join(engines.PRESETS)}.", check=engines.known_preset)
     candidates: int = setting(
         1, "Number of candidates to keep, best first.", panel=SAMPLING, least=1, most=MOST_CANDIDATES
     )
     seed: int = setting(0, "Random seed.", panel=SAMPLING)
     engine: str = setting(
         engines.AUTO,
-        f"{', '.join(engines.ENGINES)}, or auto: by options and installed models.",
+        f"Engine: {', '.join(engines.ENGINES)}, or auto (by options and installed models).",
         panel=MACHINE,
         check=engines.known_engine,
     )
     models_dir: str | Path | None = setting(
-        None, "Folder of models; default: the user data folder.", panel=MACHINE, typed=Path | None
+        None, "Folder of models; default: in the user data folder.", panel=MACHINE, typed=Path | None
     )
-    cache: bool = setting(True, "Cache conditioning latents in the folder of the voice.", panel=MACHINE, stored=False)
+    cache: bool = setting(True, "Cache conditioning latents in the voice's folder.", panel=MACHINE, stored=False)
     batch_size: int | None = setting(
-        None, "Samples at once; results agree to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
+        None, "Decoder samples per batch; results agree up to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
     )
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
 

@@ -19,7 +19,7 @@ from ..files import manifest, run_id
 from ..progress import Track, untracked
 from .engines import Spoken
 from .library import Consent
-from .plan import Clip, Plan, plan
+from .plan import Clip, SpeechPlan, plan_speech_with
 from .seeds import derived
 
 SYNTHETIC = "Synthetic speech"
@@ -34,7 +34,7 @@ class Candidate(TypedDict):
     stopped: bool
 
 
-class Spoke(TypedDict):
+class VoiceRecord(TypedDict):
     """A voice, as stored in a manifest."""
 
     name: str
@@ -53,7 +53,7 @@ class Manifest(TypedDict):
     machine: str
     settings: dict[str, object]
     synthetic: bool
-    voices: list[Spoke]
+    voices: list[VoiceRecord]
     models: dict[str, str]
     said: NotRequired[list[list[Candidate]]]
     """The candidates of each part."""
@@ -100,7 +100,7 @@ def clone(text: str, voice: str = "random", *, track: Track | None = None, **set
     a device that is not available, 4 for a voice or a model that is missing or damaged, 6 when out of memory, 7 where
     no consent is recorded for the voice.
     """
-    return perform(plan(text, voice, **settings), track=track)
+    return perform(plan_speech_with(text, voice, **settings), track=track)
 
 
 def tts_with_preset(
@@ -118,7 +118,7 @@ def tts_with_preset(
 
 
 def perform(
-    plan: Plan,
+    plan: SpeechPlan,
     *,
     track: Track | None = None,
     attempts: Sequence[int] = (),
@@ -147,7 +147,7 @@ def perform(
     return Cloned(sounds, note, speaker.seconds)
 
 
-def seeds(plan: Plan, attempts: Sequence[int] = ()) -> list[int]:
+def seeds(plan: SpeechPlan, attempts: Sequence[int] = ()) -> list[int]:
     """A seed for each part, from its text, how often that text came before, and how often it was spoken before; some
     engines use one seed for all."""
     if plan.work.one_seed:
@@ -168,7 +168,7 @@ def typical(loud: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _joined(plan: Plan, take: Sequence[Samples]) -> Samples:
+def _joined(plan: SpeechPlan, take: Sequence[Samples]) -> Samples:
     if len(take) == 1:
         return take[0]
     loud = [loudness(sound) for sound in take]
@@ -182,10 +182,12 @@ def _joined(plan: Plan, take: Sequence[Samples]) -> Samples:
     return from_bytes(b"".join(join(pieces())))
 
 
-def described(plan: Plan, run: str) -> Manifest:
+def described(plan: SpeechPlan, run: str) -> Manifest:
     """The manifest of speech, before it is spoken."""
     voices = plan.work.reference.voices
-    spoke: list[Spoke] = [{"name": voice.name, "sha256": voice.sha256, "consent": voice.consent} for voice in voices]
+    spoke: list[VoiceRecord] = [
+        {"name": voice.name, "sha256": voice.sha256, "consent": voice.consent} for voice in voices
+    ]
     common = manifest("voice clone", run, plan.manifest, plan.work.packages)
     speech = {"synthetic": True, "voices": spoke, "models": plan.work.models()}
     return cast(Manifest, common | speech)

@@ -118,7 +118,7 @@ def spoken(text: str) -> str:
     plain dashes and quotes."""
     text = re.sub(HEADING, r"\n\n\1\n\n", text)
     text = re.sub(r"(?m)^[ \t]*[—–-]{1,3}[ \t]+", "", text)  # who speaks, or a list
-    text = numbers.read(_long(text))
+    text = numbers.numbers_in_words(_long(text))
     text = re.sub(r"[ \t]?—(?=[ \t]*$)", "", text, flags=re.MULTILINE)
     text = re.sub(r"[ \t]?—[ \t]?|[ \t][–-]{1,2}[ \t]", ", ", text)
     for fancy, plain in TYPOGRAPHY.items():
@@ -129,7 +129,7 @@ def spoken(text: str) -> str:
 def written_out(text: str) -> str:
     """The normalised text of an LJSpeech row: numbers, signs and abbreviations in words, everything else unchanged."""
     try:
-        text = _signs(numbers.read(_long(text)))
+        text = _signs(numbers.numbers_in_words(_long(text)))
     except ValueError:  # a number that has no name
         return text
     for short, long in TITLES.items():

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from difftool.text2img.vocabulary import GRAMMAR, strangers, vocabulary
-from difftool.train.data.shapes import CENTRES, SIDE, Scene, draw_set, drawn, kept_back, scene
+from difftool.text2img.vocabulary import GRAMMAR, unknown_words, vocabulary
+from difftool.train.data.shapes import CENTRES, SIDE, Scene, draw_set, drawn, is_held_out, scene
 
 WORDS = vocabulary()
 
@@ -36,17 +36,17 @@ def test_captions_follow_the_grammar() -> None:
 def test_words_that_no_caption_has() -> None:
     _, scenes = draw_set(300, held=False)
     said = {word for scene in scenes for word in scene.caption.split()}
-    assert not any(map(strangers, said))
+    assert not any(map(unknown_words, said))
     assert said >= set(GRAMMAR)
     text = "A shiny RED circle, on a blue-green ground; 3 circles and a shiny \N{ARTIST PALETTE}"
-    assert strangers(text) == ["shiny", "3", "circles", "\N{ARTIST PALETTE}"]
+    assert unknown_words(text) == ["shiny", "3", "circles", "\N{ARTIST PALETTE}"]
 
 
 def test_what_is_never_trained_on() -> None:
     _, learned = draw_set(200, held=False)
     _, held = draw_set(50, held=True)
-    assert not any(kept_back(scene.caption) for scene in learned)
-    assert all(kept_back(scene.caption) for scene in held)
+    assert not any(is_held_out(scene.caption) for scene in learned)
+    assert all(is_held_out(scene.caption) for scene in held)
 
 
 def test_a_picture_depends_on_its_number_alone() -> None:

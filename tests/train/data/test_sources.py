@@ -270,7 +270,7 @@ def test_decoded_once_and_found_by_what_it_holds(
         raise AssertionError("decoded twice")
 
     with monkeypatch.context() as closed:
-        closed.setattr(sources, "read", no)
+        closed.setattr(sources, "read_source", no)
         folder = folder.rename(tmp_path / "moved")  # where it lies is no part of it
         second = load(str(folder))
         assert np.array_equal(first.pixels, second.pixels)

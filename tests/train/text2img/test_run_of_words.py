@@ -20,7 +20,7 @@ from difftool.learning import driver
 from difftool.models import build_path
 from difftool.pictures.png import read_png
 from difftool.text2img.draw import txt2img
-from difftool.text2img.session import Studio
+from difftool.text2img.session import Session
 from difftool.text2img.vocabulary import vocabulary
 from difftool.train import recipe, train
 from difftool.train.data import pictures
@@ -161,9 +161,9 @@ def test_diffusers_opens_it_and_draws_what_the_engine_draws(whole: Path) -> None
 
 
 def test_txt2img_draws_from_it(whole: Path) -> None:
-    studio = Studio(whole, device="cpu")
-    assert studio.pipeline.kind == "shapes"
-    assert txt2img("a red circle", studio, steps=2).shape == (1, 16, 16, 3)
+    session = Session(whole, device="cpu")
+    assert session.pipeline.kind == "shapes"
+    assert txt2img("a red circle", session, steps=2).shape == (1, 16, 16, 3)
 
 
 def test_the_text_encoder_has_the_names_that_old_readers_look_for(whole: Path) -> None:

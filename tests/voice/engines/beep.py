@@ -65,9 +65,9 @@ class Beeper(Speaker):
         self.work = work
 
     def prepare(self, reference: Reference) -> Steps[None]:
-        from difftool.audio.files import read
+        from difftool.audio.files import read_sound
 
-        sounds = [read(clip, RATE) for voice in reference.voices for clip in voice.clips]
+        sounds = [read_sound(clip, RATE) for voice in reference.voices for clip in voice.clips]
         self.shift = sum(float(abs(sound).mean()) for sound in sounds)
         yield from ()
 

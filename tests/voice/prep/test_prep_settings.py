@@ -13,7 +13,7 @@ from difftool.cli.options import parameters
 from difftool.errors import DifftoolError
 from difftool.settings import setting
 from difftool.voice.prep import folder, stages
-from difftool.voice.prep.plan import Plan, Source, plan, planned
+from difftool.voice.prep.plan import PrepPlan, Source, plan_prep, plan_prep_with
 from difftool.voice.prep.settings import Settings, noted, reasons_of
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -32,12 +32,14 @@ def talk(tmp_path: Path) -> Path:
     return Path(shutil.copy(GOLDEN / "speech.ogg", tmp_path / "talk.ogg"))
 
 
-def by_pauses(talk: Path, **more: Any) -> Plan:
-    return plan([talk], "me", "self", slice="vad", voices_dir=talk.parent, **more)
+def by_pauses(talk: Path, **more: Any) -> PrepPlan:
+    return plan_prep_with([talk], "me", "self", slice="vad", voices_dir=talk.parent, **more)
 
 
 def test_keys_are_those_of_the_first_version(talk: Path) -> None:
-    by_transcript = plan([talk], "me", "synthetic", transcripts=[GOLDEN / "speech.json"], voices_dir=talk.parent)
+    by_transcript = plan_prep_with(
+        [talk], "me", "synthetic", transcripts=[GOLDEN / "speech.json"], voices_dir=talk.parent
+    )
     assert stages.key_of(by_transcript, SOURCE) == "8e54f0e95a0680aa77168608b4d2c1f0"
     assert folder._key(by_transcript, [SOURCE])[:16] == "acf6b56398293253"
     other = by_pauses(talk, high_pass=80.0, allow=["reverb", "noise"])
@@ -56,7 +58,7 @@ def test_keys_are_those_of_the_first_version(talk: Path) -> None:
 def test_a_setting_that_is_added_changes_keys_only_where_it_is_given(talk: Path) -> None:
     before = by_pauses(talk)
     after = [
-        planned([talk], "me", "self", Later(slice="vad", voices_dir=talk.parent, **more))
+        plan_prep([talk], "me", "self", Later(slice="vad", voices_dir=talk.parent, **more))
         for more in ({}, {"fade": 0.02}, {"threads": 1, "device": "cpu"})
     ]
     keys = [stages.key_of(one, SOURCE) == stages.key_of(before, SOURCE) for one in after]

@@ -34,7 +34,7 @@ class Array(NamedTuple):
 def read_arrays(files: Contents, size: tuple[int, int] | None) -> Raw:
     where = ", ".join(files)
     by_name = arrays(files)
-    pick = choose(by_name, where)
+    pick = choose_arrays(by_name, where)
     names = [pick.images, *(images for images, _ in pick.tests)]
     try:
         loaded = [by_name[name].load() for name in names]
@@ -55,7 +55,7 @@ def read_arrays(files: Contents, size: tuple[int, int] | None) -> Raw:
 
 def count_arrays(files: Contents) -> int:
     by_name = arrays(files)
-    images = choose(by_name, "").images
+    images = choose_arrays(by_name, "").images
     return by_name[images].shape[0]
 
 
@@ -127,7 +127,7 @@ class Chosen(NamedTuple):
     unused: list[str]
 
 
-def choose(found: Mapping[str, Array], where: str) -> Chosen:
+def choose_arrays(found: Mapping[str, Array], where: str) -> Chosen:
     """Which arrays are pictures and labels. Raises DifftoolError 4 if no array is."""
     names = {name.lower(): name for name in found}
     pictures = [name for name, array in found.items() if len(array.shape) >= 3]

@@ -134,7 +134,7 @@ def _own(source: str, size: tuple[int, int] | None, held_out: float | None) -> P
 def _read(path: Path, size: tuple[int, int] | None, held_out: float | None) -> Pictures:
     """The pictures in a file or folder, cached by the contents of the files that are used."""
     source = contents(path)
-    _, files, _ = sources.chosen(source.files)
+    _, files, _ = sources.kind_of_files(source.files)
     if source.size < HELD_BYTES:
         files = {name: _held(read) for name, read in files.items()}
     key = json.dumps([SCHEMA, size, held_out, *source.left_out, *source.aside])
@@ -144,7 +144,7 @@ def _read(path: Path, size: tuple[int, int] | None, held_out: float | None) -> P
         digest.update(f"{name}\0".encode(errors="surrogateescape") + mark)
 
     def read() -> Pictures:
-        raw = sources.read({**source.files, **files}, size)
+        raw = sources.read_source({**source.files, **files}, size)
         skipped, notes = [*raw.skipped, *source.left_out], [*raw.notes]
         if source.aside:
             notes.append(f"hidden folders and thumbnails left out: {', '.join(source.aside)}")

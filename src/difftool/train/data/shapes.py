@@ -41,7 +41,7 @@ class Scene(NamedTuple):
         return f"{' and '.join(things)} on {_a(self.ground)} ground"
 
 
-def kept_back(caption: str) -> bool:
+def is_held_out(caption: str) -> bool:
     """Whether a caption is held out: one in eight, by its SHA-256."""
     return hashlib.sha256(caption.encode()).hexdigest()[0] in "01"
 
@@ -148,7 +148,7 @@ def draw_set(count: int, *, held: bool, seed: int = 0) -> tuple[np.ndarray[Any, 
         rng = np.random.default_rng([seed, held, number])
         number += 1
         candidate = scene(rng)
-        if kept_back(candidate.caption) == held:
+        if is_held_out(candidate.caption) == held:
             pixels[len(scenes)] = drawn(candidate, rng)
             scenes.append(candidate)
     return pixels, scenes

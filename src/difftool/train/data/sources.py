@@ -34,7 +34,7 @@ class Kind(NamedTuple):
     read: Callable[[Contents, tuple[int, int] | None], Raw]
 
 
-def chosen(files: Contents) -> tuple[Kind, dict[str, Callable[[], bytes]], list[str]]:
+def kind_of_files(files: Contents) -> tuple[Kind, dict[str, Callable[[], bytes]], list[str]]:
     """(the kind of data set that these files are, the files that belong to it, notes on the others). Of several kinds,
     the one with most pictures. Raises DifftoolError 4 if there are no pictures."""
     by_kind: dict[Kind, dict[str, Callable[[], bytes]]] = {}
@@ -98,10 +98,10 @@ def _foreign(name: str) -> bool:
     return suffix in FOREIGN or (suffix in SUFFIXES and not readable(suffix))
 
 
-def read(files: Contents, size: tuple[int, int] | None = None) -> Raw:
+def read_source(files: Contents, size: tuple[int, int] | None = None) -> Raw:
     """The pictures in the files of a source, whatever their kind, brought to `size` (width, height). Raises
     DifftoolError 4 if they cannot be trained on."""
-    kind, mine, notes = chosen(files)
+    kind, mine, notes = kind_of_files(files)
     raw = kind.read(mine, size)
     raw = raw._replace(notes=(*raw.notes, *notes))
     if not len(raw.pixels):

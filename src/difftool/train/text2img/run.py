@@ -23,19 +23,19 @@ from ...core.noise import START, Noise
 from ...core.predict import TARGETS, denoiser
 from ...core.solve import first_order
 from ...learning.config import NetConfig, RunConfig, TrainConfig
-from ...learning.driver import Cost, Course, learn, measured
+from ...learning.driver import Cost, RunContext, learn, with_measured_sizes
 from ...learning.folder import clear, standing
 from ...learning.loop import Trainee
-from ...learning.metrics import judge, scattered
-from ...learning.runlog import Board
+from ...learning.metrics import quality_of, scattered
+from ...learning.runlog import EventLog
 from ...learning.tasks import Data, Denoising, seeded
 from ...models import SCHEMA, build_path, save_model
 from ...pictures.png import write_png
-from ...pictures.sheets import grid, to_pixels
+from ...pictures.sheets import image_grid, to_pixels
 from ..data.pictures import Pictures
 from ..data.tensors import data_of
 from ..previews import AUTOENCODER, PIPELINE, grid_path, layout, nearest_strip, show
-from ..quality import JUDGE_SEED, JUDGED, judged
+from ..quality import JUDGE_SEED, JUDGED, is_measurable
 from ..recipe import Job, PictureConfig
 from .latent import AT_ONCE, Autoencoder, AutoencoderNet, Autoencoding, latents_of
 from .pipeline_folder import state_of, write_network, write_pipeline
@@ -66,7 +66,7 @@ class DenoiserNet(DenoiserRow):
     size: int
 
 
-class Words(NamedTuple):
+class CaptionTokens(NamedTuple):
     """The captions of a run as tokens."""
 
     tokens: Tensor
@@ -169,26 +169,26 @@ def _take(trainee: Trainee, weights: Sequence[Tensor]) -> None:
 
 
 def stages(
-    folder: Path, config: PictureConfig, job: Job, course: Course, began: float, *, overwrite: bool
+    folder: Path, config: PictureConfig, job: Job, context: RunContext, began: float, *, overwrite: bool
 ) -> dict[str, float] | None:
     """Trains the autoencoder and then the denoiser of a run; returns the figures of its samples."""
     pictures, device = job.pictures, job.device
     processes.agreed(lambda: _begin(folder, config, overwrite=overwrite))
     assert pictures.held_out is not None
     data, held = (data_of(part._replace(labels=None), device) for part in (pictures, pictures.held_out))
-    vae = _autoencoder(folder / AUTOENCODER, config, job, data, held, course, began)
+    vae = _autoencoder(folder / AUTOENCODER, config, job, data, held, context, began)
     latents, held_latents, scale = latents_of(folder / AUTOENCODER, vae, data.x, held.x)
     config["train"]["scale"] = scale
     words = _words(folder / "tokenizer", pictures, device)
     nothing = {"tokens": words.nothing}
     data = Data(latents, {"tokens": words.tokens}, nothing)
     held = Data(held_latents, {"tokens": words.held_tokens}, nothing)
-    count = min(JUDGED if judged(pictures) else 10, len(held.x))
-    trainee = _denoiser(folder, config, vae, data, held, words, count, course)
+    count = min(JUDGED if is_measurable(pictures) else 10, len(held.x))
+    trainee = _denoiser(folder, config, vae, data, held, words, count, context)
     log.info(f"evaluating {count} samples")
     with drawing(trainee, averaged=True):
         pixels = drawn(config, trainee.net, vae, held, count, seed=JUDGE_SEED)
-    return processes.agreed(lambda: _judged(folder, config, pictures, pixels))
+    return processes.agreed(lambda: _measured(folder, config, pictures, pixels))
 
 
 def _begin(folder: Path, config: PictureConfig, *, overwrite: bool) -> None:
@@ -200,7 +200,7 @@ def _begin(folder: Path, config: PictureConfig, *, overwrite: bool) -> None:
     files.write_json(folder / "config.json", config)
 
 
-def _words(folder: Path, pictures: Pictures, device: torch.device) -> Words:
+def _words(folder: Path, pictures: Pictures, device: torch.device) -> CaptionTokens:
     """The captions of the pictures as tokens, by the tokenizer in `folder`, which is created from them once."""
     assert pictures.captions is not None
     assert pictures.held_out is not None
@@ -209,7 +209,7 @@ def _words(folder: Path, pictures: Pictures, device: torch.device) -> Words:
     processes.agreed(lambda: None if folder.exists() else write_tokenizer(folder, captions))
     tokens, nothing, vocabulary, ends = tokens_of(folder, captions)
     held_tokens = tokens_of(folder, pictures.held_out.captions)[0]
-    return Words(tokens.to(device), held_tokens.to(device), nothing.to(device), vocabulary, ends)
+    return CaptionTokens(tokens.to(device), held_tokens.to(device), nothing.to(device), vocabulary, ends)
 
 
 def _denoiser(
@@ -218,9 +218,9 @@ def _denoiser(
     vae: Autoencoder,
     data: Data,
     held: Data,
-    words: Words,
+    words: CaptionTokens,
     count: int,
-    course: Course,
+    context: RunContext,
 ) -> Trainee:
     """The trained denoiser of a run; time is reserved to draw `count` samples for evaluation."""
     device = data.x.device
@@ -234,20 +234,20 @@ def _denoiser(
         return Trainee(task.net, config["train"]), task
 
     shown = min(SHOWN, len(held.x))
-    course = course._replace(end=measured(config, make, Cost(2 * shown, count, 2.5 * STEPS), course.end))
+    context = context._replace(end=with_measured_sizes(config, make, Cost(2 * shown, count, 2.5 * STEPS), context.end))
     trainee, task = make()
 
-    def preview(trainee: Trainee, seen: int, board: Board | None) -> None:
+    def preview(trainee: Trainee, seen: int, events: EventLog | None) -> None:
         sheets = {}
         for kind in ("raw", ""):
             with drawing(trainee, averaged=not kind):
-                sheets[kind] = grid(drawn(config, trainee.net, vae, held, shown, seed=0), 10), None
-        processes.agreed(lambda: show(folder, seen, trainee.step, sheets, board))
+                sheets[kind] = image_grid(drawn(config, trainee.net, vae, held, shown, seed=0), 10), None
+        processes.agreed(lambda: show(folder, seen, trainee.step, sheets, events))
 
     def publish(trainee: Trainee) -> None:
         _publish(folder, config, trainee, vae)
 
-    learn(folder, config, trainee, task, course._replace(publish=publish, preview=preview))
+    learn(folder, config, trainee, task, context._replace(publish=publish, preview=preview))
     return trainee
 
 
@@ -263,19 +263,19 @@ def _publish(folder: Path, config: PictureConfig, trainee: Trainee, vae: Autoenc
     write_pipeline(folder, config["path"], config["target"])
 
 
-def _judged(
+def _measured(
     folder: Path, config: PictureConfig, pictures: Pictures, pixels: np.ndarray[Any, np.dtype[np.uint8]]
 ) -> dict[str, float] | None:
     """The figures of samples; also writes the strip of nearest training pictures."""
     assert pictures.held_out is not None
     write_png(grid_path(folder, config["train"]["images"], "nearest"), nearest_strip(pixels, pictures.pixels))
-    if not judged(pictures):
+    if not is_measurable(pictures):
         return None
-    return judge(pixels, pictures.held_out.pixels, pictures.pixels)._asdict()
+    return quality_of(pixels, pictures.held_out.pixels, pictures.pixels)._asdict()
 
 
 def _autoencoder(
-    folder: Path, config: PictureConfig, job: Job, data: Data, held: Data, course: Course, began: float
+    folder: Path, config: PictureConfig, job: Job, data: Data, held: Data, context: RunContext, began: float
 ) -> Autoencoder:
     """The trained autoencoder of a run, trained as a run of its own in `folder`."""
     own = autoencoder_config(config, data)
@@ -288,23 +288,23 @@ def _autoencoder(
         return Trainee(task.net, own["train"]), task
 
     minutes = own["train"]["length"].get("minutes", math.inf)
-    end = min(began + minutes * 60, course.end)
-    end = measured(own, make, Cost(SHOWN, 0, 2), end)
+    end = min(began + minutes * 60, context.end)
+    end = with_measured_sizes(own, make, Cost(SHOWN, 0, 2), end)
     trainee, task = make()
 
-    def preview(trainee: Trainee, seen: int, board: Board | None) -> None:
+    def preview(trainee: Trainee, seen: int, events: EventLog | None) -> None:
         with drawing(trainee, averaged=True), torch.no_grad():
             x = held.x[:SHOWN]
             back = to_pixels(task.net.decoded(task.net.encoded(x)))
-        both = grid(np.concatenate([x.permute(0, 2, 3, 1).cpu().numpy(), back]), len(x))
-        processes.agreed(lambda: show(folder, seen, trainee.step, {"": (both, None)}, board))
+        both = image_grid(np.concatenate([x.permute(0, 2, 3, 1).cpu().numpy(), back]), len(x))
+        processes.agreed(lambda: show(folder, seen, trainee.step, {"": (both, None)}, events))
 
     log.info("training the autoencoder")
 
     def publish(trainee: Trainee) -> None:
         save_model(folder, own, trainee.averaged())
 
-    learn(folder, own, trainee, task, course._replace(end=end, preview_every=None, publish=publish, preview=preview))
+    learn(folder, own, trainee, task, context._replace(end=end, preview_every=None, publish=publish, preview=preview))
     loaded = files.load_tensors(folder / "model.safetensors").tensors
     with torch.no_grad():
         for name, p in task.net.named_parameters():

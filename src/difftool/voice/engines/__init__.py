@@ -194,7 +194,7 @@ def known_preset(name: str) -> str:
     return pick("preset", plain(name), {known: known for row in ENGINES for known in engine(row).presets()})
 
 
-def choose(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:
+def choose_engine(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:
     """The engine of that name; for auto, the first installed one with all options in `given`. Raises DifftoolError 2
     for an option that the engine lacks."""
     owners = {option: _owners(option) for option in given}

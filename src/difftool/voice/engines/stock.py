@@ -65,7 +65,7 @@ def plan(settings: Settings, given: Options, reference: Reference) -> TortoiseWo
         def speaker(self) -> Speaker:
             return StockSpeaker(self)
 
-    planned = work.planned(settings, given, reference)
+    planned = work.plan_work(settings, given, reference)
     return StockWork(**vars(planned))
 
 
@@ -88,7 +88,7 @@ class StockSpeaker(Speaker):
         # its own models_dir is a cache of the hub, not a folder of files
         api.get_model_path = lambda name, models_dir=None: str(work.folder / name)
         device, dtype = work.settings.machine()
-        half, block = dtype == torch.float16, work.script.block
+        half, block = dtype == torch.float16, work.speech.block
         with warnings.catch_warnings(action="ignore"):
             self.tts = api.TextToSpeech(
                 enable_redaction=False, kv_cache=True, half=half, autoregressive_batch_size=block
@@ -98,34 +98,34 @@ class StockSpeaker(Speaker):
         self.seconds["load"] = time.perf_counter() - began
 
     def prepare(self, reference: Reference) -> Steps[None]:
-        from .tortoise.work import material
+        from .tortoise.work import voice_input
 
-        self.clips, self.latents = material(self.work, reference)
+        self.clips, self.latents = voice_input(self.work, reference)
         yield from ()
 
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
         """Yields once, and returns candidates without scores."""
         began = time.perf_counter()
-        script = self.work.script
-        scale = script.guidance - 1
+        speech = self.work.speech
+        scale = speech.guidance - 1
         with contextlib.redirect_stdout(io.StringIO()):  # it prints a warning for samples that do not stop
             sound = self.tts.tts(
                 text,
                 voice_samples=[clip[None] for clip in self.clips] or None,
                 conditioning_latents=self.latents,
-                k=script.candidates,
+                k=speech.candidates,
                 verbose=False,
                 use_deterministic_seed=seed,
-                num_autoregressive_samples=script.samples,
-                temperature=script.odds.temperature,
-                repetition_penalty=script.odds.repetition_penalty,
-                top_p=script.odds.top_p,
-                top_k=script.odds.top_k,
-                max_mel_tokens=script.most,
-                diffusion_iterations=script.way.steps,
+                num_autoregressive_samples=speech.samples,
+                temperature=speech.sampling.temperature,
+                repetition_penalty=speech.sampling.repetition_penalty,
+                top_p=speech.sampling.top_p,
+                top_k=speech.sampling.top_k,
+                max_mel_tokens=speech.most,
+                diffusion_iterations=speech.choice.steps,
                 cond_free=scale != 0,
                 cond_free_k=scale,
-                diffusion_temperature=script.warmth,
+                diffusion_temperature=speech.temperature,
             )
         self.seconds["speaking"] = self.seconds.get("speaking", 0.0) + time.perf_counter() - began
         yield

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from ...audio.files import store
+from ...audio.files import write_short
 from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import (
     TEMPORARY,
@@ -33,19 +33,9 @@ from ..text import written_out
 from . import refs, report, stages, twins
 from .gates import GATES
 from .grade import Grade, grade
-from .plan import Plan, Source, plan
+from .plan import PrepPlan, Source, plan_prep_with
 from .settings import noted
-from .shapes import (
-    GradeNote,
-    KeptTake,
-    ListedTake,
-    PrepNote,
-    Summary,
-    Used,
-    VoiceNote,
-    VoiceSource,
-    VoiceTake,
-)
+from .shapes import GradeNote, KeptTake, ListedTake, PrepNote, Summary, Used, VoiceNote, VoiceSource, VoiceTake
 from .transcribe import Whisper
 
 log = logging.getLogger(__name__)
@@ -117,10 +107,10 @@ def prepare(
     Raises DifftoolError: 2 for invalid settings, 4 for recordings that cannot be read or give no clip, or a voice that
     prep did not make, 75 while another run prepares it.
     """
-    return perform(plan(sources, voice, consent, **settings), overwrite=overwrite, track=track)
+    return perform(plan_prep_with(sources, voice, consent, **settings), overwrite=overwrite, track=track)
 
 
-def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) -> Prepared:
+def perform(plan: PrepPlan, *, overwrite: bool = False, track: Track | None = None) -> Prepared:
     """Executes a plan, or what is left of it."""
     before = _before(plan, overwrite=overwrite)
     with writable(plan.folder.resolve().parent, plan.work, option="--voices-dir"), lock(plan.work):
@@ -167,7 +157,7 @@ def perform(plan: Plan, *, overwrite: bool = False, track: Track | None = None) 
         return _prepared(plan, note, fresh=True)._replace(seconds=seconds)
 
 
-def _before(plan: Plan, *, overwrite: bool) -> VoiceNote | None:
+def _before(plan: PrepPlan, *, overwrite: bool) -> VoiceNote | None:
     """voice.json of the existing voice, None where there is none or it is overwritten. Raises DifftoolError 4 for a
     voice that prep did not make, unless it may be overwritten."""
     folder = plan.folder
@@ -188,7 +178,7 @@ def _before(plan: Plan, *, overwrite: bool) -> VoiceNote | None:
     return None
 
 
-def _key(plan: Plan, sources: Iterable[Source]) -> str:
+def _key(plan: PrepPlan, sources: Iterable[Source]) -> str:
     """Hash of everything that a voice depends on."""
     terms = {name: value for name, value in plan.consent.items() if name != "date"}
     keys = [stages.key_of(plan, source) for source in sources]
@@ -196,7 +186,7 @@ def _key(plan: Plan, sources: Iterable[Source]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _earlier(plan: Plan, before: VoiceNote | None, given: dict[str, Source]) -> list[Source]:
+def _earlier(plan: PrepPlan, before: VoiceNote | None, given: dict[str, Source]) -> list[Source]:
     """The recordings of the existing voice, in order; those that are given again are taken out of `given`, the others
     keep their clips."""
     transcriber = plan.sources[0].transcriber
@@ -215,7 +205,7 @@ def _earlier(plan: Plan, before: VoiceNote | None, given: dict[str, Source]) -> 
     return sources
 
 
-def _check_available(plan: Plan, source: Source) -> None:
+def _check_available(plan: PrepPlan, source: Source) -> None:
     """Raises DifftoolError 4 for a recording of the existing voice that must be processed again and cannot be."""
     exists = source.path.is_file() and digest_of(source.path) == source.sha256
     has_words = plan.settings.slice == "vad" or source.transcriber is not None
@@ -238,7 +228,7 @@ class _Known:
         raise AssertionError("its transcript is stored")
 
 
-def _prepared(plan: Plan, note: VoiceNote, *, fresh: bool) -> Prepared:
+def _prepared(plan: PrepPlan, note: VoiceNote, *, fresh: bool) -> Prepared:
     """The content of the folder of a voice."""
     report = cast(Summary, read_json(plan.folder / "report.json"))
     labels = names([Path(source["path"]) for source in note["sources"]])
@@ -261,7 +251,7 @@ def _prepared(plan: Plan, note: VoiceNote, *, fresh: bool) -> Prepared:
 
 
 def _written(
-    plan: Plan,
+    plan: PrepPlan,
     done: Sequence[tuple[Source, stages.Done]],
     failed: dict[str, str],
     key: str,
@@ -325,10 +315,10 @@ def _write_clips(folder: Path, clips: Sequence[VoiceTake]) -> list[Path]:
 def _write_references(folder: Path, clips: Sequence[VoiceTake], paths: Sequence[Path]) -> list[refs.Reference]:
     """Chooses the references among the clips, and writes them."""
     (folder / "refs" / "tortoise").mkdir(parents=True)
-    references = refs.choose(clips, paths)
+    references = refs.choose_references(clips, paths)
     for number, reference in enumerate(references, 1):
         sound = refs.cut(paths[reference.clip], reference.start)
-        store(folder / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
+        write_short(folder / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
     write_json(folder / "refs" / "tortoise.json", {"references": _used(references, clips)})
     return references
 
@@ -343,7 +333,7 @@ def _used(references: Sequence[refs.Reference], clips: Sequence[VoiceTake]) -> l
 
 
 def _note(
-    plan: Plan, done: Sequence[tuple[Source, stages.Done]], graded: Grade, before: VoiceNote | None, prep: PrepNote
+    plan: PrepPlan, done: Sequence[tuple[Source, stages.Done]], graded: Grade, before: VoiceNote | None, prep: PrepNote
 ) -> VoiceNote:
     """The content of voice.json."""
     heard = [result.source["language"] for _, result in done]
@@ -451,8 +441,8 @@ def _write_lists(folder: Path, clips: Sequence[VoiceTake], rejected: Sequence[Vo
         part = validation if k % HELD_BACK == HELD_BACK // 2 else train
         part.append(f"clips/{name}.wav|{text}")
         timed = [
-            {"start": start, "end": end, "word": word.strip(), "probability": odds}
-            for start, end, word, odds in clip["words"]
+            {"start": start, "end": end, "word": word.strip(), "probability": probability}
+            for start, end, word, probability in clip["words"]
         ]
         words.append(json.dumps({"id": name, "words": timed}, ensure_ascii=False))
     if not validation and len(train) > 1:

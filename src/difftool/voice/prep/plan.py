@@ -33,7 +33,7 @@ class Source(NamedTuple):
         return self.transcriber.key if self.transcriber else None
 
 
-class Plan(NamedTuple):
+class PrepPlan(NamedTuple):
     """A voice to be prepared."""
 
     name: str
@@ -56,12 +56,12 @@ class Plan(NamedTuple):
         return activity.network()
 
 
-def plan(sources: Sequence[str | Path], voice: str, consent: str, **settings: Any) -> Plan:
-    """`planned` with these `Settings`."""
-    return planned(sources, voice, consent, Settings(**settings))
+def plan_prep_with(sources: Sequence[str | Path], voice: str, consent: str, **settings: Any) -> PrepPlan:
+    """`plan_prep` with these `Settings`."""
+    return plan_prep(sources, voice, consent, Settings(**settings))
 
 
-def planned(sources: Sequence[str | Path], voice: str, consent: str, settings: Settings) -> Plan:
+def plan_prep(sources: Sequence[str | Path], voice: str, consent: str, settings: Settings) -> PrepPlan:
     """Checks the settings of a preparation: `sources` are recordings, or folders of them, `voice` is the voice to make
     or to add to, `consent` is self, written:FILE, license:ID or synthetic. Raises DifftoolError: 2 for invalid
     settings, 3 for a device that is not available, 4 for recordings, transcripts or a Whisper model that are
@@ -78,7 +78,7 @@ def planned(sources: Sequence[str | Path], voice: str, consent: str, settings: S
         known_size(size)
         known_language(settings.language)
     terms = agreed(consent)
-    paths = found(sources)
+    paths = recordings_in(sources)
     device, _ = devices.choose(settings.device, "fp32", settings.threads)
     language = known_language(settings.language)
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
@@ -96,10 +96,10 @@ def planned(sources: Sequence[str | Path], voice: str, consent: str, settings: S
     )
     recordings = [Source(path, digest_of(path), transcribers.get(path, model)) for path in paths]
     verifier = model if used.verify else None
-    return Plan(name, folder, work_of(folder), tuple(recordings), terms, used, verifier)
+    return PrepPlan(name, folder, work_of(folder), tuple(recordings), terms, used, verifier)
 
 
-def found(sources: Sequence[str | Path]) -> list[Path]:
+def recordings_in(sources: Sequence[str | Path]) -> list[Path]:
     """The recordings in files and folders, in order, each once. Raises DifftoolError 4 for a path that does not exist,
     and for a folder without recordings."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torchaudio.functional import resample
 
-from ...audio.files import RATE, Samples, read
+from ...audio.files import RATE, Samples, read_sound
 from ...audio.loudness import normalised
 from ...nets.tortoise.mel import CODE_HZ
 from .shapes import VoiceTake
@@ -39,7 +39,7 @@ class Reference(NamedTuple):
     score: float
 
 
-def choose(clips: Sequence[VoiceTake], paths: Sequence[Path]) -> list[Reference]:
+def choose_references(clips: Sequence[VoiceTake], paths: Sequence[Path]) -> list[Reference]:
     """The best COUNT stretches of clips, best first."""
     candidates = [_best(k, clip, path) for k, (clip, path) in enumerate(zip(clips, paths, strict=True))]
     chosen: list[Reference] = []
@@ -64,7 +64,7 @@ def _rank(reference: Reference) -> tuple[float, int]:
 
 
 def _best(number: int, clip: VoiceTake, path: Path) -> Reference:
-    sound = read(path, RATE)
+    sound = read_sound(path, RATE)
     figures = clip["figures"]
     tick = round(TICK * RATE)
     ticks = sound[: len(sound) // tick * tick].astype(np.float64)
@@ -94,6 +94,6 @@ def _best(number: int, clip: VoiceTake, path: Path) -> Reference:
 def cut(path: Path, start: float) -> Samples:
     """LENGTH samples at CODE_HZ of a clip, padded with silence."""
     first = round(start * RATE)
-    sound = read(path, RATE)[first : first + round(SECONDS * RATE)]
+    sound = read_sound(path, RATE)[first : first + round(SECONDS * RATE)]
     resampled = resample(torch.from_numpy(normalised(sound)), RATE, CODE_HZ).numpy()[:LENGTH]
     return np.pad(resampled, (0, LENGTH - len(resampled)))

@@ -39,14 +39,14 @@ class Settings(DeviceSettings):
 
     voices_dir: str | Path | None = setting(
         None,
-        "Folder of voices; default: ./voices, or the user data folder.",
+        "Folder of voices; default: ./voices if it exists, else in the user data folder.",
         panel=TEXT,
         typed=Path | None,
         stored=False,
     )
     transcripts: Sequence[str | Path] = setting(
         (),
-        "Transcript: .srt, .vtt or Whisper's .json; one per recording, with its name.",
+        "Transcript: .srt, .vtt or Whisper's .json; one per recording, with the same name.",
         "--transcript",
         panel=TEXT,
         metavar="FILE",
@@ -55,7 +55,7 @@ class Settings(DeviceSettings):
     )
     slice: str = setting(
         "words",
-        "Cut at sentence ends (words), or at pauses without a transcript (vad).",
+        "Cut at sentence ends (words), or at pauses, without a transcript (vad).",
         panel=CUTTING,
         check=one_of("way to cut", SLICES),
     )
@@ -65,7 +65,7 @@ class Settings(DeviceSettings):
     language: str | None = setting(None, "Spoken language; default: detected.", panel=TEXT)
     verify: bool = setting(True, "Check each clip with a second transcription.", panel=CUTTING)
     high_pass: float = setting(
-        0.0, "Cutoff of a high-pass filter; 0 is off.", panel=CUTTING, metavar="HZ", check=known_high_pass
+        0.0, "High-pass filter cutoff; 0 is off.", panel=CUTTING, metavar="HZ", check=known_high_pass
     )
     allow: Sequence[str] = setting(
         (),
@@ -77,7 +77,7 @@ class Settings(DeviceSettings):
     )
     models_dir: str | Path | None = setting(
         None,
-        "Folder of models; default: the user data folder.",
+        "Folder of models; default: in the user data folder.",
         panel=MACHINE,
         typed=Path | None,
         stored=False,

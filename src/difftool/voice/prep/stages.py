@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 
-from ...audio.files import RATE, Samples, store
+from ...audio.files import RATE, Samples, write_short
 from ...files import read_json, replace_folder, temporary, write_json
 from ...progress import timed
 from . import activity
@@ -22,7 +22,7 @@ from .clips import Take, envelope, sound_of, takes
 from .cut import MOST_SECONDS
 from .decode import Recording, decode
 from .gates import SILENCE
-from .plan import Plan, Source
+from .plan import PrepPlan, Source
 from .settings import noted
 from .shapes import KeptTake, Sounds, SourceNote, SpokenWord
 from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
@@ -55,7 +55,7 @@ class Done(NamedTuple):
     takes: list[KeptTake]
 
 
-def key_of(plan: Plan, source: Source) -> str:
+def key_of(plan: PrepPlan, source: Source) -> str:
     """Hash of everything that the result of a recording depends on."""
     settings = {name: value for name, value in noted(plan.settings).items() if name not in HEARING}
     verifier = plan.verifier.key if plan.verifier else None
@@ -63,12 +63,12 @@ def key_of(plan: Plan, source: Source) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def is_done(plan: Plan, source: Source) -> bool:
+def is_done(plan: PrepPlan, source: Source) -> bool:
     """Whether the result of a recording is stored."""
     return (plan.work / key_of(plan, source) / "stage.json").exists()
 
 
-def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float]:
+def run(plan: PrepPlan, source: Source, seconds: dict[str, float]) -> Iterator[float]:
     """Processes a recording, and yields the share that is done, from 0 to 1; `seconds` receives the time of each stage.
     `load` returns the result then. Raises DifftoolError 4 for a recording that cannot be read."""
     final = plan.work / key_of(plan, source)
@@ -121,7 +121,7 @@ def run(plan: Plan, source: Source, seconds: dict[str, float]) -> Iterator[float
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def load(plan: Plan, source: Source) -> Done:
+def load(plan: PrepPlan, source: Source) -> Done:
     """The result of `run`."""
     folder = plan.work / key_of(plan, source)
     stage = read_json(folder / "stage.json")
@@ -129,7 +129,7 @@ def load(plan: Plan, source: Source) -> Done:
 
 
 def _transcribed(
-    plan: Plan, source: Source, transcriber: Transcriber, recording: Recording, spans: Sequence[activity.Span]
+    plan: PrepPlan, source: Source, transcriber: Transcriber, recording: Recording, spans: Sequence[activity.Span]
 ) -> Iterator[Any]:
     """The transcript of a recording. That of Whisper is stored after each portion, so that it can be resumed."""
     if not isinstance(transcriber, Whisper):
@@ -162,7 +162,7 @@ def _kept(take: Take) -> KeptTake:
 
 
 def _rendered(
-    folder: Path, number: int, recording: Recording, take: Take, plan: Plan, seconds: dict[str, float]
+    folder: Path, number: int, recording: Recording, take: Take, plan: PrepPlan, seconds: dict[str, float]
 ) -> Sounds:
     """Writes the sounds of a take: the clip, and an MP3 for the report."""
     if take.reasons[:1] == (SILENCE,):
@@ -172,10 +172,10 @@ def _rendered(
     made: Sounds = {"wave": wave(sound), "sound": f"{number:05d}.mp3"}
     if not take.reasons:
         made |= {"clip": f"{number:05d}.wav", "envelope": envelope(sound)}
-        store(folder / f"{number:05d}.wav", sound, RATE, subtype="PCM_16")
+        write_short(folder / f"{number:05d}.wav", sound, RATE, subtype="PCM_16")
     with timed(seconds, "sounds of the report"):
         kind = {"format": "MP3", "compression_level": QUALITY, "bitrate_mode": "VARIABLE"}
-        store(folder / f"{number:05d}.mp3", sound.clip(-1, 1), RATE, **kind)
+        write_short(folder / f"{number:05d}.mp3", sound.clip(-1, 1), RATE, **kind)
     return made
 
 

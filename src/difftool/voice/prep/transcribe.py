@@ -96,7 +96,7 @@ class Transcript:
         if self.path.suffix.lower() not in SUFFIXES:
             message = f"a transcript must be {', '.join(SUFFIXES)}, not {path}"
             raise DifftoolError(Exit.USAGE, message, "use the .srt, .vtt or .json that Whisper writes")
-        self.segments, written, self.warnings = transcripts.read(self.path)
+        self.segments, written, self.warnings = transcripts.read_transcript(self.path)
         self.heard_language = language or code_of(written) or code_of(transcripts.language_in(self.path))
         self.key = f"transcript {digest_of(self.path)} {self.heard_language}"
 

@@ -85,7 +85,7 @@ class _Unreadable(ValueError):
     """Why a transcript cannot be read."""
 
 
-def read(path: Path) -> TranscriptFile:
+def read_transcript(path: Path) -> TranscriptFile:
     """A transcript from a file. Raises DifftoolError 4 where it cannot be read, or has no words."""
     parse = _from_json if path.suffix.lower() == ".json" else _from_cues
     try:

@@ -119,7 +119,7 @@ def _as_they_stand(pieces: Sequence[Word]) -> str:
 
 def _tokens(text: str, starts: Sequence[int]) -> list[tuple[int, int, str]]:
     """Begin and end of the words of a text: at spaces, and in scripts without them where a piece begins. Each comes
-    with the space before it that such a script would lose."""
+    with the space before it that such a speech would lose."""
     tokens: list[tuple[int, int, str]] = []
     for token in re.finditer(r"\S+", text):
         last_char = text[tokens[-1][1] - 1] if tokens else ""

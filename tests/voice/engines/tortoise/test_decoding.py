@@ -11,7 +11,16 @@ from torch import Tensor
 
 from difftool.core.noise import keys, uniform
 from difftool.errors import DifftoolError, Exit
-from difftool.voice.engines.tortoise.decoding import BREATH, CALM, STOP, Drawn, TokenSampling, draw, read, scores
+from difftool.voice.engines.tortoise.decoding import (
+    BREATH,
+    CALM,
+    STOP,
+    SampledCodes,
+    TokenSampling,
+    prefill,
+    sample_codes,
+    scores,
+)
 
 VOICE, TEXT = noise(1, 1, 64), integers(2, 3, 255, 1, 20)
 SEEDS = list(range(100, 121))
@@ -26,11 +35,13 @@ def decoder(dtype: torch.dtype = torch.float32, stops: float = 3.2) -> Any:
 ODDS = TokenSampling()
 
 
-def drawn(net: Any, seeds: list[int] = SEEDS, block: int = 16, most: int = 50, odds: TokenSampling = ODDS) -> Drawn:
-    return finished(draw(net, VOICE, TEXT, seeds, odds, most=most, block=block))
+def drawn(
+    net: Any, seeds: list[int] = SEEDS, block: int = 16, most: int = 50, sampling: TokenSampling = ODDS
+) -> SampledCodes:
+    return finished(sample_codes(net, VOICE, TEXT, seeds, sampling, most=most, block=block))
 
 
-def same(one: Drawn, other: Drawn) -> bool:
+def same(one: SampledCodes, other: SampledCodes) -> bool:
     return torch.equal(one.codes, other.codes) and all(map(torch.equal, one.latents, other.latents))
 
 
@@ -79,20 +90,20 @@ def test_a_sample_that_does_not_stop_is_cut() -> None:
     assert {len(latents) for latents in found.latents} == {11}
 
 
-def reference(logits: Tensor, seen: Tensor, odds: TokenSampling) -> Tensor:
+def reference(logits: Tensor, seen: Tensor, sampling: TokenSampling) -> Tensor:
     """The chances of all codes, one row and one step after the other."""
     rows = []
     for row, came in zip(logits.double(), seen, strict=True):
         kept = [
-            (float(v * odds.repetition_penalty if v < 0 else v / odds.repetition_penalty) if c else float(v))
+            (float(v * sampling.repetition_penalty if v < 0 else v / sampling.repetition_penalty) if c else float(v))
             for v, c in zip(row, came, strict=True)
         ]
-        weights = torch.tensor(kept, dtype=torch.float64) / odds.temperature
-        order = sorted(range(len(kept)), key=lambda k: -kept[k])[: odds.top_k or None]
+        weights = torch.tensor(kept, dtype=torch.float64) / sampling.temperature
+        order = sorted(range(len(kept)), key=lambda k: -kept[k])[: sampling.top_k or None]
         total = sum(weights[order].exp())
         chances, passed = torch.zeros(len(kept), dtype=torch.float64), 0.0
         for k in order:
-            if passed < odds.top_p or k == order[0]:
+            if passed < sampling.top_p or k == order[0]:
                 chances[k] = weights[k].exp() / total
             passed += float(weights[k].exp() / total)
         rows.append(chances / chances.sum())
@@ -100,7 +111,7 @@ def reference(logits: Tensor, seen: Tensor, odds: TokenSampling) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "odds",
+    "sampling",
     [
         TokenSampling(),
         TokenSampling(1.0, 1.0, 0, 1.0),
@@ -109,12 +120,12 @@ def reference(logits: Tensor, seen: Tensor, odds: TokenSampling) -> Tensor:
         TokenSampling(0.8, 0.0, 50, 2.0),
     ],
 )
-def test_chances(odds: TokenSampling) -> None:
+def test_chances(sampling: TokenSampling) -> None:
     logits, seen = noise(3, 5, 60) * 3, noise(4, 5, 60) > 0.7
-    chances, codes = odds(logits, seen)
+    chances, codes = sampling(logits, seen)
     torch.testing.assert_close(chances.sum(1), torch.ones(5))
     found = torch.zeros(5, 60, dtype=torch.float64).scatter(1, codes, chances.double())
-    torch.testing.assert_close(found, reference(logits, seen, odds), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found, reference(logits, seen, sampling), rtol=1e-5, atol=1e-7)
 
 
 def test_no_warmth_takes_the_best() -> None:
@@ -126,10 +137,10 @@ def test_no_warmth_takes_the_best() -> None:
 
 def test_codes_are_drawn_with_their_chances() -> None:
     """The first code of 4,000 samples: the share of each against its chance, within five standard deviations."""
-    net, odds, n = decoder(stops=0.0), TokenSampling(top_k=12, top_p=1.0, temperature=0.3), 4000
-    _, first = read(net, VOICE, TEXT)
-    chances, codes = odds(scores(net, first), torch.zeros(1, STOP + 1, dtype=torch.bool))
-    said = drawn(net, list(range(n)), most=8, odds=odds).codes[:, 0]
+    net, sampling, n = decoder(stops=0.0), TokenSampling(top_k=12, top_p=1.0, temperature=0.3), 4000
+    _, first = prefill(net, VOICE, TEXT)
+    chances, codes = sampling(scores(net, first), torch.zeros(1, STOP + 1, dtype=torch.bool))
+    said = drawn(net, list(range(n)), most=8, sampling=sampling).codes[:, 0]
     for chance, code in zip(chances[0].tolist(), codes[0].tolist(), strict=True):
         share = float((said == code).float().mean())
         assert abs(share - chance) < 5 * (chance * (1 - chance) / n) ** 0.5 + 1e-9, code

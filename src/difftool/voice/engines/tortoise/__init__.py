@@ -35,6 +35,6 @@ def installed(models_dir: str | Path | None) -> bool:
 
 def plan(settings: Settings, options: Options, reference: Reference) -> TortoiseWork:
     """As `Engine.plan`."""
-    from .work import planned
+    from .work import plan_work
 
-    return planned(settings, options, reference)
+    return plan_work(settings, options, reference)

@@ -15,19 +15,19 @@ from ....nets.tortoise.autoregressive import UnifiedVoice
 from ....nets.tortoise.diffusion import frames
 from ....nets.tortoise.vocoder import TAIL
 from .. import Spoken, Steps
-from .decoding import CALM, STOP, read, scores
+from .decoding import CALM, STOP, prefill, scores
 from .synthesis import (
     HEARD,
     Networks,
     SpeechSettings,
     Timbre,
-    invent,
-    judge,
-    listen,
+    candidate_of,
+    clvp_input,
+    random_timbre,
     saved_stages,
-    shown,
+    score_codes,
     spectrogram,
-    spoken,
+    timbre_of,
 )
 
 AT_ONCE = 16
@@ -48,14 +48,14 @@ class Stream:
 def timbre(nets: Networks, clips: Sequence[Tensor], stream: Stream) -> Timbre:
     """`listen` to a random passage of each clip, or, without clips, a random voice."""
     if not clips:
-        return invent(nets, lambda which, dim: stream.normal(1, dim))
+        return random_timbre(nets, lambda which, dim: stream.normal(1, dim))
     starts = [stream.crops.randint(0, len(clip) - HEARD) if len(clip) > HEARD else 0 for clip in clips]
-    return listen(nets, clips, starts)
+    return timbre_of(nets, clips, starts)
 
 
-def speak(
+def synthesise(
     nets: Networks,
-    script: SpeechSettings,
+    speech: SpeechSettings,
     timbre: Timbre,
     tokens: Sequence[int],
     stream: Stream,
@@ -67,8 +67,8 @@ def speak(
     voice = timbre.autoregressive.to(nets.device)
     drawn = torch.empty(0, 0, dtype=torch.long, device=nets.device)
     with nets.using("autoregressive", "autoregressive") as decoder:
-        for _ in range(script.samples // script.block):
-            codes = yield from draw(decoder, voice, text, script, stream, shift=int(mode == "stock-kv"))
+        for _ in range(speech.samples // speech.block):
+            codes = yield from sample_codes(decoder, voice, text, speech, stream, shift=int(mode == "stock-kv"))
             most = max(drawn.shape[1], codes.shape[1])
             drawn = torch.cat([F.pad(part, (0, most - part.shape[1]), value=STOP) for part in (drawn, codes)])
     del decoder
@@ -76,10 +76,10 @@ def speak(
         message = "a sample contains the start code, for which tortoise-tts fails"
         raise DifftoolError(Exit.FAILED, message, "use another --seed, or leave out --compat")
     with nets.using("clvp", "clvp") as clvp:
-        ranked = judge(clvp, text, shown(drawn, script.most), script.block)
+        ranked = score_codes(clvp, text, clvp_input(drawn, speech.most), speech.block)
     del clvp
-    best = ranked.topk(script.candidates).indices.tolist()
-    winners = shown(drawn, script.most)[best]
+    best = ranked.topk(speech.candidates).indices.tolist()
+    winners = clvp_input(drawn, speech.most)[best]
     with nets.using("autoregressive", "autoregressive") as decoder:
         latents = decoder.latents(voice.expand(len(best), -1), text.expand(len(best), -1), winners)
     del decoder
@@ -89,7 +89,7 @@ def speak(
         shape = (1, 100, frames(heard.shape[1]))
         with nets.using("diffusion", "diffusion") as diffusion:
             mel = yield from spectrogram(
-                diffusion, heard, timbre, script, lambda i, j, shape=shape: stream.normal(*shape).to(nets.device)
+                diffusion, heard, timbre, speech, lambda i, j, shape=shape: stream.normal(*shape).to(nets.device)
             )
         del diffusion
         stream.normal(*shape)  # it draws for the last step too, which has no use for it
@@ -98,36 +98,36 @@ def speak(
         del vocoder
         if stages is not None and len(sounds) == 1:
             stages |= saved_stages(timbre, drawn, ranked, mel[0])
-    return [spoken(sound, k, drawn, ranked) for k, sound in zip(best, sounds, strict=True)]
+    return [candidate_of(sound, k, drawn, ranked) for k, sound in zip(best, sounds, strict=True)]
 
 
-def draw(
-    decoder: UnifiedVoice, voice: Tensor, text: Tensor, script: SpeechSettings, stream: Stream, *, shift: int
+def sample_codes(
+    decoder: UnifiedVoice, voice: Tensor, text: Tensor, speech: SpeechSettings, stream: Stream, *, shift: int
 ) -> Steps[Tensor]:
     """One batch of samples (B, M). All rows go on drawing until the last has stopped, and the codes 1 and 8192 count as
     already drawn: tortoise-tts uses them as placeholders for the prefix."""
-    rows, device = script.block, voice.device
-    before, first = read(decoder, voice, text)
+    rows, device = speech.block, voice.device
+    before, first = prefill(decoder, voice, text)
     start = before.shape[4]
-    cache = decoder.new_cache(rows, start + script.most)
+    cache = decoder.new_cache(rows, start + speech.most)
     cache[:, :, :, :, :start] = before
     seen = torch.zeros(rows, STOP + 1, dtype=torch.bool, device=device)
     seen[:, [1, decoder.start_code]] = True
-    codes = torch.full((rows, script.most), STOP, device=device)
+    codes = torch.full((rows, speech.most), STOP, device=device)
     stopped = torch.zeros(rows, dtype=torch.bool, device=device)
     hidden, m = first.expand(rows, -1, -1), 0
-    for m in range(script.most):
-        chances, candidates = script.odds(scores(decoder, hidden), seen)
+    for m in range(speech.most):
+        chances, candidates = speech.sampling(scores(decoder, hidden), seen)
         full = torch.zeros(rows, STOP + 1, device=device).scatter(1, candidates, chances)
         current = torch.multinomial(full.cpu(), 1, generator=stream.numbers)[:, 0].to(device)
         codes[:, m] = current = current.masked_fill(stopped, STOP)
         seen.scatter_(1, current[:, None], True)
         stopped |= current == STOP
         yield
-        if stopped.all() or m + 1 == script.most:
+        if stopped.all() or m + 1 == speech.most:
             break
         hidden = decoder(decoder.embed(current[:, None], m + 1 + shift), cache, start + m)
-    for _ in range(m + 1, script.most):
+    for _ in range(m + 1, speech.most):
         yield
     return codes[:, : m + 1]
 

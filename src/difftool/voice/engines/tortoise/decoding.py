@@ -52,7 +52,7 @@ def scores(decoder: UnifiedVoice, hidden: Tensor) -> Tensor:
     return finite(decoder.logits(hidden[:, -1]), "the decoder")
 
 
-class Drawn(NamedTuple):
+class SampledCodes(NamedTuple):
     """Samples of one text."""
 
     codes: Tensor
@@ -61,7 +61,7 @@ class Drawn(NamedTuple):
     """(T, dim) of each, for the diffusion; T is the number of its codes, and BREATH more where it stopped."""
 
 
-def read(decoder: UnifiedVoice, voice: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+def prefill(decoder: UnifiedVoice, voice: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
     """The key-value cache of the decoder for a voice (1, dim), the tokens of a text (1, N) and the start code, and its
     hidden state (1, 1, dim) there."""
     begun = decoder.embed(text.new_full((1, 1), decoder.start_code))
@@ -70,37 +70,37 @@ def read(decoder: UnifiedVoice, voice: Tensor, text: Tensor) -> tuple[Tensor, Te
     return cache, decoder(before, cache)[:, -1:]
 
 
-def draw(
+def sample_codes(
     decoder: UnifiedVoice,
     voice: Tensor,
     text: Tensor,
     seeds: Sequence[int],
-    odds: TokenSampling,
+    sampling: TokenSampling,
     *,
     most: int,
     block: int,
-) -> Steps[Drawn]:
+) -> Steps[SampledCodes]:
     """A sample for each of `seeds`, of at most `most` codes, for a voice (1, dim) and the tokens of a text (1, N).
 
     The text is encoded once for all of them. They run `block` at a time, half as many when out of memory, and each
     depends on its own seed only. A sample that has stopped gets CALM for BREATH steps, and is then removed from the
     batch. Raises DifftoolError 1 where scores are not finite, 6 where not even one sample fits in memory.
     """
-    cache, first = read(decoder, voice, text)
+    cache, first = prefill(decoder, voice, text)
     drawn: list[tuple[Tensor, Tensor]] = []
     while len(drawn) < len(seeds):
         try:
-            drawn += yield from _block(decoder, cache, first, seeds[len(drawn) :][:block], odds, most)
+            drawn += yield from _block(decoder, cache, first, seeds[len(drawn) :][:block], sampling, most)
         except (RuntimeError, MemoryError) as error:
             message, hint = "one sample of the decoder does not fit in memory", "try --dtype bf16, or --low-vram"
             block = halved(block, error, DifftoolError(Exit.MEMORY, message, hint))
     length = max(len(codes) for codes, _ in drawn)
     padded = [F.pad(codes, (0, length - len(codes)), value=decoder.stop_code) for codes, _ in drawn]
-    return Drawn(torch.stack(padded), [latents for _, latents in drawn])
+    return SampledCodes(torch.stack(padded), [latents for _, latents in drawn])
 
 
 def _block(
-    decoder: UnifiedVoice, before: Tensor, first: Tensor, seeds: Sequence[int], odds: TokenSampling, most: int
+    decoder: UnifiedVoice, before: Tensor, first: Tensor, seeds: Sequence[int], sampling: TokenSampling, most: int
 ) -> Steps[list[tuple[Tensor, Tensor]]]:
     """(codes, latents) of rows that continue from a common cache and hidden state. Only the first `len(place)` rows of
     the cache are active; `place` holds the indices of their results."""
@@ -122,7 +122,7 @@ def _block(
         if m < most:
             allowed = scores(decoder, hidden)[: len(place)]
             allowed[:, decoder.start_code] = -torch.inf  # no speech begins twice
-            chances, candidates = odds(allowed, seen[place])
+            chances, candidates = sampling(allowed, seen[place])
             k = (chances.cumsum(1) < lots[place, m, None]).sum(1, keepdim=True)
             k = torch.minimum(k, (chances > 0).sum(1, keepdim=True) - 1)  # the sum of all may round to less than 1
             drawn = candidates.gather(1, k)[:, 0]

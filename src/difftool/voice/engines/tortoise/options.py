@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ....errors import DifftoolError, Exit, pick
-from ....limits import GUIDANCE, MOST
+from ....limits import GUIDANCE, MAX_COUNT
 from ....presets import preset
 from ....sampling import aliases
 from ....sampling.settings import SamplerSettings, known_sampler
@@ -30,41 +30,43 @@ class Options(SamplerSettings):
 
     samples: int | None = setting(
         None,
-        "Decoder samples, of which CLVP picks the best.",
+        "Number of decoder samples; CLVP picks the best.",
         panel=SAMPLING,
         least=1,
         most=MOST_CANDIDATES,
         filled=True,
     )
-    max_mel_tokens: int | None = setting(None, "Maximum codes per part; 500 are 23 s.", panel=SAMPLING, filled=True)
+    max_mel_tokens: int | None = setting(
+        None, "Maximum number of codes per part; 500 codes are 23 s.", panel=SAMPLING, filled=True
+    )
     temperature: float = setting(0.8, "Sampling temperature of the decoder.", panel=SAMPLING, least=0, most=100)
     top_p: float = setting(
-        0.8, "Nucleus sampling: cumulative probability to sample from.", panel=SAMPLING, least=0, most=1
+        0.8, "Sample from the most likely codes up to this total probability.", panel=SAMPLING, least=0, most=1
     )
-    top_k: int = setting(50, "Sample from the K most likely codes only; 0 is off.", panel=SAMPLING, least=0, most=MOST)
+    top_k: int = setting(50, "Sample from the K most likely codes; 0 is off.", panel=SAMPLING, least=0, most=MAX_COUNT)
     repetition_penalty: float = setting(
         2.0, "Penalty for repeated codes; 1 is off.", panel=SAMPLING, least=1e-3, most=1e3
     )
     sampler: str | None = setting(
         None,
-        "Sampler of the diffusion; default: the preset's.",
+        "Diffusion sampler; default: the preset's.",
         panel=SAMPLING,
         check=known_sampler,
         filled=True,
     )
     steps: int | None = setting(
         None,
-        "Diffusion steps.",
+        "Number of diffusion steps; default: the preset's.",
         "--steps",
         "--diffusion-iterations",
         panel=SAMPLING,
         least=1,
-        most=MOST,
+        most=MAX_COUNT,
         filled=True,
     )
     guidance: float | None = setting(
         None,
-        "Guidance scale at the last step; 1 is off.",
+        "Guidance scale, reached at the last step; 1 is off.",
         "--guidance",
         "--cfg",
         panel=SAMPLING,
@@ -72,12 +74,14 @@ class Options(SamplerSettings):
         **GUIDANCE,
     )
     diffusion_temperature: float = setting(
-        1.0, "Scale of the initial noise of the diffusion.", panel=SAMPLING, least=0, most=10
+        1.0, "Scale of the initial diffusion noise.", panel=SAMPLING, least=0, most=10
     )
     compat: str | None = setting(
-        None, "Reproduce tortoise-tts 3.0.0: stock, or stock-kv with its cache.", panel=MACHINE, check=known_mode
+        None, "Reproduce tortoise-tts 3.0.0: stock, or stock-kv with its KV cache.", panel=MACHINE, check=known_mode
     )
-    ar_checkpoint: str | Path | None = setting(None, "Another autoregressive.pth.", panel=MACHINE, typed=Path | None)
+    ar_checkpoint: str | Path | None = setting(
+        None, "Checkpoint to use instead of autoregressive.pth.", panel=MACHINE, typed=Path | None
+    )
 
 
 def is_plain(settings: Settings, options: Options) -> bool:
@@ -107,11 +111,11 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
 
 def _chosen(settings: Settings, options: Options) -> Options:
     """The options with sampler, schedule, steps and eta resolved for the path of the diffusion."""
-    from ....sampling.choice import choose
+    from ....sampling.choice import choose_sampler
     from .synthesis import PATH
 
     assert options.sampler is not None
-    choice = choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
+    choice = choose_sampler(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
     if is_plain(settings, options):
         if (choice.sampler, choice.schedule) != ("ddpm", "openai"):
             message = f"tortoise-tts does not support {choice.sampler} with the schedule {choice.schedule}"

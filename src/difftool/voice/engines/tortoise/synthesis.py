@@ -26,7 +26,7 @@ from ....progress import timed
 from ....sampling.choice import Choice
 from ...seeds import derived
 from .. import Spoken, Steps
-from .decoding import CALM, STOP, TokenSampling, draw
+from .decoding import CALM, STOP, TokenSampling, sample_codes
 from .networks import open_network
 
 PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
@@ -51,14 +51,14 @@ class Timbre(NamedTuple):
 class SpeechSettings(NamedTuple):
     """Settings of the synthesis."""
 
-    odds: TokenSampling
-    way: Choice
+    sampling: TokenSampling
+    choice: Choice
     samples: int
     candidates: int
     most: int
     """Maximum of codes in a sample."""
     guidance: float
-    warmth: float
+    temperature: float
     """Standard deviation of the initial noise of the diffusion."""
     block: int
     """Samples that the decoder draws at once."""
@@ -104,7 +104,7 @@ class Networks:
                     torch.cuda.synchronize(self.device)
 
 
-def listen(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None = None) -> Timbre:
+def timbre_of(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None = None) -> Timbre:
     """The conditioning latents of reference clips, (S,) each at 22,050 Hz: from `HEARD` samples of each, from `starts`
     or the beginning, padded with silence, and from the first `TONE`. Always in float32."""
     from torchaudio.functional import resample
@@ -124,7 +124,7 @@ def listen(nets: Networks, clips: Sequence[Tensor], starts: Sequence[int] | None
         return Timbre(voice, embedder(diffusion_mel(high)))
 
 
-def invent(nets: Networks, noise: Callable[[int, int], Tensor]) -> Timbre:
+def random_timbre(nets: Networks, noise: Callable[[int, int], Tensor]) -> Timbre:
     """A random voice, from ``noise(which, dim)`` (1, dim)."""
     latents = []
     for which, name in enumerate(("random_autoregressive", "random_diffusion")):
@@ -134,9 +134,9 @@ def invent(nets: Networks, noise: Callable[[int, int], Tensor]) -> Timbre:
     return Timbre(*latents)
 
 
-def speak(
+def synthesise(
     nets: Networks,
-    script: SpeechSettings,
+    speech: SpeechSettings,
     timbre: Timbre,
     tokens: Sequence[int],
     seed: int,
@@ -148,17 +148,19 @@ def speak(
     # 1. codes from the decoder
     text = torch.tensor([tokens], device=nets.device)
     voice = timbre.autoregressive.to(nets.device)
-    seeds = [derived(seed, "codes", k) for k in range(script.samples)]
+    seeds = [derived(seed, "codes", k) for k in range(speech.samples)]
     with nets.using("autoregressive", "autoregressive") as decoder:
-        drawn = yield from draw(decoder, voice, text, seeds, script.odds, most=script.most, block=script.block)
+        drawn = yield from sample_codes(
+            decoder, voice, text, seeds, speech.sampling, most=speech.most, block=speech.block
+        )
     del decoder  # frees its memory for the next network on a CPU
     # 2. the best of them by CLVP
     scores = None
-    if script.samples > 1 or stages is not None:
+    if speech.samples > 1 or stages is not None:
         with nets.using("clvp", "clvp") as clvp:
-            scores = judge(clvp, text, shown(drawn.codes, script.most))
+            scores = score_codes(clvp, text, clvp_input(drawn.codes, speech.most))
         del clvp
-    best = range(script.candidates) if scores is None else scores.topk(script.candidates).indices.tolist()
+    best = range(speech.candidates) if scores is None else scores.topk(speech.candidates).indices.tolist()
     # 3. mel spectrograms from the diffusion
     mels: dict[int, Tensor] = {}
     with nets.using("diffusion", "diffusion") as diffusion:
@@ -166,7 +168,7 @@ def speak(
             latents = torch.stack([drawn.latents[k] for k in rows])
             shape = (diffusion.mels, frames(latents.shape[1]))
             noise = Noise([derived(seed, "diffusion", k) for k in rows], shape, nets.device)
-            made = yield from spectrogram(diffusion, latents, timbre, script, noise)
+            made = yield from spectrogram(diffusion, latents, timbre, speech, noise)
             mels |= zip(rows, made, strict=True)
     del diffusion
     # 4. sound from the vocoder
@@ -178,10 +180,10 @@ def speak(
             sounds.append(vocoder(mels[k][None], noise(START))[0])
     if stages is not None and scores is not None:
         stages |= saved_stages(timbre, drawn.codes, scores, mels[best[0]])
-    return [spoken(sound, k, drawn.codes, scores) for k, sound in zip(best, sounds, strict=True)]
+    return [candidate_of(sound, k, drawn.codes, scores) for k, sound in zip(best, sounds, strict=True)]
 
 
-def shown(codes: Tensor, most: int) -> Tensor:
+def clvp_input(codes: Tensor, most: int) -> Tensor:
     """Samples (B, M) in the form of CLVP's training, (B, `most`): CALM after the stop, and `ENDING`."""
     stopped = (codes == STOP).cumsum(1) > 0
     stopped = F.pad(stopped, (0, most - codes.shape[1]), value=True)
@@ -191,7 +193,7 @@ def shown(codes: Tensor, most: int) -> Tensor:
     return padded
 
 
-def judge(clvp: CLVP, text: Tensor, codes: Tensor, rows: int = SCORED) -> Tensor:
+def score_codes(clvp: CLVP, text: Tensor, codes: Tensor, rows: int = SCORED) -> Tensor:
     """CLVP's scores (B,) of samples (B, M) for one text (1, N), `rows` at once."""
     read = clvp.read(text)
     return torch.cat([clvp.score(read, part) for part in codes.split(rows)])
@@ -201,30 +203,30 @@ def spectrogram(
     diffusion: DiffusionTts,
     latents: Tensor,
     timbre: Timbre,
-    script: SpeechSettings,
+    speech: SpeechSettings,
     noise: Callable[[int, int], Tensor],
 ) -> Steps[Tensor]:
     """Log mels (B, 100, L) from the latents (B, T, dim) of samples of equal length. With guidance, both predictions run
     in one batch. The initial noise is `noise` at the step START."""
     b, length = len(latents), frames(latents.shape[1])
     condition = diffusion.condition(latents, timbre.diffusion.to(latents.device).expand(b, -1), length)
-    if script.guidance != 1:
+    if speech.guidance != 1:
         nothing = diffusion.unconditional(b, length).codes
         condition = Condition(torch.cat([condition.codes, nothing.to(condition.codes.dtype)]), condition.biases)
     predict = denoiser(diffusion, EPS, learned_range=True, cond={"condition": condition})
-    if script.guidance != 1:
-        predict = cfg(predict, None, ramp(script.way, script.guidance))
-    x = noise(START, 0) * script.warmth
-    for state in script.way.run(clip(predict), x, noise):
+    if speech.guidance != 1:
+        predict = cfg(predict, None, ramp(speech.choice, speech.guidance))
+    x = noise(START, 0) * speech.temperature
+    for state in speech.choice.run(clip(predict), x, noise):
         x = state.x
         yield
     return denormalise(finite(x, "the diffusion"))
 
 
-def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
+def ramp(choice: Choice, guidance: float) -> Callable[[Level], float]:
     """The guidance scale by level: it rises from 1 + (guidance - 1) / n to `guidance` in n steps, linearly between two
     levels of the grid."""
-    clocks = [level.t for level in way.levels[-2::-1]]
+    clocks = [level.t for level in choice.levels[-2::-1]]
     count = len(clocks)
 
     def scale(level: Level) -> float:
@@ -238,7 +240,7 @@ def ramp(way: Choice, guidance: float) -> Callable[[Level], float]:
     return scale
 
 
-def spoken(sound: Tensor, k: int, codes: Tensor, scores: Tensor | None) -> Spoken:
+def candidate_of(sound: Tensor, k: int, codes: Tensor, scores: Tensor | None) -> Spoken:
     """A candidate from the k-th of the samples."""
     score = None if scores is None else float(scores[k])
     return Spoken(sound.float().cpu().numpy(), k, score, bool((codes[k] == STOP).any()))

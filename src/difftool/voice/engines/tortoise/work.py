@@ -15,14 +15,14 @@ import psutil
 import torch
 from torch import Tensor
 
-from ....audio.files import read
+from ....audio.files import read_sound
 from ....core.noise import START, Noise
 from ....errors import DifftoolError, Exit
 from ....files import expanded, load_tensors, save_tensors
 from ....nets.tortoise.autoregressive import UnifiedVoice
 from ....nets.tortoise.diffusion import DiffusionTts
 from ....nets.tortoise.mel import CODE_HZ
-from ....sampling.choice import choose
+from ....sampling.choice import choose_sampler
 from ....store import home as models_home
 from ...library import Voice, load_latents
 from ...seeds import derived
@@ -32,7 +32,7 @@ from . import compat
 from .decoding import BREATH, ROWS, TokenSampling
 from .networks import FILES, empty, hash_of, is_there
 from .options import Options, is_plain
-from .synthesis import PATH, Networks, SpeechSettings, Timbre, invent, listen, speak
+from .synthesis import PATH, Networks, SpeechSettings, Timbre, random_timbre, synthesise, timbre_of
 from .text import token_parts, tokens, unspoken
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ SHARE = 0.5
 class TortoiseWork(Work):
     """A run of Tortoise."""
 
-    script: SpeechSettings
+    speech: SpeechSettings
     sizes: tuple[int, int]
     """Sizes of the conditioning latents of the decoder and the diffusion."""
     networks_folder: Path
@@ -72,16 +72,16 @@ class TortoiseWork(Work):
 
     @property
     def steps(self) -> int:
-        script = self.script
-        batches = math.ceil(script.samples / script.block)
-        return batches * script.most + script.candidates * script.way.steps
+        speech = self.speech
+        batches = math.ceil(speech.samples / speech.block)
+        return batches * speech.most + speech.candidates * speech.choice.steps
 
     @property
     def networks(self) -> list[str]:
         """The networks that it needs."""
         is_random = not (self.reference.voices or self.reference.clips)
         timbre = ("random_autoregressive", "random_diffusion") if is_random else ()
-        judge = ("clvp",) if self.script.samples > 1 or self.plain else ()
+        judge = ("clvp",) if self.speech.samples > 1 or self.plain else ()
         return [*timbre, "autoregressive", *judge, "diffusion", "vocoder"]
 
     @property
@@ -90,15 +90,15 @@ class TortoiseWork(Work):
 
     @property
     def limit(self) -> str:
-        return f"{self.script.most} codes"
+        return f"{self.speech.most} codes"
 
     @property
     def summary(self) -> str:
-        script, engine = self.script, self.settings.engine
-        choice = script.way
-        diffusion = f"{choice.sampler} with {choice.steps} steps, guidance {script.guidance:g}"
+        speech, engine = self.speech, self.settings.engine
+        choice = speech.choice
+        diffusion = f"{choice.sampler} with {choice.steps} steps, guidance {speech.guidance:g}"
         label = self.options.compat or (engine if engine == "stock" else self.settings.preset)
-        return f"{label}: {script.samples} samples, {diffusion}"
+        return f"{label}: {speech.samples} samples, {diffusion}"
 
     def source(self, name: str) -> Path | None:
         """The checkpoint of a network, where it is not in the folder."""
@@ -147,34 +147,34 @@ class TortoiseSpeaker(Speaker):
             timbres = [_timbre_of(self.work, voice, self.nets) for voice in reference.voices]
             self.timbre = _mixed(timbres, reference.voices)
         elif reference.clips:
-            self.timbre = listen(self.nets, reference.clips)
+            self.timbre = timbre_of(self.nets, reference.clips)
         else:
             own = derived(self.work.settings.seed, "voice")
-            self.timbre = invent(self.nets, lambda which, dim: Noise([own], (dim,))(START, which))
+            self.timbre = random_timbre(self.nets, lambda which, dim: Noise([own], (dim,))(START, which))
         yield from ()
 
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
         self.nets.keep = self.keep
-        return (yield from speak(self.nets, self.work.script, self.timbre, tokens(text), seed, stages))
+        return (yield from synthesise(self.nets, self.work.speech, self.timbre, tokens(text), seed, stages))
 
 
 class CompatSpeaker(TortoiseSpeaker):
     """Tortoise as in tortoise-tts, which encodes the clips again for each text."""
 
     def prepare(self, reference: Reference) -> Steps[None]:
-        self.clips, self.latents = material(self.work, reference)
+        self.clips, self.latents = voice_input(self.work, reference)
         yield from ()
 
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
         self.nets.keep = self.keep
-        script, mode = self.work.script, self.work.options.compat
+        speech, mode = self.work.speech, self.work.options.compat
         stream = compat.Stream(seed)
         timbre = self.latents or compat.timbre(self.nets, self.clips, stream)
         every = tokens(text, plain=True)
-        return (yield from compat.speak(self.nets, script, timbre, every, stream, mode, stages))
+        return (yield from compat.synthesise(self.nets, speech, timbre, every, stream, mode, stages))
 
 
-def planned(settings: Settings, options: Options, reference: Reference) -> TortoiseWork:
+def plan_work(settings: Settings, options: Options, reference: Reference) -> TortoiseWork:
     """As `Engine.plan`. Raises DifftoolError 4 for a config of networks that does not match the files."""
     device, dtype = settings.machine()
     folder = folder_of(settings.models_dir)
@@ -196,8 +196,10 @@ def planned(settings: Settings, options: Options, reference: Reference) -> Torto
         requested = settings.batch_size or options.samples
         block = max(1, min(requested, options.samples, fitting, ROWS[device.type]))
     sampling = TokenSampling(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
-    diffusion_choice = choose(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
-    script = SpeechSettings(
+    diffusion_choice = choose_sampler(
+        PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned"
+    )
+    speech = SpeechSettings(
         sampling,
         diffusion_choice,
         options.samples,
@@ -210,7 +212,7 @@ def planned(settings: Settings, options: Options, reference: Reference) -> Torto
     checkpoint = None if options.ar_checkpoint is None else expanded(options.ar_checkpoint)
     used = replace(options, max_mel_tokens=most, ar_checkpoint=checkpoint)
     sizes = (decoder.code_head.in_features, 2 * diffusion.dim)
-    return TortoiseWork(settings, used, reference, parts, script, sizes, folder, checkpoint)
+    return TortoiseWork(settings, used, reference, parts, speech, sizes, folder, checkpoint)
 
 
 def folder_of(models_dir: str | Path | None) -> Path:
@@ -239,12 +241,12 @@ def _fitting(decoder: UnifiedVoice, most: int, device: torch.device, dtype: torc
     return int(free * SHARE / (values * dtype.itemsize))
 
 
-def material(work: TortoiseWork, reference: Reference) -> tuple[Sequence[Tensor], Timbre | None]:
+def voice_input(work: TortoiseWork, reference: Reference) -> tuple[Sequence[Tensor], Timbre | None]:
     """The reference clips (S,) at 22,050 Hz, or the mean of the voices' latents, as tortoise-tts takes them. Raises
     DifftoolError 2 where there are both."""
     voices = reference.voices
     latents = [Timbre(*load_latents(voice.latents, work.sizes)) for voice in voices if voice.latents]
-    clips = [torch.from_numpy(read(path, CODE_HZ)) for voice in voices for path in voice.clips]
+    clips = [torch.from_numpy(read_sound(path, CODE_HZ)) for voice in voices for path in voice.clips]
     if latents and clips:
         message = "tortoise-tts cannot mix voices that have clips with voices that have only latents"
         raise DifftoolError(Exit.USAGE, message, "leave out --compat or --engine stock")
@@ -269,7 +271,7 @@ def _timbre_of(work: TortoiseWork, voice: Voice, nets: Networks) -> Timbre:
                 return Timbre(tensors["autoregressive"], tensors["diffusion"])
         except (DifftoolError, KeyError) as error:
             log.warning("%s is damaged and is created again (%s)", path, error)
-    timbre = listen(nets, [torch.from_numpy(read(clip, CODE_HZ)) for clip in voice.clips])
+    timbre = timbre_of(nets, [torch.from_numpy(read_sound(clip, CODE_HZ)) for clip in voice.clips])
     if cache:
         try:
             path.parent.mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ BYTES = 20
 """Bytes per parameter: weights, their average, gradients and the two moments of AdamW, in fp32."""
 
 
-class Planned(NamedTuple):
+class TrainingPlan(NamedTuple):
     """A checked run."""
 
     folder: Path
@@ -55,7 +55,7 @@ class Planned(NamedTuple):
         return [*lines, last]
 
 
-def planned(job: Job, folder: Path, *, overwrite: bool = False) -> Planned:
+def plan_training(job: Job, folder: Path, *, overwrite: bool = False) -> TrainingPlan:
     """The plan of `run`. Raises DifftoolError as `check`."""
     from ..models import build_net
 
@@ -65,4 +65,4 @@ def planned(job: Job, folder: Path, *, overwrite: bool = False) -> Planned:
     parameters = None
     if not finished and "autoencoder" not in config:
         parameters = sum(p.numel() for p in build_net(config["net"]).parameters())
-    return Planned(folder, config, finished, stands, held_out, job.pictures.skipped, parameters)
+    return TrainingPlan(folder, config, finished, stands, held_out, job.pictures.skipped, parameters)
