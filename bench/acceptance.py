@@ -294,7 +294,7 @@ def accept(o: Options, names: list[str], *, again: bool, run: Callable[[str, Opt
 
 def page(result: dict[str, Any], folder: Path) -> Iterator[str]:
     """The page: one file with figures, pictures and sounds."""
-    style = (ROOT / "src" / "difftool" / "learning" / "report.css").read_text(encoding="utf-8")
+    style = (ROOT / "src" / "difftool" / "templates" / "report.css").read_text(encoding="utf-8")
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Acceptance of difftool</title>'
     yield '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
     yield f"<style>{style}</style></head><body><main>"

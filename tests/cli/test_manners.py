@@ -22,7 +22,7 @@ from difftool.cli.app import LazyGroup, load, main
 from difftool.core import SAMPLERS
 from difftool.errors import MEANING, DifftoolError, Exit
 
-HEAVY = {"torch", "torchaudio", "diffusers", "transformers", "matplotlib", "numpy", "PIL", "sklearn", "scipy"}
+HEAVY = {"torch", "torchaudio", "diffusers", "transformers", "matplotlib", "numpy", "PIL", "sklearn", "scipy", "jinja2"}
 
 
 def run(*args: str, **settings: object) -> subprocess.CompletedProcess[str]:

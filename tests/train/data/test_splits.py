@@ -194,6 +194,17 @@ def test_captions_in_utf8_with_and_without_a_mark(tmp_path: Path) -> None:
     assert caught.value.code == Exit.FILE
 
 
+def test_half_a_character_in_a_caption(tmp_path: Path) -> None:
+    lay(tmp_path, "0.png", "1.png")
+    row = '{"file_name": "%d.png", "text": "%s"}\n'
+    (tmp_path / "metadata.jsonl").write_text(row % (0, "\\ud83d\\ude00 smiles") + row % (1, "red"))
+    assert load(str(tmp_path)).captions == ["😀 smiles", "red"]
+    (tmp_path / "metadata.jsonl").write_text(row % (0, "a \\ud83d thing") + row % (1, "red"))
+    with pytest.raises(DifftoolError, match="not UTF-8") as caught:
+        load(str(tmp_path))
+    assert caught.value.code == Exit.FILE
+
+
 @pytest.mark.parametrize(
     "text",
     [

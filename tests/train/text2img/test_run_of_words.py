@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -217,6 +218,39 @@ def test_words_are_one_token_and_others_are_spelled(tmp_path: Path) -> None:
     assert torch.equal(tokens[5], nothing)
     assert tokens[0, 0] == first
     assert tokens.max() < count
+
+
+def test_words_are_split_as_clip_splits_them(tmp_path: Path) -> None:
+    """Short forms, powers, accents of two characters, a sigma at the end of a word, underscores."""
+    write_tokenizer(tmp_path, ["the dog's m² cafe\u0301", "ΟΔΟΣ snake_case a_-b ...!!"])
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text())
+    greek = "Î¿Î´Î¿Ïĥ"  # the bytes of οδοσ
+    assert {"dog</w>", "'s</w>", "m</w>", "Â²</w>", "cafÃ©</w>", f"{greek}</w>"} <= {*vocabulary}
+    assert {"snake</w>", "_</w>", "case</w>", "_-</w>", "...!!</w>"} <= {*vocabulary}
+    assert length([" ".join(["dog's"] * 18)]) == 72
+
+
+def test_the_vocabulary_follows_from_the_captions(tmp_path: Path) -> None:
+    """In any process, with any release of tokenizers: letters for bytes, the same at an end, pairs, special tokens."""
+    write_tokenizer(tmp_path, ["aaa red", "Straße", ""])
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text())
+    assert [*vocabulary.values()] == [*range(len(vocabulary))]
+    assert [*vocabulary][:2] == ["!", '"']
+    assert [*vocabulary][256:258] == ["!</w>", '"</w>']
+    pairs = ["aa", "aÃ", "ed</w>", "raÃ", "red</w>", "st", "Łe</w>", "aaa</w>", "raÃŁe</w>", "straÃŁe</w>"]
+    assert [*vocabulary][512:] == [*pairs, "<|startoftext|>", "<|endoftext|>"]
+    merges = ["a a", "a Ã", "e d</w>", "r aÃ", "r ed</w>", "s t", "Ł e</w>", "aa a</w>", "raÃ Łe</w>", "st raÃŁe</w>"]
+    assert (tmp_path / "merges.txt").read_text().splitlines() == ["#version: 0.2", *merges]
+
+
+def test_a_run_goes_on_with_the_tokenizer_in_its_folder(tmp_path: Path) -> None:
+    captions, folder = ["a red circle", "a star"], tmp_path / "tokenizer"
+    write_tokenizer(folder, ["another vocabulary"])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    kept = SimpleNamespace(captions=captions, held_out=SimpleNamespace(captions=captions))
+    words = module._words(folder, cast("pictures.Pictures", kept), torch.device("cpu"))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert torch.equal(words.tokens, tokens_of(folder, captions)[0])
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(0, SHORTEST), (16, 32), (17, 34), (50, LONGEST)])

@@ -134,6 +134,7 @@ def _caption(value: Any, where: str) -> str:
     if not isinstance(value, str):
         message = f"{where}: {str(value)[:40]} is not a caption"
         raise DifftoolError(Exit.FILE, message, "use text, or lists of text, as captions")
+    _decoded(value.encode(errors="surrogatepass"), where)  # JSON may have half a character
     return value
 
 

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections import Counter
-from collections.abc import Sequence
-from heapq import heappop, heappush
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from ...files import replace_folder, temporary, write_json, write_text
 
-SPLIT = r"[^\W\d_]+|\d|[^\s\w]+|_+"
-"""CLIP's words: letters, one digit, or punctuation."""
+SPLIT = r"(?i)'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+"""CLIP's words: the end of a short form, letters, one digit, or punctuation."""
 SHORTEST, LONGEST, WORDS = 32, 77, 4000
 """Least and most tokens of a prompt, and most words of the captions that get their own token."""
+END = "</w>"
+"""Ends the last token of a word."""
 
 
 def write_tokenizer(folder: Path, captions: Sequence[str], tokens: int | None = None) -> None:
     """Writes a CLIP tokenizer, as files for any version of transformers: each word of the captions is one token, other
     words are spelled. `tokens` is the length of a prompt, by default one that suits the captions. The folder is
     replaced in one move."""
-    letters = _byte_letters()
-    # the most common words, as letters that stand for bytes
-    counts = Counter(word for caption in captions for word in re.findall(SPLIT, caption.lower()))
-    common = [word.encode() for word, _ in counts.most_common(WORDS)]
-    words = ["".join(letters[byte] for byte in word) for word in common]
-    merges = pairs(words)
-    # the vocabulary: letters, letters at the end of a word, merged pairs, special tokens
-    ends = [f"{letter}</w>" for letter in letters]
-    merged = [first + second for first, second in merges]
-    vocabulary = dict.fromkeys([*letters, *ends, *merged, "<|startoftext|>", "<|endoftext|>"])
+    split = [*_words(captions)]
+    counts = Counter(word for words in split for word in words)
+    vocabulary, merges = _trained([word for word, _ in counts.most_common(WORDS)])
+    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
     fresh = temporary(folder)
     fresh.mkdir(parents=True)
     write_json(fresh / "vocab.json", {token: k for k, token in enumerate(vocabulary)})
-    lines = [f"{first} {second}\n" for first, second in merges]
-    write_text(fresh / "merges.txt", "#version: 0.2\n" + "".join(lines))
+    write_text(fresh / "merges.txt", "".join(f"{line}\n" for line in ["#version: 0.2", *merges]))
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     special |= {"pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     write_json(fresh / "special_tokens_map.json", special)
@@ -49,48 +42,41 @@ def write_tokenizer(folder: Path, captions: Sequence[str], tokens: int | None = 
 
 def length(captions: Sequence[str]) -> int:
     """Length of a prompt in tokens: twice the words of the longest caption, as unknown words are spelled."""
-    longest = max((len(re.findall(SPLIT, caption)) for caption in captions), default=0)
+    longest = max(map(len, _words(captions)), default=0)
     return min(max(2 * longest, SHORTEST), LONGEST)
 
 
-def pairs(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) until each word is one token: the merged pairs, the
-    most common first, ties in alphabetical order."""
-    spelled = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
-    counts: Counter[tuple[str, str]] = Counter()
-    places: dict[tuple[str, str], set[int]] = {}
+def _words(captions: Sequence[str]) -> Iterator[list[str]]:
+    """The words of each caption as CLIP reads them, in the letters that stand for bytes in its vocabulary."""
+    from tokenizers import Regex, normalizers, pre_tokenizers
 
-    def count(k: int, by: int) -> None:
-        for pair in pairwise(spelled[k]):
-            counts[pair] += by
-            places.setdefault(pair, set()).add(k)
-            heappush(heap, (-counts[pair], pair))
-
-    heap: list[tuple[int, tuple[str, str]]] = []
-    for k in range(len(spelled)):
-        count(k, 1)
-    merges = []
-    while heap:
-        negative, pair = heappop(heap)
-        if -negative != counts[pair] or not counts[pair]:
-            continue  # an older count of it
-        merges.append(pair)
-        for k in sorted(places[pair]):
-            count(k, -1)
-            merged: list[str] = []
-            for part in spelled[k]:
-                joins = merged and (merged[-1], part) == pair
-                merged[-1:] = [merged[-1] + part] if joins else [*merged[-1:], part]
-            spelled[k] = merged
-            count(k, 1)
-    return merges
+    normal = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    words = pre_tokenizers.Split(Regex(SPLIT), "removed", invert=True)
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    splitter = pre_tokenizers.Sequence([words, letters])
+    for caption in captions:
+        yield [word for word, _ in splitter.pre_tokenize_str(normal.normalize_str(caption))]
 
 
-def _byte_letters() -> list[str]:
-    """The 256 letters of GPT-2's byte-level BPE, by byte: printable bytes stand for themselves."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+def _trained(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) until each word is one token: (tokens, merges)."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    # known beforehand, since the trainer numbers those that it finds in any order, and ties are decided by number
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    known = [*letters, *(f"{letter}{END}" for letter in letters)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(known) + sum(map(len, words)),
+        special_tokens=known,
+        end_of_word_suffix=END,
+        show_progress=False,
+    )
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=END))
+    tokenizer.train_from_iterator(words, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    # a merge is a text in older releases of tokenizers
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    return sorted(model["vocab"], key=model["vocab"].get), merges
 
 
 def tokens_of(folder: Path, captions: Sequence[str]) -> tuple[Tensor, Tensor, int, tuple[int, int]]:
