@@ -35,11 +35,12 @@ MINUTES = {"h": 60.0, "m": 1.0, "s": 1 / 60}
 def amount_of(text: str) -> dict[str, float]:
     """The length of an extension, as {unit: value}: minutes of a time such as 2m or 1h30m, or a number of images such
     as 20k or 1M. Raises DifftoolError 2 for any other text."""
-    times = re.findall(r"([0-9]+(?:\.[0-9]+)?)([hms])", text.strip())
+    text = text.strip()
+    times = re.findall(r"([0-9]+(?:\.[0-9]+)?)([hms])", text)
     amount: dict[str, float] = {"images": 0}
-    if times and "".join(map("".join, times)) == text.strip():
+    if times and "".join(map("".join, times)) == text:
         amount = {"minutes": sum(float(number) * MINUTES[unit] for number, unit in times)}
-    else:
+    elif not text.endswith("m"):  # other counts take it for a million
         with suppress(ValueError):
             amount = {"images": count_of(text)}
     if not 0 < sum(amount.values()) <= MAX_IMAGES:
