@@ -81,6 +81,8 @@ def _hint(source: Source, differing: list[Difference]) -> str:
         given.append(f"--size {width}x{height}")
     if "net.learned_range" in there:
         given.append("--learned-range" if there["net.learned_range"] else "--no-learned-range")
-    if "net.channels" in there or not given:
-        return f"train on what {source.model.name} was trained on, or leave out --from"
+    if "net.channels" in there:
+        return f"train on pictures like those of {source.model.name}, or leave out --from"
+    if not given:
+        return "name another model, or leave out --from"
     return f"add {' '.join(given)}, or leave out --from"
