@@ -133,7 +133,7 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["data", "--more", "2x"], 2, "--more cannot be '2x'"),
         (["data", "--from", "nothing"], 4, "nothing is not a folder"),
         (["data", "--from", "other"], 4, "config.json"),
-        (["data", "--from", ""], 2, "empty name"),
+        (["data", "--from", ""], 2, "name is empty"),
         (["data", "--from", "digits"], 4, "--size: 8x8 there, 12x8 here"),
         (["data", "--minutes", "0"], 2, "minutes"),
         (["data", "--minutes", "nan"], 2, "minutes"),
@@ -258,7 +258,7 @@ def test_a_finished_run_is_trained_further(difftool: Callable, pictures: Path, t
     line = ["train", "data", "--preset", "digits", "--batch-size", 2, "--out", "run"]
     assert difftool(*line, "--steps", 2).code == 0
     ended = difftool(*line, "--steps", 3)
-    assert "error: run holds another run: --steps: 2 there, 3 here\n" in ended.err
+    assert "error: run contains another run: --steps: 2 there, 3 here\n" in ended.err
     assert "--more AMOUNT" in ended.err
     ended = difftool(*line, "--more", "2k", "--dry-run")
     assert "for 2,000 more images" in ended.out and "would extend run beyond 4 pictures" in ended.out

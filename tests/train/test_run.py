@@ -790,7 +790,7 @@ def test_there_is_nothing_to_extend(tmp_path: Path, data: Path, folder: Path) ->
     assert "repeat the options of the run" in caught.value.hint
     with fails(Exit.USAGE, "steps and more cannot be used together"):
         train(data, output_dir=folder, more="2m", steps=6)
-    with fails(Exit.USAGE, "--more and --overwrite exclude each other"):
+    with fails(Exit.USAGE, "--more and --overwrite cannot be used together"):
         train(data, output_dir=folder, more="2m", overwrite=True)
     with fails(Exit.FILE, "--steps: 3 there, 4 here$") as caught:
         train(data, output_dir=folder, steps=4)
