@@ -121,21 +121,23 @@ def checked(settings: T) -> T:
             raise _wrong(label, EXPECTED[kind], value)
         if isinstance(value, str) and _is_path(annotations[name]):
             changed[name] = Path(value)
-        if not _is_within(option, value, number):
-            raise _wrong(label, _range(option), value)
+        check_range(label, option, value)
         if option.check is not None:
             changed[name] = option.check(value)
     return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
 
 
-def _is_within(option: Option, value: Any, number: bool) -> bool:
-    """Whether a value lies in the range of a setting, if it has one."""
-    if option.least is None and option.most is None and option.above is None:
-        return True
+def check_range(label: str, option: Option, value: Any) -> None:
+    """Raises DifftoolError 2 if a value is not in the range of a setting, if that has one."""
+    limits = range_of(option)
+    if not limits:
+        return
     low = -math.inf if option.least is None else option.least
     high = math.inf if option.most is None else option.most
     above = -math.inf if option.above is None else option.above
-    return number and low <= value <= high and value > above
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and low <= value <= high and value > above):
+        raise _wrong(label, limits, value)
 
 
 def _is_path(annotation: Any) -> bool:
@@ -149,8 +151,10 @@ def _wrong(label: str, expected: str, value: object) -> DifftoolError:
     return DifftoolError(Exit.USAGE, f"{label} must be {expected}, not {value}", hint)
 
 
-def _range(option: Option) -> str:
-    """The range of a setting, as text."""
+def range_of(option: Option) -> str:
+    """The range of a setting, as text; empty if it has none."""
+    if option.least is None and option.most is None and option.above is None:
+        return ""
     if option.above is not None:
         limit = "" if option.most is None else f" and at most {option.most:,.0f}"
         return f"above {option.above:g}{limit}"
