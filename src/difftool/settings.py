@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 from .errors import DifftoolError, Exit, pick
 
 T = TypeVar("T")
+Check = TypeVar("Check", bound=Callable[[Any], Any])
+Values = Callable[[Mapping[str, Any]], Iterable[str]]
+"""Names that an option takes, from the values of the other options."""
 
 WORDS, TEXT, SAMPLING, OUTPUT, MACHINE = "Words and pictures", "Voice and text", "Sampling", "Output", "Machine"
 """Panels of the help."""
@@ -42,6 +45,8 @@ class Option:
     """Exclusive lower bound."""
     check: Callable[[Any], Any] | None = None
     """Validates and normalises the value. Raises DifftoolError 2."""
+    values: Values | None = None
+    """Names that the shell completes; default: those of `check`."""
     typed: Any = None
     """The type on the command line and in files, if it differs from that of the field."""
     read: Callable[[Any], Any] | None = None
@@ -69,12 +74,25 @@ def options(cls: type) -> dict[str, Option]:
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
 
 
+def knows(names: Callable[[], Iterable[str]]) -> Callable[[Check], Check]:
+    """Marks a check by the names that it accepts, which the shell completes."""
+
+    def mark(check: Check) -> Check:
+        check.values = lambda params: names()  # type: ignore[attr-defined]
+        return check
+
+    return mark
+
+
 def one_of(kind: str, table: Iterable[str] | Callable[[], Iterable[str]]) -> Callable[[str | None], str | None]:
     """A check for a name from a table (or a function that returns one); hyphens equal underscores, any case."""
 
+    def names() -> Iterable[str]:
+        return table() if callable(table) else table
+
+    @knows(names)
     def read(value: str | None) -> str | None:
-        names = table() if callable(table) else table
-        known = {plain(name): name for name in names}
+        known = {plain(name): name for name in names()}
         return None if value is None else pick(kind, plain(value), known)
 
     return read

@@ -525,6 +525,61 @@ def test_a_narrow_terminal_has_room_for_what_options_do(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in seen)
 
 
+class TestCompletion:
+    """What the shell offers after a word that is typed in part."""
+
+    def completed(self, *words: str) -> list[str]:
+        env = {"COMP_WORDS": " ".join(["difftool", *words]), "COMP_CWORD": str(len(words))}
+        code = f"""
+            import sys
+            from difftool.cli.app import entry
+            sys.argv = ["difftool"]
+            try:
+                entry()
+            finally:
+                print(*({HEAVY - {"numpy"}!r} & set(sys.modules)))
+        """
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        env |= {"_DIFFTOOL_COMPLETE": "complete_bash"}
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
+        *names, heavy = done.stdout.splitlines()
+        assert (heavy, done.stderr) == ("", "")
+        return names
+
+    @pytest.mark.parametrize(
+        ("words", "names"),
+        [
+            ("vo", ["voice"]),
+            ("voice cl", ["clone"]),
+            ("help lab pl", ["plan"]),
+            ("sample --sampl", ["--sampler"]),
+            ("sample --sampler dpmpp_3", ["dpmpp_3m", "dpmpp_3m_sde"]),
+            ("sample --sampler euler-", ["euler-a"]),
+            ("sample --schedule k", ["karras"]),
+            ("sample --compare ddpm,dd", ["ddpm,ddpm", "ddpm,ddim"]),
+            ("train --preset cifar", ["cifar10", "cifar100"]),
+            ("voice clone --preset u", ["ultra_fast"]),
+            ("voice clone --engine t", ["tortoise"]),
+            ("voice consent me l", ["license:"]),
+            ("txt2img --model sdxl-", ["sdxl-turbo"]),
+            ("models pull clip", ["clip-tokenizer"]),
+            ("lab check faces", ["faces64"]),
+            ("nothing a", []),
+        ],
+    )
+    def test_names(self, words: str, names: list[str]) -> None:
+        assert [name for name in self.completed(*words.split()) if name] == names
+
+    def test_voices(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("mine/max", "mine/mia", "voices/moe"):
+            (tmp_path / name).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path)
+        assert self.completed("voice", "show", "m") == ["moe"]
+        assert self.completed("voice", "clone", "--voices-dir", "mine", "--voice", "m") == ["max", "mia"]
+        (tmp_path / "difftool.toml").write_text('[voice.clone]\noverwrite = true\nvoices-dir = "mine"\n')
+        assert self.completed("voice", "clone", "--voice", "ma") == ["max"]
+
+
 def test_80_columns_are_mostly_text(difftool: Callable) -> None:
     lines = difftool("voice", "clone", "--help").out.splitlines()
     assert len(lines) <= 90

@@ -87,6 +87,8 @@ def entry() -> None:
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(encoding="utf-8", errors="surrogateescape")  # keeps paths that are not UTF-8
+    if "_DIFFTOOL_COMPLETE" in os.environ:
+        discard(sys.stderr)  # a shell that completes would show it in the middle of the line
     code = main()
     if processes.count() > 1:  # gloo's threads may abort a normal interpreter shutdown
         for stream in (sys.stdout, sys.stderr):

@@ -14,6 +14,7 @@ import typer
 
 from ..limits import size_of as size_of
 from ..settings import MACHINE, OUTPUT, TEXT, Option, check_range, kinds, name_of, options, range_of
+from .completion import completer
 
 MOST_SHOWN = 1e5
 """The largest bound of a range that the help shows."""
@@ -61,7 +62,10 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
     """A setting as an option or argument of Typer."""
     if option.argument:
         return typer.Argument(
-            metavar=option.metavar, help=option.help, callback=_callback(name_of(name, option), option)
+            metavar=option.metavar,
+            help=option.help,
+            callback=_callback(name_of(name, option), option),
+            autocompletion=_completion(option),
         )
     names = option.names or (name_of(name, option),)
     shown: dict[str, Any] = {}
@@ -75,6 +79,7 @@ def _typer(name: str, option: Option, kind: Any) -> Any:
         metavar=option.metavar,
         callback=_callback(names[0].partition("/")[0], option),
         parser=_parser(option),
+        autocompletion=_completion(option),
         rich_help_panel=option.panel,
         **shown,
     )
@@ -90,6 +95,11 @@ def _help(option: Option) -> str:
     limits = limits.removeprefix("from ")
     clause = f"{clause[:-1]}; {limits})" if clause.endswith(")") else f"{clause} ({limits})"
     return clause + ending
+
+
+def _completion(option: Option) -> Callable[..., list[str]] | None:
+    values = option.values or getattr(option.check, "values", None)
+    return None if values is None else completer(values)
 
 
 def _parser(option: Option) -> Callable[[str], Any] | None:

@@ -4,14 +4,22 @@ from typing import Annotated
 
 import typer
 
+from .completion import completer, consents, voices
 from .console import Console, Result
 from .options import VoicesDir
 
 
 def consent(
     console: Console,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")],
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Consent: self, written:FILE, license:ID or synthetic.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(voices))],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="Consent: self, written:FILE, license:ID or synthetic.",
+            autocompletion=completer(consents),
+        ),
+    ],
     voices_dir: VoicesDir = None,
 ) -> Result:
     """Record the consent of the owner of a voice; needed once before the voice is cloned.

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..device import MachineSettings
 from ..settings import MACHINE, SAMPLING, TEXT, setting
 from . import engines
 
 MOST_CANDIDATES = 4096
+
+
+def _voices(params: Mapping[str, Any]) -> list[str]:
+    from .library import RANDOM, names
+
+    return [*names(params.get("voices_dir")), RANDOM]
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Settings(MachineSettings):
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
     )
-    voice: str = setting("random", "Name of a voice, a&b for a mix, or random.", panel=TEXT)
+    voice: str = setting("random", "Name of a voice, a&b for a mix, or random.", panel=TEXT, values=_voices)
     voices_dir: str | Path | None = setting(
         None, "Folder of voices; default: ./voices, or the user data folder.", panel=TEXT, typed=Path | None
     )
