@@ -22,8 +22,10 @@ from .errors import DifftoolError, Exit, pick
 
 T = TypeVar("T")
 Check = TypeVar("Check", bound=Callable[[Any], Any])
-Values = Callable[[Mapping[str, Any]], Iterable[str]]
-"""Names that an option takes, from the values of the other options."""
+Given = Mapping[str, object]
+"""Values of options on the command line, by name."""
+Values = Callable[[Given], Iterable[str]]
+"""Names that an option takes, from the values of the others."""
 
 WORDS, TEXT, SAMPLING, OUTPUT, MACHINE = "Words and pictures", "Voice and text", "Sampling", "Output", "Machine"
 """Panels of the help."""

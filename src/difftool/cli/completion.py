@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
 
 import typer
 
-from ..settings import Values
+from ..settings import Given, Values
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def completer(values: Values) -> Callable[[typer.Context, str], list[str]]:
@@ -23,32 +26,38 @@ def completer(values: Values) -> Callable[[typer.Context, str], list[str]]:
     return complete
 
 
-def voices(params: Mapping[str, Any]) -> Iterable[str]:
+def voices(params: Given) -> Iterable[str]:
     from ..voice.library import names
 
-    return names(params.get("voices_dir"))
+    return names(cast("Path | None", params.get("voices_dir")))
 
 
-def models(params: Mapping[str, Any]) -> Iterable[str]:
+def models(params: Given) -> Iterable[str]:
     from ..store import entries
 
     return entries()
 
 
-def presets(params: Mapping[str, Any]) -> Iterable[str]:
+def presets(params: Given) -> Iterable[str]:
     """The presets of all commands."""
     from ..lab.verdicts import presets_named
 
     return [preset.name for preset in presets_named([])]
 
 
-def formats(params: Mapping[str, Any]) -> Iterable[str]:
+def formats(params: Given) -> Iterable[str]:
     from ..voice.export import KINDS
 
     return KINDS
 
 
-def consents(params: Mapping[str, Any]) -> Iterable[str]:
+def consents(params: Given) -> Iterable[str]:
     from ..voice.library import CONSENTS
 
     return [kind + (":" if text.startswith(kind) else "") for kind, text in CONSENTS.items()]
+
+
+def runs(params: Given) -> Iterable[str]:
+    from ..runs import find
+
+    return [str(run.path) for run in find()]

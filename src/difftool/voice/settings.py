@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 from ..device import MachineSettings
-from ..settings import MACHINE, SAMPLING, TEXT, setting
+from ..settings import MACHINE, SAMPLING, TEXT, Given, setting
 from . import engines
 
 MOST_CANDIDATES = 4096
 
 
-def _voices(params: Mapping[str, Any]) -> list[str]:
+def _voices(params: Given) -> list[str]:
     from .library import RANDOM, names
 
-    return [*names(params.get("voices_dir")), RANDOM]
+    return [*names(cast(Path | None, params.get("voices_dir"))), RANDOM]
 
 
 @dataclass(frozen=True)
