@@ -206,7 +206,7 @@ def _with_shared_options(name: str, function: Callable[..., Result]) -> Callable
     def run(ctx: typer.Context, **options: Any) -> int:
         console: Console = ctx.obj
         console.configure(name, **{key: options.pop(key) for key in SHARED})
-        options.pop("config")
+        console.config = options.pop("config")
         console.options = {*options}
         if name in TOGETHER:
             processes.join()
@@ -230,6 +230,7 @@ def _with_shared_options(name: str, function: Callable[..., Result]) -> Callable
     own = [param.replace(kind=KEYWORD) for param in own]
     params = [context, *own, *_shared_parameters(read_config)]
     run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
+    run.exclusive = exclusive  # type: ignore[attr-defined]
     run.__annotations__ = {param.name: param.annotation for param in params}
     return run
 
