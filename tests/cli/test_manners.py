@@ -147,7 +147,7 @@ def test_help_of_a_command(difftool: Callable, words: list[str]) -> None:
         (["prep", "a.wav"], "did you mean difftool voice prep?"),
         (["check"], "did you mean difftool lab check?"),
         (["pull", "sd15"], "did you mean difftool models pull?"),
-        (["rm"], "difftool voice rm or difftool models rm"),
+        (["rm"], "difftool voice rm or difftool models rm or difftool runs rm"),
         (["models", "clone"], "did you mean difftool voice clone?"),
         (["models", "list"], "did you mean ls?"),
         (["help", "smaple"], "did you mean sample"),
@@ -564,6 +564,9 @@ class TestCompletion:
             ("txt2img --model sdxl-", ["sdxl-turbo"]),
             ("models pull clip", ["clip-tokenizer"]),
             ("lab check faces", ["faces64"]),
+            ("config sh", ["show"]),
+            ("config show voice cl", ["clone"]),
+            ("cache clear p", ["pictures", "places"]),
             ("nothing a", []),
         ],
     )
