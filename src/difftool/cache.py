@@ -15,12 +15,12 @@ from .errors import DifftoolError, Exit, pick
 from .files import TEMPORARY
 
 KINDS = {
-    "pictures": "decoded training data; decoded again when needed",
-    "places": "paths by which rerun finds the inputs of results",
+    "pictures": "decoded training data",
+    "places": "where rerun finds inputs",
 }
 """What is cached, by kind."""
 USUAL = ("pictures",)
-"""Kinds that are removed unless others are named: nothing is lost with them but time."""
+"""Kinds that are removed unless others are named: what is missing is made again when it is needed."""
 SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 WRITTEN = 3600

@@ -68,7 +68,7 @@ def show(
 
 def _next_words(params: Given) -> Iterable[str]:
     """The words that may follow those of a command that is typed in part."""
-    typed = cast("list[str]", params.get("words") or [])
+    typed = list(cast("Iterable[str]", params.get("words") or ()))
     names = [name.split() for name in COMMANDS]
     return dict.fromkeys(name[len(typed)] for name in names if name[: len(typed)] == typed and len(name) > len(typed))
 

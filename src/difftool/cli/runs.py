@@ -45,8 +45,9 @@ def ls(
     found = find(folders or [])
     lines = []
     for run in found:
-        head = f"{run.when[:16].replace('T', ' ')}  {run.command:<11} {run.state:<10} {megabytes(run.size):>9}"
-        lines.append(f"{head}  {run.path}  ({run.about})")
+        when = run.when[:16].replace("T", " ")
+        lines.append(str(run.path))
+        lines.append(f"  {when}  {run.command:<11}  {run.state:<10}  {megabytes(run.size):>12}  {run.about}")
     where = ", ".join(map(str, folders)) if folders else "./outputs and ./runs"
     data = {"runs": [_row(run) for run in found]}
     return Result(data, lines or [f"no runs in {where}"], [run.path for run in found])
