@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from difftool import files, runs
+from difftool.errors import DifftoolError
 from difftool.train import train
 from difftool.voice import long_text
 
@@ -155,6 +156,23 @@ class TestTraining:
 
 
 class TestSpeech:
+    def test_what_was_spoken(self, difftool: Callable, beep: None, voices: Path) -> None:
+        given = ("voice", "clone", "--engine", "beep", "--voice", "me", "-q")
+        assert difftool(*given, "Hello there.", "--candidates", 2, "--output-dir", "runs/short").code == 0
+        text = "\n\n".join(f"This is part number {k}." for k in range(3))
+        assert difftool(*given, text, "--output-dir", "runs/long").code == 0
+        long, short = sorted(runs.find(), key=lambda run: run.path)
+        assert (short.command, short.state, short.about) == ("voice clone", "finished", "2 sounds")
+        assert short.again == "difftool rerun runs/short/00000-0.wav"
+        assert (long.state, long.about, long.settings["text"]) == ("finished", "1 sound", text)
+        assert (Path("runs/long/00000-0.parts") / long_text.LIST) in long.files
+        (Path("runs/long/00000-0.parts") / "mine.wav").write_bytes(b"the only copy")
+        with pytest.raises(DifftoolError, match=r"mine\.wav was not made by difftool"):
+            runs.remove(["long", "short"])
+        (Path("runs/long/00000-0.parts") / "mine.wav").unlink()
+        runs.remove(["long", "short"])
+        assert [*Path("runs").iterdir()] == []
+
     @pytest.mark.parametrize(
         ("states", "state", "about"),
         [
@@ -202,6 +220,19 @@ class TestRemoved:
     def test_two_of_a_name(self, refused: Callable, drawn: Path) -> None:
         shutil.copytree(drawn, Path("runs") / drawn.name)
         refused(2, "runs", "rm", drawn.name, says="several runs are named")
+
+    def test_every_kind_of_picture(self, difftool: Callable, drawn: Path) -> None:
+        given = ("--count", 2, "--steps", 1, "--output-dir")
+        assert difftool("sample", "--trajectory", *given, "runs/way").code == 0
+        assert difftool("sample", "--compare", "ddpm,ddim", *given, "runs/compared").code == 0
+        assert difftool("rerun", drawn / "grid.png", "--output-dir", "runs/again").code == 0
+        states = {run.path.name: (run.command, run.about) for run in runs.find([Path("runs")])}
+        assert states == {
+            "way": ("sample", "2 pictures"),
+            "compared": ("compare", "1 picture"),
+            "again": ("sample", "3 pictures"),
+        }
+        assert len(runs.remove(["way", "compared", "again"])) == 3
 
     def test_links_and_the_current_folder(
         self, refused: Callable, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

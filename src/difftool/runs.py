@@ -215,7 +215,7 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
 
     train = cast("dict[str, Any]", config["train"])
     row = family("train")[train["preset"]]
-    given = {"preset": train["preset"], **train["length"]}
+    given = {"preset": train["preset"], **_length(train)}
     recipe = {name: train[name] for name, option in options(Settings).items() if option.stored and name in train}
     recipe |= {"target": config["target"], "betas": config["path"].get("betas"), "seed": train["seed"]}
     usual = {"seed": 0, **row}
@@ -234,6 +234,14 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
         spelling = f"--{name.replace('_', '-')}" if option is None else name_of(name, option)
         words += [spelling] if value is True else [spelling, f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)
+
+
+def _length(train: Mapping[str, Any]) -> dict[str, object]:
+    """The options for the length of a run, or for its last extension by --more."""
+    if not train.get("more"):
+        return train["length"]
+    ((unit, value),) = train["more"][-1]["length"].items()
+    return {"more": f"{value:g}m" if unit == "minutes" else f"{value:.0f}"}
 
 
 # --- pictures and sounds ---------------------------------------------------------------------------------------------
