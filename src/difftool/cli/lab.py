@@ -230,7 +230,14 @@ def plan(
             autocompletion=completer(presets),
         ),
     ] = None,
-    stage: Annotated[str | None, typer.Option("--stage", help="Show only this stage: first, year1 or year2.")] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            help="Show only this stage: first, year1 or year2.",
+            autocompletion=completer(lambda params: hardware().stages),
+        ),
+    ] = None,
 ) -> Result:
     """Show the guide's hardware upgrade path and the presets that each stage adds.
 
