@@ -80,10 +80,11 @@ class TestPictures:
         line = difftool("runs", "ls").out
         assert "sample" in line and "finished" in line and f"{size:,} bytes" in line and str(drawn) in line
 
-    def test_one_that_misses_a_picture_is_partial(self, drawn: Path) -> None:
+    def test_one_that_misses_a_picture_is_partial(self, difftool: Callable, drawn: Path) -> None:
         (drawn / "00002-2.png").unlink()
         (run,) = runs.find()
         assert (run.state, run.about) == ("partial", "2 of 3 pictures")
+        assert difftool("runs", "show", drawn).out.splitlines()[-1] == f"again: difftool rerun {drawn}/grid.png"
         (drawn / "00000-0.png").unlink()
         assert runs.named(drawn.name).about == "1 of 3 pictures"
 

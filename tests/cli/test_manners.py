@@ -134,6 +134,7 @@ def test_help_of_a_command(difftool: Callable, words: list[str]) -> None:
     assert asked.code == 0
     assert asked.out.startswith("Usage: ")
     assert difftool("help", *words).out == asked.out
+    assert difftool("help", "help", *words).out == asked.out
     if words in ([], ["voice"]):
         bare = difftool(*words)
         assert (bare.code, bare.out, bare.err) == (0, asked.out, "")

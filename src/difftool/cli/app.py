@@ -118,7 +118,7 @@ class LazyGroup(typer.core.TyperGroup):
         return typer.core.TyperCommand(cmd_name, help=self.table[name][1])
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        if args[:1] == [HELP] and not self.prefix:
+        while args[:1] == [HELP] and not self.prefix:
             args = args[1:] if ctx.resilient_parsing else [*args[1:], "--help"]
         if not args and not ctx.resilient_parsing:
             args = ["--help"]

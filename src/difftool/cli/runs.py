@@ -60,7 +60,7 @@ def show(console: Console, name: Name) -> Result:
 
     difftool runs show outputs/train/20260722T091500Z-4add7e
     """
-    from ..runs import named
+    from ..runs import FINISHED, named
     from ..store import megabytes
 
     run = named(name)
@@ -75,7 +75,8 @@ def show(console: Console, name: Name) -> Result:
         lines[-1] += ", ..."
     lines += [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in run.settings.items()]
     if run.again is not None:
-        lines.append(f"{'again' if run.state == 'finished' else 'resume'}: {run.again}")
+        resumes = run.state != FINISHED and not run.again.startswith("difftool rerun")
+        lines.append(f"{'resume' if resumes else 'again'}: {run.again}")
     data = {**_row(run), "settings": run.settings, "files": [str(path) for path in run.files]}
     return Result(data, lines, [run.path])
 
