@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import DifftoolError, Exit, is_out_of_memory, pick
 from .limits import counted
-from .settings import MACHINE, setting
+from .settings import MACHINE, knows, setting
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,7 @@ ROCM_BF16 = r"gfx(908|90a|9[45]|1[12])"
 """AMD architectures with native bf16: CDNA, and RDNA 3 and newer. Older ones emulate it."""
 
 
+@knows(lambda: ("auto", "cpu", "cuda"))
 def spelled(device: object) -> str:
     """`device` as text, if it is auto, cpu, cuda or cuda:N. Raises DifftoolError 2 otherwise."""
     device = str(device)
@@ -35,6 +36,7 @@ def spelled(device: object) -> str:
     return device
 
 
+@knows(lambda: ("auto", *DTYPES))
 def known_dtype(name: str) -> str:
     """The canonical name of a number format, or auto. Raises DifftoolError 2 for any other name."""
     return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES)})

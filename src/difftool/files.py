@@ -14,7 +14,7 @@ import shutil
 import struct
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -315,6 +315,43 @@ def lock(folder: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def remove_folders(folders: Sequence[Path]) -> None:
+    """Removes folders, and where one is a link, its target too: all, or where one cannot be removed, none. Raises
+    DifftoolError 4."""
+    moved: list[tuple[Path, Path]] = []
+    paths = dict.fromkeys(path for folder in folders for path in (folder, folder.resolve()))
+    try:
+        for path in paths:
+            for inner, _, _ in os.walk(path):
+                if not os.access(inner, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), inner)
+            if os.path.lexists(path):
+                aside = temporary(path)
+                path.rename(aside)
+                moved.append((path, aside))
+    except OSError as error:
+        for path, aside in reversed(moved):
+            aside.rename(path)
+        message = f"{error.filename} cannot be removed ({error.strerror}); nothing was removed"
+        raise DifftoolError(Exit.FILE, message, "check its permissions and those of its folder") from error
+    for _, aside in moved:
+        aside.unlink() if aside.is_symlink() else shutil.rmtree(aside)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds the `lock` of a folder."""
+    import fcntl
+
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
 
 
 def run_id() -> str:

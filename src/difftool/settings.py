@@ -21,6 +21,11 @@ from typing import Any, TypeVar
 from .errors import DifftoolError, Exit, pick
 
 T = TypeVar("T")
+Check = TypeVar("Check", bound=Callable[[Any], Any])
+Given = Mapping[str, object]
+"""Values of options on the command line, by name."""
+Values = Callable[[Given], Iterable[str]]
+"""Names that an option takes, from the values of the others."""
 
 WORDS, TEXT, SAMPLING, OUTPUT, MACHINE = "Prompt and model", "Voice and text", "Sampling", "Output", "Machine"
 """Panels of the help."""
@@ -42,6 +47,8 @@ class Option:
     """Exclusive lower bound."""
     check: Callable[[Any], Any] | None = None
     """Validates and normalises the value. Raises DifftoolError 2."""
+    values: Values | None = None
+    """Names that the shell completes; default: those of `check`."""
     typed: Any = None
     """The type on the command line and in files, if it differs from that of the field."""
     read: Callable[[Any], Any] | None = None
@@ -69,12 +76,25 @@ def options(cls: type) -> dict[str, Option]:
     return {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
 
 
+def knows(names: Callable[[], Iterable[str]]) -> Callable[[Check], Check]:
+    """Marks a check by the names that it accepts, which the shell completes."""
+
+    def mark(check: Check) -> Check:
+        check.values = lambda params: names()  # type: ignore[attr-defined]
+        return check
+
+    return mark
+
+
 def one_of(kind: str, table: Iterable[str] | Callable[[], Iterable[str]]) -> Callable[[str | None], str | None]:
     """A check for a name from a table (or a function that returns one); hyphens equal underscores, any case."""
 
+    def names() -> Iterable[str]:
+        return table() if callable(table) else table
+
+    @knows(names)
     def read(value: str | None) -> str | None:
-        names = table() if callable(table) else table
-        known = {plain(name): name for name in names}
+        known = {plain(name): name for name in names()}
         return None if value is None else pick(kind, plain(value), known)
 
     return read
@@ -121,21 +141,23 @@ def checked(settings: T) -> T:
             raise _wrong(label, EXPECTED[kind], value)
         if isinstance(value, str) and _is_path(annotations[name]):
             changed[name] = Path(value)
-        if not _is_within(option, value, number):
-            raise _wrong(label, _range(option), value)
+        check_range(label, option, value)
         if option.check is not None:
             changed[name] = option.check(value)
     return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
 
 
-def _is_within(option: Option, value: Any, number: bool) -> bool:
-    """Whether a value lies in the range of a setting, if it has one."""
-    if option.least is None and option.most is None and option.above is None:
-        return True
+def check_range(label: str, option: Option, value: Any) -> None:
+    """Raises DifftoolError 2 if a value is not in the range of a setting, if that has one."""
+    limits = range_of(option)
+    if not limits:
+        return
     low = -math.inf if option.least is None else option.least
     high = math.inf if option.most is None else option.most
     above = -math.inf if option.above is None else option.above
-    return number and low <= value <= high and value > above
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and low <= value <= high and value > above):
+        raise _wrong(label, limits, value)
 
 
 def _is_path(annotation: Any) -> bool:
@@ -149,8 +171,10 @@ def _wrong(label: str, expected: str, value: object) -> DifftoolError:
     return DifftoolError(Exit.USAGE, f"{label} must be {expected}, not {value}", hint)
 
 
-def _range(option: Option) -> str:
-    """The range of a setting, as text."""
+def range_of(option: Option) -> str:
+    """The range of a setting, as text; empty if it has none."""
+    if option.least is None and option.most is None and option.above is None:
+        return ""
     if option.above is not None:
         limit = "" if option.most is None else f" and at most {option.most:,.0f}"
         return f"above {option.above:g}{limit}"

@@ -91,7 +91,7 @@ class TestManyCommands:
             "from typing import Annotated\nimport typer\nfrom difftool.cli.console import Result\n"
             f"def command(console, {options}):\n    return Result({{'o3': o3}}, ['done'], [])\n"
         )
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
     def test_light(self) -> None:
         for args in (
@@ -105,7 +105,7 @@ class TestManyCommands:
         ):
             code, heavy = imports(*args, table=self.TABLE)
             assert heavy == set()
-            assert code == (0 if "--help" in args else 2)
+            assert code == (0 if "--help" in args or args == ["g"] else 2)
         assert imports("c3", "--o3", "4", table=self.TABLE) == (0, set())
         assert imports("g", "d2", table=self.TABLE) == (0, set())
 
@@ -139,14 +139,33 @@ def test_help_lists_commands_and_exit_codes() -> None:
 
 def test_the_first_words_are_the_names() -> None:
     group = type("G", (LazyGroup,), {"table": {"a": ("", ""), "voice prep": ("", ""), "voice clone": ("", "")}})()
-    assert group.list_commands(None) == ["a", "voice"]  # type: ignore[arg-type]
+    assert group.list_commands(None) == ["a", "voice", "help"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", [[], ["sample"], ["voice"], ["voice", "clone"]], ids=" ".join)
+def test_help_of_a_command(difftool: Callable, words: list[str]) -> None:
+    asked = difftool(*words, "--help")
+    assert asked.code == 0
+    assert asked.out.startswith("Usage: ")
+    assert difftool("help", *words).out == asked.out
+    assert difftool("help", "help", *words).out == asked.out
+    if words in ([], ["voice"]):
+        bare = difftool(*words)
+        assert (bare.code, bare.out, bare.err) == (0, asked.out, "")
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "difftool needs a command: train, sample"),
         (["smaple"], "did you mean sample"),
+        (["clone"], "no such command: difftool clone; did you mean difftool voice clone?"),
+        (["prep", "a.wav"], "did you mean difftool voice prep?"),
+        (["check"], "did you mean difftool lab check?"),
+        (["pull", "sd15"], "did you mean difftool models pull?"),
+        (["rm"], "difftool voice rm or difftool models rm or difftool runs rm"),
+        (["models", "clone"], "did you mean difftool voice clone?"),
+        (["models", "list"], "did you mean ls?"),
+        (["help", "smaple"], "did you mean sample"),
         (["--bogus"], "--bogus"),
         (["sample", "--stpes", "3"], "--steps"),
         (["sample", "--steps"], "--steps"),
@@ -519,6 +538,94 @@ def test_a_narrow_terminal_has_room_for_what_options_do(tmp_path: Path) -> None:
     seen = on_terminal("txt2img", "--help", cwd=tmp_path, env=env).splitlines()
     assert len(seen) <= len(run("txt2img", "--help").stdout.splitlines()) + 25
     assert all(len(line) <= 80 for line in seen)
+
+
+class TestCompletion:
+    """What the shell offers after a word that is typed in part."""
+
+    def completed(self, *words: str) -> list[str]:
+        env = {"COMP_WORDS": " ".join(["difftool", *words]), "COMP_CWORD": str(len(words))}
+        code = f"""
+            import sys
+            from difftool.cli.app import entry
+            sys.argv = ["difftool"]
+            try:
+                entry()
+            finally:
+                print(*({HEAVY - {"numpy"}!r} & set(sys.modules)))
+        """
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        env |= {"_DIFFTOOL_COMPLETE": "complete_bash"}
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
+        *names, heavy = done.stdout.splitlines()
+        assert (heavy, done.stderr) == ("", "")
+        return names
+
+    @pytest.mark.parametrize(
+        ("words", "names"),
+        [
+            ("vo", ["voice"]),
+            ("voice cl", ["clone"]),
+            ("help lab pl", ["plan"]),
+            ("sample --sampl", ["--sampler"]),
+            ("sample --sampler dpmpp_3", ["dpmpp_3m", "dpmpp_3m_sde"]),
+            ("sample --sampler euler-", ["euler-a"]),
+            ("sample --schedule k", ["karras"]),
+            ("sample --compare ddpm,dd", ["ddpm,ddpm", "ddpm,ddim"]),
+            ("train --preset cifar", ["cifar10", "cifar100"]),
+            ("voice clone --preset u", ["ultra_fast"]),
+            ("voice clone --engine t", ["tortoise"]),
+            ("voice consent me l", ["license:"]),
+            ("txt2img --model sdxl-", ["sdxl-turbo"]),
+            ("models pull clip", ["clip-tokenizer"]),
+            ("lab check faces", ["faces64"]),
+            ("config sh", ["show"]),
+            ("config show voice cl", ["clone"]),
+            ("cache clear p", ["pictures", "places"]),
+            ("nothing a", []),
+        ],
+    )
+    def test_names(self, words: str, names: list[str]) -> None:
+        assert [name for name in self.completed(*words.split()) if name] == names
+
+    def test_voices(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("mine/max", "mine/mia", "voices/moe"):
+            (tmp_path / name).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path)
+        assert self.completed("voice", "show", "m") == ["moe"]
+        assert self.completed("voice", "clone", "--voices-dir", "mine", "--voice", "m") == ["max", "mia"]
+        (tmp_path / "difftool.toml").write_text('[voice.clone]\noverwrite = true\nvoices-dir = "mine"\n')
+        assert self.completed("voice", "clone", "--voice", "ma") == ["max"]
+
+
+def test_80_columns_are_mostly_text(difftool: Callable) -> None:
+    lines = difftool("voice", "clone", "--help").out.splitlines()
+    assert len(lines) <= 90
+    assert max(map(len, lines)) < 80
+    (options,) = (line for line in lines if line.startswith("  --samples"))
+    assert options.index("Decoder") <= 30
+    assert not any("<" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("voice clone", "--threads Number of CPU threads (1 to 1,024)."),
+        ("voice clone", "--eta Strength of fresh noise (0 to 1): 0 is none, 1 is full."),
+        ("train", "--save-every N Pictures between checkpoints (a minute; at least 1)."),
+        ("train", "--minutes How long the whole command may take (above 0)."),
+        ("voice clone", "-q, --[no-]quiet Print only the paths of the results."),
+        ("voice clone", "--save-stages FILE.npz Also write"),
+    ],
+)
+def test_ranges_stand_in_the_text(difftool: Callable, command: str, line: str) -> None:
+    assert line in " ".join(difftool(*command.split(), "--help").out.split())
+
+
+def test_a_range_is_checked_before_anything_is_read(refused: Callable) -> None:
+    refused(2, "train", "nothing", "--minutes", "0", says="--minutes must be above 0 and at most")
+    refused(2, "sample", "nothing", "--steps", "0", says="--steps must be from 1 to 1,000,000, not 0")
+    refused(2, "voice", "clone", "Hi.", "--threads", "2000", says="--threads must be from 1 to 1,024, not 2000")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,12 @@ COMMANDS = {
     "models pull": ("difftool.cli.models:pull", "Download models; no other command downloads anything."),
     "models verify": ("difftool.cli.models:verify", "Check installed models against their hashes."),
     "models rm": ("difftool.cli.models:rm", "Remove installed models."),
+    "runs ls": ("difftool.cli.runs:ls", "List runs: when, command, state, size and folder."),
+    "runs show": ("difftool.cli.runs:show", "Show a run, and the command that resumes or reproduces it."),
+    "runs rm": ("difftool.cli.runs:rm", "Remove the folders of runs."),
+    "config show": ("difftool.cli.config_show:show", "Show the value of every option and where it comes from."),
+    "cache ls": ("difftool.cli.cache:ls", "List what is cached, by kind, with size and last use."),
+    "cache clear": ("difftool.cli.cache:clear", "Remove cached files."),
     "meta": ("difftool.cli.meta:meta", "Print the settings stored in a picture or sound."),
     "rerun": ("difftool.cli.rerun:rerun", "Reproduce a picture or sound from its stored settings."),
 }

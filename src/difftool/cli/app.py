@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import inspect
 import os
-import re
 import shutil
 import sys
 import traceback
@@ -25,13 +24,15 @@ from ..files import expanded
 from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed, key_of
 from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
-from . import COMMANDS, GROUPS, TOGETHER
+from . import COMMANDS, GROUPS, TOGETHER, help
 from .config import apply, said, settle
 from .console import Console, Result, discard
 from .options import KEYWORD, exclusive_of, parameters
 
 Table = Mapping[str, tuple[str, str]]
 
+HELP = "help"
+"""`difftool help CMD` is `difftool CMD --help`."""
 MESSAGES = "Global options"
 BOXES = ("", None, WORDS, TEXT, SAMPLING, OUTPUT, MACHINE)
 """Panels of the help, in order; "" is for arguments, None for options without a panel."""
@@ -86,6 +87,8 @@ def entry() -> None:
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(encoding="utf-8", errors="surrogateescape")  # keeps paths that are not UTF-8
+    if "_DIFFTOOL_COMPLETE" in os.environ:
+        discard(sys.stderr)  # a shell that completes would show it in the middle of the line
     code = main()
     if processes.count() > 1:  # gloo's threads may abort a normal interpreter shutdown
         for stream in (sys.stdout, sys.stderr):
@@ -103,53 +106,54 @@ class LazyGroup(typer.core.TyperGroup):
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         members = [name.removeprefix(self.prefix) for name in self.table if name.startswith(self.prefix)]
         first_words = (member.split()[0] for member in members)
-        return list(dict.fromkeys(first_words))
+        return list(dict.fromkeys([*first_words, *([] if self.prefix else [HELP])]))
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
         """A stub with the name and the line of help, for the list of commands; the module is not imported."""
         name = self.prefix + cmd_name
+        if name == HELP:
+            return typer.core.TyperCommand(HELP, help="Print the help of a command.")
         if name not in self.table:
             return self._group(name) if cmd_name in self.list_commands(ctx) else None
         return typer.core.TyperCommand(cmd_name, help=self.table[name][1])
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        while args[:1] == [HELP] and not self.prefix:
+            args = args[1:] if ctx.resilient_parsing else [*args[1:], "--help"]
         if not args and not ctx.resilient_parsing:
-            known = ", ".join(self.list_commands(ctx))
-            message = f"{ctx.command_path} needs a command: {known}"
-            raise DifftoolError(Exit.USAGE, message, f"see {ctx.command_path} --help")
+            args = ["--help"]
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         name = _hyphens(args[0])
-        known = self.list_commands(ctx)
-        if name not in known:
+        if name not in self.list_commands(ctx):
+            if ctx.resilient_parsing:
+                return None, None, []
             message = f"no such command: {ctx.command_path} {args[0]}"
-            if near := nearest(name, known):
-                message += f"; did you mean {near}?"
+            if meant := self._meant(ctx, name):
+                message += f"; did you mean {meant}?"
             raise DifftoolError(Exit.USAGE, message, f"see {ctx.command_path} --help")
         full = self.prefix + name
         ctx.obj.command = full
-        if full in TOGETHER:
+        if full in TOGETHER and not ctx.resilient_parsing:
             with suppress(DifftoolError):  # raised again when the command runs; --help must not fail
                 processes.join()
         command = load(full, *self.table[full]) if full in self.table else self._group(full)
         return name, command, args[1:]
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        super().format_help(ctx, formatter)
+        commands = [(name, self.get_command(ctx, name).help) for name in self.list_commands(ctx)]
         codes = [(str(int(code)), meaning) for code, meaning in MEANING.items()]
-        if self.rich_markup_mode is None:
-            with formatter.section("Exit codes"):
-                formatter.write_dl(codes)
-            return
-        from rich import print
-        from rich.panel import Panel
-        from rich.table import Table as Columns
+        sections = {**help.params_of(self, ctx), "Commands": commands, "Exit codes": codes}
+        help.write(self, ctx, formatter, sections)
 
-        table = Columns.grid(padding=(0, 2))
-        for row in codes:
-            table.add_row(*row)
-        print(Panel(table, title="Exit codes", title_align="left", border_style="dim"))
+    def _meant(self, ctx: typer.Context, name: str) -> str | None:
+        """The command that a wrong name may stand for, here or in another group."""
+        elsewhere = [f"difftool {command}" for command in self.table if command.split()[1:] == [name]]
+        near = nearest(name, self.list_commands(ctx))
+        if elsewhere and (near is None or not self.prefix):
+            return " or ".join(elsewhere)
+        return near
 
     def _group(self, name: str) -> LazyGroup:
         group = type(self)(name=name.split()[-1], help=GROUPS.get(name), rich_markup_mode=self.rich_markup_mode)
@@ -157,18 +161,18 @@ class LazyGroup(typer.core.TyperGroup):
         return group
 
 
-def load(name: str, target: str, help: str) -> Any:
+def load(name: str, target: str, line: str) -> Any:
     """Imports a command of the table and adds the common options and the environment variables.
 
-    name: the command as typed; target: "module:function"; help: its line of help, if the function has no docstring.
+    name: the command as typed; target: "module:function"; line: its line of help, if the function has no docstring.
     The function takes a `Console`, then its own options, and returns a `Result`.
     """
     module, _, attribute = target.partition(":")
     function = getattr(importlib.import_module(module), attribute)
     app = typer.Typer(add_completion=False, rich_markup_mode=_markup())
     settings = {"token_normalize_func": _hyphens, "help_option_names": ["-h", "--help"]}
-    description = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or help)  # paragraphs on one line, for Rich
-    register = app.command(name.split()[-1], help=description, context_settings=settings)
+    description = inspect.getdoc(function) or line
+    register = app.command(name.split()[-1], cls=help.Command, help=description, context_settings=settings)
     register(_with_shared_options(name, function))
     command = typer.main.get_command(app)
     for param in command.params:
@@ -200,7 +204,7 @@ def _with_shared_options(name: str, function: Callable[..., Result]) -> Callable
     def run(ctx: typer.Context, **options: Any) -> int:
         console: Console = ctx.obj
         console.configure(name, **{key: options.pop(key) for key in SHARED})
-        options.pop("config")
+        console.config = options.pop("config")
         console.options = {*options}
         if name in TOGETHER:
             processes.join()
@@ -224,6 +228,7 @@ def _with_shared_options(name: str, function: Callable[..., Result]) -> Callable
     own = [param.replace(kind=KEYWORD) for param in own]
     params = [context, *own, *_shared_parameters(read_config)]
     run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
+    run.exclusive = exclusive  # type: ignore[attr-defined]
     run.__annotations__ = {param.name: param.annotation for param in params}
     return run
 
@@ -234,8 +239,8 @@ def _shared_parameters(read_config: Callable[..., str | None]) -> list[inspect.P
     for key, (*names, line) in SHARED.items():
         flag = typer.Option(*names, help=line, show_default=False, rich_help_panel=MESSAGES)
         params.append(inspect.Parameter(key, KEYWORD, default=False, annotation=Annotated[bool, flag]))
-    help = "TOML file with one table per command."
-    config = typer.Option("--config", help=help, is_eager=True, callback=read_config, rich_help_panel=MESSAGES)
+    line = "TOML file with one table per command."
+    config = typer.Option("--config", help=line, is_eager=True, callback=read_config, rich_help_panel=MESSAGES)
     params.append(inspect.Parameter("config", KEYWORD, default=None, annotation=Annotated[str | None, config]))
     return params
 

@@ -18,6 +18,8 @@ from .console import Console
 PROJECT = Path("difftool.toml")
 Groups = Sequence[Sequence[str]]
 """Groups of options that cannot be used together."""
+FILES = "difftool.files"
+"""The key, in the context, of the files that options come from."""
 RANKS = {"COMMANDLINE": 3, "ENVIRONMENT": 2, "DEFAULT_MAP": 1}
 """Precedence of the sources of an option, by Typer's names; a default ranks 0."""
 SAID_ONLY = ("overwrite", "originals")
@@ -27,8 +29,9 @@ SAID_ONLY = ("overwrite", "originals")
 def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, object], exclusive: Groups = ()) -> None:
     """Makes the tables for `command` in the configuration files the defaults of its options.
 
-    ctx: Typer's context, with the `Console` as `obj`; named: the value of --config; annotations: the types of the
-    command's parameters; exclusive: groups of options that cannot be used together.
+    ctx: Typer's context, with the `Console` as `obj`; its `meta[FILES]` becomes the file of each option; named: the
+    value of --config; annotations: the types of the command's parameters; exclusive: groups of options that cannot
+    be used together.
 
     Raises DifftoolError: 4 if the file of --config does not exist, 2 if a file is not TOML, has an unknown table or
     key, or a value of the wrong type.
@@ -40,6 +43,7 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, o
             spellings = [opt for opt in param.opts if opt.startswith("--")] or [param.name]
             by_key |= {key_of(spelling): param.name for spelling in spellings}
     merged: dict[str, object] = {}
+    files = ctx.meta[FILES] = {}
     own = None if named is None else expanded(named)
     for path in (_user(ctx.obj), PROJECT, own):
         if path is None or not (path.exists() or path == own):
@@ -60,6 +64,7 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, o
         overridden = {name for group in exclusive if given & set(group) for name in group}
         remaining = {name: value for name, value in merged.items() if name not in overridden}
         merged = remaining | values
+        files |= dict.fromkeys(values, path)
     ctx.default_map = merged
 
 

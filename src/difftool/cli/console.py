@@ -57,6 +57,8 @@ class Console:
         """How to continue after Ctrl-C or a full disk, for hints."""
         self.options: set[str] = set()
         """Names of the command's own options."""
+        self.config: str | None = None
+        """The value of --config."""
         self.read: list[Path] = []
         """Configuration files in use."""
         self.standing_folder = False

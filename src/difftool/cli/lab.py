@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..presets import hardware
+from .completion import completer, presets
 from .console import Console, Result
 from .options import ModelsDir
 
@@ -22,7 +23,12 @@ SCHEMA = "difftool/lab/1"
 def check(
     console: Console,
     presets: Annotated[
-        list[str] | None, typer.Argument(metavar="[PRESET]...", help="Presets to check: sdxl, fast, whisper-base, ...")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PRESET]...",
+            help="Presets to check: sdxl, fast, whisper-base, ...",
+            autocompletion=completer(presets),
+        ),
     ] = None,
     deep: Annotated[
         bool,
@@ -216,9 +222,22 @@ def _width() -> int:
 def plan(
     console: Console,
     preset: Annotated[
-        str | None, typer.Option("--for", metavar="PRESET", help="Stop at the first stage that can run this preset.")
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="PRESET",
+            help="Stop at the first stage that can run this preset.",
+            autocompletion=completer(presets),
+        ),
     ] = None,
-    stage: Annotated[str | None, typer.Option("--stage", help="Show only this stage: first, year1 or year2.")] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            help="Show only this stage: first, year1 or year2.",
+            autocompletion=completer(lambda params: hardware().stages),
+        ),
+    ] = None,
 ) -> Result:
     """Show the guide's hardware upgrade path and the presets that each stage adds.
 

@@ -7,10 +7,16 @@ import typer
 
 from .. import store
 from ..limits import counted
+from .completion import completer, models
 from .console import Console, Result
 from .options import DryRun, ModelsDir, Overwrite
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Models, as listed by difftool models ls.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...", help="Models, as listed by difftool models ls.", autocompletion=completer(models)
+    ),
+]
 
 
 def ls(console: Console, models_dir: ModelsDir = None) -> Result:
@@ -68,7 +74,8 @@ def pull(
 def verify(
     console: Console,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; default: all installed.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME...]", help="Models; default: all installed.", autocompletion=completer(models)),
     ] = None,
     models_dir: ModelsDir = None,
 ) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from ..limits import size_of as size_of
-from ..settings import MACHINE, OUTPUT, TEXT, Option, kinds, name_of, options
+from ..settings import MACHINE, OUTPUT, TEXT, Option, check_range, kinds, name_of, options, range_of
+from .completion import completer
 
-MOST_SHOWN = 1e9
+MOST_SHOWN = 1e5
 """The largest bound of a range that the help shows."""
 INPUT = TEXT
 
@@ -59,29 +61,45 @@ def _typed(default: Any) -> Any:
 def _typer(name: str, option: Option, kind: Any) -> Any:
     """A setting as an option or argument of Typer."""
     if option.argument:
-        return typer.Argument(metavar=option.metavar, help=option.help, callback=_callback(option))
+        return typer.Argument(
+            metavar=option.metavar,
+            help=option.help,
+            callback=_callback(name_of(name, option), option),
+            autocompletion=_completion(option),
+        )
     names = option.names or (name_of(name, option),)
     shown: dict[str, Any] = {}
     if bool in (kind, *typing.get_args(kind)):
         long, *short = names
         names = (f"{long}/--no-{long.removeprefix('--')}", *short)
         shown = {"show_default": False}
-    least, most = _shown_bound(option.least), _shown_bound(option.most)
     return typer.Option(
         *names,
-        help=option.help,
+        help=_help(option),
         metavar=option.metavar,
-        min=least,
-        max=most,
-        callback=_callback(option),
+        callback=_callback(names[0].partition("/")[0], option),
         parser=_parser(option),
+        autocompletion=_completion(option),
         rich_help_panel=option.panel,
         **shown,
     )
 
 
-def _shown_bound(bound: float | None) -> float | None:
-    return None if bound is None or abs(bound) > MOST_SHOWN else bound
+def _help(option: Option) -> str:
+    """The help of a setting with its range, which ends the first clause."""
+    shown = {end: bound for end in ("least", "most") if abs(bound := getattr(option, end) or 0) > MOST_SHOWN}
+    limits = range_of(dataclasses.replace(option, **dict.fromkeys(shown)))
+    if not limits:
+        return option.help
+    clause, ending = re.match(r"(.*?)([;:.](?:\s.*)?)?$", option.help, re.DOTALL).groups("")  # type: ignore[union-attr]
+    limits = limits.removeprefix("from ")
+    clause = f"{clause[:-1]}; {limits})" if clause.endswith(")") else f"{clause} ({limits})"
+    return clause + ending
+
+
+def _completion(option: Option) -> Callable[..., list[str]] | None:
+    values = option.values or getattr(option.check, "values", None)
+    return None if values is None else completer(values)
 
 
 def _parser(option: Option) -> Callable[[str], Any] | None:
@@ -99,9 +117,14 @@ def _parser(option: Option) -> Callable[[str], Any] | None:
     return parse
 
 
-def _callback(option: Option) -> Callable[[Any], Any] | None:
-    check = option.check
-    return None if check is None else lambda value: None if value is None else check(value)
+def _callback(label: str, option: Option) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is None:
+            return None
+        check_range(label, option, value)
+        return value if option.check is None else option.check(value)
+
+    return check
 
 
 Output = Annotated[

@@ -17,6 +17,7 @@ from ..outputs import Places, figure, pictures
 from ..pixels.settings import COUNT, Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
+from .completion import completer
 from .console import Console, Result
 from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
 
@@ -52,6 +53,7 @@ def sample(
         typer.Option(
             "--compare",
             metavar="A,B,...",
+            autocompletion=completer(lambda params: SAMPLERS),
             help="Compare these samplers from the same starting noise, in a table and a figure.",
             callback=_samplers,
             rich_help_panel=SAMPLING,

@@ -54,8 +54,7 @@ def clone(
         float | None,
         typer.Option(
             "--max-minutes",
-            help="Time limit for a long text; repeat the command to resume.",
-            min=0,
+            help="Time limit for a long text (at least 0); repeat the command to resume.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

@@ -4,15 +4,21 @@ from typing import Annotated
 
 import typer
 
+from .completion import completer, consents, voices
 from .console import Console, Result
 from .options import VoicesDir
 
 
 def consent(
     console: Console,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(voices))],
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="Kind of consent: self, written:FILE, license:ID or synthetic.")
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="Kind of consent: self, written:FILE, license:ID or synthetic.",
+            autocompletion=completer(consents),
+        ),
     ],
     voices_dir: VoicesDir = None,
 ) -> Result:

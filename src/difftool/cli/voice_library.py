@@ -8,13 +8,14 @@ import typer
 
 from ..errors import DifftoolError, Exit
 from ..limits import counted
+from .completion import completer, formats, voices
 from .console import Console, Result
 from .options import DryRun, Overwrite, VoicesDir
 
 if TYPE_CHECKING:
     from ..voice.prep.shapes import Summary
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(voices))]
 
 
 def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
@@ -119,7 +120,10 @@ def rm(
 def export(
     console: Console,
     name: Name,
-    form: Annotated[str, typer.Option("--format", help="Format: ljspeech, tortoise, f5 or joined.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="Format: ljspeech, tortoise, f5 or joined.", autocompletion=completer(formats)),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Output folder, or for joined an audio file.")
     ] = None,

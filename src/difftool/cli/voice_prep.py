@@ -8,6 +8,7 @@ import typer
 from ..errors import DifftoolError, Exit
 from ..limits import counted
 from ..voice.prep.settings import Settings, noted
+from .completion import completer, consents, voices
 from .console import Console, Result
 from .options import INPUT, OUTPUT, DryRun
 from .voice_library import left_out
@@ -24,10 +25,20 @@ def prep(
     console: Console,
     settings: Settings,
     sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio or video files, or folders of them.")],
-    voice: Annotated[str, typer.Option("--voice", help="Voice to create or extend.", rich_help_panel=INPUT)],
+    voice: Annotated[
+        str,
+        typer.Option(
+            "--voice", help="Voice to create or extend.", rich_help_panel=INPUT, autocompletion=completer(voices)
+        ),
+    ],
     consent: Annotated[
         str,
-        typer.Option("--consent", help="Consent: self, written:FILE, license:ID or synthetic.", rich_help_panel=INPUT),
+        typer.Option(
+            "--consent",
+            help="Consent: self, written:FILE, license:ID or synthetic.",
+            rich_help_panel=INPUT,
+            autocompletion=completer(consents),
+        ),
     ],
     overwrite: Annotated[
         bool,

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.grid import SPACINGS
+from ..core.solve import SAMPLERS
 from ..limits import MAX_COUNT
-from ..settings import SAMPLING, setting
+from ..settings import SAMPLING, knows, setting
 from . import aliases
 
 
+@knows(lambda: SAMPLERS)
 def known_sampler(name: str) -> str:
     """The name of a sampler. Raises DifftoolError 2 for an unknown one."""
     aliases.sampler(name)
     return name
 
 
+@knows(lambda: SPACINGS)
 def known_schedule(name: str) -> str:
     """The name of a schedule. Raises DifftoolError 2 for an unknown one."""
     aliases.schedule(name)

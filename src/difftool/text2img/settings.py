@@ -18,6 +18,12 @@ BUNDLED = ("shapes",)
 """Pipelines in the package; the first is the default."""
 
 
+def _models() -> list[str]:
+    from ..store import entries
+
+    return [*BUNDLED, *(name for name, entry in entries().items() if "model_index.json" in entry.files)]
+
+
 def lora_of(text: str) -> tuple[Path, float]:
     """(file, weight) of FILE[:WEIGHT]."""
     name, _, weight = text.rpartition(":")
@@ -43,6 +49,7 @@ class ModelSettings(MachineSettings):
         "-m",
         panel=WORDS,
         typed=str,
+        values=lambda params: _models(),
     )
     prediction: str | None = setting(None, "Override the model's prediction type: eps, v or x0.", panel=WORDS)
     low_vram: bool = setting(False, "Use less memory: one picture and one network at a time.", panel=MACHINE)

@@ -12,7 +12,7 @@ from ..device import DeviceSettings, known_dtype
 from ..errors import DifftoolError, Exit
 from ..limits import count_of, size_of
 from ..presets import family
-from ..settings import MACHINE, OUTPUT, one_of, setting
+from ..settings import MACHINE, OUTPUT, knows, one_of, setting
 
 LENGTH, DATA, LEARNING = "Length (give one)", "Data", "Training"
 """The boxes of the help that no other command has."""
@@ -55,6 +55,7 @@ def known_amount(text: str) -> str:
     return text
 
 
+@knows(lambda: ("auto", "fp32", "bf16"))
 def known_dtype_of_training(name: str) -> str:
     """A number format that gradients fit into. Raises DifftoolError 2 for another."""
     if known_dtype(name) == "fp16":

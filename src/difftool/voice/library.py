@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from glob import escape
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict, cast
 
 from ..audio.files import KINDS
 from ..errors import DifftoolError, Exit, nearest
-from ..files import TEMPORARY, digest_of, expanded, lock, read_json, temporary, unpickled, write_json
+from ..files import TEMPORARY, digest_of, expanded, lock, read_json, remove_folders, unpickled, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -270,34 +268,12 @@ def remove(name: str, folder: Path, *, originals: bool = False, dry_run: bool = 
     if dry_run:
         return gone
     with lock(next(path for path in (work, own, *gone) if path.is_dir())):
-        _removed(gone)
+        remove_folders(gone)
     return gone
 
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
-
-
-def _removed(folders: Sequence[Path]) -> None:
-    """Removes folders, and where one is a link, its target too: all, or where one cannot be removed, none."""
-    moved: list[tuple[Path, Path]] = []
-    paths = dict.fromkeys(path for folder in folders for path in (folder, folder.resolve()))
-    try:
-        for path in paths:
-            for inner, _, _ in os.walk(path):
-                if not os.access(inner, os.W_OK | os.X_OK):
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), inner)
-            if os.path.lexists(path):
-                aside = temporary(path)
-                path.rename(aside)
-                moved.append((path, aside))
-    except OSError as error:
-        for path, aside in reversed(moved):
-            aside.rename(path)
-        message = f"{error.filename} cannot be removed ({error.strerror}); nothing was removed"
-        raise DifftoolError(Exit.FILE, message, "check its permissions and those of its folder") from error
-    for _, aside in moved:
-        aside.unlink() if aside.is_symlink() else shutil.rmtree(aside)
 
 
 def work_of(own: Path) -> Path:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from ..device import MachineSettings
-from ..settings import MACHINE, SAMPLING, TEXT, setting
+from ..settings import MACHINE, SAMPLING, TEXT, Given, setting
 from . import engines
 
 MOST_CANDIDATES = 4096
+
+
+def _voices(params: Given) -> list[str]:
+    from .library import RANDOM, names
+
+    return [*names(cast(Path | None, params.get("voices_dir"))), RANDOM]
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Settings(MachineSettings):
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
     )
-    voice: str = setting("random", "Name of a voice, a&b to mix two, or random.", panel=TEXT)
+    voice: str = setting("random", "Name of a voice, a&b to mix two, or random.", panel=TEXT, values=_voices)
     voices_dir: str | Path | None = setting(
         None,
         "Folder of voices; default: ./voices if it exists, else in the user data folder.",

@@ -108,7 +108,7 @@ class TestBeeps:
             assert seconds[name] == pytest.approx(made["beep_seconds"], abs=1e-3)
         assert len({*seconds.values()}) == 5
         help = clone("--help").out
-        assert "Hertz of a beep; default: 220.0." in " ".join(help.split())
+        assert "Hertz of a beep (20 to 10,000); default: 220.0." in " ".join(help.split())
 
     def test_json_tells_of_what_it_has(self, clone: Run) -> None:
         ended = clone("--pitch", 300, "--voice", "me", "Hello there.", "-o", "a.wav", "--json").json

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import DifftoolError, Exit, pick, unknown
-from ...settings import Option, kinds, name_of, options, plain
+from ...settings import Option, kinds, knows, name_of, options, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,15 +183,21 @@ def engine(name: str) -> Engine:
     return cast(Engine, import_module(ENGINES[name]))
 
 
+@knows(lambda: (AUTO, *ENGINES))
 def known_engine(name: str) -> str:
     """The name of an engine, or auto. Raises DifftoolError 2 for another."""
     own = {known: known for known in (AUTO, *ENGINES)}
     return pick("engine", plain(name), own | ALIASES)
 
 
+def _presets() -> list[str]:
+    return list(dict.fromkeys(known for row in ENGINES for known in engine(row).presets()))
+
+
+@knows(_presets)
 def known_preset(name: str) -> str:
     """The name of a preset of any engine. Raises DifftoolError 2 for another."""
-    return pick("preset", plain(name), {known: known for row in ENGINES for known in engine(row).presets()})
+    return pick("preset", plain(name), {known: known for known in _presets()})
 
 
 def choose_engine(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...device import DeviceSettings
 from ...errors import DifftoolError, Exit
+from ...presets import family
 from ...settings import MACHINE, TEXT, manifest_of, one_of, options, setting, stored
 from .. import SLICES
 
@@ -60,7 +61,11 @@ class Settings(DeviceSettings):
         check=one_of("way to cut", SLICES),
     )
     whisper: str | None = setting(
-        WHISPER, "Whisper model: a size such as base or large-v3, or a .pt file.", panel=CUTTING, typed=str
+        WHISPER,
+        "Whisper model: a size such as base or large-v3, or a .pt file.",
+        panel=CUTTING,
+        typed=str,
+        values=lambda params: family("whisper"),
     )
     language: str | None = setting(None, "Spoken language; default: detected.", panel=TEXT)
     verify: bool = setting(True, "Check each clip with a second transcription.", panel=CUTTING)

@@ -10,7 +10,7 @@ from ....limits import GUIDANCE, MAX_COUNT
 from ....presets import preset
 from ....sampling import aliases
 from ....sampling.settings import SamplerSettings, known_sampler
-from ....settings import MACHINE, SAMPLING, plain, setting
+from ....settings import MACHINE, SAMPLING, knows, plain, setting
 from ...settings import MOST_CANDIDATES, Settings
 
 MODES = ("stock", "stock-kv")
@@ -19,6 +19,7 @@ SAMPLER = "ddpm"
 """Sampler of the diffusion, where a preset names none."""
 
 
+@knows(lambda: MODES)
 def known_mode(name: str) -> str:
     """One of MODES. Raises DifftoolError 2 for another name."""
     return pick("compat", plain(name), {plain(mode): mode for mode in MODES})
