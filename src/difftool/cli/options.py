@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..limits import size_of as size_of
+from ..outputs import NEARBY
 from ..settings import MACHINE, OUTPUT, TEXT, Option, kinds, name_of, options
 
 MOST_SHOWN = 1e9
@@ -104,9 +105,22 @@ def _callback(option: Option) -> Callable[[Any], Any] | None:
     return None if check is None else lambda value: None if value is None else check(value)
 
 
+OUTPUT_HELP = (
+    "Output PNG; for several pictures, their grid: singles go beside it as STEM-00000-SEED.png, "
+    f"more than {NEARBY} into STEM-singles/."
+)
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Output PNG; for several pictures, their grid.", rich_help_panel=OUTPUT),
+    typer.Option("--output", "-o", help=OUTPUT_HELP, rich_help_panel=OUTPUT),
+]
+GridOnly = Annotated[
+    bool,
+    typer.Option(
+        "--grid-only/--no-grid-only",
+        help="Of several pictures, write only the grid.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
 ]
 OutputDir = Annotated[
     Path | None,
