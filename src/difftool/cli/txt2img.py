@@ -124,7 +124,7 @@ def report(console: Console, result: Drawn, load: float) -> Result:
         "settings": settings,
         "timing": timing,
     }
-    paths = [Path(row["path"]) for row in outputs]
+    paths = [Path(str(row["path"])) for row in outputs]
     paths += [result.grid] if result.grid and result.grid not in paths else []
     summary = [] if error else _summary(result, timing["total"])
     return Result(data, summary, paths, error)
