@@ -44,7 +44,7 @@ class Settings(SamplerSettings, MachineSettings):
         filled=True,
     )
     label: str | Sequence[str] | None = setting(
-        None, "Class label; several separated by commas, or any.", panel=SAMPLING, typed=str | None
+        None, "Class label, in any case; several separated by commas, or any.", panel=SAMPLING, typed=str | None
     )
     guidance: float = setting(
         1.0, "Classifier-free guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
