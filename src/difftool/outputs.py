@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import DifftoolError, Exit
-from .files import default_dir, expanded, unused
+from .files import default_dir, expanded, run_id, unused
+from .settings import exclude_each_other
 
 NEARBY = 25
 """Most single pictures that are written beside a named grid; more have a folder of their own."""
-
-
-def path_of(path: str | Path | None) -> Path | None:
-    """A path as a caller from Python names it."""
-    return None if path is None else expanded(path)
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,17 @@ class Destination:
         """Raises DifftoolError 4 if a file exists that may not be overwritten."""
         ordered = sorted(paths, key=lambda path: path != self.output)  # the named file is reported first
         unused((path for path in ordered if not (self.keeps and path.is_file())), overwrite=self.overwrite)
+
+
+def destination_of(
+    command: str, output: str | Path | None, output_dir: str | Path | None, **options: bool
+) -> Destination:
+    """The destination that a caller from Python names; `options` are fields of `Destination`. Raises DifftoolError 2 if
+    both a file and a folder are named."""
+    if output is not None and output_dir is not None:
+        raise exclude_each_other("--output", "--output-dir")
+    file, folder = (None if path is None else expanded(path) for path in (output, output_dir))
+    return Destination(command, run_id(), file, folder, **options)
 
 
 class Places(NamedTuple):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import outputs
 from .audio import FORMATS
 from .errors import DifftoolError, Exit
-from .files import run_id, versions, writable
-from .outputs import Destination, Places, path_of
+from .files import versions, writable
+from .outputs import Destination, Places, destination_of
 from .pixels.settings import Settings as PixelSettings
 from .progress import Track, untracked
 from .provenance import beside, damaged, located, settings_of, shared
@@ -99,7 +99,7 @@ def rerun(
     Raises DifftoolError: 1, 3 and 6 as the original command; 2 for an output that is not a PNG; 4 if the file has no or
     damaged settings, the model is missing or has changed, or the output exists.
     """
-    to = Destination("rerun", run_id(), path_of(output), path_of(output_dir), overwrite=overwrite, grid_only=grid_only)
+    to = destination_of("rerun", output, output_dir, overwrite=overwrite, grid_only=grid_only)
     if Path(file).suffix.lower() in FORMATS:
         return _respoken(Path(file), to, track)
     return redraw(plan_replay(source_of(Path(file)), to), track=track)

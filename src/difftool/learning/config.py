@@ -85,3 +85,10 @@ def chosen(train: TrainConfig, name: str, default: T) -> T:
     """A setting of the recipe, stored in a config only if it is not the default."""
     value: Any = train.get(name, default)
     return value
+
+
+def readable(key: str, value: object) -> object:
+    """A value of a config as people read it: the size, stored as [height, width], is WIDTHxHEIGHT."""
+    if key == "size" and isinstance(value, list) and len(value) == 2:
+        return f"{value[1]}x{value[0]}"
+    return value

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar, cast
 from .. import files
 from ..errors import DifftoolError, Exit
 from ..models import SCHEMA
-from .config import RunConfig, TrainConfig
+from .config import RunConfig, TrainConfig, readable
 from .loop import Trainee
 from .runlog import LOG, PLOT, read_log, updates_of
 
@@ -125,7 +125,8 @@ def _differences(standing: object, wanted: object, defaults: Mapping[str, object
     """The differences of two configs, as "name: OLD there, NEW here". A measured number of items, the micro-batch and
     the scale of latents do not count. `defaults` are those of the recipe."""
     if not (isinstance(standing, Mapping) and isinstance(wanted, Mapping)):
-        return [] if standing == wanted else [f"{where}: {_short(standing)} there, {_short(wanted)} here"]
+        there, here = (_short(readable(where, value)) for value in (standing, wanted))
+        return [] if standing == wanted else [f"{where}: {there} there, {here} here"]
     same_length = where == "train" and standing.get("length") == wanted.get("length")
     measured = {"images", "planned"} if same_length and "images" not in wanted else set()
     measured |= {"micro_batch", "scale"} if where == "train" else set()

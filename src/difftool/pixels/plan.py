@@ -13,7 +13,7 @@ from ..device import machine_used
 from ..errors import DifftoolError, Exit, unknown
 from ..models import Model, open_model
 from ..sampling.choice import Choice, choose_sampler, refuse_pure_noise
-from ..settings import checked
+from ..settings import checked, from_call
 from .settings import COUNT, Settings
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
@@ -58,8 +58,8 @@ class SamplePlan:
 def plan_samples_with(model: str | Path | Model | None = None, **settings: Any) -> SamplePlan:
     """`plan_samples` with the fields of `Settings`; `model` may be an opened one."""
     if isinstance(model, Model):
-        return plan_samples(Settings(**settings), model)
-    return plan_samples(Settings(model=model, **settings))
+        return plan_samples(from_call(Settings, **settings), model)
+    return plan_samples(from_call(Settings, model=model, **settings))
 
 
 def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from .. import outputs
 from ..errors import DifftoolError, Exit
-from ..files import expanded, manifest, read_text, run_id, writable
+from ..files import expanded, manifest, read_text, writable
 from ..limits import MAX_COUNT, counted
-from ..outputs import Destination, Places, path_of
+from ..outputs import Destination, Places, destination_of
 from ..progress import Track, untracked
-from ..settings import checked, with_typed
+from ..settings import checked, from_call, with_typed
 from .prompts import begun_from, lines, parse_prompt, settings_of
 from .settings import Settings
 
@@ -158,9 +158,9 @@ def draw_prompts(
     fit and a file without prompts, 4 for a file or model that cannot be read or a picture that exists already, 5 if no
     prompt could be drawn.
     """
-    file, folder = path_of(output), path_of(output_dir)
-    to = Destination("txt2img", run_id(), file, folder, overwrite, skip_existing, grid_only)
-    batch = batch_of(Settings(**settings), str(prompts), to)
+    flags = {"overwrite": overwrite, "skip_existing": skip_existing, "grid_only": grid_only}
+    to = destination_of("txt2img", output, output_dir, **flags)
+    batch = batch_of(from_call(Settings, **settings), str(prompts), to)
     planned = BatchPlan([], batch.places, batch.skipped, batch.failed)
     if batch.jobs and not batch.is_there:
         planned = plan_batch(batch)
