@@ -100,7 +100,6 @@ def test_settings_that_exclude_each_other(name: str) -> None:
 def test_other_settings_that_exclude_each_other(tmp_path: Path) -> None:
     for name in ("sample", "txt2img", "draw_prompts", "clone"):
         excluded(CALLS[name], "--batch-size and --low-vram", batch_size=2, low_vram=True)
-    excluded(difftool.train.train, "--steps and --minutes", steps=1, minutes=1)
     places = {"output": tmp_path / "a.png", "output_dir": tmp_path}
     excluded(partial(difftool.rerun, "a.png"), "--output and --output-dir", **places)
     excluded(CALLS["draw_prompts"], "--output and --output-dir", **places)

@@ -15,7 +15,7 @@ from ..errors import DifftoolError, Exit
 from ..learning.config import DenoiserConfig, NetConfig, PathConfig, TrainConfig
 from ..presets import family
 from ..presets import preset as read_preset
-from ..settings import checked, from_call, options
+from ..settings import checked, options
 from .settings import LENGTHS, Settings
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Job(NamedTuple):
 
 def prepare(data: str | Path | None = None, **settings: Any) -> Job:
     """`prepared` with these `Settings`."""
-    return prepared(from_call(Settings, data=data, **settings))
+    return prepared(Settings(data=data, **settings))
 
 
 def prepared(settings: Settings) -> Job:

@@ -26,7 +26,6 @@ from ..pictures.sheets import sheet
 from ..pixels.draw import columns, draw_samples
 from ..pixels.plan import SamplePlan, plan_samples_with
 from ..progress import Track, untracked
-from ..settings import from_call
 from ..signals import deferred
 from .data.pictures import Pictures
 from .data.tensors import data_of
@@ -78,7 +77,7 @@ def train(
     """
     began = time.monotonic()
     folder = files.default_dir("train", files.run_id()) if output_dir is None else files.expanded(output_dir)
-    job = prepared(from_call(Settings, data=data, **settings))
+    job = prepared(Settings(data=data, **settings))
     return run(job, folder, began, overwrite=overwrite, track=track)
 
 
