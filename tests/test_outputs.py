@@ -44,6 +44,40 @@ def test_names(to: Destination, tmp_path: Path) -> None:
     assert sounds(nowhere, TWO[:1]) == [Path("outputs/voice-clone/RUN/00000-7.wav")]
 
 
+def test_many_singles_have_a_folder_beside_a_named_grid(to: Destination, tmp_path: Path) -> None:
+    few, many = [(k, k) for k in range(25)], [(k, k) for k in range(26)]
+    named, folder = replace(to, output=tmp_path / "a.png"), tmp_path / "a-singles"
+    assert pictures(named, few).singles[24] == tmp_path / "a-00024-24.png"
+    places = pictures(named, many)
+    assert (places.singles[25], places.grid) == (folder / "00025-25.png", tmp_path / "a.png")
+    assert places.folders == [folder, tmp_path]
+    assert pictures(to, many).singles[25] == tmp_path / "00025-25.png"  # a folder that was named
+
+
+def test_a_kept_single_is_found_in_either_place(to: Destination, tmp_path: Path) -> None:
+    """A list of prompts may have grown beyond the limit, or shrunk, since its pictures were made."""
+    few, many = [(k, k) for k in range(2)], [(k, k) for k in range(26)]
+    named, folder = replace(to, output=tmp_path / "a.png", skip_existing=True), tmp_path / "a-singles"
+    made(tmp_path / "a-00000-0.png")
+    assert pictures(named, many).singles[:2] == [tmp_path / "a-00000-0.png", folder / "00001-1.png"]
+    folder.mkdir()
+    made(folder / "00001-1.png")
+    assert pictures(named, few).singles == [tmp_path / "a-00000-0.png", folder / "00001-1.png"]
+    assert pictures(replace(named, overwrite=True), few).singles[1] == tmp_path / "a-00001-1.png"
+
+
+def test_only_the_grid(to: Destination, tmp_path: Path) -> None:
+    alone = replace(to, grid_only=True)
+    assert pictures(alone, TWO).all == [tmp_path / "grid.png"]
+    assert pictures(alone, TWO).files(2) == [tmp_path / "grid.png"] * 2
+    assert pictures(replace(alone, output=tmp_path / "a.png"), TWO).all == [tmp_path / "a.png"]
+    assert pictures(alone, TWO[:1]).all == [tmp_path / "00000-7.png"]  # one picture has no grid
+    made(tmp_path / "00001-8.png")
+    pictures(alone, TWO)
+    made(tmp_path / "grid.png")
+    refused(Exit.FILE, pictures, alone, TWO)
+
+
 def test_a_folder_of_every_run(to: Destination, tmp_path: Path) -> None:
     """Where names in it are taken, the run has a folder of its own there, all of its files."""
     made(tmp_path / "00001-8.png")

@@ -7,7 +7,8 @@
     difftool.train.train("~/pictures", minutes=10)
     difftool.pull("sd15")                            # as difftool models pull
 
-What a command does, a function does; it is imported when it is first used.
+What a command does, a function does; it is imported when it is first used. Errors are `difftool.DifftoolError`, whose
+`code` is the exit code of the command.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import core, store, train, voice
+    from .errors import DifftoolError
     from .models import open_model
     from .pixels.draw import sample
     from .replay import rerun
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from .text2img.draw import txt2img
     from .train.evaluation import evaluate
 
+    __version__: str
+
 __all__ = [
+    "DifftoolError",
     "core",
     "draw_prompts",
     "evaluate",
@@ -40,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DifftoolError": "errors",
     "draw_prompts": "text2img.batch",
     "evaluate": "train.evaluation",
     "open_model": "models",
@@ -51,8 +57,16 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # slow to import
+
+        return version("difftool")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     return import_module(f".{name}", __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -52,8 +52,10 @@ class DifftoolError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word closest to `word`, if any is close."""
-    return next(iter(difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)), None)
+    """The known word closest to `word` in any case, if any is close."""
+    spelled = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(spelled), n=1, cutoff=0.5)
+    return spelled[close[0]] if close else None
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> DifftoolError:

@@ -25,10 +25,11 @@ def count_of(value: str | int) -> int:
     raise ValueError(f"{value!r} is not a whole number above 0 such as 5000, 500k or 2M")
 
 
-def size_of(text: str | None) -> tuple[int, int] | None:
-    """Parses WxH as (width, height). Raises DifftoolError 2 for any other text."""
-    if text is None:
+def size_of(size: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(width, height) of WxH, or of such a pair. Raises DifftoolError 2 for anything else."""
+    if size is None:
         return None
+    text = "x".join(map(str, size)) if isinstance(size, (tuple, list)) else str(size)
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
         hint = f"use whole numbers from 1 to {LARGEST:,}"

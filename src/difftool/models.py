@@ -88,7 +88,8 @@ def open_model(
     try:
         model = load(folder, source)
         if min(model.shape) < 1 or max(model.shape) > LARGEST:
-            raise ValueError(f"invalid picture size {model.shape}")
+            channels, height, width = model.shape
+            raise ValueError(f"invalid picture size {width}x{height} in {channels} channels")
         ends = (*model.path.level(model.path.hi), *model.path.level(model.path.lo))
         if not all(map(math.isfinite, ends)):
             raise ValueError("its noise path has values that are not finite")

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import DifftoolError, Exit
-from .files import default_dir, expanded, unused
+from .files import default_dir, expanded, run_id, unused
+from .settings import exclude_each_other
 
-
-def path_of(path: str | Path | None) -> Path | None:
-    """A path as a caller from Python names it."""
-    return None if path is None else expanded(path)
+NEARBY = 25
+"""Most single pictures that are written beside a named grid; more have a folder of their own."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class Destination:
     overwrite: bool = False
     skip_existing: bool = False
     """Whether existing results are kept and only missing ones are made."""
+    grid_only: bool = False
+    """Whether of several pictures only their grid is written."""
     standing: bool = False
     """Whether `folder` is configured for all runs, not given for this one."""
 
@@ -63,10 +64,22 @@ class Destination:
         unused((path for path in ordered if not (self.keeps and path.is_file())), overwrite=self.overwrite)
 
 
+def destination_of(
+    command: str, output: str | Path | None, output_dir: str | Path | None, **options: bool
+) -> Destination:
+    """The destination that a caller from Python names; `options` are fields of `Destination`. Raises DifftoolError 2 if
+    both a file and a folder are named."""
+    if output is not None and output_dir is not None:
+        raise exclude_each_other("--output", "--output-dir")
+    file, folder = (None if path is None else expanded(path) for path in (output, output_dir))
+    return Destination(command, run_id(), file, folder, **options)
+
+
 class Places(NamedTuple):
     """The files of a run that generates pictures."""
 
     singles: list[Path]
+    """The file of each picture; [] if only the grid is written."""
     grid: Path | None
     trajectory: list[Path]
     """The strip and the animation of the trajectory, or []."""
@@ -74,6 +87,15 @@ class Places(NamedTuple):
     @property
     def all(self) -> list[Path]:
         return [*self.trajectory, *self.singles, *([self.grid] if self.grid else [])]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the files."""
+        return list(dict.fromkeys(path.parent for path in self.all))
+
+    def files(self, count: int) -> list[Path]:
+        """The file of each of `count` pictures: its own, or the grid that shows it."""
+        return self.singles or self.all[-1:] * count
 
 
 def pictures(to: Destination, items: Sequence[tuple[int, int]], *, trajectory: bool = False) -> Places:
@@ -89,11 +111,26 @@ def pictures(to: Destination, items: Sequence[tuple[int, int]], *, trajectory: b
 
 
 def _pictures(to: Destination, items: Sequence[tuple[int, int]], trajectory: bool) -> Places:
-    singles = [to.beside(name) for name in names(items, ".png")]
     steps = [to.beside(f"trajectory.{kind}") for kind in ("png", "gif")] if trajectory else []
     if len(items) > 1:
-        return Places(singles, to.output or to.home / "grid.png", steps)
-    return Places([to.output] if to.output else singles, None, steps)
+        return Places([] if to.grid_only else _singles(to, items), to.output or to.home / "grid.png", steps)
+    return Places([to.output] if to.output else _singles(to, items), None, steps)
+
+
+def _singles(to: Destination, items: Sequence[tuple[int, int]]) -> list[Path]:
+    """The files of single pictures: many have a folder beside a named grid. A picture that is kept may be in the other
+    place, since it was made when the pictures were fewer or more."""
+    bare = names(items, ".png")
+    beside = [to.beside(name) for name in bare]
+    if to.output is None:
+        return beside
+    inside = [to.beside("singles") / name for name in bare]
+    places, others = (inside, beside) if len(items) > NEARBY else (beside, inside)
+    if not to.keeps:
+        return places
+    return [
+        other if other.is_file() and not place.is_file() else place for place, other in zip(places, others, strict=True)
+    ]
 
 
 def figure(to: Destination, name: str) -> Path:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import outputs
 from .audio import FORMATS
 from .errors import DifftoolError, Exit
-from .files import run_id, versions, writable
-from .outputs import Destination, Places, path_of
+from .files import versions, writable
+from .outputs import Destination, Places, destination_of
 from .pixels.settings import Settings as PixelSettings
 from .progress import Track, untracked
 from .provenance import beside, damaged, located, settings_of, shared
@@ -89,16 +89,17 @@ def rerun(
     output_dir: str | Path | None = None,
     *,
     overwrite: bool = False,
+    grid_only: bool = False,
     track: Track = untracked,
 ) -> Replayed:
     """Reproduces a picture of `sample` or `txt2img`, or a sound of `voice clone`, from its stored settings into
     `output` or `output_dir`, and compares the two: with the same machine, model and versions, every pixel and sample is
-    identical. For a grid, all its pictures are made again.
+    identical. For a grid, all its pictures are made again; with `grid_only`, only the grid is written.
 
     Raises DifftoolError: 1, 3 and 6 as the original command; 2 for an output that is not a PNG; 4 if the file has no or
     damaged settings, the model is missing or has changed, or the output exists.
     """
-    to = Destination("rerun", run_id(), path_of(output), path_of(output_dir), overwrite=overwrite)
+    to = destination_of("rerun", output, output_dir, overwrite=overwrite, grid_only=grid_only)
     if Path(file).suffix.lower() in FORMATS:
         return _respoken(Path(file), to, track)
     return redraw(plan_replay(source_of(Path(file)), to), track=track)
@@ -118,7 +119,11 @@ def source_of(file: Path) -> Source:
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     asked = manifest.get("settings")
     if isinstance(asked, dict) and "prompts" in asked:
-        raise DifftoolError(Exit.FILE, f"{file} is a grid of several prompts", "pass one of the single pictures")
+        raise DifftoolError(
+            Exit.FILE,
+            f"{file} is a grid of several prompts",
+            "pass one of the single pictures; difftool meta prints the prompts",
+        )
     try:
         digest, item = manifest["model"]["sha256"], manifest.get("item")
         index = None if item is None else item["index"]
@@ -170,7 +175,7 @@ def _plan(source: Source, places: Places) -> PixelPlan | BatchPlan:
     true_cfg = None if source.settings.true_cfg == 1 else source.settings.true_cfg
     settings = replace(source.settings, true_cfg=true_cfg)
     plan = planned_words(Session.opened(settings), settings)
-    paths = dict(zip(source.indices, places.singles, strict=True))
+    paths = dict(zip(source.indices, places.files(len(source.indices)), strict=True))
     return BatchPlan([Work(ALONE, 0, plan, paths)], places, 0, {})
 
 
@@ -191,7 +196,7 @@ def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
     from .pixels.write import write
 
     source, began = replay.source, time.monotonic()
-    with writable(replay.places.singles[0].parent):
+    with writable(*replay.places.folders):
         drawn = draw_samples(plan, only=source.indices, track=track, name=replay.to.run_id)
         ended = time.monotonic()
         written = write(drawn, replay.places)

@@ -52,7 +52,7 @@ class Option:
     typed: Any = None
     """The type on the command line and in files, if it differs from that of the field."""
     read: Callable[[Any], Any] | None = None
-    """Converts such a value to that of the field."""
+    """Converts such a value to that of the field, which it leaves as it is."""
     parser: Callable[[str], Any] | None = None
     """Parses text of the command line that its type cannot, such as 500k. Raises ValueError."""
     argument: bool = False
@@ -135,6 +135,8 @@ def checked(settings: T) -> T:
         value: Any = getattr(settings, name)
         if value is None:
             continue
+        if option.read is not None:
+            value = changed[name] = option.read(value)
         label, kind = name_of(name, option), kind_of(annotations[name])
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if (number or kind in (bool, int, float)) and not fits(annotations[name], value):
@@ -271,6 +273,21 @@ def from_manifest(cls: type[T], values: Mapping[str, object]) -> T:
         if value is None and known[name].filled:
             raise ValueError(f"{name} has no value")
     return cls(**{name: restored(annotations[name], value) for name, value in values.items()})
+
+
+def from_call(cls: type[T], **values: Any) -> T:
+    """Settings from the keywords of a Python function. Raises DifftoolError 2 if two of them exclude each other."""
+    given = {name for name, value in values.items() if value is not None and value is not False}
+    for group in getattr(cls, "exclusive", ()):
+        names = [name_of(name, options(cls)[name]) for name in group if name in given]
+        if names[1:]:
+            raise exclude_each_other(*names[:2])
+    return cls(**values)
+
+
+def exclude_each_other(first: str, second: str) -> DifftoolError:
+    """The error for two options of which only one may be given."""
+    return DifftoolError(Exit.USAGE, f"{first} and {second} exclude each other", f"use either {first} or {second}")
 
 
 def from_typed(cls: type[T], values: Mapping[str, object]) -> T:

@@ -50,12 +50,19 @@ class Entry(NamedTuple):
     """hub:OWNER/NAME, or the URL of a folder."""
     sha256: str | None
     """The hash of its only file, if known in advance."""
+    sizes: tuple[int | None, ...]
+    """The approximate size of each file, if known."""
+
+    @property
+    def address(self) -> str:
+        """The URL of its repository or folder. Raises DifftoolError 2 if HF_ENDPOINT is not a URL."""
+        kind, _, repository = self.source.partition(":")
+        return f"{hub()}/{repository}" if kind == "hub" else self.source
 
     @property
     def urls(self) -> tuple[str, ...]:
         """The URLs of its files. Raises DifftoolError 2 if HF_ENDPOINT is not a URL."""
-        kind, _, repository = self.source.partition(":")
-        base = f"{hub()}/{repository}/resolve/main" if kind == "hub" else self.source
+        base = f"{self.address}/resolve/main" if self.source.startswith("hub:") else self.source
         return tuple(f"{base}/{quote(file)}" for file in self.files)
 
 
@@ -121,10 +128,11 @@ def home(models_dir: Path | None = None) -> Path:
 
 def entries() -> dict[str, Entry]:
     """All models that can be downloaded, by name."""
-    return {
-        name: Entry(name, row.about, row.licence, row.files, row.source, row.sha256)
-        for name, row in typed(StoreRow).items()
-    }
+    models = {}
+    for name, row in typed(StoreRow).items():
+        sizes = tuple(map(row.sizes.get, row.files))
+        models[name] = Entry(name, row.about, row.licence, row.files, row.source, row.sha256, sizes)
+    return models
 
 
 def entry(name: str) -> Entry:
@@ -132,7 +140,7 @@ def entry(name: str) -> Entry:
     return pick("model", name.strip().lower().replace("_", "-"), entries())
 
 
-def _chosen(names: Iterable[str]) -> list[Entry]:
+def chosen(names: Iterable[str]) -> list[Entry]:
     """The models of these names, without repeats."""
     return list({model.name: model for model in map(entry, names)}.values())
 
@@ -171,7 +179,7 @@ def pull(
     Raises DifftoolError: 2 for an unknown name, 4 if a file cannot be downloaded, does not match, or is in the way, 75
     while another run downloads the same model.
     """
-    models = _chosen(names)
+    models = chosen(names)
     origin = None if source is None else Path(source)
     folder = None if models_dir is None else Path(models_dir)
     if origin is not None and not origin.is_dir():
@@ -257,7 +265,7 @@ def verify(*names: str, models_dir: str | Path | None = None, track: Track = unt
     """Verifies each file of the models, by default of all installed ones, against the hash beside it. Raises
     DifftoolError 4 if one is not whole."""
     folder = None if models_dir is None else Path(models_dir)
-    models = _chosen(names or entries())
+    models = chosen(names or entries())
     if not names:
         models = [model for model in models if stored(model, folder).state != "missing"]
     checked = []
@@ -330,7 +338,7 @@ def remove(*names: str, models_dir: str | Path | None = None, dry_run: bool = Fa
     """Removes installed models and derived files; returns the removed paths, or with `dry_run` those that would be.
     Raises DifftoolError 4 if a model is not installed, 75 while it is downloaded."""
     folder = None if models_dir is None else Path(models_dir)
-    parts = {model: _removable(model, folder) for model in _chosen(names)}
+    parts = {model: _removable(model, folder) for model in chosen(names)}
     if absent := next((model for model, paths in parts.items() if not paths), None):
         raise DifftoolError(Exit.FILE, f"{absent.name} is not in {home(folder)}", "see difftool models ls")
     if not dry_run:

@@ -58,6 +58,12 @@ def test_wrong_input(refused: Callable, tmp_path: Path, args: list[str], code: i
     refused(code, "eval", *args, says=says)
 
 
+def test_sizes_are_width_by_height(refused: Callable, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    np.save(tmp_path / "shades.npy", np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), dtype=np.uint8))
+    ended = refused(4, "eval", tiny_model(), "--data", "shades.npy", says="draws pictures of 10x6x1")
+    assert "are 10x6x3" in ended.err
+
+
 def test_an_inception_that_is_none(refused: Callable, tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"<html>")
     refused(4, "eval", "--count", 50, "--steps", 1, "--inception", "a.pth", says="a.pth")

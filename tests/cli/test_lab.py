@@ -47,6 +47,22 @@ def test_some_presets(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> No
     assert difftool("lab", "check").code == 0  # without names it only tells
 
 
+def test_memory_is_named_as_free_or_in_total(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import jsonschema
+
+    small = Machine(system="", python="", ram=8 * 2**30, ram_free=2 * 2**30)
+    monkeypatch.setattr("difftool.lab.probes.probe", lambda sources: small)
+    told = difftool("lab", "check", "--json").json["data"]
+    jsonschema.validate(told, json.loads(SCHEMA.read_text()))
+    rows = {row["preset"]: row for row in told["presets"]}
+    found = [(rows[name]["verdict"], rows[name]["has"], rows[name]["has_bytes"]) for name in ("digits", "sd", "flux")]
+    assert found == [("fits", "free", 2 * 2**30), ("tight", "free", 2 * 2**30), ("no", "total", 8 * 2**30)]
+    lines = {line.split()[0]: line for line in difftool("lab", "check").out.splitlines() if line.startswith("  ")}
+    assert "of 2.0 GiB free on cpu" in lines["sd"] and "of 8.0 GiB in total on cpu" in lines["flux"]
+    refusal = difftool("lab", "check", "flux", "schnell").err
+    assert "cannot run flux, schnell: flux needs " in refusal and "of 8.0 GiB in total on cpu" in refusal
+
+
 def test_real_kernels(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = difftool("lab", "check", "digits", "--deep", "--json").json["data"]["deep"]
     assert not deep.findings(rows)

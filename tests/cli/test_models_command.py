@@ -14,6 +14,7 @@ import pytest
 from difftool import download, store
 from difftool.errors import DifftoolError
 from difftool.files import lock
+from difftool.presets import needs, typed
 from difftool.presets.rows import StoreRow
 
 FILES = store.entry("tortoise").files
@@ -470,6 +471,60 @@ def test_rm_removes_what_was_fetched_and_made_of_it_and_nothing_else(
 @pytest.mark.parametrize("command", ["pull", "rm", "verify"])
 def test_an_unknown_name(refused: Callable[..., Any], command: str) -> None:
     refused(2, "models", command, "whisper-bse", says="did you mean 'whisper-base'?")
+
+
+def test_the_list_tells_sizes_licences_and_addresses_without_a_network(
+    difftool: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    lines = difftool("models", "ls").out.splitlines()
+    assert len(lines) == len(store.entries()) + 2
+    sd15 = next(line for line in lines if line.startswith("sd15 "))
+    assert "missing" in sd15 and "~4,265 MB" in sd15 and "CreativeML Open RAIL-M" in sd15
+    told = difftool("models", "ls", "SD15", "whisper_base", "sd15").out
+    place = "http://127.0.0.1:9/stable-diffusion-v1-5/stable-diffusion-v1-5"
+    for line in ("licence: CreativeML Open RAIL-M", f"source: {place}", "download: 12 files, ~4,265 MB"):
+        assert told.count(line) == 1
+    assert f"~3,438 MB  {place}/resolve/main/unet/diffusion_pytorch_model.safetensors" in told
+    assert "download: 1 file, ~145 MB" in told and "/base.pt" in told
+    assert "download: 2 files, size unknown until pull" in difftool("models", "ls", "clip-tokenizer").out
+    rows = {row["name"]: row for row in difftool("models", "ls", "--json").json["data"]["models"]}
+    assert [*rows] == [*store.entries()]
+    row = rows["whisper-base"]
+    assert (row["licence"], row["bytes"], row["download_bytes"]) == ("MIT", 0, 145_200_000)
+    assert row["files"][0]["url"] == f"{row['source']}/base.pt" and row["sha256"] in row["source"]
+    assert rows["sd15"]["files"][0]["download_bytes"] is None
+    refusal = difftool("models", "ls", "whisper-bse")
+    assert refusal.code == 2 and "did you mean 'whisper-base'?" in refusal.err
+
+
+def test_an_address_that_is_none_does_not_stop_the_list(
+    difftool: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "hub.example")
+    told = difftool("models", "ls", "sd15", "whisper-tiny", "--json").json
+    assert [row["files"][0]["url"] is None for row in told["data"]["models"]] == [True, False]
+    assert told["warnings"] == ["HF_ENDPOINT is not a valid URL"]
+
+
+def test_files_that_are_here_have_their_own_size(difftool: Callable[..., Any], models: Path) -> None:
+    models.mkdir(parents=True)
+    (models / FILES[0]).write_bytes(bytes(1234))
+    told = difftool("models", "ls", "tortoise").out
+    assert "1,234 bytes  http" in told and "~1,170 MB  http" in told
+
+
+def test_sizes_of_the_store_are_those_of_the_counted_networks() -> None:
+    """Parameters of the tables for `lab check`, as they are stored: Whisper in halves, Stable Diffusion in full."""
+    for name, needed in needs("whisper").items():
+        (size,) = store.entry(f"whisper-{name}").sizes
+        assert size == pytest.approx(2 * needed.parameters, rel=0.02)
+    for name, kind in {"sd15": "sd", "sdxl": "sdxl", "sdxl-turbo": "sdxl"}.items():
+        parts = needs("txt2img")[kind].parameters
+        size = sum(size or 0 for size in store.entry(name).sizes)
+        assert size == pytest.approx(4 * (parts.text + parts.network + parts.vae), rel=0.001)
+    for row in typed(StoreRow).values():
+        assert {*row.sizes} <= {*row.files}
 
 
 def test_every_row_of_the_store_says_where_it_comes_from() -> None:

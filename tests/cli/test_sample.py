@@ -31,6 +31,41 @@ def test_the_grid_and_its_singles(difftool: Callable, tmp_path: Path) -> None:
         assert image.width // 10 == pytest.approx(image.height // 2, abs=2)  # a column for each digit
 
 
+def test_many_singles_do_not_litter_the_folder(difftool: Callable, tmp_path: Path) -> None:
+    told = difftool("sample", "--count", 30, "--steps", 1, "-o", "digits.png", "--json").json["data"]
+    assert {path.name for path in tmp_path.iterdir()} == {"digits.png", "digits-singles"}
+    singles = [f"digits-singles/{k:05d}-{k}.png" for k in range(30)]
+    assert [row["path"] for row in told["outputs"]] == singles
+    assert all((tmp_path / single).is_file() for single in singles)
+    assert difftool("rerun", singles[29], "-o", "single.png", "--json").json["data"]["identical"] is True
+    again = difftool("rerun", "digits.png", "-o", "again.png", "--json").json["data"]
+    assert again["identical"] is True and again["outputs"][29]["path"] == "again-singles/00029-29.png"
+
+
+@pytest.mark.parametrize("place", [["-o", "out/grid.png"], ["--output-dir", "out"]])
+def test_only_the_grid(difftool: Callable, tmp_path: Path, place: list[str]) -> None:
+    command = ("sample", "--count", 3, "--seed", 5, "--steps", 1, "--grid-only", *place)
+    dry = difftool(*command, "--dry-run", "--json").json["data"]
+    assert dry["would_write"] == ["out/grid.png"]
+    ended = difftool(*command, "--json")
+    assert ended.code == 0, ended.err
+    data = ended.json["data"]
+    assert data["outputs"] == [{"path": "out/grid.png", "seed": 5}]
+    assert data["grid"] == "out/grid.png"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["grid.png"]
+    again = difftool("rerun", "out/grid.png", "-o", "again.png", "--grid-only", "-q")
+    assert (again.code, again.out.split()) == (0, ["again.png"])
+    assert "differ" not in again.err and not [*tmp_path.glob("again-*")]
+    all_again = difftool("rerun", "out/grid.png", "-o", "all.png", "--json").json["data"]
+    assert all_again["identical"] is True and len(all_again["outputs"]) == 3
+
+
+def test_only_the_grid_of_one_picture_is_the_picture(difftool: Callable, tmp_path: Path) -> None:
+    told = difftool("sample", "--count", 1, "--steps", 1, "--grid-only", "-o", "a.png", "--json").json["data"]
+    assert (told["grid"], told["outputs"][0]["path"]) == (None, "a.png")
+    assert read_png(tmp_path / "a.png")[0].shape == (8, 8, 1)
+
+
 def test_the_default_folder(difftool: Callable, tmp_path: Path) -> None:
     ended = difftool("sample", "--steps", 1, "--seed", 7, "-q")
     paths = [Path(line) for line in ended.out.splitlines()]

@@ -45,6 +45,9 @@ def test_from_pictures_to_pictures(difftool: Callable, pictures: Path, tmp_path:
     ended = difftool("train", "--data", "data", "--steps", 2, "--batch-size", 2, "--out", "run")
     assert "nothing left to do" in ended.out
     assert "difftool sample run" in ended.out
+    assert "<th>size</th><td>12x8</td>" in (tmp_path / "run" / "report.html").read_text()
+    other = difftool("train", "data", "--steps", 2, "--batch-size", 2, "--size", "8x12", "--out", "run")
+    assert other.code == 4 and "size: 12x8 there, 8x12 here" in other.err  # width x height, as --size
     assert "would go on" not in difftool("train", "data", "--steps", 3, "--out", "run", "--overwrite", "--dry-run").out
 
 
@@ -223,7 +226,8 @@ def test_amounts() -> None:
 def test_sizes() -> None:
     assert size_of("64x48") == (64, 48)
     assert size_of(None) is None
-    for text in ("", "64", "x", "ax4", "-1x4", "4x0", "1x2x3"):
+    assert size_of((64, 48)) == size_of([64, 48]) == (64, 48)
+    for text in ("", "64", "x", "ax4", "-1x4", "4x0", "1x2x3", 64, (64,), (64, 48, 3), (-1, 4), (6.5, 4), ("a", 4)):
         with pytest.raises(DifftoolError):
             size_of(text)
 

@@ -141,6 +141,64 @@ def test_what_is_there_stays(draw: Difftool, tmp_path: Path) -> None:
     assert done.json["data"]["grid"] is None and "different sizes" in done.json["warnings"][0]
 
 
+def test_only_the_grid(draw: Difftool, difftool: Difftool, tmp_path: Path) -> None:
+    assert draw(PROMPT, "--count", "3", "-o", "all.png").code == 0
+    only = (PROMPT, "--count", "3", "-o", "only.png", "--grid-only")
+    done = draw(*only, "--json")
+    assert done.code == 0, done.err
+    assert done.json["data"]["outputs"] == [{"path": "only.png", "seed": 0}]
+    assert [path.name for path in tmp_path.glob("only*")] == ["only.png"]
+    assert np.array_equal(read_png(tmp_path / "only.png")[0], read_png(tmp_path / "all.png")[0])
+    again = difftool("rerun", "only.png", "-o", "again.png", "--grid-only", "--json").json["data"]
+    assert again["identical"] is True and [path.name for path in tmp_path.glob("again*")] == ["again.png"]
+    assert draw(*only).code == 4
+    before = (tmp_path / "only.png").stat().st_mtime_ns
+    kept = draw(*only, "--skip-existing", "--json")
+    assert (kept.code, kept.json["data"]["skipped"], kept.json["warnings"]) == (0, 3, [])
+    other = draw("another", "--count", "2", "-o", "only.png", "--grid-only", "--skip-existing", "--json")
+    assert other.code == 0 and "only.png is kept, but" in other.json["warnings"][0]
+    assert (tmp_path / "only.png").stat().st_mtime_ns == before
+    (tmp_path / "only.png").write_bytes(b"\x89PNG")
+    assert draw(*only, "--skip-existing").code == 0
+    assert np.array_equal(read_png(tmp_path / "only.png")[0], read_png(tmp_path / "all.png")[0])
+
+
+def test_only_the_grid_of_a_file_of_prompts(draw: Difftool, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a circle\n[a|b]\na square --count 2\n")
+    command = ("--prompts", "list.txt", "--output-dir", "out", "--grid-only")
+    dry = draw(*command, "--dry-run", "--json").json["data"]
+    assert dry["would_write"] == ["out/grid.png"]
+    done = draw(*command, "--json")
+    assert done.code == 5 and "run it again with --overwrite" in done.err
+    assert [row["path"] for row in done.json["data"]["outputs"]] == ["out/grid.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["grid.png"]
+    before = (tmp_path / "out" / "grid.png").stat().st_mtime_ns
+    assert draw(*command, "--skip-existing").code == 5  # of the wrong line
+    assert (tmp_path / "out" / "grid.png").stat().st_mtime_ns == before
+    (tmp_path / "list.txt").write_text("a circle\na square --size 40x32\n")
+    done = draw(*command, "--overwrite")
+    assert done.code == 2 and "leave out --grid-only" in done.err
+
+
+def test_many_pictures_of_a_list_that_grows(draw: Difftool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from difftool import outputs
+
+    monkeypatch.setattr(outputs, "NEARBY", 2)
+    (tmp_path / "list.txt").write_text("a circle\na square\n")
+    command = ("--prompts", "list.txt", "-o", "all.png", "--skip-existing", "--json")
+    assert draw(*command).code == 0
+    (tmp_path / "list.txt").write_text("a circle\na square\na star\n")
+    done = draw(*command).json["data"]
+    assert (done["skipped"], [row["path"] for row in done["outputs"]]) == (2, ["all-singles/00002-2.png"])
+    assert {path.name for path in tmp_path.glob("all*")} == {
+        "all.png",
+        "all-00000-0.png",
+        "all-00001-1.png",
+        "all-singles",
+    }
+    assert draw(*command).json["data"]["skipped"] == 3
+
+
 def test_several_sizes_make_no_grid(draw: Difftool, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a circle\na square --size 40x32\n")
     assert draw("--prompts", "list.txt", "-o", "grid.png").code == 2

@@ -232,6 +232,31 @@ def test_one_odd_folder_hides_no_voice(difftool: Run, voices: Path, note: str | 
     assert difftool("voice", "list").code == 0
 
 
+def test_voices_in_other_places_are_listed_as_hidden(
+    difftool: Run, voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    data = tmp_path / "home" / ".local" / "share" / "difftool" / "voices"
+    shutil.copytree(voices / "me", data / "me")
+    (data / "me").rename(data / "anna")
+    lines = difftool("voice", "list").out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["me", "plain"]
+    assert lines[2] == "voices directory: voices (voices in the current folder)"
+    assert lines[4] == f"hidden, in {data} (your data folder):"
+    assert lines[5].startswith("anna ") and lines[5].endswith("(hidden)")
+    assert lines[6] == f"to use them, add --voices-dir {data}"
+    assert difftool("voice", "list", "-q").out.split() == ["me", "plain"]
+    told = difftool("voice", "list", "--json").json["data"]
+    assert ([voice["name"] for voice in told["voices"]], told["folder"]) == (["me", "plain"], "voices")
+    assert [(place["folder"], place["used"]) for place in told["places"]] == [("voices", True), (str(data), False)]
+    assert [voice["name"] for voice in told["places"][1]["voices"]] == ["anna"]
+    monkeypatch.setenv("DIFFTOOL_VOICES_DIR", str(data))
+    told = difftool("voice", "list", "--json").json["data"]
+    assert [place["origin"] for place in told["places"]] == ["DIFFTOOL_VOICES_DIR", "voices in the current folder"]
+    shutil.rmtree(voices)
+    assert "hidden" not in difftool("voice", "list").out
+
+
 def test_a_report_of_something_else(refused: Run, voices: Path) -> None:
     (voices / "me" / "report.json").write_text('{"grade": 3}')
     refused(4, "voice", "show", "me", says="report.json")

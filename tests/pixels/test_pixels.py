@@ -118,8 +118,28 @@ def test_settings_that_do_not_fit(tiny_model: Make, settings: dict[str, Any], sa
         plan_samples_with(tiny_model(), **settings)
 
 
+def test_labels_in_any_case(tiny_model: Make) -> None:
+    folder = tiny_model("cased", classes=("Cat", "dog", "DOG", "Cats, Black"))
+    for label, labels in (
+        ("cat", ["Cat", "Cat"]),
+        ("CATS, black", ["Cats, Black"] * 2),
+        ("dog, DOG", ["dog", "DOG"]),
+        ("ANY, cAT", [None, "Cat"]),
+        (["cat", "DOG"], ["Cat", "DOG"]),
+    ):
+        assert plan_samples_with(folder, count=2, label=label).labels == labels
+    for label in ("Dog", ["cat", "doG"]):
+        with fails(Exit.USAGE, "may be dog or DOG"):
+            plan_samples_with(folder, count=2, label=label)
+    with fails(Exit.USAGE, "unknown label 'cta'; did you mean 'Cat'"):
+        plan_samples_with(folder, count=2, label="cta")
+    upper, exact = (difftool.sample(folder, count=1, steps=2, label=label) for label in ("CAT", "Cat"))
+    assert np.array_equal(upper.pixels, exact.pixels) and upper.items == exact.items
+
+
 def test_models_without_labels(tiny_model: Make) -> None:
     folder = tiny_model(classes=())
+    assert plan_samples_with(folder, label="Any", count=1).labels == [None]
     with fails(Exit.USAGE, "without labels"):
         plan_samples_with(folder, label="a")
     with fails(Exit.USAGE, "no label"):

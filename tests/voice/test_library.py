@@ -29,6 +29,30 @@ def test_where_voices_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert library.home(tmp_path / "said") == tmp_path / "said"
 
 
+def test_all_places_the_one_in_use_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    (tmp_path / "voices").mkdir()
+    data, named = tmp_path / "data" / "difftool" / "voices", tmp_path / "named"
+    monkeypatch.setenv("DIFFTOOL_VOICES_DIR", str(named))
+    for said, folders in ((None, [named, Path("voices"), data]), (named, [named, Path("voices"), data])):
+        assert [place.folder for place in library.places(said)] == folders
+        assert library.places(said)[0].origin == "DIFFTOOL_VOICES_DIR"
+    other = library.places(tmp_path / "said")
+    assert [place.folder for place in other] == [tmp_path / "said", named, Path("voices"), data]
+    assert [place.folder for place in library.places(tmp_path / "voices")] == [tmp_path / "voices", named, data]
+
+
+def test_a_hidden_voice_is_hinted_at(voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIFFTOOL_VOICES_DIR", str(voices))
+    (tmp_path / "my other").mkdir()
+    monkeypatch.chdir(tmp_path / "my other")
+    with pytest.raises(DifftoolError) as refusal:
+        library.find("me", tmp_path / "my other")
+    assert refusal.value.hint == f"it is in {voices}: add --voices-dir {voices}"
+
+
 def test_a_voice_is_its_references_else_its_clips_else_its_sounds(voices: Path) -> None:
     (voice,) = library.find("me", voices)
     assert [path.name for path in voice.clips] == ["0.wav", "1.wav", "2.wav"]

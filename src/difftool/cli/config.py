@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import DifftoolError, Exit, nearest
 from ..files import expanded
-from ..settings import key_of
+from ..settings import exclude_each_other, key_of
 from . import COMMANDS
 from .console import Console
 
@@ -98,9 +98,7 @@ def settle(ctx: Any, options: Mapping[str, object], exclusive: Groups = ()) -> d
             settled[name] = params[name].default
         else:
             pair = [_name(param) for param in ctx.command.params if param.name in (name, rival)]
-            raise DifftoolError(
-                Exit.USAGE, f"{' and '.join(pair)} cannot be used together", f"use either {' or '.join(pair)}"
-            )
+            raise exclude_each_other(*pair)
     return settled
 
 

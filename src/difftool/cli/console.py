@@ -110,11 +110,17 @@ class Console:
         self.say(f"warning: {message}")
 
     def destination(
-        self, output: Path | None, folder: Path | None, *, overwrite: bool, skip_existing: bool = False
+        self,
+        output: Path | None,
+        folder: Path | None,
+        *,
+        overwrite: bool,
+        skip_existing: bool = False,
+        grid_only: bool = False,
     ) -> Destination:
         """The destination of the command's files, from its options."""
-        place = Destination(self.command, self.run_id, output, folder)
-        return replace(place, overwrite=overwrite, skip_existing=skip_existing, standing=self.standing_folder)
+        place = Destination(self.command, self.run_id, output, folder, standing=self.standing_folder)
+        return replace(place, overwrite=overwrite, skip_existing=skip_existing, grid_only=grid_only)
 
     def timing(self, seconds: Mapping[str, float]) -> dict[str, float]:
         """Seconds of the parts and the total, for --json."""

@@ -108,6 +108,7 @@ def _verdict_json(verdict: Verdict) -> dict[str, object]:
         "where": verdict.where,
         "need_bytes": verdict.need,
         "has_bytes": verdict.has,
+        "has": "total" if verdict.in_total else "free",
         "note": verdict.note,
         "carried_by": verdict.smallest,
     }
@@ -182,18 +183,18 @@ def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
     from ..lab.verdicts import memory_text
 
     labels = [_label(verdict) for verdict in verdicts]
+    memories = ["" if verdict.preset.uncounted else memory_text(verdict) for verdict in verdicts]
     name_width = max((len(verdict.preset.name) for verdict in verdicts), default=0)
-    label_width = max(map(len, labels), default=0)
+    label_width, memory_width = (max(map(len, texts), default=0) for texts in (labels, memories))
     command = ""
-    for verdict, label in zip(verdicts, labels, strict=True):
+    for verdict, label, memory in zip(verdicts, labels, memories, strict=True):
         preset = verdict.preset
         if preset.command != command:
             command = preset.command
             yield command
         upgrade = f"{verdict.smallest} can run it" if verdict.smallest else ""
         notes = "; ".join(part for part in (verdict.note, upgrade) if part)
-        memory = "" if preset.uncounted else memory_text(verdict)
-        line = f"  {preset.name:{name_width}}  {label:{label_width}}  {memory:26}"
+        line = f"  {preset.name:{name_width}}  {label:{label_width}}  {memory:{memory_width}}"
         whole = f"{line}  {notes}".rstrip()
         if len(whole) <= width or not notes:
             yield whole

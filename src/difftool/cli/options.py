@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ..limits import size_of as size_of
+from ..outputs import NEARBY
 from ..settings import MACHINE, OUTPUT, TEXT, Option, check_range, kinds, name_of, options, range_of
 from .completion import completer
 
@@ -127,9 +128,22 @@ def _callback(label: str, option: Option) -> Callable[[Any], Any]:
     return check
 
 
+OUTPUT_HELP = (
+    "Output PNG; for several pictures, their grid: singles go beside it as STEM-00000-SEED.png, "
+    f"more than {NEARBY} into STEM-singles/."
+)
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Output file; for several pictures, their grid.", rich_help_panel=OUTPUT),
+    typer.Option("--output", "-o", help=OUTPUT_HELP, rich_help_panel=OUTPUT),
+]
+GridOnly = Annotated[
+    bool,
+    typer.Option(
+        "--grid-only/--no-grid-only",
+        help="Of several pictures, write only the grid.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
 ]
 OutputDir = Annotated[
     Path | None,

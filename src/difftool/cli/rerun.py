@@ -13,7 +13,7 @@ from ..files import unused
 from ..replay import plan_replay, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
-from .options import DryRun, Output, OutputDir, Overwrite
+from .options import DryRun, GridOnly, Output, OutputDir, Overwrite
 
 if TYPE_CHECKING:
     from ..replay import Replay, Replayed
@@ -26,13 +26,14 @@ def rerun(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or sound made by difftool.")],
     output: Output = None,
     output_dir: OutputDir = None,
+    grid_only: GridOnly = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> Result:
     """Reproduce a picture or sound from its stored settings, and report whether the result is identical.
 
     On the same machine, with the same model and versions, every pixel and sample is identical. A grid is reproduced
-    with all its pictures.
+    with all its pictures; --grid-only writes only the grid.
 
     Examples:
 
@@ -41,7 +42,7 @@ def rerun(
     if file.suffix.lower() in FORMATS:
         return _sound(console, file, output, output_dir, overwrite=overwrite, dry_run=dry_run)
     source = source_of(file)
-    replay = plan_replay(source, console.destination(output, output_dir, overwrite=overwrite))
+    replay = plan_replay(source, console.destination(output, output_dir, overwrite=overwrite, grid_only=grid_only))
     if dry_run:
         return _dry(replay)
     load = time.monotonic() - console.began

@@ -19,7 +19,7 @@ from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
 from .completion import completer
 from .console import Console, Result
-from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
+from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, one_of_each
 
 if TYPE_CHECKING:
     from ..pixels.compare import Row
@@ -70,6 +70,7 @@ def sample(
     ] = False,
     output: Output = None,
     output_dir: OutputDir = None,
+    grid_only: GridOnly = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> Result:
@@ -77,7 +78,7 @@ def sample(
 
     Examples:
 
-    difftool sample --count 100 -o digits.png
+    difftool sample --count 100 -o digits.png --grid-only
 
     difftool sample outputs/train/RUN --sampler "DPM++ 2M Karras" --label 3 --guidance 2
 
@@ -85,7 +86,7 @@ def sample(
     """
     if list_samplers:
         return _samplers_known()
-    to = console.destination(output, output_dir, overwrite=overwrite)
+    to = console.destination(output, output_dir, overwrite=overwrite, grid_only=grid_only)
     if compare:
         return _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
     settings = replace(settings, count=settings.count or COUNT)
@@ -116,7 +117,7 @@ def drawn(console: Console, plan: SamplePlan, places: Places) -> Result:
     if processes.rank():  # the first process writes the pictures of all
         draw_samples(plan, frames=frames)
         return Result({}, [], [])
-    with writable(places.singles[0].parent):
+    with writable(*places.folders):
         pictures = draw_samples(plan, track=console.track, name=console.run_id, frames=frames)
         ended = time.monotonic()
         console.resume = "run it again with --overwrite"  # some of the files may exist by then
@@ -172,7 +173,8 @@ def dry(plan: SamplePlan, places: Places, only: Collection[int] | None = None) -
     method = f"{used.sampler}, {steps}, {used.schedule}"
     how = f"{method}, guidance {used.guidance:g}, seed {used.seed}"
     where = f"{plan.model.name} on {used.device} in {used.dtype}"
-    count, size = counted(len(places.singles), "picture"), f"{weights / 1e6:.1f} MB"
+    count = counted(plan.count if only is None else len(only), "picture")
+    size = f"{weights / 1e6:.1f} MB"
     files = counted(len(places.all), "file")
     summary = [
         f"would generate {count} of {where}: {how}",

@@ -14,7 +14,7 @@ from ..outputs import Destination
 from ..settings import OUTPUT, WORDS, manifest_of
 from ..text2img.settings import Settings
 from .console import Console, Result
-from .options import DryRun, Output, OutputDir, Overwrite, one_of_each
+from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, one_of_each
 
 if TYPE_CHECKING:
     from ..text2img.batch import BatchPlan, Drawn, Failures
@@ -35,6 +35,7 @@ def txt2img(
     ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
+    grid_only: GridOnly = False,
     overwrite: Overwrite = False,
     skip_existing: Annotated[
         bool,
@@ -66,14 +67,14 @@ def txt2img(
     """
     from ..text2img.batch import batch_of, plan_batch
 
-    to = console.destination(output, output_dir, overwrite=overwrite, skip_existing=skip_existing)
+    to = console.destination(output, output_dir, overwrite=overwrite, skip_existing=skip_existing, grid_only=grid_only)
     batch = batch_of(settings, prompts, to)
     if not batch.jobs:
         return nothing(batch.failed)
-    if not to.keeps:
-        console.resume = _resume(to, batch.places.singles[0].parent)
+    if batch.places.singles and not to.keeps:
+        console.resume = _resume(to, batch.places.folders[-1])
     if batch.is_there:
-        count = len(batch.there)
+        count = batch.skipped
         return Result(
             {"outputs": [], "skipped": count}, [f"nothing left to do: all {count} pictures exist already"], []
         )
@@ -114,18 +115,24 @@ def report(console: Console, result: Drawn, load: float) -> Result:
     settings = manifest_of(works[0].plan.settings) if len(works) == 1 else None
     timing = console.timing({"load": load, **result.seconds})
     grid = None if result.grid is None else str(result.grid)
+    outputs = result.pictures if result.planned.places.singles else _grid_row(result)
     data = {
-        "outputs": result.pictures,
+        "outputs": outputs,
         "grid": grid,
         "skipped": result.planned.skipped,
         "failed": _failed(result.planned.failed),
         "settings": settings,
         "timing": timing,
     }
-    paths = [Path(picture["path"]) for picture in result.pictures]
-    paths += [result.grid] if result.grid else []
+    paths = [Path(str(row["path"])) for row in outputs]
+    paths += [result.grid] if result.grid and result.grid not in paths else []
     summary = [] if error else _summary(result, timing["total"])
     return Result(data, summary, paths, error)
+
+
+def _grid_row(result: Drawn) -> list[dict[str, object]]:
+    """The grid alone as an output for --json."""
+    return [{"path": str(result.grid), "seed": result.pictures[0]["seed"]}] if result.grid else []
 
 
 def _failed(failed: Failures) -> list[dict[str, object]]:
@@ -150,7 +157,7 @@ def _summary(result: Drawn, seconds: float) -> list[str]:
     count = counted(len(pictures), "picture")
     lines = [f"{count} of {name} in {seconds:.1f} s ({how})"]
     lines.append(str(result.grid) if result.grid else pictures[-1]["path"])
-    if len(pictures) > 1:
+    if len(pictures) > 1 and result.planned.places.singles:
         lines.append(f"singles: {pictures[0]['path']} ...")
     return lines
 
@@ -165,20 +172,21 @@ def dry(planned: BatchPlan) -> Result:
     calls = sum(plan.calls * len(plan.batches) for plan in plans)
     paths = [str(path) for work in planned.works for path in work.paths.values()]
     grid = [] if planned.places.grid is None else [str(planned.places.grid)]
+    files = [*dict.fromkeys([*paths, *grid])]
     settings = [manifest_of(plan.settings) for plan in plans]
     data = {
         "dry_run": True,
         "settings": settings,
         "needs": {"weights_bytes": weights, "network_calls": calls},
-        "would_write": [*paths, *grid],
+        "would_write": files,
         "failed": _failed(planned.failed),
     }
     pictures, prompts = counted(len(paths), "picture"), counted(len(plans), "prompt")
     cost = f"{weights / 1e6:,.1f} MB of weights, {calls:,} network calls"
     lines = [f"would generate {pictures} of {prompts}: {cost}"]
     if paths:
-        others = " and others" if len(paths) > 1 else ""
-        lines.append(f"would write {paths[0]}{others}")
+        others = " and others" if len(files) > 1 else ""
+        lines.append(f"would write {files[0]}{others}")
     return Result(data, lines, [], planned.error)
 
 

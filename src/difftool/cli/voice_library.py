@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -13,33 +14,61 @@ from .console import Console, Result
 from .options import DryRun, Overwrite, VoicesDir
 
 if TYPE_CHECKING:
+    from ..voice.library import About
     from ..voice.prep.shapes import Summary
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(voices))]
 
 
 def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
-    """List voices with their grade, clips and consent.
+    """List voices with their grade, clips and consent, in every folder where voices live.
+
+    All commands use one folder, the first of --voices-dir (or DIFFTOOL_VOICES_DIR), ./voices and your data folder;
+    voices in the others are marked as hidden.
 
     Example:
 
     difftool voice list
     """
-    from ..voice.library import about, home, names
+    from ..voice.library import places
+
+    used, *others = places(voices_dir)
+    folder, voices = used.folder, _readable(console, used.folder)
+    lines = [_row(voice) for voice in voices] or [f"no voices in {folder}"]
+    lines.append(f"voices directory: {folder} ({used.origin})")
+    rows = [{"folder": str(folder), "origin": used.origin, "used": True, "voices": voices}]
+    for place in others:
+        try:
+            hidden = _readable(console, place.folder)
+        except DifftoolError as error:
+            console.warn(error.message)
+            continue
+        rows.append({"folder": str(place.folder), "origin": place.origin, "used": False, "voices": hidden})
+        if hidden:
+            lines += ["", f"hidden, in {place.folder} ({place.origin}):"]
+            lines += [f"{_row(voice)}  (hidden)" for voice in hidden]
+            lines.append(f"to use them, add --voices-dir {shlex.quote(str(place.folder))}")
+    data = {"voices": voices, "folder": str(folder), "places": rows}
+    return Result(data, lines, [voice["name"] for voice in voices])
+
+
+def _readable(console: Console, folder: Path) -> list[About]:
+    """The voices of a folder; warns of those that cannot be read. Raises DifftoolError 4 if the folder cannot."""
+    from ..voice.library import about, names
 
     voices = []
-    for name in names(voices_dir):
+    for name in names(folder):
         try:
-            voices.append(about(name, home(voices_dir)))
+            voices.append(about(name, folder))
         except (DifftoolError, OSError) as error:
-            console.warn(f"cannot read the voice {home(voices_dir) / name}: {error}")
-    lines = []
-    for voice in voices:
-        head = f"{voice['name']:<20} {voice['grade'] or '-':<2} {voice['clips']:>4} clips"
-        lines.append(f"{head}  consent: {voice['consent'] or 'none'}")
-    folder = home(voices_dir)
-    data = {"voices": voices, "folder": str(folder)}
-    return Result(data, lines or [f"no voices in {folder}"], [voice["name"] for voice in voices])
+            console.warn(f"cannot read the voice {folder / name}: {error}")
+    return voices
+
+
+def _row(voice: About) -> str:
+    """The line of a voice."""
+    head = f"{voice['name']:<20} {voice['grade'] or '-':<2} {voice['clips']:>4} clips"
+    return f"{head}  consent: {voice['consent'] or 'none'}"
 
 
 def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from .noise import START, Noise
     from .objective import DENSITIES, WEIGHTS, loss, times, training_level
 
+_LATER = ("DENSITIES", "EMA", "Noise", "START", "WEIGHTS", "loss", "posthoc", "times", "training_level")
+"""What needs torch, for `dir`."""
+
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
@@ -46,3 +49,7 @@ def __getattr__(name: str) -> Any:
         if hasattr(home, name):
             return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

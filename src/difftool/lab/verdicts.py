@@ -81,6 +81,8 @@ class Verdict(NamedTuple):
     note: str = ""
     smallest: str = ""
     """The smallest GPU of the guide that can run it without flags, if this machine cannot."""
+    in_total: bool = False
+    """Whether `has` counts all of the memory, not what is free."""
 
 
 def presets() -> list[Preset]:
@@ -314,8 +316,8 @@ def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
             return Verdict(preset, TIGHT, flags, "RAM", variant.ram, machine.memory, LITTLE_RAM)
     least = min(variants, key=lambda variant: variant.vram)
     if least.vram > gpu.total:
-        return Verdict(preset, NO, (), where, least.vram, gpu.total, "", smallest_gpu(preset))
-    return Verdict(preset, NO, (), "RAM", least.ram, machine.most, "", smallest_gpu(preset))
+        return Verdict(preset, NO, (), where, least.vram, gpu.total, "", smallest_gpu(preset), in_total=True)
+    return Verdict(preset, NO, (), "RAM", least.ram, machine.most, "", smallest_gpu(preset), in_total=True)
 
 
 LITTLE_RAM = "not enough RAM is free now"
@@ -329,7 +331,7 @@ def _on_cpu(machine: Machine, preset: Preset) -> Verdict:
     least = min(variant.ram for variant in preset.on_cpu)
     if least <= machine.most:
         return Verdict(preset, TIGHT, (), "cpu", least, machine.memory, LITTLE_RAM)
-    return Verdict(preset, NO, (), "cpu", least, machine.most, "", smallest_gpu(preset))
+    return Verdict(preset, NO, (), "cpu", least, machine.most, "", smallest_gpu(preset), in_total=True)
 
 
 def refusal(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> DifftoolError | None:
@@ -343,13 +345,16 @@ def refusal(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> Difftoo
     hint = f"{first.smallest} can run it"
     if worst is not None and not first.smallest:
         hint = f"{worst.what}: {worst.mend}"
-    return DifftoolError(Exit.MACHINE, f"this machine cannot run {names}: {first.note or memory_text(first)}", hint)
+    whose = f"{first.preset.name} " if refused[1:] and not first.note else ""
+    reason = whose + (first.note or memory_text(first))
+    return DifftoolError(Exit.MACHINE, f"this machine cannot run {names}: {reason}", hint)
 
 
 def memory_text(verdict: Verdict) -> str:
     """The memory a preset needs and the memory there is, as text."""
     need, has = verdict.need / 2**30, verdict.has / 2**30
-    return f"{need:.1f} of {has:.1f} GiB on {verdict.where}"
+    kind = "in total" if verdict.in_total else "free"
+    return f"needs {need:.1f} of {has:.1f} GiB {kind} on {verdict.where}"
 
 
 def smallest_gpu(preset: Preset) -> str:

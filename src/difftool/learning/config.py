@@ -126,3 +126,10 @@ def last_part(train: TrainConfig) -> tuple[Length, int]:
     """(the length of the last part of a run as it was given, the number of items seen before it)."""
     extensions = train.get("more", [])
     return (extensions[-1]["length"], extensions[-1]["after"]) if extensions else (train["length"], 0)
+
+
+def readable(key: str, value: object) -> object:
+    """A value of a config as people read it: the size, stored as [height, width], is WIDTHxHEIGHT."""
+    if key == "size" and isinstance(value, list) and len(value) == 2:
+        return f"{value[1]}x{value[0]}"
+    return value

@@ -6,6 +6,8 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from .config import readable
+
 SHOWN, HASH_SHOWN = 80, 12
 """Longest setting and hash in a message, in characters."""
 MEASURED = {f"train.{key}" for key in ("images", "planned", "more", "micro_batch", "scale")}
@@ -68,8 +70,7 @@ def _value(key: str, value: object) -> str:
         return "not given"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if key == "size" and isinstance(value, list) and len(value) == 2:
-        return short(f"{value[1]}x{value[0]}")
+    value = readable(key, value)
     if isinstance(value, Mapping) and "name" in value:
         return short(value["name"])
     return short(value)[:HASH_SHOWN] if key.endswith("sha256") else short(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import html
-from .config import RunConfig
+from .config import RunConfig, readable
 
 
 class Outcome(NamedTuple):
@@ -54,4 +54,5 @@ def _flat(config: Mapping[str, object], where: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from _flat(value, f"{where}{key}.")
         else:
-            yield f"{where}{key}", value if isinstance(value, str) else json.dumps(value)
+            shown = readable(f"{where}{key}", value)
+            yield f"{where}{key}", shown if isinstance(shown, str) else json.dumps(shown)

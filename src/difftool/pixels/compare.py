@@ -16,7 +16,7 @@ from ..pictures.plots import plot_compared
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling import aliases
-from ..settings import manifest_of
+from ..settings import from_call, manifest_of
 from .draw import ended, walk
 from .plan import SamplePlan, plan_samples
 from .settings import Settings
@@ -100,7 +100,7 @@ def compare(samplers: Sequence[str], *, track: Track = untracked, **settings: An
     """Draws pictures from the same starts with each sampler, each start `DRAWS` times with fresh noise in the steps.
     `settings` are the fields of `Settings`; `count` is the number of starts, at least 2. Raises what `sample` raises.
     """
-    return compared(samplers, Settings(**settings), track=track)
+    return compared(samplers, from_call(Settings, **settings), track=track)
 
 
 def compared(samplers: Sequence[str], settings: Settings, *, track: Track = untracked) -> list[Compared]:

@@ -13,7 +13,7 @@ from ..device import machine_used
 from ..errors import DifftoolError, Exit, unknown
 from ..models import Model, open_model
 from ..sampling.choice import Choice, choose_sampler, refuse_pure_noise
-from ..settings import checked
+from ..settings import checked, from_call
 from .settings import COUNT, Settings
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
@@ -58,8 +58,8 @@ class SamplePlan:
 def plan_samples_with(model: str | Path | Model | None = None, **settings: Any) -> SamplePlan:
     """`plan_samples` with the fields of `Settings`; `model` may be an opened one."""
     if isinstance(model, Model):
-        return plan_samples(Settings(**settings), model)
-    return plan_samples(Settings(model=model, **settings))
+        return plan_samples(from_call(Settings, **settings), model)
+    return plan_samples(from_call(Settings, model=model, **settings))
 
 
 def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
@@ -103,9 +103,9 @@ def _default_batch(model: Model, count: int) -> int:
 
 def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> list[str | None]:
     """The class of each of `count` pictures. `label`: a class, several in turn (a list, or separated by commas), "any",
-    or None for all in turn."""
+    or None for all in turn; upper and lower case are equal unless classes differ in nothing else."""
     if not model.classes:
-        if label not in (None, ANY):
+        if label is not None and str(label).casefold() != ANY:
             raise DifftoolError(Exit.USAGE, f"{model.name} was trained without labels", "leave out --label")
         return [None] * count
     known = [*model.classes, *([ANY] if model.any_label else [])]
@@ -114,14 +114,27 @@ def read_labels(label: str | Sequence[str] | None, model: Model, count: int) -> 
     elif not isinstance(label, str):
         names = list(label)
     else:
-        names = (
-            [label] if label in known else [name.strip() for name in label.split(",")]
-        )  # "cats, black" may be one class
-    for name in names or [""]:
-        if name not in known:
-            raise unknown("label", str(name), known)
-    labels = [name if name in model.classes else None for name in names]
-    return [labels[k % len(labels)] for k in range(count)]
+        is_one = bool(_same(label, known))  # "cats, black" may be one class
+        names = [label] if is_one else [name.strip() for name in label.split(",")]
+    labels = [_known_label(name, known) for name in names or [""]]
+    classes = [label if label in model.classes else None for label in labels]
+    return [classes[k % len(classes)] for k in range(count)]
+
+
+def _known_label(name: str, known: Sequence[str]) -> str:
+    """The label of that name. Raises DifftoolError 2 if there is none, or several that differ only in case."""
+    same = _same(name, known) if isinstance(name, str) else []  # from Python it may be anything
+    if not same:
+        raise unknown("label", str(name), known)
+    if same[1:]:
+        message = f"label {name!r} may be {' or '.join(same)}, which differ in case"
+        raise DifftoolError(Exit.USAGE, message, "write the label exactly")
+    return same[0]
+
+
+def _same(name: str, known: Sequence[str]) -> list[str]:
+    """The label that is exactly `name`, or else those that differ only in case."""
+    return [name] if name in known else [label for label in known if label.casefold() == name.casefold()]
 
 
 def batches(plan: SamplePlan, size: int, only: Collection[int] | None = None) -> list[range]:

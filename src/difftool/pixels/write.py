@@ -23,7 +23,7 @@ class Written(NamedTuple):
     places: Places
     """The files that were written."""
     outputs: list[Mapping[str, object]]
-    """The path, index, seed, label and size of each picture."""
+    """The path, index, seed, label and size of each picture; of a grid alone its path and first seed."""
 
 
 def write(drawn: Sampled, places: Places) -> Written:
@@ -32,6 +32,8 @@ def write(drawn: Sampled, places: Places) -> Written:
     if points(drawn.pixels):
         places = Places([], places.grid or places.singles[0], places.trajectory)
         outputs.append({"path": str(places.grid), **drawn.items[0]})
+    elif not places.singles:
+        outputs.append({"path": str(places.grid), "seed": drawn.items[0]["seed"]})
     else:
         for pixels, item, path in zip(drawn.pixels, drawn.items, places.singles, strict=True):
             write_png(path, pixels, {**drawn.manifest, "item": item})

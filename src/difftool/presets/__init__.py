@@ -120,7 +120,8 @@ def _built(cls: type[T], table: object, file: str, row: str, **extra: object) ->
         for key, field in fields.items()
         if key in table
     }
-    required = (key for key, field in fields.items() if field.default is dataclasses.MISSING)
+    absent = dataclasses.MISSING
+    required = (key for key, field in fields.items() if field.default is absent and field.default_factory is absent)
     if missing := next((key for key in required if key not in table), None):
         raise _wrong(file, row, f"lacks the key {missing!r}", f"add {missing} = ... to [{row}], or to [{DEFAULTS}]")
     choices: tuple[str, ...] = getattr(cls, "one_of", ())

@@ -201,6 +201,8 @@ class StoreRow:
     source: str = field(metadata={"key": "from"})
     files: tuple[str, ...]
     sha256: str | None = None
+    sizes: Mapping[str, Bytes] = field(default_factory=dict)
+    """Approximate sizes of the large files."""
 
 
 @dataclass(frozen=True)

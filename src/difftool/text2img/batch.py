@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from .. import outputs
 from ..errors import DifftoolError, Exit
-from ..files import expanded, manifest, read_text, run_id, writable
+from ..files import expanded, manifest, read_text, writable
 from ..limits import MAX_COUNT, counted
-from ..outputs import Destination, Places, path_of
+from ..outputs import Destination, Places, destination_of
 from ..progress import Track, untracked
-from ..settings import checked, with_typed
+from ..settings import checked, from_call, with_typed
 from .prompts import begun_from, lines, parse_prompt, settings_of
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from ..pictures import Pixels
     from .session import PromptPlan
 
 log = logging.getLogger(__name__)
@@ -55,13 +56,23 @@ class Batch(NamedTuple):
     to: Destination
     places: Places
     there: set[Path]
-    """Existing pictures, which are kept."""
+    """Existing files of pictures, which are kept."""
     failed: Failures
+
+    @property
+    def files(self) -> list[Path]:
+        """The file of each picture."""
+        return self.places.files(sum(len(job.items) for job in self.jobs))
+
+    @property
+    def skipped(self) -> int:
+        """Number of existing pictures."""
+        return sum(path in self.there for path in self.files)
 
     @property
     def is_there(self) -> bool:
         """Whether nothing is left to draw."""
-        return not self.failed and len(self.there) == len(self.places.singles)
+        return not self.failed and self.skipped == len(self.files)
 
 
 class Work(NamedTuple):
@@ -93,13 +104,15 @@ class BatchPlan(NamedTuple):
     def error(self) -> DifftoolError | None:
         """The error for failed prompts, if any."""
         positions = {work.where for work in self.works} | {*self.failed}
-        return some_failed(self.failed, len(positions))
+        again = "--overwrite" if self.places.grid and not self.places.singles else "--skip-existing"
+        return some_failed(self.failed, len(positions), again)
 
 
 class Picture(TypedDict):
     """A picture that was written."""
 
     path: str
+    """Its file, or that of the grid if only the grid is written."""
     index: int
     seed: int
     width: int
@@ -125,6 +138,7 @@ def draw_prompts(
     output: str | Path | None = None,
     overwrite: bool = False,
     skip_existing: bool = False,
+    grid_only: bool = False,
     track: Track = untracked,
     **settings: Any,
 ) -> Drawn:
@@ -133,9 +147,10 @@ def draw_prompts(
     Args:
         prompts: the file (- is stdin). A line is a prompt, with its own options after it, or a JSON object.
         output_dir: the folder of the pictures.
-        output: the grid; the pictures are written beside it.
+        output: the grid; the pictures are written beside it, or if they are many, into a folder beside it.
         overwrite: replaces existing files.
         skip_existing: draws only the missing pictures.
+        grid_only: writes only the grid.
         track: follows the pictures, to show progress.
         settings: fields of `Settings`, for lines without such options. Picture k of the run has seed + k.
 
@@ -143,10 +158,10 @@ def draw_prompts(
     fit and a file without prompts, 4 for a file or model that cannot be read or a picture that exists already, 5 if no
     prompt could be drawn.
     """
-    file, folder = path_of(output), path_of(output_dir)
-    to = Destination("txt2img", run_id(), file, folder, overwrite=overwrite, skip_existing=skip_existing)
-    batch = batch_of(Settings(**settings), str(prompts), to)
-    planned = BatchPlan([], batch.places, len(batch.there), batch.failed)
+    flags = {"overwrite": overwrite, "skip_existing": skip_existing, "grid_only": grid_only}
+    to = destination_of("txt2img", output, output_dir, **flags)
+    batch = batch_of(from_call(Settings, **settings), str(prompts), to)
+    planned = BatchPlan([], batch.places, batch.skipped, batch.failed)
     if batch.jobs and not batch.is_there:
         planned = plan_batch(batch)
     if not planned.works and planned.error is not None:
@@ -208,7 +223,7 @@ def _there(jobs: list[Job], places: Places) -> set[Path]:
     Raises DifftoolError 4 for a file that was not made by difftool."""
     prompts = (job.settings.prompt for job in jobs for _ in job.items)
     there, others, damaged = set[Path](), list[Path](), list[Path]()
-    for path, prompt in zip(places.singles, prompts, strict=True):
+    for path, prompt in zip(places.singles, prompts, strict=False):
         if not path.exists():
             continue
         settings = _settings_in(path)
@@ -218,13 +233,30 @@ def _there(jobs: list[Job], places: Places) -> set[Path]:
         there.add(path)
         if settings.get("prompt", prompt) != prompt:
             others.append(path)
+    if places.grid is not None and places.grid.exists():
+        settings = _settings_in(places.grid)
+        if settings == {}:
+            raise DifftoolError(Exit.FILE, f"{places.grid} exists already", "choose another name, or add --overwrite")
+        if not places.singles and settings is None:
+            damaged.append(places.grid)
+        elif not places.singles and settings is not None:
+            there.add(places.grid)
+            _warn_of_other(places.grid, settings, jobs)
     if others:
         log.warning(f"{len(others)} of the existing pictures were made from a different prompt, such as {others[0]}")
     if damaged:
         log.warning(f"{counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
-    if places.grid is not None and places.grid.exists() and _settings_in(places.grid) == {}:
-        raise DifftoolError(Exit.FILE, f"{places.grid} exists already", "choose another name, or add --overwrite")
     return there
+
+
+def _warn_of_other(grid: Path, settings: Mapping[str, object], jobs: list[Job]) -> None:
+    """Warns of a grid that is kept although it shows other prompts, or another number of pictures."""
+    first = jobs[0].settings
+    expected = {"prompt": first.prompt, "count": first.count}
+    if len(jobs) > 1:
+        expected = {"prompts": [job.settings.prompt for job in jobs]}
+    if any(settings.get(key) != value for key, value in expected.items()):
+        log.warning(f"{grid} is kept, but was made from other prompts or another --count")
 
 
 def _settings_in(path: Path) -> Mapping[str, object] | None:
@@ -247,7 +279,7 @@ def plan_batch(batch: Batch) -> BatchPlan:
 
     session = Session.opened(batch.jobs[0].settings)
     works: list[Work] = []
-    failed, files = {**batch.failed}, iter(batch.places.singles)
+    failed, files = {**batch.failed}, iter(batch.files)
     for job in batch.jobs:
         mine = list(islice(files, len(job.items)))
         paths = {k: path for k, path in enumerate(mine) if path not in batch.there}
@@ -257,17 +289,20 @@ def plan_batch(batch: Batch) -> BatchPlan:
             if job.where == ALONE or error.code not in (Exit.USAGE, Exit.FILE):
                 raise
             failed[job.where] = error
-    return BatchPlan(works, _sheeted(batch, works), len(batch.there), failed)
+    return BatchPlan(works, _sheeted(batch, works), batch.skipped, failed)
 
 
 def _sheeted(batch: Batch, works: list[Work]) -> Places:
-    """The files, with a grid only if the pictures are few and of one size. Raises DifftoolError 2 if --output asks for
-    the grid and they have several sizes."""
-    places, chosen = batch.places, batch.to.output is not None
+    """The files, with a grid only if the pictures are few and of one size. Raises DifftoolError 2 if --output or
+    --grid-only asks for the grid and they have several sizes."""
+    places, chosen = batch.places, batch.to.output is not None or batch.to.grid_only
     sizes = {work.plan.frame for work in works}
     if places.grid is not None and chosen and len(sizes) > 1:
         message = f"cannot make a grid of pictures of {len(sizes)} sizes"
-        raise DifftoolError(Exit.USAGE, message, "write them to a folder with --output-dir")
+        hint = "write them to a folder with --output-dir"
+        if batch.to.grid_only:
+            hint = "leave out --grid-only, and " + hint
+        raise DifftoolError(Exit.USAGE, message, hint)
     many = len(works) > 1 and len(places.singles) > SHEET and not chosen
     return places._replace(grid=None) if many or len(sizes) > 1 else places
 
@@ -280,32 +315,34 @@ def draw_batch(planned: BatchPlan, run: str, *, track: Track = untracked) -> Dra
     planned = planned._replace(failed=failed)
     if not planned.works:
         return Drawn([], None, planned, {"sample": 0.0, "save": 0.0})
-    with writable(planned.places.singles[0].parent):
+    unsaved: list[Pixels] = []
+    with writable(*planned.places.folders):
         if len(planned.works) == 1:
-            pictures = [*_pictures(planned, run, track)]
+            pictures = [*_pictures(planned, run, track, unsaved)]
         else:
             total = sum(len(work.paths) for work in planned.works)
-            pictures = [*track(_pictures(planned, run, untracked), total)]
+            pictures = [*track(_pictures(planned, run, untracked, unsaved), total)]
         if planned.error is not None and not pictures and not planned.skipped:
             raise planned.error
         drawn = time.monotonic()
-        grid = _write_grid(planned, run)
+        grid = _write_grid(planned, run, unsaved)
     return Drawn(pictures, grid, planned, {"sample": drawn - began, "save": time.monotonic() - drawn})
 
 
-def _pictures(planned: BatchPlan, run: str, track: Track) -> Iterator[Picture]:
-    """Draws the prompts one after the other; of several prompts, one that fails goes to the `failed`."""
+def _pictures(planned: BatchPlan, run: str, track: Track, unsaved: list[Pixels]) -> Iterator[Picture]:
+    """Draws the prompts one after the other; of several prompts, one that fails goes to the `failed`. Pictures that
+    have no file of their own go to `unsaved`."""
     for work in planned.works:
         try:
-            yield from _draw_job(work, run, track)
+            yield from _draw_job(work, run, track, None if planned.places.singles else unsaved)
         except DifftoolError as error:
             if planned.alone or error.code not in (Exit.FILE, Exit.FAILED, Exit.MEMORY):
                 raise
             planned.failed[work.where] = error
 
 
-def _draw_job(work: Work, run: str, track: Track) -> Iterator[Picture]:
-    """Draws pictures into their files, and yields each."""
+def _draw_job(work: Work, run: str, track: Track, unsaved: list[Pixels] | None) -> Iterator[Picture]:
+    """Draws pictures into their files, or into `unsaved`, and yields each."""
     from ..pictures import png
     from .draw import described, draw_pictures
 
@@ -314,7 +351,10 @@ def _draw_job(work: Work, run: str, track: Track) -> Iterator[Picture]:
     plan, note = work.plan, described(work.plan, run)
     for item, pixels in draw_pictures(plan, only=work.paths, track=track):
         path = work.paths[item["index"]]
-        png.write_png(path, pixels, {**note, "item": item})
+        if unsaved is None:
+            png.write_png(path, pixels, {**note, "item": item})
+        else:
+            unsaved.append(pixels)
         yield {
             "path": str(path),
             "index": work.first + item["index"],
@@ -325,10 +365,10 @@ def _draw_job(work: Work, run: str, track: Track) -> Iterator[Picture]:
         }
 
 
-def _write_grid(planned: BatchPlan, run: str) -> Path | None:
-    """Writes the grid of the existing pictures."""
+def _write_grid(planned: BatchPlan, run: str, unsaved: list[Pixels]) -> Path | None:
+    """Writes the grid of the existing pictures, or of `unsaved` ones."""
     path = planned.places.grid
-    if path is None:
+    if path is None or not (planned.places.singles or unsaved):
         return None
     import numpy as np
 
@@ -336,7 +376,7 @@ def _write_grid(planned: BatchPlan, run: str) -> Path | None:
     from ..pictures.sheets import image_grid
     from .draw import PACKAGES, described
 
-    pictures = [read_png(single)[0] for single in planned.places.singles if single.exists()]
+    pictures = unsaved or [read_png(single)[0] for single in planned.places.singles if single.exists()]
     if len({picture.shape for picture in pictures}) > 1:
         log.warning(f"{path} was not written: the existing pictures have different sizes")
         return None
@@ -349,10 +389,10 @@ def _write_grid(planned: BatchPlan, run: str) -> Path | None:
     return path
 
 
-def some_failed(failed: Failures, count: int) -> DifftoolError | None:
-    """The error for some failed prompts of `count`."""
+def some_failed(failed: Failures, count: int, again: str = "--skip-existing") -> DifftoolError | None:
+    """The error for some failed prompts of `count`; `again` is the option to draw them with."""
     if not failed:
         return None
     reasons = "; ".join(f"{where}: {error.message}" for where, error in failed.items())
     message = f"{len(failed)} of {counted(count, 'prompt')} failed: {reasons}"
-    return DifftoolError(Exit.PARTIAL, message, "fix these lines, and run the command again with --skip-existing")
+    return DifftoolError(Exit.PARTIAL, message, f"fix these lines, and run the command again with {again}")

@@ -19,7 +19,7 @@ from ..device import finite
 from ..files import ItemNote, ModelNote, PictureManifest, digest_of, manifest
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
-from ..settings import checked, manifest_of
+from ..settings import checked, from_call, manifest_of
 from .conditioning import caller, encode_prompts
 from .encoders import Conditioning, joined, repeated
 from .session import PromptPlan, Session, plan_prompt, rgb, white
@@ -47,9 +47,9 @@ def txt2img(prompt: str, model: Session | str | Path = BUNDLED[0], **settings: A
     import numpy as np
 
     if isinstance(model, Session):
-        asked, session = Settings(prompt=prompt, **settings), model
+        asked, session = from_call(Settings, prompt=prompt, **settings), model
     else:
-        asked = checked(Settings(prompt=prompt, model=model, **settings))
+        asked = checked(from_call(Settings, prompt=prompt, model=model, **settings))
         session = Session.opened(asked)
     return np.stack([pixels for _, pixels in draw_pictures(plan_prompt(session, asked))])
 

@@ -18,7 +18,7 @@ from ..pictures.images import opened, upright
 from ..presets import preset
 from ..sampling import aliases
 from ..sampling.choice import Choice, choose_sampler, preset_steps, refuse_pure_noise
-from ..settings import checked, fields_of
+from ..settings import checked, fields_of, from_call
 from .loading import open_pipeline
 from .lora import Loras, existing_lora, lora_in_store
 from .offload import Offload
@@ -45,7 +45,7 @@ class Session:
 
     def __init__(self, model: str | Path = BUNDLED[0], **settings: Any) -> None:
         """Opens a model with these `ModelSettings`, see `open_pipeline`."""
-        asked = checked(ModelSettings(model=model, **settings))
+        asked = checked(from_call(ModelSettings, model=model, **settings))
         device, dtype = asked.machine()
         automatic = asked.dtype == "auto" and not asked.half
         if automatic and device.type == "cuda" and dtype == torch.float32:
@@ -113,7 +113,7 @@ class PromptPlan(NamedTuple):
 
 def plan_prompt_with(session: Session, prompt: str, **settings: Any) -> PromptPlan:
     """`plan_prompt` with these `Settings`."""
-    return plan_prompt(session, Settings(prompt=prompt, **settings))
+    return plan_prompt(session, from_call(Settings, prompt=prompt, **settings))
 
 
 def plan_prompt(session: Session, settings: Settings) -> PromptPlan:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..device import MachineSettings
+from ..errors import DifftoolError, Exit
 from ..files import expanded
 from ..limits import GUIDANCE, MAX_COUNT, size_of
 from ..presets import family
@@ -24,18 +25,27 @@ def _models() -> list[str]:
     return [*BUNDLED, *(name for name, entry in entries().items() if "model_index.json" in entry.files)]
 
 
-def lora_of(text: str) -> tuple[Path, float]:
-    """(file, weight) of FILE[:WEIGHT]."""
-    name, _, weight = text.rpartition(":")
+def lora_of(lora: str | Path | tuple[str | Path, float]) -> tuple[Path, float]:
+    """(file, weight) of FILE[:WEIGHT], of a file, or of such a pair. Raises DifftoolError 2 for anything else."""
+    if isinstance(lora, Path):
+        return expanded(lora), 1.0
+    if not isinstance(lora, str):
+        try:
+            file, number = lora
+            return expanded(file), float(number)
+        except (TypeError, ValueError) as error:
+            message = f"{lora!r} is not a LoRA and its weight"
+            raise DifftoolError(Exit.USAGE, message, "use a file, or a pair of a file and a weight") from error
+    name, _, weight = lora.rpartition(":")
     try:
-        return (expanded(name), float(weight)) if name else (expanded(text), 1.0)
+        return (expanded(name), float(weight)) if name else (expanded(lora), 1.0)
     except ValueError:
-        return expanded(text), 1.0
+        return expanded(lora), 1.0
 
 
-def loras_of(texts: Sequence[str]) -> tuple[tuple[Path, float], ...]:
-    """(file, weight) of each FILE[:WEIGHT]."""
-    return tuple(lora_of(text) for text in texts)
+def loras_of(loras: str | Path | Sequence[str | Path | tuple[str | Path, float]]) -> tuple[tuple[Path, float], ...]:
+    """`lora_of` each of one or several."""
+    return tuple(map(lora_of, [loras] if isinstance(loras, (str, Path)) else loras))
 
 
 @dataclass(frozen=True)

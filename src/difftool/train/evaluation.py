@@ -13,7 +13,7 @@ from ..errors import DifftoolError, Exit
 from ..limits import GUIDANCE, MAX_COUNT
 from ..progress import Track, untracked
 from ..sampling.settings import SamplerSettings, known_sampler
-from ..settings import MACHINE, SAMPLING, checked, options, setting
+from ..settings import MACHINE, SAMPLING, checked, from_call, options, setting
 
 if TYPE_CHECKING:
     from ..pixels.plan import SamplePlan
@@ -109,7 +109,7 @@ def evaluate(
 
     Raises DifftoolError as `sample`, and 4 for data of another size or with too few held-out pictures.
     """
-    return run_evaluation(plan_evaluation(Settings(model=model, data=data, **settings)), track=track)
+    return run_evaluation(plan_evaluation(from_call(Settings, model=model, data=data, **settings)), track=track)
 
 
 def plan_evaluation(settings: Settings) -> EvaluationPlan:
@@ -130,8 +130,8 @@ def plan_evaluation(settings: Settings) -> EvaluationPlan:
     pictures = load(source, None if source in BUILT_IN else (width, height), settings.held_out)
     announce(pictures)
     if pictures.pixels.shape[1:] != (height, width, channels):
-        shape = "x".join(map(str, pictures.pixels.shape[1:]))
-        drawn = f"{height}x{width}x{channels}"
+        _, high, wide, depth = pictures.pixels.shape
+        shape, drawn = f"{wide}x{high}x{depth}", f"{width}x{height}x{channels}"
         message = f"{plan.model.name} generates pictures of {drawn}, but those of {source} are {shape}"
         raise DifftoolError(Exit.FILE, message, "pass the data it was trained on with --data")
     held_out = pictures.held_out

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "difftool/voice/1"
 NOTE = "voice.json"
+VARIABLE = "DIFFTOOL_VOICES_DIR"
 RANDOM = "random"
 """The name of a randomly generated voice."""
 TORTOISE = "tortoise"
@@ -79,23 +80,48 @@ class Voice(NamedTuple):
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def home(voices_dir: Path | None = None) -> Path:
-    """The folder of voices: `voices_dir`, DIFFTOOL_VOICES_DIR, ./voices if it exists, or the user's data folder."""
-    if named := voices_dir or os.environ.get("DIFFTOOL_VOICES_DIR"):
-        return expanded(named)
-    if (here := Path("voices")).is_dir():
-        return here
+class Place(NamedTuple):
+    """A folder where voices live."""
+
+    folder: Path
+    origin: str
+    """What makes it one."""
+
+
+def places(voices_dir: Path | None = None) -> list[Place]:
+    """The folders where voices live, the one in use first: `voices_dir`, DIFFTOOL_VOICES_DIR, ./voices if it exists,
+    and the user's data folder."""
     from platformdirs import user_data_path
 
-    return user_data_path("difftool") / "voices"
+    variable, here = os.environ.get(VARIABLE), Path("voices")
+    every = []
+    if voices_dir and not (variable and expanded(variable) == voices_dir):  # as which the command line reads it
+        every.append(Place(expanded(voices_dir), "--voices-dir"))
+    if variable:
+        every.append(Place(expanded(variable), VARIABLE))
+    if here.is_dir():
+        every.append(Place(here, "voices in the current folder"))
+    every.append(Place(user_data_path("difftool") / "voices", "your data folder"))
+    distinct: dict[Path, Place] = {}
+    for place in every:
+        distinct.setdefault(place.folder.resolve(), place)
+    return [*distinct.values()]
+
+
+def home(voices_dir: Path | None = None) -> Path:
+    """The folder of voices in use, the first of `places`."""
+    return places(voices_dir)[0].folder
 
 
 def names(voices_dir: Path | None = None) -> list[str]:
-    """Names of the voices in the folder."""
+    """Names of the voices in the folder. Raises DifftoolError 4 if it cannot be read."""
     folder = home(voices_dir)
-    if not folder.is_dir():
-        return []
-    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    try:
+        if not folder.is_dir():
+            return []
+        folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise DifftoolError(Exit.FILE, f"cannot read {folder}: {error.strerror}", "check its permissions") from error
     return [name for name in folders if not name.startswith(".")]
 
 
@@ -176,6 +202,9 @@ def _folder(name: str, folder: Path) -> Path:
         near = nearest(name, names(folder))
         meant = f"; did you mean {near!r}?" if near else ""
         hint = f"create {own} with three or more WAV files of about ten seconds"
+        others = (place.folder for place in places() if place.folder.resolve() != folder.resolve())
+        if hidden := next((other for other in others if os.access(other / name, os.R_OK)), None):
+            hint = f"it is in {hidden}: add --voices-dir {shlex.quote(str(hidden))}"
         raise DifftoolError(Exit.FILE, f"there is no voice {name!r} in {folder}{meant}", hint)
     return own
 

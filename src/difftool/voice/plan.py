@@ -14,7 +14,7 @@ from ..audio.files import Samples, read_sound
 from ..device import machine_used
 from ..errors import DifftoolError, Exit, pick
 from ..files import expanded
-from ..settings import checked, manifest_of
+from ..settings import checked, from_call, manifest_of
 from . import engines
 from .engines import Reference, Work
 from .library import RANDOM, find
@@ -57,7 +57,7 @@ def plan_speech_with(text: str, voice: str = RANDOM, *, clips: Sequence[Clip] = 
     common = {field.name for field in fields(Settings)}
     own = {name: value for name, value in settings.items() if name in common}
     options = {name: value for name, value in settings.items() if name not in common}
-    return plan_speech(Settings(text=text, voice=voice, **own), options, clips)  # type: ignore[arg-type]
+    return plan_speech(from_call(Settings, text=text, voice=voice, **own), options, clips)
 
 
 def plan_speech(settings: Settings, options: Mapping[str, object], clips: Sequence[Clip] = ()) -> SpeechPlan:

@@ -12,7 +12,7 @@ from ... import device as devices
 from ...audio.files import KINDS
 from ...errors import DifftoolError, Exit, pick
 from ...files import digest_of, expanded
-from ...settings import checked
+from ...settings import checked, from_call
 from ..library import Consent, agreed, home, named, work_of
 from .gates import GATES
 from .settings import WHISPER, Settings
@@ -58,7 +58,7 @@ class PrepPlan(NamedTuple):
 
 def plan_prep_with(sources: Sequence[str | Path], voice: str, consent: str, **settings: Any) -> PrepPlan:
     """`plan_prep` with these `Settings`."""
-    return plan_prep(sources, voice, consent, Settings(**settings))
+    return plan_prep(sources, voice, consent, from_call(Settings, **settings))
 
 
 def plan_prep(sources: Sequence[str | Path], voice: str, consent: str, settings: Settings) -> PrepPlan:

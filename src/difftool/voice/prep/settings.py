@@ -27,11 +27,12 @@ def known_high_pass(hertz: float) -> float:
     return hertz
 
 
-def reasons_of(words: str) -> tuple[str, ...]:
-    """Reasons from the command line: separated by commas, with hyphens or underscores."""
+def reasons_of(words: str | Sequence[str]) -> tuple[str, ...]:
+    """Reasons, separated by commas as on the command line or one by one; with hyphens or underscores."""
     if not words:
         return ()
-    return tuple(word.strip().lower().replace("-", "_") for word in words.split(","))
+    each = words.split(",") if isinstance(words, str) else words
+    return tuple(word.strip().lower().replace("-", "_") for word in each)
 
 
 @dataclass(frozen=True)
