@@ -132,3 +132,4 @@ def test_the_figures_of_real_digits() -> None:
     assert (real["c2st"], real["nearest"], real["exploded"]) == (0.5, 1.0, 0.0)
     assert real.keys() == FIGURES.keys()
     assert "legible" not in of_real(pictures._replace(labels=None))
+    assert "nearest" not in of_real(pictures._replace(points=True))
