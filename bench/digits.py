@@ -27,7 +27,7 @@ def main() -> None:
 
 def row(name: str, figures: Mapping[str, float]) -> str:
     line = (
-        "C2ST {c2st:.3f}  FD {fd:5.1f}  nearest {nearest:.3f}  read as their label {legible:.1%}  exploded {exploded:g}"
+        "C2ST {c2st:.3f}  FD {fd:5.1f}  nearest {nearest:.3f}  classified as their label {legible:.1%}  exploded {exploded:g}"
     )
     return f"{name:12} {line.format(**figures)}"
 

@@ -111,7 +111,7 @@ def test_numbers_that_are_finite() -> None:
     x = torch.ones(2)
     assert finite(x) is x
     for bad in (torch.nan, torch.inf):
-        with pytest.raises(DifftoolError, match="the decoder returned numbers that are not finite") as caught:
+        with pytest.raises(DifftoolError, match="the decoder returned values that are not finite") as caught:
             finite(torch.tensor([1.0, bad]), "the decoder")
         assert caught.value.code == 1
 

@@ -113,7 +113,7 @@ def test_a_full_disk_is_known(error: Exception) -> None:
 
 
 def test_names_are_no_signs_of_it() -> None:
-    error = DifftoolError(Exit.FILE, "there is no recording out of memory, no space left on device.wav", "")
+    error = DifftoolError(Exit.FILE, "no such recording: out of memory, no space left on device.wav", "")
     assert not is_out_of_memory(error)
     assert not is_disk_full(error)
     for name in ("out of memory.wav", "no space left on device.wav"):

@@ -83,24 +83,24 @@ def test_no_such_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str
     ("change", "says"),
     [
         (lambda c: c.pop("net"), "lacks 'net'"),
-        (lambda c: c.update(schema="other/1"), "holds no model"),
+        (lambda c: c.update(schema="other/1"), "contains no model"),
         (lambda c: c.update(target="noise"), "unknown target"),
-        (lambda c: c["net"].update(type="dit"), "unknown type of network"),
+        (lambda c: c["net"].update(type="dit"), "unknown network type"),
         (lambda c: c["net"].update(width=12), "multiple of 8"),
         (lambda c: c["net"].update(depth=3), "depth"),
-        (lambda c: c["net"].update(width=16), "of another architecture"),
-        (lambda c: c["net"].update(mults=[1, 2, 2]), "of another architecture"),
+        (lambda c: c["net"].update(width=16), "a different architecture"),
+        (lambda c: c["net"].update(mults=[1, 2, 2]), "a different architecture"),
         (lambda c: c["net"].update(blocks=10**7), "1 to 1000 blocks"),
-        (lambda c: c["net"].update(classes=10**8), "of another architecture"),
-        (lambda c: c["net"].update(width=8 * 10**6), "of another architecture"),
+        (lambda c: c["net"].update(classes=10**8), "a different architecture"),
+        (lambda c: c["net"].update(width=8 * 10**6), "a different architecture"),
         (lambda c: c.update(path={"type": "flow", "shift": 1.0, "clock": 1e309}), "not finite"),
         (lambda c: c.update(path={"type": "flow", "shift": float("inf"), "clock": 1000}), "is invalid"),
         (lambda c: c.update(path={"type": "karras", "lo": 0.0, "hi": 80}), "noise range from 0.0 to 80"),
         (lambda c: c.update(path={"type": "karras", "lo": 0.002, "hi": 1e308}), "noise range from 0.002 to 1e"),
-        (lambda c: c["path"].update(betas="cosin"), "unknown schedule"),
+        (lambda c: c["path"].update(betas="cosin"), "unknown beta schedule"),
         (lambda c: c["path"].update(T=10**9), "1 to 100,000 levels"),
         (lambda c: c["path"].update(zero_snr="no"), "a boolean zero_snr"),
-        (lambda c: c["path"].update(type="ve"), "unknown type of path"),
+        (lambda c: c["path"].update(type="ve"), "unknown path type"),
         (lambda c: c.update(size=[8]), "is invalid"),
         (lambda c: c.update(size=[10**9, 10**9]), "is invalid"),
         (lambda c: c.update(classes=["x" * 100] * 10**5), "is not the config of a model"),
@@ -124,7 +124,7 @@ def test_more_layers_than_the_weights_fill(tmp_path: Path) -> None:
     save_model(tmp_path, config, build_net(net).state_dict())
     assert open_model(tmp_path).shape == (2, 1, 1)
     (tmp_path / "config.json").write_text(json.dumps({"schema": SCHEMA, **config, "net": {**net, "layers": 10**7}}))
-    with fails("far more layers"):
+    with fails("far too many layers"):
         open_model(tmp_path)
 
 
@@ -161,10 +161,10 @@ def test_a_config_that_never_ends(tmp_path: Path) -> None:
 def test_weights_that_are_not_there_or_of_another_network(tiny_model: Callable[..., Path]) -> None:
     folder = tiny_model()
     save_tensors(folder / "model.safetensors", {"stem.weight": torch.zeros(8, 1, 3, 3)})
-    with fails("of another architecture: it lacks"):
+    with fails("has a different architecture: it lacks"):
         open_model(folder)
     (folder / "model.safetensors").unlink()
-    with fails("holds no model.safetensors"):
+    with fails("contains no model.safetensors"):
         open_model(folder)
     (folder / "config.json").unlink()
     with fails("cannot read"):
@@ -304,11 +304,11 @@ class TestDiffusers:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            ({"prediction_type": "flow"}, "'flow' is unknown"),
-            ({"beta_schedule": "sigmoid"}, "'sigmoid' is unknown"),
+            ({"prediction_type": "flow"}, "unknown value 'flow'"),
+            ({"beta_schedule": "sigmoid"}, "unknown value 'sigmoid'"),
             ({"thresholding": True}, "thresholding"),
-            ({"variance_type": "learned"}, "'learned' is unknown"),
-            ({"variance_type": "learned_range"}, "3 channels of 3"),
+            ({"variance_type": "learned"}, "unknown value 'learned'"),
+            ({"variance_type": "learned_range"}, "3 channels for 3"),
         ],
     )
     def test_what_it_cannot_use_it_refuses(self, folder: Path, change: dict, says: str) -> None:
@@ -321,7 +321,7 @@ class TestDiffusers:
         file = folder / "unet" / "config.json"
         config = json.loads(file.read_text())
         file.write_text(json.dumps({**config, "out_channels": 6}))
-        with fails("6 channels of 3"):
+        with fails("6 channels for 3"):
             open_model(folder)
         file.write_text(json.dumps({**config, "_class_name": "Transformer2DModel"}))
         with fails("Transformer2DModel"):

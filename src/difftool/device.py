@@ -181,7 +181,7 @@ def halved(size: int, error: BaseException, smallest: DifftoolError | None = Non
 def finite(x: Tensor, source: str = "the network", hint: str = "try --dtype fp32") -> Tensor:
     """The output of a network. Raises DifftoolError 1 if it has values that are not finite."""
     if not x.isfinite().all():
-        raise DifftoolError(Exit.FAILED, f"{source} returned numbers that are not finite", hint)
+        raise DifftoolError(Exit.FAILED, f"{source} returned values that are not finite", hint)
     return x
 
 

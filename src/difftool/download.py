@@ -120,7 +120,7 @@ def fetch(path: Path, url: str, said: Announced) -> Iterator[int]:
             raise DifftoolError(Exit.FILE, message, "run the same command again to resume")
         if failures:
             _wait(url, trouble, failures)
-    settle(path, said, "run it again; if it fails again, the file on the server is at fault")
+    settle(path, said, "run the same command again; if it fails again, the file on the server is wrong")
 
 
 def _stream(path: Path, url: str, size: int | None) -> Iterator[int]:
@@ -131,7 +131,7 @@ def _stream(path: Path, url: str, size: int | None) -> Iterator[int]:
     with _ask(url, "GET", resume) as answer:
         length, asked = _number(answer.headers.get("Content-Length")), f"bytes {have}-"
         if answer.status == 206 and not answer.headers.get("Content-Range", asked).startswith(asked):
-            raise Trouble("sent another range than requested", passing=False)
+            raise Trouble("sent a different range than requested", passing=False)
         if answer.headers.get("Content-Encoding", "identity") != "identity":
             raise Trouble("sent an encoding that was not requested", passing=False)
         if answer.status != 206:  # the whole file, or the page of a proxy
@@ -279,7 +279,7 @@ def _secret(url: str) -> dict[str, str]:
         token, origin = (path.read_text(errors="replace") if path.is_file() else ""), str(path)
     token = token.strip()
     if not re.fullmatch(r"[!-~]*", token):
-        hint = "copy it again from the settings of your account"
+        hint = "copy it again from your account settings"
         raise DifftoolError(Exit.USAGE, f"{origin} is not a valid token", hint)
     return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -288,7 +288,7 @@ def _refusal(url: str, trouble: Trouble) -> DifftoolError:
     host = urlsplit(url).netloc
     if trouble.code in (401, 403):
         page = url.partition("/resolve/")[0]
-        hint = f"accept its licence on {page} and set HF_TOKEN to the token of that account"
+        hint = f"accept its licence on {page} and set HF_TOKEN to a token of that account"
         return DifftoolError(Exit.FILE, f"{host} requires authentication for {url} ({trouble.code})", hint)
     hint = "try again later, or download the files on another machine and use --from DIR"
     return DifftoolError(Exit.FILE, f"{host} {trouble}", hint)

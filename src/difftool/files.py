@@ -114,7 +114,7 @@ def read_text(path: Path | None) -> str:
         data = sys.stdin.buffer.read() if path is None else path.read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {name}: {error.strerror}", "name a text file") from error
+        raise DifftoolError(Exit.FILE, f"cannot read {name}: {error.strerror}", "pass a text file") from error
     except (AttributeError, UnicodeDecodeError) as error:
         raise DifftoolError(Exit.FILE, f"{name} is not UTF-8 text", "save it as UTF-8") from error
 
@@ -194,16 +194,16 @@ def load_tensors(path: Path) -> Loaded:
         data = _bytes_of(path)
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
-        raise DifftoolError(Exit.FILE, message, "name the folder of a model") from error
+        raise DifftoolError(Exit.FILE, message, "check the path and its permissions") from error
     try:
         tensors = load(data)
         header_size = struct.unpack("<Q", data[:8])[0]
         metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
     except (SafetensorError, ValueError) as error:
-        message = f"{path} is not an intact safetensors file: {error}"
+        message = f"{path} is not a valid safetensors file: {error}"
         raise DifftoolError(Exit.FILE, message, "copy or train it again") from error
     if "sha256" in metadata and metadata["sha256"] != hashlib.sha256(_payload(data)).hexdigest():
-        message = f"{path} is damaged: its data do not match its checksum"
+        message = f"{path} is damaged: its data does not match its checksum"
         raise DifftoolError(Exit.FILE, message, "copy or train it again")
     return Loaded(tensors, metadata, hashlib.sha256(data).hexdigest())
 
@@ -220,13 +220,13 @@ def unpickled(path: Path, kind: str, hint: str, *, mmap: bool = False) -> Any:
     try:
         zipped = zipfile.is_zipfile(path)
         if zipped and (bad := zipfile.ZipFile(path).testzip()):  # torch does not check it
-            raise DifftoolError(Exit.FILE, f"{path} is damaged: its part {bad} does not match its checksum", hint)
+            raise DifftoolError(Exit.FILE, f"{path} is damaged: part {bad} does not match its checksum", hint)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipped)
     except DifftoolError:
         raise
     except pickle.UnpicklingError as error:
         needs_code = "global" in str(error).lower()
-        reason = "asks to run code, which is not allowed" if needs_code else f"contains no {kind}"
+        reason = "would run code when loaded, which is not allowed" if needs_code else f"contains no {kind}"
         raise DifftoolError(Exit.FILE, f"{path} {reason}", hint) from error
     except Exception as error:  # damaged data make the unpickler raise anything
         if is_out_of_memory(error):
@@ -255,11 +255,11 @@ def unused(targets: Iterable[Path], *, overwrite: bool) -> None:
     difftool."""
     for path in targets:
         if path.is_dir():
-            raise DifftoolError(Exit.FILE, f"{path} is a folder", "name a file")
+            raise DifftoolError(Exit.FILE, f"{path} is a folder", "choose a file name")
         if not os.path.lexists(path):
             continue
         if not made_here(path, RESULT):
-            message = f"{path} exists already, and is not a result of difftool"
+            message = f"{path} exists already and is not a result of difftool"
             raise DifftoolError(Exit.FILE, message, "choose another name, or move it away")
         if not overwrite:
             raise DifftoolError(Exit.FILE, f"{path} exists already", "choose another name, or add --overwrite")
@@ -307,7 +307,7 @@ def lock(folder: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 message = f"{folder} is in use by another run"
-                raise DifftoolError(Exit.LATER, message, "wait for it to end, or choose another folder") from error
+                raise DifftoolError(Exit.LATER, message, "wait for it to finish, or choose another folder") from error
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 continue  # the previous owner removed the file before we locked it
             try:

@@ -71,18 +71,18 @@ def open_model(
     ref = BUNDLED[0] if ref is None else ref
     if ref == "":
         raise DifftoolError(
-            Exit.USAGE, "the model has an empty name", "name a folder, or leave it out for the bundled digits model"
+            Exit.USAGE, "the model name is empty", "pass a folder, or leave it out for the bundled digits model"
         )
     folder = expanded(ref)
     source = str(folder.absolute())
     if isinstance(ref, str) and ref in BUNDLED:
         folder, source = ASSETS / ref, ref
     if folder.is_file():
-        raise DifftoolError(Exit.FILE, f"{ref} is a file; a model is a folder", f"try its folder: {folder.parent}")
+        raise DifftoolError(Exit.FILE, f"{ref} is a file, but a model is a folder", f"pass its folder: {folder.parent}")
     if not folder.is_dir():
         near = nearest(str(ref), BUNDLED)
         message = f"{ref} is not a folder, and no model of that name is in the store"
-        hint = f"did you mean {near}?" if near else f"name the folder of a model, or {', '.join(BUNDLED)}"
+        hint = f"did you mean {near}?" if near else f"pass the folder of a model, or {', '.join(BUNDLED)}"
         raise DifftoolError(Exit.FILE, message, hint)
     load = _open_diffusers if _diffusers_config(folder) else _open_own
     try:
@@ -99,7 +99,7 @@ def open_model(
             raise error.__cause__ from None
         reason = f"lacks {error}" if isinstance(error, KeyError) else f"is invalid: {error}"
         message = f"the config.json in {folder} {reason}"
-        raise DifftoolError(Exit.FILE, message, "restore the folder or name another one") from error
+        raise DifftoolError(Exit.FILE, message, "restore the folder, or use another model") from error
     model.net.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return model
 
@@ -134,7 +134,7 @@ def bounded(tensors: int) -> Iterator[None]:
         nonlocal left
         left -= 1
         if left < 0:
-            raise ValueError(f"its network has far more layers than its {tensors:,} tensors could fill")
+            raise ValueError(f"its network has far too many layers for its {tensors:,} tensors")
 
     hook = register_module_module_registration_hook(count)
     try:
@@ -149,7 +149,7 @@ def build_net(config: Mapping[str, object]) -> nn.Module:
     kinds: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
     kind = config["type"]
     if kind not in kinds:
-        raise ValueError(f"unknown type of network {kind!r}")
+        raise ValueError(f"unknown network type {kind!r}")
     return kinds[str(kind)](**{key: value for key, value in config.items() if key != "type"})
 
 
@@ -167,7 +167,7 @@ def build_path(config: Mapping[str, Any]) -> Path:
     if config["type"] == "flow":
         clock = config["clock"]
         return Flow(config["shift"], clock=lambda s: clock * s)
-    raise ValueError(f"unknown type of path {config['type']!r}")
+    raise ValueError(f"unknown path type {config['type']!r}")
 
 
 def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
@@ -179,12 +179,12 @@ def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[
 def _open_own(folder: FilePath, source: str) -> Model:
     config = read_config(folder / "config.json")
     if config.get("schema") != SCHEMA:
-        message = f"{folder} holds no model of difftool or diffusers"
-        raise DifftoolError(Exit.FILE, message, "name the folder of a model")
+        message = f"{folder} contains no model of difftool or diffusers"
+        raise DifftoolError(Exit.FILE, message, "pass the folder of a model")
     weights = folder / "model.safetensors"
     if not weights.exists():
-        message = f"{folder} holds no model.safetensors (yet)"
-        raise DifftoolError(Exit.FILE, message, "wait for its training to finish, or name another folder")
+        message = f"{folder} contains no model.safetensors (yet)"
+        raise DifftoolError(Exit.FILE, message, "wait for its training to finish, or use another folder")
     if config["target"] not in TARGETS:
         raise ValueError(f"unknown target {config['target']!r}")
     loaded = load_tensors(weights)
@@ -192,7 +192,7 @@ def _open_own(folder: FilePath, source: str) -> Model:
         fits(build_net(config["net"]), loaded.tensors, weights)
     net = build_net(config["net"])
     if len(config["classes"]) != config["net"].get("classes", 0):
-        raise ValueError(f"it names {len(config['classes'])} classes, but its network has another number")
+        raise ValueError(f"it lists {len(config['classes'])} classes, but its network has a different number")
     fill(net, loaded.tensors, weights)
     height, width = map(int, config["size"])
     return Model(
@@ -237,7 +237,7 @@ def same_shapes(
             differences.append(f"{name} has the shape {list(given[name])}, not {list(shape)}")
     if differences:
         more = f" (and {len(differences) - 1} more)" if differences[1:] else ""
-        raise DifftoolError(Exit.FILE, f"{origin} is of another architecture: {differences[0]}{more}", hint)
+        raise DifftoolError(Exit.FILE, f"{origin} has a different architecture: {differences[0]}{more}", hint)
 
 
 def _diffusers_config(folder: FilePath) -> FilePath | None:
@@ -254,7 +254,7 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     config = read_config(unet)
     if config["_class_name"] != "UNet2DModel":
         message = f"{folder} is a {config['_class_name']}; sample supports UNet2DModel"
-        raise DifftoolError(Exit.FILE, message, "name the folder of a UNet2DModel")
+        raise DifftoolError(Exit.FILE, message, "pass the folder of a UNet2DModel")
     index = read_config(folder / "model_index.json") if unet.parent != folder else {}
     if others := [name for name in index if not name.startswith("_") and name not in ("unet", "scheduler")]:
         message = f"{folder} is a pipeline with a {others[0]}"
@@ -264,11 +264,11 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     learned = config["out_channels"] == 2 * config["in_channels"]
     variance = _known(_VARIANCES, scheduler.get("variance_type", "learned_range" if learned else "fixed_small"))
     if learned != (variance == "learned") or not (learned or config["out_channels"] == config["in_channels"]):
-        outs = f"{config['out_channels']} channels of {config['in_channels']}"
-        raise ValueError(f"its network returns {outs}, but its scheduler needs the variance {variance}")
+        outs = f"{config['out_channels']} channels for {config['in_channels']}"
+        raise ValueError(f"its network returns {outs}, which does not match the variance {variance} of its scheduler")
     weights = unet.parent / "diffusion_pytorch_model.safetensors"
     if not weights.exists():
-        message = f"{unet.parent} holds no {weights.name}"
+        message = f"{unet.parent} contains no {weights.name}"
         raise DifftoolError(Exit.FILE, message, "save the model with safe_serialization=True")
     loaded = load_tensors(weights)
     from diffusers.models.unets.unet_2d import UNet2DModel
@@ -280,7 +280,7 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     fill(net, loaded.tensors, weights)
     for key, usable in (("thresholding", False), ("clip_sample_range", 1.0)):
         if scheduler.get(key, usable) != usable:
-            raise ValueError(f"its scheduler sets {key}, which this version cannot use")
+            raise ValueError(f"its scheduler sets {key}, which is not supported")
     sizes = config["sample_size"]
     height, width = sizes if isinstance(sizes, (list, tuple)) else (sizes, sizes)
     return Model(

@@ -43,9 +43,9 @@ def join() -> None:
         number, size = rank(), count()
         lost = next((name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)), None)
         if not size or (size > 1 and lost):
-            raise _wrong(f"WORLD_SIZE is {size}" + (f" without {lost}" if size else ""))
+            raise _wrong(f"WORLD_SIZE is {size}" + (f", but {lost} is not set" if size else ""))
         if number >= size:
-            raise _wrong(f"RANK is {number}, and WORLD_SIZE {size}")
+            raise _wrong(f"RANK is {number}, but WORLD_SIZE is {size}")
     except DifftoolError:
         _alone.set()
         raise

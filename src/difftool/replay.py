@@ -111,14 +111,14 @@ def source_of(file: Path) -> Source:
 
     pixels, _, manifest = read_png(file)
     if manifest is None:
-        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "name a picture made by difftool")
+        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "pass a picture made by difftool")
     command = manifest.get("command")
     if manifest.get("schema") != SCHEMA or not isinstance(command, str) or command not in COMMANDS:
-        message = f"{file} was not made by a command that this version can repeat"
+        message = f"{file} was made by a command that this version cannot rerun"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     asked = manifest.get("settings")
     if isinstance(asked, dict) and "prompts" in asked:
-        raise DifftoolError(Exit.FILE, f"{file} shows pictures of several prompts", "name one of them")
+        raise DifftoolError(Exit.FILE, f"{file} is a grid of several prompts", "pass one of the single pictures")
     try:
         digest, item = manifest["model"]["sha256"], manifest.get("item")
         index = None if item is None else item["index"]
@@ -152,7 +152,7 @@ def plan_replay(source: Source, to: Destination) -> Replay:
     model = plan.model if isinstance(plan, PixelPlan) else plan.works[0].plan.session.pipeline
     if model.sha256 != source.sha256:
         message = f"{model.source} is not the model that made {source.file}: its weights differ"
-        raise DifftoolError(Exit.FILE, message, "restore that model")
+        raise DifftoolError(Exit.FILE, message, "restore the original model")
     return Replay(source, plan, places, to)
 
 

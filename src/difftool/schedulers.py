@@ -63,5 +63,5 @@ PREDICTIONS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 
 def _known(table: Mapping[str, str], name: str) -> str:
     if name not in table:
-        raise ValueError(f"{name!r} is unknown (known: {', '.join(table)})")
+        raise ValueError(f"unknown value {name!r} (known: {', '.join(table)})")
     return table[name]

@@ -175,7 +175,7 @@ def pull(
     origin = None if source is None else Path(source)
     folder = None if models_dir is None else Path(models_dir)
     if origin is not None and not origin.is_dir():
-        raise DifftoolError(Exit.FILE, f"{origin} is not a folder", "name the folder that holds the files")
+        raise DifftoolError(Exit.FILE, f"{origin} is not a folder", "pass the folder that contains the files")
     fetched: list[Coming] = []
     for model in models:
         coming = _coming(model, origin, folder, overwrite=overwrite)
@@ -211,7 +211,7 @@ def _coming(model: Entry, source: Path | None, models_dir: Path | None, *, overw
         files = counted(len(coming), "file")
         log.info("%s: %s, %s, licence %s, from %s", model.name, files, amount, model.licence, place)
     else:
-        log.info("%s is installed already", model.name)
+        log.info("%s is already installed", model.name)
     return coming
 
 
@@ -297,7 +297,7 @@ def copy(path: Path, source: Path, said: Announced) -> Iterator[int]:
             file.write(chunk)
             have += len(chunk)
             yield have
-    settle(path, said, f"compare {source} with its original")
+    settle(path, said, f"compare {source} with the original file")
 
 
 def found_in(folder: Path, model: Entry) -> list[Path]:
@@ -311,8 +311,8 @@ def found_in(folder: Path, model: Entry) -> list[Path]:
             candidates.append(folder / Path(file).name)
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
-            hint = f"{model.name} needs {', '.join(model.files)}"
-            raise DifftoolError(Exit.FILE, f"there is no {file} in {folder}", hint)
+            hint = f"copy all files of {model.name} there: {', '.join(model.files)}"
+            raise DifftoolError(Exit.FILE, f"{folder} does not contain {file}", hint)
         paths.append(path)
     return paths
 

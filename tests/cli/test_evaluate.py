@@ -42,8 +42,8 @@ def test_classes_are_drawn_as_they_are_held_out(
     ("args", "code", "says"),
     [
         (["nothing"], 4, "not a folder"),
-        (["--data", "nothing"], 4, "no file or folder"),
-        (["--data", "shades.npy"], 4, "draws pictures of 8x8x1"),
+        (["--data", "nothing"], 4, "no such file or folder"),
+        (["--data", "shades.npy"], 4, "generates pictures of 8x8x1"),
         (["--data", "few.npy"], 4, "fewer than 50"),
         (["--inception", "nothing.pth"], 4, "no such file"),
         (["--count", "10"], 2, "--count"),

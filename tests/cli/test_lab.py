@@ -93,6 +93,6 @@ def test_what_the_commands_decide_functions_decide() -> None:
     assert [step.name for step in path()] == ["first", "year1", "year2"]
     assert [step.name for step in path("flux")] == ["first", "year1", "year2"]
     assert [step.name for step in path("sdxl")] == ["first"]
-    with pytest.raises(DifftoolError, match="first cannot run flux, year2 can") as refused:
+    with pytest.raises(DifftoolError, match="first cannot run flux, but year2 can") as refused:
         path("flux", "first")
     assert refused.value.code == 3

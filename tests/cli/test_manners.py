@@ -343,11 +343,11 @@ class TestConfiguration:
         assert self.length(difftool) == {"minutes": 7}
         assert self.length(difftool, "--steps", 9) == {"steps": 9}
         monkeypatch.setenv("DIFFTOOL_TRAIN_EPOCHS", "7")
-        refused(2, "train", "--dry-run", says="exclude each other")
+        refused(2, "train", "--dry-run", says="cannot be used together")
         monkeypatch.delenv("DIFFTOOL_TRAIN_EPOCHS")
         monkeypatch.delenv("DIFFTOOL_MINUTES")
         (tmp_path / "difftool.toml").write_text("[train]\nimages = 5000\nsteps = 4\n")
-        refused(2, "train", "--dry-run", says="exclude each other")
+        refused(2, "train", "--dry-run", says="cannot be used together")
 
     def test_flags_of_every_command(self, difftool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "difftool.toml").write_text("[sample]\njson = true\n")

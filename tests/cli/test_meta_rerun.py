@@ -76,7 +76,7 @@ def test_meta_of_workflows(difftool: Callable, refused: Callable, tmp_path: Path
     info.add_text("prompt", "{}")
     info.add_text("workflow", "x" * 3_000_000, zip=True)
     Image.new("L", (8, 8)).save(tmp_path / "comfy.png", pnginfo=info)
-    refused(4, "meta", "comfy.png", says="no settings in a known format, only texts named prompt, workflow")
+    refused(4, "meta", "comfy.png", says="no settings in a known format, only text chunks named prompt, workflow")
     info.add_text("parameters", PARAMETERS.replace("\u732b", "b"))
     Image.new("L", (8, 8)).save(tmp_path / "both.png", pnginfo=info)
     assert difftool("meta", "both.png").out.startswith("a cat, (b:1.2)")
@@ -88,7 +88,7 @@ def test_the_limit_that_a_picture_goes_beyond_is_named(refused: Callable, tmp_pa
     info = PngInfo()
     info.add_text("workflow", "x" * (PngImagePlugin.MAX_TEXT_MEMORY + 10), zip=True)
     Image.new("L", (8, 8)).save(tmp_path / "text.png", pnginfo=info)
-    refused(4, "meta", "text.png", says="it has a text of more than 67,108,864 bytes")
+    refused(4, "meta", "text.png", says="it has a text chunk of more than 67,108,864 bytes")
 
 
 def test_meta_leaves_the_terminal_alone(difftool: Callable, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_rerun_needs_the_same_model(difftool: Callable, refused: Callable, tiny_
     folder = tiny_model()
     assert difftool("sample", folder, "--steps", 1, "--count", 1, "-o", "a.png").code == 0
     (folder / "model.safetensors").rename(folder / "kept")
-    refused(4, "rerun", "a.png", says="holds no model")
+    refused(4, "rerun", "a.png", says="contains no model")
     other = tiny_model("other")
     weights = (other / "model.safetensors").read_bytes()
     assert weights == (folder / "kept").read_bytes()

@@ -153,7 +153,7 @@ def test_the_way_there_in_colour(difftool: Callable, tiny_model: Callable[..., P
 
 def test_a_strip_is_no_picture_to_make_again(difftool: Callable, refused: Callable) -> None:
     assert difftool("sample", "--steps", 2, "--count", 2, "--trajectory", "-o", "a.png").code == 0
-    refused(4, "rerun", "a-trajectory.png", says="that this version can repeat")
+    refused(4, "rerun", "a-trajectory.png", says="that this version cannot rerun")
 
 
 def test_figures_heed_no_settings_of_the_caller(
@@ -227,14 +227,14 @@ class TestWrongInput:
         ("args", "code", "says"),
         [
             (["--label", "12"], 2, "unknown label '12'"),
-            (["--guidance", "2", "--label", "any"], 2, "no label to guide by"),
-            (["--half", "--dtype", "bf16"], 2, "exclude each other"),
+            (["--guidance", "2", "--label", "any"], 2, "no labels for guidance"),
+            (["--half", "--dtype", "bf16"], 2, "cannot be used together"),
             (["--device", "tpu"], 2, "unknown device"),
             (["--dtype", "fp8"], 2, "unknown dtype 'fp8'; did you mean"),
             (["-o", "a.jpg"], 2, "PNG"),
             (["-o", "a"], 2, "PNG"),
-            (["-o", "a.png", "--output-dir", "b"], 2, "exclude each other"),
-            (["--low-vram", "--batch-size", "4"], 2, "exclude each other"),
+            (["-o", "a.png", "--output-dir", "b"], 2, "cannot be used together"),
+            (["--low-vram", "--batch-size", "4"], 2, "cannot be used together"),
             (["--guidance", "nan"], 2, "guidance"),
             (["--guidance", "inf"], 2, "guidance"),
             (["--eta", "nan"], 2, "eta"),
@@ -247,23 +247,23 @@ class TestWrongInput:
             (["--schedule", "karas"], 2, "did you mean 'karras'"),
             (["--schedule", "ays"], 2, "Stable Diffusion"),
             (["--schedule", "epss"], 2, "5, 6, 7, 10, 12, 16"),
-            (["--schedule", "all", "--steps", "10"], 2, "whole levels"),
-            (["--sampler", "heun", "--eta", "0.5"], 2, "heun has no eta"),
+            (["--schedule", "all", "--steps", "10"], 2, "discrete path"),
+            (["--sampler", "heun", "--eta", "0.5"], 2, "heun does not use eta"),
             (["--compare", "ddim,tcd"], 2, "nearest is 'lcm'"),
             (["--compare", ""], 2, "unknown sampler"),
             (["--compare", "ddim,,ddpm"], 2, "unknown sampler"),
-            (["--compare", "ddim,DDIM"], 2, "--compare has ddim twice"),
-            (["--compare", "ddim", "--count", "1"], 2, "at least 2 starts"),
-            (["--compare", "ddim", "--count", "1", "--dry-run"], 2, "at least 2 starts"),
-            (["--compare", "ddim,ddpm", "--sampler", "heun"], 2, "exclude each other"),
-            (["--compare", "ddim,ddpm", "--trajectory"], 2, "exclude each other"),
+            (["--compare", "ddim,DDIM"], 2, "--compare lists ddim twice"),
+            (["--compare", "ddim", "--count", "1"], 2, "at least 2 starting noises"),
+            (["--compare", "ddim", "--count", "1", "--dry-run"], 2, "at least 2 starting noises"),
+            (["--compare", "ddim,ddpm", "--sampler", "heun"], 2, "cannot be used together"),
+            (["--compare", "ddim,ddpm", "--trajectory"], 2, "cannot be used together"),
             (["--compare", "ddim,ddpm", "-o", "a.jpg"], 2, "PNG"),
             (["--compare", "ddim,ddpm", "-o", "."], 4, "is a folder"),
             (["--count", "1000000000"], 2, "--count"),
             (["--steps", "1000000000"], 2, "--steps"),
             (["--threads", "1000000"], 2, "--threads"),
             (["--batch-size", "1" + "0" * 400], 2, "--batch-size"),
-            ([""], 2, "empty name"),
+            ([""], 2, "model name is empty"),
             (["-o", "."], 4, "is a folder"),
             (["-o", ""], 4, "is a folder"),
             (["--threads", "0"], 2, "--threads"),
@@ -312,7 +312,7 @@ class TestWrongInput:
     def test_a_model_of_another_architecture(self, refused: Callable, tiny_model: Callable[..., Path]) -> None:
         folder, other = tiny_model(), tiny_model("other", channels=3)
         shutil.copy(other / "model.safetensors", folder)
-        refused(4, "sample", folder, says="of another architecture")
+        refused(4, "sample", folder, says="a different architecture")
 
     def test_files_for_folders(self, refused: Callable, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")

@@ -138,7 +138,7 @@ def test_what_is_there_stays(draw: Difftool, tmp_path: Path) -> None:
     (tmp_path / "own-00001-1.png").unlink()
     done = draw(PROMPT, "--count", "2", "-o", "own.png", "--skip-existing", "--size", "40x32", "--json")
     assert done.code == 0, done.err
-    assert done.json["data"]["grid"] is None and "another size" in done.json["warnings"][0]
+    assert done.json["data"]["grid"] is None and "different sizes" in done.json["warnings"][0]
 
 
 def test_several_sizes_make_no_grid(draw: Difftool, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_mask_without_white(
     mask.putpixel((2, 2), white)
     mask.save(tmp_path / "mask.png")
     given = ["txt2img", PROMPT, "--model", tiny_pipeline("sd"), "--init", "in.png", "--mask", "mask.png"]
-    refused(2, *given, says="nothing in the mask is white")
+    refused(2, *given, says="the mask has no white parts")
 
 
 def test_from_python(tiny_pipeline: Tiny) -> None:
@@ -550,7 +550,7 @@ def test_a_folder_with_a_config_of_its_own(difftool: Difftool, tiny_pipeline: Ti
 
 
 def test_a_model_that_is_not_here(difftool: Difftool) -> None:
-    for name, hint in (("sd15", "difftool models pull sd15"), ("sd1.5", "sd15"), ("none.safetensors", "name a folder")):
+    for name, hint in (("sd15", "difftool models pull sd15"), ("sd1.5", "sd15"), ("none.safetensors", "pass a folder")):
         done = difftool("txt2img", PROMPT, "--model", name)
         assert done.code == 4
         assert hint in done.err

@@ -133,7 +133,7 @@ def test_words_and_numbers_by_language(prep: Run, tmp_path: Path, language: str 
     words = [word["word"] for word in lines(me / "words.jsonl")[0]["words"]]
     assert words[: len(text.split())] == text.split()
     assert json.loads((me / "voice.json").read_text())["language"] == language
-    assert ["metadata.csv keeps them as digits" in warning for warning in ended.json["warnings"]] == (
+    assert ["metadata.csv keeps numbers as digits" in warning for warning in ended.json["warnings"]] == (
         [] if language == "en" else [True]
     )
 
@@ -388,7 +388,7 @@ def test_a_dead_channel_is_warned_of(prep: Run, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "stereo.wav", np.stack([sound, 0 * sound], 1), rate)
     ended = prep("stereo.wav", "--slice", "vad", "--json")
     assert ended.code == 0
-    assert "channel 2 of 2 is dead" in ended.json["warnings"][0]
+    assert "channel 2 of 2 carries no signal" in ended.json["warnings"][0]
 
 
 def test_some_recordings_are_broken(prep: Run, tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_some_recordings_are_broken(prep: Run, tmp_path: Path) -> None:
         (2, ("talk.ogg", "--consent", "self"), "--voice"),
         (2, ("talk.ogg", "--voice", "me", "--consent", "perhaps"), "self, written:FILE"),
         (4, ("talk.ogg", "--voice", "me", "--consent", "written:nowhere.pdf"), "nowhere.pdf"),
-        (2, ("talk.ogg", "--voice", "../me", "--consent", "self"), "not a valid name of a voice"),
+        (2, ("talk.ogg", "--voice", "../me", "--consent", "self"), "not a valid voice name"),
         (2, ("talk.ogg", "--voice", "me", "--consent", "self", "--slice", "bars"), "words"),
         (2, ("talk.ogg", "--voice", "me", "--consent", "self", "--whisper", "huge"), "size of Whisper"),
         (4, ("talk.ogg", "--voice", "me", "--consent", "self"), "models pull whisper-base"),
@@ -455,7 +455,7 @@ def test_a_voice_that_was_made_by_hand_is_not_overwritten(wrong: Run, prep: Run,
     (voices / "me").mkdir(parents=True)
     soundfile.write(voices / "me" / "1.wav", np.zeros(9000), 16_000)
     args = ("talk.ogg", "--voice", "me", "--consent", "self", "--slice", "vad")
-    wrong(4, *args, says="not made by prep")
+    wrong(4, *args, says="not made by voice prep")
     assert prep("talk.ogg", "--slice", "vad", "--overwrite").code == 0
     assert (voices / "me" / "1.wav").exists()
 

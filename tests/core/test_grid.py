@@ -183,13 +183,13 @@ def test_sections() -> None:
         ((SD, -3), "at least 1"),
         ((SD, 1001), "1000 levels"),
         ((SD, 10, "trailling"), "unknown spacing"),
-        ((DiscreteVP([*betas("linear")[:-1], 1.0]), 10, "karras"), "some signal at the start"),
-        ((Flow(), 10, "lu"), "some signal at the start"),
-        ((Flow(), 10, "openai"), "whole levels"),
-        ((Flow(), 10, "ddim"), "whole levels"),
-        ((Karras(), 10, "all"), "whole levels"),
-        ((SD, 10, "all"), "all levels are 1000"),
-        ((SD, 400, "ddim"), "no whole stride"),
+        ((DiscreteVP([*betas("linear")[:-1], 1.0]), 10, "karras"), "pure noise"),
+        ((Flow(), 10, "lu"), "pure noise"),
+        ((Flow(), 10, "openai"), "discrete path"),
+        ((Flow(), 10, "ddim"), "discrete path"),
+        ((Karras(), 10, "all"), "discrete path"),
+        ((SD, 10, "all"), "all takes 1000 steps"),
+        ((SD, 400, "ddim"), "no integer stride"),
         ((SD, 11, "epss"), "tables for 5, 6, 7, 10, 12, 16"),
         ((DiscreteVP(betas("cosine")), 10, "ays"), "Stable Diffusion"),
         ((SD, [10, 10], "karras"), "sections"),
@@ -205,7 +205,7 @@ def test_wrong_numbers(arguments: tuple, says: str) -> None:
 
 @pytest.mark.parametrize("start", [0.0, -0.5, 1.5, float("nan")])
 def test_wrong_strengths(start: float) -> None:
-    with pytest.raises(ValueError, match="share of the noise"):
+    with pytest.raises(ValueError, match="start must be above 0"):
         grid(SD, 10, start=start)
-    with pytest.raises(ValueError, match="a path of 100 levels"):
+    with pytest.raises(ValueError, match="100 levels are too few"):
         grid(SD, 101, start=0.1)

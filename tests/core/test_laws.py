@@ -449,7 +449,7 @@ def test_larger_variance_of_ddpm() -> None:
 def test_what_a_sampler_needs_is_said(name: str) -> None:
     row, levels, x = SAMPLERS[name], grid(PATHS["cosine"], 6), torch.zeros(1, 2)
     if {"eta", "sde", "renoise"} & {key for key, value in row.defaults.items() if value}:
-        with pytest.raises(ValueError, match="needs a noise"):
+        with pytest.raises(ValueError, match="needs noise"):
             list(row.solver(gaussian, x, levels, **row.defaults, path=PATHS["cosine"]))
     if row.solver in (dpm2, pndm, singlestep):
         with pytest.raises(ValueError, match="needs a path"):
@@ -457,15 +457,15 @@ def test_what_a_sampler_needs_is_said(name: str) -> None:
 
 
 def test_methods_that_there_are_not() -> None:
-    with pytest.raises(ValueError, match="no rule 'midpiont'"):
+    with pytest.raises(ValueError, match="no 'midpiont' rule"):
         next(multistep(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), kind="midpiont"))
-    with pytest.raises(ValueError, match="no rule 'midpoint' of order 4"):
+    with pytest.raises(ValueError, match="no 'midpoint' rule of order 4"):
         next(multistep(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), order=4))
-    with pytest.raises(ValueError, match="no variance 'fixed_small'"):
+    with pytest.raises(ValueError, match="unknown variance 'fixed_small'"):
         next(first_order(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), variance="fixed_small"))
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="at least 0"):
         next(first_order(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), eta=-1.0))
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="at least 0"):
         next(multistep(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), sde=-1.0))
     with pytest.raises(ValueError, match="needs a learned variance"):
         levels = grid(PATHS["cosine"], 6)

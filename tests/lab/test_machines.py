@@ -57,7 +57,7 @@ def test_a_laptop_with_8_gb(tmp_path: Path) -> None:
     flux = verdict(m, "flux")
     assert flux.verdict == NO and flux.smallest == "RTX A6000"
     assert verdict(m, "fast").verdict == FITS and verdict(m, "whisper-large-v3").verdict == TIGHT
-    assert "16 of 128 at once" in verdict(m, "faces64").note
+    assert "16 of 128 at a time" in verdict(m, "faces64").note
 
 
 def test_one_4090_and_two(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_probes_that_fail_or_hang_are_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert dict(probe(Sources()).failed)["memory"] == "division by zero"
     monkeypatch.setattr(probes, "PROBES", {"cards": lambda sources: {} if ended.wait() else None})
     monkeypatch.setattr(probes, "PATIENCE", 0)
-    assert dict(probe(Sources()).failed) == {"cards": "no answer in 0 s"}
+    assert dict(probe(Sources()).failed) == {"cards": "no answer within 0 s"}
     ended.set()
     assert spelled(None) == "none"
 

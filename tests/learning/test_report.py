@@ -108,6 +108,14 @@ def test_the_title_says_how_long(tmp_path: Path, length: dict[str, float], text:
     assert Page((tmp_path / "report.html").read_text()).texts("h1")[0].startswith(f"talks: {text} run, 20")
 
 
+def test_the_title_names_extensions(tmp_path: Path) -> None:
+    outcome, labels = Outcome(None, {}, [], "a machine"), ReportLabels("sounds", {}, {})
+    more = [{"length": {"minutes": 10.0}, "after": 1000}, {"length": {"images": 500}, "after": 2000}]
+    write(tmp_path / "report.html", config("talks", more=more), outcome, {}, labels)
+    title = Page((tmp_path / "report.html").read_text()).texts("h1")[0]
+    assert title.startswith("talks: 2 min + 10 min + 500 sound run, 20")
+
+
 def test_curves_are_drawn_in_the_page(tmp_path: Path) -> None:
     """At any width: lines that are scaled, and labels that are text of the page."""
     bands = [1.0, None, None, 0.25]

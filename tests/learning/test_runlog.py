@@ -17,9 +17,12 @@ def said(losses: object, name: str = "loss") -> str:
 @pytest.mark.parametrize(
     ("losses", "verdict"),
     [
-        ([1.55, 1.42, 1.30, 1.21, 1.17, 1.13, 1.10, 1.09, 1.08, 1.05], "too short to say whether it still improves"),
-        (np.ones(10), "too short to say whether it still improves"),
-        (1 + 0.3 * ROUGH[:40], "too short to say whether it still improves"),  # a fall of a tenth would not show
+        (
+            [1.55, 1.42, 1.30, 1.21, 1.17, 1.13, 1.10, 1.09, 1.08, 1.05],
+            "too short to tell if it is still improving",
+        ),
+        (np.ones(10), "too short to tell if it is still improving"),
+        (1 + 0.3 * ROUGH[:40], "too short to tell if it is still improving"),  # a fall of a tenth would not show
         (1.5 * 0.97 ** np.arange(30) + 0.01 * ROUGH[:30], "still improving"),
         (2 - np.arange(200) / 400 + 0.02 * ROUGH[:200], "still improving"),
         (1 + 0.02 * ROUGH[:200], "no longer improving"),
@@ -33,7 +36,7 @@ def test_no_more_is_said_than_the_losses_show(losses: object, verdict: str) -> N
 
 def test_the_held_out_loss_speaks_where_there_is_enough_of_it() -> None:
     assert said(1 + np.arange(25) / 100, "held_out") == "getting worse"
-    assert said(1 + np.arange(24) / 100, "held_out") == "too short to say whether it still improves"
+    assert said(1 + np.arange(24) / 100, "held_out") == "too short to tell if it is still improving"
 
 
 def test_chance_is_seldom_taken_for_a_course() -> None:

@@ -74,5 +74,5 @@ def test_time_embedding() -> None:
 
 @pytest.mark.parametrize("arguments", [(0, 16), (5, 16), (1, 12), (1, 0)])
 def test_wrong_sizes(arguments: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=r"must be|has 1 to 4"):
+    with pytest.raises(ValueError, match=r"must be|from 1 to 4"):
         UNet(*arguments)

@@ -61,12 +61,12 @@ def test_batches_and_progress(tiny_model: Make) -> None:
 
 
 def test_wrong_settings(tiny_model: Make) -> None:
-    with pytest.raises(DifftoolError, match="heun has no eta"):
+    with pytest.raises(DifftoolError, match="heun does not use eta"):
         compare(["ddim", "heun"], model=tiny_model(), eta=0.5)
 
 
 def test_one_start_tells_nothing(tiny_model: Make) -> None:
-    with pytest.raises(DifftoolError, match="at least 2 starts"):
+    with pytest.raises(DifftoolError, match="at least 2 starting noises"):
         compare(["ddim"], model=tiny_model(), count=1)
 
 

@@ -104,7 +104,7 @@ def test_labels(tiny_model: Make) -> None:
         ({"batch_size": 0}, "--batch-size must be"),
         ({"label": "c"}, "unknown label 'c'"),
         ({"label": ""}, "unknown label ''"),
-        ({"label": "any", "guidance": 2.0}, "no label to guide by"),
+        ({"label": "any", "guidance": 2.0}, "no labels for guidance"),
         ({"eta": 1.5}, "eta must be"),
         ({"eta": float("nan")}, "eta must be"),
         ({"guidance": float("inf")}, "guidance must be"),

@@ -169,7 +169,7 @@ def test_what_is_not_used_is_named(tiny_single: Path, tmp_path: Path, caplog: py
     save_file({**load_file(tiny_single), **strange}, tiny_single)
     Session(tiny_single, device="cpu", models_dir=tmp_path / "store")
     assert [record.message.split(": ")[1] for record in caplog.records] == [
-        "1 unexpected tensor not used, the first is control_model.a",
+        "1 unexpected tensor not used, such as control_model.a",
         "1,234 unexpected weights of its network not used",
     ]
 

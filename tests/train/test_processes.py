@@ -124,7 +124,7 @@ def test_sample_is_shared_out(home: Path) -> None:
 def test_what_the_first_finds_wrong_ends_all(home: Path) -> None:
     done = run(home, 2, "train", "data.npz", "--preset", "small", "--batch-size", "1")
     assert done.returncode != 0
-    assert done.stderr.count("error: 2 processes cannot share a batch of 1") == 1
+    assert done.stderr.count("error: a batch of 1 cannot be split among 2 processes") == 1
     assert done.stdout == ""
 
 

@@ -83,7 +83,7 @@ def test_kinds_of_consent(voices: Path, tmp_path: Path) -> None:
         if kind != "synthetic:":
             with fails(Exit.USAGE, "invalid consent"):
                 library.record("plain", kind, voices)
-    with fails(Exit.FILE, "there is no file"):
+    with fails(Exit.FILE, "no such file"):
         library.record("plain", "written:nothing.pdf", voices)
     with fails(Exit.FILE, "no voice 'nobody'"):
         library.record("nobody", "self", voices)
@@ -93,7 +93,7 @@ def test_kinds_of_consent(voices: Path, tmp_path: Path) -> None:
     "name", ["", " ", "a/b", "../me", "/tmp/me", ".", "..", ".hidden", "~me", "me&", "me&&me", "a\\b"]
 )
 def test_what_is_no_name(name: str, voices: Path) -> None:
-    with fails(Exit.USAGE, "not a valid name of a voice"):
+    with fails(Exit.USAGE, "not a valid voice name"):
         library.find(name, voices)
 
 

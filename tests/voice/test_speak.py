@@ -36,7 +36,7 @@ from difftool.voice.engines.tortoise.synthesis import (
     timbre_of,
 )
 from difftool.voice.plan import plan_speech_with
-from difftool.voice.speak import clone, perform, tts_with_preset
+from difftool.voice.speak import clone, speak_plan, tts_with_preset
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tortoise_speech.npz"
 TEXT = "Hello there, Dr. Smith."
@@ -73,7 +73,7 @@ def test_it_says_what_the_original_says(case: str, tortoise: Path) -> None:
         batch_size=4,
         models_dir=tortoise,
     )
-    done = perform(planned, stages=stages)
+    done = speak_plan(planned, stages=stages)
     wanted = {
         key.removeprefix(f"{case}_"): torch.from_numpy(golden[key]) for key in golden if key.startswith(f"{case}_")
     }
@@ -204,9 +204,9 @@ class TestVoices:
         (kept,) = (voices / "me" / "latents").iterdir()
         kept.write_bytes(kept.read_bytes()[:-7])
         assert np.array_equal(said(tortoise, **given)[0], before)
-        assert "created again" in caplog.text
+        assert "creating it again" in caplog.text
         assert np.array_equal(said(tortoise, **given)[0], before)
-        assert caplog.text.count("created again") == 1
+        assert caplog.text.count("creating it again") == 1
 
     def test_a_mix_is_as_if_the_clips_were_one_voice(self, tortoise: Path, voices: Path) -> None:
         (voices / "plain" / "voice.json").write_text('{"consent": {"kind": "synthetic"}}')
@@ -321,7 +321,7 @@ class TestFromPython:
 
 
 @pytest.mark.parametrize(
-    ("python", "hint"), [((3, 11), r"pip install .*tortoise-tts==3\.0\.0"), ((3, 12), "it needs Python 3.11")]
+    ("python", "hint"), [((3, 11), r"pip install .*tortoise-tts==3\.0\.0"), ((3, 12), "use Python 3.11")]
 )
 def test_the_original_where_it_is_not_installed(
     python: tuple[int, int], hint: str, tortoise: Path, monkeypatch: pytest.MonkeyPatch

@@ -134,7 +134,7 @@ def test_every_part_can_be_spoken_and_nothing_is_lost(text: str, room: int) -> N
         ("... !!! *", "nothing"),
         ("9" * 50, "too large"),
         (",".join(["100"] * 20), "too large"),
-        ("a\0b", "zero bytes"),
+        ("a\0b", "null bytes"),
         ("caf\udce9", "not valid UTF-8"),
     ],
 )

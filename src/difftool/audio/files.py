@@ -119,13 +119,13 @@ def write_sound(path: Path, pieces: Iterable[bytes], tags: Mapping[str, str]) ->
 def tags_of(path: Path) -> dict[str, str]:
     """The tags of a sound file. Raises DifftoolError 4 for another kind of file."""
     if is_endless(path):
-        raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "name a sound that difftool made")
+        raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "pass a sound file made by difftool")
     place = "0:s:0" if path.suffix.lower() in (".ogg", ".opus") else "0"  # Ogg keeps them with the stream
     run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", f"file:{path}"]
     run += ["-map_metadata", place, "-f", "ffmetadata", "-"]
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise DifftoolError(Exit.FILE, f"{path} has no sound that can be read", "use another copy of it")
+        raise DifftoolError(Exit.FILE, f"{path} contains no sound that can be read", "use another copy of the file")
     tags, text = {}, done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
     for line in text.split("\n"):
         key, separator, value = line.partition("=")

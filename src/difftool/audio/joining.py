@@ -33,7 +33,7 @@ def from_bytes(data: bytes) -> Samples:
 
 
 def gain(loud: float | None, peak: float, wanted: float | None) -> float:
-    """dB that bring a part of loudness `loud` and amplitude `peak` as close to the `wanted` loudness as allowed."""
+    """The gain in dB that brings a part of loudness `loud` and amplitude `peak` as close to `wanted` as allowed."""
     if loud is None or wanted is None:
         return 0.0
     room = CEILING - 20 * np.log10(max(peak, 1e-6))

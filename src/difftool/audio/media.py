@@ -126,7 +126,7 @@ def track_of(path: Path) -> Track:
     if is_endless(path):
         raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "check the path")
     if not path.is_file():
-        raise DifftoolError(Exit.FILE, f"there is no recording {path}", "check the path")
+        raise DifftoolError(Exit.FILE, f"no such recording: {path}", "check the path")
     with _libsndfile(path) as file:
         if file is not None and file.channels <= 2:
             return Track(0, None, timed=False, warnings=())
@@ -138,12 +138,12 @@ def track_of(path: Path) -> Track:
         last_line = output[-1] if output else ""
         reason = "it has no audio track" if container else last_line.replace(_shown(path), "").strip(" :")
         raise_what_ended(reason)
-        raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {reason or 'no sound in it'}", HINT)
+        raise DifftoolError(Exit.FILE, f"cannot read {path} as sound: {reason or 'it contains no sound'}", HINT)
     number = next((k for k, line in enumerate(streams) if "(default)" in line), 0)
     warnings = []
     if len(streams) > 1:
         marked = " (default)" if "(default)" in streams[number] else ""
-        warnings.append(f"it has {len(streams)} audio tracks; track {number + 1}{marked} is used")
+        warnings.append(f"it has {len(streams)} audio tracks; using track {number + 1}{marked}")
     layout = re.search(r" Hz, (\d)\.1\b", streams[number])
     lfe = min(3, int(layout[1])) if layout else None  # after left, right and, where there is one, centre
     timed = not UNTIMED.intersection((container or "").split(","))
@@ -295,9 +295,9 @@ def _decoding(path: Path, track: Track, *, filled: bool) -> Iterator[Opened]:
         try:
             head = run.stdout.read(24)
             if len(head) < 24:
-                reason = complaint() or "no sound in it"
+                reason = complaint() or "it contains no sound"
                 raise_what_ended(reason)
-                raise DifftoolError(Exit.FILE, f"{path} cannot be read as sound: {reason}", HINT)
+                raise DifftoolError(Exit.FILE, f"cannot read {path} as sound: {reason}", HINT)
             start, _, _, rate, channels = struct.unpack(">5I", head[4:])
             run.stdout.read(start - 24)
             _checked(path, rate, channels)
@@ -340,17 +340,17 @@ def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix
         cross += float(wide[:, 0] @ wide[:, -1])
         peak = max(peak, float(np.abs(wide).max(initial=0))) if np.isfinite(wide).all() else np.inf
     if not peak <= OVER * INTEGERS[-1]:
-        raise DifftoolError(Exit.FILE, f"{path} holds invalid samples", HINT)
+        raise DifftoolError(Exit.FILE, f"{path} contains invalid samples", HINT)
     means = total / max(count, 1)
     power = energy - count * means**2
     weights, warnings = _weights(power, cross - count * means[0] * means[-1], lfe)
     if peak > OVER:
         full = peak if peak < LEAST_INTEGER else next(scale for scale in INTEGERS if peak <= OVER * scale)
         weights = (weights / full).astype(np.float32)
-        warnings.append(f"its samples go up to {peak:,.6g} times full scale; divided by {full:,.6g}")
+        warnings.append(f"its samples peak at {peak:,.6g} times full scale; divided by {full:,.6g}")
     offset = float(means @ weights) if len(means) == len(weights) else 0.0
     if abs(offset) > OFFSET:
-        warnings.append(f"a DC offset of {offset:+.3f} of full scale is removed")
+        warnings.append(f"removed a DC offset of {offset:+.3f} of full scale")
     else:
         offset = 0.0
     return Mix(weights, offset, peak, tuple(warnings))
@@ -363,14 +363,14 @@ def _weights(power: npt.NDArray[np.float64], cross: float, lfe: int | None) -> t
     used = np.ones(channels, bool)
     if lfe is not None and lfe < channels:
         used[lfe] = False
-        warnings.append(f"channel {lfe + 1} of {channels} holds low-frequency effects, and is left out")
+        warnings.append(f"channel {lfe + 1} of {channels} is a low-frequency effects channel and is ignored")
     loudest = float(power[used].max(initial=0))  # 0 where all are silent: then none is dead
     dead = used & (power < loudest * 10 ** (DEAD / 10))
-    warnings += [f"channel {k + 1} of {channels} is dead, and is left out" for k in np.flatnonzero(dead)]
+    warnings += [f"channel {k + 1} of {channels} carries no signal and is ignored" for k in np.flatnonzero(dead)]
     used &= ~dead
     if channels == 2 and used.all() and cross < OPPOSED * np.sqrt(power.prod()):
         used[1] = False
-        warnings.append("channel 2 is channel 1 inverted: they would cancel each other, so only channel 1 is used")
+        warnings.append("channel 2 is the inverse of channel 1 and would cancel it; only channel 1 is used")
     return np.where(used, 1 / max(1, used.sum()), 0).astype(np.float32), warnings
 
 
@@ -383,7 +383,7 @@ def mono(path: Path, rate: int) -> Samples:
     mix = mix_of(path, parts, track.lfe)
     sound = np.concatenate([mix(part) for part in parts]) if parts else np.zeros(0, np.float32)
     if np.abs(sound).max(initial=0) < SILENT:
-        raise DifftoolError(Exit.FILE, f"{path} holds {'only silence' if len(sound) else 'no sound'}", HINT)
+        raise DifftoolError(Exit.FILE, f"{path} contains {'only silence' if len(sound) else 'no sound'}", HINT)
     for warning in (*track.warnings, *mix.warnings):
         log.warning("%s: %s", path, warning)
     return at_rate(sound, own, rate).clip(-1, 1)

@@ -17,7 +17,7 @@ from .console import Console
 
 PROJECT = Path("difftool.toml")
 Groups = Sequence[Sequence[str]]
-"""Groups of options that exclude each other."""
+"""Groups of options that cannot be used together."""
 RANKS = {"COMMANDLINE": 3, "ENVIRONMENT": 2, "DEFAULT_MAP": 1}
 """Precedence of the sources of an option, by Typer's names; a default ranks 0."""
 SAID_ONLY = ("overwrite", "originals")
@@ -28,7 +28,7 @@ def apply(ctx: Any, command: str, named: str | None, annotations: Mapping[str, o
     """Makes the tables for `command` in the configuration files the defaults of its options.
 
     ctx: Typer's context, with the `Console` as `obj`; named: the value of --config; annotations: the types of the
-    command's parameters; exclusive: groups of options that exclude each other.
+    command's parameters; exclusive: groups of options that cannot be used together.
 
     Raises DifftoolError: 4 if the file of --config does not exist, 2 if a file is not TOML, has an unknown table or
     key, or a value of the wrong type.
@@ -94,7 +94,7 @@ def settle(ctx: Any, options: Mapping[str, object], exclusive: Groups = ()) -> d
         else:
             pair = [_name(param) for param in ctx.command.params if param.name in (name, rival)]
             raise DifftoolError(
-                Exit.USAGE, f"{' and '.join(pair)} exclude each other", f"use either {' or '.join(pair)}"
+                Exit.USAGE, f"{' and '.join(pair)} cannot be used together", f"use either {' or '.join(pair)}"
             )
     return settled
 
@@ -144,7 +144,7 @@ def _table(path: Path, command: str) -> Mapping[str, object]:
                 message = f"{path}: no command is named {prefix}{key!r}"
                 if near := nearest(key, known):
                     message += f"; did you mean [{near}]?"
-                hint = f"put the settings of a command below [{command.replace(' ', '.')}]"
+                hint = f"settings of difftool {command} belong in the table [{command.replace(' ', '.')}]"
                 raise DifftoolError(Exit.USAGE, message, hint)
         table = table.get(word, {})
         prefix = f"{prefix}{word} "

@@ -45,11 +45,11 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
 
 
 FIGURES = {
-    "c2st": "C2ST         {:8.3f}  0.5: indistinguishable from real pictures, 1: always told apart",
+    "c2st": "C2ST         {:8.3f}  0.5: indistinguishable from real pictures, 1: always recognised as generated",
     "fd": "FD pixels    {:8.2f}  Frechet distance of pixels, in grey levels squared",
     "fd_features": "FD features  {:8.4f}  Frechet distance of features of a fixed random network",
     "kid": "KID x 1000   {:8.3f}  kernel distance of the same features",
-    "nearest": "nearest      {:8.2f}  distance to training pictures; 1: as for held-out ones, far below 1: copies",
+    "nearest": "nearest      {:8.2f}  distance to training pictures, relative to held-out ones; far below 1: copies",
     "exploded": "exploded     {:8d}  pictures brighter than any real one",
     "legible": "legible      {:8.1%}  classified as their label",
     "fid": "FID          {:8.2f}  Frechet inception distance",

@@ -125,7 +125,7 @@ def _machine(m: Machine) -> Iterator[str]:
     yield f"libraries   CUDA {spelled(m.cuda_runtime)}, cuDNN {dnn}, TensorRT {tensorrt}"
     yield from _gpus(m)
     if m.others:
-        used = "AMD is used through ROCm, untested" if m.runs_on_rocm else "not used by this PyTorch"
+        used = "AMD GPUs are used through ROCm (untested)" if m.runs_on_rocm else "not used by this PyTorch"
         yield f"others      {', '.join(m.others)}: {used}"
     ffmpeg = m.ffmpeg or ("bundled with imageio-ffmpeg" if m.ffmpeg_bundled else "none")
     yield f"sound       ffmpeg: {ffmpeg}; soundfile {m.sndfile or 'none'}"

@@ -32,8 +32,8 @@ def meta(
         others = ", ".join(texts_in(file))
         message = f"{file} has no settings in a known format"
         if others:
-            message += f", only texts named {others}"
-        raise DifftoolError(Exit.FILE, message, "name a picture made by difftool or a similar tool")
+            message += f", only text chunks named {others}"
+        raise DifftoolError(Exit.FILE, message, "pass a picture made by difftool or a similar tool")
     summary = [] if parameters is None else [parameters.strip()]
     if manifest is not None:
         summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))
@@ -46,7 +46,7 @@ def _of_sound(file: Path) -> Result:
     tags, manifest = load(file)
     tags.pop("encoder", None)
     if not tags:
-        raise DifftoolError(Exit.FILE, f"{file} has no tags", "name a sound made by difftool")
+        raise DifftoolError(Exit.FILE, f"{file} has no tags", "pass a sound file made by difftool")
     shown = {key: value for key, value in tags.items() if key != "comment" or manifest is None}
     summary = [f"{key}: {value}" for key, value in shown.items()]
     if manifest is not None:

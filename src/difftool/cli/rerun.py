@@ -100,9 +100,9 @@ def _compared(
             changed[name] = [version, now.get(name)]
     if changed:
         versions = ", ".join(f"{name} {old}, now {new}" for name, (old, new) in changed.items())
-        log.warning(f"made with other versions or files: {versions}")
+        log.warning(f"made with different versions or files: {versions}")
     if not identical:
         log.warning(f"the {unit}s differ from {file}")
-    summary = [*result.summary, f"every {unit} as in {file}"] if identical else result.summary
+    summary = [*result.summary, f"all {unit}s are identical to {file}"] if identical else result.summary
     data = {**result.data, "identical": identical, "versions_changed": changed}
     return result._replace(data=data, summary=summary)

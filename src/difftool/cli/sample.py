@@ -30,7 +30,7 @@ def _samplers(value: str | None) -> str | None:
     """A callback that rejects unknown and repeated samplers."""
     names = [] if value is None else [aliases.sampler(name) for name in value.split(",")]
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise DifftoolError(Exit.USAGE, f"--compare has {repeated} twice", "name each sampler once")
+        raise DifftoolError(Exit.USAGE, f"--compare lists {repeated} twice", "list each sampler once")
     return value
 
 
@@ -188,7 +188,7 @@ def _compare(console: Console, samplers: list[str], settings: Settings, to: Path
         calls = {name: plan.calls for name, plan in plans(samplers, settings).items()}
         costs = ", ".join(f"{name} ({number} network calls)" for name, number in calls.items())
         starts = settings.count or STARTS
-        summary = [f"would compare {costs}: {starts} starts, {DRAWS} draws of each", f"would write {to}"]
+        summary = [f"would compare {costs} from {starts} starting noises, {DRAWS} draws each", f"would write {to}"]
         return Result({"dry_run": True, "network_calls": calls, "would_write": [str(to)]}, summary, [])
     with writable(to.parent):
         results = compared(samplers, settings, track=console.track)

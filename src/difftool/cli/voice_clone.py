@@ -94,7 +94,9 @@ def clone(
     if len(plan.parts) > 1:
         return read_out(console, plan, to, redo, max_minutes, overwrite=overwrite)
     if redo is not None:
-        raise DifftoolError(Exit.USAGE, "--redo needs a text of several parts; this one has one", "use another --seed")
+        raise DifftoolError(
+            Exit.USAGE, "--redo needs a text of several parts, and this text has only one", "use another --seed"
+        )
     return carry_out(console, plan, to, overwrite=overwrite)
 
 

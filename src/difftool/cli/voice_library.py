@@ -63,7 +63,7 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     try:
         lines += [*_graded(cast("Summary", report)), str(folder / "report.html")] if report else []
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DifftoolError(Exit.FILE, f"{path} was not written by voice prep", "prepare the voice again") from error
+        raise DifftoolError(Exit.FILE, f"{path} was not written by voice prep", "run voice prep again") from error
     changed = damaged(folder, written(note_of(folder)))
     for part in changed:
         console.warn(f"{folder / part} has changed since voice prep; run the same voice prep again to restore it")

@@ -111,6 +111,8 @@ def _failed(plan: PrepPlan, done: Prepared) -> DifftoolError | None:
     if not done.failed:
         return None
     reasons = "; ".join(done.failed.values())
-    message = f"cannot read {len(done.failed)} of {len(plan.sources)} recordings; {done.folder} has the others"
+    message = (
+        f"cannot read {len(done.failed)} of {len(plan.sources)} recordings; the voice in {done.folder} uses the others"
+    )
     hint = "replace them with intact copies and run the same command again"
     return DifftoolError(Exit.PARTIAL, f"{message}: {reasons}", hint)

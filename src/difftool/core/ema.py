@@ -21,14 +21,14 @@ class EMA:
 
     @torch.no_grad()
     def update(self, params: Iterable[Tensor], step: int) -> None:
-        """Takes in the weights after `step` updates, counted from 1."""
+        """Updates the average with the weights after update number `step`, counted from 1."""
         beta = (1 - 1 / step) ** (self.gamma + 1)
         torch._foreach_lerp_(self.params, [p.detach() for p in params], 1 - beta)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def gamma(std: float) -> float:
     """The exponent of a power-function average of relative width `std` (arXiv:2312.02696, eq. 126), by bisection."""
-    require(0 < std <= 0.28, f"the width of an average must lie above 0 and up to 0.28 of the run, not {std}")
+    require(0 < std <= 0.28, f"the width of an average must be above 0 and at most 0.28 of the run, not {std}")
     lo, hi = 0.0, 1e6
     while lo < (mid := (lo + hi) / 2) < hi:
         width = (mid + 1) ** 0.5 / (mid + 2) / (mid + 3) ** 0.5
@@ -40,8 +40,10 @@ def gamma(std: float) -> float:
 
 
 def posthoc(steps: Sequence[float], stds: Sequence[float], step: float, std: float) -> list[float]:
-    """What averages of these widths, stored after these steps, count for in one of any width `std` after `step`: the
-    least-squares fit of its weights over time by theirs, with the sum 1 (arXiv:2312.02696, section 3.2)."""
+    """Coefficients that combine stored averages into an average of width `std` after `step`.
+
+    The stored averages have the widths `stds` and were saved after `steps`. The coefficients are the least-squares fit
+    of the weights over time, scaled to sum to 1 (arXiv:2312.02696, section 3.2)."""
     stored = list(zip(steps, map(gamma, stds), strict=True))
     wanted = (step, gamma(std))
     normal = torch.tensor([[_overlap(a, b) for b in stored] for a in stored], dtype=torch.float64)

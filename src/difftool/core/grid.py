@@ -16,7 +16,7 @@ Curve: TypeAlias = Callable[[float, float, float], float]
 
 
 class Span(NamedTuple):
-    """What a rule makes its levels of: `n` (`counts` by section) on `path`, from the clock `top` down by `whole`."""
+    """The input of a spacing rule: `n` steps (`counts` by section) on `path`, from the clock `top` down by `whole`."""
 
     path: Path
     n: int
@@ -35,7 +35,7 @@ class Span(NamedTuple):
         return self.whole // self.n if self.path.discrete else self.whole / self.n
 
     def indices(self) -> range:
-        require(self.path.discrete, "this grid needs a path of whole levels; take trailing")
+        require(self.path.discrete, "this spacing needs a discrete path; use trailing")
         return range(int(self.whole))
 
     def between(self, curve: Curve, chart: float | None = None) -> list[Level]:
@@ -43,7 +43,7 @@ class Span(NamedTuple):
         default the path's own coordinate, is curve(most, least, share of the steps that are left)."""
         w = self.path.chart if chart is None else chart
         noisiest, cleanest = self.at([self.top, self.path.lo])
-        require(noisiest.alpha + w * noisiest.sigma > 0, "this grid needs some signal at the start; take trailing")
+        require(noisiest.alpha + w * noisiest.sigma > 0, "this spacing cannot start at pure noise; use trailing")
         most, least = (level.sigma / (level.alpha + w * level.sigma) for level in (noisiest, cleanest))
         inner = _ramp(1, 0, self.n)[1:-1]
         ks = [curve(most, least, left) for left in inner]
@@ -73,7 +73,7 @@ def _openai(span: Span) -> list[Level]:
     chosen, first = [], 0
     for k, count in enumerate(span.counts):
         size = len(span.indices()[k :: len(span.counts)])
-        require(count <= size, f"a section of {size} levels has no grid of {count} steps")
+        require(count <= size, f"a section of {size} levels is too small for {count} steps")
         stride = (size - 1) / max(count - 1, 1)  # added up as OpenAI does, which decides how a half is rounded
         chosen += [first + round(step) for step in accumulate([stride] * (count - 1), initial=0.0)]
         first += size
@@ -85,7 +85,7 @@ def _ddim(span: Span) -> list[Level]:
     indices = span.indices()
     rows = [indices[::k] for k in range(1, len(indices) + 1)]
     fitting = [row for row in rows if len(row) == span.n]
-    require(bool(fitting), f"no whole stride through {len(indices)} levels visits {span.n} of them")
+    require(bool(fitting), f"no integer stride through {len(indices)} levels gives {span.n} steps")
     return span.at(fitting[0][::-1])
 
 
@@ -141,7 +141,7 @@ def _ays(name: str) -> Callable[[Span], list[Level]]:
         lams = [-math.log(sigma) for sigma in AYS[name]]
         places = range(len(lams))
         within = lams[0] - 0.01 < most.lam < lams[-1]
-        require(within, "ays is a table for the noise levels of Stable Diffusion, which this path does not have")
+        require(within, "ays is defined only for the noise levels of Stable Diffusion")
         first = _interpolate(most.lam, lams, places)
         stops = _ramp(first, places[-1], span.n + 1)[1:-1]
         return [most, *(span.path.at(_interpolate(stop, places, lams)) for stop in stops)]
@@ -206,20 +206,26 @@ def grid(
     spacing = path.spacing if spacing is None else {"polyexp": "polyexponential"}.get(spacing, spacing)
     counts = list(n) if isinstance(n, Sequence) else [index(n)]
     require(spacing in SPACINGS, f"unknown spacing {spacing!r} (known: {', '.join(SPACINGS)})")
-    require(0 < start <= 1, f"a run starts at a share of the noise above 0 and up to 1, not {start}")
-    require(min(counts, default=0) >= 1, f"a run needs at least 1 step, not {n}")
-    require(len(counts) == 1 or spacing == "openai", f"only openai has sections, {spacing} takes one number of steps")
+    require(0 < start <= 1, f"start must be above 0 and at most 1, not {start}")
+    require(min(counts, default=0) >= 1, f"the number of steps must be at least 1, not {n}")
+    require(
+        len(counts) == 1 or spacing == "openai",
+        f"only openai supports sections; {spacing} takes a single number of steps",
+    )
     whole = round(start * (path.hi - path.clean), 9)  # 0.57 of 100 levels are 57
     rho = (7.0 if spacing == "karras" else 1.0) if rho is None else rho
     span = Span(path, sum(counts), counts, path.clean + whole, whole, rho)
-    require(not path.discrete or span.n <= whole, f"a path of {whole:g} levels has no grid of {span.n} steps")
-    require(spacing != "all" or not path.discrete or span.n == whole, f"all levels are {whole:g} here, not {span.n}")
+    require(not path.discrete or span.n <= whole, f"{whole:g} levels are too few for {span.n} steps")
+    require(
+        spacing != "all" or not path.discrete or span.n == whole,
+        f"schedule all takes {whole:g} steps on this path, not {span.n}",
+    )
     levels = SPACINGS[spacing](span)
     # sigma / (alpha + sigma) tells noisier from cleaner and is finite everywhere
     shares = [level.sigma / (level.alpha + level.sigma) for level in (*levels, end)]
     before = [2.0, *shares]
     kept = [level for level, share, last in zip(levels, shares, before, strict=False) if shares[-1] < share < last]
-    require(bool(kept), "no level of this grid is noisier than its end")
+    require(bool(kept), "no level of the grid is noisier than its end")
     return [*kept, end]
 
 

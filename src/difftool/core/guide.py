@@ -22,7 +22,8 @@ def cfg(
     on x0, eps, v or flow. `scale` 1 is off (and saves the second call), 0 ignores the condition; a function gives it at
     each level. `rescale` is the share at which each item's standard deviation is brought back to that of cond (Lin et
     al. 2023, arXiv:2305.08891, eq. 15, 16). Guidance acts where sigma / (alpha + sigma) lies in `interval`
-    (Kynkaanniemi et al. 2024, arXiv:2404.07724). Without `uncond`, `cond` is given x twice and answers for both."""
+    (Kynkaanniemi et al. 2024, arXiv:2404.07724). Without `uncond`, `cond` is called
+    once with x twice in the batch and predicts both."""
 
     def predict(x: Tensor, level: Level) -> Denoised:
         s = scale(level) if callable(scale) else scale
@@ -90,9 +91,10 @@ def dynamic_threshold(predict: Predict, q: float = 0.995, cap: float = math.inf)
 
 
 def inpaint(predict: Predict, known: Tensor, mask: Tensor, noise: Tensor | None = None) -> Predict:
-    """Draws where `mask` is 1 and keeps the `known` clean data where it is 0; both broadcast to x. A solver that hears
-    of the known data carries the state there along, with whatever noise it draws; with unit `noise` of x's shape the
-    network sees exactly alpha * known + sigma * noise there, from the first step on."""
+    """Inpainting: generates where `mask` is 1 and keeps the clean data `known` where it is 0; both broadcast to x.
+
+    Where the mask is 0, the prediction is replaced by the known data, and the solver advances the state as usual. With
+    unit `noise` of x's shape, the network sees exactly alpha * known + sigma * noise there, from the first step on."""
 
     def predicted(x: Tensor, level: Level) -> Denoised:
         if noise is not None:

@@ -33,7 +33,7 @@ def times(seed: int, start: int, n: int, batches: int = 1, *, stratified: bool =
 
 
 def even(path: Path, time: float) -> Level:
-    """Every share of the path's clock, or every level of a discrete path, alike."""
+    """A uniform density over the path's clock, or over the levels of a discrete path."""
     u = path.clean + time * (path.hi - path.clean)
     if path.discrete:
         u = min(max(float(math.ceil(u)), path.lo), path.hi)
@@ -58,7 +58,7 @@ DENSITIES: dict[str, Callable[..., Density]] = {
 def training_level(
     path: Path, times: Sequence[float], ndim: int, device: Device = "cpu", density: Density = even
 ) -> Level:
-    """The levels to which `density` sends `times`, as one of float32 tensors (B, 1, ..., 1) of `ndim` dimensions."""
+    """The levels that `density` assigns to `times`: a Level of float32 tensors (B, 1, ..., 1), `ndim` dimensions."""
     levels = [density(path, time) for time in times]
     table = torch.tensor(levels, dtype=torch.float32).to(device)  # (B, 3)
     shape = (-1, *[1] * (ndim - 1))
@@ -87,10 +87,12 @@ def loss(
     to: Level | None = None,
     cond: Cond = None,
 ) -> Tensor:
-    """The mean square error of each item's net(alpha x0 + sigma eps) against a eps + b x0, (B,). `weight` says what the
-    error of x0 counts, whatever the network predicts, which errs by (a alpha - b sigma) / sigma as much; None is plain,
-    1 for the error of the network itself. With the levels `to` which DDPM's steps would lead, the network returns twice
-    the channels, the second half for the `bound`: the hybrid loss (arXiv:2102.09672, eq. 16, 0.001 of 1,000 steps)."""
+    """The mean squared error of each item's net(alpha x0 + sigma eps) against its target a eps + b x0, (B,).
+
+    `weight` is the weight of the error in x0, whatever the network predicts: the error of the network's output is
+    (a alpha - b sigma) / sigma times that of x0. None gives the error of the output the weight 1. With `to`, the levels
+    after a step of DDPM, the network returns twice the channels, and the second half enters the `bound`: the hybrid
+    loss (arXiv:2102.09672, eq. 16, 0.001 of 1,000 steps)."""
     a, b = target(level)
     x = level.alpha * x0 + level.sigma * eps
     delta = a * level.alpha - b * level.sigma
@@ -108,8 +110,9 @@ def loss(
 
 
 def bound(spread: Tensor, error: Tensor, level: Level, to: Level) -> Tensor:
-    """Bits by which DDPM's step misses the true one, with an `error` in x0 and a variance (spread + 1) / 2 of the way
-    from small to large: the KL divergence (arXiv:2102.09672, eq. 4, 15), 0 where it leads to clean data."""
+    """The KL divergence in bits between the true step and DDPM's step from `level` to `to` (arXiv:2102.09672, eq. 4,
+    15), with an `error` in x0 and a variance (spread + 1) / 2 of the way from small to large. It is 0 for the step to
+    clean data."""
     leads_on = to.sigma > 0
     ratio = torch.where(leads_on, torch.log(level.sigma / to.sigma), 0.0)
     gained = torch.where(leads_on, to.snr - level.snr, 0.0)

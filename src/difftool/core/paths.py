@@ -41,11 +41,13 @@ CLEAN = Level(0.0, 1.0, 0.0)
 
 
 class Path(Protocol):
-    """A way from data to noise, read by a native clock `u` that grows with the noise: `lo` is the least noisy level a
-    run may visit, `hi` the noisiest, `clean` where the data would be clean. On a `discrete` path u counts the levels
-    that the network was trained at. The path is straight in the coordinate sigma / (alpha + `chart` * sigma), 0 for VP
-    and VE, 1 for flows. `spacing` is the rule of `grid` that suits it. `level(u)` is the level at a clock, `at(lam)`
-    that where log(alpha / sigma) is lam; beyond the ends a discrete path's time stays at the end."""
+    """The noise levels between data and noise, as a function of a native clock `u` that grows with the noise.
+
+    `lo` is the clock of the least noisy level a run may visit, `hi` of the noisiest, and `clean` of clean data. On a
+    `discrete` path u counts the levels that the network was trained on. The path is straight in the coordinate
+    sigma / (alpha + `chart` * sigma); `chart` is 0 for VP and VE, 1 for flows. `spacing` is its default rule for
+    `grid`. `level(u)` is the level at a clock, `at(lam)` the level where log(alpha / sigma) is lam; beyond the ends of
+    a discrete path, the time of the end is used."""
 
     lo: float
     hi: float
@@ -73,9 +75,9 @@ def betas(kind: str, T: int = 1000, start: float | None = None, end: float | Non
     choose. Raises ValueError for an unknown kind, T < 1, or ends outside 0 < beta < 1."""
     require(T >= 1, f"a schedule needs at least 1 level, not {T}")
     if kind in CURVES:
-        require(start is None and end is None, f"the {kind} schedule has no start and end")
+        require(start is None and end is None, f"the {kind} schedule takes no start and end")
         return [min(1 - after / before, 0.999) for before, after in pairwise(CURVES[kind](i / T) for i in range(T + 1))]
-    require(kind in RAMPS, f"unknown schedule of betas: {kind!r} (known: {', '.join([*RAMPS, *CURVES])})")
+    require(kind in RAMPS, f"unknown beta schedule {kind!r} (known: {', '.join([*RAMPS, *CURVES])})")
     first, last, power = RAMPS[kind]
     first, last = first if start is None else start, last if end is None else end
     require(0 < first < 1 and 0 < last < 1, f"betas must lie between 0 and 1, not {first} to {last}")
@@ -97,7 +99,10 @@ class DiscreteVP:
     def __init__(self, betas: Sequence[float]) -> None:
         """Raises ValueError for no betas or one outside 0 <= beta <= 1."""
         betas = [float(beta) for beta in betas]
-        require(bool(betas) and all(0 <= beta <= 1 for beta in betas), "betas are a non-empty row between 0 and 1")
+        require(
+            bool(betas) and all(0 <= beta <= 1 for beta in betas),
+            "betas must be a non-empty sequence of numbers between 0 and 1",
+        )
         self.hi = len(betas) - 1.0
         abars = accumulate(betas, lambda abar, beta: abar * (1 - beta), initial=1.0)
         self._levels = [Level(float(i - 1), math.sqrt(a), math.sqrt(1 - a)) for i, a in enumerate(abars)][1:]
@@ -107,12 +112,12 @@ class DiscreteVP:
         """The path stretched so that its last level is pure noise and its first stays (Lin et al. 2023,
         arXiv:2305.08891, algorithm 1). Only targets other than eps can start there."""
         first, last = self._levels[0].alpha, self._levels[-1].alpha
-        require(first > last, "a path that ends in pure noise needs two levels")
+        require(first > last, "a path that ends in pure noise needs at least two different levels")
         abar = [1.0, *(((level.alpha - last) * first / (first - last)) ** 2 for level in self._levels)]
         return DiscreteVP([1 - after / before for before, after in pairwise(abar)])
 
     def level(self, u: float) -> Level:
-        require(self.lo <= u <= self.hi, f"level {u} lies outside 0 to {self.hi:g}")
+        require(self.lo <= u <= self.hi, f"level {u} is outside 0 to {self.hi:g}")
         i = int(u)
         if i == u:
             return self._levels[i]
@@ -139,7 +144,7 @@ class Flow:
         self.shift, self.clock = shift, clock
 
     def level(self, u: float) -> Level:
-        require(0 <= u <= 1, f"level {u} lies outside 0 to 1")
+        require(0 <= u <= 1, f"level {u} is outside 0 to 1")
         bend = 1 + (self.shift - 1) * u
         s = self.shift * u / bend
         return Level(self.clock(s), (1 - u) / bend, s)
@@ -163,11 +168,11 @@ class Karras:
 
     def __init__(self, lo: float = 0.002, hi: float = 80.0, clock: Clock = lambda s: math.log(s) / 4) -> None:
         """Raises ValueError unless 0 < lo < hi."""
-        require(0 < lo < hi < math.inf, f"a path runs from some noise to more, not from {lo} to {hi}")
+        require(0 < lo < hi < math.inf, f"lo must be above 0 and below hi, not {lo} with hi {hi}")
         self.lo, self.hi, self.clock = lo, hi, clock
 
     def level(self, u: float) -> Level:
-        require(u >= 0, f"level {u} lies below 0")
+        require(u >= 0, f"level {u} is below 0")
         return Level(self.clock(u), 1.0, u) if u else CLEAN
 
     def at(self, lam: float) -> Level:

@@ -22,8 +22,8 @@ Cond: TypeAlias = "Mapping[str, object] | None"
 
 
 class Denoised(NamedTuple):
-    """The answer about a state: the estimate `x0` of the clean data, of the state's shape, and from networks
-    that learned it the `spread` f in [0, 1] of DDPM's variance (see `first_order`)."""
+    """The prediction for a state: the estimate `x0` of the clean data, in the state's shape, and, from networks that
+    learned it, the `spread` f in [0, 1] of DDPM's variance (see `first_order`)."""
 
     x0: Tensor
     spread: Tensor | None = None

@@ -27,8 +27,8 @@ Solver: TypeAlias = "Callable[..., Iterator[State]]"
 
 
 class State(NamedTuple):
-    """Where a run stands after `i` steps: the state `x` at `level`, the estimate `x0` of the clean data that the step
-    came from, and, newest first, what a multistep method still needs of the `past`."""
+    """The state of a run after `i` steps: `x` at `level`, the estimate `x0` of the clean data used by the last step,
+    and the `past` that a multistep method needs, newest first."""
 
     i: int
     level: Level
@@ -55,7 +55,7 @@ def first_order(
     by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for learned. `renoise`
     draws all noise anew, std = sigma_q (consistency models)."""
     powers = {"small": 0.0, "large": 1.0, "learned": None}
-    require(variance in powers, f"there is no variance {variance!r}")
+    require(variance in powers, f"unknown variance {variance!r}")
     now, first, _ = _begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
@@ -68,15 +68,15 @@ def first_order(
         if std:
             power = powers[variance]
             if power is None:
-                power = _need(spread, "learned variance")
+                power = _need(spread, "a learned variance")
             fresh = _need(noise, "noise")(i, 0)
             now.add_(fresh * (p.sigma / q.sigma) ** power, alpha=std)
         yield State(i + 1, q, now, x0)
 
 
 class Churn(NamedTuple):
-    """Noise added before a step, and removed by it with what was there (Karras et al. 2022, algorithm 2): `amount` over
-    the whole run, where lo <= sigma / alpha <= hi, of standard deviation `noise`. Without a `path` t stays."""
+    """Noise that is added before a step and removed by it (Karras et al. 2022, algorithm 2): `amount` in total over the
+    run, where lo <= sigma / alpha <= hi, with standard deviation `noise`. Without a `path`, t does not change."""
 
     amount: float = 0.0
     lo: float = 0.0
@@ -306,8 +306,8 @@ def multistep(
     variance (1 - e^(-2 sde h)) sigma_q^2 in a step of h. `kind` is the rule of order 2: midpoint or heun; the authors'
     rule of order 3 has order 2 too, with a smaller error. The order is 1 at first and on the step to clean data; with
     `lower_end` it falls towards the end of a run of fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
-    require(kind in ("midpoint", "heun") and order in (1, 2, 3), f"there is no rule {kind!r} of order {order}")
-    require(sde >= 0, f"sde is the strength of noise and not negative, as {sde} is")
+    require(kind in ("midpoint", "heun") and order in (1, 2, 3), f"there is no {kind!r} rule of order {order}")
+    require(sde >= 0, f"sde must be at least 0, not {sde}")
     now, first, past = _begin(x)
     orders = _orders(levels, order, lower_end and (corrects or len(levels) - 1 < 15))
     mean, bend = kind == "midpoint", 1.0 if corrects else 0.5
@@ -389,7 +389,7 @@ def _begin(x: Start) -> tuple[Tensor, int, tuple[Tensor, ...]]:
 
 
 def _need(part: Any, name: str) -> Any:
-    require(part is not None, f"this sampler needs a {name}")
+    require(part is not None, f"this sampler needs {name}")
     return part
 
 
@@ -397,7 +397,7 @@ def _split(p: Level, q: Level, eta: float) -> tuple[Level, float]:
     """(the level to solve to, the standard deviation of the fresh noise that leads from there to q)."""
     if not eta:
         return q, 0.0
-    require(eta > 0, f"eta is the strength of noise and not negative, as {eta} is")
+    require(eta > 0, f"eta must be at least 0, not {eta}")
     rho = p.alpha * q.sigma / (q.alpha * p.sigma)
     share = math.sqrt(max(1 - rho * rho, 0.0))
     std = min(eta * q.sigma * share, q.sigma)
@@ -471,7 +471,7 @@ def _sum(terms: Terms) -> Tensor:
 
 def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Level:
     """The level midway in lam; with `clock`, or from pure noise on, in a discrete index or sigma / (alpha + sigma)."""
-    chart: Path = _need(path, "path")
+    chart: Path = _need(path, "a path")
     if p.alpha and not clock:
         return chart.at((p.lam + q.lam) / 2)
     if clock and chart.discrete:
@@ -483,8 +483,8 @@ def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Leve
 
 
 class Sampler(NamedTuple):
-    """A row of `SAMPLERS`: a solver with keyword arguments, the name that other tools show, and the steps of a run that
-    says nothing else (None: every level). `eta` or `sde` among the `defaults` is the strength of fresh noise."""
+    """A row of `SAMPLERS`: a solver with its keyword arguments, the name used by other tools, and the default number of
+    steps (None: every level). `eta` or `sde` among the `defaults` is the strength of fresh noise."""
 
     solver: Solver
     defaults: dict[str, Any]

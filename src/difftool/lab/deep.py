@@ -60,7 +60,7 @@ def _child(devices: list[str], **env: str) -> list[Row]:
             failure = f"the process exited with {done.returncode}: {errors[-1]}"
     except subprocess.TimeoutExpired as error:
         output = error.stdout or b""
-        failure = f"timed out after {PATIENCE} s: stopped"
+        failure = f"stopped after a timeout of {PATIENCE} s"
     lines = output.decode(errors="replace").splitlines()
     rows = [json.loads(line) for line in lines if line.startswith("{")]
     if failure:

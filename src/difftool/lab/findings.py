@@ -179,8 +179,8 @@ def no_torch(m: Machine) -> list[Finding]:
     if parsed(ours[0]) == parsed(theirs[0]) and not another_cuda:
         return []
     difference = "builds" if another_cuda else "releases"
-    message = f"torch {m.torch} and torchaudio {m.torchaudio} are different {difference}"
-    why = "torchaudio needs the matching torch to import"
+    message = f"torch {m.torch} and torchaudio {m.torchaudio} are from different {difference}"
+    why = "torchaudio can be imported only with the matching torch"
     return [Finding("torch_and_torchaudio", ERROR, message, why, build_for(m))]
 
 
@@ -254,12 +254,12 @@ def _card(gpu: Gpu) -> Iterator[Finding]:
         yield Finding("ecc", ERROR, message, "its memory is failing", f"nvidia-smi -q -i {gpu.board} -d ECC")
     if reasons := [reason for reason in gpu.throttled if reason != "power limit"]:
         message = f"{name} is throttled: {', '.join(reasons)}"
-        yield Finding("throttled", WARNING, message, "it runs slower than it could", "check its cooling and power")
+        yield Finding("throttled", WARNING, message, "it runs below its full speed", "check its cooling and power")
     if gpu.pcie_width and gpu.pcie_width[0] < gpu.pcie_width[1]:
         used, available = gpu.pcie_width
         message = f"{name} uses {used} of {available} PCIe lanes"
         fix = "try another slot; it matters only if layers are kept in RAM"
-        yield Finding("pcie", NOTE, message, "the slot or a riser", fix)
+        yield Finding("pcie", NOTE, message, "limited by the slot or a riser", fix)
     if taken := sum(process.used or 0 for process in gpu.processes):
         processes = ", ".join(f"{process.name} ({process.pid})" for process in gpu.processes)
         message = f"{_gib(taken)} of {name} are in use by {processes}"

@@ -27,11 +27,11 @@ PATIENCE = 5.0
 NVIDIA, DISPLAY = "0x10de", "0x03"
 """PCI vendor ID of NVIDIA, and the prefix of the class of display controllers."""
 THROTTLED = {
-    0x20: "too hot",
-    0x40: "too hot",
+    0x20: "overheating",
+    0x40: "overheating",
     0x80: "power brake",
     0x04: "power limit",
-    0x08: "slowed down by hardware",
+    0x08: "hardware slowdown",
 }
 """NVML's bits of throttle reasons, without idling."""
 
@@ -76,7 +76,7 @@ def probe(sources: Sources | None = None) -> Machine:
     for name, thread in threads.items():
         thread.join(max(deadline - time.monotonic(), 0))
         if thread.is_alive():
-            failed[name] = f"no answer in {PATIENCE:g} s"
+            failed[name] = f"no answer within {PATIENCE:g} s"
     fields = {"system": sys.platform, "python": platform.python_version()} | answers  # late threads write to `answers`
     fields["driver"] = fields.get("driver") or fields.get("library")  # NVML's, if the kernel does not tell
     fields["failed"] = tuple(failed.items())

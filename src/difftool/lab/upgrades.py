@@ -55,7 +55,7 @@ def path(preset: str | None = None, stage: str | None = None) -> list[Stage]:
     message = f"no stage of the guide can run {target.name} without flags"
     later = next((row.name for row in known.values() if target.name in row.carries), None)
     if later is not None:
-        message = f"{stage} cannot run {target.name}, {later} can"
+        message = f"{stage} cannot run {target.name}, but {later} can"
     raise DifftoolError(Exit.MACHINE, message, "difftool lab check shows the flags with which it fits")
 
 

@@ -149,7 +149,7 @@ def _training_variants(need: TrainNeeds, size: int, width: int) -> tuple[Variant
     single = _trained(need, 1 / KEPT, width) + CONTEXT
     return (
         Variant((), whole, ram),
-        Variant((), reduced, ram, f"{fewer} of {size} at once, automatically"),
+        Variant((), reduced, ram, f"{fewer} of {size} at a time, automatically"),
         Variant(("--checkpointing",), single, ram, "one at a time"),
     )
 
@@ -280,7 +280,7 @@ def _rank(verdict: Verdict) -> tuple[int, bool]:
 def _unused_gpu(machine: Machine) -> str:
     """Why the verdict is for the CPU although there is a GPU; "" if PyTorch sees NVIDIA GPUs or there are none."""
     if machine.runs_on_rocm:
-        return "on the CPU: the memory of AMD GPUs is not measured"
+        return "on the CPU: AMD GPU memory is not measured"
     if not machine.gpus:
         return ""
     if machine.torch_rocm is not None:
@@ -309,7 +309,7 @@ def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
         if variant.vram <= gpu.total and variant.ram <= machine.most:
             flags = (*choice, *variant.flags)
             if variant.vram > gpu.free:
-                note = "not while other programs use the GPU"
+                note = "not enough while other programs use the GPU"
                 return Verdict(preset, TIGHT, flags, where, variant.vram, gpu.free, note)
             return Verdict(preset, TIGHT, flags, "RAM", variant.ram, machine.memory, LITTLE_RAM)
     least = min(variants, key=lambda variant: variant.vram)
@@ -318,7 +318,7 @@ def _on_gpu(machine: Machine, gpu: Gpu, preset: Preset) -> Verdict:
     return Verdict(preset, NO, (), "RAM", least.ram, machine.most, "", smallest_gpu(preset))
 
 
-LITTLE_RAM = "not with the RAM that is free now"
+LITTLE_RAM = "not enough RAM is free now"
 
 
 def _on_cpu(machine: Machine, preset: Preset) -> Verdict:

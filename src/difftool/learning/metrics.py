@@ -183,13 +183,13 @@ def fid(drawn: Array, real: Array, inception: Path) -> float:
     pytorch-fid is not installed."""
     from ..files import unpickled
 
-    hint = "name pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
-    weights = unpickled(inception, "weights of Inception", hint)
+    hint = "pass pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
+    weights = unpickled(inception, "Inception weights", hint)
     try:
         from pytorch_fid import inception as theirs  # pyright: ignore[reportMissingImports]
         from torchvision.models.inception import Inception3  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DifftoolError(Exit.USAGE, "a real FID needs pytorch-fid", install_extra("fid")) from error
+        raise DifftoolError(Exit.USAGE, "computing FID needs pytorch-fid", install_extra("fid")) from error
     net = Inception3(num_classes=1008, aux_logits=False, init_weights=False)
     for name, block in (
         ("Mixed_5b", theirs.FIDInceptionA(192, pool_features=32)),
@@ -206,7 +206,7 @@ def fid(drawn: Array, real: Array, inception: Path) -> float:
     try:
         net.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise DifftoolError(Exit.FILE, f"{inception} does not have the weights of Inception", hint) from error
+        raise DifftoolError(Exit.FILE, f"{inception} does not contain the Inception weights", hint) from error
     net.fc = torch.nn.Identity()  # type: ignore[assignment]
     net.eval()
     return frechet(*(_inception(net, pixels) for pixels in (drawn, real)))

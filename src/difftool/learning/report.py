@@ -75,10 +75,12 @@ def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str
     lines = read_log(path.parent)
     data, final = train["data"], final_loss(lines)
     loss = "" if final is None else f", loss {final:.4f}"
+    lengths = [train["length"], *(extension["length"] for extension in train.get("more", []))]
+    length = " + ".join(_length(part, words.items) for part in lengths)
     html.write(
         path,
         "training.html",
-        title=f"{data['name']}: {_length(train['length'], words.items)} run, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        title=f"{data['name']}: {length} run, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         subtitle=f"{train['images']:,} {words.items} seen of {data['name']} ({data['pictures']:,}){loss}",
         notes=outcome.notes,
         figures=list(_figures(outcome, words.figures)),

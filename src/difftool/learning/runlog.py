@@ -68,7 +68,7 @@ def read_log(folder: Path, figures: Collection[str] = ()) -> list[Line]:
             try:
                 line = json.loads(text)
             except (ValueError, RecursionError):
-                log.debug("a line of %s was cut off: %s", folder / LOG, text)
+                log.debug("skipped a truncated line of %s: %s", folder / LOG, text)
                 continue
             closing = isinstance(line, Mapping) and "finished" in line
             if not (_closing(line, figures) if closing else _on_the_way(line)):
@@ -160,7 +160,7 @@ def improving(lines: Sequence[Line]) -> str:
         values, name = [line["loss"] for line in updates_of(lines)], "training loss"
     n = len(values) // 5
     if n < FEWEST:
-        return "too short to say whether it still improves"
+        return "too short to tell if it is still improving"
     before, now = np.array(values[-2 * n : -n]), np.array(values[-n:])
     size = max(abs(before.mean()), 1e-12)
     fall = (before.mean() - now.mean()) / size
@@ -171,7 +171,7 @@ def improving(lines: Sequence[Line]) -> str:
     if fall < -noise:
         return f"getting worse: the {name} rose by {-fall:.1%} over the last fifth; try a shorter run or more data"
     if noise > SEEN:
-        short = "too short to say whether it still improves"
+        short = "too short to tell if it is still improving"
         return f"{short}: changes of the {name} below {noise:.0%} are within its noise"
     return f"no longer improving: the {name} changed by {abs(fall):.1%} over the last fifth, which is within its noise"
 

@@ -20,7 +20,7 @@ class MLP(nn.Module):
         """Raises ValueError for sizes below 1 or a width that is odd."""
         super().__init__()
         if min(channels, layers) < 1 or width < 2 or width % 2:
-            raise ValueError(f"no network has {channels} channels, {layers} layers and a width of {width}")
+            raise ValueError(f"invalid network of {channels} channels, {layers} layers and width {width}")
         self.width, self.classes = width, classes
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))

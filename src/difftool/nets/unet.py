@@ -24,14 +24,14 @@ def time_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
 
 
 def labels_or_any(label: Tensor | None, t: Tensor, classes: int) -> Tensor:
-    """The labels (B,); where there are none, the number that means any for each of the times (B,)."""
+    """The labels (B,), or without labels the index that means any class, once for each time (B,)."""
     if label is not None:
         return label
     return torch.full_like(t, classes, dtype=torch.int64)
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws, once it is `numbered`, by address: then a row's mask hangs on no other row at hand."""
+    """Dropout that, after `number_dropout`, gives each row a mask that does not depend on the other rows."""
 
     draws: tuple[int, range, int] | None = None
 
@@ -58,7 +58,7 @@ class Dropout(nn.Dropout):
 
 
 def number_dropout(dropouts: Sequence[Dropout], seed: int, step: int, rows: range, total: int) -> None:
-    """Sets for every `Dropout` of a network which `rows` of a batch of `total`, at which step, come next."""
+    """Prepares every `Dropout` of a network for the `rows` of a batch of `total` at a step."""
     address = (seed * 1_000_003 + step) * 1_009
     for k, module in enumerate(dropouts):
         module.draws = (address + k) % 2**63, rows, total
@@ -140,11 +140,13 @@ class UNet(nn.Module):
         """Raises ValueError where a size does not fit: 1 to 4 channels, a width that is a multiple of 8."""
         super().__init__()
         if not 1 <= channels <= 4:
-            raise ValueError(f"a picture has 1 to 4 channels, not {channels}")
+            raise ValueError(f"the number of channels must be from 1 to 4, not {channels}")
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"the width must be a multiple of {GROUPS}, not {width}")
         if not 1 <= blocks * len(mults) <= 1000:
-            raise ValueError(f"a network has 1 to 1000 blocks on its way down, not {blocks} on {len(mults)} levels")
+            raise ValueError(
+                f"the downward half must have 1 to 1000 blocks, not {blocks} on each of {len(mults)} levels"
+            )
         self.width, self.classes = width, classes
         self.multiple = 2 ** (len(mults) - 1)
         attending = frozenset(attention)

@@ -29,7 +29,7 @@ MOST_PIXELS = 120_000_000
 
 
 @contextmanager
-def opened(path: Path, hint: str = "name a picture made by difftool") -> Iterator[Image.Image]:
+def opened(path: Path, hint: str = "pass a picture made by difftool") -> Iterator[Image.Image]:
     """Opens a picture. Raises DifftoolError 4 if it is not a picture or is damaged."""
     try:
         with open_image(path) as image:
@@ -52,9 +52,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MOST_PIXELS:,} pixels"
     if "MAX_TEXT_" in str(error):
-        return f"it has a text of more than {MOST_TEXT:,} bytes"
+        return f"it has a text chunk of more than {MOST_TEXT:,} bytes"
     ours = isinstance(error, ValueError) and str(error).startswith("its ")  # about its profile or its values
-    return str(error) if ours else "not an intact picture"
+    return str(error) if ours else "not a valid picture"
 
 
 @lru_cache(maxsize=1)
@@ -102,7 +102,7 @@ def span_of(low: float, high: float, whole: bool) -> tuple[float, float]:
     for span in spans:
         if span[0] <= low:
             return span
-    raise ValueError(f"its values run from {low:g} to {high:g}")
+    raise ValueError(f"its values range from {low:g} to {high:g}")
 
 
 def to_bytes(values: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:

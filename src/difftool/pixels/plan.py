@@ -72,7 +72,7 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
     labels = read_labels(settings.label, opened, count)
     if settings.guidance != 1 and not (opened.any_label and None not in labels):
         unknown_any = bool(opened.classes) and not opened.any_label
-        why = "was never trained without labels" if unknown_any else "has no label to guide by here"
+        why = "was trained only with labels, and guidance needs both" if unknown_any else "has no labels for guidance"
         raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
     choice = choose_sampler(
         opened.path, settings.sampler or SAMPLER, settings.steps, settings.schedule, settings.eta, opened.variance

@@ -45,7 +45,7 @@ def _read(name: str) -> dict[str, Table]:
 
 def _table(value: object, file: str, row: str) -> Table:
     if not isinstance(value, dict):
-        raise DifftoolError(Exit.USAGE, f"{file}: {row} is not a table", f"write [{row}] and its keys below it")
+        raise DifftoolError(Exit.USAGE, f"{file}: {row} is not a table", f"write [{row}] with its keys below it")
     return value
 
 
@@ -84,8 +84,8 @@ def _shared(kind: str, row: str, tables: Mapping[str, Table]) -> Table:
     other = str(table[LIKE])
     if other not in tables or LIKE in tables[other]:
         near = nearest(other, [name for name in tables if LIKE not in tables[name]])
-        message = f"{kind}.toml: {row}.{NEEDS} is like {other!r}, which has no needs of its own"
-        raise DifftoolError(Exit.USAGE, message, f"name another row, {near} perhaps" if near else "write them out")
+        message = f"{kind}.toml: {row}.{NEEDS} refers to {other!r}, which has no needs of its own"
+        raise DifftoolError(Exit.USAGE, message, f"use another row, such as {near}" if near else "write out its needs")
     return tables[other] | {key: value for key, value in table.items() if key != LIKE}
 
 

@@ -159,10 +159,10 @@ def batch_of(settings: Settings, prompts: str | None, to: Destination) -> Batch:
     among the `failed`. Raises DifftoolError 2 for no prompt, an invalid one, or both; 4 if the file cannot be read or
     files would be overwritten."""
     if settings.prompt is not None and prompts is not None:
-        hint = 'write difftool txt2img "a red circle", or name a file with --prompts'
+        hint = 'write difftool txt2img "a red circle", or pass a file with --prompts'
         raise DifftoolError(Exit.USAGE, "use either PROMPT or --prompts", hint)
     if settings.prompt is None and prompts is None:
-        hint = 'write difftool txt2img "a red circle", or name a file with --prompts'
+        hint = 'write difftool txt2img "a red circle", or pass a file with --prompts'
         raise DifftoolError(Exit.USAGE, "no prompt given", hint)
     settings = checked(settings)
     failed: Failures = {}
@@ -189,8 +189,8 @@ def _jobs(source: str, common: Settings, failed: Failures) -> list[Job]:
             own = settings_of(line, type(common))
             settings = with_typed(replace(common, seed=common.seed + first), own)
             if not 1 <= settings.count <= MAX_COUNT:
-                hint = f"use a number from 1 to {MAX_COUNT:,}"
-                raise DifftoolError(Exit.USAGE, f"count is {settings.count}", hint)
+                hint = "leave out count for a single picture"
+                raise DifftoolError(Exit.USAGE, f"count must be from 1 to {MAX_COUNT:,}, not {settings.count}", hint)
             count = settings.count
             parse_prompt(settings.prompt or "")
             jobs.append(Job(where, settings, first))
@@ -199,7 +199,7 @@ def _jobs(source: str, common: Settings, failed: Failures) -> list[Job]:
         first += count  # also for an invalid line, so that the others keep their numbers when it is fixed
     if not jobs and not failed:
         name = "standard input" if source == "-" else source
-        raise DifftoolError(Exit.USAGE, f"there is no prompt in {name}", "write one per line")
+        raise DifftoolError(Exit.USAGE, f"{name} contains no prompts", "write one prompt per line")
     return jobs
 
 
@@ -219,7 +219,7 @@ def _there(jobs: list[Job], places: Places) -> set[Path]:
         if settings.get("prompt", prompt) != prompt:
             others.append(path)
     if others:
-        log.warning(f"{len(others)} of the existing pictures were made from another prompt, the first is {others[0]}")
+        log.warning(f"{len(others)} of the existing pictures were made from a different prompt, such as {others[0]}")
     if damaged:
         log.warning(f"{counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
     if places.grid is not None and places.grid.exists() and _settings_in(places.grid) == {}:
@@ -267,7 +267,7 @@ def _sheeted(batch: Batch, works: list[Work]) -> Places:
     sizes = {work.plan.frame for work in works}
     if places.grid is not None and chosen and len(sizes) > 1:
         message = f"cannot make a grid of pictures of {len(sizes)} sizes"
-        raise DifftoolError(Exit.USAGE, message, "name a folder for them with --output-dir")
+        raise DifftoolError(Exit.USAGE, message, "write them to a folder with --output-dir")
     many = len(works) > 1 and len(places.singles) > SHEET and not chosen
     return places._replace(grid=None) if many or len(sizes) > 1 else places
 
@@ -338,7 +338,7 @@ def _write_grid(planned: BatchPlan, run: str) -> Path | None:
 
     pictures = [read_png(single)[0] for single in planned.places.singles if single.exists()]
     if len({picture.shape for picture in pictures}) > 1:
-        log.warning(f"{path} was not written: the existing pictures have another size")
+        log.warning(f"{path} was not written: the existing pictures have different sizes")
         return None
     if len(planned.works) == 1:
         note = described(planned.works[0].plan, run)
@@ -355,4 +355,4 @@ def some_failed(failed: Failures, count: int) -> DifftoolError | None:
         return None
     reasons = "; ".join(f"{where}: {error.message}" for where, error in failed.items())
     message = f"{len(failed)} of {counted(count, 'prompt')} failed: {reasons}"
-    return DifftoolError(Exit.PARTIAL, message, "fix these lines, and run it again with --skip-existing")
+    return DifftoolError(Exit.PARTIAL, message, "fix these lines, and run the command again with --skip-existing")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..pictures import Pixels
 
 PACKAGES = ("torch", "diffusers", "transformers")
-NUMBERS = "try --dtype fp32, or bf16 where the GPU computes in it"
+NUMBERS = "try --dtype fp32, or bf16 on a GPU that supports it"
 """The hint for values that are not finite."""
 
 

@@ -77,7 +77,7 @@ def open_pipeline(
 def _folder(folder: FilePath, source: str, device: torch.device, dtype: torch.dtype) -> Pipeline:
     if not (folder / "model_index.json").exists():
         message = f"{folder} is not a pipeline: it has no model_index.json"
-        raise DifftoolError(Exit.FILE, message, "name a Stable Diffusion folder, or a .safetensors file")
+        raise DifftoolError(Exit.FILE, message, "pass a Stable Diffusion folder or a .safetensors file")
     if pipe := next((path for path in folder.glob("*/*") if is_endless(path)), None):
         raise DifftoolError(Exit.FILE, f"{pipe} is not a regular file", "download or save it again")
     index = read_config(folder / "model_index.json")
@@ -108,7 +108,7 @@ def found(ref: str | FilePath, models_dir: FilePath | None) -> tuple[FilePath, s
     """(folder or file, reference that opens it again) of a model; a `pathlib.Path`, or a name with a slash, is never a
     bundled one. Raises DifftoolError 4 if there is none."""
     if ref == "":
-        raise DifftoolError(Exit.USAGE, "the name of the model is empty", "name one with --model")
+        raise DifftoolError(Exit.USAGE, "the model name is empty", "pass one with --model")
     if isinstance(ref, str) and ref in BUNDLED:
         return ASSETS / ref, ref
     path = expanded(ref).absolute()
@@ -122,8 +122,8 @@ def found(ref: str | FilePath, models_dir: FilePath | None) -> tuple[FilePath, s
     if not path.exists():
         names = [*BUNDLED, *known]
         near = nearest(str(ref), names)
-        hint = f"did you mean {near}?" if near else f"name a folder, a .safetensors file, or {', '.join(names)}"
-        raise DifftoolError(Exit.FILE, f"{ref} is not a folder, a file or a model of the store", hint)
+        hint = f"did you mean {near}?" if near else f"pass a folder, a .safetensors file, or {', '.join(names)}"
+        raise DifftoolError(Exit.FILE, f"{ref} is not a folder, a file or a model in the store", hint)
     return path, str(path)
 
 
@@ -158,7 +158,7 @@ def _part(folder: FilePath, index: Mapping[str, Any], dtype: torch.dtype, name: 
     if missing:
         raise ValueError(f"its {name} lacks {missing[0]} (and {len(missing) - 1} more)")
     if unused := [key for key in report.get("unexpected_keys", ()) if not key.endswith(SPARE)]:
-        log.warning(f"{place}: {counted(len(unused), 'unexpected tensor')} not used, the first is {unused[0]}")
+        log.warning(f"{place}: {counted(len(unused), 'unexpected tensor')} not used, such as {unused[0]}")
     return network
 
 
@@ -166,11 +166,11 @@ def _shut(place: FilePath) -> None:
     """Raises ValueError if the config of a part would make a library download or run something, or read other
     weights."""
     if (place / "adapter_config.json").exists():
-        raise ValueError(f"its {place.name} names an adapter, which is not supported")
+        raise ValueError(f"its {place.name} uses an adapter, which is not supported")
     for key, value in _entries(read_config(place / "config.json")):
         if key.endswith(("attn_implementation", "attn_implementation_internal", "experts_implementation")):
             if value not in PLAIN_ATTENTION:
-                raise ValueError(f"its {place.name} asks for other code ({key} {value!r})")
+                raise ValueError(f"its {place.name} requires other code ({key} {value!r})")
         elif key in DOORS and value:
             raise ValueError(f"its {place.name} has a {key}, which is not supported")
 
@@ -191,7 +191,7 @@ def _affordable(place: FilePath, made: Any, sizes: Mapping[str, int]) -> None:
     config, there = read_config(place / "config.json"), sum(sizes.values())
     side = config.get("pos_embed_max_size") or 0
     if side**2 > there:  # SD 3 computes its position table at once
-        raise ValueError(f"its {place.name} has {side:,} positions along a side, but no table of them")
+        raise ValueError(f"its {place.name} has {side:,} positions per side, but no position table")
     with torch.device("meta"), bounded(len(sizes)):
         if hasattr(made, "config_class"):
             empty = made(made.config_class.from_pretrained(str(place), local_files_only=True))
@@ -199,7 +199,7 @@ def _affordable(place: FilePath, made: Any, sizes: Mapping[str, int]) -> None:
             empty = made.from_config(config)
     needed = sum(p.numel() for p in empty.parameters())
     if needed > there:
-        raise ValueError(f"its {place.name} needs {needed:,} numbers, but has {there:,}")
+        raise ValueError(f"its {place.name} needs {needed:,} parameters, but has {there:,}")
 
 
 def _sizes(place: FilePath, variant: str | None) -> dict[str, int]:

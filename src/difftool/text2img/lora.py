@@ -77,7 +77,7 @@ class Loras:
         if self.loader is None:
             quiet()
             if not importlib.import_module("diffusers.utils").USE_PEFT_BACKEND:
-                message = "LoRAs need newer libraries than the original tortoise-tts allows"
+                message = "LoRAs need newer libraries than the original tortoise-tts supports"
                 raise DifftoolError(Exit.USAGE, message, "install difftool without [stock] in a separate environment")
             mixin = getattr(importlib.import_module("diffusers.loaders"), MIXINS[self.pipeline.family])
             parts = {"transformer" if self.pipeline.family in ("sd3", "flux") else "unet": self.pipeline.net}
@@ -104,9 +104,9 @@ class Loras:
         if layers := [key for key in lost if not ENCODER.match(key)]:
             loader.delete_adapters(name)
             message = f"{path} is not a LoRA for {self.pipeline.name}, which has no layer {_first(layers)}"
-            raise DifftoolError(Exit.FILE, message, "use one made for this family of models")
+            raise DifftoolError(Exit.FILE, message, "use a LoRA made for this model family")
         if lost:
-            log.warning(f"{path}: layers of a text encoder not applied: {_first(lost)}")
+            log.warning(f"{path}: text encoder layers not applied: {_first(lost)}")
         for part in self.pipeline.parts.values():
             part.eval()  # new layers start in training mode, with dropout
         return name
@@ -125,8 +125,8 @@ class Loras:
         return converted, [key for key, gradient in zip(leaves, used, strict=True) if gradient is None]
 
     def _other(self, path: Path) -> DifftoolError:
-        message = f"{path} is not a LoRA for {self.pipeline.name}: its weights belong to other layers"
-        return DifftoolError(Exit.FILE, message, "use one made for this family of models")
+        message = f"{path} is not a LoRA for {self.pipeline.name}: its weights are for other layers"
+        return DifftoolError(Exit.FILE, message, "use a LoRA made for this model family")
 
 
 def known(names: Iterable[str], path: Path) -> None:
@@ -140,7 +140,7 @@ def known(names: Iterable[str], path: Path) -> None:
         message = (
             f"{path} is not a LoRA: unexpected tensor {names[0]}" if names else f"{path} is not a LoRA: no tensors"
         )
-        raise DifftoolError(Exit.FILE, message, "if it is a model, name it with --model")
+        raise DifftoolError(Exit.FILE, message, "if it is a model, pass it with --model")
 
 
 def _not_applied(loader: Any, converted: Mapping[str, Tensor], name: str) -> list[str]:
@@ -168,20 +168,20 @@ def _first(names: Sequence[str]) -> str:
     return names[0] + (f" and {len(names) - 1} more" if names[1:] else "")
 
 
-def there(path: Path) -> Path:
+def existing_lora(path: Path) -> Path:
     """The absolute path of a LoRA. Raises DifftoolError 4 if there is no such file."""
     if not path.is_file():
-        raise DifftoolError(Exit.FILE, f"{path} does not exist", "name a .safetensors file with a LoRA")
+        raise DifftoolError(Exit.FILE, f"{path} does not exist", "pass a .safetensors file with a LoRA")
     if path.suffix != ".safetensors":
         raise DifftoolError(Exit.FILE, f"{path} is not a .safetensors file", "save the LoRA in that format")
     return path.absolute()
 
 
-def stored(name: str, models_dir: Path | None) -> Path:
+def lora_in_store(name: str, models_dir: Path | None) -> Path:
     """The file of a LoRA named in a prompt. Raises DifftoolError 4 if there is none."""
     folder = home(models_dir) / "loras"
     path = folder / f"{name}.safetensors"
     if path.parent != folder or not path.is_file():
-        message = f"there is no LoRA {name!r} in {folder}"
-        raise DifftoolError(Exit.FILE, message, "put it there, or name its file with --lora")
+        message = f"no LoRA {name!r} in {folder}"
+        raise DifftoolError(Exit.FILE, message, "put it there, or pass its file with --lora")
     return path

@@ -159,7 +159,7 @@ def family_of(index: Mapping[str, Any], folder: FilePath) -> str:
     """The family of a pipeline's class. Raises DifftoolError 4 for an unsupported one."""
     named = str(index.get("_class_name", "")).split("Pipeline")[0].removesuffix("Img2Img")
     if named not in FAMILIES:
-        message = f"{folder} holds a {index.get('_class_name')}, which is not supported"
+        message = f"{folder} contains a {index.get('_class_name')}, which is not supported"
         hint = "supported: Stable Diffusion 1, 2, XL and 3, their turbo and LCM forms, FLUX.1"
         raise DifftoolError(Exit.FILE, message, hint)
     return FAMILIES[named]
@@ -174,11 +174,11 @@ def finished(pipeline: Pipeline) -> Pipeline:
         raise ValueError("one of its text encoders or tokenizers is missing")
     lengths = {encoder.config.max_position_embeddings for encoder in pipeline.encoders if is_clip(encoder)}
     if len(lengths) > 1 or min(lengths) < 3:
-        raise ValueError(f"its text encoders read {' and '.join(map(str, lengths))} tokens")
+        raise ValueError(f"its text encoders have unusable lengths: {' and '.join(map(str, lengths))} tokens")
     channels = pipeline.vae.config.latent_channels
     if pipeline.channels != channels:
         message = f"{pipeline.source} needs {pipeline.channels} channels, but its latents have {channels}"
-        hint = "models made only for inpainting or depth are not supported; --mask works with the others"
+        hint = "models for inpainting or depth are not supported; use --mask with another model"
         raise DifftoolError(Exit.FILE, message, hint)
     for name, part in pipeline.parts.items():
         part.eval().requires_grad_(False)
@@ -190,7 +190,7 @@ def finished(pipeline: Pipeline) -> Pipeline:
     if not math.isfinite(1 / pipeline.vae.config.scaling_factor):
         raise ValueError("the scaling factor of its autoencoder is not a number")
     if not all(isinstance(side, int) and 0 < side <= LARGEST for side in pipeline.native):
-        raise ValueError(f"the size of its pictures is not a number up to {LARGEST:,}")
+        raise ValueError(f"its picture size is not a number up to {LARGEST:,}")
     path = pipeline.path(*pipeline.native)
     pipeline.target(path.level(path.hi))
     return pipeline
@@ -214,7 +214,7 @@ def misfits(where: FilePath) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DifftoolError(Exit.FILE, f"{where} cannot be opened: {reason}", "download or save it again") from error
+        raise DifftoolError(Exit.FILE, f"cannot open {where}: {reason}", "download or save it again") from error
 
 
 @contextmanager

@@ -22,24 +22,28 @@ MOST_WEIGHT = 100.0
 
 KEYWORDS = r"\b(?:BREAK|AND|AND_PERP|AND_SALT|AND_TOPK|ADDBASE|ADDCOMM|ADDCOL|ADDROW)\b"
 FOREIGN = (
-    (KEYWORDS, "{} between prompts has no meaning here", r"for the word itself write \{}, or small letters"),
+    (KEYWORDS, "{} between prompts is not supported", r"for the word itself, write \{} or use lowercase"),
     (
         r"[\[\]]",
-        "square brackets have no meaning in a prompt here",
-        r"write (word:0.9) for less of it, and \{} for the sign",
+        "square brackets are not supported in prompts",
+        r"write (word:0.9) for a lower weight, or \{} for a literal bracket",
     ),
-    (r"[{}]", "braces have no meaning in a prompt here", r"write (word:1.1) for more of it, and \{} for the sign"),
-    (r"<\w+:[^>]*>?", "{} has no meaning here", "only <lora:name:0.8> has, and closes with >"),
-    (r"\bembedding:\S+", "{} has no meaning here", "embeddings cannot be applied: leave it out"),
-    (r"__[\w/*-]+__", "{} is a wildcard, which is not supported here", "write the words themselves"),
+    (
+        r"[{}]",
+        "braces are not supported in prompts",
+        r"write (word:1.1) for a higher weight, or \{} for a literal brace",
+    ),
+    (r"<\w+:[^>]*>?", "{} is not supported", "the only tag is <lora:name:0.8>"),
+    (r"\bembedding:\S+", "{} is not supported: embeddings cannot be applied", "leave it out"),
+    (r"__[\w/*-]+__", "{} is a wildcard, which is not supported", "write the words themselves"),
     (
         r"\)(?:\.(?:blend|swap|and)\(|(?:\++|--?)(?=[\s,.;)]|$)|\d*\.\d+)",
-        "{} after brackets has no meaning here",
+        "{} after brackets is not supported",
         "write (word:1.3)",
     ),
     (r"(?:^|\s)--[a-zA-Z]\w*", "the option {} is inside the prompt", "put options after the prompt"),
 )
-"""(pattern, message, hint): syntax of other tools that has no meaning here."""
+"""(pattern, message, hint): syntax of other tools that is not supported."""
 
 
 class Prompt(NamedTuple):
@@ -93,7 +97,7 @@ def parse_prompt(text: str, *, empty: bool = False) -> Prompt:
         raise DifftoolError(Exit.USAGE, message, "write (word:1.3)")
     prompt = Prompt(pieces, tuple(loras))
     if not empty and not prompt.plain.strip():
-        raise DifftoolError(Exit.USAGE, "the prompt is empty", 'say what to draw, as in "a red circle"')
+        raise DifftoolError(Exit.USAGE, "the prompt is empty", 'describe the picture, as in "a red circle"')
     return prompt
 
 
@@ -127,7 +131,7 @@ def _weighted(inner: list[tuple[str, float]]) -> list[tuple[str, float]]:
     if match := re.fullmatch(r"(.*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*", last, re.DOTALL):
         inner, factor = [*inner[:-1], (match[1], 1.0)], float(match[2])
     elif match := re.search(r":\s*([+-]?[\d.,]*\d[\d.,]*%?)\s*$", last):
-        raise DifftoolError(Exit.USAGE, f"{match[1]} is not a weight", "write (word:1.3), with a decimal point")
+        raise DifftoolError(Exit.USAGE, f"{match[1]} is not a valid weight", "write (word:1.3), with a decimal point")
     return [(text, weight * factor) for text, weight in inner]
 
 
@@ -153,7 +157,7 @@ def _weight(text: str, where: str) -> float:
 
 
 def _unmatched(text: str) -> DifftoolError:
-    hint = r"close each bracket, or write \( and \) for the signs themselves"
+    hint = r"close each bracket, or write \( and \) for literal brackets"
     return DifftoolError(Exit.USAGE, f"the brackets of this prompt do not match: {_short(text)}", hint)
 
 
@@ -217,7 +221,7 @@ def _options(text: str) -> list[tuple[str, object]]:
     while words:
         name, sign, value = words.pop(0).partition("=")
         if not re.match(r"--?[a-zA-Z]", name):
-            raise DifftoolError(Exit.USAGE, f"{name} belongs to no option", "put values with spaces in quotes")
+            raise DifftoolError(Exit.USAGE, f"{name} does not belong to an option", "put values with spaces in quotes")
         if not sign and not words:
             raise DifftoolError(Exit.USAGE, f"{name} has no value", "add a value after it")
         pairs.append((name, value if sign else words.pop(0)))
@@ -254,5 +258,5 @@ def begun_from(settings: Settings) -> bool:
     """Whether there is an initial picture. Raises DifftoolError 2 for a mask or a strength without one."""
     for name, value in (("mask", settings.mask), ("strength", settings.strength)):
         if settings.init is None and value is not None:
-            raise DifftoolError(Exit.USAGE, f"--{name} needs --init", "name the picture to start from with --init")
+            raise DifftoolError(Exit.USAGE, f"--{name} needs --init", "pass the picture to start from with --init")
     return settings.init is not None

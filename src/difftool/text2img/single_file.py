@@ -71,9 +71,9 @@ def unpacked(
     shapes = shapes_of(path)
     if marked := quantised(shapes):
         message = f"{path} is quantised ({marked}) in an unsupported format"
-        raise DifftoolError(Exit.FILE, message, "use a version in fp16 or bf16")
+        raise DifftoolError(Exit.FILE, message, "use an fp16 or bf16 version")
     if others := [name for name in shapes if not PLACES.match(name)]:
-        log.warning(f"{path}: {counted(len(others), 'unexpected tensor')} not used, the first is {others[0]}")
+        log.warning(f"{path}: {counted(len(others), 'unexpected tensor')} not used, such as {others[0]}")
     about = read_json(ASSETS / "single" / f"{kind_of(shapes, path)}.json")
     for mark, settings in SAID.items():
         if mark in shapes:

@@ -122,7 +122,7 @@ def plan_evaluation(settings: Settings) -> EvaluationPlan:
     settings = checked(settings)
     if settings.inception is not None and not settings.inception.is_file():
         message = f"no such file: {settings.inception}"
-        raise DifftoolError(Exit.FILE, message, "name pytorch-fid's Inception weights")
+        raise DifftoolError(Exit.FILE, message, "pass the Inception weights of pytorch-fid")
     drawing = settings.drawing()
     plan = pixels.plan_samples(drawing)
     channels, height, width = plan.model.shape
@@ -132,8 +132,8 @@ def plan_evaluation(settings: Settings) -> EvaluationPlan:
     if pictures.pixels.shape[1:] != (height, width, channels):
         shape = "x".join(map(str, pictures.pixels.shape[1:]))
         drawn = f"{height}x{width}x{channels}"
-        message = f"{plan.model.name} draws pictures of {drawn}, but those of {source} are {shape}"
-        raise DifftoolError(Exit.FILE, message, "name the data it was trained on with --data")
+        message = f"{plan.model.name} generates pictures of {drawn}, but those of {source} are {shape}"
+        raise DifftoolError(Exit.FILE, message, "pass the data it was trained on with --data")
     held_out = pictures.held_out
     if held_out is None or not is_measurable(pictures):
         message = f"{source} has fewer than {FEWEST_HELD_OUT} held-out pictures"

@@ -67,3 +67,9 @@ def next_command(folder: Path, config: PictureConfig) -> str:
     from ..text2img.settings import BUNDLED
 
     return f"difftool txt2img PROMPT --model {shlex.quote(typed(folder, BUNDLED))}"
+
+
+def more_command(folder: Path, data: str | Path | None) -> str:
+    """The command that trains a finished run further, without the options that are repeated."""
+    source = "" if data is None else f" {shlex.quote(str(data))}"
+    return f"difftool train{source} --output-dir {shlex.quote(str(folder))} --more 10m"

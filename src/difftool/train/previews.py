@@ -13,7 +13,7 @@ from ..learning.metrics import nearest
 from ..learning.runlog import EventLog, plot
 from ..pictures.png import write_png
 from ..pictures.sheets import image_grid
-from .recipe import defaults
+from .recipe import meanings, option_names
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
@@ -26,11 +26,11 @@ STRIP = 10
 FIGURES = {
     "c2st": ("C2ST", "accuracy of a classifier that tells samples from real pictures; 1: always recognised"),
     "fd": ("FD of pixels", "distance of the distributions of pixels, in grey levels squared; lower is better"),
-    "fd_features": ("FD of features", "the same of features of a fixed random network"),
-    "kid": ("KID of features", "another distance of these features, times 1,000; real pictures are near 0"),
-    "nearest": ("nearest training picture", "distance, relative to that of held-out pictures; far below 1: copied"),
+    "fd_features": ("FD of random features", "the same of features of a fixed random network"),
+    "kid": ("KID of random features", "another distance of these features, times 1,000; real pictures are near 0"),
+    "nearest": ("nearest training picture", "distance, relative to that of held-out pictures; far below 1: copies"),
     "exploded": ("exploded", "samples brighter than any real picture"),
-    "legible": ("read as their label", "share, by a classifier trained on real pictures"),
+    "legible": ("classified as their label", "share, by a classifier trained on real pictures"),
 }
 """Label and explanation of each figure in the report of a run."""
 
@@ -45,7 +45,8 @@ def layout() -> Layout:
         models=("model.safetensors", "model_index.json"),
         folders=(AUTOENCODER, *PIPELINE),
         figures=("c2st", "fd", "nearest", "exploded"),
-        defaults=defaults(),
+        defaults=meanings(),
+        options=option_names(),
     )
 
 

@@ -61,7 +61,7 @@ def by_share(pictures: Pictures, known: Sequence[str], count: int) -> list[str] 
     have = np.bincount(pictures.labels, minlength=len(classes))
     unknown = [classes[k] for k in np.flatnonzero(have) if classes[k] not in known]
     if unknown:
-        log.warning(f"the model has no class {unknown[0]!r}; drawing its own classes in turn, not by their share")
+        log.warning(f"the model has no class {unknown[0]!r}; drawing all its classes equally often")
         return None
     # the largest remainders are rounded up
     each, rest = np.divmod(have * count, have.sum())

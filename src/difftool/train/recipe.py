@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict, cast
 from .. import processes
 from ..device import DeviceSettings, choose, name_of
 from ..errors import DifftoolError, Exit
-from ..learning.config import DenoiserConfig, NetConfig, PathConfig, TrainConfig
+from ..learning.config import DenoiserConfig, NetConfig, PathConfig, SourceConfig, TrainConfig
 from ..presets import family
 from ..presets import preset as read_preset
 from ..settings import checked, options
+from ..settings import name_of as option_name
 from .settings import LENGTHS, Settings
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from .data.pictures import Pictures
 
@@ -74,6 +76,8 @@ class Job(NamedTuple):
     device: torch.device
     dtype: torch.dtype
     settings: Settings
+    weights: Mapping[str, Tensor] | None = None
+    """Those that the network begins with; None if it begins anew."""
 
 
 def prepare(data: str | Path | None = None, **settings: Any) -> Job:
@@ -94,12 +98,17 @@ def prepared(settings: Settings) -> Job:
     batch = recipe["batch_size"]
     if settings.micro_batch is not None and settings.micro_batch > batch:
         message = f"micro-batch must be between 1 and the batch size {batch}, not {settings.micro_batch}"
-        raise DifftoolError(Exit.USAGE, message, "leave it out: it is chosen automatically")
+        raise DifftoolError(Exit.USAGE, message, "leave it out to choose it automatically")
     if processes.count() > batch:
-        message = f"{processes.count()} processes cannot share a batch of {batch}"
-        raise DifftoolError(Exit.USAGE, message, "start fewer, or use a larger --batch-size")
+        message = f"a batch of {batch} cannot be split among {processes.count()} processes"
+        raise DifftoolError(Exit.USAGE, message, "start fewer processes, or use a larger --batch-size")
+    if settings.init_from is not None and "autoencoder" in row:
+        message = f"the preset {name} trains several networks, which --from cannot begin with"
+        raise DifftoolError(Exit.USAGE, message, "leave out --from; --more trains a finished run further")
     from .data.pictures import announce, load  # from here on it takes seconds
+    from .initial import open_source, weights_for
 
+    start = None if settings.init_from is None else open_source(settings.init_from)
     device, dtype = choose(settings.device, settings.dtype, settings.threads)
     device = processes.begin(device)
     source = row.get("data") if settings.data is None else settings.data
@@ -120,8 +129,11 @@ def prepared(settings: Settings) -> Job:
     train |= {"seed": settings.seed, "dtype": name_of(dtype)}
     if settings.micro_batch is not None:
         train["micro_batch"] = settings.micro_batch
+    if start is not None:
+        train["init_from"] = SourceConfig(name=start.model.name, sha256=start.model.sha256)
     config = _config(row, pictures, path, target, cast(TrainConfig, train), learned_range=learned_range)
-    return Job(config, pictures, device, dtype, settings)
+    weights = None if start is None else weights_for(start, config)
+    return Job(config, pictures, device, dtype, settings, weights)
 
 
 def defaults() -> dict[str, object]:
@@ -131,15 +143,34 @@ def defaults() -> dict[str, object]:
     return {field.name: field.default for field in dataclasses.fields(Settings) if field.name in recipe}
 
 
+def meanings() -> dict[str, object]:
+    """The values of entries that a config does not contain, by their place in it."""
+    values = {f"train.{name}": MEANINGS.get(name, default) for name, default in defaults().items()}
+    return values | {"net.learned_range": MEANINGS["learned_range"]}
+
+
+def option_names() -> dict[str, str]:
+    """The options behind the entries of a config, by their place in it."""
+    names = {name: option_name(name, option) for name, option in options(Settings).items()}
+    places = {name: f"train.{name}" for name in (*defaults(), "preset", "seed", "dtype", "init_from")}
+    places |= {unit: f"train.length.{unit}" for unit in LENGTHS}
+    places |= {"target": "target", "betas": "path.betas", "learned_range": "net.learned_range", "size": "size"}
+    data = {"train.data.name": "DATA", "train.data.pictures": "pictures of DATA"}
+    source = {"train.init_from.name": "--from", "train.init_from.sha256": "weights of --from"}
+    return {place: names[name] for name, place in places.items()} | data | source
+
+
 def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path: PathConfig, target: str) -> None:
     """Raises DifftoolError 2 if the preset is for other data, or a setting for other networks."""
     if (row["net"]["type"] == "mlp") != pictures.points:
-        kind = "points of the plane" if row["net"]["type"] == "mlp" else "pictures"
+        kind = "2-D points" if row["net"]["type"] == "mlp" else "pictures"
         raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}", "leave out --preset")
     if pictures.points and recipe.get("checkpointing"):
-        raise DifftoolError(Exit.USAGE, f"the preset {name} has no checkpointing", "leave out --checkpointing")
+        raise DifftoolError(
+            Exit.USAGE, f"the preset {name} does not support --checkpointing", "leave out --checkpointing"
+        )
     if pictures.points and recipe.get("flip"):
-        raise DifftoolError(Exit.USAGE, "points of the plane cannot be mirrored", "leave out --flip")
+        raise DifftoolError(Exit.USAGE, "2-D points cannot be mirrored", "leave out --flip")
     if "autoencoder" not in row:
         return
     _, height, width, _ = pictures.pixels.shape
@@ -147,22 +178,24 @@ def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path
     factor = 2 ** (len(widths) - 2)
     if pictures.captions is None or pictures.held_out is None:
         lacks = "captions" if pictures.captions is None else "held-out pictures"
-        hint = "put a .txt beside each picture" if pictures.captions is None else "use more pictures, or --held-out"
+        hint = "put a .txt caption beside each picture" if lacks == "captions" else "use more pictures, or --held-out"
         message = f"the preset {name} trains on captions, but {pictures.name} has no {lacks}"
         raise DifftoolError(Exit.USAGE, message, hint)
     if height != width or height % factor:
-        message = f"the preset {name} needs square pictures with a multiple of {factor} pixels, not {width}x{height}"
+        message = f"the preset {name} needs square pictures whose size is a multiple of {factor}, not {width}x{height}"
         side = factor * 4
         raise DifftoolError(Exit.USAGE, message, f"add --size {side}x{side}")
     linear = path.get("betas") in ("linear", "scaled_linear")
     undefined = target == "eps" and path.get("zero_snr")  # at pure noise eps does not determine x0
     if not linear or undefined:
-        message = "a Stable Diffusion folder needs linear or scaled_linear betas, and no eps target at zero SNR"
+        message = (
+            "a Stable Diffusion folder supports only linear and scaled_linear betas, and no eps target at zero SNR"
+        )
         raise DifftoolError(Exit.USAGE, message, "leave out --target and --betas")
     for setting in ("flip", "learned_range", "checkpointing"):
         if recipe.get(setting):
             option = setting.replace("_", "-")
-            raise DifftoolError(Exit.USAGE, f"the preset {name} has no {option}", f"leave out --{option}")
+            raise DifftoolError(Exit.USAGE, f"the preset {name} does not support --{option}", f"leave out --{option}")
 
 
 def _widths(net: Mapping[str, object]) -> Sequence[int]:
@@ -202,12 +235,13 @@ def _summary(pictures: Pictures) -> str:
 
 
 def _length(settings: Settings, row: Row) -> dict[str, float]:
-    """The length as {unit: value}. Raises DifftoolError 2 if there are several."""
-    values = {unit: getattr(settings, unit) for unit in LENGTHS}
-    given = {unit: value for unit, value in values.items() if value is not None}
+    """The length of a new run as {unit: value}. Raises DifftoolError 2 if there are several."""
+    units = (*LENGTHS, "more")
+    given = {unit: value for unit in units if (value := getattr(settings, unit)) is not None}
     if len(given) > 1:
-        message = f"a run has one length, not {' and '.join(given)}"
-        raise DifftoolError(Exit.USAGE, message, f"use one of {', '.join(LENGTHS)}")
+        message = f"{' and '.join(given)} cannot be used together"
+        raise DifftoolError(Exit.USAGE, message, f"use only one of {', '.join(units)}")
+    given.pop("more", None)
     return given or {unit: value for unit in LENGTHS if (value := row.get(unit)) is not None}
 
 
@@ -225,7 +259,7 @@ def _recipe(settings: Settings, row: Row, target: str) -> dict[str, Any]:
         message = f"a learned variance needs a discrete path, which {target} does not have"
         raise DifftoolError(Exit.USAGE, message, "use --target v, eps or x0 with --learned-range")
     if recipe.get("learned_range") and recipe.get("times", "even") != "even":
-        message = "a learned variance needs the whole time steps of even times"
+        message = "a learned variance needs --times even"
         raise DifftoolError(Exit.USAGE, message, "leave out --times")
     return {name: value for name, value in recipe.items() if name not in MEANINGS or value != MEANINGS[name]}
 
@@ -233,7 +267,7 @@ def _recipe(settings: Settings, row: Row, target: str) -> dict[str, Any]:
 def _path(target: str, betas: str | None) -> PathConfig:
     """The path that a target is trained on, as `models.build_path` takes it."""
     if target in ("flow", "flow_rev", "edm") and betas is not None:
-        raise DifftoolError(Exit.USAGE, f"the path of {target} has no betas", "leave out --betas")
+        raise DifftoolError(Exit.USAGE, f"the target {target} does not use betas", "leave out --betas")
     if target == "edm":
         return {"type": "karras", "lo": 0.002, "hi": 80.0}
     if target in ("flow", "flow_rev"):
@@ -288,6 +322,6 @@ def _preset(settings: Settings) -> tuple[str, Row]:
             name = source
     row = cast(Row, read_preset("train", name))
     if data is None and "data" not in row:
-        message = f"the preset {name} has no data set of its own"
-        raise DifftoolError(Exit.USAGE, message, f"name one: difftool train DATA --preset {name}")
+        message = f"the preset {name} has no default data set"
+        raise DifftoolError(Exit.USAGE, message, f"pass one: difftool train DATA --preset {name}")
     return name, row

@@ -26,8 +26,8 @@ F5_SHORTEST, F5_LONGEST = 6.0, 11.0
 F5_TAIL, PAUSE = 0.7, 0.5
 """Seconds of silence at the end of a reference for F5-TTS, and between joined clips."""
 KINDS = {
-    "ljspeech": "wavs/*.wav at 22,050 Hz and metadata.csv, for trainers",
-    "tortoise": "the references as the clips that tortoise-tts takes, at 22,050 Hz",
+    "ljspeech": "wavs/*.wav at 22,050 Hz and metadata.csv, for training tools",
+    "tortoise": "the reference clips for tortoise-tts, at 22,050 Hz",
     "f5": "the best clip of 6 to 11 s and its text, for F5-TTS",
     "joined": "all clips in one file, .wav, .flac, .mp3 or .ogg",
 }
@@ -71,7 +71,7 @@ def fitting(kind: str, to: Path) -> None:
         raise DifftoolError(Exit.USAGE, f"supported formats are {', '.join(FORMATS)}", hint)
     if kind != "joined" and Path.cwd().is_relative_to(to.absolute().resolve()):
         message = f"{to} is the current folder, or one that contains it"
-        raise DifftoolError(Exit.USAGE, message, "name a separate folder with -o")
+        raise DifftoolError(Exit.USAGE, message, "choose a separate folder with -o")
 
 
 def _note(to: Path) -> Path:
@@ -82,9 +82,9 @@ def _note(to: Path) -> Path:
 def _is_free(to: Path, *, overwrite: bool) -> None:
     """Raises DifftoolError 4 for a folder that is not empty, except with `overwrite` for one that holds only an
     unchanged export."""
-    hint = "name a separate folder with -o"
+    hint = "choose a separate folder with -o"
     if to.is_symlink():
-        raise DifftoolError(Exit.FILE, f"{to} is a link", hint)
+        raise DifftoolError(Exit.FILE, f"{to} is a symbolic link", hint)
     if to.exists() and not to.is_dir():
         raise DifftoolError(Exit.FILE, f"{to} is not a folder", hint)
     unused([_note(to)], overwrite=True)
@@ -94,10 +94,10 @@ def _is_free(to: Path, *, overwrite: bool) -> None:
     known = files if isinstance(files, Mapping) else {}
     foreign = next(changed_files(to, known), None)
     if foreign is not None:
-        message = f"{to} holds a file that was not exported by difftool or was changed: {foreign.relative_to(to)}"
+        message = f"{to} contains a file that was changed or not exported by difftool: {foreign.relative_to(to)}"
         raise DifftoolError(Exit.FILE, message, hint)
     if not overwrite:
-        raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another -o, or add --overwrite")
+        raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another path with -o, or add --overwrite")
 
 
 def _clips(voice: Voice) -> list[Path]:
@@ -112,8 +112,8 @@ def _texts(voice: Voice) -> dict[str, tuple[str, str]]:
     rows = [line.split("|") for line in lines]
     texts = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
     if not texts:
-        hint = "run difftool voice prep with Whisper or a --transcript, and not with --slice vad"
-        raise DifftoolError(Exit.FILE, f"the clips of {voice.name} have no texts", hint)
+        hint = "run difftool voice prep with Whisper or a --transcript, without --slice vad"
+        raise DifftoolError(Exit.FILE, f"the clips of {voice.name} have no transcripts", hint)
     return texts
 
 

@@ -33,8 +33,8 @@ TORTOISE = "tortoise"
 CONSENTS = {
     "self": "it is your own voice",
     "written": "written:FILE, the owner's agreement",
-    "license": "license:ID, under which the recordings may be used so",
-    "synthetic": "nobody's voice",
+    "license": "license:ID, a license of the recordings that permits it",
+    "synthetic": "the voice of no real person",
 }
 """Kinds of consent."""
 
@@ -106,8 +106,8 @@ def checked(name: str) -> str:
     is_trimmed = name.strip() and name == name.strip()
     is_path = re.search(r"[/\\\x00-\x1f&]", name) or name.startswith((".", "~"))
     if is_path or not is_trimmed:
-        message = f"{name!r} is not a valid name of a voice"
-        raise DifftoolError(Exit.USAGE, message, "name a folder in the voices folder, which --voices-dir sets")
+        message = f"{name!r} is not a valid voice name"
+        raise DifftoolError(Exit.USAGE, message, "use the name of a folder in the voices folder (--voices-dir)")
     return name
 
 
@@ -130,18 +130,20 @@ def find(
     folder = home(None if voices_dir is None else Path(voices_dir))
     voices = [_find(checked(name.strip()), folder, references) for name in spoken.split("&")]
     if not latents and (voice := next((voice for voice in voices if voice.latents), None)):
-        message = f"the voice {voice.name!r} has only Tortoise's latents"
-        raise DifftoolError(Exit.FILE, message, "use --engine tortoise, or put WAV files of the voice into its folder")
+        message = f"the voice {voice.name!r} has only Tortoise latents"
+        raise DifftoolError(Exit.FILE, message, "use --engine tortoise, or add WAV files of the voice to its folder")
     return voices
 
 
 def _find(name: str, folder: Path, references: str) -> Voice:
     if name == RANDOM:
-        raise DifftoolError(Exit.USAGE, "a random voice cannot be mixed with others", "use one or the other")
+        raise DifftoolError(
+            Exit.USAGE, "a random voice cannot be mixed with others", "use either random or named voices"
+        )
     voice = opened(name, folder, references)
     if voice.consent is None:
         message = f"no consent is recorded for the voice {name!r}"
-        hint = f"if it is yours: difftool voice consent {shlex.quote(name)} self"
+        hint = f"if it is your voice: difftool voice consent {shlex.quote(name)} self"
         raise DifftoolError(Exit.REFUSED, message, hint)
     hashes = written(note_of(voice.folder))
     clips = {str(path.relative_to(voice.folder)) for path in voice.clips}
@@ -165,7 +167,7 @@ def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
     if not clips and len(latents) != 1:
         content = "several .pth files" if latents else "no recording"
         message = f"the voice {name!r} has {content} in {own}"
-        raise DifftoolError(Exit.FILE, message, "put WAV files of the voice there")
+        raise DifftoolError(Exit.FILE, message, "add WAV files of the voice there")
     only_latents = None if clips else latents[0]
     return Voice(name, own, clips, only_latents, cast(Consent, consent) if is_valid else None)
 
@@ -315,7 +317,7 @@ def agreed(consent: str) -> Consent:
     if kind == "written":
         paper = expanded(detail)
         if not paper.is_file():
-            raise DifftoolError(Exit.FILE, f"there is no file {paper}", "name the file with the written agreement")
+            raise DifftoolError(Exit.FILE, f"no such file: {paper}", "pass the written agreement as written:FILE")
         terms["file"], terms["sha256"] = str(paper.absolute()), digest_of(paper)
     elif kind == "license":
         terms["license"] = detail
@@ -358,11 +360,11 @@ def load_latents(path: Path, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:
     def is_dense(value: object) -> bool:
         return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_nested
 
-    hint = "create them again, or put WAV files of the voice into the folder instead"
-    latents = unpickled(path, "file of latents", hint)
+    hint = "create them again, or add WAV files of the voice to the folder instead"
+    latents = unpickled(path, "latents file", hint)
     is_pair = isinstance(latents, Sequence) and len(latents) == 2 and all(map(is_dense, latents))
     if not is_pair or [tuple(latent.shape) for latent in latents] != [(1, size) for size in sizes]:
-        raise DifftoolError(Exit.FILE, f"{path} does not hold the two latents of a voice", hint)
+        raise DifftoolError(Exit.FILE, f"{path} does not contain the two latents of a voice", hint)
     if not all(latent.is_floating_point() and latent.isfinite().all() for latent in latents):
-        raise DifftoolError(Exit.FILE, f"{path} holds numbers that are not finite", hint)
+        raise DifftoolError(Exit.FILE, f"{path} contains values that are not finite", hint)
     return latents[0].detach().float(), latents[1].detach().float()

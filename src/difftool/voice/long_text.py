@@ -27,7 +27,7 @@ from . import engines
 from .engines import Speaker, Spoken
 from .plan import SpeechPlan
 from .settings import Settings
-from .speak import SYNTHETIC, Candidate, candidate, described, seeds, typical
+from .speak import SYNTHETIC, CandidateRecord, candidate_record, seeds, speech_manifest, typical
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ EARLIER = {"tortoise": "native"}
 """Names of engines in manifests, where earlier versions wrote another one."""
 
 
-class Take(Candidate):
+class Take(CandidateRecord):
     """A candidate of a part, in a file of its own."""
 
     file: str
@@ -120,7 +120,7 @@ def numbers(text: str | None, count: int) -> set[int]:
     if beyond:
         first, last = beyond[0], beyond[-1]
         label = str(first) if first == last else f"{first}-{last}"
-        message = f"there is no part {label}: the text has {count}"
+        message = f"there is no part {label}: the text has only {count}"
         raise DifftoolError(Exit.USAGE, message, f"parts are numbered from 1 to {count}")
     return {number for span in ranges for number in span}
 
@@ -169,7 +169,7 @@ def _check_failed(parts: Sequence[Entry]) -> None:
         return
     numbers = [str(part["number"]) for part in failed]
     reason = failed[0].get("error")
-    message = f"{len(failed)} of {len(parts)} parts failed, {', '.join(numbers)}: {reason}"
+    message = f"{len(failed)} of {len(parts)} parts failed ({', '.join(numbers)}): {reason}"
     raise DifftoolError(Exit.PARTIAL, message, f"retry them with --redo {','.join(numbers)}")
 
 
@@ -226,7 +226,7 @@ def pieces(folder: Path, parts: Sequence[Entry], rank: int) -> Iterator[bytes]:
     return join(sounds())
 
 
-def brief(take: Take) -> Candidate:
+def brief(take: Take) -> CandidateRecord:
     """The fields of a take that `candidate` returns."""
     return {"sample": take["sample"], "score": take["score"], "stopped": take["stopped"]}
 
@@ -302,7 +302,7 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
         config = _without_newer(plan, config, stored)
         differing = [key for key, value in config.items() if stored.get(key) != value]
         if differing and not overwrite:
-            message = f"{folder} holds a reading with other settings: {', '.join(differing)}"
+            message = f"{folder} contains a run with other settings: {', '.join(differing)}"
             raise DifftoolError(Exit.FILE, message, "add --overwrite to start over, or choose another -o")
         # an interrupted run has done some of these already
         again = () if before and before["redo"] == sorted(redo) else redo
@@ -311,7 +311,7 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
         lost = _lost(plan, folder, known, parts, again)
         joined = before["joined"] if before else None
         if lost and not joined and not overwrite:
-            message = f"{folder} holds {lost} parts of another text that was never finished"
+            message = f"{folder} contains {lost} parts of another, unfinished text"
             raise DifftoolError(Exit.FILE, message, "add --overwrite to discard them, or choose another -o")
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
@@ -322,7 +322,7 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
 
 def _config(plan: SpeechPlan) -> dict[str, object]:
     """The settings, models and voices that all parts of a reading share."""
-    note = described(plan, "")
+    note = speech_manifest(plan, "")
     engine = plan.settings.engine
     config = {key: value for key, value in plan.manifest.items() if key not in FREE}
     config["engine"] = EARLIER.get(engine, engine)
@@ -357,7 +357,7 @@ def _lost(
 
 def _damaged(folder: Path) -> DifftoolError:
     message = f"{folder / LIST} is damaged or was not written by difftool"
-    return DifftoolError(Exit.FILE, message, "move it away; the parts will be spoken again")
+    return DifftoolError(Exit.FILE, message, "move it away; all parts will then be spoken again")
 
 
 def _entries(
@@ -379,7 +379,7 @@ def _entries(
         valid = earlier is not None and not again and earlier["key"] == key
         takes = earlier["takes"] if earlier and valid and earlier["state"] == "done" else []
         if not all(_is_intact(folder / take["file"], take["sha256"]) for take in takes):
-            log.warning("part %d was changed after it was written; it is spoken again", k + 1)
+            log.warning("part %d was changed after it was written; speaking it again", k + 1)
             takes = []
         entry: Entry = {
             "number": k + 1,
@@ -418,7 +418,7 @@ def _write_take(folder: Path, part: Entry, rank: int, spoken: Spoken) -> Take:
         "file": path.name,
         "sha256": digest_of(path),
         "seconds": round(len(sound) / RATE, 3),
-        **candidate(spoken),
+        **candidate_record(spoken),
         "loudness": loudness(sound),
         "peak": float(np.abs(sound).max(initial=0)),
     }

@@ -75,7 +75,7 @@ def plan_speech(settings: Settings, options: Mapping[str, object], clips: Sequen
     engine = engines.engine(name)
     pick("preset", settings.preset, {preset: preset for preset in engine.presets()})
     if clips and settings.voice != RANDOM:
-        raise DifftoolError(Exit.USAGE, "clips cannot be combined with a voice", "give one of them")
+        raise DifftoolError(Exit.USAGE, "clips cannot be combined with a voice", "pass either clips or a voice")
     settings, own = engine.filled(replace(settings, engine=name), checked(engine.Options(**given)))
     voices = find(settings.voice, settings.voices_dir, engine.REFERENCES, latents=engine.LATENTS)
     settings = replace(settings, **machine_used(*settings.machine()))
@@ -92,6 +92,6 @@ def _clip(clip: Clip) -> Tensor:
     flat = sound[0] if sound.ndim == 2 and sound.shape[0] == 1 else sound
     is_mono = flat.ndim == 1 and len(flat) > 0
     if not is_mono or not flat.isfinite().all():
-        message = f"a reference clip must be (S,) or (1, S) finite numbers, not {tuple(sound.shape)}"
-        raise DifftoolError(Exit.USAGE, message, "give mono sound at 22,050 Hz")
+        message = f"a reference clip must be an array (S,) or (1, S) of finite numbers, not {tuple(sound.shape)}"
+        raise DifftoolError(Exit.USAGE, message, "pass mono audio at 22,050 Hz")
     return flat

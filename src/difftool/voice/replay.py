@@ -19,7 +19,7 @@ from .output import Written, write
 from .plan import SpeechPlan, plan_speech
 from .provenance import load
 from .settings import Settings
-from .speak import described, perform
+from .speak import speak_plan, speech_manifest
 
 
 @dataclass(frozen=True)
@@ -50,25 +50,27 @@ def replay(file: Path) -> Replay:
     or made from models or voices that have changed, and otherwise as `clone`."""
     _, note = load(file)
     if note is None:
-        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "name a sound that difftool made")
+        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "pass a sound file made by difftool")
     before = read_sound(file, RATE)
     if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
-        message = f"{file} was not made by a command that this version can repeat"
+        message = f"{file} was made by a command that this version cannot rerun"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     settings, own, attempts, index = _read(file, note)
     with settings_of(file):
         plan = plan_speech(settings, own)
-    now = described(plan, "")
+    now = speech_manifest(plan, "")
     for kind in ("models", "voices"):
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
-            raise DifftoolError(Exit.FILE, f"the {kind} have changed since {file} was made", "restore them")
+            raise DifftoolError(
+                Exit.FILE, f"the {kind} have changed since {file} was made", "restore the original files"
+            )
     return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
 
 
 def respeak(replay: Replay, path: Path, *, track: Track | None = None) -> Written:
     """Speaks a sound again and writes it to a file."""
     with writable(path.parent):
-        cloned = perform(replay.plan, track=track, attempts=replay.attempts)
+        cloned = speak_plan(replay.plan, track=track, attempts=replay.attempts)
         return write(replay.plan, cloned, [path], only=replay.index)
 
 
@@ -77,7 +79,9 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
     DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
     has_settings = isinstance(note.get("settings"), Mapping)
     if has_settings and "text" not in note["settings"] and "text_sha256" in note:
-        message = f"the long text of {file} is not in {beside(file).name}: that file is missing or belongs to another"
+        message = (
+            f"the long text of {file} is not in {beside(file).name}: that file is missing or belongs to another sound"
+        )
         raise DifftoolError(Exit.FILE, message, f"restore {beside(file).name}")
     with settings_of(file):
         values, common = located(note, file), options(Settings)

@@ -96,7 +96,7 @@ def parts(
     except UnicodeEncodeError as error:
         raise DifftoolError(Exit.USAGE, "the text is not valid UTF-8", "check the encoding of the terminal") from error
     if "\0" in text:
-        raise DifftoolError(Exit.USAGE, "the text contains zero bytes", "save it as UTF-8")
+        raise DifftoolError(Exit.USAGE, "the text contains null bytes", "save it as UTF-8")
     if bracket := re.search(r"[\[\]]", text):
         message = f"the text contains {bracket[0]}: prompts in brackets are not supported"
         raise DifftoolError(Exit.USAGE, message, "remove the brackets")

@@ -61,12 +61,12 @@ def test_one_class_a_picture(tmp_path: Path, labels: Any, classes: list[str]) ->
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        (np.array([1, 1, 0] * 12).reshape(12, 3), "several classes, or none, per picture"),
-        (np.zeros((12, 3), int), "several classes, or none"),
+        (np.array([1, 1, 0] * 12).reshape(12, 3), "several classes or none per picture"),
+        (np.zeros((12, 3), int), "several classes or none"),
         (np.arange(48).reshape(12, 4), "4 numbers per picture"),
         (RNG.dirichlet([1, 1, 1], 12), "3 numbers per picture"),
-        (np.linspace(0, 1, 12), "real numbers such as 0.0909"),
-        (np.where(TWO, np.inf, 1.0), "real numbers such as inf"),
+        (np.linspace(0, 1, 12), "non-integer labels such as 0.0909"),
+        (np.where(TWO, np.inf, 1.0), "non-integer labels such as inf"),
         (np.where(TWO, np.nan, 1.0), "6 pictures without a label, the first is number 1"),
         (np.array(3), "one label for 12 pictures"),
         (np.arange(11), "11 labels for 12 pictures"),
@@ -85,9 +85,9 @@ def test_what_is_no_class(tmp_path: Path, labels: Any, says: str) -> None:
     [
         ({"label": [0, 1, None] * 4}, "the column label: 4 pictures without a label, the first is number 2"),
         ({"label": ["a", None] * 6}, "6 pictures without a label"),
-        ({"label": [[0], [0, 1]] * 6}, "lists of different lengths"),
-        ({"label": [[0, 1], [1, 1]] * 6}, "several classes, or none"),
-        ({"label": [{"x": 1}] * 12}, "values such as {'x': 1}"),
+        ({"label": [[0], [0, 1]] * 6}, "lists of labels of different lengths"),
+        ({"label": [[0, 1], [1, 1]] * 6}, "several classes or none"),
+        ({"label": [{"x": 1}] * 12}, "unsupported labels such as {'x': 1}"),
         ({"caption": [{"x": 1}] * 12}, "{'x': 1} is not a caption"),
         ({"caption": [7] * 12}, "7 is not a caption"),
     ],
@@ -129,7 +129,7 @@ def test_test_pictures_have_the_classes_of_the_others(tmp_path: Path) -> None:
     assert data.held_out.labels.tolist() == [1, 0]
     assert data.notes == (
         "1 array (latents) in a.npz not used",
-        "1 picture of the test part left out: no label of the training part",
+        "1 picture of the test part left out: the training part does not have their labels",
     )
 
 
@@ -178,7 +178,7 @@ def test_floats_and_bytes_in_one_set_have_a_measure_each(tmp_path: Path) -> None
 
 def test_a_part_that_is_nearly_black_beside_the_other_is_told(tmp_path: Path) -> None:
     data = arrays(tmp_path, images=UNIT, test_images=UNIT * 255)
-    assert data.notes == ("one part of the pictures is nearly black: its highest value is 1, others reach 255",)
+    assert data.notes == ("one array of pictures is nearly black: its highest value is 1, that of the others 255",)
 
 
 def test_pictures_that_are_nearly_black_are_said_to_be(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_tables_with_other_columns(tmp_path: Path) -> None:
     (tmp_path / "train-2.parquet").rename(tmp_path / "test-2.parquet")
     data = load(str(tmp_path))
     assert data.classes == ["0", "1"]
-    assert data.notes[-1] == "12 pictures of the test part left out: no label of the training part"
+    assert data.notes[-1] == "12 pictures of the test part left out: the training part does not have their labels"
 
 
 def test_names_of_the_classes_and_labels_that_are_missing(tmp_path: Path) -> None:

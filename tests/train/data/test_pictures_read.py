@@ -229,14 +229,15 @@ def test_sub_folders_are_labels(tmp_path: Path) -> None:
     data = folder(tmp_path)
     assert data.classes == ["Dog", "ant", "cat"]
     assert len(data.pixels) == 4
-    assert data.notes == ("1 picture (loose.png) left out: beside the folders of the classes",)
+    assert data.notes == ("1 picture (loose.png) left out: outside the class folders",)
     for k in range(5):
         picture(tmp_path / f"{k}.png")
     data = folder(tmp_path)
     assert data.labels is None
     assert len(data.pixels) == 10
     assert data.notes == (
-        "6 pictures lie beside 3 folders, so the folders are not used as classes: move them into folders for labels",
+        "6 pictures are outside the 3 folders, so the folders are not used as classes; "
+        "move the pictures into folders to use labels",
     )
     assert folder(tmp_path / "cat").classes == []
 
@@ -288,7 +289,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "says"),
     [
-        ("nothing", Exit.FILE, "no file or folder"),
+        ("nothing", Exit.FILE, "no such file or folder"),
         ("digit", Exit.FILE, "did you mean digits"),
         ("file.png", Exit.FILE, "is a single picture"),
         ("empty", Exit.FILE, "no pictures"),
@@ -318,5 +319,5 @@ def test_digits_have_one_size() -> None:
 def test_pictures_that_cannot_be_read_here_are_told(tmp_path: Path) -> None:
     for k in range(3):
         (tmp_path / f"{k}.jxl").write_bytes(b"x")
-    with pytest.raises(DifftoolError, match=r"but 3 pictures \(0.jxl, 1.jxl, 2.jxl\) of unsupported formats"):
+    with pytest.raises(DifftoolError, match=r"only 3 pictures \(0.jxl, 1.jxl, 2.jxl\) in unsupported formats"):
         folder(tmp_path)

@@ -190,7 +190,7 @@ def test_a_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as hub:
         hub.setattr(huggingface_hub, "snapshot_download", kept)
         assert load("hf:someone/faces").pixels.shape == (4, 8, 8, 1)
-    with fails(Exit.USAGE, "not a valid name of the hub"):
+    with fails(Exit.USAGE, "not a valid name on the hub"):
         load("hf:a/b/c")
 
 
@@ -323,7 +323,7 @@ def written(path: Path, data: bytes) -> Path:
 
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a cut-off gz": (lambda p: (mnist(p), truncated(p / "train-images-idx3-ubyte.gz"))[1], "damaged"),
-    "a cut-off idx": (lambda p: (mnist(p, packed=False), truncated(p / "train-images-idx3-ubyte"))[1], "announces"),
+    "a cut-off idx": (lambda p: (mnist(p, packed=False), truncated(p / "train-images-idx3-ubyte"))[1], "declares"),
     "labels alone": (lambda p: (mnist(p), (p / "train-labels-idx1-ubyte.gz"))[1], "no pictures"),
     "html as idx": (lambda p: written(p / "a-idx3-ubyte", b"<html>"), "not an IDX"),
     "half a cifar": (lambda p: (cifar(p, False), truncated(p / "data_batch_1.bin"))[1], "not a multiple"),
@@ -337,7 +337,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a cut-off array": (lambda p: truncated(saved(p / "a.npy", np.zeros((4, 8, 8), np.uint8))), "damaged"),
     "html as npz": (lambda p: written(p / "a.npz", b"<html>"), "damaged"),
     "html as parquet": (lambda p: written(p / "a.parquet", b"<html>"), "damaged"),
-    "html as zip": (lambda p: written(p / "a.zip", b"<html>"), "no pictures"),
+    "html as zip": (lambda p: written(p / "a.zip", b"<html>"), "empty, damaged"),
     "a file of nothing": (lambda p: written(p / "a.npy", b""), "damaged"),
 }
 

@@ -111,7 +111,7 @@ def test_labels_of_the_part_to_judge_by_are_those_of_the_others(tmp_path: Path) 
 
 
 def test_only_parts_to_judge_by(tmp_path: Path) -> None:
-    with pytest.raises(DifftoolError, match="parts test and val, and none to train on") as caught:
+    with pytest.raises(DifftoolError, match="parts test and val, but no training part") as caught:
         lay(tmp_path / "set", "test/a.png", "val/b.png")
     assert caught.value.code == Exit.FILE
 
@@ -184,7 +184,7 @@ def test_captions_in_utf8_with_and_without_a_mark(tmp_path: Path) -> None:
     data = load(str(tmp_path))
     assert data.captions == ["a red thing", "ein süßes Ding", "", ""]
     assert data.notes == (
-        "1 text (9.txt) not used: no picture of that name, or boxes instead of captions",
+        "1 text (9.txt) not used: no picture with that name, or boxes instead of captions",
         "2 of 4 pictures without a caption",
     )
     (tmp_path / "2.txt").write_text("a red thing", encoding="utf-16")
@@ -263,7 +263,7 @@ def test_rows_of_metadata_that_are_not_used_are_told(tmp_path: Path) -> None:
     assert data.labels is None
     assert data.notes == (
         "1 picture (0.png) with several rows of metadata; the last one is used",
-        "all pictures have the same label, or none; labels not used",
+        "all pictures have the same label or none; labels not used",
     )
 
 
@@ -294,7 +294,7 @@ def test_a_damaged_data_set_beside_a_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0, 4]))
     (tmp_path / "train-0.parquet").write_bytes(b"PAR1PAR1")
     notes = lay(tmp_path, "logo.png").notes
-    assert "the header of train-images-idx3-ubyte announces 144 bytes, but the file has 0" in notes
+    assert "the header of train-images-idx3-ubyte declares 144 bytes, but the file has 0" in notes
     assert any("train-0.parquet is damaged" in note for note in notes)
 
 

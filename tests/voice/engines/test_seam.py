@@ -247,7 +247,7 @@ class TestTable:
         module.Options = Options  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "other", module)
         monkeypatch.setitem(engines.ENGINES, "other", "other")
-        with pytest.raises(TypeError, match="temperature is a <class 'str'> of the engine other"):
+        with pytest.raises(TypeError, match="temperature is a <class 'str'> in the engine other"):
             engines.united()
 
     def test_defaults_and_bounds_that_differ(self, monkeypatch: pytest.MonkeyPatch) -> None:

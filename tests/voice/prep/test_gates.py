@@ -166,4 +166,4 @@ def test_the_three_things_to_do_are_those_that_cost_most() -> None:
     assert "noise cost 60 s" in found.actions[0]
     assert "phone cost 30 s" in found.actions[1]
     assert not any("filler" in action or "silence" in action for action in found.actions)
-    assert grade([clip()] * 3, [], 4).actions[0] == "record 66 s more clean speech"
+    assert grade([clip()] * 3, [], 4).actions[0] == "record 66 more seconds of clean speech"

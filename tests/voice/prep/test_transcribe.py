@@ -276,7 +276,7 @@ def test_json_of_others(
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.json", '{"results": {}}', "no segments, as Whisper"),
+        ("a.json", '{"results": {}}', "no segments in the format of Whisper"),
         ("a.json", '{"segments": [{"text": "a", "words": [{"word": "a"}]}]}', "words without times"),
         ("a.json", "{", "not JSON"),
         ("a.srt", SRT.replace("Hello", "Привет, друзья").encode("cp1251"), "neither UTF-8 nor UTF-16"),

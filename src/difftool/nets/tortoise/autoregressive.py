@@ -12,12 +12,12 @@ STOP_TEXT = 0
 
 
 class Block(nn.Module):
-    """A block of GPT-2: causal attention and a perceptron, each after its norm."""
+    """A block of GPT-2: causal attention and an MLP, each after its norm."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"{dim} channels cannot be shared by {heads} heads")
+            raise ValueError(f"{dim} channels cannot be divided among {heads} heads")
         self.heads = heads
         self.ln_1 = nn.LayerNorm(dim)
         self.attn = _pair("c_attn", Linear(dim, 3 * dim), "c_proj", Linear(dim, dim))
@@ -36,7 +36,7 @@ class Block(nn.Module):
             cache[1, :, :, start:end] = v
             k, v = cache[:, :, :, :end]
         if t > 1 and start:
-            raise ValueError("several positions at once can only be the first ones")
+            raise ValueError("several positions at once are allowed only at the start")
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True) if t > 1 else attention(q, k, v)
         h = h.transpose(1, 2).flatten(2)
         h = F.pad(h, (0, 0, 0, 0, 0, b - live))
@@ -50,8 +50,7 @@ def _pair(first: str, one: nn.Module, second: str, other: nn.Module) -> nn.Modul
 
 
 class UnifiedVoice(nn.Module):
-    """The decoder. A sequence is the voice, the text, and the codes; `codes` counts two more than there are, which
-    start and stop them."""
+    """The decoder. A sequence is the voice, the text, and the codes; `codes` includes the start and stop codes."""
 
     def __init__(
         self,
@@ -79,15 +78,15 @@ class UnifiedVoice(nn.Module):
         self.code_head = Linear(dim, codes)
 
     def prefix(self, voice: Tensor, text: Tensor) -> Tensor:
-        """What stands before the codes: a voice (B, dim) from `ConditioningEncoder` and the tokens of a text (B, N) as
-        (B, N + 4, dim). The text is begun by one token and ended by two, as the network learned it."""
+        """The embedded sequence before the codes, (B, N + 4, dim): a voice (B, dim) from `ConditioningEncoder`, then
+        the tokens of a text (B, N) between one start and two stop tokens, as in training."""
         text = F.pad(text, (1, 0), value=self.start_text)
         text = F.pad(text, (0, 2), value=STOP_TEXT)
         embedded = self.text_embedding(text) + self.text_positions.weight[: text.shape[1]]
         return torch.cat([voice[:, None], embedded], dim=1)
 
     def embed(self, codes: Tensor, first: int = 0) -> Tensor:
-        """Codes (B, M), the first of them at a position (the code that starts is at 0), as (B, M, dim)."""
+        """Embeds codes (B, M), the first of them at position `first` (0 is the start code), as (B, M, dim)."""
         positions = self.code_positions.weight[first : first + codes.shape[1]]
         return self.code_embedding(codes) + positions
 
@@ -101,19 +100,19 @@ class UnifiedVoice(nn.Module):
     def forward(self, x: Tensor, cache: Tensor | None = None, start: int = 0) -> Tensor:
         """Hidden states (B, T, dim) of embedded positions (B, T, dim), each from itself and those before it. With a
         `cache` the positions are kept in it from `start` on, and those before `start` are taken from there; one
-        position at a time unless start is 0. Rows beyond those of the cache mean nothing: with as many of them as make
-        B the same every time, all products of matrices have one size, and so a row always the same bits."""
+        position at a time unless start is 0. Rows beyond those of the cache are padding: with
+        a constant B all matrix products have the same size, so each row has the same bits in every batch."""
         for i, block in enumerate(self.blocks):
             x = block(x, None if cache is None else cache[i], start)
         return self.final_norm(self.ln_f(x))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., dim) to (..., codes), float32: the next code."""
+        """The logits of the next code: (..., dim) to (..., codes), float32."""
         return self.code_head(hidden).float()
 
     def latents(self, voice: Tensor, text: Tensor, codes: Tensor) -> Tensor:
-        """Hidden states (B, M, dim) from which each of the codes (B, M) is predicted, given those before it: what
-        `DiffusionTts` is told."""
+        """Hidden states (B, M, dim) from which each of the codes (B, M) is predicted, given those before it: the input
+        of `DiffusionTts`."""
         before = F.pad(codes[:, :-1], (1, 0), value=self.start_code)
         prefix = self.prefix(voice, text)
         hidden = self(torch.cat([prefix, self.embed(before)], dim=1))

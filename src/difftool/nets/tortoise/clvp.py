@@ -1,4 +1,4 @@
-"""How well codes of speech fit a text: CLIP for voices."""
+"""CLVP: how well codes of speech match a text, like CLIP for voices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention as a residual, in which queries, keys and values alike are turned by their position (Su et al. 2021,
+    """Attention as a residual, in which queries, keys and values are all rotated by their position (Su et al. 2021,
     arXiv:2104.09864)."""
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -53,7 +53,7 @@ def _turned(a: Tensor, b: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """A gated perceptron (GEGLU; Shazeer 2020, arXiv:2002.05202) as a residual."""
+    """A gated MLP (GEGLU; Shazeer 2020, arXiv:2002.05202) as a residual."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class FeedForward(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Tokens (B, T) to a unit vector (B, dim) each row."""
+    """Encodes tokens (B, T) as unit vectors (B, dim)."""
 
     def __init__(self, tokens: int, dim: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
 
 
 class CLVP(nn.Module):
-    """How well codes of speech fit a text. It was always shown as many codes as there might have been, 500."""
+    """Scores how well codes of speech match a text. It was trained on sequences padded to 500 codes."""
 
     def __init__(
         self, dim: int = 768, layers: int = 20, heads: int = 12, text_tokens: int = 256, codes: int = 8192
@@ -101,15 +101,15 @@ class CLVP(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(1.0))
 
     def read(self, text: Tensor) -> Tensor:
-        """The tokens of a text a row (B, N), to which it adds the one that ends a text, as unit vectors (B, dim)."""
+        """Encodes the tokens of texts (B, N), after adding the stop token, as unit vectors (B, dim)."""
         return self.text(F.pad(text, (0, 1), value=STOP_TEXT))
 
     def score(self, read: Tensor, codes: Tensor) -> Tensor:
-        """Scores (B,) of codes (B, M), below `codes` and so without those that start and stop, for texts that were
-        read, one for all (1, dim) or one a row."""
+        """Scores (B,) of codes (B, M), without start and stop codes, for texts encoded by `read`: one for all rows
+        (1, dim), or one per row."""
         likeness = (read * self.speech(codes)).sum(-1)
         return likeness * self.temperature.exp()
 
     def forward(self, text: Tensor, codes: Tensor) -> Tensor:
-        """`score` of codes for what `read` makes of texts."""
+        """The `score` of codes for the tokens of texts."""
         return self.score(self.read(text), codes)

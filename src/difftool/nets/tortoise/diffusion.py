@@ -16,12 +16,12 @@ MEL_LOW, MEL_HIGH = -11.512925148010254, 2.3143386840820312
 
 
 def frames(codes: int) -> int:
-    """How many frames of 24 kHz sound, 256 samples each, belong to so many codes of 1,024 samples at 22.05 kHz."""
+    """The number of frames (256 samples at 24 kHz) for a number of codes (1,024 samples at 22.05 kHz)."""
     return codes * 4 * 24000 // 22050
 
 
 def denormalise(mel: Tensor) -> Tensor:
-    """From [-1, 1] to the log mels that the vocoder knows."""
+    """Converts [-1, 1] to the log mels that the vocoder expects."""
     return (mel + 1) / 2 * (MEL_HIGH - MEL_LOW) + MEL_LOW
 
 
@@ -56,7 +56,7 @@ class Layer(nn.Module):
 
 
 class Condition(NamedTuple):
-    """What a spectrogram is to say, the same at every step."""
+    """The conditioning of a spectrogram, the same at every step."""
 
     codes: Tensor
     """(B, T, C): the latents, in the voice, stretched to the frames."""
@@ -65,7 +65,7 @@ class Condition(NamedTuple):
 
 
 class DiffusionTts(nn.Module):
-    """The noise and the variance in a noisy spectrogram: x (B, mels, T) in [-1, 1] and times t (B,), 0 to 3999 (of
+    """Predicts noise and variance of a noisy spectrogram: x (B, mels, T) in [-1, 1] and times t (B,), 0 to 3999 (of
     4,000 linear betas), to (B, 2 * mels, T); the second half of the channels is the spread of a learned range."""
 
     def __init__(
@@ -87,8 +87,8 @@ class DiffusionTts(nn.Module):
         self.conv_out = Conv3(dim, 2 * mels)
 
     def condition(self, latents: Tensor, voice: Tensor, length: int) -> Condition:
-        """Latents of the codes (B, M, latent_dim) in a `voice` (B, 2 * dim) from `ContextualEmbedder`, for `length`
-        frames."""
+        """The condition from latents of the codes (B, M, latent_dim) and a `voice` (B, 2 * dim) from
+        `ContextualEmbedder`, for `length` frames."""
         h = self.latent_conv(latents).float()
         for block in self.latent_attn:
             h = block(h)
@@ -97,7 +97,7 @@ class DiffusionTts(nn.Module):
         return Condition(stretched.contiguous(), self._biases(length))
 
     def unconditional(self, batch: int, length: int) -> Condition:
-        """What stands for no text and no voice."""
+        """The condition for classifier-free guidance: no text and no voice."""
         embedding = self.unconditioned_embedding.transpose(1, 2)
         return Condition(embedding.expand(batch, length, -1), self._biases(length))
 

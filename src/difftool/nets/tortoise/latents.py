@@ -1,4 +1,4 @@
-"""A voice that nobody has: from Gaussian noise to the latents that reference clips would give."""
+"""Random voices: from Gaussian noise to latents such as reference clips give."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SPEED = 0.1
 
 
 class EqualLinear(nn.Linear):
-    """A layer whose weights are kept large and used small, and a leaky ReLU that keeps the variance."""
+    """A linear layer with an equalised learning rate, and a leaky ReLU that keeps the variance."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, dim)

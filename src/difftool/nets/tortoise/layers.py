@@ -1,4 +1,4 @@
-"""What Tortoise's networks are built of. All sequences are (batch, time, channels)."""
+"""Layers of Tortoise's networks. All sequences are (batch, time, channels)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def packable(weight: Tensor) -> bool:
-    """Whether oneDNN multiplies by such a matrix on this CPU."""
+    """Whether oneDNN supports products with such a matrix on this CPU."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     if weight.dtype == torch.bfloat16:
@@ -22,8 +22,8 @@ def packable(weight: Tensor) -> bool:
 
 
 def packed(weight: Tensor) -> Tensor:
-    """A matrix (out, inp) in the blocks in which oneDNN reads it. Laid out for many rows it is also best for few: for
-    16 in float32 more than twice as fast as the plain one, where the layout for 16 is three times slower."""
+    """A matrix (out, inp) in oneDNN's blocked layout. The layout for many rows is also the fastest for few: for 16 rows
+    in float32 more than twice as fast as the plain layout, while the layout for 16 rows is three times slower."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 512)
 
 
@@ -33,12 +33,12 @@ def product(x: Tensor, blocks: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def nothing(weight: Tensor) -> nn.Parameter:
-    """What stays of a weight that is packed: its device and number format."""
+    """An empty parameter in place of a packed weight, with its device and number format."""
     return nn.Parameter(weight.new_empty(0), requires_grad=False)
 
 
 class Linear(nn.Linear):
-    """A linear layer that takes its input in any number format and answers in that of its weights."""
+    """A linear layer that takes input of any number format and returns that of its weights."""
 
     blocks: Tensor | None = None
 
@@ -53,7 +53,7 @@ class Linear(nn.Linear):
 
 
 def embedding(tokens: int, dim: int) -> nn.Embedding:
-    """A table to be filled: drawing numbers for it on the meta device would import PyTorch's compiler, for a second."""
+    """An uninitialised embedding: initialising one on the meta device imports PyTorch's compiler, which takes 1 s."""
     return nn.Embedding.from_pretrained(torch.empty(tokens, dim))
 
 
@@ -70,7 +70,7 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """With `scale` and `shift` (B, C) the result times 1 + scale, plus shift."""
+        """With `scale` and `shift` (B, C), returns the result times 1 + scale, plus shift."""
         x = x.float()
         centred = x - self._by_group(x.mean(1))[:, None]
         variance = self._by_group(centred.square().mean(1))
@@ -168,8 +168,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
 
 
 class RelativePositions(nn.Module):
-    """T5's biases by distance, both ways, in 32 buckets of which half are exact (Raffel et al. 2020, arXiv:1910.10683),
-    as x-transformers had them."""
+    """T5's bidirectional relative position biases, in 32 buckets of which half are exact (Raffel et al. 2020,
+    arXiv:1910.10683), as in x-transformers."""
 
     def __init__(self, heads: int, scale: float, buckets: int = 32, furthest: int = 64) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, heads: int, *, relative: bool = False) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f"{channels} channels cannot be shared by {heads} heads")
+            raise ValueError(f"{channels} channels cannot be divided among {heads} heads")
         self.heads = heads
         self.norm = GroupNorm(channels)
         self.qkv = Linear(channels, 3 * channels)
@@ -205,11 +205,11 @@ class AttentionBlock(nn.Module):
         self.positions = RelativePositions(heads, (channels / heads) ** 0.5) if relative else None
 
     def biases(self, length: int) -> Tensor | None:
-        """Its biases for sequences of `length`, in the number format it computes in: the same at every call."""
+        """The biases for sequences of `length`, in the number format of the weights; they can be reused."""
         return None if self.positions is None else self.positions(length, self.qkv.weight.dtype)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """`bias` saves working out the `biases` again."""
+        """Pass `bias` to avoid computing the `biases` again."""
         bias = self.biases(x.shape[1]) if bias is None else bias
         qkv = self.qkv(self.norm(x)).unflatten(2, (self.heads, 3, -1))
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)
@@ -221,8 +221,9 @@ class AttentionBlock(nn.Module):
 
 
 def prepare(layer: nn.Module, dtype: torch.dtype) -> None:
-    """Puts a layer that multiplies matrices, once its weights are on their device, into `dtype`, and arranges them for
-    speed where oneDNN can: equal to rounding, no longer to be saved or moved. Norms and embeddings stay in float32."""
+    """Converts a layer with a matrix product to `dtype`, once its weights are on their device, and packs the weights
+    where oneDNN supports it: results agree up to rounding, and the layer can no longer be saved or moved. Norms and
+    embeddings stay in float32."""
     if isinstance(layer, (Linear, Conv3)):
         layer.to(dtype)
         if packable(layer.weight):

@@ -1,4 +1,4 @@
-"""Mel spectrograms as Tortoise was trained on them. The two differ in everything."""
+"""The two kinds of mel spectrograms that Tortoise was trained on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from . import DATA
 
 CODE_HZ, SOUND_HZ = 22_050, 24_000
-"""Sampling rates of what `UnifiedVoice` hears and of what `DiffusionTts` and the vocoder make."""
+"""Sampling rates of the input of `UnifiedVoice` and of the output of `DiffusionTts` and the vocoder."""
 
 
 def conditioning_mel(sound: Tensor) -> Tensor:
-    """What `ConditioningEncoder` hears: sound (B, S) at 22,050 Hz to (B, 80, 1 + S // 256).
+    """The input of `ConditioningEncoder`: sound (B, S) at 22,050 Hz to (B, 80, 1 + S // 256).
 
     Windows of 1,024, power, HTK's scale from 0 to 8,000 Hz with Slaney's norm, log, divided by a mean for each band.
     """
@@ -26,7 +26,7 @@ def conditioning_mel(sound: Tensor) -> Tensor:
 
 
 def diffusion_mel(sound: Tensor) -> Tensor:
-    """What `ContextualEmbedder` hears, what the diffusion makes and the vocoder knows: sound (B, S) at 24,000 Hz,
+    """The input of `ContextualEmbedder` and the vocoder, and the output of the diffusion: sound (B, S) at 24,000 Hz,
     clipped to [-1, 1], to (B, 100, 1 + S // 256).
 
     Windows of 1,024, magnitude, Slaney's scale from 0 to 12,000 Hz with Slaney's norm, log.

@@ -1,4 +1,4 @@
-"""The official checkpoints: what they call what our networks hold, and how they lay it out."""
+"""The names and layouts of our tensors in the official checkpoints."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Shapes = dict[str, Shape]
 
 
 class Layout(NamedTuple):
-    """How one of our tensors is laid out in a checkpoint: the names of the tensors there that make it, by the official
-    name; their shapes, by our shape; and ours, from theirs."""
+    """How a checkpoint stores one of our tensors: functions from the official name to the names of its parts there,
+    from our shape to their shapes, and from those parts to our tensor."""
 
     names: Callable[[str], tuple[str, ...]]
     shapes: Callable[[Shape], tuple[Shape, ...]]
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 SAME = Layout(lambda name: (name,), lambda s: (s,), lambda w: w)
 POINTWISE = SAME._replace(shapes=lambda s: ((*s, 1),), ours=lambda w: w.squeeze(-1))
-"""A convolution over one frame, for us a linear layer."""
+"""A convolution over one frame; a linear layer here."""
 TRANSPOSED = SAME._replace(shapes=lambda s: (s[::-1],), ours=lambda w: w.T)
 """GPT-2's linear layers are (in, out)."""
 
@@ -42,7 +42,7 @@ def _taps(shape: Shape) -> tuple[Shape, ...]:
 
 
 TAPS = SAME._replace(shapes=_taps, ours=lambda w: w.transpose(1, 2).flatten(1))
-"""Of `Conv3`."""
+"""The layout of `Conv3`."""
 
 
 def _three_names(name: str) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def _three_shapes(shape: Shape) -> tuple[Shape, ...]:
 
 
 JOINED = Layout(_three_names, _three_shapes, lambda *parts: torch.cat(parts))
-"""Queries, keys and values of their own."""
+"""Separate queries, keys and values."""
 
 
 def _gain_and_direction(shape: Shape) -> tuple[Shape, ...]:
@@ -79,13 +79,13 @@ class Checkpoint(NamedTuple):
     names: tuple[tuple[str, str], ...] = ()
     """Substitutions, one after the other, that turn our names into the official ones."""
     layouts: tuple[tuple[str, Layout], ...] = ()
-    """By our name (prefix and all), the first pattern that fits; none: the same."""
+    """Patterns of our prefixed names; the first match applies, and without one the layout is the same."""
     unused: Callable[[Shapes], Shapes] = lambda shapes: {}
-    """What else must be there, though nothing here needs it, from the official shapes of what is needed."""
+    """Unused tensors that the file must have, from the official shapes of the used ones."""
     legacy: str = "(?!)"
-    """What may be there, and is dropped."""
+    """A pattern of tensors that the file may have and that are dropped."""
     inside: str | None = None
-    """The key under which a file that holds more keeps it."""
+    """The key of the tensors in a file that contains more."""
 
 
 _POINTWISE = (r".*\b(qkv|proj_out)\.weight", POINTWISE)
@@ -133,13 +133,13 @@ VOCODER_NAMES = (
 
 
 def _heads_of_text(shapes: Shapes) -> Shapes:
-    """The decoder's predictions of text, which only its training needed."""
+    """The text head of the decoder, used only in training."""
     rows = shapes["text_embedding.weight"]
     return {"text_head.weight": rows, "text_head.bias": rows[:1]}
 
 
 def _codes_without_latents(shapes: Shapes) -> Shapes:
-    """What the diffusion reads codes by where it is given no latents, and its guess at their mels."""
+    """The layers of the diffusion for codes without latents, and its mel head."""
     converter = {}
     for name, shape in shapes.items():
         block = re.match(r"latent_conditioner\.([123])\.(.*)", name)
@@ -151,7 +151,7 @@ def _codes_without_latents(shapes: Shapes) -> Shapes:
 
 
 def _frequencies(shapes: Shapes) -> Shapes:
-    """CLVP's rotary frequencies, which are a formula."""
+    """The rotary frequencies of CLVP, which follow from a formula."""
     where = "transformer.attn_layers.rotary_pos_emb.inv_freq"
     return {f"{side}_transformer.{where}": (ROTARY // 2,) for side in ("text", "speech")}
 
@@ -188,8 +188,8 @@ CHECKPOINTS: dict[str, Checkpoint] = {
 def sources(
     checkpoint: Checkpoint, nets: Mapping[str, nn.Module]
 ) -> dict[str, tuple[Layout, tuple[str, ...], tuple[Shape, ...]]]:
-    """For each tensor of our networks (by the name they have in `checkpoint.parts`), by its prefixed name: the layout,
-    and the names and shapes of the official tensors that make it."""
+    """For each tensor of our networks, by prefixed name: its layout, and the names and shapes of the official tensors
+    that it comes from. `nets` are named as in `checkpoint.parts`."""
     found = {}
     for name, net in nets.items():
         for own, tensor in net.state_dict(prefix=checkpoint.parts[name][0]).items():
@@ -202,7 +202,7 @@ def sources(
 
 
 def shapes(checkpoint: Checkpoint, nets: Mapping[str, nn.Module]) -> Shapes:
-    """Name and shape of every tensor that an official file has."""
+    """The names and shapes of all tensors in an official file."""
     needed: Shapes = {}
     for _, names, theirs in sources(checkpoint, nets).values():
         needed |= zip(names, theirs, strict=True)

@@ -38,7 +38,7 @@ ABBREVIATIONS = {
 
 
 def tokenize(text: str) -> list[int]:
-    """The tokens of a text, without those that begin and end it. Raises ValueError for a number that has no name."""
+    """The tokens of a text, without start and stop tokens. Raises ValueError for a number too large to be spoken."""
     return _bpe().encode(normalise(text).replace(" ", "[SPACE]")).ids
 
 
@@ -61,7 +61,7 @@ def normalise(text: str) -> str:
 
 @lru_cache(4096)
 def in_words(number: str) -> str:
-    """A whole number in words, whatever its commas. Raises ValueError where it has no name."""
+    """A whole number in words, whatever its commas. Raises ValueError if it is too large to be spoken."""
     return _words(_int(number.replace(",", "")), andword="")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 SLOPE = 0.2
 SILENCE, TAIL = -11.5129, 10
-"""The log mel of silence, and how many frames of it keep the end clean."""
+"""The log mel of silence, and the number of such frames appended for a clean end."""
 
 
 class KernelPredictor(nn.Module):
@@ -43,7 +43,7 @@ def _two_convolutions(hidden: int) -> nn.ModuleDict:
 
 
 class LVCBlock(nn.Module):
-    """Makes the sound `stride` times longer, then convolves it with kernels of its own for each frame."""
+    """Upsamples the sound by `stride`, then convolves each frame with its own predicted kernels."""
 
     def __init__(self, channels: int, mels: int, stride: int, dilations: Sequence[int], hidden: int) -> None:
         super().__init__()
@@ -70,8 +70,8 @@ class LVCBlock(nn.Module):
 
 
 def local_convolution(x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
-    """Convolves each of T equal pieces of x (B, inp, T * hop), and a neighbour on either side, with a kernel of its
-    own: kernels (B, inp, out, 3, T), biases (B, out, T), result (B, out, T * hop)."""
+    """Convolves each of T equal pieces of x (B, inp, T * hop), and a neighbour on either side, with its own
+    kernel: kernels (B, inp, out, 3, T), biases (B, out, T), result (B, out, T * hop)."""
     b, inp, out, _, t = kernels.shape
     hop = x.shape[2] // t
     rows = b * t

@@ -64,7 +64,7 @@ def arrays(files: Contents) -> dict[str, Array]:
     damaged or unpacks to too much, and where several files could be used."""
     packed = [name for name in files if PurePosixPath(name).suffix.lower() == ".npz"]
     if packed and len(files) > 1:
-        raise DifftoolError(Exit.FILE, f"several files of arrays: {', '.join(files)}", "name one of them")
+        raise DifftoolError(Exit.FILE, f"several files of arrays: {', '.join(files)}", "pass one of them")
     by_name: dict[str, Array] = {}
     for file, read in files.items():
         try:
@@ -105,7 +105,7 @@ def _array(file: IO[bytes], size: int) -> Array:
     present = size - file.tell()
     announced = math.prod(shape) * dtype.itemsize
     if present != announced:
-        raise ValueError(f"the header announces {announced:,} bytes, but the file has {present:,}")
+        raise ValueError(f"the header declares {announced:,} bytes, but the file has {present:,}")
 
     def load() -> np.ndarray[Any, Any]:
         file.seek(0)
@@ -136,7 +136,7 @@ def choose_arrays(found: Mapping[str, Array], where: str) -> Chosen:
     if images is None:
         shapes = [f"{name} {list(array.shape)}" for name, array in found.items()]
         message = f"{where} has no array of pictures (N, H, W) or (N, H, W, C): {', '.join(shapes) or 'it is empty'}"
-        raise DifftoolError(Exit.FILE, message, "save an array of that shape, as images in an .npz")
+        raise DifftoolError(Exit.FILE, message, "save an array of that shape, such as images in an .npz")
     others = {key: name for key, name in names.items() if name != images}
     labels = next((others[key] for key in LABELS if key in others), None)
     tests = [(others[x], names.get(y)) for x, y in TESTS if others.get(x) in pictures]
@@ -186,7 +186,7 @@ def _span(alike: list[np.ndarray[Any, Any]], kind: str, where: str) -> tuple[tup
         notes.append(f"the pictures are nearly black: {where} has {values}")
     elif dark:
         notes.append(
-            f"one part of the pictures is nearly black: its highest value is {dark[0]:g}, others reach {high:g}"
+            f"one array of pictures is nearly black: its highest value is {dark[0]:g}, that of the others {high:g}"
         )
     return span, notes
 
@@ -200,7 +200,9 @@ def _bytes(array: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:
 def _shaped(array: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
     """(N, H, W, C)"""
     if array.dtype.kind not in "uifb":
-        raise DifftoolError(Exit.FILE, f"{where} has values of type {array.dtype}", "save pixels as uint8")
+        raise DifftoolError(
+            Exit.FILE, f"{where} has values of type {array.dtype}, which is not supported", "save pixels as uint8"
+        )
     shape = list(array.shape)
     if array.ndim == 3:
         height, width, channels = shape  # if it is one picture

@@ -54,7 +54,7 @@ def contents(path: Path) -> Source:
     source = _source(path)
     if source.aside and not source.files:
         message = f"the only pictures are in hidden or thumbnail folders: {', '.join(source.aside)}"
-        raise DifftoolError(Exit.FILE, message, "name the folder of the pictures itself, unpacked")
+        raise DifftoolError(Exit.FILE, message, "unpack it, and pass the folder of the pictures itself")
     return source
 
 
@@ -62,7 +62,7 @@ def _source(path: Path) -> Source:
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
-        raise DifftoolError(Exit.FILE, f"{path.name} is neither a file nor a folder", "name a file or a folder")
+        raise DifftoolError(Exit.FILE, f"{path.name} is neither a file nor a folder", "pass a file or a folder")
     try:
         if path.suffix.lower() != ".npz" and zipfile.is_zipfile(path):
             return _zip(path)
@@ -75,7 +75,7 @@ def _source(path: Path) -> Source:
     except UNREADABLE as error:
         raise damaged(path.name, error) from error
     if path.name.lower().endswith(ARCHIVES):
-        message = "there are no pictures in it: the archive is empty, damaged or of another format"
+        message = "the archive is empty, damaged or in an unknown format"
         raise Damaged(Exit.FILE, message, "copy or download it again")
     return Source({path.name: path.read_bytes}, path.stat().st_size)
 
@@ -87,7 +87,7 @@ class Damaged(DifftoolError):
 def damaged(name: str, error: Exception) -> Damaged:
     """The error for a file of the source that cannot be read."""
     if isinstance(error, TooLarge):
-        return Damaged(Exit.FILE, f"{name} is too large to read: {error}", "use another copy of it")
+        return Damaged(Exit.FILE, f"{name} is too large to read: {error}", "use another copy of the file")
     return Damaged(Exit.FILE, f"{name} is damaged: {reason_of(error)}", "copy or download it again")
 
 
@@ -176,7 +176,7 @@ def _folder(root: Path) -> Source:
                 files[name] = partial(_read, Path(entry.path), bytes_)
                 size += bytes_
     if left_out and not files:
-        raise DifftoolError(Exit.FILE, f"there are no files in it ({left_out[0]})", "name a folder of pictures")
+        raise DifftoolError(Exit.FILE, f"it contains no readable files ({left_out[0]})", "pass a folder of pictures")
     ordered = dict(sorted(files.items(), key=lambda item: item[0].split("/")))
     return Source(ordered, size, tuple(left_out), tuple(sorted(aside)))
 
@@ -227,7 +227,7 @@ def _zip(path: Path) -> Source:
         fits(info.file_size, info.compress_size)
         _fits_kind(info.filename, info.file_size)
         if info.flag_bits & 1:
-            raise OSError("it is encrypted with a password")
+            raise OSError("it is encrypted")
         with archive.open(info) as file:
             return file.read(info.file_size + 1)  # with a limit, so that it unpacks no more than it announces
 
@@ -251,7 +251,7 @@ def _tar(path: Path) -> Source:
             file.seek(member.offset_data)
             data = file.read(member.size)
         if len(data) < member.size:
-            raise EOFError("it is cut off")
+            raise EOFError("it is truncated")
         return data
 
     with tarfile.open(path, "r:") as archive:

@@ -100,10 +100,10 @@ def decode(entries: Contents, size: tuple[int, int] | None, held: Collection[str
     skipped = [f"{picture.name}: {picture.reason}" for picture in opened.values() if picture.image is None]
     measured = [picture for name, picture in kept.items() if name not in held]
     if not measured:
-        message = "it has no pictures"
+        message = "it contains no pictures"
         if skipped:
             message = f"none of its {len(skipped)} pictures can be read ({skipped[0]})"
-        raise DifftoolError(Exit.FILE, message, "name pictures such as .jpeg, .jpg, .png, .webp")
+        raise DifftoolError(Exit.FILE, message, "pass pictures such as .jpeg, .jpg, .png or .webp")
     if size is None:
         size = _common_size(measured)
     images = [picture.image for picture in kept.values() if picture.image is not None]

@@ -12,7 +12,7 @@ from ...limits import counted
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
-ONE_EACH = "labels are integers or words, one per picture"
+ONE_EACH = "use integers or words as labels, one per picture"
 """The hint for labels that are something else."""
 
 
@@ -33,7 +33,7 @@ def values_of(labels: Any, count: int, where: str) -> np.ndarray[Any, Any]:
             raise _missing(where, missing)
         whole = (values == np.round(values)) & ~np.isinf(values)
         if not whole.all():
-            message = f"{where}: real numbers such as {values[~whole][0]:g}"
+            message = f"{where}: non-integer labels such as {values[~whole][0]:g}"
             raise DifftoolError(Exit.FILE, message, ONE_EACH)
     if values.dtype.kind == "S":
         return np.array([_decoded(value, where) for value in values.tolist()])
@@ -48,13 +48,13 @@ def _array(labels: list[Any], where: str) -> np.ndarray[Any, Any]:
     lengths = {len(label) if isinstance(label, list) else -1 for label in labels}
     others = [label for label in labels if not isinstance(label, int | float | str | list)]
     if others:
-        raise DifftoolError(Exit.FILE, f"{where}: values such as {str(others[0])[:40]}", ONE_EACH)
+        raise DifftoolError(Exit.FILE, f"{where}: unsupported labels such as {str(others[0])[:40]}", ONE_EACH)
     if len(lengths) > 1:
-        raise DifftoolError(Exit.FILE, f"{where}: lists of different lengths", ONE_EACH)
+        raise DifftoolError(Exit.FILE, f"{where}: lists of labels of different lengths", ONE_EACH)
     try:
         return np.array(labels)
     except ValueError as error:
-        raise DifftoolError(Exit.FILE, f"{where}: lists of lists", ONE_EACH) from error
+        raise DifftoolError(Exit.FILE, f"{where}: nested lists of labels", ONE_EACH) from error
 
 
 def _one_hot(labels: np.ndarray[Any, Any]) -> bool:
@@ -72,7 +72,7 @@ def _no_labels(labels: np.ndarray[Any, Any], count: int, where: str) -> Difftool
         reason = f"{len(labels):,} labels for {count:,} pictures"
     elif labels.ndim == 2 and labels.dtype.kind in "uifb":
         binary = np.isin(labels, (0, 1)).all()
-        reason = "several classes, or none, per picture" if binary else f"{labels.shape[1]} numbers per picture"
+        reason = "several classes or none per picture" if binary else f"{labels.shape[1]} numbers per picture"
     return DifftoolError(Exit.FILE, f"{where}: {reason}", ONE_EACH)
 
 
@@ -133,7 +133,7 @@ def _caption(value: Any, where: str) -> str:
         return _decoded(value, where)
     if not isinstance(value, str):
         message = f"{where}: {str(value)[:40]} is not a caption"
-        raise DifftoolError(Exit.FILE, message, "captions are text, or lists of text")
+        raise DifftoolError(Exit.FILE, message, "use text, or lists of text, as captions")
     _decoded(value.encode(errors="surrogatepass"), where)  # JSON may have half a character
     return value
 
@@ -142,7 +142,7 @@ def _decoded(value: bytes, where: str) -> str:
     try:
         return value.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DifftoolError(Exit.FILE, f"{where}: text that is not UTF-8", "save it as UTF-8") from error
+        raise DifftoolError(Exit.FILE, f"{where} contains text that is not UTF-8", "save it as UTF-8") from error
 
 
 def uncaptioned(captions: Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
     (row_labels, row_texts), more = _rows_of(rows, kept, names)
     notes = [*place.notes, *decoded.notes, *twice, *more]
     if unused:
-        notes.append(f"{some(unused, 'text')} not used: no picture of that name, or boxes instead of captions")
+        notes.append(f"{some(unused, 'text')} not used: no picture with that name, or boxes instead of captions")
     # 2. captions: a row of the table, or else a text file
     captions = None
     if texts or row_texts is not None:
@@ -66,7 +66,7 @@ def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
     if labels is not None:
         parts = [[labels[k] for k in np.flatnonzero(held == part)] for part in (False, True)]
         if len({*map(repr, parts[0])}) < 2:
-            notes.append("all pictures have the same label, or none; labels not used")
+            notes.append("all pictures have the same label or none; labels not used")
         else:
             split = parts[0], parts[1]
     raw = train._replace(skipped=decoded.skipped, notes=tuple(notes))
@@ -116,11 +116,11 @@ def _metadata(files: Contents) -> tuple[dict[str, Cells], list[str], list[str]]:
             pictures = [str(row["file_name"]) for row in table]
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
             message = f"{name} is not a UTF-8 table with a column file_name"
-            raise DifftoolError(Exit.FILE, message, "write a line per picture: file_name, text or label") from error
+            raise DifftoolError(Exit.FILE, message, "write one line per picture: file_name, text or label") from error
         for picture, row in zip(pictures, table, strict=True):
             if None in row:
                 message = f"{name} has more cells than columns in the row of {picture}"
-                raise DifftoolError(Exit.FILE, message, "put text with commas in quotes")
+                raise DifftoolError(Exit.FILE, message, "put texts with commas in quotes")
             key = posixpath.normpath(posixpath.join(posixpath.dirname(name), picture))
             if key in rows:
                 twice[key] = None

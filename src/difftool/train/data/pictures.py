@@ -100,7 +100,7 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
     `size` is (width, height), `held_out` the share held out for evaluation. Files are decoded once and then mapped from
     the user's cache, by the hash of their contents. Raises DifftoolError 4 if the data cannot be trained on."""
     if not source:
-        raise DifftoolError(Exit.USAGE, "the name of the data is empty", f"name {sources.KNOWN}, or {_built_in()}")
+        raise DifftoolError(Exit.USAGE, "the name of the data is empty", f"pass {sources.KNOWN}, or {_built_in()}")
     if held_out is not None and not 0 <= held_out < 1:
         raise DifftoolError(Exit.USAGE, f"held-out must be at least 0 and below 1, not {held_out}", "try 0.05")
     if source in BUILT_IN:
@@ -108,10 +108,10 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
     path = hub(source.removeprefix("hf:")) if source.startswith("hf:") else expanded(source)
     if not path.exists():
         near = nearest(source, BUILT_IN)
-        hint = f"did you mean {near}?" if near else f"name {sources.KNOWN}, or {_built_in()}"
-        raise DifftoolError(Exit.FILE, f"there is no file or folder {source}", hint)
+        hint = f"did you mean {near}?" if near else f"pass {sources.KNOWN}, or {_built_in()}"
+        raise DifftoolError(Exit.FILE, f"no such file or folder: {source}", hint)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        raise DifftoolError(Exit.FILE, f"{source} is a single picture", f"name its folder: {path.parent}")
+        raise DifftoolError(Exit.FILE, f"{source} is a single picture", f"pass its folder: {path.parent}")
     try:
         pictures = _read(path, size, held_out)
     except DifftoolError as error:
@@ -192,10 +192,10 @@ def _split(raw: Raw, held_out: float | None) -> Pictures:
     copies = Counter(hashes)
     test = raw.test
     if test is not None and test.pixels.shape[1:] != raw.pixels.shape[1:]:
-        notes.append("the test part is left out: its pictures have another size")
+        notes.append("the test part is left out: its pictures have a different size")
         test = None
     if test is not None and held_out:
-        notes.append("the data has a test part; nothing else is held out")
+        notes.append("the data has a test part; no other pictures are held out")
     train = np.arange(count)
     share = HELD_OUT if held_out is None else held_out
     if test is None and share and (count >= LEAST or held_out is not None):
@@ -203,7 +203,7 @@ def _split(raw: Raw, held_out: float | None) -> Pictures:
         single = [k for k in order if copies[hashes[k]] == 1]
         wanted = int(share * count)
         if not wanted:
-            message = f"held-out {share:g} of {count:,} pictures is less than one"
+            message = f"held-out {share:g} of {count:,} pictures is less than one picture"
             raise DifftoolError(Exit.USAGE, message, f"use at least --held-out {math.ceil(100 / count) / 100:g}")
         if len(single) < wanted:
             notes.append(f"only {len(single):,} pictures are held out: all others are duplicates")

@@ -28,20 +28,20 @@ def read_idx(files: Contents, size: tuple[int, int] | None) -> Raw:
     doubles = {name for name in names if name.endswith(".gz") and name.removesuffix(".gz") in names}
     names = [name for name in names if name not in doubles]
     if len(names) > 2:
-        raise DifftoolError(Exit.FILE, f"{len(names)} files of pictures: {', '.join(names)}", "name one of them")
+        raise DifftoolError(Exit.FILE, f"{len(names)} files of pictures: {', '.join(names)}", "pass one of them")
     held = [name for name in names if for_test(name)] if len(names) > 1 else []
     rest = [name for name in names if name not in held]
     if max(len(held), len(rest)) > 1:
-        raise DifftoolError(Exit.FILE, f"{' and '.join(names)} are the same part of a set", "name one of them")
+        raise DifftoolError(Exit.FILE, f"{' and '.join(names)} are the same part of a data set", "pass one of them")
     train, labels = _idx_pair(rest[0], files)
     test, others = _idx_pair(held[0], files) if held else (None, None)
-    return together(train, test, (labels, others), f"the file of labels of {rest[0]}")
+    return together(train, test, (labels, others), f"the label file of {rest[0]}")
 
 
 def _idx_pair(name: str, files: Contents) -> tuple[Raw, np.ndarray[Any, Any] | None]:
     pixels = idx_array(name, files)
     if pixels.ndim not in (3, 4) or pixels.dtype != np.uint8:
-        raise DifftoolError(Exit.FILE, f"{name} has no 8-bit pictures", "name the file with idx3 in its name")
+        raise DifftoolError(Exit.FILE, f"{name} does not contain 8-bit pictures", "pass the file with idx3 in its name")
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     beside = name.replace("images", "labels").replace("idx3", "idx1")
@@ -67,7 +67,7 @@ def idx_array(name: str, files: Contents) -> np.ndarray[Any, Any]:
     body = data[start:]
     announced = math.prod(shape) * kind.itemsize
     if len(body) != announced:
-        message = f"the header of {name} announces {announced:,} bytes, but the file has {len(body):,}"
+        message = f"the header of {name} declares {announced:,} bytes, but the file has {len(body):,}"
         raise Damaged(Exit.FILE, message, again)
     return np.frombuffer(body, kind).reshape(shape)
 
@@ -86,7 +86,7 @@ def read_cifar(files: Contents, size: tuple[int, int] | None) -> Raw:
     for data in parts:
         if len(data) % record:
             message = (
-                f"{len(data):,} bytes in {', '.join(batches)} are not a multiple of {record:,}, the bytes of a picture"
+                f"{len(data):,} bytes in {', '.join(batches)} are not a multiple of {record:,}, the size of a picture"
             )
             raise DifftoolError(Exit.FILE, message, "copy the binary version of CIFAR-10 or CIFAR-100 again")
     if not parts[0]:

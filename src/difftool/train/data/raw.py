@@ -51,7 +51,7 @@ def together(
         rows = np.flatnonzero(others >= 0)
         if len(rows) < len(others):
             without = counted(len(others) - len(rows), "picture")
-            more.append(f"{without} of the test part left out: no label of the training part")
+            more.append(f"{without} of the test part left out: the training part does not have their labels")
         test = rows_of(test._replace(labels=others, classes=classes), rows) if len(rows) else None
     return train._replace(test=test, notes=(*notes, *more))
 

@@ -58,12 +58,12 @@ def _no_pictures(files: Contents) -> DifftoolError:
     suffixes = (*FOREIGN, *SUFFIXES)
     foreign = [name for name in files if PurePosixPath(name).suffix.lower() in suffixes]
     if foreign:
-        message = f"there are no pictures in it, but {some(foreign, 'picture')} of unsupported formats"
-        return DifftoolError(Exit.FILE, message, f"name {KNOWN}")
+        message = f"it contains only {some(foreign, 'picture')} in unsupported formats"
+        return DifftoolError(Exit.FILE, message, f"pass {KNOWN}")
     packed = next((name for name in files if name.lower().endswith(ARCHIVES)), None)
     if packed is not None:
-        return DifftoolError(Exit.FILE, f"there are no pictures in it, but {packed}", f"name {packed} itself")
-    return DifftoolError(Exit.FILE, "there are no pictures in it", f"name {KNOWN}")
+        return DifftoolError(Exit.FILE, f"it contains no pictures, only {packed}", f"pass {packed} itself")
+    return DifftoolError(Exit.FILE, "it contains no pictures", f"pass {KNOWN}")
 
 
 def _counted(kind: Kind, files: Contents) -> tuple[int, str]:
@@ -105,11 +105,11 @@ def read_source(files: Contents, size: tuple[int, int] | None = None) -> Raw:
     raw = kind.read(mine, size)
     raw = raw._replace(notes=(*raw.notes, *notes))
     if not len(raw.pixels):
-        raise DifftoolError(Exit.FILE, "there are no pictures in it", f"name {KNOWN}")
+        raise DifftoolError(Exit.FILE, "it contains no pictures", f"pass {KNOWN}")
     height, width, channels = raw.pixels.shape[1:]
     if not 1 <= channels <= 4 or not height or not width:
         message = f"its pictures have {channels} channels of {width}x{height}"
-        raise DifftoolError(Exit.FILE, message, "pictures have 1 to 4 channels")
+        raise DifftoolError(Exit.FILE, message, "use pictures with 1 to 4 channels")
     if size not in (None, (width, height)):
         raw = raw._replace(pixels=_resized(raw.pixels, size))
         test = raw.test

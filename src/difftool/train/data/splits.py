@@ -56,11 +56,11 @@ def places(names: Collection[str]) -> Places:
     paths = {name: path[len(shared) :] for name, path in paths.items()}
     parts = _parts(paths.values())
     held = _depths(paths, parts, held=True)
-    notes = [f"{part} is the only part here, and is used for training" for part in shared if _is_held(part)]
+    notes = [f"{part} is the only part, and is used for training" for part in shared if _is_held(part)]
     words = " and ".join(sorted({paths[name][depth] for name, depth in held.items()}))
     if held and len(held) == len(paths):
-        message = f"it has the parts {words}, and none to train on"
-        raise DifftoolError(Exit.FILE, message, "name the folder of the part to train on")
+        message = f"it has the parts {words}, but no training part"
+        raise DifftoolError(Exit.FILE, message, "pass the folder of the part to train on")
     # 2. the folders of parts taken out of the paths
     left_out: set[str] = set()
     if held:
@@ -69,7 +69,7 @@ def places(names: Collection[str]) -> Places:
         if trained:
             left_out = {name for name in rest if name not in trained}
             if left_out:
-                notes.append(f"{some(sorted(left_out), 'picture')} left out: in no part of the set")
+                notes.append(f"{some(sorted(left_out), 'picture')} left out: not in any part of the data set")
         else:
             notes.append(f"{words} is used as the held-out part, not as a class")
         for name, depth in (held | trained).items():
@@ -77,7 +77,7 @@ def places(names: Collection[str]) -> Places:
             part = parts[paths[name][: depth + 1]]
             paths[name] = (*above, part.more, *below) if part.more else (*above, *below)
     elif any(_is_train(path[0]) for path in paths.values() if path):
-        notes.append("the folder train is used as a class: there is no test part beside it")
+        notes.append("the folder train is used as a class, because there is no test part beside it")
     # 3. the folders that are classes
     train = {name: path for name, path in paths.items() if name not in held and name not in left_out}
     shared = _shared(train.values())
@@ -139,9 +139,9 @@ def _classes(paths: dict[str, tuple[str, ...]]) -> tuple[dict[str, str], set[str
     if len(counts) < 2:
         return {}, set(), []
     if 2 * len(loose) >= len(paths):
-        note = f"{len(loose):,} pictures lie beside {len(counts)} folders, so the folders are not used as classes"
-        return {}, set(), [f"{note}: move them into folders for labels"]
-    notes = [f"{some(sorted(loose), 'picture')} left out: beside the folders of the classes"] if loose else []
+        note = f"{len(loose):,} pictures are outside the {len(counts)} folders, so the folders are not used as classes"
+        return {}, set(), [f"{note}; move the pictures into folders to use labels"]
+    notes = [f"{some(sorted(loose), 'picture')} left out: outside the class folders"] if loose else []
     return {name: path[0] for name, path in paths.items() if path}, loose, notes
 
 

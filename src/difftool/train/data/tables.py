@@ -41,7 +41,7 @@ def read_parquet(files: Contents, size: tuple[int, int] | None) -> Raw:
     notes = []
     if not train:
         train, held = held, []
-        notes.append("there are only test parts here; they are used for training")
+        notes.append("there are only test parts; they are used for training")
     # 2. their columns
     opened = {name: _table(name, files) for name in names}
     columns, unused = _columns(opened[train[0]].schema_arrow, train[0])
@@ -49,7 +49,7 @@ def read_parquet(files: Contents, size: tuple[int, int] | None) -> Raw:
         own, _ = _columns(opened[name].schema_arrow, name)
         if own != columns:
             message = f"{name} and {train[0]} have different columns"
-            raise DifftoolError(Exit.FILE, message, "name files that belong together")
+            raise DifftoolError(Exit.FILE, message, "pass only files that belong together")
     trained = _read_tables({name: opened[name] for name in train}, columns)
     judged = _read_tables({name: opened[name] for name in held}, columns)
     # 3. the pictures of both, decoded together
@@ -110,9 +110,9 @@ def _columns(schema: Any, name: str) -> tuple[list[str | None], list[str]]:
         columns[0] = next((column.name for column in schema if "bytes" in _fields(column)), None)
     if columns[0] is None:
         message = f"{name} has no column of pictures, only {', '.join(present)}"
-        raise DifftoolError(Exit.FILE, message, f"name the column {COLUMNS[0][0]}")
+        raise DifftoolError(Exit.FILE, message, f"rename the column of pictures to {COLUMNS[0][0]}")
     if twice := [column for column in columns if present.count(column) > 1]:
-        raise DifftoolError(Exit.FILE, f"{name} has several columns named {twice[0]}", "give each a different name")
+        raise DifftoolError(Exit.FILE, f"{name} has several columns named {twice[0]}", "rename all but one of them")
     return columns, [column for column in present if column not in columns]
 
 
@@ -132,7 +132,9 @@ def _read_tables(opened: Mapping[str, ParquetFile], columns: Sequence[str | None
     tables = []
     for name, file in opened.items():
         if image not in file.schema_arrow.names:
-            raise DifftoolError(Exit.FILE, f"{name} has no column {image}, unlike the others", "name files of one set")
+            raise DifftoolError(
+                Exit.FILE, f"{name} has no column {image}, unlike the others", "pass files of a single data set"
+            )
         try:
             _fits_columns(file.metadata, wanted)
             tables.append(file.read(columns=wanted))
@@ -182,7 +184,7 @@ def hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, repo_type="dataset", local_files_only=True))
     except HFValidationError as error:
-        raise DifftoolError(Exit.USAGE, f"hf:{name} is not a valid name of the hub", "write hf:owner/name") from error
+        raise DifftoolError(Exit.USAGE, f"hf:{name} is not a valid name on the hub", "write hf:owner/name") from error
     except (LocalEntryNotFoundError, FileNotFoundError, OSError) as error:
         hint = f"fetch it once with: hf download --repo-type dataset {name}"
         raise DifftoolError(Exit.FILE, f"the data set {name} is not on this machine", hint) from error

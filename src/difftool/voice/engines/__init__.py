@@ -239,7 +239,7 @@ def united() -> type:
         for key, option in options(own).items():
             kind, shared = fields.setdefault(key, (annotations[key], []))
             if kind != annotations[key]:
-                raise TypeError(f"{key} is a {annotations[key]} of the engine {name}, and a {kind} of another")
+                raise TypeError(f"{key} is a {annotations[key]} in the engine {name}, but a {kind} in another")
             shared.append(option)
             if standard[key] is not None:
                 values = defaults.setdefault(key, {})

@@ -83,7 +83,11 @@ class StockSpeaker(Speaker):
                 import tortoise.api as api  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             runs_here = sys.version_info < (3, 12)
-            hint = install_extra("stock") if runs_here else "it needs Python 3.11; --engine tortoise runs on any"
+            hint = (
+                install_extra("stock")
+                if runs_here
+                else "use Python 3.11, or --engine tortoise, which runs on any version"
+            )
             raise DifftoolError(Exit.FILE, f"tortoise-tts cannot be imported: {error}", hint) from error
         # its own models_dir is a cache of the hub, not a folder of files
         api.get_model_path = lambda name, models_dir=None: str(work.folder / name)

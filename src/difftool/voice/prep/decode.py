@@ -98,7 +98,7 @@ def decode(path: Path, to: Path) -> Recording:
         for piece in media.resampled(mixed(source.blocks), rate, RATE):
             piece.tofile(file)
     if not to.stat().st_size:
-        raise DifftoolError(Exit.FILE, f"{path} holds no sound", media.HINT)
+        raise DifftoolError(Exit.FILE, f"{path} contains no sound", media.HINT)
     # 3. what was lost, and what a user should know
     warnings, holes = [*track.warnings, *mix.warnings], list(when.gaps)
     if complaint:
@@ -106,10 +106,10 @@ def decode(path: Path, to: Path) -> Recording:
         damage = media.damage_of(path, track, filled=filled)
         holes += [Span(at.start + when.late, at.end + when.late) for at in damage]
     if when.late:
-        warnings.append(f"the sound begins {when.late:.1f} s after the picture")
+        warnings.append(f"the audio starts {when.late:.1f} s after the video")
     if when.gaps:
         lost = sum(gap.seconds for gap in when.gaps)
-        warnings.append(f"{lost:.1f} s of the sound are missing")
+        warnings.append(f"{lost:.1f} s of the audio are missing")
     return Recording(
         Stored(to),
         rate,

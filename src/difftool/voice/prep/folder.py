@@ -122,7 +122,7 @@ def perform(plan: PrepPlan, *, overwrite: bool = False, track: Track | None = No
         if before and before["prep"].get("key") == key:
             if not (changed := damaged(plan.folder, before["prep"]["files"])):
                 return _prepared(plan, before, fresh=False)
-            log.warning("%s in %s was changed; the voice is written again", changed[0], plan.folder)
+            log.warning("%s in %s was changed; writing the voice again", changed[0], plan.folder)
         failed: dict[str, str] = {}
         seconds: dict[str, float] = {}
         done: list[tuple[Source, stages.Done]] = []
@@ -168,7 +168,7 @@ def _before(plan: PrepPlan, *, overwrite: bool) -> VoiceNote | None:
     if isinstance(note.get("prep"), Mapping):
         return None if overwrite else cast(VoiceNote, note)
     inside = [*folder.iterdir()] if folder.is_dir() else []
-    message = f"{folder} holds a voice that was not made by prep"
+    message = f"{folder} contains a voice that was not made by voice prep"
     taken = next((path.name for path in inside if path.name in OURS - {NOTE}), None)
     if taken:
         raise DifftoolError(Exit.FILE, f"{message}: {taken} would be replaced", "choose another --voice")
@@ -213,7 +213,7 @@ def _check_available(plan: PrepPlan, source: Source) -> None:
         return
     fault = "has no transcript" if exists else "is missing or was changed"
     message = f"{source.path}, a recording of {plan.name}, {fault}"
-    raise DifftoolError(Exit.FILE, message, "name it again, or start over with --overwrite")
+    raise DifftoolError(Exit.FILE, message, "pass it again, or start over with --overwrite")
 
 
 class _Known:
@@ -391,8 +391,8 @@ def _unread(result: stages.Done) -> list[str]:
     if language == "en" or not has_digits:
         return []
     if language:
-        return [f"numbers in the language {language} are not written out: metadata.csv keeps them as digits"]
-    return ["numbers in an unknown language are not written out: metadata.csv keeps them as digits; set --language"]
+        return [f"metadata.csv keeps numbers as digits: spelling them out is not supported for the language {language}"]
+    return ["metadata.csv keeps numbers as digits: the language is unknown; set --language"]
 
 
 def _listed(take: VoiceTake) -> ListedTake:
@@ -422,7 +422,7 @@ def _nothing(rejected: Sequence[VoiceTake], recordings: Sequence[str]) -> Diffto
     worst = next((reason for reason in lost if reason in GATES), None)
     losses = [f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in lost.items()]
     label = recordings[0] + (f" and {len(recordings) - 1} more recordings" if recordings[1:] else "")
-    message = f"{label}: no usable speech: {', '.join(losses[:3])}" if losses else f"{label}: no speech in it"
+    message = f"{label}: no usable speech: {', '.join(losses[:3])}" if losses else f"{label}: it contains no speech"
     hint = GATES[worst].advice if worst else "use another recording"
     return DifftoolError(Exit.FILE, message, hint)
 
@@ -473,7 +473,7 @@ def _carried(source: Path, target: Path) -> None:
     """Links or copies a file of the user to the new folder. Raises DifftoolError 4 where prep writes a file of that
     name."""
     if os.path.lexists(target):
-        message = f"{source} was not made by prep, and prep would replace it"
+        message = f"{source} was not made by voice prep and would be replaced"
         raise DifftoolError(Exit.FILE, message, "move it away, and run the same command again")
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():

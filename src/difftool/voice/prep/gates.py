@@ -58,7 +58,7 @@ GATES = {
         "turn off music and humming machines",
         ((Bound("tones", above=0.7),), (Bound("snr", below=SNR), Bound("hum", above=6.5))),
     ),
-    "phone": Gate("record with a microphone, not over a telephone or a call", ((Bound("treble", below=-26.5),),)),
+    "phone": Gate("record with a microphone, not over a phone or video call", ((Bound("treble", below=-26.5),),)),
     "noise": Gate("record in a quiet place, closer to the microphone", ((Bound("snr", below=SNR),),)),
     "clipping": Gate(
         "lower the input level until loud words no longer clip",
@@ -77,7 +77,7 @@ GATES = {
     "repetitive": Gate("remove everything that is not speech", ((Bound("compression_ratio", above=2.4),),)),
     "too_slow": Gate("speak a little faster, or remove pauses", ((Bound("characters_per_second", below=6),),)),
     "too_fast": Gate("speak a little slower", ((Bound("characters_per_second", above=25),),)),
-    "filler": Gate("leave out um and uh, or read a text aloud", ((Bound("fillers", above=0),),)),
+    "filler": Gate("avoid um and uh, or read a text aloud", ((Bound("fillers", above=0),),)),
     "stutter": Gate("after a slip, repeat the whole sentence", ((Bound("stutters", above=0),),)),
     "misheard": Gate("speak clearly, or use a larger --whisper model", ((Bound("character_error_rate", above=0.10),),)),
     "duplicate": Gate("use each recording once", ((Bound("duplicate", above=0),),)),

@@ -12,7 +12,7 @@ from .shapes import VoiceTake
 
 LETTERS = "ABCD"
 ROWS: dict[str, tuple[tuple[float, float, float], str]] = {
-    "seconds": ((90, 45, 15), "record {more:.0f} s more clean speech"),
+    "seconds": ((90, 45, 15), "record {more:.0f} more seconds of clean speech"),
     "references": ((3, 2, 1), "record at least three passages of six seconds without a long pause"),
     "snr": ((32, 26, 20), GATES["noise"].advice),
     "decay": ((190, 150, 125), GATES["reverb"].advice),

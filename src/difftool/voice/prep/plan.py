@@ -113,12 +113,12 @@ def recordings_in(sources: Sequence[str | Path]) -> list[Path]:
             visible = sorted(path for path in sounds if path.is_file() and not is_hidden(path, source))
             if not visible:
                 hint = f"supported suffixes: {' '.join(KINDS[:6])} and others"
-                raise DifftoolError(Exit.FILE, f"there is no recording in {source}", hint)
+                raise DifftoolError(Exit.FILE, f"no recordings in {source}", hint)
             paths += visible
         elif source.is_file():
             paths.append(source)
         else:
-            raise DifftoolError(Exit.FILE, f"there is no recording {source}", "name files or folders of recordings")
+            raise DifftoolError(Exit.FILE, f"no such recording: {source}", "pass recordings or folders of recordings")
     return list({path.resolve(): path for path in paths}.values())
 
 
@@ -150,9 +150,9 @@ def _paired(paths: Sequence[Path], transcripts: Sequence[Path], language: str | 
 
 def _unpaired(lost: Path | None, paths: Sequence[Path]) -> DifftoolError:
     """The error for a recording without a transcript, or where that is None, a transcript without a recording."""
-    hint = "give one for each recording, of its name: talk.srt for talk.mp3"
+    hint = "pass one for each recording, with the same name: talk.srt for talk.mp3"
     if lost is None:
-        return DifftoolError(Exit.USAGE, "there are transcripts without a recording", hint)
+        return DifftoolError(Exit.USAGE, "a transcript has no recording", hint)
     if any(path != lost and path.stem == lost.stem for path in paths):
         return DifftoolError(Exit.USAGE, f"{lost} has no transcript", f"{hint}, each in the folder of its recording")
     return DifftoolError(Exit.USAGE, f"{lost.name} has no transcript", hint)

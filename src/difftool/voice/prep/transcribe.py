@@ -94,8 +94,8 @@ class Transcript:
     def __init__(self, path: Path, language: str | None = None) -> None:
         self.path = expanded(path)
         if self.path.suffix.lower() not in SUFFIXES:
-            message = f"a transcript must be {', '.join(SUFFIXES)}, not {path}"
-            raise DifftoolError(Exit.USAGE, message, "use the .srt, .vtt or .json that Whisper writes")
+            message = f"a transcript must be one of {', '.join(SUFFIXES)}, not {path}"
+            raise DifftoolError(Exit.USAGE, message, "use a .srt, .vtt or .json file written by Whisper")
         self.segments, written, self.warnings = transcripts.read_transcript(self.path)
         self.heard_language = language or code_of(written) or code_of(transcripts.language_in(self.path))
         self.key = f"transcript {digest_of(self.path)} {self.heard_language}"
@@ -106,7 +106,7 @@ class Transcript:
         if beyond and len(beyond) > len(self.segments) / 2:
             last = beyond[-1].end
             message = f"{self.path} ends at {last:.0f} s, but the recording has only {end:.0f} s"
-            raise DifftoolError(Exit.FILE, message, "name the transcript of this recording")
+            raise DifftoolError(Exit.FILE, message, "use the transcript of this recording")
         yield from self.segments
 
 
@@ -128,7 +128,7 @@ class Whisper:
         """The network."""
         import whisper
 
-        again = "name another file, or a size such as base"
+        again = "use another file, or a size such as base"
         if self.heads:
             again = f"run difftool models pull whisper-{self.size}"
         checkpoint = unpickled(self.path, "Whisper model", again)
@@ -136,7 +136,7 @@ class Whisper:
             model = whisper.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
             model.load_state_dict(checkpoint["model_state_dict"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise DifftoolError(Exit.FILE, f"{self.path} holds no Whisper model", again) from error
+            raise DifftoolError(Exit.FILE, f"{self.path} does not contain a Whisper model", again) from error
         if self.heads is not None and _fits(self.heads, model):
             model.set_alignment_heads(self.heads)
         return model.to(self.device).eval()
@@ -232,7 +232,7 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
     places = [folder / entry.files[0] for folder in folders]
     path = next((place for place in places if place.is_file()), None)
     if not path:
-        hint = f"run difftool models pull {entry.name}, give a --transcript, or cut without words: --slice vad"
+        hint = f"run difftool models pull {entry.name}, pass a --transcript, or cut at pauses with --slice vad"
         raise DifftoolError(Exit.FILE, f"Whisper {size} is not installed", hint)
     return path, digest_of(path), whisper._ALIGNMENT_HEADS.get(size)
 

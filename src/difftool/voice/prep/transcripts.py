@@ -92,12 +92,12 @@ def read_transcript(path: Path) -> TranscriptFile:
         text, warning = _decoded(path.read_bytes())
         segments, language = parse(text)
     except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "name a transcript") from error
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "pass a transcript file") from error
     except _Unreadable as error:
         hint = "save it as UTF-8" if "UTF-8" in str(error) else HINT
-        raise DifftoolError(Exit.FILE, f"{path} cannot be read as a transcript: {error}", hint) from error
+        raise DifftoolError(Exit.FILE, f"cannot read the transcript {path}: {error}", hint) from error
     except Exception as error:  # parsers fail on invalid text in many ways
-        raise DifftoolError(Exit.FILE, f"{path} is not a transcript that can be read", HINT) from error
+        raise DifftoolError(Exit.FILE, f"{path} is not a valid transcript", HINT) from error
     if not segments:
         raise DifftoolError(Exit.FILE, f"{path} contains no words", HINT)
     warnings = [f"{path.name} {warning}"] if warning else []
@@ -201,7 +201,7 @@ def _spoken(value: Transcription) -> Iterator[HeardSegment]:
     elif isinstance(words, list):
         yield {"words": words, "text": value.get("text", "")}
     else:
-        raise _Unreadable("it has no segments, as Whisper, WhisperX or whisper.cpp write them")
+        raise _Unreadable("it has no segments in the format of Whisper, WhisperX or whisper.cpp")
 
 
 def _of_chunks(chunks: Sequence[Chunk], text: str) -> Iterator[HeardSegment]:

@@ -103,7 +103,7 @@ def test_what_differs_is_named_as_the_file_names_it(folder: Path) -> None:
     with fails(r"temperature has the shape \[2\], not \[\]"):
         open_network("clvp", folder)
     (folder / "config.json").unlink()
-    with fails(r"is of another architecture: it lacks gpt\.h\.2\.ln_1\.weight \(and \d+ more\)"):
+    with fails(r"has a different architecture: it lacks gpt\.h\.2\.ln_1\.weight \(and \d+ more\)"):
         open_network("autoregressive", folder)
 
 

@@ -73,7 +73,7 @@ def synthesise(
             drawn = torch.cat([F.pad(part, (0, most - part.shape[1]), value=STOP) for part in (drawn, codes)])
     del decoder
     if (drawn == STOP - 1).any():
-        message = "a sample contains the start code, for which tortoise-tts fails"
+        message = "a sample contains the start code, on which tortoise-tts fails"
         raise DifftoolError(Exit.FAILED, message, "use another --seed, or leave out --compat")
     with nets.using("clvp", "clvp") as clvp:
         ranked = score_codes(clvp, text, clvp_input(drawn, speech.most), speech.block)

@@ -88,8 +88,8 @@ def _build(row: Checkpoint, folder: Path) -> dict[str, nn.Module]:
     config = folder / "config.json"
     sizes = read_json(config) if config.exists() else {}
     for name, given in sizes.items():
-        require(name in FILES, f"there is no network {name!r} (known: {', '.join(FILES)})")
-        require(isinstance(given, Mapping), f"the sizes of {name} are not a table")
+        require(name in FILES, f"unknown network {name!r} (known: {', '.join(FILES)})")
+        require(isinstance(given, Mapping), f"the sizes of {name} are not a JSON object")
         for key, value in given.items():
             counts = value if isinstance(value, list) else [value]
             is_valid = bool(counts) and all(type(count) is int and 0 < count <= MOST_SIZE for count in counts)
@@ -127,9 +127,9 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    log.info("converting %s, once", source)
+    log.info("converting %s (only once)", source)
     official = _load(source, row)
-    hint = f"use the {FILES[next(iter(nets))]} of Tortoise, or one that was fine-tuned from it"
+    hint = f"use the {FILES[next(iter(nets))]} of Tortoise, or a checkpoint fine-tuned from it"
     stored = {name: tuple(tensor.shape) for name, tensor in official.items()}
     same_shapes(shapes(row, nets), stored, source, hint)
     metadata = {
@@ -141,7 +141,7 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
     tensors = {name: tensor.contiguous() for name, tensor in ours(row, nets, official).items()}
     invalid = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
     if invalid:
-        raise DifftoolError(Exit.FILE, f"{source} is invalid: {invalid} holds numbers that are not finite", hint)
+        raise DifftoolError(Exit.FILE, f"{source} is invalid: {invalid} contains values that are not finite", hint)
     metadata |= {f"sum of {name}": _sum(tensor) for name, tensor in tensors.items()}
     room_for(sum(tensor.nbytes for tensor in tensors.values()), converted.parent)
     try:
@@ -156,18 +156,18 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
 def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
     """The tensors of a checkpoint, read without running any code in it."""
     name = next(file for file, known in CHECKPOINTS.items() if known is row)
-    hint = "check that the file is complete, or name another"
+    hint = "check that the file is complete, or use another"
     if source.name == name:
         hint = "run difftool models pull tortoise"
     state = unpickled(source, "checkpoint", hint, mmap=True)
     if row.inside and isinstance(state, dict):
         state = state.get(row.inside, state)
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise DifftoolError(Exit.FILE, f"{source} holds no table of tensors", hint)
+        raise DifftoolError(Exit.FILE, f"{source} does not contain a table of tensors", hint)
     tensors = {name: tensor for name, tensor in state.items() if not re.fullmatch(row.legacy, name)}
     invalid = next((name for name, tensor in tensors.items() if not _is_weight(tensor)), None)
     if invalid:
-        raise DifftoolError(Exit.FILE, f"{source} holds {invalid}, which is not a tensor of weights", hint)
+        raise DifftoolError(Exit.FILE, f"{source} contains {invalid}, which is not a tensor of weights", hint)
     return tensors
 
 
@@ -207,6 +207,6 @@ def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: 
                     setattr(module, key, nn.Parameter(moved, requires_grad=False))
                     del tensor, moved
         except SafetensorError as error:
-            raise DifftoolError(Exit.FILE, f"{path} does not hold this network: {error}", _AGAIN) from error
+            raise DifftoolError(Exit.FILE, f"{path} does not match this network: {error}", _AGAIN) from error
         prepare(module, dtype)
     return net.eval()

@@ -122,6 +122,6 @@ def _chosen(settings: Settings, options: Options) -> Options:
             raise DifftoolError(Exit.USAGE, message, "leave out --schedule, and use --sampler ddpm")
         is_64_bits = -(2**63) <= settings.seed < 2**64
         if choice.eta != 1 or not is_64_bits:
-            message = "tortoise-tts supports no eta and no seed beyond 64 bits"
+            message = "tortoise-tts supports neither an eta nor seeds beyond 64 bits"
             raise DifftoolError(Exit.USAGE, message, "leave it out")
     return replace(options, **choice.settings)

@@ -113,8 +113,8 @@ class TortoiseWork(Work):
 
     def check_files(self) -> None:
         if self.checkpoint is not None and not self.checkpoint.is_file():
-            message = f"there is no checkpoint {self.checkpoint}"
-            raise DifftoolError(Exit.FILE, message, "check the path in --ar-checkpoint, or leave it out")
+            message = f"no such checkpoint: {self.checkpoint}"
+            raise DifftoolError(Exit.FILE, message, "check the path of --ar-checkpoint, or leave it out")
         absent = [name for name in self.networks if not is_there(name, self.folder, self.source(name))]
         missing = dict.fromkeys(FILES[name] for name in absent)
         if missing:
@@ -184,7 +184,7 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
     most = min(LONGEST, room) if options.max_mel_tokens is None else options.max_mel_tokens
     if not BREATH <= most <= room:
         message = f"max-mel-tokens must be a number from {BREATH} to {room}, not {most}"
-        raise DifftoolError(Exit.USAGE, message, "500 are 23 seconds")
+        raise DifftoolError(Exit.USAGE, message, "500 codes are about 23 seconds")
     plain = is_plain(settings, options)
     assert options.samples is not None and options.sampler is not None and options.guidance is not None
     parts = token_parts(settings.text or "", decoder.most_text, plain=plain)
@@ -227,7 +227,7 @@ def _original_block(samples: int, asked: int | None) -> int:
     """How many samples tortoise-tts draws at once; its result depends on it."""
     block = asked or min(compat.AT_ONCE, samples)
     if samples % block:
-        message = f"tortoise-tts draws whole batches, and {samples} samples are not a multiple of {block}"
+        message = f"tortoise-tts draws whole batches: {samples} samples are not a multiple of {block}"
         fitting = samples // block * block or block
         raise DifftoolError(Exit.USAGE, message, f"use another --batch-size, or --samples {fitting}")
     return block
@@ -270,14 +270,14 @@ def _timbre_of(work: TortoiseWork, voice: Voice, nets: Networks) -> Timbre:
                 tensors = load_tensors(path).tensors
                 return Timbre(tensors["autoregressive"], tensors["diffusion"])
         except (DifftoolError, KeyError) as error:
-            log.warning("%s is damaged and is created again (%s)", path, error)
+            log.warning("%s is damaged; creating it again (%s)", path, error)
     timbre = timbre_of(nets, [torch.from_numpy(read_sound(clip, CODE_HZ)) for clip in voice.clips])
     if cache:
         try:
             path.parent.mkdir(exist_ok=True)
             save_tensors(path, timbre._asdict(), {"clips": voice.sha256, "autoregressive": made_by[0]})
         except OSError as error:
-            log.warning("cannot cache latents of %s in %s: %s", voice.name, path.parent, error.strerror)
+            log.warning("cannot cache the latents of %s in %s: %s", voice.name, path.parent, error.strerror)
     return timbre
 
 
