@@ -132,4 +132,11 @@ def test_the_figures_of_real_digits() -> None:
     assert (real["c2st"], real["nearest"], real["exploded"]) == (0.5, 1.0, 0.0)
     assert real.keys() == FIGURES.keys()
     assert "legible" not in of_real(pictures._replace(labels=None))
-    assert "nearest" not in of_real(pictures._replace(points=True))
+
+    def dots(part: Pictures) -> Pictures:
+        return part._replace(pixels=part.pixels[:, 3:4, 2:3].repeat(2, 3), labels=None, held_out=None)
+
+    assert pictures.held_out is not None
+    points = dots(pictures)._replace(held_out=dots(pictures.held_out))
+    assert points.points
+    assert "nearest" not in of_real(points)
