@@ -153,15 +153,15 @@ def speed(lines: int = 50) -> None:
 def guidance() -> None:
     """Draws the same captions without guidance and with more and more of it, into docs/guidance.png."""
     scenes = held_back(8)
-    session, rows = Session(device="cpu"), (1.0, 1.5, 3.0, 6.0)
-    pictures = [one for scale in rows for one in drawn(session, [s.caption for s in scenes], guidance=scale)]
-    sheet = Image.fromarray(image_grid(np.stack(pictures), len(scenes)))
-    sheet = sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST)
-    framed = Image.new("RGB", (sheet.width + 120, sheet.height), "white")
-    framed.paste(sheet, (120, 0))
-    for k, scale in enumerate(rows):
-        what = f"guidance {scale:g}"
-        ImageDraw.Draw(framed).text((8, int((k + 0.5) * sheet.height / len(rows)) - 6), what, fill="black")
+    session, scales = Session(device="cpu"), (1.0, 1.5, 3.0, 6.0)
+    pictures = [drawn(session, [s.caption for s in scenes], guidance=scale) for scale in scales]
+    in_rows = [one for row in zip(*pictures, strict=True) for one in row]  # one caption each
+    sheet = Image.fromarray(image_grid(np.stack(in_rows), len(scales)))
+    framed = Image.new("RGB", (sheet.width, sheet.height + 32), "white")
+    framed.paste(sheet, (0, 32))
+    for k, scale in enumerate(scales):
+        place = (int((k + 0.5) * sheet.width / len(scales)), 16)
+        ImageDraw.Draw(framed).text(place, f"guidance {scale:g}", fill="black", font_size=19, anchor="mm")
     framed.save(ROOT / "docs" / "guidance.png")
 
 

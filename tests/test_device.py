@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from difftool.device import choose, finite, halved
+from difftool.device import choose, finite, halved, machine_name
 from difftool.errors import DifftoolError, Exit
 
 Built = Callable[..., None]
@@ -114,3 +114,12 @@ def test_numbers_that_are_finite() -> None:
         with pytest.raises(DifftoolError, match="the decoder returned values that are not finite") as caught:
             finite(torch.tensor([1.0, bad]), "the decoder")
         assert caught.value.code == 1
+
+
+def test_the_name_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    name, threads = machine_name(torch.device("cpu")).rsplit(", ", 1)
+    assert name
+    assert threads == "2 threads"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU number {device.index}")
+    assert machine_name(torch.device("cuda:1")) == "GPU number 1"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import DifftoolError, Exit, is_out_of_memory, pick
@@ -118,6 +121,22 @@ def choose(
     if dtype == "auto":
         dtype = "bf16" if is_gpu and _computes_bf16(selected) else "fp32"
     return selected, getattr(torch, DTYPES[dtype])
+
+
+def machine_name(device: torch.device) -> str:
+    """The name of a GPU, or of the CPU with the number of threads that are used."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()}, {counted(torch.get_num_threads(), 'thread')}"
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        if found := re.search(r"^model name\s*: (.+)", Path("/proc/cpuinfo").read_text(errors="replace"), re.M):
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def _without_gpu() -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from difftool.learning.metrics import c2st, frechet, legible, quality_of, scattered
 from difftool.train.data.pictures import Pictures, digits
-from difftool.train.quality import by_share
+from difftool.train.previews import FIGURES
+from difftool.train.quality import by_share, of_real
 
 
 def test_frechet_of_two_gaussians() -> None:
@@ -118,3 +119,24 @@ def test_a_few_stand_for_all_of_them() -> None:
     held = np.concatenate([rng.normal(0, 1, (300, 4)), rng.normal(8, 1, (300, 4))])
     drawn = np.concatenate([rng.normal(0, 1, (50, 4)), rng.normal(8, 1, (50, 4))])
     assert c2st(drawn, held) < 0.6  # three quarters against the first hundred
+
+
+def test_the_figures_of_real_digits() -> None:
+    """What samples are compared with: as many training digits against the held-out ones."""
+    pictures = digits()
+    real = of_real(pictures)
+    assert real["fd"] == pytest.approx(32.07, abs=0.01)
+    assert real["fd_features"] < 0.03
+    assert abs(real["kid"]) < 0.2
+    assert real["legible"] == pytest.approx(0.99)
+    assert (real["c2st"], real["nearest"], real["exploded"]) == (0.5, 1.0, 0.0)
+    assert real.keys() == FIGURES.keys()
+    assert "legible" not in of_real(pictures._replace(labels=None))
+
+    def dots(part: Pictures) -> Pictures:
+        return part._replace(pixels=part.pixels[:, 3:4, 2:3].repeat(2, 3), labels=None, held_out=None)
+
+    assert pictures.held_out is not None
+    points = dots(pictures)._replace(held_out=dots(pictures.held_out))
+    assert points.points
+    assert "nearest" not in of_real(points)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from difftool.learning.runlog import improving
+from difftool.learning.runlog import improving, training_seconds
 
 ROUGH = np.random.default_rng(0).standard_normal(1000)
 
@@ -43,3 +43,14 @@ def test_chance_is_seldom_taken_for_a_course() -> None:
     """Of runs that stand still, one in twenty at most may seem to move."""
     runs = [said(1 + 0.05 * np.random.default_rng(k).standard_normal(25)) for k in range(400)]
     assert sum(not run.startswith(("no longer", "too short")) for run in runs) <= 20
+
+
+def test_the_time_of_the_updates_is_counted_and_that_of_interruptions_is_not() -> None:
+    lines = [
+        {"images": 100, "loss": 1.0, "images_per_second": 50.0},
+        {"images": 300, "loss": 1.0, "images_per_second": 100.0},
+        {"images": 400, "loss": 1.0},  # by an older version
+        {"finished": True, "quality": None, "notes": []},
+    ]
+    assert training_seconds(lines) == 4.0
+    assert training_seconds([]) == 0.0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
-from difftool.pictures.plots import plot_curves
+from difftool.pictures import plots
+from difftool.pictures.plots import colours_of, plot_compared, plot_curves, running_mean
 from difftool.pictures.png import parameters, read_manifest, read_png, write_png
 from difftool.pictures.sheets import GAP, image_grid, plot_points, to_pixels
 from difftool.text2img.session import rgb
@@ -114,6 +118,48 @@ def test_plot(tmp_path: Path) -> None:
             plot_curves(tmp_path / "loss.png", panels, "a run")
             with Image.open(tmp_path / "loss.png") as image:
                 assert image.size == (960, 120 * (0.6 + 3.6 * len(panels)))
+
+
+def test_plots_are_readable_at_400_pixels_and_on_any_ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text is less than 11 pixels high at this width, none is cut off, and the ground is white."""
+    seen = []
+
+    def texts(figure: Figure, *_: object, **__: object) -> None:
+        width, height = figure.canvas.get_width_height()
+        figure.canvas.draw()
+        for text in filter(Text.get_text, figure.findobj(Text)):
+            seen.append(text.get_text())
+            assert text.get_fontsize() / 72 * figure.dpi * 400 / width >= 11, text
+        for text in [*figure.texts, *(axes.title for axes in figure.axes)]:
+            box = text.get_window_extent()
+            assert 0 <= box.x0 <= box.x1 <= width, text
+            assert 0 <= box.y0 <= box.y1 <= height, text
+        assert figure.get_facecolor() == (1, 1, 1, 1)
+
+    monkeypatch.setattr(Figure, "savefig", texts)
+    monkeypatch.setattr(plots, "replacing", nullcontext)
+    curve = ([10_000.0, 20_000.0], [1234.5, 0.25])
+    plot_curves(tmp_path / "loss.png", {"loss": {"training": curve}, "loss by noise": {"most noise": curve}}, "a run")
+    assert {"training", "most noise", "loss by noise"} <= set(seen)
+    blocks = [
+        ("dpmpp_2m_sde polyexponential\n100 calls, 1234.5 ms\ndiversity 100%", np.zeros((2, 4, 8, 8, 1), np.uint8))
+    ]
+    for count in (1, 5):
+        plot_compared(tmp_path / "c.png", count * blocks, "rows: starts; columns: draws with fresh noise in the steps")
+    assert seen.count(blocks[0][0]) == 6
+
+
+def test_a_colour_stands_for_one_label_in_all_panels() -> None:
+    curve = ([1.0], [2.0])
+    panels = {"a": {"ddim": curve, "heun": curve}, "b": {"unipc": curve, "heun": curve}}
+    assert colours_of(panels) == {"ddim": 0, "heun": 1, "unipc": 2}
+
+
+def test_a_running_mean_keeps_the_ends() -> None:
+    assert running_mean([]) == []
+    assert running_mean([3.0, 1.0]) == [3.0, 1.0]
+    assert running_mean([float(k) for k in range(60)])[:2] == [0.5, 1.0]
+    assert len(running_mean([1.0] * 1000)) == 1000
 
 
 def test_points_lie_where_they_are_and_are_darker_where_more_lie() -> None:

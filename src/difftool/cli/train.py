@@ -78,6 +78,8 @@ def train(
 
 def _result(done: Trained, seconds: float) -> Result:
     """Reports a finished run."""
+    from ..train.outcome import next_command
+
     data = {
         "outputs": [{"path": str(done.grid), "seed": 0}],
         "folder": str(done.folder),
@@ -102,7 +104,7 @@ def _result(done: Trained, seconds: float) -> Result:
     summary += done.notes
     paths = {"run": done.folder, "pictures": done.grid, "loss": done.plot, "report": done.report}
     summary += [f"{name:9} {path}" for name, path in paths.items()]
-    summary.append(f"{'next':9} {_next_command(done)}")
+    summary.append(f"{'next':9} {next_command(done.folder, done.config)}")
     return Result(data, summary, [done.folder])
 
 
@@ -114,17 +116,6 @@ def _quality(figures: Mapping[str, float]) -> str:
     if figures["exploded"]:
         line += ", {exploded} exploded"
     return line.format(**figures)
-
-
-def _next_command(done: Trained) -> str:
-    """The command that generates from the trained model."""
-    from ..models import typed
-
-    if "autoencoder" not in done.config:
-        return f"difftool sample {shlex.quote(typed(done.folder))}"
-    from ..text2img.settings import BUNDLED
-
-    return f"difftool txt2img PROMPT --model {shlex.quote(typed(done.folder, BUNDLED))}"
 
 
 def _dry(planned: TrainingPlan) -> Result:

@@ -53,8 +53,7 @@ def quality_of(drawn: Array, held_out: Array, trained: Array, tones: int = 256) 
         brightest = max(brightest, float(part.sum(1).max()))
     exploded = int((a.sum((1, 2, 3)) > brightest).sum())
     # distributions of pixels and features
-    small = [_shrunk(p) for p in (a, b)]
-    seen = [features(p * ((256 - 1) / (tones - 1))) for p in (a, b)]
+    small, seen = _vectors(a, b, tones)
     vectors = small
     if drawn[0].size > SIDE * SIDE:
         vectors = [np.concatenate(pair, 1) for pair in zip(small, seen, strict=True)]
@@ -62,8 +61,23 @@ def quality_of(drawn: Array, held_out: Array, trained: Array, tones: int = 256) 
     of_drawn = np.median(nearest(drawn, trained, tones)[0])
     of_held_out = float(np.median(nearest(held_out, trained, tones)[0]))
     far = of_drawn / max(of_held_out, 1e-9)
-    kid = 1000 * kernel_distance(*seen)
-    return Quality(c2st(*vectors), frechet(*small), frechet(*seen), kid, float(far), exploded)
+    return Quality(c2st(*vectors), *_distances(small, seen), float(far), exploded)
+
+
+def distances(a: Array, b: Array, tones: int = 256) -> tuple[float, float, float]:
+    """(fd, fd_features, kid) of `Quality` for two sets of uint8 pictures (N, H, W, C)."""
+    return _distances(*_vectors(_toned(a, tones), _toned(b, tones), tones))
+
+
+def _vectors(a: Array, b: Array, tones: int) -> tuple[list[Array], list[Array]]:
+    """The pixels and the features of two sets of pictures, as vectors."""
+    small = [_shrunk(p) for p in (a, b)]
+    seen = [features(p * ((256 - 1) / (tones - 1))) for p in (a, b)]
+    return small, seen
+
+
+def _distances(small: list[Array], seen: list[Array]) -> tuple[float, float, float]:
+    return frechet(*small), frechet(*seen), 1000 * kernel_distance(*seen)
 
 
 def scattered(n: int, count: int) -> Array:

@@ -12,7 +12,7 @@ from typing import NotRequired, TypedDict, cast
 import numpy as np
 
 from ..errors import DifftoolError, Exit
-from ..pictures.plots import plot_curves
+from ..pictures.plots import Curve, plot_curves
 from .tasks import BANDS
 
 log = logging.getLogger(__name__)
@@ -115,23 +115,37 @@ def final_loss(lines: Sequence[Line]) -> float | None:
     return sum(tail) / len(tail) if tail else None
 
 
-def plot(folder: Path) -> None:
-    """Plots the curves of a log as loss.png: training and held-out loss, and the loss by noise level."""
-    lines = updates_of(read_log(folder))
-    held = [(line["images"], loss) for line in lines if (loss := line.get("held_out")) is not None]
-    curves: dict[str, dict[str, tuple[list[float], list[float]]]] = {
-        "loss": {"training": ([line["images"] for line in lines], [line["loss"] for line in lines])}
+def training_seconds(lines: Sequence[Line]) -> float:
+    """Seconds that the updates of a log took, without previews and interruptions."""
+    seconds, before = 0.0, 0
+    for line in updates_of(lines):
+        if speed := line.get("images_per_second"):
+            seconds += (line["images"] - before) / speed
+        before = line["images"]
+    return seconds
+
+
+def curves_of(lines: Sequence[Line]) -> dict[str, dict[str, Curve]]:
+    """The curves of a log by panel and label: training and held-out loss, and the loss by noise level."""
+    updates = updates_of(lines)
+    held = [(line["images"], loss) for line in updates if (loss := line.get("held_out")) is not None]
+    curves: dict[str, dict[str, Curve]] = {
+        "loss": {"training": ([line["images"] for line in updates], [line["loss"] for line in updates])}
     }
     if held:
         curves["loss"]["held out"] = ([images for images, _ in held], [loss for _, loss in held])
-    names = ("least noise", "less", "more", "most noise")
-    banded = [(line["images"], bands) for line in lines if (bands := line.get("bands"))]
+    banded = [(line["images"], bands) for line in updates if (bands := line.get("bands"))]
     if banded:
         curves["loss by noise"] = {}
-        for k, name in enumerate(names):
+        for k, name in enumerate(("least noise", "less", "more", "most noise")):
             points = [(images, loss) for images, bands in banded if (loss := bands[k]) is not None]
             curves["loss by noise"][name] = ([images for images, _ in points], [loss for _, loss in points])
-    plot_curves(folder / PLOT, curves, folder.name)
+    return curves
+
+
+def plot(folder: Path) -> None:
+    """Plots the curves of a log as loss.png."""
+    plot_curves(folder / PLOT, curves_of(read_log(folder)), folder.name)
 
 
 def improving(lines: Sequence[Line]) -> str:

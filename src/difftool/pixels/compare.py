@@ -81,8 +81,7 @@ class Compared(NamedTuple):
     @property
     def caption(self) -> str:
         milliseconds = self.seconds * 1000
-        head = f"{self.name}: {self.plan.calls} calls"
-        return f"{head}\ndiversity {self.diversity:.0%}, {milliseconds:.1f} ms"
+        return f"{self.name}\n{self.plan.calls} calls, {milliseconds:.1f} ms\ndiversity {self.diversity:.0%}"
 
 
 def plans(samplers: Sequence[str], settings: Settings) -> dict[str, SamplePlan]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 from ..learning.folder import REPORT
 from ..learning.runlog import PLOT, ClosingLine, final_loss, read_log
+from ..models import typed
 from .data.pictures import Pictures
 from .previews import grid_path
 from .recipe import PictureConfig
@@ -56,3 +58,18 @@ def report(folder: Path, config: PictureConfig, pictures: Pictures, *, finished_
         finished_before=finished_before,
         config=config,
     )
+
+
+def next_command(folder: Path, config: PictureConfig) -> str:
+    """The command that generates from the model of a run."""
+    if "autoencoder" not in config:
+        return f"difftool sample {shlex.quote(typed(folder))}"
+    from ..text2img.settings import BUNDLED
+
+    return f"difftool txt2img PROMPT --model {shlex.quote(typed(folder, BUNDLED))}"
+
+
+def more_command(folder: Path, data: str | Path | None) -> str:
+    """The command that trains a finished run further, without the options that are repeated."""
+    source = "" if data is None else f" {shlex.quote(str(data))}"
+    return f"difftool train{source} --output-dir {shlex.quote(str(folder))} --more 10m"

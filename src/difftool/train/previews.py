@@ -24,13 +24,13 @@ PIPELINE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 STRIP = 10
 """Number of samples shown beside their nearest training picture."""
 FIGURES = {
-    "c2st": ("C2ST", "0.5: indistinguishable from real, 1: always recognised as generated"),
-    "fd": ("FD of pixels", "grey levels squared"),
-    "fd_features": ("FD of random features", ""),
-    "kid": ("KID of random features", "times 1,000"),
-    "nearest": ("nearest training picture", "relative to held-out pictures; far below 1: copies"),
-    "exploded": ("exploded", "pictures brighter than any real one"),
-    "legible": ("classified as their label", "share"),
+    "c2st": ("C2ST", "accuracy of a classifier that tells samples from real pictures; 1: always recognised"),
+    "fd": ("FD of pixels", "distance of the distributions of pixels, in grey levels squared; lower is better"),
+    "fd_features": ("FD of random features", "the same of features of a fixed random network"),
+    "kid": ("KID of random features", "another distance of these features, times 1,000; real pictures are near 0"),
+    "nearest": ("nearest training picture", "distance, relative to that of held-out pictures; far below 1: copies"),
+    "exploded": ("exploded", "samples brighter than any real picture"),
+    "legible": ("classified as their label", "share, by a classifier trained on real pictures"),
 }
 """Label and explanation of each figure in the report of a run."""
 

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..pixels.draw import Sampled
     from .data.pictures import Pictures
-from ..learning.metrics import legible, quality_of
+from ..learning.metrics import distances, legible, quality_of, scattered
 
 log = logging.getLogger(__name__)
 JUDGED, JUDGE_SEED = 500, 1000
@@ -31,6 +31,20 @@ def measure(drawn: Sampled, pictures: Pictures) -> dict[str, float]:
         meant = np.array([pictures.classes.index(label) for label in labels])
         quality["legible"] = legible(drawn.pixels, meant, pictures.pixels, pictures.labels)
     return quality
+
+
+def of_real(pictures: Pictures) -> dict[str, float]:
+    """The figures of `measure` for real pictures in place of samples: the distances of as many training pictures, and
+    the known or measured value of held-out ones."""
+    assert pictures.held_out is not None
+    held, some = pictures.held_out, pictures.pixels[scattered(len(pictures.pixels), JUDGED)]
+    fd, fd_features, kid = distances(some, held.pixels, pictures.tones)
+    figures = {"c2st": 0.5, "fd": fd, "fd_features": fd_features, "kid": kid, "exploded": 0.0}
+    if not pictures.points:  # most of which have a training point in the same place
+        figures["nearest"] = 1.0
+    if pictures.labels is not None and held.labels is not None:
+        figures["legible"] = legible(held.pixels, held.labels, pictures.pixels, pictures.labels)
+    return figures
 
 
 def is_measurable(pictures: Pictures) -> bool:

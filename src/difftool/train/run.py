@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from .. import files, processes
-from ..device import name_of
+from ..device import machine_name, name_of
 from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
 from ..learning.config import last_part
 from ..learning.driver import Cost, RunContext, learn, with_measured_sizes
@@ -19,7 +19,7 @@ from ..learning.folder import LAST, REPORT, standing
 from ..learning.loop import Trainee
 from ..learning.report import Outcome, ReportLabels
 from ..learning.report import write as write_report
-from ..learning.runlog import PLOT, EventLog, append, final_loss, improving, read_log
+from ..learning.runlog import EventLog, append, improving, read_log, training_seconds
 from ..learning.tasks import Denoising, seeded
 from ..models import Model, build_net, open_model, save_model
 from ..pictures.png import write_png
@@ -30,9 +30,9 @@ from ..progress import Track, untracked
 from ..signals import deferred
 from .data.pictures import Pictures
 from .data.tensors import data_of
-from .outcome import Trained, report
-from .previews import FIGURES, grid_path, layout, nearest_strip, show
-from .quality import COPIED, JUDGE_SEED, JUDGED, by_share, is_measurable, measure
+from .outcome import Trained, more_command, next_command, report
+from .previews import AUTOENCODER, FIGURES, grid_path, layout, nearest_strip, show
+from .quality import COPIED, JUDGE_SEED, JUDGED, by_share, is_measurable, measure, of_real
 from .recipe import Job, PictureConfig, prepared
 from .settings import Settings, amount_of
 
@@ -147,7 +147,7 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
             quality = stages(folder, config, job, context, began, overwrite=overwrite)
         else:
             quality = _pixels(folder, config, job, context, overwrite=overwrite)
-        processes.agreed(lambda: _close(folder, config, job.pictures, quality))
+        processes.agreed(lambda: _close(folder, config, job, quality))
         return report(folder, config, job.pictures, finished_before=False)
 
 
@@ -243,21 +243,26 @@ def _measured(folder: Path, config: PictureConfig, pictures: Pictures, drawing: 
     return processes.agreed(judging)
 
 
-def _close(folder: Path, config: PictureConfig, pictures: Pictures, quality: dict[str, float] | None) -> None:
+def _close(folder: Path, config: PictureConfig, job: Job, quality: dict[str, float] | None) -> None:
     """Writes the report and the last line of the log."""
-    lines = read_log(folder)
-    notes = [improving(lines)]
+    pictures = job.pictures
+    notes = [improving(read_log(folder))]
     if quality is not None and quality["nearest"] < COPIED and not pictures.points:
         note = f"the samples copy training pictures (nearest {quality['nearest']:.2f}); use more data or a shorter run"
         notes.append(note)
         log.warning(note)
-    outcome = Outcome(final_loss(lines), quality, notes)
+    real = {} if quality is None else of_real(pictures)
+    before = training_seconds(read_log(folder / AUTOENCODER))
+    outcome = Outcome(quality, real, notes, machine_name(job.device), before)
     images = config["train"]["images"]
     shown = {
         "Samples with averaged weights": grid_path(folder, images),
         "Samples with the last weights, from the same noise": grid_path(folder, images, "raw"),
         "Samples above, nearest training pictures below": grid_path(folder, images, "nearest"),
     }
-    words = ReportLabels(layout().items, FIGURES)
-    write_report(folder / REPORT, config, outcome, folder / PLOT, shown, words)
+    commands = {
+        "generate samples": next_command(folder, config),
+        "train further, with the other options of this run": more_command(folder, job.settings.data),
+    }
+    write_report(folder / REPORT, config, outcome, shown, ReportLabels(layout().items, FIGURES, commands))
     append(folder, {"finished": True, "quality": quality, "notes": notes})

@@ -273,7 +273,7 @@ def _measured(
     write_png(grid_path(folder, config["train"]["images"], "nearest"), nearest_strip(pixels, pictures.pixels))
     if not is_measurable(pictures):
         return None
-    return quality_of(pixels, pictures.held_out.pixels, pictures.pixels)._asdict()
+    return quality_of(pixels, pictures.held_out.pixels, pictures.pixels, pictures.tones)._asdict()
 
 
 def _autoencoder(

@@ -288,7 +288,7 @@ def _written(
             "takes": [_listed(take) for take in takes],
         }
         write_json(new / "report.json", summary)
-        report.write(new / "report.html", summary, takes)
+        report.write(new / "report.html", summary, takes, PACKAGES)
         note = _note(plan, done, graded, before, {"key": key, "failed": failed, "files": digests(new)})
         write_json(new / NOTE, note)
         # 3. files of the user, and the exchange of both folders

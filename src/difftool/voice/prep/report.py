@@ -2,64 +2,80 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from ... import html
-from .gates import GATES, SILENCE
+from ...files import versions
+from ...limits import counted
+from .gates import GATES, SILENCE, Bound
 from .grade import ROWS
 from .shapes import Summary, VoiceTake
 
 SHOWN = 2.0
 """Minimum seconds of silence that are shown."""
 NAMES = {
-    "seconds": ("length", "s"),
-    "snr": ("SNR", "dB"),
-    "decay": ("decay", "dB/s"),
-    "treble": ("treble", "dB"),
-    "level": ("level", "dB"),
-    "speech": ("speech", ""),
-    "clipped": ("clipped", "%"),
-    "crowded": ("near clipping", "%"),
-    "levels": ("quantisation levels", ""),
-    "grain": ("grain", "dB"),
-    "tones": ("tones", ""),
-    "hum": ("hum", "dB"),
-    "characters_per_second": ("characters", "/s"),
-    "character_error_rate": ("character error rate", ""),
-    "avg_logprob": ("log probability", ""),
-    "references": ("references", ""),
-    "sources": ("recordings", ""),
+    "seconds": ("length", "s", 1),
+    "snr": ("SNR", "dB", 1),
+    "decay": ("decay", "dB/s", 0),
+    "treble": ("treble", "dB", 1),
+    "level": ("level", "dB", 1),
+    "speech": ("speech", "", 2),
+    "clipped": ("clipped", "%", 2),
+    "crowded": ("near clipping", "%", 2),
+    "levels": ("quantisation levels", "", 0),
+    "grain": ("grain", "dB", 1),
+    "tones": ("tones", "", 2),
+    "hum": ("hum", "dB", 1),
+    "characters_per_second": ("characters", "/s", 1),
+    "character_error_rate": ("character error rate", "", 2),
+    "avg_logprob": ("log probability", "", 2),
+    "references": ("references", "", 0),
+    "sources": ("recordings", "", 0),
 }
-"""Figures in the order in which they are shown, with their labels and units."""
+"""Figures in the order in which they are shown, with their labels, units and decimals."""
+
+
+class ShownFigure(NamedTuple):
+    """A figure of a take as it is shown."""
+
+    text: str
+    failed: str
+    """The bound for which the take is left out, or nothing."""
 
 
 class Card(NamedTuple):
     """A take as it is shown."""
 
     heading: str
+    length: str
     kept: bool
     verdict: str
     text: str
-    figures: Sequence[str]
+    figures: Sequence[ShownFigure]
     advice: str | None
     sound: Path | None
     width: int
     outline: str
 
 
-def write(path: Path, summary: Summary, takes: Sequence[VoiceTake]) -> None:
-    """Writes the page. `takes` are those of the folder, with the places of their sounds."""
+def write(path: Path, summary: Summary, takes: Sequence[VoiceTake], packages: Sequence[str] = ()) -> None:
+    """Writes the page. `takes` are those of the folder, with the places of their sounds; the versions of `packages` are
+    named."""
     grade, kept, total = summary["grade"], summary["kept_seconds"], summary["total_seconds"]
     used = {reference["clip"] for reference in summary["references"]}
     clips = [take for take in takes if not take["reasons"]]
     rejected = [take for take in takes if take["reasons"] and not _is_short_silence(take)]
+    voice = summary["voice"]
     html.write(
         path,
         "voice.html",
-        title=f"Voice {summary['voice']}",
-        subtitle=f"{summary['clips']} clips, {_time(kept)} of {_time(total)}",
+        # by day only: the same recordings make the same page again
+        title=f"Voice {voice}: grade {grade['letter']}, {datetime.now(UTC):%Y-%m-%d}",
+        subtitle=f"{counted(summary['clips'], 'clip')}, {_time(kept)} of {_time(total)}",
         letter=grade["letter"],
         sides=[(NAMES[side][0], f"{_value(side, grade['figures'])} ({grade['letters'][side]})") for side in ROWS],
         actions=grade["actions"],
@@ -67,6 +83,8 @@ def write(path: Path, summary: Summary, takes: Sequence[VoiceTake]) -> None:
         reasons=list(_bars(summary["reasons"])),
         clips=[_card(clip, "kept, a reference" if clip.get("id") in used else "kept") for clip in clips],
         rejected=[_card(take, ", ".join(map(_plain, take["reasons"]))) for take in rejected],
+        command=f"difftool voice clone --voice {shlex.quote(voice)}",
+        versions=", ".join(f"{name} {version}" for name, version in versions(*packages).items()),
     )
 
 
@@ -83,7 +101,7 @@ def _bars(reasons: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
 
 
 def _card(take: VoiceTake, verdict: str) -> Card:
-    kept, figures = not take["reasons"], take["figures"]
+    kept = not take["reasons"]
     number = f"{take.get('id')} · " if kept else ""
     sound: Path | None = None
     wave: Sequence[int] = ()
@@ -91,10 +109,11 @@ def _card(take: VoiceTake, verdict: str) -> Card:
         sound, wave = take["folder"] / take["sound"], take["wave"]
     return Card(
         f"{number}{take['source']} {_time(take['start'])} to {_time(take['end'])}",
+        f"{take['end'] - take['start']:.1f} s",
         kept,
         verdict,
         take["text"],
-        [f"{NAMES[name][0]} {_value(name, figures)}" for name in NAMES if figures.get(name) is not None],
+        list(_figures(take)),
         None if kept else _advice(take),
         sound,
         len(wave) - 1,
@@ -102,9 +121,26 @@ def _card(take: VoiceTake, verdict: str) -> Card:
     )
 
 
-def _value(name: str, figures: Mapping[str, float | None]) -> str:
-    """A figure with its unit."""
-    return f"{figures[name]:g} {NAMES[name][1]}".strip()
+def _figures(take: VoiceTake) -> Iterator[ShownFigure]:
+    """The figures of a take, those first for which it is left out."""
+    figures = take["figures"]
+    gates = [GATES[reason] for reason in take["reasons"] if reason in GATES]
+    failed = {bound.figure: bound for gate in gates for bound in gate.found(figures)}
+    for name, bound in failed.items():
+        unit = NAMES[name][1] if name in NAMES else ""
+        yield ShownFigure(f"{_label(name)} {_value(name, figures, bound)}", f"{bound} {unit}".strip())
+    for name in NAMES:
+        if figures.get(name) is not None and name not in failed:
+            yield ShownFigure(f"{_label(name)} {_value(name, figures)}", "")
+
+
+def _value(name: str, figures: Mapping[str, float | None], bound: Bound | None = None) -> str:
+    """A figure with its unit, rounded unless it is then no longer beyond the `bound`."""
+    _, unit, decimals = NAMES.get(name, (name, "", 2))
+    value = figures[name] or 0.0
+    rounded = round(value, decimals)
+    exact = bound is not None and not bound.holds({name: rounded})
+    return f"{value if exact else rounded:g} {unit}".strip()
 
 
 def _advice(take: VoiceTake) -> str | None:
