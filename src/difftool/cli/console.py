@@ -31,12 +31,37 @@ LINE_SHARE, LINE_SECONDS, LINE_LEAST = 0.1, 30.0, 1.0
 """Without a terminal: progress is logged after this share or this many seconds, at least LINE_LEAST seconds apart."""
 
 
+STYLES = {
+    "error": "1;31",
+    "warning": "33",
+    "note": "36",
+    "hint": "36",
+    "fix": "36",
+    "good": "32",
+    "fair": "33",
+    "bad": "31",
+}
+"""ANSI codes of the styles, for `Styled`."""
+
+
+class Styled(NamedTuple):
+    """A part of a line that has a colour on a terminal."""
+
+    text: str
+    style: str
+    """A name in STYLES."""
+
+
+Line = str | Sequence[str | Styled]
+"""A line for people, in one part or several."""
+
+
 class Result(NamedTuple):
     """The result of a command, to be printed."""
 
     data: Mapping[str, object]
     """For --json."""
-    summary: list[str]
+    summary: Sequence[Line]
     """Lines for people."""
     paths: Sequence[Path | str]
     """For --quiet: paths or names."""
@@ -65,6 +90,7 @@ class Console:
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
         self._done: Mapping[str, object] | None = None
+        self._starting = False
 
     def configure(self, command: str, *, json: bool, quiet: bool, verbose: bool, debug: bool) -> None:
         """Applies the shared options, takes over the library's log and silences other libraries."""
@@ -86,14 +112,34 @@ class Console:
         log = logging.getLogger("difftool")
         log.handlers, log.propagate = [], True
 
-    def say(self, line: str) -> None:
+    def starting(self) -> None:
+        """Writes a line on a terminal that the next output replaces, for commands that take long to load."""
+        if self.quiet or processes.rank() or not is_ansi(sys.stderr):
+            return
+        sys.stderr.write(f"{self.command}: loading ...")
+        sys.stderr.flush()
+        self._starting = True
+
+    def _started(self) -> None:
+        if self._starting:
+            self._starting = False
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def say(self, line: Line) -> None:
         """Writes a line to stderr, with the time if it is not a terminal; only in the first of several processes."""
         if processes.rank():
             return
-        if self.terminal:
-            self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
+        self._started()
+        text = _rendered(line, sys.stderr)
+        if self._progress is not None:  # above its bar
+            from rich.text import Text
+
+            self._progress.console.print(Text.from_ansi(text), highlight=False, soft_wrap=True)
+        elif self.terminal:
+            _write(sys.stderr, text)
         else:
-            _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
+            _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}")
 
     def note(self, line: str) -> None:
         """Writes a line to stderr, unless --quiet."""
@@ -105,7 +151,7 @@ class Console:
         if message in self.warnings:
             return
         self.warnings.append(message)
-        self.say(f"warning: {message}")
+        self.say((Styled("warning:", "warning"), f" {message}"))
 
     def destination(
         self, output: Path | None, folder: Path | None, *, overwrite: bool, skip_existing: bool = False
@@ -133,9 +179,11 @@ class Console:
         if processes.rank():
             return
         if self.json:
+            self._started()
             self._print_json(result.data, None)
             return
-        lines = map(str, result.paths) if self.quiet else map(_visible, result.summary)
+        self._started()
+        lines = map(str, result.paths) if self.quiet else (_rendered(line, sys.stdout) for line in result.summary)
         for line in lines:
             _write(sys.stdout, line)
 
@@ -147,7 +195,9 @@ class Console:
             return int(error.code)
         if self.debug:
             traceback.print_exception(error, file=sys.stderr)
-        _write(sys.stderr, f"error: {_line(error.message)}\nhint: {_line(error.hint)}")
+        self._started()
+        for name, text in (("error", error.message), ("hint", error.hint)):
+            _write(sys.stderr, _rendered((Styled(f"{name}:", name), f" {_line(text)}"), sys.stderr))
         if self.json:
             details = {"code": int(error.code), "message": error.message, "hint": error.hint}
             with suppress(OSError):  # the exit code and stderr report it too
@@ -184,6 +234,7 @@ class Console:
             TimeRemainingColumn,
         )
 
+        self._started()
         rate = TextColumn("{task.fields[rate]}")
         shown = (
             TextColumn(what or self.command),
@@ -244,6 +295,24 @@ def _visible(text: str) -> str:
     """`text` with control characters and lone surrogates escaped; surrogates that stand for the bytes of a path
     stay."""
     return _UNSEEN.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def is_ansi(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that understands ANSI codes."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _rendered(line: Line, stream: TextIO) -> str:
+    """A line as written to a stream: in colour on a terminal, unless NO_COLOR is set."""
+    has_colour = is_ansi(stream) and not os.environ.get("NO_COLOR")
+    parts = []
+    for part in [line] if isinstance(line, str) else line:
+        if isinstance(part, Styled):
+            text = _visible(part.text)
+            parts.append(f"\x1b[{STYLES[part.style]}m{text}\x1b[0m" if has_colour else text)
+        else:
+            parts.append(_visible(part))
+    return "".join(parts)
 
 
 def _line(text: str) -> str:
