@@ -220,7 +220,7 @@ def tortoise(o: Options) -> Iterator[Row]:
     import torch
 
     from difftool.voice.plan import plan_speech_with
-    from difftool.voice.speak import perform
+    from difftool.voice.speak import speak_plan
 
     try:
         import tortoise.api  # noqa: F401  # pyright: ignore[reportMissingImports]
@@ -233,7 +233,7 @@ def tortoise(o: Options) -> Iterator[Row]:
 
     settings: dict[str, Any] = {"seed": SEEDS[0], "batch_size": SAMPLES, "preset": "ultra_fast", "models_dir": o.models}
     own, stages = plan_speech_with(TEXT, compat="stock-kv", device="cpu", dtype="fp32", **settings), {}
-    ours = perform(own, stages=stages).sounds[0]
+    ours = speak_plan(own, stages=stages).sounds[0]
     said_by, sounds = spoken_by(
         stock(own.work.folder),
         TEXT,

@@ -194,7 +194,7 @@ def load_tensors(path: Path) -> Loaded:
         data = _bytes_of(path)
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
-        raise DifftoolError(Exit.FILE, message, "pass the folder of a model") from error
+        raise DifftoolError(Exit.FILE, message, "check the path and its permissions") from error
     try:
         tensors = load(data)
         header_size = struct.unpack("<Q", data[:8])[0]

@@ -18,7 +18,7 @@ from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.tokenizer import tokenize
 from difftool.voice.engines.tortoise.networks import open_network
 from difftool.voice.plan import plan_speech_with
-from difftool.voice.speak import clone, perform
+from difftool.voice.speak import clone, speak_plan
 
 pytest.importorskip("tortoise", reason="tortoise-tts is not installed: make test-stock")
 
@@ -130,7 +130,7 @@ def says(
     named = {"voice": "random" if seed % 2 else "me", "voices_dir": voices}
     stages: dict[str, Tensor] = {}
     planned = plan_speech_with(TEXT, **named, compat=mode, seed=seed, candidates=2, models_dir=folder, **settings)
-    done = perform(planned, stages=stages)
+    done = speak_plan(planned, stages=stages)
     tts = speaker(weights, sizes, kv_cache=mode == "stock-kv", batch=settings["batch_size"])
     clips = [torch.from_numpy(read_sound(path, 22_050))[None] for path in sorted((voices / "me").rglob("*.wav"))]
     wanted, sounds = speech(

@@ -124,7 +124,7 @@ def test_a_folder_of_that_name_is_another_model(tmp_path: Path, monkeypatch: pyt
 
 def test_help_names_every_word(difftool: Callable[..., Any]) -> None:
     told = " ".join(difftool("txt2img", "--help").out.split())
-    told = re.search(r"Prompts for shapes: (.*?)\.", told)
+    told = re.search(r"Words that shapes knows: (.*?)\.", told)
     assert told is not None
     assert {word for part in vocabulary().values() for phrase in part for word in phrase.split()} <= {
         *re.findall(r"\w+", told[1])

@@ -36,7 +36,7 @@ from difftool.voice.engines.tortoise.synthesis import (
     timbre_of,
 )
 from difftool.voice.plan import plan_speech_with
-from difftool.voice.speak import clone, perform, tts_with_preset
+from difftool.voice.speak import clone, speak_plan, tts_with_preset
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tortoise_speech.npz"
 TEXT = "Hello there, Dr. Smith."
@@ -73,7 +73,7 @@ def test_it_says_what_the_original_says(case: str, tortoise: Path) -> None:
         batch_size=4,
         models_dir=tortoise,
     )
-    done = perform(planned, stages=stages)
+    done = speak_plan(planned, stages=stages)
     wanted = {
         key.removeprefix(f"{case}_"): torch.from_numpy(golden[key]) for key in golden if key.startswith(f"{case}_")
     }

@@ -111,7 +111,9 @@ Output = Annotated[
 OutputDir = Annotated[
     Path | None,
     typer.Option(
-        "--output-dir", help="Output folder: one file per result, and a grid of the pictures.", rich_help_panel=OUTPUT
+        "--output-dir",
+        help="Output folder: one file per result; for several pictures, also their grid.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Overwrite = Annotated[

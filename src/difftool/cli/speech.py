@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..voice.output import Written
     from ..voice.plan import SpeechPlan
-    from ..voice.speak import Candidate
+    from ..voice.speak import CandidateRecord
 
 SEVERAL_RUNS = "--redo and --max-minutes need an output file"
 
@@ -52,7 +52,7 @@ def places(to: Destination, count: int, seed: int, stages: Path | None = None, s
 def carry_out(console: Console, plan: SpeechPlan, to: Places, *, overwrite: bool) -> Result:
     """Speaks a plan of one part, writes the files and reports."""
     from ..voice.output import write
-    from ..voice.speak import perform
+    from ..voice.speak import speak_plan
 
     unused(to.all, overwrite=overwrite)
     if to.stages:
@@ -60,7 +60,7 @@ def carry_out(console: Console, plan: SpeechPlan, to: Places, *, overwrite: bool
     warn_of_signs(console, plan)
     stages: dict[str, Tensor] | None = {} if to.stages else None
     with writable(*{path.parent: None for path in to.all}):
-        cloned = perform(plan, track=console.track, stages=stages)
+        cloned = speak_plan(plan, track=console.track, stages=stages)
         console.resume = "run it again with --overwrite"  # some of the files may exist by then
         staged = (to.stages, stages) if to.stages and stages else None
         written = write(plan, cloned, to.sounds, stages=staged)
@@ -147,7 +147,7 @@ def report(console: Console, plan: SpeechPlan, to: Places, written: Written) -> 
     return Result(data, [line, *map(str, to.sounds)], [*to.sounds, *stages])
 
 
-def _warn_of_cuts(console: Console, plan: SpeechPlan, parts: Sequence[Candidate]) -> None:
+def _warn_of_cuts(console: Console, plan: SpeechPlan, parts: Sequence[CandidateRecord]) -> None:
     cut = [str(k) for k, part in enumerate(parts, 1) if not part["stopped"]]
     if cut:
         subject = "the speech" if len(parts) == 1 else f"part {', '.join(cut)}"

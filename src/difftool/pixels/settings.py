@@ -45,7 +45,7 @@ class Settings(SamplerSettings, MachineSettings):
     )
     label: str | Sequence[str] | None = setting(
         None,
-        "Class label, several separated by commas, or any (no class); default: all in turn.",
+        "Class label, or several separated by commas; `any` is no class. Default: each class in turn.",
         panel=SAMPLING,
         typed=str | None,
     )

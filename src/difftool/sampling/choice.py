@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..core.solve import Draw
 
-USUAL = Sampler._field_defaults["steps"]
+DEFAULT_STEPS = Sampler._field_defaults["steps"]
 """Default number of steps of most samplers."""
 ALL_LEVELS = 1000
 """Number of steps for "all levels" on a continuous path."""
@@ -62,9 +62,9 @@ class Choice(NamedTuple):
     def run(self, predict: Predict, x: Tensor, noise: Draw) -> Iterator[State]:
         """Yields the state after each step from x."""
         row = SAMPLERS[self.sampler]
-        options, strength = dict(row.defaults), strength_of(row)
-        if strength and self.eta is not None:
-            options[strength] = self.eta
+        options, strength_option = dict(row.defaults), strength_option_of(row)
+        if strength_option and self.eta is not None:
+            options[strength_option] = self.eta
         if self.sampler == "ddpm":
             options["variance"] = self.variance
         return row.solver(predict, x, self.levels, **options, noise=noise, path=self.path)
@@ -89,14 +89,14 @@ def choose_sampler(
     named = aliases.sampler(sampler)
     spacing = (named.schedule if schedule is None else aliases.schedule(schedule)) or path.spacing
     row = SAMPLERS[named.row]
-    strength = strength_of(row)
-    if eta is not None and strength is None:
+    strength_option = strength_option_of(row)
+    if eta is not None and strength_option is None:
         raise DifftoolError(Exit.USAGE, f"{named.row} does not use eta", "leave out --eta")
     if eta is not None and not 0 <= eta <= 1:
-        raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "leave out --eta")
+        raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "try --eta 0.5")
     if steps is None:
-        every = round(path.hi - path.clean) if path.discrete else ALL_LEVELS
-        steps = every if spacing == "all" else row.steps or every
+        all_levels = round(path.hi - path.clean) if path.discrete else ALL_LEVELS
+        steps = all_levels if spacing == "all" else row.steps or all_levels
     if not 1 <= steps <= MAX_COUNT:
         raise DifftoolError(
             Exit.USAGE, f"steps must be at least 1 and at most {MAX_COUNT:,}, not {steps}", "try --steps 25"
@@ -105,15 +105,15 @@ def choose_sampler(
         levels = grid(path, steps, spacing, start=start)
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, str(error), "change --steps or --schedule") from error
-    eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength or ""))
+    eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength_option or ""))
     return Choice(named.row, spacing, eta, levels, path, variance)
 
 
-def preset_steps(sampler: str | None, own: str, steps: int, like: int | None = USUAL) -> int | None:
-    """The `steps` of a preset, for its `own` sampler (also None) and for samplers whose default is `like`; None for the
+def preset_steps(sampler: str | None, preset_sampler: str, steps: int, like: int | None = DEFAULT_STEPS) -> int | None:
+    """The `steps` of a preset, for its sampler (also None) and for samplers whose default is `like`; None for the
     others, which use their own default. Raises DifftoolError 2 for an unknown name."""
-    row = aliases.sampler(own if sampler is None else sampler).row
-    is_own = row == aliases.sampler(own).row
+    row = aliases.sampler(preset_sampler if sampler is None else sampler).row
+    is_own = row == aliases.sampler(preset_sampler).row
     return steps if is_own or SAMPLERS[row].steps == like else None
 
 
@@ -127,6 +127,6 @@ def refuse_pure_noise(name: str, target: Target, choice: Choice) -> None:
         raise DifftoolError(Exit.USAGE, message, "try --schedule leading, which starts one step later")
 
 
-def strength_of(row: Sampler) -> str | None:
+def strength_option_of(row: Sampler) -> str | None:
     """The option that sets a sampler's noise strength; None if it has none."""
     return next((key for key in ("eta", "sde") if key in row.defaults), None)

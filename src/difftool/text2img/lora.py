@@ -168,7 +168,7 @@ def _first(names: Sequence[str]) -> str:
     return names[0] + (f" and {len(names) - 1} more" if names[1:] else "")
 
 
-def there(path: Path) -> Path:
+def existing_lora(path: Path) -> Path:
     """The absolute path of a LoRA. Raises DifftoolError 4 if there is no such file."""
     if not path.is_file():
         raise DifftoolError(Exit.FILE, f"{path} does not exist", "pass a .safetensors file with a LoRA")
@@ -177,7 +177,7 @@ def there(path: Path) -> Path:
     return path.absolute()
 
 
-def stored(name: str, models_dir: Path | None) -> Path:
+def lora_in_store(name: str, models_dir: Path | None) -> Path:
     """The file of a LoRA named in a prompt. Raises DifftoolError 4 if there is none."""
     folder = home(models_dir) / "loras"
     path = folder / f"{name}.safetensors"

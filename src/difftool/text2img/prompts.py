@@ -131,7 +131,7 @@ def _weighted(inner: list[tuple[str, float]]) -> list[tuple[str, float]]:
     if match := re.fullmatch(r"(.*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*", last, re.DOTALL):
         inner, factor = [*inner[:-1], (match[1], 1.0)], float(match[2])
     elif match := re.search(r":\s*([+-]?[\d.,]*\d[\d.,]*%?)\s*$", last):
-        raise DifftoolError(Exit.USAGE, f"{match[1]} is not a weight", "write (word:1.3), with a decimal point")
+        raise DifftoolError(Exit.USAGE, f"{match[1]} is not a valid weight", "write (word:1.3), with a decimal point")
     return [(text, weight * factor) for text, weight in inner]
 
 

@@ -20,7 +20,7 @@ from ..sampling import aliases
 from ..sampling.choice import Choice, choose_sampler, preset_steps, refuse_pure_noise
 from ..settings import checked, fields_of
 from .loading import open_pipeline
-from .lora import Loras, stored, there
+from .lora import Loras, existing_lora, lora_in_store
 from .offload import Offload
 from .pipeline import Pipeline
 from .prompts import MOST_WEIGHT, Prompt, begun_from, parse_prompt
@@ -122,26 +122,26 @@ def plan_prompt(session: Session, settings: Settings) -> PromptPlan:
     that cannot be read."""
     settings = checked(settings)
     pipeline = session.pipeline
-    start = preset("txt2img", settings.preset or pipeline.kind)
+    preset_row = preset("txt2img", settings.preset or pipeline.kind)
     prompt, negative = _prompts(pipeline, settings)
-    scales = _scales(pipeline, settings, start["guidance"])
+    scales = _scales(pipeline, settings, preset_row["guidance"])
     strength = _strength(settings)
     size = _size(pipeline, settings)
     _check_clip_skip(pipeline, settings.clip_skip)
     _check_mask(settings.mask, size)
-    sampling = _sampling(pipeline, settings, start, size, strength)
+    sampling = _sampling(pipeline, settings, preset_row, size, strength)
     loras = _applied(settings.loras, prompt, session.settings.models_dir)
     used = replace(settings, **fields_of(session.settings, ModelSettings), **sampling.settings, **scales)
     used = replace(used, size=size, strength=strength, batch_size=_batch_size(settings, size))
     plan = PromptPlan(
-        session, sampling, prompt, negative if negative.plain.strip() else None, loras, _found_again(used)
+        session, sampling, prompt, negative if negative.plain.strip() else None, loras, _with_absolute_paths(used)
     )
     if plan.negative is not None and plan.scale == 1:
         log.warning("the negative prompt has no effect without guidance")
     return plan
 
 
-def _found_again(settings: Settings) -> Settings:
+def _with_absolute_paths(settings: Settings) -> Settings:
     """The settings with absolute paths."""
     init = None if settings.init is None else settings.init.absolute()
     mask = None if settings.mask is None else settings.mask.absolute()
@@ -163,12 +163,12 @@ def _prompts(pipeline: Pipeline, settings: Settings) -> tuple[Prompt, Prompt]:
     return prompt, negative
 
 
-def _scales(pipeline: Pipeline, settings: Settings, usual: float) -> dict[str, float]:
-    """The two guidance scales; `usual` is that of the preset."""
+def _scales(pipeline: Pipeline, settings: Settings, preset_guidance: float) -> dict[str, float]:
+    """The two guidance scales; the default guidance is that of the preset."""
     if settings.true_cfg is not None and not pipeline.embedded:
         message = f"--true-cfg is only for guidance-distilled models, and {pipeline.name} is not one"
         raise DifftoolError(Exit.USAGE, message, "use --guidance")
-    guidance = usual if settings.guidance is None else settings.guidance
+    guidance = preset_guidance if settings.guidance is None else settings.guidance
     true_cfg = 1.0 if settings.true_cfg is None else settings.true_cfg
     return {"guidance": float(guidance), "true_cfg": float(true_cfg)}
 
@@ -194,19 +194,19 @@ def _check_mask(mask: Path | None, frame: tuple[int, int]) -> None:
 def _sampling(
     pipeline: Pipeline,
     settings: Settings,
-    start: Mapping[str, Any],
+    preset_row: Mapping[str, Any],
     size: tuple[int, int],
     strength: float | None,
 ) -> Choice:
-    """The sampler and its grid; defaults are those of `start`, a row of the presets."""
+    """The sampler and its grid; defaults are those of the preset."""
     path = pipeline.path(*size)
-    name = start["sampler"] if settings.sampler is None else settings.sampler
+    name = preset_row["sampler"] if settings.sampler is None else settings.sampler
     named = aliases.sampler(name)
     schedule, steps = settings.schedule, settings.steps
     if schedule is None:
-        schedule = named.schedule or _spacing(pipeline, path, start["schedule"])
+        schedule = named.schedule or _spacing(pipeline, path, preset_row["schedule"])
     if steps is None:
-        steps = preset_steps(settings.sampler, start["sampler"], start["steps"])
+        steps = preset_steps(settings.sampler, preset_row["sampler"], preset_row["steps"])
     chosen = choose_sampler(path, name, steps, schedule, settings.eta, start=strength or 1.0)
     refuse_pure_noise(pipeline.name, pipeline.target, chosen)
     return chosen
@@ -215,19 +215,19 @@ def _sampling(
 def _batch_size(settings: Settings, size: tuple[int, int]) -> int:
     """Number of pictures drawn at once."""
     fitting = max(1, min(BATCH_PIXELS // math.prod(size), BATCH_ITEMS))
-    usual = 1 if settings.low_vram else fitting
-    return min(settings.batch_size or usual, settings.count)
+    default = 1 if settings.low_vram else fitting
+    return min(settings.batch_size or default, settings.count)
 
 
-def _applied(named: Sequence[tuple[Path, float]], prompt: Prompt, models_dir: Path | None) -> dict[Path, float]:
+def _applied(files: Sequence[tuple[Path, float]], prompt: Prompt, models_dir: Path | None) -> dict[Path, float]:
     """The LoRAs of the settings and the prompt, with their weights. Raises DifftoolError 2 for a weight beyond
     MOST_WEIGHT, 4 for a missing file."""
     loras: dict[Path, float] = {}
-    for file, weight in [*named, *((stored(name, models_dir), weight) for name, weight in prompt.loras)]:
+    for file, weight in [*files, *((lora_in_store(name, models_dir), weight) for name, weight in prompt.loras)]:
         if not abs(weight) <= MOST_WEIGHT:
             message = f"the weight of {file} must be between -{MOST_WEIGHT:g} and {MOST_WEIGHT:g}, not {weight}"
             raise DifftoolError(Exit.USAGE, message, "try 1")
-        path = there(file)
+        path = existing_lora(file)
         loras[path] = loras.get(path, 0.0) + weight
     return loras
 
@@ -247,29 +247,29 @@ def _strength(settings: Settings) -> float | None:
     return strength
 
 
-def _spacing(pipeline: Pipeline, path: NoisePath, wanted: str) -> str:
+def _spacing(pipeline: Pipeline, path: NoisePath, preset_schedule: str) -> str:
     """The schedule of a preset, or the path's own if it ends in pure noise: karras needs some signal."""
     pure = path.level(path.hi).alpha == 0
-    return path.spacing if pure or pipeline.scheduler.get("timestep_spacing") == "trailing" else wanted
+    return path.spacing if pure or pipeline.scheduler.get("timestep_spacing") == "trailing" else preset_schedule
 
 
 def _size(pipeline: Pipeline, settings: Settings) -> tuple[int, int]:
     """(width, height); by default that of the initial picture, reduced to the model's native area."""
-    step = pipeline.step
+    multiple = pipeline.step
     if settings.size is not None:
         width, height = settings.size
     elif settings.init is not None:
-        own = rgb(settings.init).size
-        less = min(1.0, math.sqrt(math.prod(pipeline.native) / math.prod(own)))
-        width, height = (max(round(side * less / step), 1) * step for side in own)
+        initial = rgb(settings.init).size
+        factor = min(1.0, math.sqrt(math.prod(pipeline.native) / math.prod(initial)))
+        width, height = (max(round(side * factor / multiple), 1) * multiple for side in initial)
     else:
         width, height = pipeline.native
-    if width % step or height % step:
-        near = f"{max(round(width / step), 1) * step}x{max(round(height / step), 1) * step}"
-        message = f"width and height must be multiples of {step} for {pipeline.name}, not {width}x{height}"
+    if width % multiple or height % multiple:
+        near = f"{max(round(width / multiple), 1) * multiple}x{max(round(height / multiple), 1) * multiple}"
+        message = f"width and height must be multiples of {multiple} for {pipeline.name}, not {width}x{height}"
         raise DifftoolError(Exit.USAGE, message, f"try --size {near}")
-    if not (step <= width <= pipeline.largest and step <= height <= pipeline.largest):
-        message = f"width and height must be from {step} to {pipeline.largest:,} pixels, not {width}x{height}"
+    if not (multiple <= width <= pipeline.largest and multiple <= height <= pipeline.largest):
+        message = f"width and height must be from {multiple} to {pipeline.largest:,} pixels, not {width}x{height}"
         raise DifftoolError(Exit.USAGE, message, f"try --size {pipeline.native[0]}x{pipeline.native[1]}")
     return width, height
 

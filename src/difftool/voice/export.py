@@ -97,7 +97,7 @@ def _is_free(to: Path, *, overwrite: bool) -> None:
         message = f"{to} contains a file that was changed or not exported by difftool: {foreign.relative_to(to)}"
         raise DifftoolError(Exit.FILE, message, hint)
     if not overwrite:
-        raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another -o, or add --overwrite")
+        raise DifftoolError(Exit.FILE, f"{to} exists already", "choose another path with -o, or add --overwrite")
 
 
 def _clips(voice: Voice) -> list[Path]:

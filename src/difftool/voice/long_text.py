@@ -27,7 +27,7 @@ from . import engines
 from .engines import Speaker, Spoken
 from .plan import SpeechPlan
 from .settings import Settings
-from .speak import SYNTHETIC, Candidate, candidate, described, seeds, typical
+from .speak import SYNTHETIC, CandidateRecord, candidate_record, seeds, speech_manifest, typical
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ EARLIER = {"tortoise": "native"}
 """Names of engines in manifests, where earlier versions wrote another one."""
 
 
-class Take(Candidate):
+class Take(CandidateRecord):
     """A candidate of a part, in a file of its own."""
 
     file: str
@@ -226,7 +226,7 @@ def pieces(folder: Path, parts: Sequence[Entry], rank: int) -> Iterator[bytes]:
     return join(sounds())
 
 
-def brief(take: Take) -> Candidate:
+def brief(take: Take) -> CandidateRecord:
     """The fields of a take that `candidate` returns."""
     return {"sample": take["sample"], "score": take["score"], "stopped": take["stopped"]}
 
@@ -322,7 +322,7 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
 
 def _config(plan: SpeechPlan) -> dict[str, object]:
     """The settings, models and voices that all parts of a reading share."""
-    note = described(plan, "")
+    note = speech_manifest(plan, "")
     engine = plan.settings.engine
     config = {key: value for key, value in plan.manifest.items() if key not in FREE}
     config["engine"] = EARLIER.get(engine, engine)
@@ -418,7 +418,7 @@ def _write_take(folder: Path, part: Entry, rank: int, spoken: Spoken) -> Take:
         "file": path.name,
         "sha256": digest_of(path),
         "seconds": round(len(sound) / RATE, 3),
-        **candidate(spoken),
+        **candidate_record(spoken),
         "loudness": loudness(sound),
         "peak": float(np.abs(sound).max(initial=0)),
     }

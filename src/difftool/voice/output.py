@@ -22,7 +22,7 @@ from ..provenance import beside
 from . import long_text
 from .plan import SpeechPlan, plan_speech_with
 from .provenance import save
-from .speak import Candidate, Cloned, Manifest, described
+from .speak import CandidateRecord, Cloned, Manifest, speech_manifest
 
 
 class Item(TypedDict):
@@ -31,7 +31,7 @@ class Item(TypedDict):
     index: int
     """Its rank among the candidates."""
     seconds: float
-    parts: Sequence[Candidate]
+    parts: Sequence[CandidateRecord]
 
 
 class Written(NamedTuple):
@@ -144,7 +144,7 @@ def read_plan(
     with writable(sounds[0].parent, folder), lock(folder):
         done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
         attempts = [part["attempt"] for part in done.parts]
-        manifest: Manifest = {**described(plan, run or run_id()), "attempts": attempts}
+        manifest: Manifest = {**speech_manifest(plan, run or run_id()), "attempts": attempts}
         joined = not long_text.finished(folder, sounds)
         candidates = [[long_text.brief(take) for take in part["takes"]] for part in done.parts]
         if joined:

@@ -19,7 +19,7 @@ from .output import Written, write
 from .plan import SpeechPlan, plan_speech
 from .provenance import load
 from .settings import Settings
-from .speak import described, perform
+from .speak import speak_plan, speech_manifest
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def replay(file: Path) -> Replay:
     settings, own, attempts, index = _read(file, note)
     with settings_of(file):
         plan = plan_speech(settings, own)
-    now = described(plan, "")
+    now = speech_manifest(plan, "")
     for kind in ("models", "voices"):
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
             raise DifftoolError(
@@ -70,7 +70,7 @@ def replay(file: Path) -> Replay:
 def respeak(replay: Replay, path: Path, *, track: Track | None = None) -> Written:
     """Speaks a sound again and writes it to a file."""
     with writable(path.parent):
-        cloned = perform(replay.plan, track=track, attempts=replay.attempts)
+        cloned = speak_plan(replay.plan, track=track, attempts=replay.attempts)
         return write(replay.plan, cloned, [path], only=replay.index)
 
 

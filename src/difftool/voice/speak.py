@@ -26,7 +26,7 @@ SYNTHETIC = "Synthetic speech"
 """Label in the tags of every file."""
 
 
-class Candidate(TypedDict):
+class CandidateRecord(TypedDict):
     """How a candidate was made, as stored in a manifest."""
 
     sample: int
@@ -55,7 +55,7 @@ class Manifest(TypedDict):
     synthetic: bool
     voices: list[VoiceRecord]
     models: dict[str, str]
-    said: NotRequired[list[list[Candidate]]]
+    said: NotRequired[list[list[CandidateRecord]]]
     """The candidates of each part."""
     attempts: NotRequired[list[int]]
     """How often each part was spoken before."""
@@ -100,7 +100,7 @@ def clone(text: str, voice: str = "random", *, track: Track | None = None, **set
     a device that is not available, 4 for a voice or a model that is missing or damaged, 6 when out of memory, 7 where
     no consent is recorded for the voice.
     """
-    return perform(plan_speech_with(text, voice, **settings), track=track)
+    return speak_plan(plan_speech_with(text, voice, **settings), track=track)
 
 
 def tts_with_preset(
@@ -117,7 +117,7 @@ def tts_with_preset(
     return torch.from_numpy(np.stack(padded))[:, None]
 
 
-def perform(
+def speak_plan(
     plan: SpeechPlan,
     *,
     track: Track | None = None,
@@ -128,7 +128,7 @@ def perform(
     of the last part."""
     speaker = plan.work.speaker()
     part_seeds = seeds(plan, attempts)
-    takes: list[list[Spoken]] = []
+    candidates_by_part: list[list[Spoken]] = []
 
     def steps() -> Iterator[None]:
         yield from speaker.prepare(plan.work.reference)
@@ -136,15 +136,15 @@ def perform(
             is_last = k + 1 == len(plan.parts)
             speaker.keep = not plan.settings.low_vram and not is_last
             candidates = yield from speaker.say(part.text, seed, stages)
-            takes.append(candidates)
+            candidates_by_part.append(candidates)
 
     for _ in (track or untracked)(steps(), plan.steps * len(plan.parts)):
         pass
     ranks = range(plan.settings.candidates)
-    sounds = [_joined(plan, [spoken[rank].sound for spoken in takes]) for rank in ranks]
-    candidates = [[candidate(spoken) for spoken in take] for take in takes]
-    note: Manifest = {**described(plan, run_id()), "said": candidates}
-    return Cloned(sounds, note, speaker.seconds)
+    sounds = [_joined(plan, [candidates[rank].sound for candidates in candidates_by_part]) for rank in ranks]
+    records = [[candidate_record(spoken) for spoken in candidates] for candidates in candidates_by_part]
+    speech: Manifest = {**speech_manifest(plan, run_id()), "said": records}
+    return Cloned(sounds, speech, speaker.seconds)
 
 
 def seeds(plan: SpeechPlan, attempts: Sequence[int] = ()) -> list[int]:
@@ -168,31 +168,32 @@ def typical(loud: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _joined(plan: SpeechPlan, take: Sequence[Samples]) -> Samples:
-    if len(take) == 1:
-        return take[0]
-    loud = [loudness(sound) for sound in take]
+def _joined(plan: SpeechPlan, sounds: Sequence[Samples]) -> Samples:
+    """The sounds of all parts as one."""
+    if len(sounds) == 1:
+        return sounds[0]
+    loud = [loudness(sound) for sound in sounds]
     target = typical(loud)
 
     def pieces() -> Iterator[tuple[bytes, float, float]]:
-        for sound, own, part in zip(take, loud, plan.parts, strict=True):
+        for sound, own, part in zip(sounds, loud, plan.parts, strict=True):
             peak = float(np.abs(sound).max())
             yield to_bytes(sound), gain(own, peak, target), part.pause
 
     return from_bytes(b"".join(join(pieces())))
 
 
-def described(plan: SpeechPlan, run: str) -> Manifest:
+def speech_manifest(plan: SpeechPlan, run: str) -> Manifest:
     """The manifest of speech, before it is spoken."""
     voices = plan.work.reference.voices
-    spoke: list[VoiceRecord] = [
+    records: list[VoiceRecord] = [
         {"name": voice.name, "sha256": voice.sha256, "consent": voice.consent} for voice in voices
     ]
     common = manifest("voice clone", run, plan.manifest, plan.work.packages)
-    speech = {"synthetic": True, "voices": spoke, "models": plan.work.models()}
+    speech = {"synthetic": True, "voices": records, "models": plan.work.models()}
     return cast(Manifest, common | speech)
 
 
-def candidate(spoken: Spoken) -> Candidate:
+def candidate_record(spoken: Spoken) -> CandidateRecord:
     """A candidate as stored in a manifest."""
     return {"sample": spoken.sample, "score": spoken.score, "stopped": spoken.stopped}
