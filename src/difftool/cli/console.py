@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -44,6 +44,10 @@ STYLES = {
 """ANSI codes of the styles, for `Styled`."""
 
 
+GRADES = {"A": "good", "B": "good", "C": "fair"}
+"""The style of each grade of a voice; others are bad."""
+
+
 class Styled(NamedTuple):
     """A part of a line that has a colour on a terminal."""
 
@@ -67,6 +71,8 @@ class Result(NamedTuple):
     """For --quiet: paths or names."""
     error: DifftoolError | None = None
     """If some items failed: this is reported, and the data is printed only with --json."""
+    after: Callable[[], None] | None = None
+    """Called once the result is printed."""
 
 
 class Console:
@@ -178,11 +184,15 @@ class Console:
             raise result.error
         if processes.rank():
             return
+        self._started()
+        self._print(result)
+        if result.after is not None:
+            result.after()
+
+    def _print(self, result: Result) -> None:
         if self.json:
-            self._started()
             self._print_json(result.data, None)
             return
-        self._started()
         lines = map(str, result.paths) if self.quiet else (_rendered(line, sys.stdout) for line in result.summary)
         for line in lines:
             _write(sys.stdout, line)
@@ -295,6 +305,11 @@ def _visible(text: str) -> str:
     """`text` with control characters and lone surrogates escaped; surrogates that stand for the bytes of a path
     stay."""
     return _UNSEEN.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def graded(letter: str) -> Styled:
+    """The grade of a voice, in its colour."""
+    return Styled(letter, GRADES.get(letter, "bad"))
 
 
 def is_ansi(stream: TextIO) -> bool:
