@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 from difftool.errors import DifftoolError
 from difftool.files import lock
 from difftool.limits import count_of, size_of
+from difftool.train.settings import amount_of
 
 pytestmark = pytest.mark.usefixtures("small_previews")
 
@@ -125,6 +127,14 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["data", "--held-out", "0.1"], 2, "less than one"),
         (["data", "--data", "data"], 2, "cannot be used together"),
         (["data", "--steps", "5", "--minutes", "2"], 2, "cannot be used together"),
+        (["data", "--steps", "5", "--more", "2m"], 2, "--steps and --more cannot be used together"),
+        (["data", "--overwrite", "--more", "2m"], 2, "--more and --overwrite cannot be used together"),
+        (["data", "--more", "2m"], 4, "there is no run in"),
+        (["data", "--more", "2x"], 2, "--more cannot be '2x'"),
+        (["data", "--from", "nothing"], 4, "nothing is not a folder"),
+        (["data", "--from", "other"], 4, "config.json"),
+        (["data", "--from", ""], 2, "name is empty"),
+        (["data", "--from", "digits"], 4, "--size: 8x8 there, 12x8 here"),
         (["data", "--minutes", "0"], 2, "minutes"),
         (["data", "--minutes", "nan"], 2, "minutes"),
         (["data", "--steps", "0"], 2, "--steps"),
@@ -177,6 +187,39 @@ def test_counts() -> None:
             count_of(text)
 
 
+def test_amounts() -> None:
+    """A small m is minutes, a capital M is a million."""
+    for text, amount in (
+        ("2m", {"minutes": 2}),
+        ("90s", {"minutes": 1.5}),
+        ("1h", {"minutes": 60}),
+        (" 1h30m ", {"minutes": 90}),
+        ("0.5h", {"minutes": 30}),
+        ("20k", {"images": 20_000}),
+        ("1M", {"images": 1_000_000}),
+        ("300", {"images": 300}),
+    ):
+        assert amount_of(text) == amount
+    for text in (
+        "",
+        "0",
+        "0s",
+        "-2m",
+        "m",
+        "2 m",
+        "2_0m",
+        "2min",
+        "1.5",
+        "2m 3s",
+        "nan",
+        "9" * 400 + "h",
+        "1e5h",
+        "2mk",
+    ):
+        with pytest.raises(DifftoolError, match="--more cannot be"):
+            amount_of(text)
+
+
 def test_sizes() -> None:
     assert size_of("64x48") == (64, 48)
     assert size_of(None) is None
@@ -209,6 +252,47 @@ def test_a_run_that_is_ended_goes_on(pictures: Path, tmp_path: Path, number: sig
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["data"]["images"] == 128
     assert not [path for path in (tmp_path / "run").rglob("*") if "tmp" in path.name]
+
+
+def test_a_finished_run_is_trained_further(difftool: Callable, pictures: Path, tmp_path: Path) -> None:
+    line = ["train", "data", "--preset", "digits", "--batch-size", 2, "--out", "run"]
+    assert difftool(*line, "--steps", 2).code == 0
+    ended = difftool(*line, "--steps", 3)
+    assert "error: run contains another run: --steps: 2 there, 3 here\n" in ended.err
+    assert "--more AMOUNT" in ended.err
+    ended = difftool(*line, "--more", "2k", "--dry-run")
+    assert "for 2,000 more images" in ended.out and "would extend run beyond 4 pictures" in ended.out
+    assert "for 1.5 more minutes" in difftool(*line, "--more", "90s", "--dry-run").out
+    told = difftool(*line, "--more", 4, "--json").json["data"]
+    assert (told["images"], told["finished_before"]) == (8, False)
+    assert told["outputs"][0]["path"] == "run/samples/000000008.png"
+    ended = difftool(*line, "--steps", 2)
+    assert "nothing left to do; --more AMOUNT trains it further" in ended.out
+    ended = difftool(*line[:-1], "new", "--steps", 2, "--from", "run", "--dry-run")
+    assert ended.code == 0 and "beginning with the weights of run\n" in ended.out
+    told = difftool(*line[:-1], "new", "--steps", 2, "--from", "run", "--json").json["data"]
+    assert told["config"]["train"]["init_from"]["name"] == "run"
+
+
+@pytest.mark.slow
+def test_an_extension_that_is_killed_ends_as_one_that_was_not(pictures: Path, tmp_path: Path) -> None:
+    """In a process of its own, at moments before and after the extension is in the config."""
+    line = ["train", "data", "--preset", "digits", "--batch-size", "4", "--save-every", "8", "--size", "8x8"]
+    line += ["--threads", "1", "-q", "--output-dir", "run"]
+    program = [sys.executable, "-m", "difftool"]
+    subprocess.run([*program, *line, "--steps", "4"], cwd=tmp_path, check=True, capture_output=True)
+    shutil.copytree(tmp_path / "run", tmp_path / "whole")
+    more = ["--more", "16"]
+    subprocess.run([*program, *line[:-1], "whole", *more], cwd=tmp_path, check=True, capture_output=True)
+    for name, count in (("*config.json*", 1), ("log.jsonl", 2), ("last.safetensors", 2), ("*.png", 2)):
+        done = dies(signal.SIGKILL, count, name, *line, *more, cwd=tmp_path)
+        assert done.returncode == -signal.SIGKILL, (name, done.stderr)
+    subprocess.run([*program, *line, *more], cwd=tmp_path, check=True, capture_output=True)
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole"))
+    assert one == two
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("run", "whole")]
+    assert configs[0] == configs[1]
+    assert [extension["after"] for extension in configs[0]["train"]["more"]] == [16]
 
 
 def test_a_second_run_in_a_folder_waits_its_turn(pictures: Path, tmp_path: Path, refused: Callable) -> None:

@@ -327,3 +327,31 @@ def test_bf16(config: dict[str, Any]) -> None:
     plain = [update.loss for update in made(config)]
     assert halves[1].loss == pytest.approx(plain[1], rel=0.02)  # the first is of a network that returns zeros
     assert halves[1].loss != plain[1]
+
+
+def test_an_extension_is_a_function_of_the_config_and_the_step(config: dict[str, Any]) -> None:
+    """A run that is extended has the same bits as all updates in one go by the extended config."""
+    trainee, task = begin(config)
+    assert len([*updates(trainee, task, config["train"])]) == 12
+    config["train"] |= {"more": [{"length": {"images": 64}, "after": 96}], "images": 160}
+    assert len([*updates(trainee, task, config["train"])]) == 8
+    assert same(trainee, run(config))
+
+
+def test_the_rates_of_extensions() -> None:
+    """Each warms up by itself, to the cosine of a run that ends where it ends."""
+    train: Any = {"images": 80, "batch_size": 4, "lr": 2.0, "warmup": 0.2}
+    whole = [learning_rate(train, step) for step in range(20)]
+    short = [learning_rate({**train, "images": 40}, step) for step in range(10)]
+    train["more"] = [{"length": {"images": 40}, "after": 40}]
+    rates = [learning_rate(train, step) for step in range(20)]
+    assert rates[:10] == short
+    assert rates[10] == whole[10] / 2  # the first of two that warm up
+    assert rates[11:] == pytest.approx(whole[11:])
+    assert short[-1] < rates[10] < rates[11] > rates[12]
+    # a part that ran out of time has the rates that were planned for it, and so has what comes after it
+    train["more"][0]["planned"] = 60
+    assert [learning_rate(train, step) for step in range(10)] == [
+        learning_rate({**train, "more": [], "images": 60}, step) for step in range(10)
+    ]
+    assert [learning_rate(train, step) for step in range(10, 20)] == rates[10:]

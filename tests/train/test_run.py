@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, lock, save_tensors
 from difftool.learning import driver, runlog
 from difftool.learning.config import chosen
-from difftool.learning.loop import learning_rate
+from difftool.learning.loop import learning_rate, updates
 from difftool.models import open_model
 from difftool.pictures.plots import plot_curves
 from difftool.pictures.png import read_png
@@ -33,33 +34,38 @@ from difftool.train import previews, recipe, train
 from difftool.train import run as module
 from difftool.train.settings import Settings
 
+ROW = {
+    "minutes": 1,
+    "batch_size": 4,
+    "lr": 1e-3,
+    "target": "v",
+    "warmup": 0.1,
+    "ema": 0.1,
+    "label_dropout": 0.1,
+    "weight_decay": 0.01,
+    "net": {"type": "unet", "width": 8, "mults": [1, 2], "blocks": 1, "attention": [], "dropout": 0.0},
+}
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, small_previews: None) -> None:
     """A preset small enough to test with, and no curves drawn by matplotlib."""
-    row = {
-        "minutes": 1,
-        "batch_size": 4,
-        "lr": 1e-3,
-        "target": "v",
-        "warmup": 0.1,
-        "ema": 0.1,
-        "label_dropout": 0.1,
-        "weight_decay": 0.01,
-        "net": {"type": "unet", "width": 8, "mults": [1, 2], "blocks": 1, "attention": [], "dropout": 0.0},
-    }
-    monkeypatch.setattr(recipe, "read_preset", lambda family, name: row)
+    monkeypatch.setattr(recipe, "read_preset", lambda family, name: ROW)
     monkeypatch.setattr(runlog, "plot_curves", lambda path, *_: path.touch())
+
+
+def pictures_in(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for k in range(10):
+        path = folder / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).save(path)
+    return folder
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for k in range(10):
-        path = tmp_path / "data" / "ab"[k % 2] / f"{k}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).save(path)
-    return tmp_path / "data"
+    return pictures_in(tmp_path / "data")
 
 
 class Clock:
@@ -232,12 +238,12 @@ def test_a_finished_run_has_nothing_to_do(tmp_path: Path, data: Path) -> None:
 
 def test_another_run_in_the_folder_is_refused_and_told_apart(tmp_path: Path, data: Path) -> None:
     train(data, output_dir=tmp_path / "run", steps=3)
-    with fails(Exit.FILE, r"train\.lr: 0.001 there, 0.5 here"):
+    with fails(Exit.FILE, r"--lr: 0.001 there, 0.5 here$"):
         train(data, output_dir=tmp_path / "run", steps=3, lr=0.5)
-    with fails(Exit.FILE, r"train\.length\.steps: 3 there, 4 here"):
+    with fails(Exit.FILE, r"--steps: 3 there, 4 here"):
         train(data, output_dir=tmp_path / "run", steps=4)
     (data / "a" / "0.png").unlink()
-    with fails(Exit.FILE, r"train\.data\.pictures: 10 there, 9 here"):
+    with fails(Exit.FILE, r"pictures of DATA: 10 there, 9 here"):
         train(data, output_dir=tmp_path / "run", steps=3)
     assert train(data, output_dir=tmp_path / "run", steps=2, overwrite=True).images == 8
     assert {path.name[:9] for path in (tmp_path / "run" / "samples").iterdir()} == {"000000004", "000000008"}
@@ -260,7 +266,7 @@ def test_a_run_of_before_a_setting_was_added_goes_on(
         train(data, output_dir=folder, steps=4, save_every=4, track=dies_after(2))
     before = (folder / "config.json").read_bytes()
     monkeypatch.setattr(recipe, "Settings", Later)
-    with fails(Exit.FILE, "train.sharpness: 0.5 there, 0.75 here"):
+    with fails(Exit.FILE, "--sharpness: 0.5 there, 0.75 here"):
         module.check(recipe.prepared(Later(data=data, steps=4, sharpness=0.75)), folder, False)
     job = recipe.prepared(Later(data=data, steps=4, save_every=4, sharpness=0.5))
     done = module.run(job, folder, time.monotonic())
@@ -690,3 +696,209 @@ def test_a_log_that_was_cut_off(tmp_path: Path, data: Path) -> None:
         file.write('{"finished": true, "quality": {"c2st": 0.5}')
     assert not train(data, output_dir=tmp_path / "run", steps=6, save_every=4).finished_before
     assert same(tmp_path / "whole", tmp_path / "run")
+
+
+# --more: a finished run is trained further
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three steps."""
+    root = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "read_preset", lambda family, name: ROW)
+        patch.setattr(module, "PREVIEW_PICTURES", 4)
+        patch.setattr(module, "RAW_PICTURES", 2)
+        patch.setattr(module, "DRAWING_STEPS", 2)
+        return train(pictures_in(root / "data"), output_dir=root / "source", steps=3).folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, trained: Path) -> Path:
+    """The same run in a folder of its own."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_a_finished_run_is_extended_again_and_again(data: Path, folder: Path) -> None:
+    before = json.loads((folder / "config.json").read_text())["train"]
+    for more, seen in (("18", 32), ("0.01k", 44)):
+        done = train(data, output_dir=folder, more=more)
+        assert (done.images, done.finished_before) == (seen, False)
+        assert done.grid == folder / "samples" / f"{seen:09d}.png" and done.grid.exists()
+    after = json.loads((folder / "config.json").read_text())["train"]
+    extensions = [{"length": {"images": 18}, "after": 12}, {"length": {"images": 10}, "after": 32}]
+    assert after == before | {"more": extensions, "images": 44}
+    assert [line["step"] for line in runlog.updates_of(runlog.read_log(folder))] == list(range(1, 12))
+    # the run's own command finds it finished
+    again = train(data, output_dir=folder, steps=3)
+    assert again.finished_before and again.images == 44
+
+
+def test_an_extension_that_is_killed_is_resumed_and_not_made_twice(
+    tmp_path: Path, data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after it is in the config, and from a checkpoint of before the extension too."""
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    train(data, output_dir=whole, more="24", save_every=100)
+    settings: dict[str, Any] = {"output_dir": folder, "more": "24", "save_every": 12, "preview_every": 16}
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    for owner, moment in ((driver.files, "write_json"), (driver, "resume")):
+        with monkeypatch.context() as broken, pytest.raises(Killed):
+            broken.setattr(owner, moment, dies)
+            train(data, **settings)
+    for step in (7, 8):
+        with pytest.raises(Killed):
+            train(data, track=dies_after(step), **settings)
+        (folder / "last.safetensors").write_bytes(b"no")  # the previous one is that of three steps
+    with fails(Exit.FILE, "has not finished --more 24 yet") as caught:
+        train(data, output_dir=folder, more="28")
+    assert "with --more 24" in caught.value.hint
+    done = train(data, output_dir=folder, steps=3)  # the run's own command resumes too
+    assert done.images == 36 and len(done.config["train"]["more"]) == 1
+    assert same(whole, folder)
+    assert [line["step"] for line in runlog.updates_of(runlog.read_log(folder))] == list(range(1, 10))
+
+
+def test_minutes_more(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1.0)
+    # as many as in a run of half a minute, see above
+    assert train(data, output_dir=folder, more="30s", track=clock.track).images == (3 + 22) * 4
+
+
+def test_a_run_out_of_time_is_extended(tmp_path: Path, data: Path, slower: dict[str, Any]) -> None:
+    before = train(data, output_dir=tmp_path / "run", **slower).config["train"]
+    job = recipe.prepare(data, more="8")
+    config, finished = module.check(job, tmp_path / "run", False)
+    after = config["train"]
+    assert after["more"] == [{"length": {"images": 8}, "after": 40, "planned": before["planned"]}]
+    assert after["images"] == 48 and "planned" not in after and not finished
+    # the rates of the first part are those that were planned for it
+    assert learning_rate(after, 9) == learning_rate(before, 9) != learning_rate({**before, "planned": 48}, 9)
+
+
+def test_there_is_nothing_to_extend(tmp_path: Path, data: Path, folder: Path) -> None:
+    for name in ("new", "empty"):
+        with fails(Exit.FILE, "there is no run in"):
+            train(data, output_dir=tmp_path / name, more="2m")
+        (tmp_path / "empty").mkdir(exist_ok=True)
+    assert not (tmp_path / "new").exists()
+    with fails(Exit.FILE, "--lr: 0.001 there, 0.5 here$") as caught:
+        train(data, output_dir=folder, more="2m", lr=0.5)
+    assert "repeat the options of the run" in caught.value.hint
+    with fails(Exit.USAGE, "steps and more cannot be used together"):
+        train(data, output_dir=folder, more="2m", steps=6)
+    with fails(Exit.USAGE, "--more and --overwrite cannot be used together"):
+        train(data, output_dir=folder, more="2m", overwrite=True)
+    with fails(Exit.FILE, "--steps: 3 there, 4 here$") as caught:
+        train(data, output_dir=folder, steps=4)
+    assert "use --more AMOUNT" in caught.value.hint
+    log_of = (folder / "log.jsonl").read_text().splitlines(keepends=True)
+    (folder / "log.jsonl").write_text("".join(log_of[:-1]))
+    with fails(Exit.FILE, "not finished yet") as caught:
+        train(data, output_dir=folder, more="2m")
+    assert "with --steps 3 in place of --more" in caught.value.hint
+    (folder / "log.jsonl").write_text("".join(log_of))
+    for name in ("last.safetensors", "previous.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+    with fails(Exit.FILE, "no checkpoint to go on from") as caught:
+        train(data, output_dir=folder, more="2m")
+    assert f"--from {folder}" in caught.value.hint
+
+
+def test_extensions_that_were_tampered_with(data: Path, folder: Path) -> None:
+    whole = {"length": {"images": 8}, "after": 8}
+    assert module.check(recipe.prepare(data, steps=3), folder, False)[1]
+    values: list[Any] = [3, "8", {}, [3], [{}], [whole | {"after": 7}], [whole | {"after": 12}], [whole, whole]]
+    values += [[whole | {"length": length}] for length in ({}, 3, {"years": 3}, {"minutes": -1}, {"images": "8"})]
+    values += [[whole | {"planned": "x"}], [{"length": {"images": 8}}]]
+    jobs = [recipe.prepare(data, **length) for length in ({"steps": 3}, {"more": "8"})]
+    for value in values:
+        changed(folder, "more", value)
+        for job in jobs:
+            with fails(Exit.FILE, "damaged"):
+                module.check(job, folder, False)
+
+
+# --from: a run begins with the weights of a model
+
+
+def test_a_run_begins_with_the_averaged_weights_of_another(
+    tmp_path: Path, data: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, inner = [], module.learn
+
+    def learn(folder: Path, config: Any, trainee: Any, *args: Any, **named: Any) -> None:
+        assert trainee.step == 0 and not trainee.optimizer.state
+        states = (trainee.net.state_dict(), trainee.averaged())
+        seen.extend({name: value.clone() for name, value in state.items()} for state in states)
+        inner(folder, config, trainee, *args, **named)
+
+    monkeypatch.setattr(module, "learn", learn)
+    done = train(data, output_dir=tmp_path / "run", steps=2, init_from=trained)
+    source = weights(trained)
+    assert all(state.keys() == source.keys() for state in seen) and len(seen) == 2
+    assert all(torch.equal(state[name], source[name]) for state in seen for name in source)
+    assert done.config["train"]["init_from"] == {"name": "source", "sha256": open_model(trained).sha256}
+    net, job = open_model(trained).net.requires_grad_(True), recipe.prepare(data, steps=2)
+    task = module.Denoising(job.config, net, module.data_of(job.pictures, job.device))
+    first = next(updates(module.Trainee(net, job.config["train"]), task, job.config["train"]))
+    assert runlog.updates_of(runlog.read_log(done.folder))[0]["loss"] == first.loss
+
+
+def test_a_run_from_a_model_resumes(tmp_path: Path, data: Path, trained: Path) -> None:
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    train(data, output_dir=whole, steps=4, init_from=trained)
+    with pytest.raises(Killed):
+        train(data, output_dir=folder, steps=4, save_every=8, init_from=trained, track=dies_after(3))
+    train(data, output_dir=folder, steps=4, init_from=str(trained))
+    assert same(folder, whole)
+    assert not same(folder, trained)
+    with fails(Exit.FILE, "--from: source there, not given here$"):
+        train(data, output_dir=folder, steps=4)
+    with fails(
+        Exit.FILE, "--from: source there, whole here; weights of --from: [0-9a-f]{12} there, [0-9a-f]{12} here$"
+    ):
+        train(data, output_dir=folder, steps=4, init_from=whole)
+    with fails(Exit.FILE, "--from: not given there, whole here$"):
+        train(data, output_dir=trained, steps=3, init_from=whole)
+    with fails(Exit.USAGE, "holds the model that the run begins with"):
+        train(data, output_dir=trained, steps=3, init_from=trained, overwrite=True)
+
+
+def test_other_classes_leave_out_the_embedding_of_labels(data: Path, trained: Path) -> None:
+    (data / "c").mkdir()
+    (data / "a" / "0.png").rename(data / "c" / "0.png")
+    job = recipe.prepare(data, steps=2, init_from=trained)
+    known = weights(trained)
+    assert job.weights is not None and known.keys() - job.weights.keys() == {"label.weight"}
+    assert all(torch.equal(value, known[name]) for name, value in job.weights.items())
+
+
+def test_a_network_with_another_dropout_begins_with_the_same_weights(data: Path, trained: Path) -> None:
+    patched = {**ROW, "net": {**ROW["net"], "dropout": 0.5}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "read_preset", lambda family, name: patched)
+        job = recipe.prepare(data, steps=2, init_from=trained)
+    assert job.weights is not None and job.weights.keys() == weights(trained).keys()
+
+
+def test_models_that_a_run_cannot_begin_with(tmp_path: Path, data: Path, folder: Path) -> None:
+    def refused(model: Any, says: str, hint: str, **settings: Any) -> None:
+        with fails(Exit.FILE, says) as caught:
+            recipe.prepare(data, steps=1, init_from=model, **settings)
+        assert hint in caught.value.hint
+
+    refused(folder, "--target: v there, flow here$", "add --target v", target="flow")
+    refused(folder, "--betas: cosine there, linear here$", "add --betas cosine", betas="linear")
+    refused(folder, "--size: 9x6 there, 8x8 here$", "add --size 9x6", size=(8, 8))
+    refused(folder, "--learned-range: no there, yes here$", "add --no-learned-range", learned_range=True)
+    refused("digits", "does not fit this run: width of the network: 24 there, 8 here; ", "leave out --from")
+    refused(tmp_path / "nothing", "is not a folder", "digits")
+    (folder / "model_index.json").write_text("{}")
+    refused(folder, "is a folder of diffusers", "the folder of a run")
+    (folder / "model_index.json").unlink()
+    (folder / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    refused(folder, "is a folder of diffusers", "the folder of a run")

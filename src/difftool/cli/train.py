@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ..train.outcome import Trained
     from ..train.plan import TrainingPlan
 
+FINISHED = "finished before, nothing left to do; --more AMOUNT trains it further"
 
-@one_of_each(("folder", "data"))
+
+@one_of_each(("folder", "data"), ("more", "overwrite"))
 def train(
     console: Console,
     settings: Settings,
@@ -41,13 +43,19 @@ def train(
 ) -> Result:
     """Train a model on your pictures, or by default for two minutes on handwritten digits.
 
-    Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run.
+    Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run. With --more in
+    place of its length, the command trains a finished run further (of text-to-image the denoiser only): the learning
+    rate rises again to the curve of a run of the whole length. Repeated, it first resumes what was interrupted.
 
     Examples:
 
     difftool train
 
     difftool train ~/pictures --minutes 60 --output-dir runs/mine
+
+    difftool train ~/pictures --more 30m --output-dir runs/mine
+
+    difftool train ~/others --from runs/mine
 
     difftool train mnist/ --preset mnist --target eps --betas linear
     """
@@ -84,7 +92,7 @@ def _result(done: Trained, seconds: float) -> Result:
         "config": done.config,
         "timing": {"total": round(seconds, 3)},
     }
-    took = "; already finished, nothing left to do" if done.finished_before else f", {seconds:.0f} s"
+    took = f"; {FINISHED}" if done.finished_before else f", {seconds:.0f} s"
     loss = "no finite update" if done.loss is None else f"loss {done.loss:.4f}"
     summary = [f"{done.images:,} pictures seen, {loss}{took}"]
     if done.skipped:
@@ -124,7 +132,7 @@ def _dry(planned: TrainingPlan) -> Result:
     folder = str(planned.folder)
     if planned.finished:
         data = {"dry_run": True, "finished_before": True, "folder": folder}
-        return Result(data, [f"{folder} is finished, nothing left to do"], [])
+        return Result(data, [f"{folder}: {FINISHED}"], [])
     data = {
         "dry_run": True,
         "config": planned.config,

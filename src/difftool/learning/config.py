@@ -38,13 +38,37 @@ class DataConfig(TypedDict):
     sha256: str
 
 
+class SourceConfig(TypedDict):
+    """The model that a run began with."""
+
+    name: str
+    sha256: str
+    """Of its weight file."""
+
+
+Length = dict[str, float]
+"""The length of a run or an extension as it was given, {unit: value}."""
+
+
+class Extension(TypedDict):
+    """A later part of a run, from `train --more`. It ends where the next one begins; the last one ends at `images`."""
+
+    length: Length
+    after: int
+    """Items seen before it."""
+    planned: NotRequired[int]
+    """Items planned before it, if the part before it ran out of time."""
+
+
 class TrainConfig(TypedDict):
     """The recipe of a run; other keys are settings that differ from their defaults, see `chosen`."""
 
     preset: str
     data: DataConfig
-    length: dict[str, float]
-    """{unit: value}"""
+    init_from: NotRequired[SourceConfig]
+    length: Length
+    """Without the extensions."""
+    more: NotRequired[list[Extension]]
     batch_size: int
     lr: float
     warmup: float
@@ -53,9 +77,9 @@ class TrainConfig(TypedDict):
     weight_decay: float
     label_dropout: NotRequired[float]
     images: int
-    """Items to see in all; missing until a run of minutes has been measured."""
+    """Items to see in all; missing until a part of minutes has been measured."""
     planned: NotRequired[int]
-    """Items planned in a run that ran out of time."""
+    """Items planned in all, if the last part ran out of time."""
     micro_batch: NotRequired[int]
     guidance: NotRequired[float]
     scale: NotRequired[float]
@@ -85,3 +109,20 @@ def chosen(train: TrainConfig, name: str, default: T) -> T:
     """A setting of the recipe, stored in a config only if it is not the default."""
     value: Any = train.get(name, default)
     return value
+
+
+def part_at(train: TrainConfig, seen: int) -> range:
+    """The items planned for the part of a run to which item number `seen` belongs: up to the first extension, or one
+    extension."""
+    first = 0
+    for extension in train.get("more", []):
+        if seen < extension["after"]:
+            return range(first, extension.get("planned", extension["after"]))
+        first = extension["after"]
+    return range(first, train.get("planned", train["images"]))
+
+
+def last_part(train: TrainConfig) -> tuple[Length, int]:
+    """(the length of the last part of a run as it was given, the number of items seen before it)."""
+    extensions = train.get("more", [])
+    return (extensions[-1]["length"], extensions[-1]["after"]) if extensions else (train["length"], 0)

@@ -15,7 +15,7 @@ from .. import files, processes
 from ..errors import DifftoolError, Exit
 from ..progress import Track
 from ..signals import Stop
-from .config import RunConfig, TrainConfig
+from .config import RunConfig, TrainConfig, last_part, part_at
 from .folder import Layout, clear, resume, save
 from .loop import Trainee, Update, at_once, held_out, seconds_per_update, updates
 from .runlog import EventLog, UpdateLine, append
@@ -77,8 +77,8 @@ def with_measured_sizes(
     end: float,
     preview_every: int | None = None,
 ) -> float:
-    """Adds to the config, where it is missing, how many items fit in memory at once and how many can be seen until
-    `end` (`time.monotonic`). Returns the deadline of the last update."""
+    """Adds to the config, where it is missing, how many items fit in memory at once and how many will have been seen
+    at `end` (`time.monotonic`). Returns the deadline of the last update."""
     train = config["train"]
     if "micro_batch" not in train:
         train["micro_batch"] = processes.agreed(lambda: at_once(make()[1], train))
@@ -87,7 +87,9 @@ def with_measured_sizes(
         per_update = seconds_per_update(make, train, train["micro_batch"])
         end -= _closing(cost, train, per_update)
         left, held = end - time.monotonic(), make()[1].held_out
-        train["images"] = processes.agreed(lambda: _fitting(cost, train, held, per_update, preview_every, left))
+        _, before = last_part(train)
+        fitting = processes.agreed(lambda: _fitting(cost, train, held, per_update, preview_every, left))
+        train["images"] = before + fitting
         return end
     return end - _closing(cost, train, per_update)
 
@@ -161,7 +163,7 @@ def learn(
 
 
 def _preview_every(context: RunContext, train: TrainConfig) -> int:
-    return context.preview_every or math.ceil(train.get("planned", train["images"]) / PREVIEWS)
+    return context.preview_every or math.ceil(len(part_at(train, train["images"])) / PREVIEWS)
 
 
 def _draw(context: RunContext, trainee: Trainee, seen: int, total: int, events: EventLog | None) -> None:
@@ -183,7 +185,7 @@ def _follow(
     that became slower. Returns the events, once something was written to it."""
     train = config["train"]
     size, total = train["batch_size"], train["images"]
-    log_every = max(total // size // LOG_LINES, 1) * size
+    log_every = max((total - last_part(train)[1]) // size // LOG_LINES, 1) * size
     held_every = LOG_LINES // HELD_LINES * log_every
     preview_every = _preview_every(context, train)
     losses: list[Update] = []

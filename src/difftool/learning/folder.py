@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-import reprlib
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeVar, cast
 from .. import files
 from ..errors import DifftoolError, Exit
 from ..models import SCHEMA
-from .config import RunConfig, TrainConfig
+from .config import Extension, Length, RunConfig, TrainConfig, last_part
+from .differences import decisive, described, differences, short
 from .loop import Trainee
 from .runlog import LOG, PLOT, read_log, updates_of
 
@@ -26,8 +27,6 @@ OWN_FILES = (LAST, PREVIOUS, LOG, PLOT, REPORT, "config.json")
 MOST_BYTES = {"config.json": 2**24, LOG: 2**26}
 """Largest size of files that are read whole, in bytes."""
 MOST_IMAGES = 10**15
-SHOWN = 80
-"""Longest setting in a message, in characters."""
 EVENTS = "events.out.tfevents.*"
 """Names of TensorBoard's files."""
 
@@ -52,23 +51,41 @@ class Layout(NamedTuple):
     figures: Collection[str] = ()
     """Names of the quality figures of a finished run."""
     defaults: Mapping[str, object] = {}
-    """Values of recipe settings that a config does not contain."""
+    """Values of settings that a config does not contain, by their place in it, such as train.flip."""
+    options: Mapping[str, str] = {}
+    """Names of settings for messages, by their place in a config."""
 
     @property
     def files(self) -> tuple[str, ...]:
         return (*OWN_FILES, *self.models)
 
 
-def standing(folder: Path, config: C, layout: Layout, overwrite: bool) -> tuple[C, bool]:
-    """(the config to train by, whether that run is finished): the folder's own config if it holds the same run. Changes
-    nothing. Raises DifftoolError 4 if the folder holds something else."""
+def standing(folder: Path, config: C, layout: Layout, overwrite: bool, more: Length | None = None) -> tuple[C, bool]:
+    """(the config to train by, whether that run is finished): the folder's own config if it holds the same run. With
+    `more` that run is extended by this length if it is finished, and otherwise must be in such an extension. Changes
+    nothing. Raises DifftoolError 4 if the folder holds something else, or no run to extend."""
+    there = _there(folder, config, layout, overwrite, more)
+    if more is None:
+        return there or (config, False)
+    if there is None:
+        hint = "name the folder of a run with --output-dir, or leave out --more to begin a run"
+        raise DifftoolError(Exit.FILE, f"there is no run in {folder} that --more could extend", hint)
+    own, finished = there
+    if finished:
+        return _extended(folder, own, more), False
+    _in_extension(folder, own["train"], more)
+    return own, False
+
+
+def _there(folder: Path, config: C, layout: Layout, overwrite: bool, more: Length | None) -> tuple[C, bool] | None:
+    """(the config of the run in a folder, whether it is finished); None if it holds no run to resume."""
     if not folder.exists():
-        return config, False
+        return None
     if not files.made_here(folder / "config.json"):
         _refuse_foreign(folder, layout, overwrite)
-        return config, False
+        return None
     if overwrite:
-        return config, False
+        return None
     for name in layout.files:
         path = folder / name
         if os.path.lexists(path) and not path.is_file():
@@ -76,20 +93,77 @@ def standing(folder: Path, config: C, layout: Layout, overwrite: bool) -> tuple[
         if name in MOST_BYTES and path.exists() and path.stat().st_size > MOST_BYTES[name]:
             raise _damaged(path, f"larger than {MOST_BYTES[name]:,} bytes")
     there = cast(C, files.read_json(folder / "config.json"))
-    resumable = (folder / LAST).exists() or (folder / PREVIOUS).exists()
     modelled = any((folder / name).exists() for name in layout.models)
-    if there.get("schema") == SCHEMA and not (resumable or modelled):
-        return config, False  # that run ended before it had saved anything
-    if differences := _differences(there, config, layout.defaults):
-        message = f"{folder} contains another run: {'; '.join(differences)}"
-        raise DifftoolError(Exit.FILE, message, "choose a new folder with --output-dir, or add --overwrite")
+    if there.get("schema") == SCHEMA and not (resumable(folder) or modelled):
+        return None  # that run ended before it had saved anything
+    _same_run(folder, there, config, layout, extended=more is not None)
     _measured(folder / "config.json", there["train"])
     drawn = modelled and layout.preview(folder, there["train"]["images"]).exists()
     finished = drawn and any(line.get("finished") for line in read_log(folder, layout.figures))
-    if modelled and not finished and not resumable:
+    if modelled and not finished and not resumable(folder):
         message = f"{folder} contains a model, but no checkpoint to resume from"
         raise DifftoolError(Exit.FILE, message, "choose a new folder, or add --overwrite")
     return there, finished
+
+
+def resumable(folder: Path) -> bool:
+    """Whether a folder has a checkpoint."""
+    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+
+
+def _same_run(folder: Path, there: RunConfig, config: RunConfig, layout: Layout, *, extended: bool) -> None:
+    """Raises DifftoolError 4, with the differences, if a folder holds another run. The length of a run that is to be
+    `extended` does not matter."""
+    differing = [*differences(there, config, layout.defaults)]
+    other_length = [each for each in differing if each.key.startswith("train.length")]
+    if extended:
+        differing = [each for each in differing if each not in other_length]
+    if not differing:
+        return
+    hint = "choose a new folder with --output-dir, or add --overwrite"
+    if extended:
+        hint = "repeat the options of the run, with --more in place of its length"
+    elif differing == other_length:
+        hint = f"to train this run further use --more AMOUNT in place of its length, else {hint}"
+    apart = described(decisive(differing, layout.options), layout.options)
+    message = f"{folder} contains another run: {apart}"
+    raise DifftoolError(Exit.FILE, message, hint)
+
+
+def _extended(folder: Path, config: C, more: Length) -> C:
+    """The config of a finished run with one more extension; without the number of items if it is not known yet."""
+    if not resumable(folder):
+        message = f"{folder} contains a model, but no checkpoint to resume from"
+        raise DifftoolError(Exit.FILE, message, f"begin a new run with its weights: --from {folder}")
+    was = config["train"]
+    extension: Extension = {"length": more, "after": was["images"]}
+    if "planned" in was:
+        extension["planned"] = was["planned"]
+    train: dict[str, object] = {key: value for key, value in was.items() if key not in ("images", "planned")}
+    train["more"] = [*was.get("more", []), extension]
+    if "images" in more:
+        train["images"] = was["images"] + math.ceil(more["images"] / was["batch_size"]) * was["batch_size"]
+    return cast(C, {**config, "train": train})
+
+
+def _in_extension(folder: Path, train: TrainConfig, more: Length) -> None:
+    """Raises DifftoolError 4 unless an unfinished run is in an extension of this length."""
+    length, _ = last_part(train)
+    if "more" not in train:
+        ((unit, value),) = length.items()
+        hint = f"finish it first: repeat the command with --{unit} {value:.12g} in place of --more"
+        raise DifftoolError(Exit.FILE, f"the run in {folder} is not finished yet", hint)
+    if length != more:
+        hint = f"finish it first: repeat the command with --more {_amount(length)}"
+        raise DifftoolError(Exit.FILE, f"the run in {folder} has not finished --more {_amount(length)} yet", hint)
+
+
+def _amount(length: Length) -> str:
+    """The length of an extension, as it is typed."""
+    if "images" in length:
+        return f"{length['images']:.0f}"
+    minutes = length["minutes"]
+    return f"{minutes:.0f}m" if minutes == round(minutes) else f"{60 * minutes:.6g}s"
 
 
 def _refuse_foreign(folder: Path, layout: Layout, overwrite: bool) -> None:
@@ -121,35 +195,36 @@ def clear(folder: Path, layout: Layout, overwrite: bool) -> None:
             path.unlink(missing_ok=True)
 
 
-def _differences(standing: object, wanted: object, defaults: Mapping[str, object], where: str = "") -> list[str]:
-    """The differences of two configs, as "name: OLD there, NEW here". A measured number of items, the micro-batch and
-    the scale of latents do not count. `defaults` are those of the recipe."""
-    if not (isinstance(standing, Mapping) and isinstance(wanted, Mapping)):
-        return [] if standing == wanted else [f"{where}: {_short(standing)} there, {_short(wanted)} here"]
-    same_length = where == "train" and standing.get("length") == wanted.get("length")
-    measured = {"images", "planned"} if same_length and "images" not in wanted else set()
-    measured |= {"micro_batch", "scale"} if where == "train" else set()
-    known = defaults if where == "train" else {}
-    lines = []
-    for key in {**standing, **wanted}:
-        if key not in measured:
-            there, here = (config.get(key, known.get(key)) for config in (standing, wanted))
-            lines += _differences(there, here, defaults, f"{where}.{key}".strip("."))
-    return lines
-
-
-def _short(value: object) -> str:
-    text = str(value) if isinstance(value, (str, int, float)) else reprlib.repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
 def _measured(path: Path, train: TrainConfig) -> None:
-    """Raises DifftoolError 4 if the numbers that a run measured are impossible."""
+    """Raises DifftoolError 4 if the numbers that a run measured, or its extensions, are impossible."""
     size = train["batch_size"]
-    for key, most in (("images", MOST_IMAGES), ("planned", MOST_IMAGES), ("micro_batch", size)):
-        value = train.get(key, size)
-        if type(value) is not int or not 0 < value <= most or (key != "micro_batch" and value % size):
-            raise _damaged(path, f"train.{key} is {_short(value)}")
+    micro = train.get("micro_batch", 1)
+    if type(micro) is not int or not 0 < micro <= size:
+        raise _damaged(path, f"train.micro_batch is {short(micro)}")
+    extensions = train.get("more", [])
+    if not (isinstance(extensions, list) and all(_is_extension(each, size) for each in extensions)):
+        raise _damaged(path, f"train.more is {short(extensions)}")
+    images = train.get("images")
+    for key, value in (("images", images), ("planned", train.get("planned", size))):
+        if not _is_count(value, size):
+            raise _damaged(path, f"train.{key} is {short(value)}")
+    ends = [*(each["after"] for each in extensions), images]
+    if ends != sorted(set(ends)):
+        raise _damaged(path, f"train.images is {images}, after {short(ends[:-1])}")
+
+
+def _is_extension(value: object, size: int) -> bool:
+    """Whether this is an extension of a run with batches of this `size`."""
+    if not (isinstance(value, Mapping) and isinstance(length := value.get("length"), Mapping) and len(length) == 1):
+        return False
+    ((unit, amount),) = length.items()
+    measured = unit in ("minutes", "images") and type(amount) in (int, float) and 0 < amount <= MOST_IMAGES
+    return measured and all(_is_count(value.get(key, size), size) for key in ("after", "planned")) and "after" in value
+
+
+def _is_count(value: object, size: int) -> bool:
+    """Whether this is a number of items in whole batches of this `size`."""
+    return type(value) is int and 0 < value <= MOST_IMAGES and value % size == 0
 
 
 def _damaged(path: Path, why: str) -> DifftoolError:

@@ -18,7 +18,7 @@ from .. import processes
 from ..core.ema import EMA
 from ..device import halved
 from ..errors import is_out_of_memory
-from .config import TrainConfig
+from .config import TrainConfig, part_at
 from .tasks import BANDS, Task
 
 log = logging.getLogger(__name__)
@@ -107,11 +107,14 @@ class Update(NamedTuple):
 
 def learning_rate(train: TrainConfig, step: int) -> float:
     """Linear warm-up, then half a cosine down to 0. `step` counts from 0. A run that ran out of time keeps the planned
-    rates."""
-    share = train["batch_size"] / train.get("planned", train["images"])
-    done = step * share
+    rates. An extension warms up by itself, to the cosine of a run that was meant to end where it ends."""
+    size = train["batch_size"]
+    part = part_at(train, step * size)
+    share = size / len(part)
+    done = (step - part.start // size) * share
     warm = min(1.0, (done + share) / train["warmup"]) if train["warmup"] else 1.0
-    return train["lr"] * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    whole = step * (size / part.stop)
+    return train["lr"] * warm * 0.5 * (1 + math.cos(math.pi * min(whole, 1.0)))
 
 
 def updates(
@@ -267,7 +270,7 @@ def seconds_per_update(
 ) -> float:
     """Times the first updates of a run for about `seconds`, on a network that is thrown away."""
     # with the learning rates of a short run: those of an endless one are so small that denormal numbers slow it down
-    endless: TrainConfig = {**train, "images": 2**62, "planned": 1000 * train["batch_size"]}
+    endless: TrainConfig = {**train, "more": [], "images": 2**62, "planned": 1000 * train["batch_size"]}
     marks = [time.perf_counter()]
 
     def ask() -> list[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..learning.config import chosen
+from ..learning.config import chosen, last_part
 from .recipe import Job, PictureConfig, classes_of
 from .run import check
 
@@ -33,11 +33,14 @@ class TrainingPlan(NamedTuple):
     def summary(self) -> list[str]:
         """The plan in lines of text."""
         train, data = self.config["train"], self.config["train"]["data"]
-        ((unit, value),) = train["length"].items()
-        length = f"for {value:g} {unit}"
+        given, before = last_part(train)
+        ((unit, value),) = given.items()
+        length = f"for {round(value, 3):,.12g} {'more ' if before else ''}{unit}"
         last = f"would {'resume' if self.stands else 'write'} {self.folder}"
+        if before:
+            last = f"would extend {self.folder} beyond {before:,} pictures"
         if self.parameters is None:
-            parts = "an autoencoder, then a text encoder and a U-Net"
+            parts = "a text encoder and a U-Net" if before else "an autoencoder, then a text encoder and a U-Net"
             return [f"would train {parts} on {data['name']} ({data['pictures']:,}) {length}", last]
         height, width = self.config["size"]
         shape = f"{width}x{height}x{self.config['net'].get('channels')}"
@@ -50,6 +53,8 @@ class TrainingPlan(NamedTuple):
         recipe = f"batch size {train['batch_size']}, lr {train['lr']:g}, target {self.config['target']}"
         mirrored = ", mirrored half of the time" if chosen(train, "flip", False) else ""
         lines.append(f"{length}, {recipe}, seed {train['seed']}{mirrored}")
+        if "init_from" in train:
+            lines.append(f"beginning with the weights of {train['init_from']['name']}")
         megabytes = self.parameters * BYTES / 1e6
         lines.append(f"needs {megabytes:.0f} MB for weights and optimiser, plus the memory of a batch")
         return [*lines, last]

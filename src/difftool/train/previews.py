@@ -13,7 +13,7 @@ from ..learning.metrics import nearest
 from ..learning.runlog import EventLog, plot
 from ..pictures.png import write_png
 from ..pictures.sheets import image_grid
-from .recipe import defaults
+from .recipe import meanings, option_names
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
@@ -45,7 +45,8 @@ def layout() -> Layout:
         models=("model.safetensors", "model_index.json"),
         folders=(AUTOENCODER, *PIPELINE),
         figures=("c2st", "fd", "nearest", "exploded"),
-        defaults=defaults(),
+        defaults=meanings(),
+        options=option_names(),
     )
 
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict, cast
 from .. import processes
 from ..device import DeviceSettings, choose, name_of
 from ..errors import DifftoolError, Exit
-from ..learning.config import DenoiserConfig, NetConfig, PathConfig, TrainConfig
+from ..learning.config import DenoiserConfig, NetConfig, PathConfig, SourceConfig, TrainConfig
 from ..presets import family
 from ..presets import preset as read_preset
 from ..settings import checked, options
+from ..settings import name_of as option_name
 from .settings import LENGTHS, Settings
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from .data.pictures import Pictures
 
@@ -74,6 +76,8 @@ class Job(NamedTuple):
     device: torch.device
     dtype: torch.dtype
     settings: Settings
+    weights: Mapping[str, Tensor] | None = None
+    """Those that the network begins with; None if it begins anew."""
 
 
 def prepare(data: str | Path | None = None, **settings: Any) -> Job:
@@ -98,8 +102,13 @@ def prepared(settings: Settings) -> Job:
     if processes.count() > batch:
         message = f"a batch of {batch} cannot be split among {processes.count()} processes"
         raise DifftoolError(Exit.USAGE, message, "start fewer processes, or use a larger --batch-size")
+    if settings.init_from is not None and "autoencoder" in row:
+        message = f"the preset {name} trains several networks, which --from cannot begin with"
+        raise DifftoolError(Exit.USAGE, message, "leave out --from; --more trains a finished run further")
     from .data.pictures import announce, load  # from here on it takes seconds
+    from .initial import open_source, weights_for
 
+    start = None if settings.init_from is None else open_source(settings.init_from)
     device, dtype = choose(settings.device, settings.dtype, settings.threads)
     device = processes.begin(device)
     source = row.get("data") if settings.data is None else settings.data
@@ -120,8 +129,11 @@ def prepared(settings: Settings) -> Job:
     train |= {"seed": settings.seed, "dtype": name_of(dtype)}
     if settings.micro_batch is not None:
         train["micro_batch"] = settings.micro_batch
+    if start is not None:
+        train["init_from"] = SourceConfig(name=start.model.name, sha256=start.model.sha256)
     config = _config(row, pictures, path, target, cast(TrainConfig, train), learned_range=learned_range)
-    return Job(config, pictures, device, dtype, settings)
+    weights = None if start is None else weights_for(start, config)
+    return Job(config, pictures, device, dtype, settings, weights)
 
 
 def defaults() -> dict[str, object]:
@@ -129,6 +141,23 @@ def defaults() -> dict[str, object]:
     stored = {name for name, option in options(Settings).items() if option.stored}
     recipe = stored - {*options(DeviceSettings)}
     return {field.name: field.default for field in dataclasses.fields(Settings) if field.name in recipe}
+
+
+def meanings() -> dict[str, object]:
+    """The values of entries that a config does not contain, by their place in it."""
+    values = {f"train.{name}": MEANINGS.get(name, default) for name, default in defaults().items()}
+    return values | {"net.learned_range": MEANINGS["learned_range"]}
+
+
+def option_names() -> dict[str, str]:
+    """The options behind the entries of a config, by their place in it."""
+    names = {name: option_name(name, option) for name, option in options(Settings).items()}
+    places = {name: f"train.{name}" for name in (*defaults(), "preset", "seed", "dtype", "init_from")}
+    places |= {unit: f"train.length.{unit}" for unit in LENGTHS}
+    places |= {"target": "target", "betas": "path.betas", "learned_range": "net.learned_range", "size": "size"}
+    data = {"train.data.name": "DATA", "train.data.pictures": "pictures of DATA"}
+    source = {"train.init_from.name": "--from", "train.init_from.sha256": "weights of --from"}
+    return {place: names[name] for name, place in places.items()} | data | source
 
 
 def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path: PathConfig, target: str) -> None:
@@ -206,12 +235,13 @@ def _summary(pictures: Pictures) -> str:
 
 
 def _length(settings: Settings, row: Row) -> dict[str, float]:
-    """The length as {unit: value}. Raises DifftoolError 2 if there are several."""
-    values = {unit: getattr(settings, unit) for unit in LENGTHS}
-    given = {unit: value for unit, value in values.items() if value is not None}
+    """The length of a new run as {unit: value}. Raises DifftoolError 2 if there are several."""
+    units = (*LENGTHS, "more")
+    given = {unit: value for unit in units if (value := getattr(settings, unit)) is not None}
     if len(given) > 1:
         message = f"{' and '.join(given)} cannot be used together"
-        raise DifftoolError(Exit.USAGE, message, f"use only one of {', '.join(LENGTHS)}")
+        raise DifftoolError(Exit.USAGE, message, f"use only one of {', '.join(units)}")
+    given.pop("more", None)
     return given or {unit: value for unit in LENGTHS if (value := row.get(unit)) is not None}
 
 

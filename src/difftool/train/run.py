@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 from .. import files, processes
 from ..device import name_of
 from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
+from ..learning.config import last_part
 from ..learning.driver import Cost, RunContext, learn, with_measured_sizes
 from ..learning.folder import LAST, REPORT, standing
 from ..learning.loop import Trainee
@@ -33,7 +34,7 @@ from .outcome import Trained, report
 from .previews import FIGURES, grid_path, layout, nearest_strip, show
 from .quality import COPIED, JUDGE_SEED, JUDGED, by_share, is_measurable, measure
 from .recipe import Job, PictureConfig, prepared
-from .settings import Settings
+from .settings import Settings, amount_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ def train(
         output_dir: the folder of the run; None is a new one below outputs/train.
         overwrite: replaces the run in the folder.
         track: follows the updates, to show progress.
-        settings: fields of `Settings`. The length is one of `steps`, `images`, `epochs` and `minutes`; `size` is
+        settings: fields of `Settings`. The length is one of `steps`, `images`, `epochs` and `minutes`, or of `more` for
+            a finished run in `output_dir`; `init_from` is a model as for `open_model`; `size` is
             (width, height); `weight`, `times` and `betas` are rows of `core.WEIGHTS`, `core.DENSITIES` and names of
             `core.betas`. By default the state is saved every minute and previews are drawn five times; `save_every`
             and `preview_every` count pictures.
@@ -104,7 +106,7 @@ def _ended(error: BaseException, code: Exit | None, folder: Path, job: Job, agai
     if isinstance(error, DifftoolError) and code in (None, error.code):
         return None
     try:
-        standing(folder, job.config, layout(), overwrite=False)
+        check(job, folder, overwrite=False)
         saved = any(folder.rglob(LAST))
     except DifftoolError:
         saved = False
@@ -136,7 +138,8 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
         config, finished = processes.agreed(enter)
         if finished:
             return report(folder, config, job.pictures, finished_before=True)
-        minutes = config["train"]["length"].get("minutes", math.inf)
+        length, _ = last_part(config["train"])
+        minutes = length.get("minutes", math.inf)
         context = context._replace(end=began + minutes * 60)
         if "autoencoder" in config:
             from .text2img.run import stages
@@ -158,6 +161,8 @@ def _pixels(
 
     def make() -> tuple[Trainee, Denoising]:
         net = seeded(config["train"]["seed"], lambda: build_net(config["net"]))
+        if job.weights is not None:
+            net.load_state_dict({**net.state_dict(), **job.weights})
         task = Denoising(config, net, data, held, dtype)
         return Trainee(task.net, config["train"]), task
 
@@ -178,13 +183,20 @@ def _pixels(
 
 
 def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]:
-    """(the config of the run in `folder`, whether it is finished). Changes nothing. Raises DifftoolError 2 for a folder
-    inside the training data, 4 for one that holds something else."""
+    """(the config of the run in `folder`, with the extension that was asked for; whether it is finished). Changes
+    nothing. Raises DifftoolError 2 for a folder inside the training data, 4 for one that holds something else."""
+    more = job.settings.more
+    if more is not None and overwrite:
+        raise DifftoolError(Exit.USAGE, "--more and --overwrite cannot be used together", "use either --more or --overwrite")
+    start = job.settings.init_from
+    if start is not None and overwrite and folder.resolve() == files.expanded(start).resolve():
+        message = f"{folder} holds the model that the run begins with; it would be overwritten"
+        raise DifftoolError(Exit.USAGE, message, "name another folder with --output-dir")
     source = job.pictures.folder
     if source is not None and folder.resolve().is_relative_to(source.resolve()):
         message = f"{folder} is inside the training data; the samples of the run would become part of it"
         raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
-    return standing(folder, job.config, layout(), overwrite)
+    return standing(folder, job.config, layout(), overwrite, None if more is None else amount_of(more))
 
 
 def _preview(

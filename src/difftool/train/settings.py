@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -24,6 +26,33 @@ BETAS = ("linear", "scaled_linear", "cosine", "sigmoid")
 """Names of `core.WEIGHTS`, `core.DENSITIES` and `core.betas`, which take a second to import."""
 LENGTHS = ("steps", "images", "epochs", "minutes")
 """The settings for the length of a run, of which one is used."""
+
+
+MINUTES = {"h": 60.0, "m": 1.0, "s": 1 / 60}
+"""Units of time, in minutes."""
+
+
+def amount_of(text: str) -> dict[str, float]:
+    """The length of an extension, as {unit: value}: minutes of a time such as 2m or 1h30m, or a number of images such
+    as 20k or 1M. Raises DifftoolError 2 for any other text."""
+    text = text.strip()
+    times = re.findall(r"([0-9]+(?:\.[0-9]+)?)([hms])", text)
+    amount: dict[str, float] = {"images": 0}
+    if times and "".join(map("".join, times)) == text:
+        amount = {"minutes": sum(float(number) * MINUTES[unit] for number, unit in times)}
+    elif not text.endswith("m"):  # other counts take it for a million
+        with suppress(ValueError):
+            amount = {"images": count_of(text)}
+    if not 0 < sum(amount.values()) <= MAX_IMAGES:
+        hint = "give a time such as 2m, 90s or 1h, or a number of pictures such as 20k or 1M"
+        raise DifftoolError(Exit.USAGE, f"--more cannot be {text!r}", hint)
+    return amount
+
+
+def known_amount(text: str) -> str:
+    """The length of an extension. Raises DifftoolError 2 for any other text."""
+    amount_of(text)
+    return text
 
 
 def known_dtype_of_training(name: str) -> str:
@@ -91,6 +120,24 @@ class Settings(DeviceSettings):
     )
     epochs: float | None = setting(
         None, "Number of passes over the data.", panel=LENGTH, above=0, most=MAX_IMAGES, stored=False
+    )
+    more: str | None = setting(
+        None,
+        "Train a finished run further: a time (2m, 90s, 1h) or pictures (20k, 1M). Repeated after an interruption, it "
+        "resumes; once done, it extends the run again.",
+        panel=LENGTH,
+        metavar="AMOUNT",
+        check=known_amount,
+        stored=False,
+    )
+    init_from: str | Path | None = setting(
+        None,
+        "Begin with the averaged weights of this run or model, which must have the same network, target and size.",
+        "--from",
+        panel=LEARNING,
+        metavar="RUN|MODEL",
+        typed=str | None,
+        stored=False,
     )
     lr: float | None = setting(None, "Peak learning rate.", panel=LEARNING, above=0)
     batch_size: int | None = setting(None, "Pictures per optimiser step.", panel=LEARNING, least=1, most=MAX_IMAGES)
@@ -160,5 +207,5 @@ class Settings(DeviceSettings):
         "auto", "Number format: auto, fp32 or bf16.", panel=MACHINE, check=known_dtype_of_training, stored=False
     )
 
-    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (LENGTHS,)
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = ((*LENGTHS, "more"),)
     """Groups of settings that cannot be used together."""

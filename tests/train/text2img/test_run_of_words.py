@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -190,10 +192,40 @@ def test_killed_in_either_stage(whole: Path, tmp_path: Path, step: int, run: int
     assert train("shapes", output_dir=tmp_path / "run", steps=6).finished_before
 
 
+def test_an_extension_trains_the_denoiser_only(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    kept = [folder / "config.json", *(folder / "autoencoder" / name for name in ("config.json", "model.safetensors"))]
+    before = [path.read_bytes() for path in kept]
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as broken, pytest.raises(Killed):
+        broken.setattr(module, "latents_of", dies)  # before it is known how far a minute goes
+        train("shapes", output_dir=folder, more="1m")
+    assert kept[0].read_bytes() == before[0]
+    with pytest.raises(Killed):
+        train("shapes", output_dir=folder, more="9", save_every=4, track=dies_after(8, 1))
+    with caplog.at_level(logging.INFO):
+        done = train("shapes", output_dir=folder, more="9", save_every=4)
+    assert "the autoencoder stays as it is" in caplog.text
+    assert done.images == 36 and done.grid.exists()
+    assert [path.read_bytes() for path in kept[1:]] == before[1:]
+    other = Path(shutil.copytree(whole, tmp_path / "other"))
+    train("shapes", output_dir=other, more="9")
+    for name in ("unet/diffusion_pytorch_model", "text_encoder/model"):
+        one, two, old = (load_tensors(path / f"{name}.safetensors").tensors for path in (folder, other, whole))
+        assert all(torch.equal(one[key], two[key]) for key in one), name
+        assert not all(torch.equal(one[key], old[key]) for key in one), name
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({"flip": True}, "not support --flip"),
+        ({"init_from": "digits"}, "several networks, which --from cannot begin with"),
         ({"learned_range": True}, "not support --learned-range"),
         ({"checkpointing": True}, "does not support --checkpointing"),
         ({"betas": "cosine"}, "Stable Diffusion folder"),

@@ -200,7 +200,9 @@ def _bytes(array: np.ndarray[Any, Any], span: tuple[float, float]) -> Pixels:
 def _shaped(array: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
     """(N, H, W, C)"""
     if array.dtype.kind not in "uifb":
-        raise DifftoolError(Exit.FILE, f"{where} has the unsupported type {array.dtype}", "save pixels as uint8")
+        raise DifftoolError(
+            Exit.FILE, f"{where} has values of type {array.dtype}, which is not supported", "save pixels as uint8"
+        )
     shape = list(array.shape)
     if array.ndim == 3:
         height, width, channels = shape  # if it is one picture

@@ -22,9 +22,9 @@ from ...core.guide import cfg
 from ...core.noise import START, Noise
 from ...core.predict import TARGETS, denoiser
 from ...core.solve import first_order
-from ...learning.config import NetConfig, RunConfig, TrainConfig
+from ...learning.config import NetConfig, RunConfig, TrainConfig, last_part, part_at
 from ...learning.driver import Cost, RunContext, learn, with_measured_sizes
-from ...learning.folder import clear, standing
+from ...learning.folder import clear, resumable, standing
 from ...learning.loop import Trainee
 from ...learning.metrics import quality_of, scattered
 from ...learning.runlog import EventLog
@@ -192,12 +192,14 @@ def stages(
 
 
 def _begin(folder: Path, config: PictureConfig, *, overwrite: bool) -> None:
-    """Writes the config of this run, with `overwrite` after removing another run."""
+    """Writes the config of this run, with `overwrite` after removing another run. That of a run whose denoiser is in
+    training stays until the length of an extension is known."""
     if overwrite:
         clear(folder, layout(), overwrite)
         for name in (AUTOENCODER, *PIPELINE):
             shutil.rmtree(folder / name, ignore_errors=True)
-    files.write_json(folder / "config.json", config)
+    if not resumable(folder):
+        files.write_json(folder / "config.json", config)
 
 
 def _words(folder: Path, pictures: Pictures, device: torch.device) -> CaptionTokens:
@@ -299,7 +301,8 @@ def _autoencoder(
         both = image_grid(np.concatenate([x.permute(0, 2, 3, 1).cpu().numpy(), back]), len(x))
         processes.agreed(lambda: show(folder, seen, trainee.step, {"": (both, None)}, events))
 
-    log.info("training the autoencoder")
+    _, before = last_part(config["train"])
+    log.info("the autoencoder stays as it is" if before else "training the autoencoder")
 
     def publish(trainee: Trainee) -> None:
         save_model(folder, own, trainee.averaged())
@@ -313,7 +316,7 @@ def _autoencoder(
 
 
 def autoencoder_config(config: PictureConfig, data: Data) -> RunConfig:
-    """The config of the autoencoder's run, with its share of the whole length."""
+    """The config of the autoencoder's run, with its share of the length; extensions are for the denoiser only."""
     assert "autoencoder" in config
     row, train = config["autoencoder"], config["train"]
     ((unit, value),) = train["length"].items()
@@ -324,7 +327,8 @@ def autoencoder_config(config: PictureConfig, data: Data) -> RunConfig:
         "length": {unit: value * row["share"]},
     }
     if unit != "minutes":
-        updates = math.ceil(train["images"] * row["share"] / row["batch_size"])
+        images = part_at(train, 0).stop
+        updates = math.ceil(images * row["share"] / row["batch_size"])
         own["images"] = updates * row["batch_size"]
     net = {"type": "autoencoder", **row["net"], "size": size, "channels": channels}
     return {
