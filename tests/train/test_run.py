@@ -803,7 +803,7 @@ def test_there_is_nothing_to_extend(tmp_path: Path, data: Path, folder: Path) ->
     (folder / "log.jsonl").write_text("".join(log_of))
     for name in ("last.safetensors", "previous.safetensors"):
         (folder / name).unlink(missing_ok=True)
-    with fails(Exit.FILE, "no checkpoint to go on from") as caught:
+    with fails(Exit.FILE, "no checkpoint to resume from") as caught:
         train(data, output_dir=folder, more="2m")
     assert f"--from {folder}" in caught.value.hint
 
