@@ -187,7 +187,9 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]
     nothing. Raises DifftoolError 2 for a folder inside the training data, 4 for one that holds something else."""
     more = job.settings.more
     if more is not None and overwrite:
-        raise DifftoolError(Exit.USAGE, "--more and --overwrite cannot be used together", "use either --more or --overwrite")
+        raise DifftoolError(
+            Exit.USAGE, "--more and --overwrite cannot be used together", "use either --more or --overwrite"
+        )
     start = job.settings.init_from
     if start is not None and overwrite and folder.resolve() == files.expanded(start).resolve():
         message = f"{folder} holds the model that the run begins with; it would be overwritten"
