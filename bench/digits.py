@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def row(name: str, figures: Mapping[str, float]) -> str:
-    line = "C2ST {c2st:.3f}  FD {fd:5.1f}  nearest {nearest:.3f}  classified as their label {legible:.1%}  exploded {exploded:g}"
+    line = "C2ST {c2st:.3f}  FD {fd:5.1f}  nearest {nearest:.3f}  recognised {legible:.1%}  exploded {exploded:g}"
     return f"{name:12} {line.format(**figures)}"
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from terminals import on_terminal
 
 from difftool.cli import COMMANDS, GROUPS
 from difftool.cli.app import LazyGroup, load, main
@@ -247,19 +246,6 @@ def test_on_a_terminal(tmp_path: Path, colour: bool) -> None:
     assert ("\x1b[38;5" in seen or "\x1b[3" in seen) == colour
     assert "Traceback" not in seen
     assert "╭" in on_terminal("sample", "--help", cwd=tmp_path, env=env)
-
-
-def on_terminal(*args: str, **settings: Any) -> str:
-    """What a command writes to the terminal it runs in."""
-    ours, its = pty.openpty()
-    with subprocess.Popen([sys.executable, "-m", "difftool", *args], stdout=its, stderr=its, **settings):
-        os.close(its)
-        seen = b""
-        with suppress(OSError):  # that is how the end of a terminal is told
-            while part := os.read(ours, 4096):
-                seen += part
-    os.close(ours)
-    return seen.decode()
 
 
 class TestConfiguration:

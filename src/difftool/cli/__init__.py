@@ -36,5 +36,7 @@ GROUPS = {
     "models": "Download and manage models.",
 }
 """First word of the commands of a group to a line of help."""
+LOADING = ("train", "sample", "txt2img", "eval", "voice clone", "voice prep", "rerun")
+"""Commands that import torch, which takes seconds."""
 TOGETHER = ("train", "sample", "eval")
 """Commands that can run in several processes (torchrun)."""

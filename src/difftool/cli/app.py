@@ -24,7 +24,7 @@ from ..files import expanded
 from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed, key_of
 from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
-from . import COMMANDS, GROUPS, TOGETHER, help
+from . import COMMANDS, GROUPS, LOADING, TOGETHER, help
 from .config import apply, said, settle
 from .console import Console, Result, discard
 from .options import KEYWORD, exclusive_of, parameters
@@ -209,6 +209,8 @@ def _with_shared_options(name: str, function: Callable[..., Result]) -> Callable
         if name in TOGETHER:
             processes.join()
         options = {key: expanded(value) if isinstance(value, Path) else value for key, value in options.items()}
+        if name in LOADING:
+            console.starting()
         if console.read:
             console.note(f"settings from {' and '.join(map(str, console.read))}")
         console.standing_folder = "output_dir" in options and said(ctx, "output_dir") in (1, 2)

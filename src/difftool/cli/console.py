@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,17 +31,48 @@ LINE_SHARE, LINE_SECONDS, LINE_LEAST = 0.1, 30.0, 1.0
 """Without a terminal: progress is logged after this share or this many seconds, at least LINE_LEAST seconds apart."""
 
 
+STYLES = {
+    "error": "1;31",
+    "warning": "33",
+    "note": "36",
+    "hint": "36",
+    "fix": "36",
+    "good": "32",
+    "fair": "33",
+    "bad": "31",
+}
+"""ANSI codes of the styles, for `Styled`."""
+
+
+GRADES = {"A": "good", "B": "good", "C": "fair"}
+"""The style of each grade of a voice; others are bad."""
+
+
+class Styled(NamedTuple):
+    """A part of a line that has a colour on a terminal."""
+
+    text: str
+    style: str
+    """A name in STYLES."""
+
+
+Line = str | Sequence[str | Styled]
+"""A line for people, in one part or several."""
+
+
 class Result(NamedTuple):
     """The result of a command, to be printed."""
 
     data: Mapping[str, object]
     """For --json."""
-    summary: list[str]
+    summary: Sequence[Line]
     """Lines for people."""
     paths: Sequence[Path | str]
     """For --quiet: paths or names."""
     error: DifftoolError | None = None
     """If some items failed: this is reported, and the data is printed only with --json."""
+    after: Callable[[], None] | None = None
+    """Called once the result is printed."""
 
 
 class Console:
@@ -67,6 +98,7 @@ class Console:
         self._rich: RichConsole | None = None
         self._progress: Progress | None = None
         self._done: Mapping[str, object] | None = None
+        self._starting = False
 
     def configure(self, command: str, *, json: bool, quiet: bool, verbose: bool, debug: bool) -> None:
         """Applies the shared options, takes over the library's log and silences other libraries."""
@@ -88,14 +120,34 @@ class Console:
         log = logging.getLogger("difftool")
         log.handlers, log.propagate = [], True
 
-    def say(self, line: str) -> None:
+    def starting(self) -> None:
+        """Writes a line on a terminal that the next output replaces, for commands that take long to load."""
+        if self.quiet or processes.rank() or not is_ansi(sys.stderr):
+            return
+        sys.stderr.write(f"{self.command}: loading ...")
+        sys.stderr.flush()
+        self._starting = True
+
+    def _started(self) -> None:
+        if self._starting:
+            self._starting = False
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def say(self, line: Line) -> None:
         """Writes a line to stderr, with the time if it is not a terminal; only in the first of several processes."""
         if processes.rank():
             return
-        if self.terminal:
-            self._terminal().print(_visible(line), markup=False, highlight=False, soft_wrap=True)
+        self._started()
+        text = _rendered(line, sys.stderr)
+        if self._progress is not None:  # above its bar
+            from rich.text import Text
+
+            self._progress.console.print(Text.from_ansi(text), highlight=False, soft_wrap=True)
+        elif self.terminal:
+            _write(sys.stderr, text)
         else:
-            _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {_visible(line)}")
+            _write(sys.stderr, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}")
 
     def note(self, line: str) -> None:
         """Writes a line to stderr, unless --quiet."""
@@ -107,7 +159,7 @@ class Console:
         if message in self.warnings:
             return
         self.warnings.append(message)
-        self.say(f"warning: {message}")
+        self.say((Styled("warning:", "warning"), f" {message}"))
 
     def destination(
         self,
@@ -140,10 +192,16 @@ class Console:
             raise result.error
         if processes.rank():
             return
+        self._started()
+        self._print(result)
+        if result.after is not None:
+            result.after()
+
+    def _print(self, result: Result) -> None:
         if self.json:
             self._print_json(result.data, None)
             return
-        lines = map(str, result.paths) if self.quiet else map(_visible, result.summary)
+        lines = map(str, result.paths) if self.quiet else (_rendered(line, sys.stdout) for line in result.summary)
         for line in lines:
             _write(sys.stdout, line)
 
@@ -155,7 +213,9 @@ class Console:
             return int(error.code)
         if self.debug:
             traceback.print_exception(error, file=sys.stderr)
-        _write(sys.stderr, f"error: {_line(error.message)}\nhint: {_line(error.hint)}")
+        self._started()
+        for name, text in (("error", error.message), ("hint", error.hint)):
+            _write(sys.stderr, _rendered((Styled(f"{name}:", name), f" {_line(text)}"), sys.stderr))
         if self.json:
             details = {"code": int(error.code), "message": error.message, "hint": error.hint}
             with suppress(OSError):  # the exit code and stderr report it too
@@ -192,6 +252,7 @@ class Console:
             TimeRemainingColumn,
         )
 
+        self._started()
         rate = TextColumn("{task.fields[rate]}")
         shown = (
             TextColumn(what or self.command),
@@ -252,6 +313,29 @@ def _visible(text: str) -> str:
     """`text` with control characters and lone surrogates escaped; surrogates that stand for the bytes of a path
     stay."""
     return _UNSEEN.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def graded(letter: str) -> Styled:
+    """The grade of a voice, in its colour."""
+    return Styled(letter, GRADES.get(letter, "bad"))
+
+
+def is_ansi(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that understands ANSI codes."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _rendered(line: Line, stream: TextIO) -> str:
+    """A line as written to a stream: in colour on a terminal, unless NO_COLOR is set."""
+    has_colour = is_ansi(stream) and not os.environ.get("NO_COLOR")
+    parts = []
+    for part in [line] if isinstance(line, str) else line:
+        if isinstance(part, Styled):
+            text = _visible(part.text)
+            parts.append(f"\x1b[{STYLES[part.style]}m{text}\x1b[0m" if has_colour else text)
+        else:
+            parts.append(_visible(part))
+    return "".join(parts)
 
 
 def _line(text: str) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from ..presets import hardware
 from .completion import completer, presets
-from .console import Console, Result
+from .console import Console, Line, Result, Styled
 from .options import ModelsDir
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..lab.verdicts import Verdict
 
 SCHEMA = "difftool/lab/1"
+SHADES = {"fits": "good", "fits with flags": "good", "tight": "fair", "no": "bad", "unknown": "fair"}
+"""The style of each verdict."""
 
 
 def check(
@@ -169,16 +171,16 @@ def _gpus(m: Machine) -> Iterator[str]:
         yield f"            cuda:{a} and cuda:{b} {exchange}"
 
 
-def _findings(problems: Sequence[Finding]) -> Iterator[str]:
+def _findings(problems: Sequence[Finding]) -> Iterator[Line]:
     for finding in problems:
         why = f" ({finding.why})" if finding.why else ""
-        yield f"{finding.level}: {finding.what}{why}"
-        yield f"  fix: {finding.mend}"
+        yield Styled(f"{finding.level}:", finding.level), f" {finding.what}{why}"
+        yield "  ", Styled("fix:", "fix"), f" {finding.mend}"
     if problems:
         yield ""
 
 
-def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
+def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[Line]:
     """A line for each preset, or two on a narrow terminal."""
     from ..lab.verdicts import memory_text
 
@@ -194,12 +196,15 @@ def _verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[str]:
             yield command
         upgrade = f"{verdict.smallest} can run it" if verdict.smallest else ""
         notes = "; ".join(part for part in (verdict.note, upgrade) if part)
-        line = f"  {preset.name:{name_width}}  {label:{label_width}}  {memory:{memory_width}}"
-        whole = f"{line}  {notes}".rstrip()
-        if len(whole) <= width or not notes:
-            yield whole
+        name = f"  {preset.name:{name_width}}  "
+        shown = Styled(f"{label:{label_width}}", SHADES[verdict.verdict])
+        length = len(name) + label_width + memory_width + 2
+        if not notes:
+            yield name, shown, f"  {memory}".rstrip()
+        elif length + 2 + len(notes) <= width:
+            yield name, shown, f"  {memory:{memory_width}}  {notes}"
         else:
-            yield line.rstrip()
+            yield name, shown, f"  {memory}".rstrip()
             yield f"  {'':{name_width}}  {notes}"
 
 

@@ -153,6 +153,18 @@ OutputDir = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Show = Annotated[
+    bool,
+    typer.Option(
+        "--show/--no-show", help="Show the picture in the terminal.", rich_help_panel=OUTPUT, show_default=False
+    ),
+]
+Open = Annotated[
+    bool,
+    typer.Option(
+        "--open/--no-open", help="Open the report in the browser.", rich_help_panel=OUTPUT, show_default=False
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,8 @@ from ..limits import counted
 from ..settings import OUTPUT
 from ..train.settings import Settings
 from .console import Console, Result
-from .options import DryRun, Overwrite, one_of_each
+from .options import DryRun, Open, Overwrite, one_of_each
+from .viewer import open_page
 
 if TYPE_CHECKING:
     from ..train.outcome import Trained
@@ -39,6 +41,7 @@ def train(
         typer.Option("--output-dir", "--out", help="Run folder; an existing run is resumed.", rich_help_panel=OUTPUT),
     ] = None,
     overwrite: Overwrite = False,
+    open_report: Open = False,
     dry_run: DryRun = False,
 ) -> Result:
     """Train a model on your pictures, or by default for two minutes on handwritten digits.
@@ -73,7 +76,8 @@ def train(
 
     console.resume = f"resume with the same command, --output-dir {shlex.quote(str(to))} and no --overwrite"
     trained = run(job, to, console.began, overwrite=overwrite, track=console.track)
-    return _result(trained, time.monotonic() - console.began)
+    result = _result(trained, time.monotonic() - console.began)
+    return result._replace(after=partial(open_page, console, trained.report)) if open_report else result
 
 
 def _result(done: Trained, seconds: float) -> Result:

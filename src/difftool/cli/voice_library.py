@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -10,8 +11,9 @@ import typer
 from ..errors import DifftoolError, Exit
 from ..limits import counted
 from .completion import completer, formats, voices
-from .console import Console, Result
-from .options import DryRun, Overwrite, VoicesDir
+from .console import Console, Line, Result, graded
+from .options import DryRun, Open, Overwrite, VoicesDir
+from .viewer import open_page
 
 if TYPE_CHECKING:
     from ..voice.library import About
@@ -71,7 +73,7 @@ def _row(voice: About) -> str:
     return f"{head}  consent: {voice['consent'] or 'none'}"
 
 
-def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
+def show(console: Console, name: Name, voices_dir: VoicesDir = None, open_report: Open = False) -> Result:
     """Show the sources, clips and grade of a voice, and how to improve it.
 
     Example:
@@ -88,7 +90,7 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     shown = ("kept_seconds", "total_seconds", "reasons", "grade", "failed")
     summary = {key: report[key] for key in shown if key in report}
     count = counted(voice["clips"], "clip")
-    lines = [f"{name}: {count}, consent: {voice['consent'] or 'none'}", str(folder)]
+    lines: list[Line] = [f"{name}: {count}, consent: {voice['consent'] or 'none'}", str(folder)]
     lines += [f"from {source}" for source in voice["sources"]]
     try:
         lines += [*_graded(cast("Summary", report)), str(folder / "report.html")] if report else []
@@ -97,7 +99,12 @@ def show(console: Console, name: Name, voices_dir: VoicesDir = None) -> Result:
     changed = damaged(folder, written(note_of(folder)))
     for part in changed:
         console.warn(f"{folder / part} has changed since voice prep; run the same voice prep again to restore it")
-    return Result(voice | summary | {"damaged": changed}, lines, [folder])
+    result = Result(voice | summary | {"damaged": changed}, lines, [folder])
+    if not open_report:
+        return result
+    if not report:
+        raise DifftoolError(Exit.FILE, f"{folder} has no report", "run voice prep, which writes one")
+    return result._replace(after=partial(open_page, console, folder / "report.html"))
 
 
 def left_out(reasons: Mapping[str, float]) -> str:
@@ -105,12 +112,12 @@ def left_out(reasons: Mapping[str, float]) -> str:
     return ", ".join(f"{seconds:.0f} s {reason.replace('_', ' ')}" for reason, seconds in reasons.items())
 
 
-def _graded(report: Summary) -> Iterator[str]:
+def _graded(report: Summary) -> Iterator[Line]:
     """The lines of a report on a voice."""
     grade = report["grade"]
     lost = left_out(report["reasons"])
     sides = [f"{side} {value:g} ({grade['letters'][side]})" for side, value in grade["figures"].items()]
-    yield f"grade {grade['letter']}: {', '.join(sides)}"
+    yield "grade ", graded(grade["letter"]), f": {', '.join(sides)}"
     if lost:
         yield f"left out: {lost}"
     yield from (f"{number}. {action}" for number, action in enumerate(grade["actions"], 1))

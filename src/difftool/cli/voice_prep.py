@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,8 +10,9 @@ from ..errors import DifftoolError, Exit
 from ..limits import counted
 from ..voice.prep.settings import Settings, noted
 from .completion import completer, consents, voices
-from .console import Console, Result
-from .options import INPUT, OUTPUT, DryRun
+from .console import Console, Line, Result, graded
+from .options import INPUT, OUTPUT, DryRun, Open
+from .viewer import open_page
 from .voice_library import left_out
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def prep(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    open_report: Open = False,
     dry_run: DryRun = False,
 ) -> Result:
     """Build a voice from recordings: cut them into clips, measure the clips and keep the good ones.
@@ -71,7 +74,10 @@ def prep(
     done = perform(plan, overwrite=overwrite, track=console.track)
     for warning in done.warnings:
         console.warn(warning)
-    return _result(plan, done, time.monotonic() - console.began)
+    result = _result(plan, done, time.monotonic() - console.began)
+    if open_report:
+        result = result._replace(after=partial(open_page, console, done.folder / "report.html"))
+    return result
 
 
 def _dry(plan: PrepPlan) -> Result:
@@ -108,8 +114,9 @@ def _result(plan: PrepPlan, done: Prepared, total: float) -> Result:
     }
     worst = dict([*done.reasons.items()][:SHOWN])
     clips = counted(done.clips, "clip")
-    summary = [] if done.fresh else ["nothing left to do: the voice is up to date"]
-    summary.append(f"voice {plan.name}: grade {grade.letter}, {clips}, {done.kept:.0f} of {done.total:.0f} s")
+    summary: list[Line] = [] if done.fresh else ["nothing left to do: the voice is up to date"]
+    kept_text = f", {clips}, {done.kept:.0f} of {done.total:.0f} s"
+    summary.append((f"voice {plan.name}: grade ", graded(grade.letter), kept_text))
     if worst:
         summary.append(f"left out: {left_out(worst)}")
     summary += [f"{number}. {action}" for number, action in enumerate(grade.actions, 1)]
