@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,8 @@ from typing import Any
 def on_terminal(*args: str, **settings: Any) -> str:
     """What a command writes to the terminal it runs in."""
     ours, its = pty.openpty()
-    with subprocess.Popen([sys.executable, "-m", "difftool", *args], stdout=its, stderr=its, **settings):
+    termios.tcsetwinsize(its, (40, 100))
+    with subprocess.Popen([sys.executable, "-m", "difftool", *args], stdin=its, stdout=its, stderr=its, **settings):
         os.close(its)
         seen = b""
         with suppress(OSError):  # that is how the end of a terminal is told

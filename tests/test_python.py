@@ -106,7 +106,7 @@ def test_other_settings_that_exclude_each_other(tmp_path: Path) -> None:
 
 
 def excluded(call: Callable[..., object], names: str, **settings: Any) -> None:
-    with pytest.raises(DifftoolError, match=f"{names} exclude each other") as error:
+    with pytest.raises(DifftoolError, match=f"{names} cannot be used together") as error:
         call(**settings)
     assert error.value.code == 2
 

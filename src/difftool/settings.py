@@ -276,7 +276,7 @@ def from_manifest(cls: type[T], values: Mapping[str, object]) -> T:
 
 
 def from_call(cls: type[T], **values: Any) -> T:
-    """Settings from the keywords of a Python function. Raises DifftoolError 2 if two of them exclude each other."""
+    """Settings from the keywords of a Python function. Raises DifftoolError 2 for two that cannot be combined."""
     given = {name for name, value in values.items() if value is not None and value is not False}
     for group in getattr(cls, "exclusive", ()):
         names = [name_of(name, options(cls)[name]) for name in group if name in given]
@@ -287,7 +287,7 @@ def from_call(cls: type[T], **values: Any) -> T:
 
 def exclude_each_other(first: str, second: str) -> DifftoolError:
     """The error for two options of which only one may be given."""
-    return DifftoolError(Exit.USAGE, f"{first} and {second} exclude each other", f"use either {first} or {second}")
+    return DifftoolError(Exit.USAGE, f"{first} and {second} cannot be used together", f"use either {first} or {second}")
 
 
 def from_typed(cls: type[T], values: Mapping[str, object]) -> T:

@@ -60,7 +60,7 @@ def test_wrong_input(refused: Callable, tmp_path: Path, args: list[str], code: i
 
 def test_sizes_are_width_by_height(refused: Callable, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     np.save(tmp_path / "shades.npy", np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), dtype=np.uint8))
-    ended = refused(4, "eval", tiny_model(), "--data", "shades.npy", says="draws pictures of 10x6x1")
+    ended = refused(4, "eval", tiny_model(), "--data", "shades.npy", says="generates pictures of 10x6x1")
     assert "are 10x6x3" in ended.err
 
 

@@ -34,6 +34,9 @@ GROUPS = {
     "voice": "Build voices from recordings and speak with them.",
     "lab": "Check this machine and plan upgrades.",
     "models": "Download and manage models.",
+    "runs": "List, show and remove runs.",
+    "config": "Show the configuration.",
+    "cache": "List and clear the cache.",
 }
 """First word of the commands of a group to a line of help."""
 LOADING = ("train", "sample", "txt2img", "eval", "voice clone", "voice prep", "rerun")

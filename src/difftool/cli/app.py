@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -156,7 +157,7 @@ class LazyGroup(typer.core.TyperGroup):
         return near
 
     def _group(self, name: str) -> LazyGroup:
-        group = type(self)(name=name.split()[-1], help=GROUPS.get(name), rich_markup_mode=self.rich_markup_mode)
+        group = type(self)(name=name.split()[-1], help=GROUPS.get(name, ""), rich_markup_mode=self.rich_markup_mode)
         group.prefix = f"{name} "
         return group
 
@@ -171,7 +172,7 @@ def load(name: str, target: str, line: str) -> Any:
     function = getattr(importlib.import_module(module), attribute)
     app = typer.Typer(add_completion=False, rich_markup_mode=_markup())
     settings = {"token_normalize_func": _hyphens, "help_option_names": ["-h", "--help"]}
-    description = inspect.getdoc(function) or line
+    description = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or line)  # paragraphs on one line
     register = app.command(name.split()[-1], cls=help.Command, help=description, context_settings=settings)
     register(_with_shared_options(name, function))
     command = typer.main.get_command(app)

@@ -44,7 +44,7 @@ def clear(
         list[str] | None,
         typer.Argument(
             metavar="[KIND]...",
-            help="pictures or places; default: pictures.",
+            help="What to remove: pictures or places; default: pictures.",
             autocompletion=completer(lambda params: ("pictures", "places")),
         ),
     ] = None,

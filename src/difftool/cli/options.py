@@ -149,7 +149,7 @@ OutputDir = Annotated[
     Path | None,
     typer.Option(
         "--output-dir",
-        help="Output folder: one file per result; for several pictures, also their grid.",
+        help="Output folder: a file per result (and a picture grid).",
         rich_help_panel=OUTPUT,
     ),
 ]

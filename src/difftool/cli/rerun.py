@@ -13,7 +13,8 @@ from ..files import unused
 from ..replay import plan_replay, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
-from .options import DryRun, GridOnly, Output, OutputDir, Overwrite
+from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, Show
+from .viewer import showing
 
 if TYPE_CHECKING:
     from ..replay import Replay, Replayed
@@ -28,6 +29,7 @@ def rerun(
     output_dir: OutputDir = None,
     grid_only: GridOnly = False,
     overwrite: Overwrite = False,
+    show: Show = False,
     dry_run: DryRun = False,
 ) -> Result:
     """Reproduce a picture or sound from its stored settings, and report whether the result is identical.
@@ -50,7 +52,8 @@ def rerun(
         console.resume = "run it again with --overwrite"  # some of the files may exist by then
     done = redraw(replay, track=console.track)
     result = _report(console, done, load)
-    return _compared(file, result, done.then, done.now, "pixel", done.identical)
+    result = _compared(file, result, done.then, done.now, "pixel", done.identical)
+    return showing(console, result) if show else result
 
 
 def _dry(replay: Replay) -> Result:

@@ -19,7 +19,8 @@ from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
 from .completion import completer
 from .console import Console, Result
-from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, one_of_each
+from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, Show, one_of_each
+from .viewer import showing
 
 if TYPE_CHECKING:
     from ..pixels.compare import Row
@@ -72,6 +73,7 @@ def sample(
     output_dir: OutputDir = None,
     grid_only: GridOnly = False,
     overwrite: Overwrite = False,
+    show: Show = False,
     dry_run: DryRun = False,
 ) -> Result:
     """Generate pictures from a model; default: the bundled digits model.
@@ -88,14 +90,18 @@ def sample(
         return _samplers_known()
     to = console.destination(output, output_dir, overwrite=overwrite, grid_only=grid_only)
     if compare:
-        return _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
+        result = _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
+        return showing(console, result) if show else result
     settings = replace(settings, count=settings.count or COUNT)
     items = [(k, settings.seed + k) for k in range(settings.count or 0)]
     places = pictures(to, items, trajectory=trajectory)
     from ..pixels.plan import plan_samples
 
     plan = plan_samples(settings)
-    return dry(plan, places) if dry_run else drawn(console, plan, places)
+    if dry_run:
+        return dry(plan, places)
+    result = drawn(console, plan, places)
+    return showing(console, result) if show else result
 
 
 def _samplers_known() -> Result:

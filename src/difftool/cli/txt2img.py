@@ -14,7 +14,8 @@ from ..outputs import Destination
 from ..settings import OUTPUT, WORDS, manifest_of
 from ..text2img.settings import Settings
 from .console import Console, Result
-from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, one_of_each
+from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, Show, one_of_each
+from .viewer import showing
 
 if TYPE_CHECKING:
     from ..text2img.batch import BatchPlan, Drawn, Failures
@@ -46,6 +47,7 @@ def txt2img(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    show: Show = False,
     dry_run: DryRun = False,
 ) -> Result:
     """Generate pictures from a prompt: Stable Diffusion 1, 2, XL and 3, their turbo and LCM variants, FLUX.1, and
@@ -81,7 +83,10 @@ def txt2img(
     planned = plan_batch(batch)
     if not planned.works:
         return nothing(planned.failed)
-    return dry(planned) if dry_run else drawn(console, planned)
+    if dry_run:
+        return dry(planned)
+    result = drawn(console, planned)
+    return showing(console, result) if show else result
 
 
 def _resume(to: Destination, folder: Path) -> str:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import partial
 from pathlib import Path
 
-from .console import Console, is_ansi
+from .console import Console, Result, is_ansi
+
+
+def showing(console: Console, result: Result) -> Result:
+    """The result, whose last picture is shown once it is printed."""
+    if not result.paths:
+        return result
+    return result._replace(after=partial(show_picture, console, Path(result.paths[-1])))
 
 
 def show_picture(console: Console, path: Path) -> None:
     """Shows a picture in the terminal: by sixels or Kitty's graphics where the terminal has them, in half blocks of
     colour otherwise."""
-    if console.json or console.quiet or not is_ansi(sys.stdout):
+    # the terminal is asked what it can show, and answers on stdin
+    is_terminal = sys.stdin.isatty() and is_ansi(sys.stdout) and os.get_terminal_size(1).columns > 0
+    if console.json or console.quiet or not is_terminal:
         console.warn("--show needs a terminal and has no effect with --json or --quiet")
         return
     from rich.console import Console as RichConsole

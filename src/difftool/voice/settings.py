@@ -26,7 +26,7 @@ class Settings(MachineSettings):
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
     )
-    voice: str = setting("random", "Name of a voice, a&b to mix two, or random.", panel=TEXT, values=_voices)
+    voice: str = setting("random", "Voice, a&b for a mix of two, or random.", panel=TEXT, values=_voices)
     voices_dir: str | Path | None = setting(
         None,
         "Folder of voices; default: ./voices if it exists, else in the user data folder.",

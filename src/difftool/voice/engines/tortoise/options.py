@@ -38,7 +38,7 @@ class Options(SamplerSettings):
         filled=True,
     )
     max_mel_tokens: int | None = setting(
-        None, "Maximum number of codes per part; 500 codes are 23 s.", panel=SAMPLING, filled=True
+        None, "Maximum codes per part; 500 codes are 23 s.", panel=SAMPLING, filled=True
     )
     temperature: float = setting(0.8, "Sampling temperature of the decoder.", panel=SAMPLING, least=0, most=100)
     top_p: float = setting(
@@ -67,7 +67,7 @@ class Options(SamplerSettings):
     )
     guidance: float | None = setting(
         None,
-        "Guidance scale, reached at the last step; 1 is off.",
+        "Guidance scale at the last step; 1 is off.",
         "--guidance",
         "--cfg",
         panel=SAMPLING,
@@ -78,7 +78,7 @@ class Options(SamplerSettings):
         1.0, "Scale of the initial diffusion noise.", panel=SAMPLING, least=0, most=10
     )
     compat: str | None = setting(
-        None, "Reproduce tortoise-tts 3.0.0: stock, or stock-kv with its KV cache.", panel=MACHINE, check=known_mode
+        None, "Reproduce tortoise-tts 3.0.0: stock or stock-kv (KV cache).", panel=MACHINE, check=known_mode
     )
     ar_checkpoint: str | Path | None = setting(
         None, "Checkpoint to use instead of autoregressive.pth.", panel=MACHINE, typed=Path | None
