@@ -200,7 +200,7 @@ def test_two_probes_give_a_line() -> None:
 
 def test_a_probe_finds_that_all_fit_and_leaves_nothing(config: dict[str, Any]) -> None:
     trainee, task = begin(config)
-    assert loop.at_once(task, config["train"]) == 8
+    assert loop.items_that_fit(task, config["train"]) == 8
     assert all(p.grad is None for p in trainee.params)
 
 

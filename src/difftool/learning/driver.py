@@ -17,7 +17,7 @@ from ..progress import Track
 from ..signals import Stop
 from .config import RunConfig, TrainConfig, last_part, part_at
 from .folder import Layout, clear, resume, save
-from .loop import Trainee, Update, at_once, held_out, seconds_per_update, updates
+from .loop import Trainee, Update, held_out, items_that_fit, seconds_per_update, updates
 from .runlog import EventLog, UpdateLine, append
 from .tasks import Task
 
@@ -46,14 +46,16 @@ class RunContext(NamedTuple):
     """Writes the current model."""
     preview: Callable[[Trainee, int, EventLog | None], None] = lambda trainee, seen, events: None
     """Writes previews of the published model, after so many items."""
-    again: str = ""
+    resume_option: str = ""
     """The option that resumes the run."""
 
     def stopped(self, seen: int, total: int) -> DifftoolError:
         """The error that ends a run after a signal."""
         code = self.stop.code or Exit.TERMINATED
         message = f"stopped after {seen:,} of {total:,} {self.layout.items}; the state is saved"
-        return DifftoolError(code, message, f"resume with the same command, with {self.again} and without --overwrite")
+        return DifftoolError(
+            code, message, f"resume with the same command, with {self.resume_option} and without --overwrite"
+        )
 
     def diverged(self, seen: int, lr: float) -> DifftoolError:
         """The error that ends a run whose loss is repeatedly not finite."""
@@ -65,8 +67,8 @@ class RunContext(NamedTuple):
 class Cost(NamedTuple):
     """Samples that a run draws besides its updates, and passes of the network for each."""
 
-    preview: int
-    judging: int
+    preview_samples: int
+    evaluation_samples: int
     passes: float
 
 
@@ -81,42 +83,44 @@ def with_measured_sizes(
     at `end` (`time.monotonic`). Returns the deadline of the last update."""
     train = config["train"]
     if "micro_batch" not in train:
-        train["micro_batch"] = processes.agreed(lambda: at_once(make()[1], train))
+        train["micro_batch"] = processes.agreed(lambda: items_that_fit(make()[1], train))
     per_update = 0.0
     if "images" not in train:
         per_update = seconds_per_update(make, train, train["micro_batch"])
-        end -= _closing(cost, train, per_update)
-        left, held = end - time.monotonic(), make()[1].held_out
+        end -= _closing_seconds(cost, train, per_update)
+        seconds_left, held = end - time.monotonic(), make()[1].held_out
         _, before = last_part(train)
-        fitting = processes.agreed(lambda: _fitting(cost, train, held, per_update, preview_every, left))
-        train["images"] = before + fitting
+        items = processes.agreed(lambda: _items_in_time(cost, train, held, per_update, preview_every, seconds_left))
+        train["images"] = before + items
         return end
-    return end - _closing(cost, train, per_update)
+    return end - _closing_seconds(cost, train, per_update)
 
 
-def _drawing(cost: Cost, train: TrainConfig, items: int, per_update: float) -> float:
+def _drawing_seconds(cost: Cost, train: TrainConfig, items: int, per_update: float) -> float:
     """Seconds for drawing: a forward pass is a quarter of an update (backward takes two, the optimiser one), and
     samples are drawn in batches."""
     return items * cost.passes * per_update / 4 / train["batch_size"]
 
 
-def _closing(cost: Cost, train: TrainConfig, per_update: float) -> float:
+def _closing_seconds(cost: Cost, train: TrainConfig, per_update: float) -> float:
     """Seconds from the last update to the end of the command."""
-    return _drawing(cost, train, cost.preview + cost.judging, per_update) + PLOTTING + CLOSING
+    return (
+        _drawing_seconds(cost, train, cost.preview_samples + cost.evaluation_samples, per_update) + PLOTTING + CLOSING
+    )
 
 
-def _fitting(
+def _items_in_time(
     cost: Cost, train: TrainConfig, held: int, per_update: float, preview_every: int | None, seconds: float
 ) -> int:
     """Number of items that can be seen in so many seconds, with previews and evaluations of the held-out loss."""
     size = train["batch_size"]
-    preview = _drawing(cost, train, cost.preview, per_update) + PLOTTING
+    preview_seconds = _drawing_seconds(cost, train, cost.preview_samples, per_update) + PLOTTING
     seconds -= HELD_LINES * held / size * per_update / 3
     if preview_every is None:
-        seconds -= (PREVIEWS - 1) * preview
+        seconds -= (PREVIEWS - 1) * preview_seconds
     else:
         updates_between = max(preview_every / size, 1)  # at most one preview after each update
-        per_update += preview / updates_between
+        per_update += preview_seconds / updates_between
     return max(int(seconds * (1 - MARGIN) / per_update), 1) * size
 
 
@@ -140,13 +144,13 @@ def learn(
     done = trainee.step * size
     parameters = sum(p.numel() for p in trainee.params)
     several = f" in {processes.count()} processes" if processes.count() > 1 else ""
-    left = f"{total - done:,} of {total:,} {context.layout.items} left"
-    log.info(f"{folder}: {parameters:,} parameters, seed {train['seed']}, {left}{several}")
+    remaining = f"{total - done:,} of {total:,} {context.layout.items} left"
+    log.info(f"{folder}: {parameters:,} parameters, seed {train['seed']}, {remaining}{several}")
     events = None
     if done:  # the process may have died after its last checkpoint, before the model or a preview was written
         processes.agreed(lambda: context.publish(trainee))
-        due = _due(_preview_every(context, train), done, size)
-        undrawn = due and not context.layout.preview(folder, done).exists()
+        preview_due = _is_due(_preview_every(context, train), done, size)
+        undrawn = preview_due and not context.layout.preview(folder, done).exists()
         if done < total and processes.agreed(lambda: undrawn):
             events = None if processes.rank() else EventLog(folder, trainee.step)
             _draw(context, trainee, done, total, events)
@@ -188,62 +192,63 @@ def _follow(
     log_every = max((total - last_part(train)[1]) // size // LOG_LINES, 1) * size
     held_every = LOG_LINES // HELD_LINES * log_every
     preview_every = _preview_every(context, train)
-    losses: list[Update] = []
-    bad, saved, since = 0, time.monotonic(), time.monotonic()
+    finite_updates: list[Update] = []
+    failures, saved_at, timed_from = 0, time.monotonic(), time.monotonic()
 
     def ask() -> tuple[bool, bool, bool]:
         now = time.monotonic()
-        aged = context.save_every is None and now - saved > SAVE_SECONDS
-        return context.stop.code is not None, now > context.end, aged
+        is_old = context.save_every is None and now - saved_at > SAVE_SECONDS
+        return context.stop.code is not None, now > context.end, is_old
 
     def keep() -> None:
         save(folder, trainee)
         context.publish(trainee)
 
-    made = updates(trainee, task, train, micro=train.get("micro_batch"), ask=ask)
-    made = context.track(made, math.ceil(total / size) - trainee.step)
-    for update in made:
+    update_stream = updates(trainee, task, train, micro=train.get("micro_batch"), ask=ask)
+    update_stream = context.track(update_stream, math.ceil(total / size) - trainee.step)
+    for update in update_stream:
         seen = update.step * size
         last = seen >= total
         # several processes must agree, so they use the answers from before the update
-        stopped, late, aged = update.asked if processes.count() > 1 else ask()
+        stopped, late, is_old = update.asked if processes.count() > 1 else ask()
         if late and not last:
             log.info(f"out of time; stopping after {seen:,} of {total:,} {context.layout.items}")
             train["images"], train["planned"] = seen, total  # this also ends the updates
             if not processes.rank():
                 files.write_json(folder / "config.json", config)
             last = True
-        losses += [update] if update.finite else []
-        bad = 0 if update.finite else bad + 1
-        if bad == BAD_IN_A_ROW:
+        finite_updates += [update] if update.finite else []
+        failures = 0 if update.finite else failures + 1
+        if failures == BAD_IN_A_ROW:
             raise context.diverged(seen, train["lr"])
-        if losses and (last or _due(log_every, seen, size)):
-            line = _line(losses, update, seen, update.step - trainee.taken)
+        if finite_updates and (last or _is_due(log_every, seen, size)):
+            line = _line(finite_updates, update, seen, update.step - trainee.taken)
             if not task.banded:
                 line["bands"] = None
             now = time.monotonic()
-            line["images_per_second"] = round(len(losses) * size / (now - since), 2)
-            if last or _due(held_every, seen, size):
-                _watch(line, trainee, task)
-            losses, since = [], time.monotonic()
+            line["images_per_second"] = round(len(finite_updates) * size / (now - timed_from), 2)
+            if last or _is_due(held_every, seen, size):
+                _add_held_out_loss(line, trainee, task)
+            finite_updates, timed_from = [], time.monotonic()
             if not processes.rank():
                 append(folder, line)
                 events = events or EventLog(folder, trainee.step - 1)
                 events.line(line)
-        drawing_now = _due(preview_every, seen, size) and not last and not bad
-        due = (drawing_now or aged or _due(context.save_every, seen, size)) and not bad  # never save a bad state
-        if last or due or stopped:
+        preview_due = _is_due(preview_every, seen, size) and not last and not failures
+        wants_save = preview_due or is_old or _is_due(context.save_every, seen, size)
+        save_due = wants_save and not failures  # never save a bad state
+        if last or save_due or stopped:
             processes.agreed(keep)
-            saved = time.monotonic()
+            saved_at = time.monotonic()
         if stopped:
             raise context.stopped(seen, total)
-        if drawing_now:
+        if preview_due:
             _draw(context, trainee, seen, total, events)
-            since = time.monotonic()
+            timed_from = time.monotonic()
     return events
 
 
-def _watch(line: UpdateLine, trainee: Trainee, task: Task) -> None:
+def _add_held_out_loss(line: UpdateLine, trainee: Trainee, task: Task) -> None:
     """Adds the held-out loss to a line of the log."""
     held = held_out(trainee, task)
     if held is None:
@@ -270,6 +275,6 @@ def _line(losses: list[Update], update: Update, seen: int, skipped: int) -> Upda
     }
 
 
-def _due(every: int | None, seen: int, size: int) -> bool:
+def _is_due(every: int | None, seen: int, size: int) -> bool:
     """Whether a multiple of `every` lies among the last `size` of `seen` items."""
     return every is not None and seen // every > (seen - size) // every

@@ -206,7 +206,7 @@ def held_out(trainee: Trainee, task: Task) -> list[float | None] | None:
     return means(processes.summed(sums).tolist())
 
 
-def at_once(task: Task, train: TrainConfig) -> int:
+def items_that_fit(task: Task, train: TrainConfig) -> int:
     """Number of items that fit in memory at once, by linear extrapolation from the peak memory of a small batch and of
     one twice its size. Leaves no gradients."""
     mine = max(len(processes.share(train["batch_size"])), 1)

@@ -90,7 +90,9 @@ def run(job: Job, folder: Path, began: float, *, overwrite: bool = False, track:
     again = f"--output-dir {shlex.quote(str(folder))}"
     settings = job.settings
     with deferred() as stop:
-        context = RunContext(layout(), stop, math.inf, settings.save_every, settings.preview_every, track, again=again)
+        context = RunContext(
+            layout(), stop, math.inf, settings.save_every, settings.preview_every, track, resume_option=again
+        )
         try:
             with stop.at_once():  # outside updates a signal stops at once: everything can be repeated
                 return _run(job, folder, began, context, overwrite=overwrite)
