@@ -169,7 +169,7 @@ def test_only_the_grid_of_a_file_of_prompts(draw: Difftool, tmp_path: Path) -> N
     dry = draw(*command, "--dry-run", "--json").json["data"]
     assert dry["would_write"] == ["out/grid.png"]
     done = draw(*command, "--json")
-    assert done.code == 5 and "run it again with --overwrite" in done.err
+    assert done.code == 5 and "run the command again with --overwrite" in done.err
     assert [row["path"] for row in done.json["data"]["outputs"]] == ["out/grid.png"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["grid.png"]
     before = (tmp_path / "out" / "grid.png").stat().st_mtime_ns
