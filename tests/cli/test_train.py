@@ -45,7 +45,7 @@ def test_from_pictures_to_pictures(difftool: Callable, pictures: Path, tmp_path:
     ended = difftool("train", "--data", "data", "--steps", 2, "--batch-size", 2, "--out", "run")
     assert "nothing left to do" in ended.out
     assert "difftool sample run" in ended.out
-    assert "<th scope="row">size</th><td>12x8</td>" in (tmp_path / "run" / "report.html").read_text()
+    assert '<th scope="row">size</th><td>12x8</td>' in (tmp_path / "run" / "report.html").read_text()
     other = difftool("train", "data", "--steps", 2, "--batch-size", 2, "--size", "8x12", "--out", "run")
     assert other.code == 4 and "size: 12x8 there, 8x12 here" in other.err  # width x height, as --size
     assert "would go on" not in difftool("train", "data", "--steps", 3, "--out", "run", "--overwrite", "--dry-run").out
