@@ -40,7 +40,7 @@ def test_listed(difftool: Callable, filled: Path) -> None:
     day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
     assert lines[0].split()[:8] == ["pictures", "2", "items", "2,000", "bytes", "last", "used", day]
     assert lines[1].split()[:5] == ["places", "1", "item", "3", "bytes"]
-    assert lines[2] == f"cache directory: {filled}"
+    assert lines[2] == f"cache folder: {filled}"
     data = difftool("cache", "ls", "--json").json["data"]
     assert (data["folder"], data["bytes"]) == (str(filled), 2003)
     assert [(item["kind"], item["bytes"], item["in_use"]) for item in data["items"]] == [

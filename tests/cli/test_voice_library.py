@@ -241,7 +241,7 @@ def test_voices_in_other_places_are_listed_as_hidden(
     (data / "me").rename(data / "anna")
     lines = difftool("voice", "list").out.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["me", "plain"]
-    assert lines[2] == "voices directory: voices (voices in the current folder)"
+    assert lines[2] == "voices folder: voices (voices in the current folder)"
     assert lines[4] == f"hidden, in {data} (your data folder):"
     assert lines[5].startswith("anna ") and lines[5].endswith("(hidden)")
     assert lines[6] == f"to use them, add --voices-dir {data}"

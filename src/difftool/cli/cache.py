@@ -32,7 +32,7 @@ def ls(console: Console) -> Result:
         used = f"last used {_date(own[-1])}" if own else "empty"
         size = megabytes(sum(row.size for row in own))
         lines.append(f"{kind:9} {counted(len(own), 'item'):>9} {size:>10}  {used:<20}  {about}")
-    lines.append(f"cache directory: {home()}")
+    lines.append(f"cache folder: {home()}")
     total = sum(row.size for row in rows)
     data = {"folder": str(home()), "bytes": total, "items": [_row(row) for row in rows]}
     return Result(data, lines, [row.path for row in rows])

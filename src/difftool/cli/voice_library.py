@@ -37,7 +37,7 @@ def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
     used, *others = places(voices_dir)
     folder, voices = used.folder, _readable(console, used.folder)
     lines = [_row(voice) for voice in voices] or [f"no voices in {folder}"]
-    lines.append(f"voices directory: {folder} ({used.origin})")
+    lines.append(f"voices folder: {folder} ({used.origin})")
     rows = [{"folder": str(folder), "origin": used.origin, "used": True, "voices": voices}]
     for place in others:
         try:
