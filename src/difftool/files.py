@@ -285,7 +285,7 @@ def writable(*folders: Path, option: str = "--output-dir") -> Iterator[None]:
             except OSError as error:
                 message = f"cannot write to {folder}: {error.strerror}"
                 raise DifftoolError(
-                    Exit.FILE, message, f"free some space, or choose another folder with {option}"
+                    Exit.FILE, message, f"check its permissions and free space, or choose another folder with {option}"
                 ) from error
         yield
     except BaseException:

@@ -106,7 +106,7 @@ def named(name: str, folders: Sequence[Path] = ()) -> Run:
         return matches[0]
     if matches:
         paths = " or ".join(str(run.path) for run in matches)
-        raise DifftoolError(Exit.USAGE, f"several runs are named {name}", f"name one by its path: {paths}")
+        raise DifftoolError(Exit.USAGE, f"several runs are named {name}", f"pass its path: {paths}")
     near = nearest(name, [run.path.name for run in known])
     meant = f"; did you mean {near}?" if near else ""
     message = f"{folder} holds no run of difftool" if folder.is_dir() else f"there is no run {name}{meant}"

@@ -130,10 +130,10 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["data", "--held-out", "0.1"], 2, "less than one"),
         (["data", "--data", "data"], 2, "cannot be used together"),
         (["data", "--steps", "5", "--minutes", "2"], 2, "cannot be used together"),
-        (["data", "--steps", "5", "--more", "2m"], 2, "--steps and --more cannot be used together"),
+        (["data", "--steps", "5", "--more", "2m"], 2, "--steps and --more must be a time used together"),
         (["data", "--overwrite", "--more", "2m"], 2, "--more and --overwrite cannot be used together"),
         (["data", "--more", "2m"], 4, "there is no run in"),
-        (["data", "--more", "2x"], 2, "--more cannot be '2x'"),
+        (["data", "--more", "2x"], 2, "pictures, not '2x'"),
         (["data", "--from", "nothing"], 4, "nothing is not a folder"),
         (["data", "--from", "other"], 4, "config.json"),
         (["data", "--from", ""], 2, "name is empty"),
@@ -219,7 +219,7 @@ def test_amounts() -> None:
         "1e5h",
         "2mk",
     ):
-        with pytest.raises(DifftoolError, match="--more cannot be"):
+        with pytest.raises(DifftoolError, match="--more must be a time"):
             amount_of(text)
 
 

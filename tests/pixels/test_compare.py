@@ -66,7 +66,7 @@ def test_wrong_settings(tiny_model: Make) -> None:
 
 
 def test_one_start_tells_nothing(tiny_model: Make) -> None:
-    with pytest.raises(DifftoolError, match="at least 2 starting noises"):
+    with pytest.raises(DifftoolError, match="needs a --count of at least 2"):
         compare(["ddim"], model=tiny_model(), count=1)
 
 

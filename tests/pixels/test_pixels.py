@@ -129,7 +129,7 @@ def test_labels_in_any_case(tiny_model: Make) -> None:
     ):
         assert plan_samples_with(folder, count=2, label=label).labels == labels
     for label in ("Dog", ["cat", "doG"]):
-        with fails(Exit.USAGE, "may be dog or DOG"):
+        with fails(Exit.USAGE, "is ambiguous: dog or DOG"):
             plan_samples_with(folder, count=2, label=label)
     with fails(Exit.USAGE, "unknown label 'cta'; did you mean 'Cat'"):
         plan_samples_with(folder, count=2, label="cta")

@@ -44,13 +44,15 @@ def clear(
         list[str] | None,
         typer.Argument(
             metavar="[KIND]...",
-            help="What to remove: pictures or places; default: pictures.",
+            help="Kinds to remove: pictures (decoded training data) or places (where rerun finds its inputs); default: pictures.",
             autocompletion=completer(lambda params: ("pictures", "places")),
         ),
     ] = None,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="AGE", help="Only what was not used for this long: 12h, 30d, 2w."),
+        typer.Option(
+            "--older-than", metavar="AGE", help="Remove only files not used for this long, such as 12h, 30d or 2w."
+        ),
     ] = None,
     dry_run: DryRun = False,
 ) -> Result:

@@ -245,7 +245,7 @@ def plan(
         ),
     ] = None,
 ) -> Result:
-    """Show the guide's hardware upgrade path and the presets that each stage adds.
+    """Show a hardware upgrade path and the presets that each stage adds.
 
     Examples:
 

@@ -30,8 +30,8 @@ def ls(
 ) -> Result:
     """List available and installed models, without network access.
 
-    With names, also the files, approximate sizes and addresses of these models, to fill a USB stick on another machine
-    for difftool models pull NAME --from DIR.
+    With names, also show the files, approximate sizes and URLs of these models, so that they can be downloaded on
+    another machine and copied here with difftool models pull NAME --from DIR.
 
     Examples:
 
@@ -160,7 +160,7 @@ def verify(
 def rm(console: Console, names: Names, models_dir: ModelsDir = None, dry_run: DryRun = False) -> Result:
     """Remove installed models and the files derived from them; other files in their folders stay.
 
-    Examples:
+    Example:
 
     difftool models rm tortoise
     """

@@ -37,7 +37,7 @@ def rerun(
     On the same machine, with the same model and versions, every pixel and sample is identical. A grid is reproduced
     with all its pictures; --grid-only writes only the grid.
 
-    Examples:
+    Example:
 
     difftool rerun digits-00003-3.png -o again.png
     """

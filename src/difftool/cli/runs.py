@@ -29,7 +29,7 @@ def ls(
         list[Path] | None, typer.Argument(metavar="[DIR]...", help="Folders to search; default: ./outputs and ./runs.")
     ] = None,
 ) -> Result:
-    """List runs: when they were made, by which command, their state, size and folder.
+    """List runs with their date, command, state, size and folder.
 
     A run is finished, unfinished (repeat its command to resume), partial (some items are missing) or running.
 

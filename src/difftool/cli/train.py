@@ -46,9 +46,11 @@ def train(
 ) -> Result:
     """Train a model on your pictures, or by default for two minutes on handwritten digits.
 
-    Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run. With --more in
-    place of its length, the command trains a finished run further (of text-to-image the denoiser only): the learning
-    rate rises again to the curve of a run of the whole length. Repeated, it first resumes what was interrupted.
+    Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run.
+
+    Use --more instead of a length to train a finished run further; for text-to-image, only the denoiser is trained. The
+    learning rate rises again and then follows the schedule of a run of the total length. If such an extension was
+    interrupted, the same command resumes it first.
 
     Examples:
 

@@ -72,7 +72,7 @@ def clone(
     difftool voice clone --voice me --textfile book.txt -o book.mp3
     """
     if max_minutes is not None and not max_minutes >= 0:  # also NaN
-        message = f"--max-minutes must be a number of minutes, not {max_minutes}"
+        message = f"--max-minutes must be at least 0, not {max_minutes}"
         raise DifftoolError(Exit.USAGE, message, "leave it out for no limit")
     settings = replace(settings, text=_text(console, settings.text, textfile))
     destination = console.destination(output, output_dir, overwrite=overwrite)

@@ -24,8 +24,8 @@ def consent(
 ) -> Result:
     """Record the consent of a voice's owner; required once before the voice is cloned.
 
-    self: your own voice; written:FILE: another person's written consent; license:ID: a licence of the recordings that
-    permits this use; synthetic: a voice that belongs to no person.
+    KIND is self for your own voice, written:FILE for another person's written consent, license:ID for a licence of the
+    recordings that permits this use, or synthetic for a voice that belongs to no person.
 
     Examples:
 

@@ -23,10 +23,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", 
 
 
 def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
-    """List voices with their grade, clips and consent, in every folder where voices live.
+    """List the voices in every folder of voices, with grade, clips and consent.
 
-    All commands use one folder, the first of --voices-dir (or DIFFTOOL_VOICES_DIR), ./voices and your data folder;
-    voices in the others are marked as hidden.
+    Other commands use only one folder: --voices-dir (or DIFFTOOL_VOICES_DIR), else ./voices if it exists, else the one
+    in your data folder. Voices in the other folders are marked as hidden.
 
     Example:
 

@@ -124,7 +124,7 @@ def _same_run(folder: Path, there: RunConfig, config: RunConfig, layout: Layout,
     if extended:
         hint = "repeat the options of the run, with --more in place of its length"
     elif differing == other_length:
-        hint = f"to train this run further use --more AMOUNT in place of its length, else {hint}"
+        hint = f"use --more AMOUNT instead of a length to train this run further; otherwise {hint}"
     apart = described(decisive(differing, layout.options), layout.options)
     message = f"{folder} contains another run: {apart}"
     raise DifftoolError(Exit.FILE, message, hint)

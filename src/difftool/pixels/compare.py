@@ -88,7 +88,7 @@ def plans(samplers: Sequence[str], settings: Settings) -> dict[str, SamplePlan]:
     """The plan of each sampler, by its canonical name. Raises DifftoolError 2 if `settings.count` is below 2."""
     settings = replace(settings, count=STARTS if settings.count is None else settings.count)
     if settings.count < 2:  # type: ignore[operator]
-        raise DifftoolError(Exit.USAGE, "a comparison needs at least 2 starting noises", "leave out --count")
+        raise DifftoolError(Exit.USAGE, "--compare needs a --count of at least 2", "leave out --count")
     by_name = {}
     for name in samplers:
         by_name[str(aliases.sampler(name))] = plan_samples(replace(settings, sampler=name))

@@ -127,8 +127,8 @@ def _known_label(name: str, known: Sequence[str]) -> str:
     if not same:
         raise unknown("label", str(name), known)
     if same[1:]:
-        message = f"label {name!r} may be {' or '.join(same)}, which differ in case"
-        raise DifftoolError(Exit.USAGE, message, "write the label exactly")
+        message = f"label {name!r} is ambiguous: {' or '.join(same)}"
+        raise DifftoolError(Exit.USAGE, message, "match upper and lower case exactly")
     return same[0]
 
 

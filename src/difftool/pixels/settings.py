@@ -45,7 +45,7 @@ class Settings(SamplerSettings, MachineSettings):
     )
     label: str | Sequence[str] | None = setting(
         None,
-        "Class label in any case, or several separated by commas; `any` is no class. Default: each class in turn.",
+        "Class label (case-insensitive), or several separated by commas; `any` is no class; default: all in turn.",
         panel=SAMPLING,
         typed=str | None,
     )

@@ -174,8 +174,7 @@ def batch_of(settings: Settings, prompts: str | None, to: Destination) -> Batch:
     among the `failed`. Raises DifftoolError 2 for no prompt, an invalid one, or both; 4 if the file cannot be read or
     files would be overwritten."""
     if settings.prompt is not None and prompts is not None:
-        hint = 'write difftool txt2img "a red circle", or pass a file with --prompts'
-        raise DifftoolError(Exit.USAGE, "use either PROMPT or --prompts", hint)
+        raise DifftoolError(Exit.USAGE, "use either PROMPT or --prompts", "leave out one of them")
     if settings.prompt is None and prompts is None:
         hint = 'write difftool txt2img "a red circle", or pass a file with --prompts'
         raise DifftoolError(Exit.USAGE, "no prompt given", hint)
@@ -243,7 +242,9 @@ def _there(jobs: list[Job], places: Places) -> set[Path]:
             there.add(places.grid)
             _warn_of_other(places.grid, settings, jobs)
     if others:
-        log.warning(f"{len(others)} of the existing pictures were made from a different prompt, such as {others[0]}")
+        log.warning(
+            f"existing pictures that were made from a different prompt: {len(others)}; the first is {others[0]}"
+        )
     if damaged:
         log.warning(f"{counted(len(damaged), 'picture')} will be drawn again: {damaged[0]} is damaged")
     return there

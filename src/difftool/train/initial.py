@@ -35,8 +35,8 @@ def open_source(ref: str | Path) -> Source:
     folder = ASSETS / ref if isinstance(ref, str) and ref in BUNDLED else expanded(ref)
     file = folder / "config.json"
     if (folder / "model_index.json").exists() or (file.exists() and "_class_name" in read_config(file)):
-        message = f"{ref} is a folder of diffusers; --from takes the runs and models of difftool"
-        raise DifftoolError(Exit.FILE, message, "name the folder of a run, or the bundled model digits")
+        message = f"{ref} is a diffusers folder; --from accepts only difftool runs and models"
+        raise DifftoolError(Exit.FILE, message, "pass the folder of a run, or the bundled model digits")
     model = open_model(ref)
     return Source(model, read_config(file))
 

@@ -178,8 +178,10 @@ def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path
     factor = 2 ** (len(widths) - 2)
     if pictures.captions is None or pictures.held_out is None:
         lacks = "captions" if pictures.captions is None else "held-out pictures"
-        hint = "put a .txt caption beside each picture" if lacks == "captions" else "use more pictures, or --held-out"
-        message = f"the preset {name} trains on captions, but {pictures.name} has no {lacks}"
+        hint = (
+            "put a .txt caption beside each picture" if lacks == "captions" else "use more pictures, or set --held-out"
+        )
+        message = f"the preset {name} needs {lacks}, but {pictures.name} has none"
         raise DifftoolError(Exit.USAGE, message, hint)
     if height != width or height % factor:
         message = f"the preset {name} needs square pictures whose size is a multiple of {factor}, not {width}x{height}"

@@ -44,8 +44,8 @@ def amount_of(text: str) -> dict[str, float]:
         with suppress(ValueError):
             amount = {"images": count_of(text)}
     if not 0 < sum(amount.values()) <= MAX_IMAGES:
-        hint = "give a time such as 2m, 90s or 1h, or a number of pictures such as 20k or 1M"
-        raise DifftoolError(Exit.USAGE, f"--more cannot be {text!r}", hint)
+        message = f"--more must be a time or a number of pictures, not {text!r}"
+        raise DifftoolError(Exit.USAGE, message, "for example 2m, 90s, 1h, 20k or 1M")
     return amount
 
 
@@ -176,7 +176,7 @@ class Settings(DeviceSettings):
     seed: int = setting(0, "Random seed for weights, data order, times and noise.", panel=LEARNING, stored=False)
     save_every: int | None = setting(
         None,
-        "Pictures between checkpoints; default: one checkpoint per minute.",
+        "Save a checkpoint every N training pictures; default: one per minute.",
         panel=OUTPUT,
         metavar="N",
         least=1,
@@ -186,7 +186,7 @@ class Settings(DeviceSettings):
     )
     preview_every: int | None = setting(
         None,
-        "Pictures between sample grids; default: five grids per run.",
+        "Write a sample grid every N training pictures; default: five per run.",
         panel=OUTPUT,
         metavar="N",
         least=1,

@@ -189,7 +189,7 @@ def test_captions_in_utf8_with_and_without_a_mark(tmp_path: Path) -> None:
     )
     (tmp_path / "2.txt").write_text("a red thing", encoding="utf-16")
     (tmp_path / "3.txt").write_bytes(b"4\xb0s")
-    with pytest.raises(DifftoolError, match=r"2 captions \(2.txt, 3.txt\) not UTF-8") as caught:
+    with pytest.raises(DifftoolError, match=r"not UTF-8: 2 captions \(2.txt, 3.txt\)") as caught:
         load(str(tmp_path))
     assert caught.value.code == Exit.FILE
 

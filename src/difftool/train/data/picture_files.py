@@ -90,7 +90,7 @@ def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], lis
         except UnicodeDecodeError:
             wrong.append(text)
     if wrong:
-        raise DifftoolError(Exit.FILE, f"{some(wrong, 'caption')} not UTF-8", "save them as UTF-8")
+        raise DifftoolError(Exit.FILE, f"captions that are not UTF-8: {some(wrong, 'caption')}", "save them as UTF-8")
     filled = [text for text in decoded.values() if text]
     decimal = any("." in text for text in filled)
     if decimal and all(BOXES.fullmatch(text) for text in filled):

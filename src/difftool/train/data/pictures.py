@@ -125,7 +125,7 @@ def _own(source: str, size: tuple[int, int] | None, held_out: float | None) -> P
     pictures = BUILT_IN[source]()
     _, height, width, _ = pictures.pixels.shape
     if size not in (None, (width, height)):
-        raise DifftoolError(Exit.USAGE, f"the size of {source} is {width}x{height}", "leave out --size")
+        raise DifftoolError(Exit.USAGE, f"{source} has the fixed size {width}x{height}", "leave out --size")
     if held_out is not None:
         raise DifftoolError(Exit.USAGE, f"{source} has a fixed held-out part", "leave out --held-out")
     return pictures

@@ -95,8 +95,8 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
     row = preset("voice", settings.preset)
     samples = row["samples"] if options.samples is None else options.samples
     if settings.candidates > samples:
-        message = f"candidates must be a number from 1 to {samples}, not {settings.candidates}"
-        raise DifftoolError(Exit.USAGE, message, "see difftool voice clone --help")
+        message = f"candidates must be at most the number of samples, {samples}, not {settings.candidates}"
+        raise DifftoolError(Exit.USAGE, message, "use fewer --candidates or more --samples")
     usual = row.get("sampler", SAMPLER)
     sampler = usual if options.sampler is None else options.sampler
     named = aliases.sampler(sampler)
@@ -121,8 +121,8 @@ def _chosen(settings: Settings, options: Options) -> Options:
         if (choice.sampler, choice.schedule) != ("ddpm", "openai"):
             message = f"tortoise-tts does not support {choice.sampler} with the schedule {choice.schedule}"
             raise DifftoolError(Exit.USAGE, message, "leave out --schedule, and use --sampler ddpm")
-        is_64_bits = -(2**63) <= settings.seed < 2**64
-        if choice.eta != 1 or not is_64_bits:
-            message = "tortoise-tts supports neither an eta nor seeds beyond 64 bits"
-            raise DifftoolError(Exit.USAGE, message, "leave it out")
+        if choice.eta != 1:
+            raise DifftoolError(Exit.USAGE, "tortoise-tts does not support --eta", "leave out --eta")
+        if not -(2**63) <= settings.seed < 2**64:
+            raise DifftoolError(Exit.USAGE, "tortoise-tts supports only 64-bit seeds", "use a smaller --seed")
     return replace(options, **choice.settings)
