@@ -139,6 +139,12 @@ class TestTraining:
         assert difftool("runs", "rm", "mine", "-q").out == "runs/mine\n"
         assert not trained.exists()
 
+    def test_one_of_a_preset_of_another_version(self, trained: Path) -> None:
+        text = (trained / "config.json").read_text()
+        (trained / "config.json").write_text(text.replace('"preset": "points"', '"preset": "dots"'))
+        (run,) = runs.find()
+        assert run.again is not None and "--preset dots" in run.again
+
     def test_its_parts_are_no_runs(self, difftool: Callable, refused: Callable, trained: Path) -> None:
         shutil.copytree(trained / "samples", trained / "autoencoder")
         for name in ("samples", "autoencoder"):

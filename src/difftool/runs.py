@@ -230,7 +230,7 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
     from .train.settings import Settings
 
     train = cast("dict[str, Any]", config["train"])
-    row = family("train")[train["preset"]]
+    row = family("train").get(train["preset"], {})  # another version may have had other presets
     given = {"preset": train["preset"], **_length(train)}
     recipe = {name: train[name] for name, option in options(Settings).items() if option.stored and name in train}
     recipe |= {"target": config["target"], "betas": config["path"].get("betas"), "seed": train["seed"]}
