@@ -139,6 +139,29 @@ class TestTraining:
         assert difftool("runs", "rm", "mine", "-q").out == "runs/mine\n"
         assert not trained.exists()
 
+    def test_one_of_a_preset_of_another_version(self, trained: Path) -> None:
+        text = (trained / "config.json").read_text()
+        (trained / "config.json").write_text(text.replace('"preset": "points"', '"preset": "dots"'))
+        (run,) = runs.find()
+        assert run.again is not None and "--preset dots" in run.again
+
+    def test_its_parts_are_no_runs(self, difftool: Callable, refused: Callable, trained: Path) -> None:
+        shutil.copytree(trained / "samples", trained / "autoencoder")
+        for name in ("samples", "autoencoder"):
+            refused(4, "runs", "rm", f"runs/mine/{name}", says=f"runs/mine/{name} is part of the run in runs/mine")
+        difftool("sample", "--count", 1, "--steps", 1, "--output-dir", "runs/mine/picked")
+        assert difftool("runs", "rm", "runs/mine/picked", "-q").out == "runs/mine/picked\n"
+
+    @pytest.mark.parametrize("start", ["digits", "runs/first"])
+    def test_one_that_began_with_a_model(self, difftool: Callable, start: str) -> None:
+        given = ("train", "digits", "--images", 64, "--batch-size", 32, "-q", "--output-dir")
+        if start != "digits":
+            difftool(*given, start)
+        difftool(*given, "outputs/second", "--from", start)
+        again = runs.named("outputs/second").again
+        assert again is not None
+        assert difftool(*shlex.split(again)[1:], "--dry-run", "--json").json["data"]["finished_before"] is True
+
     def test_what_was_added_keeps_it(self, refused: Callable, trained: Path) -> None:
         for name in ("notes.txt", "samples/mine.png", "unet/mine.safetensors"):
             (trained / name).parent.mkdir(exist_ok=True)

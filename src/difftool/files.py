@@ -400,6 +400,8 @@ class Manifest(TypedDict):
     machine: str
     settings: dict[str, Any]
     item: NotRequired[ItemNote]
+    alone: NotRequired[bool]
+    """Whether a grid is the only file of its pictures."""
 
 
 class PictureManifest(Manifest):

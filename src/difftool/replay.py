@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -116,7 +117,7 @@ def source_of(file: Path) -> Source:
     command = manifest.get("command")
     if manifest.get("schema") != SCHEMA or not isinstance(command, str) or command not in COMMANDS:
         message = f"{file} was made by a command that this version cannot rerun"
-        raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
+        raise DifftoolError(Exit.FILE, message, f"see difftool meta {shlex.quote(str(file))}")
     asked = manifest.get("settings")
     if isinstance(asked, dict) and "prompts" in asked:
         raise DifftoolError(

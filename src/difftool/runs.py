@@ -95,11 +95,15 @@ def find(folders: Sequence[Path] = ()) -> list[Run]:
 
 
 def named(name: str, folders: Sequence[Path] = ()) -> Run:
-    """The run of that path, or of that name among those that `find` finds. Raises DifftoolError 4 if there is none, 2
-    if there are several."""
+    """The run of that path, or of that name among those that `find` finds. Raises DifftoolError 4 if there is none or
+    the path is a part of a training run, 2 if there are several."""
     folder = expanded(name)
-    if folder.is_dir() and (run := _opened(folder)) is not None:
-        return run
+    if folder.is_dir():
+        if (whole := _containing(folder)) is not None:
+            hint = f"name the whole run: {shlex.quote(str(whole))}"
+            raise DifftoolError(Exit.FILE, f"{folder} is part of the run in {whole}", hint)
+        if (run := _opened(folder)) is not None:
+            return run
     known = find(folders)
     matches = [run for run in known if run.path.name == name]
     if len(matches) == 1:
@@ -170,6 +174,18 @@ def _opened(folder: Path) -> Run | None:
         return None  # of others, or damaged
 
 
+def _containing(folder: Path) -> Path | None:
+    """The folder of the training run that made a folder inside its own, for its previews or its networks."""
+    inner = folder if folder.name not in ("", "..") else folder.resolve()
+    above = inner.parent
+    if not ((above / LOG).is_file() and made_here(above / CONFIG)):
+        return None
+    from .train.previews import layout
+
+    laid = layout()
+    return above if inner.name in (laid.previews, *laid.folders) else None
+
+
 def _changed(path: Path) -> str:
     """When a file was last changed, in UTC."""
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
@@ -187,7 +203,7 @@ def _training(folder: Path) -> Run:
         state, about = FINISHED, f"{counted(total, 'picture')} of {train['data']['name']}"
     else:
         state = RUNNING if is_locked(folder) else UNFINISHED
-        about = f"{last['images'] if last else 0:,} of {total:,} pictures"
+        about = f"{last['images'] if last else 0:,} of {total:,}"
     when = _changed(folder / CONFIG)
     again = _train_command(folder, config)
     return Run(folder, "train", when, state, about, again, train, _files_below(folder))
@@ -214,12 +230,14 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
     from .train.settings import Settings
 
     train = cast("dict[str, Any]", config["train"])
-    row = family("train")[train["preset"]]
+    row = family("train").get(train["preset"], {})  # another version may have had other presets
     given = {"preset": train["preset"], **_length(train)}
     recipe = {name: train[name] for name, option in options(Settings).items() if option.stored and name in train}
     recipe |= {"target": config["target"], "betas": config["path"].get("betas"), "seed": train["seed"]}
     usual = {"seed": 0, **row}
     given |= {name: value for name, value in recipe.items() if value is not None and value != usual.get(name)}
+    if "init_from" in train:
+        given["init_from"] = _begun_with(folder, train["init_from"]["name"])
     if config["net"].get("learned_range"):
         given["learned_range"] = True
     name = train["data"]["name"]
@@ -234,6 +252,13 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
         spelling = f"--{name.replace('_', '-')}" if option is None else name_of(name, option)
         words += [spelling] if value is True else [spelling, f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)
+
+
+def _begun_with(folder: Path, name: str) -> Path | str:
+    """The model that a run began with: a folder of that name beside the run's own, in one of `PLACES` or here.
+    Otherwise the name, which is that of the bundled model or all that is known."""
+    places = [folder.parent, *map(Path, PLACES), Path("outputs/train"), Path()]
+    return next((place / name for place in places if made_here(place / name / CONFIG)), name)
 
 
 def _length(train: Mapping[str, Any]) -> dict[str, object]:

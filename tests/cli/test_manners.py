@@ -564,6 +564,8 @@ class TestCompletion:
             ("voice consent me l", ["license:"]),
             ("txt2img --model sdxl-", ["sdxl-turbo"]),
             ("models pull clip", ["clip-tokenizer"]),
+            ("models ls clip", ["clip-tokenizer"]),
+            ("lab check shap", ["shapes"]),
             ("lab check faces", ["faces64"]),
             ("config sh", ["show"]),
             ("config show voice cl", ["clone"]),

@@ -130,9 +130,10 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["data", "--held-out", "0.1"], 2, "less than one"),
         (["data", "--data", "data"], 2, "cannot be used together"),
         (["data", "--steps", "5", "--minutes", "2"], 2, "cannot be used together"),
-        (["data", "--steps", "5", "--more", "2m"], 2, "--steps and --more must be a time used together"),
+        (["data", "--steps", "5", "--more", "2m"], 2, "--steps and --more cannot be used together"),
         (["data", "--overwrite", "--more", "2m"], 2, "--more and --overwrite cannot be used together"),
-        (["data", "--more", "2m"], 4, "there is no run in"),
+        (["data", "--more", "2m"], 2, "--more needs the run that it extends"),
+        (["data", "--more", "2m", "--output-dir", "new"], 4, "there is no run in new"),
         (["data", "--more", "2x"], 2, "pictures, not '2x'"),
         (["data", "--from", "nothing"], 4, "nothing is not a folder"),
         (["data", "--from", "other"], 4, "config.json"),
@@ -264,6 +265,9 @@ def test_a_finished_run_is_trained_further(difftool: Callable, pictures: Path, t
     ended = difftool(*line, "--steps", 3)
     assert "error: run contains another run: --steps: 2 there, 3 here\n" in ended.err
     assert "--more AMOUNT" in ended.err
+    (tmp_path / "begun").mkdir()
+    with lock(tmp_path / "begun"):
+        assert difftool(*line[:-1], "begun", "--more", "2k").code == 75
     ended = difftool(*line, "--more", "2k", "--dry-run")
     assert "for 2,000 more images" in ended.out and "would extend run beyond 4 pictures" in ended.out
     assert "for 1.5 more minutes" in difftool(*line, "--more", "90s", "--dry-run").out

@@ -158,6 +158,9 @@ def test_only_the_grid(draw: Difftool, difftool: Difftool, tmp_path: Path) -> No
     other = draw("another", "--count", "2", "-o", "only.png", "--grid-only", "--skip-existing", "--json")
     assert other.code == 0 and "only.png is kept, but" in other.json["warnings"][0]
     assert (tmp_path / "only.png").stat().st_mtime_ns == before
+    singles = draw(PROMPT, "--count", "2", "-o", "only.png", "--skip-existing")
+    assert singles.code == 4 and "only.png exists already, and is the only file" in singles.err
+    assert (tmp_path / "only.png").stat().st_mtime_ns == before
     (tmp_path / "only.png").write_bytes(b"\x89PNG")
     assert draw(*only, "--skip-existing").code == 0
     assert np.array_equal(read_png(tmp_path / "only.png")[0], read_png(tmp_path / "all.png")[0])

@@ -108,6 +108,13 @@ def test_the_title_says_how_long(tmp_path: Path, length: dict[str, float], text:
     assert Page((tmp_path / "report.html").read_text()).texts("h1")[0].startswith(f"talks: {text} run, 20")
 
 
+@pytest.mark.parametrize(("value", "shown"), [(5830951894.8, "5.83e+09"), (12345.6, "12,346"), (0.51234, "0.512")])
+def test_a_figure_fits_its_card(tmp_path: Path, value: float, shown: str) -> None:
+    labels = ReportLabels("pictures", {"nearest": ("nearest", "")}, {})
+    write(tmp_path / "report.html", config("talks"), Outcome({"nearest": value}, {}, [], ""), {}, labels)
+    assert f">{shown}<" in (tmp_path / "report.html").read_text()
+
+
 def test_the_title_names_extensions(tmp_path: Path) -> None:
     outcome, labels = Outcome(None, {}, [], "a machine"), ReportLabels("sounds", {}, {})
     more = [{"length": {"minutes": 10.0}, "after": 1000}, {"length": {"images": 500}, "after": 2000}]

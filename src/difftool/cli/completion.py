@@ -42,7 +42,7 @@ def presets(params: Given) -> Iterable[str]:
     """The presets of all commands."""
     from ..lab.verdicts import presets_named
 
-    return [preset.name for preset in presets_named([])]
+    return dict.fromkeys(preset.name for preset in presets_named([]))
 
 
 def formats(params: Given) -> Iterable[str]:

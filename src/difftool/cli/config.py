@@ -147,7 +147,7 @@ def _table(path: Path, command: str) -> Mapping[str, object]:
                 message = f"{path}: no command is named {prefix}{key!r}"
                 if near := nearest(key, known):
                     message += f"; did you mean [{near}]?"
-                hint = f"settings of difftool {command} belong in the table [{command.replace(' ', '.')}]"
+                hint = "settings belong in the table of their command, such as [sample] or [voice.clone]"
                 raise DifftoolError(Exit.USAGE, message, hint)
         table = table.get(word, {})
         prefix = f"{prefix}{word} "

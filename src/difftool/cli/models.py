@@ -24,7 +24,10 @@ Names = Annotated[
 def ls(
     console: Console,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Models to show in full; default: list all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]", help="Models to show in full; default: list all.", autocompletion=completer(models)
+        ),
     ] = None,
     models_dir: ModelsDir = None,
 ) -> Result:

@@ -40,14 +40,14 @@ def ls(
     difftool runs ls /srv/pictures
     """
     from ..runs import find
-    from ..store import megabytes
 
     found = find(folders or [])
+    width = max((len(run.command) for run in found), default=0)
     lines = []
     for run in found:
         when = run.when[:16].replace("T", " ")
         lines.append(str(run.path))
-        lines.append(f"  {when}  {run.command:<11}  {run.state:<10}  {megabytes(run.size):>12}  {run.about}")
+        lines.append(f"  {when}  {run.command:{width}}  {run.state:10}  {run.size / 1e6:7,.1f} MB  {run.about}")
     where = ", ".join(map(str, folders)) if folders else "./outputs and ./runs"
     data = {"runs": [_row(run) for run in found]}
     return Result(data, lines or [f"no runs in {where}"], [run.path for run in found])

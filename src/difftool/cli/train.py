@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import DifftoolError, Exit
 from ..files import default_dir
 from ..limits import counted
 from ..settings import OUTPUT
@@ -64,6 +65,10 @@ def train(
 
     difftool train mnist/ --preset mnist --target eps --betas linear
     """
+    if settings.more is not None and output_dir is None:
+        hint = "add --output-dir with the folder of a run; difftool runs ls lists them"
+        raise DifftoolError(Exit.USAGE, "--more needs the run that it extends", hint)
+
     from dataclasses import replace
 
     from ..train.recipe import prepared

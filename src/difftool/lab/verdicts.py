@@ -100,7 +100,7 @@ def presets_named(names: list[str]) -> list[Preset]:
     for name in names:
         matches = [preset for preset in known if _is_named(preset, name)]
         if not matches:
-            all_names = [preset.name for preset in known]
+            all_names = [*dict.fromkeys(preset.name for preset in known)]
             near = nearest(name, all_names)
             hint = f"did you mean {near}?" if near else f"known: {', '.join(all_names)}"
             raise DifftoolError(Exit.USAGE, f"unknown preset {name!r}", hint)

@@ -63,11 +63,14 @@ class Layout(NamedTuple):
 def standing(folder: Path, config: C, layout: Layout, overwrite: bool, more: Length | None = None) -> tuple[C, bool]:
     """(the config to train by, whether that run is finished): the folder's own config if it holds the same run. With
     `more` that run is extended by this length if it is finished, and otherwise must be in such an extension. Changes
-    nothing. Raises DifftoolError 4 if the folder holds something else, or no run to extend."""
+    nothing. Raises DifftoolError 4 if the folder holds something else, or no run to extend, 75 if that run has only
+    begun."""
     there = _there(folder, config, layout, overwrite, more)
     if more is None:
         return there or (config, False)
     if there is None:
+        if files.is_locked(folder):
+            raise DifftoolError(Exit.LATER, f"{folder} is in use by another run", "wait for it to finish")
         hint = "name the folder of a run with --output-dir, or leave out --more to begin a run"
         raise DifftoolError(Exit.FILE, f"there is no run in {folder} that --more could extend", hint)
     own, finished = there

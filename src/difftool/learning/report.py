@@ -118,7 +118,7 @@ def _figures(outcome: Outcome, labels: Mapping[str, tuple[str, str]]) -> Iterato
 
 
 def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _facts(seconds: float, images: int, outcome: Outcome, items: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from .. import outputs
 from ..errors import DifftoolError, Exit
-from ..files import expanded, manifest, read_text, writable
+from ..files import Manifest, expanded, manifest, read_text, writable
 from ..limits import MAX_COUNT, counted
 from ..outputs import Destination, Places, destination_of
 from ..progress import Track, untracked
@@ -238,6 +238,9 @@ def _there(jobs: list[Job], places: Places) -> set[Path]:
             raise DifftoolError(Exit.FILE, f"{places.grid} exists already", "choose another name, or add --overwrite")
         if not places.singles and settings is None:
             damaged.append(places.grid)
+        elif places.singles and settings is not None and _is_alone(places.grid):
+            message = f"{places.grid} exists already, and is the only file of the pictures that it shows"
+            raise DifftoolError(Exit.FILE, message, "choose another name, or add --overwrite")
         elif not places.singles and settings is not None:
             there.add(places.grid)
             _warn_of_other(places.grid, settings, jobs)
@@ -258,6 +261,13 @@ def _warn_of_other(grid: Path, settings: Mapping[str, object], jobs: list[Job]) 
         expected = {"prompts": [job.settings.prompt for job in jobs]}
     if any(settings.get(key) != value for key, value in expected.items()):
         log.warning(f"{grid} is kept, but was made from other prompts or another --count")
+
+
+def _is_alone(grid: Path) -> bool:
+    """Whether only the grid of its pictures was written."""
+    from ..pictures.png import read_manifest
+
+    return bool((read_manifest(grid) or {}).get("alone"))
 
 
 def _settings_in(path: Path) -> Mapping[str, object] | None:
@@ -382,10 +392,12 @@ def _write_grid(planned: BatchPlan, run: str, unsaved: list[Pixels]) -> Path | N
         log.warning(f"{path} was not written: the existing pictures have different sizes")
         return None
     if len(planned.works) == 1:
-        note = described(planned.works[0].plan, run)
+        note: Manifest = described(planned.works[0].plan, run)
     else:
         prompts = [work.plan.settings.prompt for work in planned.works]
         note = manifest("txt2img", run, {"prompts": prompts}, PACKAGES)
+    if unsaved:
+        note["alone"] = True
     write_png(path, image_grid(np.stack(pictures)), note)
     return path
 
