@@ -78,7 +78,7 @@ class TestPictures:
         assert when.startswith("20") and when.endswith("+00:00")
         assert difftool("runs", "ls", "-q").out == f"{drawn}\n"
         line = difftool("runs", "ls").out
-        assert "sample" in line and "finished" in line and f"{size:,} bytes" in line and str(drawn) in line
+        assert "sample" in line and "finished" in line and f"{size / 1e6:,.1f} MB" in line and str(drawn) in line
 
     def test_one_that_misses_a_picture_is_partial(self, difftool: Callable, drawn: Path) -> None:
         (drawn / "00002-2.png").unlink()
@@ -127,7 +127,7 @@ class TestTraining:
     def test_unfinished(self, difftool: Callable, trained: Path) -> None:
         unfinish(trained)
         (run,) = runs.find()
-        assert (run.state, run.about) == ("unfinished", "512 of 512 pictures")
+        assert (run.state, run.about) == ("unfinished", "512 of 512")
         assert difftool("runs", "show", "mine").out.splitlines()[-1] == f"resume: {run.again}"
 
     def test_one_in_use_is_running_and_stays(self, difftool: Callable, refused: Callable, trained: Path) -> None:

@@ -120,7 +120,7 @@ def test_the_title_names_extensions(tmp_path: Path) -> None:
     more = [{"length": {"minutes": 10.0}, "after": 1000}, {"length": {"images": 500}, "after": 2000}]
     write(tmp_path / "report.html", config("talks", more=more), outcome, {}, labels)
     title = Page((tmp_path / "report.html").read_text()).texts("h1")[0]
-    assert title.startswith("talks: 2 min + 10 min + 500 sound run, 20")
+    assert title.startswith("talks: run of 2 min + 10 min + 500 sounds, 20")
 
 
 def test_curves_are_drawn_in_the_page(tmp_path: Path) -> None:

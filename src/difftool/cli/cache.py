@@ -44,7 +44,7 @@ def clear(
         list[str] | None,
         typer.Argument(
             metavar="[KIND]...",
-            help="Kinds to remove: pictures (decoded training data) or places (where rerun finds its inputs); default: pictures.",
+            help="Kinds to remove: pictures (decoded training data; the default) or places (where rerun finds inputs).",
             autocompletion=completer(lambda params: ("pictures", "places")),
         ),
     ] = None,

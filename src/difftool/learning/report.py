@@ -76,11 +76,13 @@ def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str
     data, final = train["data"], final_loss(lines)
     loss = "" if final is None else f", loss {final:.4f}"
     lengths = [train["length"], *(extension["length"] for extension in train.get("more", []))]
-    length = " + ".join(_length(part, words.items) for part in lengths)
+    title = f"{_length(lengths[0], words.items, plural=False)} run"
+    if len(lengths) > 1:
+        title = f"run of {' + '.join(_length(part, words.items) for part in lengths)}"
     html.write(
         path,
         "training.html",
-        title=f"{data['name']}: {length} run, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        title=f"{data['name']}: {title}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         subtitle=f"{train['images']:,} {words.items} seen of {data['name']} ({data['pictures']:,}){loss}",
         notes=outcome.notes,
         figures=list(_figures(outcome, words.figures)),
@@ -93,12 +95,13 @@ def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str
     )
 
 
-def _length(length: Mapping[str, float], items: str) -> str:
-    """A length as it was asked for, before the word run: 2 min, 200 step."""
+def _length(length: Mapping[str, float], items: str, *, plural: bool = True) -> str:
+    """A length as it was given: 2 min, 200 steps; without `plural` as it stands before the word run: 200 step."""
     ((unit, value),) = length.items()
     noun = {"images": items, "minutes": "min"}.get(unit, unit)
     number = f"{value:,.0f}" if value == int(value) else f"{value:g}"
-    return f"{number} {noun.removesuffix('s')}"
+    is_plural = plural and value != 1
+    return f"{number} {noun if is_plural else noun.removesuffix('s')}"
 
 
 def _duration(seconds: float) -> str:

@@ -140,6 +140,8 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
         config, finished = processes.agreed(enter)
         if finished:
             return report(folder, config, job.pictures, finished_before=True)
+        if config["train"].get("more") and job.settings.more is None:
+            log.info("this run was extended with --more; the extension is resumed")
         length, _ = last_part(config["train"])
         minutes = length.get("minutes", math.inf)
         context = context._replace(end=began + minutes * 60)
