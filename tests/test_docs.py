@@ -1,10 +1,11 @@
 """The pages for people: their links, command lines, snippets, pictures and spelling.
 
-Every command line in a block is parsed and its values checked, but nothing is run. Every block of Python is run in an
-empty folder, and must print the block of text that follows it. Two comments on the line above a block change that:
+Every command line in a block is parsed and its values checked, but only some are run. Every block of Python is run, in
+an empty folder, and must print the block of text that follows it. A comment on the line above a block changes that:
 
-    <!-- not run: needs the weights of Tortoise -->    it is read and its names are looked up
-    <!-- slow: trains for a minute -->                 it is run by make test-slow
+    <!-- not run: needs the weights of Tortoise -->    Python that is read only, and whose names are looked up
+    <!-- slow: trains for a minute -->                 run by make test-slow, also a block of command lines
+    <!-- run -->                                       command lines that are run, too; numbers may differ from the text
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Block(NamedTuple):
     line: int
     language: str
     marker: str
-    """The comment above it: "not run", "slow" or nothing."""
+    """The comment above it: "not run", "slow", "run" or nothing."""
     text: str
     printed: str | None
     """The block of text that directly follows."""
@@ -66,14 +67,14 @@ def pages() -> list[Path]:
 def blocks_of(page: Path) -> list[Block]:
     lines, found, k = page.read_text().splitlines(), [], 0
     while k < len(lines):
-        start, above = k, lines[k - 1] if k else ""
+        start, above = k, next((line for line in reversed(lines[:k]) if line.strip()), "")
         if fence := re.match(r"( *)(```+|~~~+)\s*(\w*)", lines[k]):
             k += 1
             while k < len(lines) and not lines[k].strip().startswith(fence[2]):
                 k += 1
             body = [line.removeprefix(fence[1]) for line in lines[start + 1 : k]]
             language = fence[3] or ""
-        elif lines[k].startswith("    ") and not above.strip():
+        elif lines[k].startswith("    ") and (k == 0 or not lines[k - 1].strip() or above.startswith("<!--")):
             while k < len(lines) and (lines[k].startswith("    ") or not lines[k].strip()):
                 k += 1
             body, language = [line[4:] for line in lines[start:k]], ""
@@ -82,18 +83,24 @@ def blocks_of(page: Path) -> list[Block]:
             k += 1
             continue
         k += 1
-        marker = re.match(r"<!-- (not run|slow): \S.* -->$", above.strip())
+        marker = re.match(r"<!-- (not run: \S|slow: \S|run\b)", above.strip())
         text, follows = (
             "\n".join(body).strip("\n"),
             not "".join(lines[found[-1][0] : start]).strip() if found else False,
         )
-        if language == "text" and follows and found[-1][1].language == "python":
+        if language == "text" and follows and found[-1][1].language in ("python", *SHELL):
             found[-1] = (found[-1][0], found[-1][1]._replace(printed=text))
-        found.append((k, Block(page, start + 1, language, marker[1] if marker else "", text, None)))
+        found.append((k, Block(page, start + 1, language, marker[1].split(":")[0] if marker else "", text, None)))
     return [block for _, block in found]
 
 
 BLOCKS = [block for page in pages() for block in blocks_of(page)]
+
+
+def _marked(blocks: list[Block]) -> list[Any]:
+    """The parameters of a test of blocks, some of which are slow."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(block, id=block.name, marks=slow if block.marker == "slow" else []) for block in blocks]
 
 
 def prose(page: Path) -> str:
@@ -101,6 +108,20 @@ def prose(page: Path) -> str:
     text = re.sub(r"^( *)(```+|~~~+).*?^ *\2 *$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     return re.sub(r"(?<=\n\n)(?: {4}.*\n|\n)+", "\n", text)
+
+
+def test_blocks_are_read(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Text:\n\n<!-- run -->\n\n    difftool lab check\n\n    difftool sample\n\n```text\nwell\n```\n\n"
+        "<!-- not run: x -->\n```python\nimport difftool\n\n    a\n```\nand\n\n```text\nother\n```\n"
+    )
+    assert [(block.language, block.marker, block.text, block.printed) for block in blocks_of(page)] == [
+        ("", "run", "difftool lab check\n\ndifftool sample", "well"),
+        ("text", "", "well", None),
+        ("python", "not run", "import difftool\n\n    a", None),
+        ("text", "", "other", None),
+    ]
 
 
 # links
@@ -175,7 +196,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
                 if call and call[-1] == "2":
                     call.pop()
             elif set(word) <= set(";&|()"):
-                if call is not None:
+                if call is not None and not re.match(r"\d+\.\d", " ".join(call)):  # what --version prints
                     yield call
                 call = None
             elif call is not None:
@@ -217,6 +238,19 @@ def test_command_lines_are_valid(
             if parse(args):
                 wrong.append((block.name, shlex.join(args), capfd.readouterr().err))
     assert wrong == []
+
+
+@pytest.mark.parametrize("block", _marked([b for b in BLOCKS if b.language in SHELL and b.marker in ("run", "slow")]))
+def test_command_lines_run(block: Block, difftool: Callable[..., Any]) -> None:
+    ended = [difftool(*args) for args in command_lines(block.text)]
+    assert [(end.code, end.err) for end in ended if end.code] == []
+    if block.printed is not None:
+        assert _without_numbers("".join(end.out for end in ended)) == _without_numbers(block.printed)
+
+
+def _without_numbers(text: str) -> str:
+    """What is left of an output when times, sizes and the names of runs may differ."""
+    return " ".join(re.sub(r"[0-9]+", "0", re.sub(r"Z-[0-9a-f]{6}", "Z", text)).split())
 
 
 @pytest.mark.parametrize(
@@ -306,14 +340,10 @@ def _table(tables: dict[str, Any], name: str) -> Any:
 
 # Python
 
-PYTHON = [
-    pytest.param(block, id=block.name, marks=[pytest.mark.slow] if block.marker == "slow" else [])
-    for block in BLOCKS
-    if block.language in ("python", "py") and block.page.name != "CONTRIBUTING.md"
-]
+PYTHON = [block for block in BLOCKS if block.language == "python" and block.page.name != "CONTRIBUTING.md"]
 
 
-@pytest.mark.parametrize("block", PYTHON)
+@pytest.mark.parametrize("block", _marked(PYTHON))
 def test_python_runs(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
