@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
@@ -52,9 +52,9 @@ class Entry(NamedTuple):
     sections: Sections
 
 
-def entry(name: str, command: typer.core.TyperCommand | typer.core.TyperGroup) -> Entry:
+def entry(name: str, command: Any) -> Entry:
     context = typer.Context(command, info_name=name, **command.context_settings)
-    paragraphs = (command.help or "").split("\n\n")
+    paragraphs: list[str] = command.help.split("\n\n")
     examples: list[str] = []
     for title in ("Examples:", "Example:"):
         if title in paragraphs:

@@ -1,4 +1,4 @@
-"""Draws docs/voice-report.png: the top of the report that `difftool voice prep` writes, of the spoken text of the tests.
+"""Draws docs/voice-report.png: the report that `difftool voice prep` writes for the spoken text of the tests.
 
 python docs/voice_report.py FILE.png    # needs Chromium
 """
