@@ -40,6 +40,8 @@ MEDIA = (".png", ".gif", ".jpg", ".svg", ".webp", ".wav", ".mp3", ".ogg")
 LONGEST_README = 150
 SHELL = ("", "sh", "bash", "shell", "console", "cron", "crontab")
 """Languages of blocks of command lines; "" is an indented block."""
+FOREIGN = {"--gpus", "--torch-backend", "--user"}
+"""Options of Docker and uv, which the text names without their command."""
 
 
 class Block(NamedTuple):
@@ -278,7 +280,7 @@ def test_options_in_the_text_exist() -> None:
         name: {opt for param in load(name, *row).params for opt in _spellings(param)} for name, row in COMMANDS.items()
     }
     top = {opt for param in root(COMMANDS).params for opt in _spellings(param)} | {"--help"}
-    everywhere = set().union(top, *options.values())
+    everywhere = FOREIGN.union(top, *options.values())
     wrong = []
     for page in pages():
         if page.name in ("CHANGELOG.md", "CONTRIBUTING.md"):  # which name what is gone, and what a reader is to add
