@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training bench-gpu acceptance help
+.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training bench-gpu acceptance docs man help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -36,11 +36,18 @@ test-stock: ## the tests beside the original tortoise-tts (Python 3.11), then pa
 	$(MAKE) test $(STOCK)
 	.venv-stock/bin/python -m pytest -s -m "slow or not slow" tests/stock
 
-lint: $(VENV)/.installed-dev ## ruff, pyright and the import rules
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+lint: $(VENV)/.installed-dev ## ruff, pyright, the import rules and hadolint
+	$(BIN)/ruff check src tests bench docs
+	$(BIN)/ruff format --check src tests bench docs
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+docs: $(VENV)/.installed-test ## every picture and generated page of docs again, half an hour
+	$(BIN)/python -W ignore docs/make.py
+
+man: $(VENV)/.installed ## the command reference and the man page, after a change of an option
+	$(BIN)/python docs/make.py pages
 
 bench: $(VENV)/.installed-test ## the figures of the README but those that have a command of their own
 	$(BIN)/python bench/solve.py

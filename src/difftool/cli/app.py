@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
     processes.part()
     try:
         with sigterm_raises() as stop:
-            code = _root(table).main(args, prog_name="difftool", standalone_mode=False, obj=console)
+            code = root(table).main(args, prog_name="difftool", standalone_mode=False, obj=console)
             succeeded = True
         if code == Exit.INTERRUPTED:  # while the command line was still being read
             return console.error(_stopped(stop.code or Exit.INTERRUPTED, console))
@@ -275,7 +275,8 @@ def _box(param: inspect.Parameter) -> str | None:
     return panel if panel in BOXES else None
 
 
-def _root(table: Table) -> Any:
+def root(table: Table) -> Any:
+    """difftool itself, with the commands of a table."""
     group = type("Commands", (LazyGroup,), {"table": table})
     app = typer.Typer(
         cls=group,
