@@ -42,7 +42,7 @@ lint: $(VENV)/.installed-dev ## ruff, pyright and the import rules
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-test ## the figures of the README but those that have a command of their own
+bench: $(VENV)/.installed-test ## the figures of docs/benchmarks.md but those that have a command of their own
 	$(BIN)/python bench/solve.py
 	$(BIN)/python bench/shell.py
 	$(BIN)/python bench/digits.py
