@@ -49,7 +49,7 @@ docs: $(VENV)/.installed-test ## every picture and generated page of docs again,
 man: $(VENV)/.installed ## the command reference and the man page, after a change of an option
 	$(BIN)/python docs/make.py pages
 
-bench: $(VENV)/.installed-test ## the figures of the README but those that have a command of their own
+bench: $(VENV)/.installed-test ## the figures of docs/benchmarks.md but those that have a command of their own
 	$(BIN)/python bench/solve.py
 	$(BIN)/python bench/shell.py
 	$(BIN)/python bench/digits.py

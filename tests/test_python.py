@@ -116,9 +116,9 @@ def test_types_are_announced() -> None:
     assert Path(difftool.__file__).with_name("py.typed").is_file()
 
 
-def test_the_loop_in_the_readme_ends_in_pictures() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    example = re.search(r"^from difftool\.core import START.*?^pictures = state\.x", readme, re.MULTILINE | re.DOTALL)
+def test_the_loop_in_the_docs_ends_in_pictures() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    example = re.search(r"^from difftool\.core import START.*?^pictures = state\.x", page, re.MULTILINE | re.DOTALL)
     assert example is not None
     names = {"net": lambda x, t: torch.zeros_like(x)}
     exec(example[0], names)

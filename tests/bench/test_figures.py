@@ -1,4 +1,4 @@
-"""The figures of README."""
+"""The figures of the documentation."""
 
 from __future__ import annotations
 

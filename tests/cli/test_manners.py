@@ -316,7 +316,7 @@ class TestConfiguration:
     def test_a_folder_for_every_run(
         self, difftool: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
     ) -> None:
-        """What README writes into a file of settings can be run twice: the second run has a folder of its own."""
+        """What the page on configuration suggests can be run twice: the second run has a folder of its own."""
         if where == "file":
             (tmp_path / "difftool.toml").write_text('[sample]\noutput-dir = "pictures"\n')
         else:

@@ -180,7 +180,7 @@ def load(name: str, target: str, line: str) -> Any:
         if param.name and isinstance(param, typer.core.TyperOption):
             spelled = [key_of(opt) for opt in param.opts]
             own = param.name if param.name in spelled else spelled[0]  # --from cannot be a parameter's name
-            param.show_envvar = False  # the README gives the rule once
+            param.show_envvar = False  # docs/configuration.md gives the rule once
             qualified = "_".join([*name.split(), own])
             param.envvar = [f"DIFFTOOL_{qualified.upper()}", f"DIFFTOOL_{own.upper()}"]
     return command
