@@ -22,7 +22,7 @@ CUTTING = "Cutting"
 def known_high_pass(hertz: float) -> float:
     """Hz, or 0 for none. Raises DifftoolError 2 for a value that is out of range."""
     if hertz and not 10 <= hertz <= 1000:
-        message = f"the high-pass cutoff must be 0 (off) or from 10 to 1,000 Hz, not {hertz:g}"
+        message = f"the high-pass cutoff must be 0 (off) or from 10 to 1000 Hz, not {hertz:g}"
         raise DifftoolError(Exit.USAGE, message, "try --high-pass 80")
     return hertz
 
