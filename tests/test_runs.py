@@ -152,9 +152,11 @@ class TestTraining:
         difftool("sample", "--count", 1, "--steps", 1, "--output-dir", "runs/mine/picked")
         assert difftool("runs", "rm", "runs/mine/picked", "-q").out == "runs/mine/picked\n"
 
-    @pytest.mark.parametrize("start", ["digits", "runs/first"])
-    def test_one_that_began_with_a_model(self, difftool: Callable, start: str) -> None:
-        given = ("train", "digits", "--images", 64, "--batch-size", 32, "-q", "--output-dir")
+    @pytest.mark.parametrize(
+        ("data", "start"), [pytest.param("digits", "digits", marks=pytest.mark.slow), ("moons", "runs/first")]
+    )
+    def test_one_that_began_with_a_model(self, difftool: Callable, data: str, start: str) -> None:
+        given = ("train", data, "--images", 64, "--batch-size", 32, "-q", "--output-dir")
         if start != "digits":
             difftool(*given, start)
         difftool(*given, "outputs/second", "--from", start)
