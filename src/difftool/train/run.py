@@ -32,7 +32,7 @@ from .data.pictures import Pictures
 from .data.tensors import data_of
 from .outcome import Trained, more_command, next_command, report
 from .previews import AUTOENCODER, FIGURES, grid_path, layout, nearest_strip, show
-from .quality import COPIED, JUDGE_SEED, JUDGED, by_share, is_measurable, measure, of_real
+from .quality import COPIED, FEWEST, JUDGE_SEED, JUDGED, by_share, is_measurable, measure, of_real
 from .recipe import Job, PictureConfig, prepared
 from .settings import Settings, amount_of
 
@@ -255,6 +255,9 @@ def _close(folder: Path, config: PictureConfig, job: Job, quality: dict[str, flo
         note = f"the samples copy training pictures (nearest {quality['nearest']:.2f}); use more data or a shorter run"
         notes.append(note)
         log.warning(note)
+    if quality is None:
+        held_out = 0 if pictures.held_out is None else len(pictures.held_out.pixels)
+        notes.append(f"no quality figures: they need {FEWEST} held-out pictures, and there are {held_out}")
     real = {} if quality is None else of_real(pictures)
     before = training_seconds(read_log(folder / AUTOENCODER))
     outcome = Outcome(quality, real, notes, machine_name(job.device), before)
