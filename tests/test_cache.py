@@ -29,10 +29,10 @@ def filled(difftool: Callable, tmp_path: Path) -> Path:
 
 
 def test_it_is_where_others_write(filled: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache.home() == filled
+    assert files.cache_dir() == filled
     assert provenance._store() == filled / "places.json"
     monkeypatch.undo()
-    assert pictures.cache() == cache.home() / "pictures"
+    assert pictures.cache() == files.cache_dir() / "pictures"
 
 
 def test_listed(difftool: Callable, filled: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import DifftoolError, Exit, pick
-from .files import TEMPORARY
+from .files import TEMPORARY, cache_dir
 
 KINDS = {
     "pictures": "decoded training data",
@@ -22,7 +22,7 @@ KINDS = {
 USUAL = ("pictures",)
 """Kinds that are removed unless others are named: what is missing is made again when it is needed."""
 SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
-
+"""Units of an age."""
 WRITTEN = 3600
 """Seconds for which a temporary file counts as being written."""
 
@@ -40,18 +40,11 @@ class Item(NamedTuple):
     """Whether a running process uses it."""
 
 
-def home() -> Path:
-    """The cache folder."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("difftool")
-
-
 def items() -> list[Item]:
     """What lies in the cache, the least recently used first. Files that difftool does not know are left out."""
-    paths = [("pictures", path) for path in (home() / "pictures").glob("*") if _is_set(path)]
-    paths += [("places", path) for path in home().glob("*") if fnmatch(path.name.lstrip("."), "places.json*")]
-    used = _open_files(home()) if paths else set()
+    paths = [("pictures", path) for path in (cache_dir() / "pictures").glob("*") if _is_set(path)]
+    paths += [("places", path) for path in cache_dir().glob("*") if fnmatch(path.name.lstrip("."), "places.json*")]
+    used = _open_files(cache_dir()) if paths else set()
     rows = []
     for kind, path in paths:
         with suppress(FileNotFoundError):  # another process has just removed it

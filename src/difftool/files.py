@@ -359,6 +359,13 @@ def run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
+def cache_dir() -> Path:
+    """The cache folder of this user."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("difftool")
+
+
 def default_dir(command: str, run: str) -> Path:
     """The default folder of results."""
     return Path("outputs") / command.replace(" ", "-") / run

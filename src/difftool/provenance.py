@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 from .errors import DifftoolError, Exit
-from .files import read_json, write_json
+from .files import cache_dir, read_json, write_json
 
 MOST_PLACES = 1000
 """Maximum number of remembered paths."""
@@ -133,9 +133,7 @@ def _consented(voice: Any) -> Any:
 
 
 def _store() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("difftool") / "places.json"
+    return cache_dir() / "places.json"
 
 
 def _known() -> Mapping[str, object]:

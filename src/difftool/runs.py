@@ -88,7 +88,7 @@ def find(folders: Sequence[Path] = ()) -> list[Run]:
     folder that does not exist."""
     for folder in folders:
         if not folder.is_dir():
-            raise DifftoolError(Exit.FILE, f"there is no folder {folder}", "name a folder that holds runs")
+            raise DifftoolError(Exit.FILE, f"there is no folder {folder}", "pass a folder that contains runs")
     roots = folders or [Path(name) for name in PLACES if Path(name).is_dir()]
     found = {run.path.resolve(): run for root in roots for run in _below(root)}
     return sorted(found.values(), key=lambda run: (run.when, run.path))
@@ -100,7 +100,7 @@ def named(name: str, folders: Sequence[Path] = ()) -> Run:
     folder = expanded(name)
     if folder.is_dir():
         if (whole := _containing(folder)) is not None:
-            hint = f"name the whole run: {shlex.quote(str(whole))}"
+            hint = f"pass the whole run: {shlex.quote(str(whole))}"
             raise DifftoolError(Exit.FILE, f"{folder} is part of the run in {whole}", hint)
         if (run := _opened(folder)) is not None:
             return run
@@ -124,7 +124,7 @@ def remove(names: Iterable[str], *, dry_run: bool = False) -> list[Path]:
     for run in runs:
         if run.path.is_symlink() or Path.cwd().is_relative_to(run.path.resolve()):
             reason = "is a link" if run.path.is_symlink() else "is the current folder, or above it"
-            raise DifftoolError(Exit.FILE, f"{run.path} {reason}", "name the folder of a run")
+            raise DifftoolError(Exit.FILE, f"{run.path} {reason}", "pass the folder of a run")
         _refuse_foreign(run)
         for folder in _lockable(run.path):
             if is_locked(folder):

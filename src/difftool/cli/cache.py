@@ -1,18 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..files import cache_dir
 from ..limits import counted
+from ..settings import Given
 from .completion import completer
 from .console import Console, Result
 from .options import DryRun
 
 if TYPE_CHECKING:
     from ..cache import Item
+
+
+def _kinds(params: Given) -> Iterable[str]:
+    from ..cache import KINDS
+
+    return KINDS
 
 
 def ls(console: Console) -> Result:
@@ -22,7 +30,7 @@ def ls(console: Console) -> Result:
 
     difftool cache ls
     """
-    from ..cache import KINDS, home, items
+    from ..cache import KINDS, items
     from ..store import megabytes
 
     rows = items()
@@ -32,9 +40,9 @@ def ls(console: Console) -> Result:
         used = f"last used {_date(own[-1])}" if own else "empty"
         size = megabytes(sum(row.size for row in own))
         lines.append(f"{kind:9} {counted(len(own), 'item'):>9} {size:>10}  {used:<20}  {about}")
-    lines.append(f"cache folder: {home()}")
+    lines.append(f"cache folder: {cache_dir()}")
     total = sum(row.size for row in rows)
-    data = {"folder": str(home()), "bytes": total, "items": [_row(row) for row in rows]}
+    data = {"folder": str(cache_dir()), "bytes": total, "items": [_row(row) for row in rows]}
     return Result(data, lines, [row.path for row in rows])
 
 
@@ -45,7 +53,7 @@ def clear(
         typer.Argument(
             metavar="[KIND]...",
             help="Kinds to remove: pictures (decoded training data; the default) or places (where rerun finds inputs).",
-            autocompletion=completer(lambda params: ("pictures", "places")),
+            autocompletion=completer(_kinds),
         ),
     ] = None,
     older_than: Annotated[

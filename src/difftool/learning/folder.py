@@ -71,7 +71,7 @@ def standing(folder: Path, config: C, layout: Layout, overwrite: bool, more: Len
     if there is None:
         if files.is_locked(folder):
             raise DifftoolError(Exit.LATER, f"{folder} is in use by another run", "wait for it to finish")
-        hint = "name the folder of a run with --output-dir, or leave out --more to begin a run"
+        hint = "pass the folder of a run with --output-dir, or leave out --more to begin a run"
         raise DifftoolError(Exit.FILE, f"there is no run in {folder} that --more could extend", hint)
     own, finished = there
     if finished:

@@ -69,28 +69,28 @@ class Panel(NamedTuple):
     up: Sequence[tuple[float, str]]
 
 
-def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str, Path], words: ReportLabels) -> None:
+def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str, Path], labels: ReportLabels) -> None:
     """Writes the page: the run's config, outcome and curves, and pictures by title."""
     train = config["train"]
     lines = read_log(path.parent)
     data, final = train["data"], final_loss(lines)
     loss = "" if final is None else f", loss {final:.4f}"
     lengths = [train["length"], *(extension["length"] for extension in train.get("more", []))]
-    title = f"{_length(lengths[0], words.items, plural=False)} run"
+    title = f"{_length(lengths[0], labels.items, plural=False)} run"
     if len(lengths) > 1:
-        title = f"run of {' + '.join(_length(part, words.items) for part in lengths)}"
+        title = f"run of {' + '.join(_length(part, labels.items) for part in lengths)}"
     html.write(
         path,
         "training.html",
         title=f"{data['name']}: {title}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        subtitle=f"{train['images']:,} {words.items} seen of {data['name']} ({data['pictures']:,}){loss}",
+        subtitle=f"{train['images']:,} {labels.items} seen of {data['name']} ({data['pictures']:,}){loss}",
         notes=outcome.notes,
-        figures=list(_figures(outcome, words.figures)),
-        items=words.items,
+        figures=list(_figures(outcome, labels.figures)),
+        items=labels.items,
         panels=list(_panels(curves_of(lines))) if updates_of(lines) else [],
         pictures={title: picture for title, picture in pictures.items() if picture.exists()},
-        commands=words.commands,
-        facts=list(_facts(training_seconds(lines), train["images"], outcome, words.items)),
+        commands=labels.commands,
+        facts=list(_facts(training_seconds(lines), train["images"], outcome, labels.items)),
         settings=_flat(config),
     )
 

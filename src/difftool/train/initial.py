@@ -84,5 +84,5 @@ def _hint(source: Source, differing: list[Difference]) -> str:
     if "net.channels" in there:
         return f"train on pictures like those of {source.model.name}, or leave out --from"
     if not given:
-        return "name another model, or leave out --from"
+        return "use another model, or leave out --from"
     return f"add {' '.join(given)}, or leave out --from"

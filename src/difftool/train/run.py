@@ -27,6 +27,7 @@ from ..pictures.sheets import sheet
 from ..pixels.draw import columns, draw_samples
 from ..pixels.plan import SamplePlan, plan_samples_with
 from ..progress import Track, untracked
+from ..settings import exclude_each_other
 from ..signals import deferred
 from .data.pictures import Pictures
 from .data.tensors import data_of
@@ -191,12 +192,11 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]
     nothing. Raises DifftoolError 2 for a folder inside the training data, 4 for one that holds something else."""
     more = job.settings.more
     if more is not None and overwrite:
-        message = "--more and --overwrite cannot be used together"
-        raise DifftoolError(Exit.USAGE, message, "use either --more or --overwrite")
+        raise exclude_each_other("--more", "--overwrite")
     start = job.settings.init_from
     if start is not None and overwrite and folder.resolve() == files.expanded(start).resolve():
         message = f"{folder} holds the model that the run begins with; it would be overwritten"
-        raise DifftoolError(Exit.USAGE, message, "name another folder with --output-dir")
+        raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
     source = job.pictures.folder
     if source is not None and folder.resolve().is_relative_to(source.resolve()):
         message = f"{folder} is inside the training data; the samples of the run would become part of it"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 
 from ...errors import DifftoolError, Exit, nearest
-from ...files import expanded, replace_folder, temporary, write_json
+from ...files import cache_dir, expanded, replace_folder, temporary, write_json
 from ...pictures.sheets import points
 from . import sources
 from .contents import UNREADABLE, contents
@@ -223,9 +223,7 @@ def _split(raw: Raw, held_out: float | None) -> Pictures:
 
 def cache() -> Path:
     """The folder of decoded data sets."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("difftool") / "pictures"
+    return cache_dir() / "pictures"
 
 
 def _kept(key: str, make: Callable[[], Pictures]) -> Pictures:
