@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from difftool import cache, provenance
+from difftool import files, provenance
 from difftool.train.data import pictures
 
 
