@@ -16,14 +16,21 @@ Scale: TypeAlias = float | Callable[[Level], float]
 
 
 def cfg(
-    cond: Predict, uncond: Predict | None, scale: Scale, *, rescale: float = 0.0, interval: tuple[float, float] = (0, 1)
+    cond: Predict,
+    uncond: Predict | None,
+    scale: Scale,
+    *,
+    rescale: float = 0.0,
+    interval: tuple[float, float] = (0, 1),
+    keep: bool = False,
 ) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): x0 = uncond + scale * (cond - uncond), the same
     on x0, eps, v or flow. `scale` 1 is off (and saves the second call), 0 ignores the condition; a function gives it at
     each level. `rescale` is the share at which each item's standard deviation is brought back to that of cond (Lin et
     al. 2023, arXiv:2305.08891, eq. 15, 16). Guidance acts where sigma / (alpha + sigma) lies in `interval`
     (Kynkaanniemi et al. 2024, arXiv:2404.07724). Without `uncond`, `cond` is called
-    once with x twice in the batch and predicts both."""
+    once with x twice in the batch and predicts both. `keep` keeps uncond's estimate as `Denoised.free`, for CFG++, also
+    where guidance does not act."""
 
     def predict(x: Tensor, level: Level) -> Denoised:
         s = scale(level) if callable(scale) else scale
@@ -31,9 +38,11 @@ def cfg(
         acts = s != 1 and interval[0] <= share <= interval[1]
         if uncond:
             towards = cond(x, level)
-            away = uncond(x, level) if acts else towards
+            away = uncond(x, level) if acts or keep else towards
         else:
             towards, away = _halves(cond(_twice(x), level))
+        if keep:
+            towards = towards._replace(free=away.x0)
         if not acts:
             return towards
         x0 = away.x0 + s * (towards.x0 - away.x0)
@@ -72,7 +81,7 @@ def clip(predict: Predict, lo: float = -1.0, hi: float = 1.0) -> Predict:
 
     def clipped(x: Tensor, level: Level) -> Denoised:
         out = predict(x, level)
-        return out._replace(x0=out.x0.clamp(lo, hi))
+        return _each(out, lambda x0: x0.clamp(lo, hi))
 
     return clipped
 
@@ -85,7 +94,7 @@ def dynamic_threshold(predict: Predict, q: float = 0.995, cap: float = math.inf)
         out = predict(x, level)
         largest = out.x0.abs().flatten(1).quantile(q, dim=1)
         s = largest.clamp(1.0, cap).reshape(-1, *[1] * (x.ndim - 1))
-        return out._replace(x0=out.x0.clamp(-s, s) / s)
+        return _each(out, lambda x0: x0.clamp(-s, s) / s)
 
     return thresholded
 
@@ -101,6 +110,12 @@ def inpaint(predict: Predict, known: Tensor, mask: Tensor, noise: Tensor | None 
             given = level.alpha * known + level.sigma * noise
             x = given + mask * (x - given)
         out = predict(x, level)
-        return out._replace(x0=known + mask * (out.x0 - known))
+        return _each(out, lambda x0: known + mask * (x0 - known))
 
     return predicted
+
+
+def _each(out: Denoised, change: Callable[[Tensor], Tensor]) -> Denoised:
+    """The prediction with its estimates changed, the unconditional one too."""
+    free = None if out.free is None else change(out.free)
+    return out._replace(x0=change(out.x0), free=free)

@@ -22,11 +22,13 @@ Cond: TypeAlias = "Mapping[str, object] | None"
 
 
 class Denoised(NamedTuple):
-    """The prediction for a state: the estimate `x0` of the clean data, in the state's shape, and, from networks that
-    learned it, the `spread` f in [0, 1] of DDPM's variance (see `first_order`)."""
+    """The prediction for a state: the estimate `x0` of the clean data, in the state's shape; from networks that learned
+    it, the `spread` f in [0, 1] of DDPM's variance (see `first_order`); from guidance that was asked to keep it, the
+    estimate `free` of the condition, which CFG++ needs."""
 
     x0: Tensor
     spread: Tensor | None = None
+    free: Tensor | None = None
 
 
 def V(level: Level) -> tuple[Scalar, Scalar]:

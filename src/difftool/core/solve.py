@@ -59,7 +59,7 @@ def first_order(
     now, first, _ = _begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0, spread = predict(now, p)
+        x0, spread, _ = predict(now, p)
         if renoise:
             to, std = q._replace(sigma=0.0), q.sigma
         else:
