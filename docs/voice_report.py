@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
-SIZE = "1000,900"
+SIZE = "1100,700"
 COLOURS = 64
 
 
