@@ -1,12 +1,13 @@
 """Makes the pictures and the generated pages of docs again.
 
 python docs/make.py             # everything; the figure of the samplers takes a quarter of an hour
-python docs/make.py pages       # cli.md and difftool.1, from the code behind --help: a second
+python docs/make.py pages       # cli.md, difftool.1 and the table of hardware.md, from the code: a second
 python docs/make.py digits.png  # one picture
 """
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import subprocess
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
+from PIL import Image
 
 from difftool import __version__
 from difftool.cli import COMMANDS
 from difftool.cli.app import MESSAGES, load, root
 from difftool.cli.help import Sections, params_of
 from difftool.errors import MEANING
+from difftool.lab.verdicts import presets
 
 DOCS = Path(__file__).parent
 PICTURES = {
@@ -170,16 +173,54 @@ def _roff(text: str) -> str:
     return f"\\&{escaped}" if escaped.startswith(".") else escaped
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": reference, "difftool.1": manual}
-"""Generated page in docs/ to what makes it."""
+GIB = 2**30
+
+
+def hardware() -> str:
+    """docs/hardware.md, with the table of needs made again."""
+    page = (DOCS / "hardware.md").read_text(encoding="utf-8")
+    table = "".join(f"| {' | '.join(cells)} |\n" for cells in needs())
+    return re.sub(r"^\| command \| preset \|.*\n(\|.*\n)*", lambda _: table, page, flags=re.MULTILINE)
+
+
+def needs() -> Iterator[Sequence[str]]:
+    """The rows of the table of what each preset needs, as `lab check` counts it."""
+    yield "command", "preset", "parameters", "disk", "GPU", "GPU, least", "CPU"
+    yield ("---",) * 7
+    for preset in presets():
+        usual = preset.variants[0]
+        least = min(preset.variants, key=lambda variant: variant.vram)
+        flags = [f"`{' '.join(least.flags)}`"] if least.flags and least.vram < usual.vram - GIB / 20 else []
+        yield (
+            preset.command,
+            preset.name,
+            f"{preset.parameters / 1e6:,.1f} M",
+            f"{preset.disk / 1e9:.1f} GB",
+            f"{usual.vram / GIB:.1f}",
+            " ".join([f"{least.vram / GIB:.1f}", *flags]),
+            f"{preset.on_cpu[0].ram / GIB:.1f}",
+        )
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": reference, "difftool.1": manual, "hardware.md": hardware}
+"""Page in docs/ that is generated, or whose table is, to what makes it."""
 
 
 def draw(name: str) -> None:
-    """Makes a picture by its command."""
+    """Makes a picture by its command, and leaves the file as it was if no pixel has changed."""
+    before = (DOCS / name).read_bytes() if (DOCS / name).exists() else b""
     program, *args = shlex.split(PICTURES[name])
     line = [sys.executable, *(["-m", "difftool"] if program == "difftool" else []), *args]
     print(PICTURES[name], flush=True)
     subprocess.run(line, cwd=DOCS.parent, check=True)
+    if before and same_pixels(before, (DOCS / name).read_bytes()):
+        (DOCS / name).write_bytes(before)
+
+
+def same_pixels(a: bytes, b: bytes) -> bool:
+    """Whether two pictures differ at most in their metadata, such as the time when they were made."""
+    one, other = (Image.open(io.BytesIO(data)).convert("RGBA") for data in (a, b))
+    return one.size == other.size and one.tobytes() == other.tobytes()
 
 
 def main() -> None:

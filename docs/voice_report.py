@@ -11,11 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
-SIZE = "1000,900"
+SIZE = "1100,700"
 COLOURS = 64
+FRAME = "#c8ccd0"
+"""So that the page ends somewhere on a white one."""
 
 
 def main() -> None:
@@ -31,7 +33,8 @@ def main() -> None:
         browser = [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={SIZE}"]
         browser += [f"--screenshot={shot}", str(Path(folder) / "example" / "report.html")]
         subprocess.run(browser, check=True, stderr=subprocess.DEVNULL)
-        Image.open(shot).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(to, optimize=True)
+        framed = ImageOps.expand(Image.open(shot).convert("RGB"), border=1, fill=FRAME)
+        framed.quantize(COLOURS, dither=Image.Dither.NONE).save(to, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The pages for people: their links, command lines, snippets, pictures and spelling.
 
-Every command line in a block is parsed and its values checked, but only some are run. Every block of Python is run, in
-an empty folder, and must print the block of text that follows it. A comment on the line above a block changes that:
+Every command line in a block is parsed and its values checked. Blocks of command lines are run by make test-slow, those
+of a page in one folder, in their order, and print what the page says, apart from numbers. Every block of Python is run,
+in an empty folder, and must print the block of text that follows it. A comment on the line above a block changes that:
 
-    <!-- not run: needs the weights of Tortoise -->    Python that is read only, and whose names are looked up
-    <!-- slow: trains for a minute -->                 run by make test-slow, also a block of command lines
-    <!-- run -->                                       command lines that are run, too; numbers may differ from the text
+    <!-- not run: needs a GPU -->         command lines that are parsed only; Python whose names are looked up only
+    <!-- slow: trains for a minute -->    Python that is run by make test-slow
+    <!-- run -->                          command lines that make test runs, too: the whole page in a few seconds
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ast
 import functools
 import importlib.util
 import inspect
+import os
 import re
 import shlex
 import subprocess
@@ -24,11 +26,14 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import ANY
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from readers_files import STORE, provide, provide_models
 
 from difftool.cli import COMMANDS
 from difftool.cli.app import load, main, root
@@ -40,6 +45,16 @@ MEDIA = (".png", ".gif", ".jpg", ".svg", ".webp", ".wav", ".mp3", ".ogg")
 LONGEST_README = 150
 SHELL = ("", "sh", "bash", "shell", "console", "cron", "crontab")
 """Languages of blocks of command lines; "" is an indented block."""
+ELSEWHERE = ("CHANGELOG.md", "CONTRIBUTING.md", "cli.md")
+"""Pages whose command lines are not run here: test_contributing.py runs those of CONTRIBUTING."""
+MADE_BEFORE = {
+    "circle.png": 'difftool txt2img "a red circle on a blue ground" -o circle.png',
+    "runs/first": "difftool train --images 640 --output-dir runs/first",
+    "runs/mine": "difftool train ~/pictures --images 64 --output-dir runs/mine",
+    "cache ls": "difftool train ~/pictures --images 64 --output-dir another",
+    "outputs/sample": "difftool sample --count 8 --steps 2",
+}
+"""What some pages have from another page, and the command that made it."""
 FOREIGN = {"--gpus", "--torch-backend", "--user"}
 """Options of Docker and uv, which the text names without their command."""
 
@@ -242,19 +257,6 @@ def test_command_lines_are_valid(
     assert wrong == []
 
 
-@pytest.mark.parametrize("block", _marked([b for b in BLOCKS if b.language in SHELL and b.marker in ("run", "slow")]))
-def test_command_lines_run(block: Block, difftool: Callable[..., Any]) -> None:
-    ended = [difftool(*args) for args in command_lines(block.text)]
-    assert [(end.code, end.err) for end in ended if end.code] == []
-    if block.printed is not None:
-        assert _without_numbers("".join(end.out for end in ended)) == _without_numbers(block.printed)
-
-
-def _without_numbers(text: str) -> str:
-    """What is left of an output when times, sizes and the names of runs may differ."""
-    return " ".join(re.sub(r"[0-9]+", "0", re.sub(r"Z-[0-9a-f]{6}", "Z", text)).split())
-
-
 @pytest.mark.parametrize(
     ("line", "code"),
     [
@@ -273,6 +275,116 @@ def _without_numbers(text: str) -> str:
 def test_a_wrong_command_line_is_found(line: str, code: int, parse: Callable[[list[str]], int]) -> None:
     (args,) = command_lines(line)
     assert parse(args) == code
+
+
+# command lines that are run
+
+
+def commands_of(block: Block) -> list[tuple[str, str]]:
+    """The commands of a block, each with what the page says that it prints."""
+    if block.language == "console":
+        parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]
+        return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
+    if block.language == "crontab":
+        return [(re.sub(r"^(\S+ +){5}", "", line), "") for line in block.text.splitlines()]
+    return [(block.text, block.printed or "")]
+
+
+def runnable(page: Path) -> list[Block]:
+    """The blocks of command lines of a page."""
+    if page.name in ELSEWHERE:
+        return []
+    return [
+        block
+        for block in BLOCKS
+        if block.page == page
+        and block.language in SHELL
+        and block.marker != "not run"
+        and any(command_lines(block.text))
+    ]
+
+
+def unlike(printed: str, output: str) -> list[str]:
+    """The lines of a page that an output does not have, in this order. Numbers and the names of runs may differ,
+    `...` stands for anything, and the page may leave lines out."""
+    lines = iter(_without_numbers(output).splitlines())
+    wanted = [re.escape(line).replace(r"\.\.\.", ".*") for line in _without_numbers(printed).splitlines()]
+    return [line for line in wanted if not any(re.fullmatch(line, other) for other in lines)]
+
+
+def _without_numbers(text: str) -> str:
+    numbers = re.sub(r"[0-9]+([.,][0-9]+)*", "0", re.sub(r"Z-[0-9a-f]{6}", "Z", text))
+    return "\n".join(" ".join(line.split()) for line in numbers.splitlines())
+
+
+def check(block: Block, command: str, code: int, output: str, printed: str) -> None:
+    """Fails unless a command ended as the page says."""
+    assert (code != 0) == printed.startswith("error:"), f"{block.name}: {command}: {code}\n{output}"
+    assert unlike(printed, output) == [], f"{block.name}: {command}\n{output}"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in pages() if any(block.marker == "run" for block in runnable(page))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_marked_command_lines_run(page: Path, difftool: Callable[..., Any], tmp_path: Path) -> None:
+    provide(tmp_path, page.read_text())
+    for block in runnable(page):
+        for command, printed in commands_of(block) if block.marker == "run" else ():
+            for args in command_lines(command):
+                ended = difftool(*args)
+                check(block, shlex.join(args), ended.code, ended.out + ended.err, printed)
+
+
+@pytest.fixture
+def readers_folder(tmp_path: Path, tortoise: Path, tiny_pipeline: Callable[[str], Path]) -> Path:
+    """A folder with difftool in .venv/bin, as after make demo, where nothing can be downloaded."""
+    provide_models(tmp_path / STORE, tortoise, {"sd15": tiny_pipeline("sd"), "sdxl": tiny_pipeline("sdxl")})
+    program = tmp_path / ".venv" / "bin" / "difftool"
+    program.parent.mkdir(parents=True)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    program.write_text(
+        f"#!/bin/sh\nexport PYTHONPATH={ROOT / 'src'} {f'OMP_NUM_THREADS={threads}' if threads else ''}\n"
+        f'[ "$1 $2" = "models pull" ] || exec {sys.executable} -m difftool "$@"\n'
+    )
+    program.chmod(0o755)
+    return tmp_path
+
+
+def shell(folder: Path, command: str) -> tuple[int, str]:
+    """Runs command lines as in a terminal, or as cron does, without a profile. Long trainings are cut short."""
+    command = re.sub(r"--minutes \d+(?![.\d])", "--images 64", command).replace("--more 30m", "--more 64")
+    path = f"{folder / '.venv/bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-ec", command.replace("/srv/lab", str(folder))],
+        cwd=folder,
+        env={"HOME": str(folder / "home"), "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if runnable(page)], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_command_lines_run_in_a_shell(page: Path, readers_folder: Path) -> None:
+    text = page.read_text()
+    provide(readers_folder, text)
+    for name, command in MADE_BEFORE.items():
+        if name in text and f"--output-dir {name}" not in text and f"-o {name}" not in text:
+            assert shell(readers_folder, command) == (0, ANY), command
+    for block in blocks_of(page):
+        if script := re.match(r"#!.*\n# (\S+\.sh)", block.text):
+            (readers_folder / script[1]).write_text(block.text)
+            (readers_folder / script[1]).chmod(0o755)
+    for block in runnable(page):
+        for command, printed in commands_of(block):
+            check(block, command, *shell(readers_folder, command), printed)
 
 
 def test_options_in_the_text_exist() -> None:
@@ -415,12 +527,32 @@ def make(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "difftool.1"])
+@pytest.mark.parametrize("name", ["cli.md", "difftool.1", "hardware.md"])
 def test_generated_pages_are_up_to_date(name: str, make: types.ModuleType) -> None:
     typer = f"typer=={version('typer')}"
     if typer not in (ROOT / "constraints.txt").read_text().splitlines():
         pytest.skip(f"{typer} words the help differently")
     assert (DOCS / name).read_text() == make.PAGES[name](), "run make man"
+
+
+def test_the_table_of_needs_is_made_again_where_it_stands(
+    make: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = (DOCS / "hardware.md").read_text()
+    (tmp_path / "hardware.md").write_text(page.replace("| train | digits | 0.6 M", "| train | digits | 9.9 M"))
+    monkeypatch.setattr(make, "DOCS", tmp_path)
+    assert make.hardware() == page
+
+
+def test_a_picture_that_was_made_again_is_left_as_it_was(make: types.ModuleType, tmp_path: Path) -> None:
+    files = []
+    for k, (colour, note) in enumerate([("red", "a"), ("red", "b"), ("blue", "a")]):
+        info = PngInfo()
+        info.add_text("Comment", note)
+        Image.new("RGB", (4, 3), colour).save(tmp_path / f"{k}.png", pnginfo=info)
+        files.append((tmp_path / f"{k}.png").read_bytes())
+    assert files[0] != files[1]
+    assert make.same_pixels(files[0], files[1]) and not make.same_pixels(files[0], files[2])
 
 
 def test_every_picture_has_the_command_that_makes_it(make: types.ModuleType) -> None:

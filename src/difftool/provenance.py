@@ -149,6 +149,21 @@ def remember(note: Mapping[str, object]) -> None:
     paths = {key: path for key, path in settings.items() if key in PLACES}
     places = {f"{key} {identity}": path for key, path in paths.items() if _is_path(path)}
     places |= {f"{_alias(path, digest, files)} {digest}": path for path, digest in files.items() if _is_path(path)}
+    _remember(places)
+
+
+def remember_data(sha256: str, path: Path) -> None:
+    """Remembers where training data with this hash were read on this machine."""
+    _remember({f"data {sha256}": str(path.absolute())})
+
+
+def data_path(sha256: str) -> Path | None:
+    """Where training data with this hash were last read on this machine, if they are still there."""
+    path = _known().get(f"data {sha256}")
+    return Path(path) if isinstance(path, str) and Path(path).exists() else None
+
+
+def _remember(places: Mapping[str, str]) -> None:
     known = _known() if places else {}
     if all(known.get(key) == path for key, path in places.items()):
         return

@@ -27,7 +27,7 @@ from .files import (
 )
 from .limits import counted
 from .presets import family
-from .provenance import beside
+from .provenance import beside, data_path
 from .settings import name_of, options
 
 if TYPE_CHECKING:
@@ -225,7 +225,8 @@ def _last_line(log: Path) -> ClosingLine | UpdateLine | None:
 
 
 def _train_command(folder: Path, config: PictureConfig) -> str:
-    """The command that trained a run. Data of one's own are named DATA: their place is not stored."""
+    """The command that trained a run. Its data are named DATA where this machine does not know their place, which is
+    not stored in the run."""
     from .train.data.pictures import BUILT_IN
     from .train.settings import Settings
 
@@ -241,8 +242,9 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
     if config["net"].get("learned_range"):
         given["learned_range"] = True
     name = train["data"]["name"]
-    data = name if name in BUILT_IN else "DATA"
-    if data == "DATA":
+    data = name
+    if name not in BUILT_IN:
+        data = str(data_path(str(train["data"].get("sha256"))) or "DATA")
         height, width = config["size"]
         given["size"] = f"{width}x{height}"
     given |= {"dtype": train["dtype"], "output_dir": folder}

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -19,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from difftool import runs
 from difftool.cli.options import parameters
 from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, lock, save_tensors
@@ -164,11 +166,34 @@ def test_classes_of_unequal_shares(tmp_path: Path, data: Path, monkeypatch: pyte
     assert manifest is not None and manifest["settings"]["label"] == drawn  # from which rerun makes it again
 
 
+def test_the_command_of_a_run_names_its_data_where_they_are(tmp_path: Path, data: Path) -> None:
+    train(data, output_dir=tmp_path / "run", steps=1)
+    assert str(tmp_path) not in (tmp_path / "run" / "config.json").read_text()
+    command = shlex.split(str(runs.named(str(tmp_path / "run")).again))
+    assert command[:3] == ["difftool", "train", str(data)]
+    data.rename(tmp_path / "elsewhere")
+    assert shlex.split(str(runs.named(str(tmp_path / "run")).again))[2] == "DATA"
+
+
+def test_a_smaller_size_is_suggested_for_pictures_of_several_sizes(
+    tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    recipe.prepared(Settings(data=data, steps=1))
+    assert "--size 32x32" not in caplog.text
+    Image.new("RGB", (90, 40)).save(data / "a" / "wide.png")
+    recipe.prepared(Settings(data=data, steps=1, size=(8, 8)))
+    assert "--size 32x32" not in caplog.text
+    recipe.prepared(Settings(data=data, steps=1))
+    assert "for faster training use smaller pictures, such as --size 32x32" in caplog.text
+
+
 def test_minutes_become_a_number_of_pictures(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(driver, "seconds_per_update", lambda *_: 1.0)
     done = train(data, output_dir=tmp_path / "run", minutes=0.5, track=clock.track)
+    assert "--minutes is too short: beside previews and evaluation there is time for only 22 updates" in caplog.text
     # 30 s less 4 for judging, 2 grids of 4 and 2 pictures in 2 steps (a quarter of a second for each batch of 4) and
     # 0.7 s beside, and 3 % in reserve: 22 updates of a second
     assert done.images == 22 * 4

@@ -30,6 +30,8 @@ LOG_LINES, PREVIEWS, HELD_LINES = 200, 5, 25
 MARGIN, CLOSING, PLOTTING = 0.03, 4.0, 0.7
 """Reserves of a time budget: the share for updates slower than the probe's, the seconds for evaluation, and those for a
 checkpoint, a preview and its plot, without drawing."""
+FEW_UPDATES = 50
+"""Fewer updates in a time budget are warned about: they teach next to nothing."""
 
 
 class RunContext(NamedTuple):
@@ -92,6 +94,9 @@ def with_measured_sizes(
         _, before = last_part(train)
         items = processes.agreed(lambda: _items_in_time(cost, train, held, per_update, preview_every, seconds_left))
         train["images"] = before + items
+        if not processes.rank() and (updates := items // train["batch_size"]) < FEW_UPDATES:
+            count = "1 update" if updates == 1 else f"{updates:,} updates"
+            log.warning(f"--minutes is too short: beside previews and evaluation there is time for only {count}")
         return end
     return end - _closing_seconds(cost, train, per_update)
 

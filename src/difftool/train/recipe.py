@@ -105,6 +105,7 @@ def prepared(settings: Settings) -> Job:
     if settings.init_from is not None and "autoencoder" in row:
         message = f"the preset {name} trains several networks, which --from cannot begin with"
         raise DifftoolError(Exit.USAGE, message, "leave out --from; --more trains a finished run further")
+    from .data.decode import USUAL
     from .data.pictures import announce, load  # from here on it takes seconds
     from .initial import open_source, weights_for
 
@@ -115,6 +116,8 @@ def prepared(settings: Settings) -> Job:
     pictures = processes.first(lambda: load(str(source), settings.size, settings.held_out))
     announce(pictures)
     log.info(_summary(pictures))
+    if settings.size is None and pictures.path is not None and pictures.pixels.shape[1:3] == USUAL[::-1]:
+        log.info("for faster training use smaller pictures, such as --size 32x32")
     _suits(name, row, pictures, recipe, path, target)
     height, width = pictures.pixels.shape[1:3]
     if settings.dtype == "auto" and device.type == "cpu" and height * width >= LARGE and _computes_bf16():

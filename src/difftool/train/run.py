@@ -27,6 +27,7 @@ from ..pictures.sheets import sheet
 from ..pixels.draw import columns, draw_samples
 from ..pixels.plan import SamplePlan, plan_samples_with
 from ..progress import Track, untracked
+from ..provenance import remember_data
 from ..settings import exclude_each_other
 from ..signals import deferred
 from .data.pictures import Pictures
@@ -136,6 +137,8 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
             check(job, folder, overwrite)
             stack.enter_context(files.writable(folder))
             stack.enter_context(files.lock(folder))
+            if job.pictures.path is not None:
+                remember_data(job.config["train"]["data"]["sha256"], job.pictures.path)  # for `runs show`
             return check(job, folder, overwrite)  # again, now that the lock keeps others out
 
         config, finished = processes.agreed(enter)
@@ -197,7 +200,7 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]
     if start is not None and overwrite and folder.resolve() == files.expanded(start).resolve():
         message = f"{folder} holds the model that the run begins with; it would be overwritten"
         raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
-    source = job.pictures.folder
+    source = job.pictures.path
     if source is not None and folder.resolve().is_relative_to(source.resolve()):
         message = f"{folder} is inside the training data; the samples of the run would become part of it"
         raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")

@@ -77,8 +77,8 @@ class Pictures(NamedTuple):
     """Notes for the user: what is not used, and how the rest was read."""
     duplicates: int = 0
     """Number of pictures that repeat an earlier one."""
-    folder: Path | None = None
-    """The folder they were read from, if any."""
+    path: Path | None = None
+    """The file or folder they were read from, if any."""
 
     @property
     def fingerprint(self) -> str:
@@ -117,7 +117,7 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
     except DifftoolError as error:
         message = f"cannot train on {source}: {error.message}"
         raise DifftoolError(error.code, message, error.hint) from error
-    return pictures._replace(name=path.stem or str(path), folder=path if path.is_dir() else None)
+    return pictures._replace(name=path.stem or str(path), path=path)
 
 
 def _own(source: str, size: tuple[int, int] | None, held_out: float | None) -> Pictures:
