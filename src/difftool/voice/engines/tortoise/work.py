@@ -197,7 +197,7 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
         block = max(1, min(requested, options.samples, fitting, ROWS[device.type]))
     sampling = TokenSampling(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
     diffusion_choice = choose_sampler(
-        PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned"
+        PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned", churn=options.churn
     )
     speech = SpeechSettings(
         sampling,
@@ -208,6 +208,7 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
         options.guidance,
         options.diffusion_temperature,
         block,
+        options,
     )
     checkpoint = None if options.ar_checkpoint is None else expanded(options.ar_checkpoint)
     used = replace(options, max_mel_tokens=most, ar_checkpoint=checkpoint)
