@@ -37,7 +37,7 @@ def test_modes(tortoise: Path) -> None:
         ({"guidance_mode": "cfg_zero", "guidance": 2.0}, "is for flow models"),
         ({"guidance_mode": "apg", "guidance": 1.0}, "no effect without guidance"),
         (
-            {"guidance_mode": "apg", "sampler": "ddpm", "compat": "stock"},
+            {"guidance_mode": "apg", "guidance": 2.0, "sampler": "ddpm", "compat": "stock"},
             "tortoise-tts does not support --guidance-mode",
         ),
         ({"churn": 3.0}, "ddim does not use churn"),

@@ -77,7 +77,7 @@ def test_skip_layer_guidance_is_that_of_diffusers(tiny_pipeline: Tiny, guidance:
             latents=start.clone(),
             height=32,
             width=32,
-            sigmas=[level.sigma for level in _unshifted(plan, pipe)],
+            sigmas=_unshifted(plan, pipe),
             num_inference_steps=steps,
             output_type="latent",
             guidance_scale=guidance,
@@ -86,12 +86,11 @@ def test_skip_layer_guidance_is_that_of_diffusers(tiny_pipeline: Tiny, guidance:
     assert (last.x - wanted).norm() / wanted.norm() < 1e-4
 
 
-def _unshifted(plan: Any, pipe: Any) -> list[Any]:
-    """The levels that diffusers' scheduler, which shifts them, makes into those of a plan."""
+def _unshifted(plan: Any, pipe: Any) -> list[float]:
+    """The noise that diffusers' scheduler, which shifts them, makes into those of a plan."""
     shift = pipe.scheduler.config.shift
-    return [
-        level._replace(sigma=level.sigma / (shift - (shift - 1) * level.sigma)) for level in plan.choice.levels[:-1]
-    ]
+    sigmas = [level.sigma for level in plan.choice.levels[:-1]]
+    return [sigma / (shift - (shift - 1) * sigma) for sigma in sigmas]
 
 
 def test_skipping_is_refused_where_it_has_no_meaning(tiny_pipeline: Tiny) -> None:

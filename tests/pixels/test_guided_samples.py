@@ -113,7 +113,7 @@ def test_samplers_of_cfg_pp_get_both_predictions(
     assert plan.calls == 10
     seen.clear()
     difftool.pixels.draw.draw_samples(plan)  # type: ignore[attr-defined]
-    assert seen == [True] * 5
+    assert seen[:5] == [True] * 5  # then the calls are counted for the manifest
     with pytest.raises(DifftoolError, match="has no labels for guidance") as caught:
         plan_samples_with(tiny_model("plain", classes=()), sampler="euler_cfg_pp")
     assert caught.value.hint == "leave out --sampler euler_cfg_pp"
