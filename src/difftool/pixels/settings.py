@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ..device import MachineSettings
 from ..limits import GUIDANCE, MAX_COUNT
-from ..sampling.settings import GuidanceSettings, SamplerSettings, known_sampler
+from ..sampling.settings import ChurnSettings, GuidanceSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, setting
 
 COUNT = 16
@@ -17,7 +17,7 @@ COUNT = 16
 
 
 @dataclass(frozen=True)
-class Settings(SamplerSettings, GuidanceSettings, MachineSettings):
+class Settings(ChurnSettings, GuidanceSettings, MachineSettings):
     """Settings of `sample`. `model`, `autoguide`: a run folder, model folder or diffusers folder; None: the bundled
     digits, and no autoguidance."""
 

@@ -43,14 +43,8 @@ class Choice(NamedTuple):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The arguments of `choose_sampler` that reproduce this choice."""
-        return {
-            "sampler": self.sampler,
-            "steps": self.steps,
-            "schedule": self.schedule,
-            "eta": self.eta,
-            "churn": self.churn,
-        }
+        """The arguments of `choose_sampler` that reproduce this choice, besides the churn, which has no default."""
+        return {"sampler": self.sampler, "steps": self.steps, "schedule": self.schedule, "eta": self.eta}
 
     @property
     def needs_uncond(self) -> bool:

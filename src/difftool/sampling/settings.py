@@ -60,7 +60,7 @@ class GuidanceSettings:
     )
     guidance_interval: tuple[float, float] | None = setting(
         None,
-        "Guide only at these shares of noise: 1 is pure noise, 0 none; default: everywhere.",
+        "Guide only at these shares of noise (0 to 1).",
         metavar="LO,HI",
         panel=SAMPLING,
         typed=str | None,
@@ -69,7 +69,7 @@ class GuidanceSettings:
     )
     guidance_rescale: float = setting(
         0.0,
-        "Share at which guidance keeps the contrast of the unguided prediction; against oversaturation.",
+        "Keep unguided contrast.",
         panel=SAMPLING,
         least=0,
         most=1,
@@ -103,6 +103,12 @@ class SamplerSettings:
         most=1,
         per_prompt=True,
     )
+
+
+@dataclass(frozen=True)
+class ChurnSettings(SamplerSettings):
+    """A sampler that may also add noise."""
+
     churn: float | None = setting(
         None,
         "Noise added before the steps and removed by them, in total; for euler, heun and dpm2; default: 0.",

@@ -12,7 +12,7 @@ from ..errors import DifftoolError, Exit
 from ..files import expanded
 from ..limits import GUIDANCE, MAX_COUNT, size_of
 from ..presets import family
-from ..sampling.settings import GuidanceSettings, SamplerSettings, known_sampler
+from ..sampling.settings import ChurnSettings, GuidanceSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, WORDS, one_of, setting
 
 BUNDLED = ("shapes",)
@@ -77,7 +77,7 @@ class ModelSettings(MachineSettings):
 
 
 @dataclass(frozen=True)
-class Settings(SamplerSettings, GuidanceSettings, ModelSettings):
+class Settings(ChurnSettings, GuidanceSettings, ModelSettings):
     """Settings of `txt2img`; None is the default of the preset or the model. `size` is (width, height) in pixels,
     `strength` the share of `init` that is redrawn, within the white parts of `mask`. `loras` are files and their
     weights; `preset` is a row of presets/txt2img.toml instead of the row of the model's kind."""

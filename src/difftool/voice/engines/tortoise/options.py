@@ -10,7 +10,7 @@ from ....errors import DifftoolError, Exit, pick
 from ....limits import GUIDANCE, MAX_COUNT
 from ....presets import preset
 from ....sampling import aliases
-from ....sampling.settings import GuidanceSettings, SamplerSettings, known_sampler
+from ....sampling.settings import GuidanceSettings, SamplerSettings, known_sampler, known_schedule
 from ....settings import MACHINE, SAMPLING, knows, plain, setting
 from ...settings import MOST_CANDIDATES, Settings
 
@@ -66,6 +66,13 @@ class Options(SamplerSettings, GuidanceSettings):
         most=MAX_COUNT,
         filled=True,
     )
+    schedule: str | None = setting(
+        None,
+        "Noise schedule; sample --help lists all.",
+        panel=SAMPLING,
+        check=known_schedule,
+        filled=True,
+    )
     guidance: float | None = setting(
         None,
         "Guidance scale at the last step; 1 is off.",
@@ -119,9 +126,7 @@ def _chosen(settings: Settings, options: Options) -> Options:
     from .synthesis import PATH
 
     assert options.sampler is not None
-    choice = choose_sampler(
-        PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned", churn=options.churn
-    )
+    choice = choose_sampler(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
     check_guidance(options, choice, "the diffusion of Tortoise", options.guidance != 1, "leave out --guidance 1")
     if is_plain(settings, options):
         if (choice.sampler, choice.schedule) != ("ddpm", "openai"):

@@ -197,7 +197,7 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
         block = max(1, min(requested, options.samples, fitting, ROWS[device.type]))
     sampling = TokenSampling(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
     diffusion_choice = choose_sampler(
-        PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned", churn=options.churn
+        PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned"
     )
     speech = SpeechSettings(
         sampling,
