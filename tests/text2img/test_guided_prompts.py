@@ -47,7 +47,7 @@ def test_modes_of_flows_and_of_distilled_models(tiny_pipeline: Tiny) -> None:
     flux = Session(tiny_pipeline("flux"), device="cpu")
     with pytest.raises(DifftoolError, match="no effect without guidance") as caught:
         plan_prompt_with(flux, PROMPT, guidance_mode="apg")
-    assert caught.value.hint == "add --true-cfg 2"
+    assert caught.value.hint == "add --true-cfg 2, or leave out --guidance-mode"
     assert plan_prompt_with(flux, PROMPT, guidance_mode="apg", true_cfg=2.0).calls == 56
 
 

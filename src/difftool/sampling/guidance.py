@@ -46,7 +46,8 @@ def check_guidance(settings: GuidanceSettings, choice: Choice, name: str, is_on:
     kind of model, or at no step of the run."""
     given = chosen(settings)
     if given and not is_on:
-        raise DifftoolError(Exit.USAGE, f"{given[0]} has no effect without guidance", hint)
+        message = f"{given[0]} has no effect without guidance"
+        raise DifftoolError(Exit.USAGE, message, f"{hint}, or leave out {given[0]}")
     if settings.guidance_mode == "cfg_zero" and not isinstance(choice.path, Flow):
         message = f"cfg_zero is for flow models, and {name} is not one"
         raise DifftoolError(Exit.USAGE, message, "try --guidance-mode apg")

@@ -167,7 +167,7 @@ def plan_prompt(session: Session, settings: Settings) -> PromptPlan:
     )
     if settings.skip_layers and plan.scale == 0:
         raise DifftoolError(Exit.USAGE, "--skip-layers has no effect at guidance 0", "use --guidance 1 or more")
-    hint = "add --true-cfg 2" if pipeline.embedded else "leave out --guidance 1"
+    hint = "add --true-cfg 2" if pipeline.embedded else "add --guidance 5"
     check_guidance(settings, sampling, pipeline.name, plan.scale != 1, hint)
     if plan.negative is not None and not plan.is_guided:
         log.warning("the negative prompt has no effect without guidance")

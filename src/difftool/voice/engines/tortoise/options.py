@@ -127,7 +127,7 @@ def _chosen(settings: Settings, options: Options) -> Options:
 
     assert options.sampler is not None
     choice = choose_sampler(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
-    check_guidance(options, choice, "the diffusion of Tortoise", options.guidance != 1, "leave out --guidance 1")
+    check_guidance(options, choice, "the diffusion of Tortoise", options.guidance != 1, "add --guidance 3")
     if is_plain(settings, options):
         if (choice.sampler, choice.schedule) != ("ddpm", "openai"):
             message = f"tortoise-tts does not support {choice.sampler} with the schedule {choice.schedule}"
