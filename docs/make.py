@@ -33,6 +33,7 @@ PICTURES = {
     "guidance.png": "python bench/shapes.py guidance",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
     "samplers.png": "python bench/samplers.py docs/samplers.png",
+    "guidance-modes.png": "python bench/guidance.py docs/guidance-modes.png",
 }
 """Picture or sound in docs/ to the command that makes it, from the root of the repository."""
 SOURCES = (

@@ -418,6 +418,8 @@ class PictureManifest(Manifest):
     network_calls: int
     files: NotRequired[dict[str, str]]
     """Hashes of the input pictures and LoRAs."""
+    models: NotRequired[dict[str, str]]
+    """Hashes of other models, by setting."""
 
 
 def manifest(command: str, run: str, settings: Mapping[str, object], packages: Iterable[str] = ("torch",)) -> Manifest:

@@ -16,8 +16,9 @@ from .files import cache_dir, read_json, write_json
 MOST_PLACES = 1000
 """Maximum number of remembered paths."""
 FOLDERS = ("models_dir", "voices_dir")
-PLACES = ("model", "ar_checkpoint", *FOLDERS)
-"""Settings that may be paths, identified by the hashes of the model and the voices."""
+MODELS = ("model", "autoguide")
+PLACES = (*MODELS, "ar_checkpoint", *FOLDERS)
+"""Settings that may be paths, identified by the hashes of the models and the voices."""
 FILES = ("init", "mask")
 """Settings that may be paths of files, identified by their hashes in `files`."""
 
@@ -62,7 +63,7 @@ def located(note: Mapping[str, object], beside: Path) -> dict[str, object]:
 
     for key in PLACES:
         name = settings.get(key)
-        if isinstance(name, str) and (key != "model" or "/" in name):
+        if isinstance(name, str) and (key not in MODELS or "/" in name):
             path = place(name, f"{key} {identity}")
             is_lost = key in FOLDERS and not Path(path).exists()
             settings[key] = None if is_lost else path

@@ -41,6 +41,8 @@ class Source:
     settings: PixelSettings | WordSettings
     sha256: str
     """Hash of the model's weights."""
+    models: Mapping[str, str]
+    """Hashes of the weights of other models, by setting."""
     versions: Mapping[str, str]
     """Versions of the packages that made it."""
     hashes: Mapping[str, str]
@@ -134,11 +136,12 @@ def source_of(file: Path) -> Source:
         index_fits = index is None or (type(index) is int and 0 <= index < (settings.count or 0))
         places = dict(zip(_named(asked), _named(manifest_of(settings)), strict=True))
         hashes = {str(name): str(digest) for name, digest in shared(manifest).get("files", {}).items()}
+        models = {str(name): str(digest) for name, digest in manifest.get("models", {}).items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(file) from error
     if not (versions_fit and index_fits and isinstance(digest, str)):
         raise damaged(file)
-    return Source(file, pixels, settings, digest, manifest["versions"], hashes, places, index)
+    return Source(file, pixels, settings, digest, models, manifest["versions"], hashes, places, index)
 
 
 def _named(settings: Any) -> list[str]:
@@ -155,9 +158,14 @@ def plan_replay(source: Source, to: Destination) -> Replay:
 
     with settings_of(source.file):
         plan = _plan(source, places)
-    model = plan.model if isinstance(plan, PixelPlan) else plan.works[0].plan.session.pipeline
-    if model.sha256 != source.sha256:
-        message = f"{model.source} is not the model that made {source.file}: its weights differ"
+    is_pixels = isinstance(plan, PixelPlan)
+    model = plan.model if is_pixels else plan.works[0].plan.session.pipeline
+    worse = plan.worse if is_pixels else None
+    changed = model if model.sha256 != source.sha256 else None
+    if worse is not None and worse.sha256 != source.models.get("autoguide"):
+        changed = worse
+    if changed is not None:
+        message = f"{changed.source} is not the model that made {source.file}: its weights differ"
         raise DifftoolError(Exit.FILE, message, "restore the original model")
     return Replay(source, plan, places, to)
 

@@ -66,7 +66,7 @@ def test_all_commands(difftool: Callable) -> None:
     assert [*difftool("config", "show", "--json").json["data"]["commands"]] == [*COMMANDS]
     lines = difftool("config", "show", "models").out.splitlines()
     assert [line for line in lines if line.startswith("[")] == [f"[models.{name}]" for name in COMMANDS_OF_MODELS]
-    assert 'device        = "auto"  (built-in)' in difftool("config", "show", "sample").out.splitlines()
+    assert 'device            = "auto"  (built-in)' in difftool("config", "show", "sample").out.splitlines()
 
 
 COMMANDS_OF_MODELS = ("ls", "pull", "verify", "rm")

@@ -10,18 +10,27 @@ from difftool.core import (
     START,
     Denoised,
     DiscreteVP,
+    Flow,
     Level,
     Noise,
     V,
+    apg,
     autoguide,
     betas,
     cfg,
+    cfg_norm,
+    cfg_zero,
     clip,
     denoiser,
     dynamic_threshold,
+    first_order,
     grid,
     inpaint,
+    skip_layers,
+    tcfg,
+    zero_init,
 )
+from difftool.core.guide import MODES
 
 PATH = DiscreteVP(betas("cosine"))
 LEVEL = PATH.level(500)
@@ -88,6 +97,129 @@ def test_interval() -> None:
 def test_autoguidance() -> None:
     x = torch.ones(1, 2)
     assert autoguide(says(x * 2), says(x * 1.5), 3.0)(x, LEVEL).x0.tolist() == [[3.0, 3.0]]
+
+
+def item(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def linear(gain: float, pull: float):
+    """A network that calls for both the state and something of its own."""
+    return lambda x, level: Denoised(gain * x * level.alpha + pull * torch.tanh(x))
+
+
+TOWARDS, AWAY = linear(0.8, 0.3), linear(0.5, -0.2)
+
+
+def test_apg_without_its_parts_is_cfg() -> None:
+    x = item(0, 3, 2, 4, 4)
+    whole = apg(TOWARDS, AWAY, 5.0, parallel=1.0)(x, LEVEL).x0
+    torch.testing.assert_close(whole, cfg(TOWARDS, AWAY, 5.0)(x, LEVEL).x0, rtol=1e-12, atol=1e-12)
+
+
+def test_apg_projects_and_limits() -> None:
+    """What it adds to cond is orthogonal to it, and no longer than the limit times the scale - 1."""
+    x = item(0, 3, 2, 4, 4)
+    cond, free = TOWARDS(x, LEVEL).x0, AWAY(x, LEVEL).x0
+    added = apg(TOWARDS, AWAY, 4.0)(x, LEVEL).x0 - cond
+    assert float((added * cond).sum((1, 2, 3)).abs().max()) < 1e-10
+    lengths = (cond - free).flatten(1).norm(dim=1)
+    limit = float(lengths.median())
+    short = apg(TOWARDS, AWAY, 4.0, parallel=1.0, limit=limit)(x, LEVEL).x0 - cond
+    torch.testing.assert_close(short.flatten(1).norm(dim=1), 3 * lengths.clamp(max=limit))
+
+
+def test_momentum_starts_anew_with_a_run() -> None:
+    """It counts from step to step, not from one run of the same function to the next."""
+    x, levels = item(0, 2, 3), grid(PATH, 4)
+    predict = apg(TOWARDS, AWAY, 3.0, momentum=-0.5)
+    first, again = ([predict(x, level).x0 for level in levels[:-1]] for _ in range(2))
+    plain = [apg(TOWARDS, AWAY, 3.0)(x, level).x0 for level in levels[:-1]]
+    assert all(map(torch.equal, first, again))
+    assert torch.equal(first[0], plain[0])
+    assert not torch.allclose(first[1], plain[1])
+
+
+def test_cfg_zero_on_velocities() -> None:
+    """The formula of the paper; where the velocities are parallel, what is left is cond itself."""
+    x, level = item(0, 3, 2, 4, 4), Flow().level(0.7)
+    found = cfg_zero(TOWARDS, AWAY, 4.0)(x, level).x0
+    for k in range(3):
+        c, u = ((x[k] - side(x, level).x0[k]) / level.sigma for side in (TOWARDS, AWAY))
+        best = float((c * u).sum() / (u * u).sum())
+        torch.testing.assert_close(found[k], x[k] - level.sigma * (best * u + 4.0 * (c - best * u)))
+    parallel = lambda x, level: Denoised(x - 3 * (x - TOWARDS(x, level).x0))  # noqa: E731
+    torch.testing.assert_close(cfg_zero(TOWARDS, parallel, 4.0)(x, level).x0, TOWARDS(x, level).x0)
+
+
+def test_zero_init_stands_still_without_a_call() -> None:
+    def never(x: Tensor, level: Level) -> Denoised:
+        raise AssertionError("called")
+
+    x, levels = item(0, 2, 3), grid(Flow(), 25)
+    *_, state = first_order(zero_init(never, levels[1].share), x, levels[:2])
+    torch.testing.assert_close(state.x, x)
+    assert zero_init(TOWARDS, levels[1].share)(x, levels[1]).x0.equal(TOWARDS(x, levels[1]).x0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_is_per_item_and_batches_both(mode: str) -> None:
+    """Each item alone, all at once, and both predictions in one call give the same; scale 1 is cond."""
+    x, level, guide = item(0, 3, 2, 4, 4), Flow().level(0.6), MODES[mode]
+    both = lambda x, level: Denoised(torch.cat([TOWARDS(x[:3], level).x0, AWAY(x[3:], level).x0]))  # noqa: E731
+    found = guide(TOWARDS, AWAY, 4.0, rescale=0.5)(x, level).x0
+    torch.testing.assert_close(guide(both, None, 4.0, rescale=0.5)(x, level).x0, found)
+    for k in range(3):
+        torch.testing.assert_close(guide(TOWARDS, AWAY, 4.0, rescale=0.5)(x[k : k + 1], level).x0[0], found[k])
+    kept = guide(TOWARDS, AWAY, 4.0, keep=True)(x, level)
+    assert kept.free is not None and kept.free.equal(AWAY(x, level).x0)
+    assert guide(TOWARDS, AWAY, 1.0)(x, level).x0.equal(TOWARDS(x, level).x0)
+    assert guide(TOWARDS, AWAY, 4.0, interval=(0.0, 0.5))(x, level).x0.equal(TOWARDS(x, level).x0)
+
+
+@pytest.mark.parametrize("mode", ["cfg", "apg", "cfg_norm", "tcfg"])
+def test_a_mode_is_the_same_on_all_paths(mode: str) -> None:
+    """A state on the VP path is one of the VE path times alpha; both give one estimate."""
+    x, there = item(0, 3, 2, 4, 4), LEVEL._replace(alpha=1.0, sigma=LEVEL.sigma / LEVEL.alpha)
+    net = [lambda x, level, k=k: Denoised(torch.tanh(k * x / level.alpha)) for k in (0.3, 0.7)]
+    torch.testing.assert_close(MODES[mode](*net, 4.0)(x, LEVEL).x0, MODES[mode](*net, 4.0)(x / LEVEL.alpha, there).x0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_guided_run_goes_on_from_any_state(mode: str) -> None:
+    x, levels = item(0, 2, 3), grid(Flow(), 6)
+    states = [*first_order(MODES[mode](TOWARDS, AWAY, 3.0), x, levels)]
+    *_, last = first_order(MODES[mode](TOWARDS, AWAY, 3.0), states[2], levels)
+    assert torch.equal(last.x, states[-1].x)
+
+
+def test_tangential_guidance_of_a_flow() -> None:
+    """On velocities with `chart` 1; parallel velocities are those of cfg; pure noise of another path is guided."""
+    x, level = item(0, 3, 2, 4, 4), Flow().level(0.7)
+    axis = torch.linalg.svd(torch.stack([(x - p(x, level).x0).flatten(1) for p in (TOWARDS, AWAY)], 1))[2][:, :1]
+    c, u = ((x - side(x, level).x0).flatten(1)[:, None] for side in (TOWARDS, AWAY))
+    on = (u * axis).sum(2, keepdim=True) * axis
+    wanted = x - (on + 4.0 * (c - on)).reshape(x.shape)
+    torch.testing.assert_close(tcfg(TOWARDS, AWAY, 4.0, chart=1.0)(x, level).x0, wanted)
+    pure = Level(0, 0.0, 1.0)
+    assert tcfg(TOWARDS, AWAY, 4.0)(x, pure).x0.equal(cfg(TOWARDS, AWAY, 4.0)(x, pure).x0)
+
+
+def test_no_norm_grows() -> None:
+    x = item(0, 3, 2, 4, 4)
+    cond, found = TOWARDS(x, LEVEL).x0, cfg_norm(TOWARDS, AWAY, 4.0)(x, LEVEL).x0
+    assert bool((found.norm(dim=1) <= cond.norm(dim=1) * (1 + 1e-9)).all())
+
+
+def test_skip_layer_guidance_adds_to_cfg() -> None:
+    """With cond guided by the share scale / s, guidance of scale s is cfg plus scale * (cond - skipped), as in
+    diffusers."""
+    x, weak = item(0, 3, 2, 4, 4), linear(0.6, 0.1)
+    found = cfg(skip_layers(TOWARDS, weak, 2.8 / 7.0), AWAY, 7.0)(x, LEVEL).x0
+    plain, both = cfg(TOWARDS, AWAY, 7.0)(x, LEVEL).x0, (TOWARDS(x, LEVEL).x0, weak(x, LEVEL).x0)
+    torch.testing.assert_close(found, plain + 2.8 * (both[0] - both[1]))
+    outside = skip_layers(TOWARDS, weak, 2.8, interval=(0.99, 1))(x, LEVEL).x0
+    assert outside.equal(both[0])
 
 
 def test_dynamic_threshold() -> None:

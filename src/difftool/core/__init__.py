@@ -13,7 +13,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .grid import SPACINGS, grid
-from .guide import autoguide, cfg, clip, dynamic_threshold, inpaint
+from .guide import (
+    apg,
+    autoguide,
+    cfg,
+    cfg_norm,
+    cfg_zero,
+    clip,
+    dynamic_threshold,
+    inpaint,
+    skip_layers,
+    tcfg,
+    zero_init,
+)
 from .paths import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift
 from .predict import EDM, EPS, FLOW, FLOW_REV, TARGETS, X0, Denoised, Predict, Target, V, denoiser, edm_scale
 from .solve import (

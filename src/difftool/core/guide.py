@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .paths import Level
 from .predict import Denoised, Predict
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Scale: TypeAlias = float | Callable[[Level], float]
+Rule: TypeAlias = "Callable[[Tensor, Level, Tensor, Tensor, float], Tensor]"
+"""The guided x0 from the state, its level, the x0 of the condition and of its absence, and the scale."""
 
 
 def cfg(
@@ -23,6 +25,7 @@ def cfg(
     rescale: float = 0.0,
     interval: tuple[float, float] = (0, 1),
     keep: bool = False,
+    rule: Rule | None = None,
 ) -> Predict:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): x0 = uncond + scale * (cond - uncond), the same
     on x0, eps, v or flow. `scale` 1 is off (and saves the second call), 0 ignores the condition; a function gives it at
@@ -30,12 +33,12 @@ def cfg(
     al. 2023, arXiv:2305.08891, eq. 15, 16). Guidance acts where sigma / (alpha + sigma) lies in `interval`
     (Kynkaanniemi et al. 2024, arXiv:2404.07724). Without `uncond`, `cond` is called
     once with x twice in the batch and predicts both. `keep` keeps uncond's estimate as `Denoised.free`, for CFG++, also
-    where guidance does not act."""
+    where guidance does not act. `rule` replaces the formula: the functions below are this one with theirs."""
+    combine = rule or _plain
 
     def predict(x: Tensor, level: Level) -> Denoised:
         s = scale(level) if callable(scale) else scale
-        share = level.sigma / (level.alpha + level.sigma)
-        acts = s != 1 and interval[0] <= share <= interval[1]
+        acts = s != 1 and interval[0] <= level.share <= interval[1]
         if uncond:
             towards = cond(x, level)
             away = uncond(x, level) if acts or keep else towards
@@ -45,13 +48,121 @@ def cfg(
             towards = towards._replace(free=away.x0)
         if not acts:
             return towards
-        x0 = away.x0 + s * (towards.x0 - away.x0)
+        x0 = combine(x, level, towards.x0, away.x0, s)
         if rescale:
             ratio = _spread(towards.x0) / _spread(x0)
             x0 = x0 * (1 - rescale + rescale * ratio.nan_to_num(1.0, 1.0))
         return towards._replace(x0=x0)
 
     return predict
+
+
+def _plain(x: Tensor, level: Level, towards: Tensor, away: Tensor, scale: float) -> Tensor:
+    return away + scale * (towards - away)
+
+
+def apg(
+    cond: Predict,
+    uncond: Predict | None,
+    scale: Scale,
+    *,
+    parallel: float = 0.0,
+    limit: float = math.inf,
+    momentum: float = 0.0,
+    **options: Any,
+) -> Predict:
+    """Adaptive projected guidance (Sadat et al. 2024, arXiv:2410.02416): x0 = cond + (scale - 1) * g, where g is cond -
+    uncond plus `momentum` times the g of the step before, shortened to the norm `limit`, and of which the part parallel
+    to cond, which saturates, counts `parallel` times, in each item. With 1, no limit and no momentum it is `cfg`, whose
+    `options` it takes. The momentum starts anew where the noise does not fall: it fits solvers of one call a step, and
+    a run that goes on from a `State` begins without it."""
+    before: tuple[float, Tensor] | None = None
+
+    def rule(x: Tensor, level: Level, towards: Tensor, away: Tensor, s: float) -> Tensor:
+        nonlocal before
+        g = towards - away
+        if momentum:
+            if before is not None and level.share < before[0]:
+                g = g + momentum * before[1]
+            before = level.share, g
+        if math.isfinite(limit):
+            g = g * (limit / _dot(g, g).sqrt()).clamp(max=1.0)
+        along = _dot(g, towards) / _dot(towards, towards)
+        g = g + (parallel - 1) * along.nan_to_num(0.0, 0.0, 0.0) * towards
+        return towards + (s - 1) * g
+
+    return cfg(cond, uncond, scale, rule=rule, **options)
+
+
+def cfg_zero(cond: Predict, uncond: Predict | None, scale: Scale, **options: Any) -> Predict:
+    """CFG-Zero* (Fan et al. 2025, arXiv:2503.18886) for flows, with the `options` of `cfg`: the velocity of uncond is
+    first multiplied by the factor that brings it closest to that of cond, in each item. `zero_init` is its other half.
+    """
+
+    def rule(x: Tensor, level: Level, towards: Tensor, away: Tensor, s: float) -> Tensor:
+        # sigma times the velocities: the factor is the same
+        c, u = x - towards, x - away
+        best = _dot(c, u) / (_dot(u, u) + 1e-8)
+        return x - (best * u + s * (c - best * u))
+
+    return cfg(cond, uncond, scale, rule=rule, **options)
+
+
+def zero_init(predict: Predict, above: float) -> Predict:
+    """The zero velocity of CFG-Zero* in the first steps of a flow, x0 = x, where sigma / (alpha + sigma) is `above`:
+    there the guided velocity is worse than none. The network is not called."""
+
+    def predicted(x: Tensor, level: Level) -> Denoised:
+        return Denoised(x, free=x) if level.share > above else predict(x, level)
+
+    return predicted
+
+
+def tcfg(cond: Predict, uncond: Predict | None, scale: Scale, *, chart: float = 0.0, **options: Any) -> Predict:
+    """Tangential guidance (Kwon et al. 2025, arXiv:2503.18137), with the `options` of `cfg`: of uncond's noise only the
+    part along the principal axis of both counts, in each item. `chart` is that of the path: 1 takes a flow's velocities
+    in place of the noise. Pure noise of the other paths tells nothing of either and is guided as by `cfg`."""
+
+    def rule(x: Tensor, level: Level, towards: Tensor, away: Tensor, s: float) -> Tensor:
+        share = level.alpha + chart * level.sigma
+        if not share:
+            return _plain(x, level, towards, away, s)
+        c, u = x - share * towards, x - share * away
+        cc, cu, uu = _dot(c, c), _dot(c, u), _dot(u, u)
+        top = (cc + uu) / 2 + ((cc - uu) ** 2 / 4 + cu**2).sqrt()
+        axis = cu * c + (top - cc) * u
+        on_axis = (_dot(u, axis) / _dot(axis, axis)).nan_to_num(0.0) * axis
+        return (x - on_axis - s * (c - on_axis)) / share
+
+    return cfg(cond, uncond, scale, rule=rule, **options)
+
+
+def cfg_norm(cond: Predict, uncond: Predict | None, scale: Scale, **options: Any) -> Predict:
+    """Guidance, with the `options` of `cfg`, that lengthens no pixel: its norm over the channels (dimension 1) is at
+    most that of cond (Qwen-Image)."""
+
+    def rule(x: Tensor, level: Level, towards: Tensor, away: Tensor, s: float) -> Tensor:
+        x0 = _plain(x, level, towards, away, s)
+        ratio = towards.norm(dim=1, keepdim=True) / (x0.norm(dim=1, keepdim=True) + 1e-8)
+        return x0 * ratio.clamp(max=1.0)
+
+    return cfg(cond, uncond, scale, rule=rule, **options)
+
+
+MODES: dict[str, Callable[..., Predict]] = {
+    "cfg": cfg,
+    "apg": apg,
+    "cfg_zero": cfg_zero,
+    "tcfg": tcfg,
+    "cfg_norm": cfg_norm,
+}
+"""Ways to guide, by the names of the field."""
+
+
+def skip_layers(cond: Predict, skipped: Predict, scale: float, *, interval: tuple[float, float] = (0, 1)) -> Predict:
+    """Skip-layer guidance (Hyung et al. 2024, arXiv:2411.18664): x0 = cond + scale * (cond - skipped), where `skipped`
+    is the same network without some of its layers."""
+    return cfg(cond, skipped, 1 + scale, interval=interval)
 
 
 def _twice(x: Tensor) -> Tensor:
@@ -70,6 +181,11 @@ def _halves(out: Denoised) -> tuple[Denoised, Denoised]:
 def _spread(x: Tensor) -> Tensor:
     """The standard deviation of each item, (B, 1, ..., 1)."""
     return x.std(tuple(range(1, x.ndim)), keepdim=True)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of each item, (B, 1, ..., 1)."""
+    return (a * b).sum(tuple(range(1, a.ndim)), keepdim=True)
 
 
 autoguide = cfg

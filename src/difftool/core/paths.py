@@ -35,6 +35,11 @@ class Level(NamedTuple):
         ends = -math.inf if self.alpha == 0 else math.inf
         return math.log(self.alpha / self.sigma) if self.alpha and self.sigma else ends
 
+    @property
+    def share(self) -> Scalar:
+        """The share of noise, sigma / (alpha + sigma): 0 to 1, and sigma itself on a flow."""
+        return self.sigma / (self.alpha + self.sigma)
+
 
 CLEAN = Level(0.0, 1.0, 0.0)
 """The end of every run: data without noise."""

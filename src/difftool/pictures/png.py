@@ -140,6 +140,7 @@ def parameters(manifest: PictureManifest) -> str:
     fields["CFG scale"] = settings["guidance"]
     if settings.get("true_cfg", 1) != 1:
         fields["True CFG scale"] = settings["true_cfg"]
+    fields |= _guidance(settings)
     fields["Seed"] = item["seed"]
     fields["Size"] = f"{width}x{height}"
     fields["Model hash"] = model["sha256"][:10]
@@ -155,6 +156,22 @@ def parameters(manifest: PictureManifest) -> str:
         head += f"\nNegative prompt: {settings['negative']}"
     pairs = [f"{name}: {_quoted(str(value))}" for name, value in fields.items()]
     return f"{head}\n{', '.join(pairs)}"
+
+
+def _guidance(settings: Mapping[str, Any]) -> dict[str, object]:
+    """What differs from plain guidance, by the names of extensions where they have one."""
+    low, high = settings.get("guidance_interval") or (None, None)
+    mode = settings.get("guidance_mode", "cfg")
+    fields = {
+        "Guidance mode": None if mode == "cfg" else mode,
+        "CFG Interval Low": low,
+        "CFG Interval High": high,
+        "CFG Rescale": settings.get("guidance_rescale") or None,
+        "Skip layers": ", ".join(map(str, settings.get("skip_layers") or ())) or None,
+        "Sigma churn": settings.get("churn") or None,
+        "Dynamic threshold": settings.get("dynamic_threshold"),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _quoted(value: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +11,8 @@ import numpy as np
 import torch
 
 from .. import processes
-from ..core.guide import cfg, clip
 from ..core.noise import START, Noise
-from ..core.predict import denoiser
+from ..core.predict import Cond, Predict, denoiser
 from ..core.solve import State
 from ..device import finite, halved
 from ..errors import DifftoolError, Exit
@@ -24,7 +22,8 @@ from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling.choice import Choice
 from ..settings import manifest_of
-from .plan import SamplePlan, batches, plan_samples_with
+from .plan import SamplePlan, batches, needs_two, plan_samples_with, predicted
+from .settings import Settings
 
 if TYPE_CHECKING:
     from ..pictures import Pixels
@@ -60,9 +59,10 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
 
     `settings` are the fields of `Settings`: `sampler` (a row of `core.SAMPLERS`, or an alias),
     `steps` (None: 25, all levels for ddpm, 4 for lcm), `schedule` (a spacing of `core.grid`; None: the model's own),
-    `eta` (strength of fresh noise), `guidance` (scale of classifier-free guidance, 1 = off), `label` (a class, several
-    separated by commas, or "any"; None cycles through all classes), `count`, `seed` (picture k uses seed + k, whatever
-    the batch), `batch_size` (halved when out of memory), `device`, `dtype`, `threads`.
+    `eta` (strength of fresh noise), `churn`, `guidance` (scale of classifier-free guidance, 1 = off), `guidance_mode`,
+    `guidance_interval` (low, high), `guidance_rescale`, `autoguide` (a worse model), `dynamic_threshold`, `label` (a
+    class, several separated by commas, or "any"; None cycles through all classes), `count`, `seed` (picture k uses seed
+    + k, whatever the batch), `batch_size` (halved when out of memory), `device`, `dtype`, `threads`.
 
     Raises DifftoolError: 1 if the network returns NaN, 2 for invalid settings, 3 for a device that does not exist, 4
     for a model that cannot be opened, 6 if not even one picture fits in memory.
@@ -112,6 +112,8 @@ def draw_samples(
     settings = {**manifest_of(plan.settings), "batch_size": size}
     common = manifest("sample", name or run_id(), settings, plan.model.packages)
     note: PictureManifest = {**common, "model": about, "network_calls": plan.calls}
+    if plan.worse is not None:
+        note["models"] = {"autoguide": plan.worse.sha256}
     return Sampled(pixels, items, note, trajectory)
 
 
@@ -138,13 +140,14 @@ def states(
     seeds: Sequence[int],
     labels: Sequence[str | None],
     *,
-    guidance: float = 1.0,
+    settings: Settings = Settings(),  # noqa: B008
+    worse: Model | None = None,
     fresh: Sequence[int] | None = None,
 ) -> Iterator[State]:
     """Samples one batch: yields the states (B, *model.shape) at the start and after each step.
 
-    choice: the sampler on its grid; seeds: one per picture; labels: names of classes, None for any; guidance: the
-    scale of classifier-free guidance; fresh: other seeds for the noise of the steps.
+    choice: the sampler on its grid; seeds: one per picture; labels: names of classes, None for any; settings: of
+    guidance and limits; worse: the model of autoguidance; fresh: other seeds for the noise of the steps.
     """
     weight = next(model.net.parameters())
     start = choice.levels[0].sigma * Noise(seeds, model.shape, weight.device)(START)
@@ -153,18 +156,19 @@ def states(
         numbers = [len(model.classes) if label is None else model.classes.index(label) for label in labels]
         cond = {"label": torch.tensor(numbers, device=weight.device)}
         anything = {"label": torch.full_like(cond["label"], len(model.classes))}
-    is_learned = model.variance == "learned"
-    predictor = partial(
-        denoiser, model.net, model.target, learned_range=is_learned, scale=model.scale, dtype=weight.dtype
-    )
-    predict = predictor(cond=cond)
-    if guidance != 1:
-        predict = cfg(predict, predictor(cond=anything), guidance)
-    if model.clip:
-        predict = clip(predict)
+    predict, away = _predictor(model, cond), None
+    if needs_two(settings, choice):
+        away = _predictor(model, anything) if worse is None else _predictor(worse, cond)
+    predict = predicted(model, choice, settings, predict, away)
     noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
     yield State(0, choice.levels[0], start)
     yield from choice.run(predict, start, noise)
+
+
+def _predictor(model: Model, cond: Cond) -> Predict:
+    """The prediction of a model's network."""
+    dtype, is_learned = next(model.net.parameters()).dtype, model.variance == "learned"
+    return denoiser(model.net, model.target, learned_range=is_learned, scale=model.scale, dtype=dtype, cond=cond)
 
 
 def walk(
@@ -172,12 +176,13 @@ def walk(
 ) -> Iterator[tuple[range, State]]:
     """Yields (batch, state) at the start and after each step of every batch; the noise of the steps uses the pictures'
     seeds + `fresh`."""
-    guidance = plan.settings.guidance
     for batch in batches(plan, size, only):
         seeds = [plan.settings.seed + k for k in batch]
         labels = [plan.labels[k] for k in batch]
         noise = [seed + fresh for seed in seeds]
-        for state in states(plan.model, plan.choice, seeds, labels, guidance=guidance, fresh=noise):
+        for state in states(
+            plan.model, plan.choice, seeds, labels, settings=plan.settings, worse=plan.worse, fresh=noise
+        ):
             yield batch, state
 
 

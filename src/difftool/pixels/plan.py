@@ -6,15 +6,21 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import processes
+from ..core.guide import clip, dynamic_threshold
+from ..core.predict import Predict
 from ..device import machine_used
 from ..errors import DifftoolError, Exit, unknown
 from ..models import Model, open_model
 from ..sampling.choice import Choice, choose_sampler, refuse_pure_noise
+from ..sampling.guidance import check_guidance, guided, started
 from ..settings import checked, from_call
 from .settings import COUNT, Settings
+
+if TYPE_CHECKING:
+    import torch
 
 BATCH_VALUES, BATCH_ITEMS = 2**20, 256
 """Values and pictures in a batch by default: 21 pictures of 128x128 RGB, 256 small ones."""
@@ -34,12 +40,21 @@ class SamplePlan:
     labels: list[str | None]
     settings: Settings
     """The settings that reproduce this plan."""
+    worse: Model | None = None
+    """The model of autoguidance."""
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether there is a prediction to guide away from."""
+        return needs_two(self.settings, self.choice)
 
     @property
     def calls(self) -> int:
         """Network calls for one batch."""
-        passes = 1 if self.settings.guidance == 1 else 2
-        return self.choice.calls * passes
+        settings, away = self.settings, self.is_guided
+        return self.choice.counted(
+            lambda predict: predicted(self.model, self.choice, settings, predict, predict if away else None)
+        )
 
     @property
     def steps(self) -> int:
@@ -70,13 +85,18 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
     opened = open_model(settings.model, device, dtype) if model is None else model
     count = COUNT if settings.count is None else settings.count
     labels = read_labels(settings.label, opened, count)
-    if settings.guidance != 1 and not (opened.any_label and None not in labels):
-        unknown_any = bool(opened.classes) and not opened.any_label
-        why = "was trained only with labels, and guidance needs both" if unknown_any else "has no labels for guidance"
-        raise DifftoolError(Exit.USAGE, f"{opened.name} {why}", "leave out --guidance")
     choice = choose_sampler(
-        opened.path, settings.sampler or SAMPLER, settings.steps, settings.schedule, settings.eta, opened.variance
+        opened.path,
+        settings.sampler or SAMPLER,
+        settings.steps,
+        settings.schedule,
+        settings.eta,
+        opened.variance,
+        churn=settings.churn,
     )
+    _check_labels(settings, opened, labels, choice)
+    check_guidance(settings, choice, opened.name, settings.guidance != 1, "add --guidance 2")
+    worse = _worse(settings, opened, device, dtype)
     refuse_pure_noise(opened.name, opened.target, choice)
     batch_size = 1 if settings.low_vram else settings.batch_size
     if batch_size is None:
@@ -89,9 +109,58 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
         count=count,
         batch_size=min(batch_size, count),
         low_vram=False,
+        autoguide=None if worse is None else worse.source,
         **machine_used(device, dtype),
     )
-    return SamplePlan(opened, choice, labels, used)
+    return SamplePlan(opened, choice, labels, used, worse)
+
+
+def needs_two(settings: Settings, choice: Choice) -> bool:
+    """Whether a run needs a prediction to guide away from."""
+    return settings.guidance != 1 or choice.needs_uncond
+
+
+def predicted(model: Model, choice: Choice, settings: Settings, cond: Predict, uncond: Predict | None) -> Predict:
+    """The prediction `cond`, guided away from `uncond` (None: not at all), within the limits of the model's data."""
+    predict = cond
+    if uncond is not None:
+        predict = guided(settings, choice, cond, uncond, settings.guidance, math.prod(model.shape))
+    if settings.dynamic_threshold is not None:
+        predict = dynamic_threshold(predict, settings.dynamic_threshold)
+    elif model.clip:
+        predict = clip(predict)
+    return started(settings, choice, predict)
+
+
+def _worse(settings: Settings, model: Model, device: torch.device, dtype: torch.dtype) -> Model | None:
+    """The model of autoguidance. Raises DifftoolError 2 without guidance, 4 if it is of another kind than `model`."""
+    if settings.autoguide is None:
+        return None
+    if settings.guidance == 1:
+        raise DifftoolError(Exit.USAGE, "--autoguide has no effect without guidance", "add --guidance 2")
+    worse = open_model(settings.autoguide, device, dtype)
+    ends = [[m.path.level(m.path.lo), m.path.level(m.path.hi)] for m in (model, worse)]
+    differences = {
+        "pictures of another size": model.shape != worse.shape,
+        "other classes": model.classes != worse.classes,
+        "another noise path": type(model.path) is not type(worse.path) or ends[0] != ends[1],
+    }
+    if other := next((difference for difference, is_there in differences.items() if is_there), None):
+        message = f"{worse.name} cannot guide {model.name}: it has {other}"
+        raise DifftoolError(Exit.FILE, message, "use a shorter or smaller run on the same data")
+    return worse
+
+
+def _check_labels(settings: Settings, model: Model, labels: Sequence[str | None], choice: Choice) -> None:
+    """Raises DifftoolError 2 if guidance needs predictions with and without a label, and there are not both."""
+    if settings.autoguide is not None or not needs_two(settings, choice):
+        return
+    if model.any_label and None not in labels:
+        return
+    unknown_any = bool(model.classes) and not model.any_label
+    why = "was trained only with labels, and guidance needs both" if unknown_any else "has no labels for guidance"
+    option = "--guidance" if settings.guidance != 1 else f"--sampler {choice.sampler}"
+    raise DifftoolError(Exit.USAGE, f"{model.name} {why}", f"leave out {option}")
 
 
 def _default_batch(model: Model, count: int) -> int:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ..device import MachineSettings
 from ..limits import GUIDANCE, MAX_COUNT
-from ..sampling.settings import SamplerSettings, known_sampler
+from ..sampling.settings import ChurnSettings, GuidanceSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, setting
 
 COUNT = 16
@@ -17,8 +17,9 @@ COUNT = 16
 
 
 @dataclass(frozen=True)
-class Settings(SamplerSettings, MachineSettings):
-    """Settings of `sample`. `model`: a run folder, model folder or diffusers folder; None: the bundled digits."""
+class Settings(ChurnSettings, GuidanceSettings, MachineSettings):
+    """Settings of `sample`. `model`, `autoguide`: a run folder, model folder or diffusers folder; None: the bundled
+    digits, and no autoguidance."""
 
     model: str | Path | None = setting(
         None,
@@ -51,6 +52,20 @@ class Settings(SamplerSettings, MachineSettings):
     )
     guidance: float = setting(
         1.0, "Classifier-free guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
+    )
+    autoguide: str | Path | None = setting(
+        None,
+        "Worse version of the model, such as one trained for a shorter time, to guide away from (autoguidance).",
+        metavar="MODEL",
+        panel=SAMPLING,
+        typed=str | None,
+    )
+    dynamic_threshold: float | None = setting(
+        None,
+        "Dynamic thresholding at this quantile, such as 0.995, instead of clipping; for large guidance scales.",
+        panel=SAMPLING,
+        above=0,
+        most=1,
     )
     count: int | None = setting(
         None,

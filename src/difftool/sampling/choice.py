@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.grid import grid
 from ..core.paths import Level, Path
 from ..core.predict import Denoised, Predict, Target
-from ..core.solve import SAMPLERS, Sampler, State
+from ..core.solve import SAMPLERS, Churn, Sampler, Solver, State, euler
 from ..errors import DifftoolError, Exit
 from ..limits import MAX_COUNT
 from . import aliases
@@ -34,6 +35,7 @@ class Choice(NamedTuple):
     path: Path
     variance: str
     """Variance of ddpm: small, large or learned."""
+    churn: float | None = None
 
     @property
     def steps(self) -> int:
@@ -41,23 +43,34 @@ class Choice(NamedTuple):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The arguments of `choose_sampler` that reproduce this choice."""
+        """The arguments of `choose_sampler` that reproduce this choice, besides the churn, which has no default."""
         return {"sampler": self.sampler, "steps": self.steps, "schedule": self.schedule, "eta": self.eta}
+
+    @property
+    def needs_uncond(self) -> bool:
+        """Whether it steps with the unconditional prediction too (CFG++), whatever the guidance scale."""
+        return bool(SAMPLERS[self.sampler].defaults.get("plus"))
 
     @property
     def calls(self) -> int:
         """The number of network calls."""
+        return self.counted(lambda predict: predict)
+
+    def counted(self, guide: Callable[[Predict], Predict]) -> int:
+        """The number of network calls for an item, with guidance; a call for two items counts twice."""
         import torch
 
-        levels = []
+        count = 0
 
         def predict(x: Tensor, level: Level) -> Denoised:
-            levels.append(level)
-            return Denoised(x, torch.zeros_like(x))
+            nonlocal count
+            count += len(x)
+            return Denoised(x, torch.zeros_like(x), x)
 
-        for _ in self.run(predict, torch.zeros(1), lambda i, j: torch.zeros(1)):
+        zero = torch.zeros(1, 1, 2)
+        for _ in self.run(guide(predict), zero, lambda i, j: zero):
             pass
-        return len(levels)
+        return count
 
     def run(self, predict: Predict, x: Tensor, noise: Draw) -> Iterator[State]:
         """Yields the state after each step from x."""
@@ -67,7 +80,10 @@ class Choice(NamedTuple):
             options[strength_option] = self.eta
         if self.sampler == "ddpm":
             options["variance"] = self.variance
-        return row.solver(predict, x, self.levels, **options, noise=noise, path=self.path)
+        solver = row.solver
+        if self.churn:
+            solver, options["churn"] = churning(self.sampler) or solver, Churn(self.churn)
+        return solver(predict, x, self.levels, **options, noise=noise, path=self.path)
 
 
 def choose_sampler(
@@ -78,11 +94,13 @@ def choose_sampler(
     eta: float | None = None,
     variance: str = "small",
     start: float = 1.0,
+    churn: float | None = None,
 ) -> Choice:
     """Resolves a sampler's name and options on a path.
 
     sampler, schedule: any names that `aliases` knows, schedule None is the path's; steps: None is the sampler's
-    default; eta: strength of fresh noise, None is the sampler's; variance: that of ddpm; start: as in `grid`.
+    default; eta: strength of fresh noise, None is the sampler's; variance: that of ddpm; start: as in `grid`; churn:
+    the amount of `core.solve.Churn`.
 
     Raises DifftoolError 2 for invalid options.
     """
@@ -94,6 +112,9 @@ def choose_sampler(
         raise DifftoolError(Exit.USAGE, f"{named.row} does not use eta", "leave out --eta")
     if eta is not None and not 0 <= eta <= 1:
         raise DifftoolError(Exit.USAGE, f"eta must be a number from 0 to 1, not {eta}", "try --eta 0.5")
+    if churn and churning(named.row) is None:
+        able = ", ".join(name for name in SAMPLERS if churning(name))
+        raise DifftoolError(Exit.USAGE, f"{named.row} does not use churn", f"use one of {able}, or leave out --churn")
     if steps is None:
         all_levels = round(path.hi - path.clean) if path.discrete else ALL_LEVELS
         steps = all_levels if spacing == "all" else row.steps or all_levels
@@ -106,7 +127,7 @@ def choose_sampler(
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, str(error), "change --steps or --schedule") from error
     eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength_option or ""))
-    return Choice(named.row, spacing, eta, levels, path, variance)
+    return Choice(named.row, spacing, eta, levels, path, variance, churn)
 
 
 def preset_steps(sampler: str | None, preset_sampler: str, steps: int, like: int | None = DEFAULT_STEPS) -> int | None:
@@ -130,3 +151,10 @@ def refuse_pure_noise(name: str, target: Target, choice: Choice) -> None:
 def strength_option_of(row: Sampler) -> str | None:
     """The option that sets a sampler's noise strength; None if it has none."""
     return next((key for key in ("eta", "sde") if key in row.defaults), None)
+
+
+def churning(sampler: str) -> Solver | None:
+    """The solver of a sampler with which it can add noise before a step; None if it cannot. That of euler differs from
+    its usual one in nothing else."""
+    solver = euler if sampler == "euler" else SAMPLERS[sampler].solver
+    return solver if "churn" in signature(solver).parameters else None

@@ -105,13 +105,19 @@ READ: dict[str, Callable[[Pipeline, Sequence[Prompt], list[list], int], list[Con
 }
 
 
-def caller(pipeline: Pipeline, width: int, height: int, guidance: float) -> Net:
+def caller(pipeline: Pipeline, width: int, height: int, guidance: float, skip: Sequence[int] | None = None) -> Net:
     """The network as the engine calls it, net(x, t, words=..., whole=...), for pictures of this size. `guidance` goes
-    to networks with a guidance embedding."""
+    to networks with a guidance embedding, and SD 3 can `skip` layers."""
     net, dtype = pipeline.net, pipeline.dtype
     if pipeline.family == "sd3":
+        more = {} if skip is None else {"skip_layers": [*skip]}
         return lambda x, t, words, whole: net(
-            hidden_states=x, timestep=t, encoder_hidden_states=words, pooled_projections=whole, return_dict=False
+            hidden_states=x,
+            timestep=t,
+            encoder_hidden_states=words,
+            pooled_projections=whole,
+            return_dict=False,
+            **more,
         )[0]
     if pipeline.family == "flux":
         return _flux_caller(pipeline, guidance)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.guide import cfg, inpaint
+from ..core.guide import inpaint
 from ..core.noise import START, Noise
 from ..core.predict import Predict, denoiser
 from ..core.solve import State
@@ -102,7 +102,7 @@ def _apply(plan: PromptPlan) -> None:
 def conditioning(plan: PromptPlan) -> tuple[Conditioning, Conditioning | None]:
     """The conditioning of the prompt and, with guidance, of the negative prompt."""
     pipeline = plan.session.pipeline
-    prompts = [plan.prompt] if plan.scale == 1 else [plan.prompt, plan.negative]
+    prompts = [plan.prompt, plan.negative] if plan.is_guided else [plan.prompt]
     with plan.session.offload.using(*(part for part in pipeline.encoders if part is not None)):
         towards, *away = encode_prompts(pipeline, prompts, plan.settings.clip_skip)
     return towards, away[0] if away else None
@@ -141,14 +141,23 @@ def states(
 
 def predictor(plan: PromptPlan, n: int, towards: Conditioning, away: Conditioning | None) -> Predict:
     """The prediction for a batch of `n`, conditioned on the prompt, and guided away from the negative prompt."""
+    both = [] if away is None else [repeated(away, n)]
+    layers = plan.settings.skip_layers
+    if not layers:
+        return plan.guided(_denoiser(plan, joined([repeated(towards, n), *both])))
+    # layers are skipped for a whole call
+    cond, skipped = (_denoiser(plan, repeated(towards, n), skip) for skip in (None, layers))
+    return plan.guided(cond, _denoiser(plan, both[0]) if both else None, skipped)
+
+
+def _denoiser(plan: PromptPlan, rows: Conditioning, skip: Sequence[int] | None = None) -> Predict:
+    """The prediction of the network, without the layers to `skip`, for a batch with this conditioning."""
     pipeline = plan.session.pipeline
-    rows = repeated(towards, n) if away is None else joined([repeated(towards, n), repeated(away, n)])
     cond = {"words": rows.words.to(pipeline.device, pipeline.dtype)}
     if rows.whole is not None:
         cond["whole"] = rows.whole.to(pipeline.device, pipeline.dtype)
-    net = torch.inference_mode()(caller(pipeline, plan.width, plan.height, plan.guidance))
-    predict = denoiser(net, pipeline.target, dtype=pipeline.dtype, cond=cond)
-    return predict if away is None else cfg(predict, None, plan.scale)
+    net = torch.inference_mode()(caller(pipeline, plan.width, plan.height, plan.guidance, skip))
+    return denoiser(net, pipeline.target, dtype=pipeline.dtype, cond=cond)
 
 
 def _batch(

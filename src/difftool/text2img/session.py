@@ -6,18 +6,22 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ..core.guide import skip_layers
+from ..core.predict import Predict
 from ..device import machine_used
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, pip_install
 from ..pictures.images import opened, upright
 from ..presets import preset
 from ..sampling import aliases
 from ..sampling.choice import Choice, choose_sampler, preset_steps, refuse_pure_noise
+from ..sampling.guidance import check_guidance, guided, started
 from ..settings import checked, fields_of, from_call
 from .loading import open_pipeline
 from .lora import Loras, existing_lora, lora_in_store
@@ -38,6 +42,8 @@ BATCH_PIXELS, BATCH_ITEMS = 2**20, 64
 """Most pixels and pictures in a default batch: four of 512x512."""
 STRENGTH = 0.75
 """Default strength with an initial picture."""
+SKIP_SCALE, SKIPPED = 2.8, 0.2
+"""Scale of skip-layer guidance, and the share of the steps at which it ends, as in diffusers for SD 3.5."""
 
 
 class Session:
@@ -101,9 +107,31 @@ class PromptPlan(NamedTuple):
         return self.settings.true_cfg if self.session.pipeline.embedded else self.guidance
 
     @property
+    def is_guided(self) -> bool:
+        """Whether there is a prediction for the negative prompt."""
+        return self.scale != 1 or self.choice.needs_uncond
+
+    @property
     def calls(self) -> int:
         """Calls of the network for one batch."""
-        return self.choice.calls * (1 if self.scale == 1 else 2)
+        layers = self.settings.skip_layers
+        return self.choice.counted(lambda net: self.guided(net, net if layers else None, net if layers else None))
+
+    def guided(self, cond: Predict, uncond: Predict | None = None, skipped: Predict | None = None) -> Predict:
+        """The prediction for the prompt, guided away from that for the negative prompt, which `cond` makes too where
+        there is no `uncond`, and from that of the network without the skipped layers."""
+        settings, choice, predict = self.settings, self.choice, cond
+        if skipped is not None:
+            levels, n = choice.levels, choice.steps
+            first, last = min(1, n - 1), max(1, math.ceil(SKIPPED * n) - 1)
+            interval = levels[min(last, n - 1)].share, levels[first].share
+            # guidance multiplies what is added to cond
+            predict = skip_layers(cond, skipped, SKIP_SCALE / self.scale, interval=interval)
+        if self.is_guided:
+            channels, factor = self.session.pipeline.channels, self.session.pipeline.factor
+            values = channels * (self.width // factor) * (self.height // factor)
+            predict = guided(settings, choice, predict, uncond, self.scale, values)
+        return started(settings, choice, predict)
 
     @property
     def batches(self) -> list[range]:
@@ -124,19 +152,24 @@ def plan_prompt(session: Session, settings: Settings) -> PromptPlan:
     pipeline = session.pipeline
     preset_row = preset("txt2img", settings.preset or pipeline.kind)
     prompt, negative = _prompts(pipeline, settings)
-    scales = _scales(pipeline, settings, preset_row["guidance"])
     strength = _strength(settings)
     size = _size(pipeline, settings)
     _check_clip_skip(pipeline, settings.clip_skip)
+    _check_skip_layers(pipeline, settings.skip_layers)
     _check_mask(settings.mask, size)
     sampling = _sampling(pipeline, settings, preset_row, size, strength)
+    scales = _scales(pipeline, settings, 1.0 if sampling.needs_uncond else preset_row["guidance"])
     loras = _applied(settings.loras, prompt, session.settings.models_dir)
     used = replace(settings, **fields_of(session.settings, ModelSettings), **sampling.settings, **scales)
     used = replace(used, size=size, strength=strength, batch_size=_batch_size(settings, size))
     plan = PromptPlan(
         session, sampling, prompt, negative if negative.plain.strip() else None, loras, _with_absolute_paths(used)
     )
-    if plan.negative is not None and plan.scale == 1:
+    if settings.skip_layers and plan.scale == 0:
+        raise DifftoolError(Exit.USAGE, "--skip-layers has no effect at guidance 0", "use --guidance 1 or more")
+    hint = "add --true-cfg 2" if pipeline.embedded else "add --guidance 5"
+    check_guidance(settings, sampling, pipeline.name, plan.scale != 1, hint)
+    if plan.negative is not None and not plan.is_guided:
         log.warning("the negative prompt has no effect without guidance")
     return plan
 
@@ -184,6 +217,22 @@ def _check_clip_skip(pipeline: Pipeline, clip_skip: int) -> None:
         raise DifftoolError(Exit.USAGE, message, "leave out --clip-skip")
 
 
+def _check_skip_layers(pipeline: Pipeline, layers: Sequence[int] | None) -> None:
+    """Raises DifftoolError 2 for layers that the network does not have or cannot skip."""
+    if layers is None:
+        return
+    if pipeline.family != "sd3":
+        message = f"--skip-layers is for Stable Diffusion 3, and {pipeline.name} is not one"
+        raise DifftoolError(Exit.USAGE, message, "leave out --skip-layers")
+    if "skip_layers" not in signature(type(pipeline.net).forward).parameters:
+        message = "this version of diffusers cannot skip layers"
+        raise DifftoolError(Exit.USAGE, message, f"run {pip_install('diffusers>=0.32')}")
+    count = len(pipeline.net.transformer_blocks)
+    if max(layers) >= count:
+        message = f"skip-layers contains {max(layers)}, but the network has layers 0 to {count - 1}"
+        raise DifftoolError(Exit.USAGE, message, "use smaller numbers")
+
+
 def _check_mask(mask: Path | None, frame: tuple[int, int]) -> None:
     """Raises DifftoolError 2 for a mask without white pixels."""
     if mask is not None and not white(mask, frame).any():
@@ -207,7 +256,7 @@ def _sampling(
         schedule = named.schedule or _spacing(pipeline, path, preset_row["schedule"])
     if steps is None:
         steps = preset_steps(settings.sampler, preset_row["sampler"], preset_row["steps"])
-    chosen = choose_sampler(path, name, steps, schedule, settings.eta, start=strength or 1.0)
+    chosen = choose_sampler(path, name, steps, schedule, settings.eta, start=strength or 1.0, churn=settings.churn)
     refuse_pure_noise(pipeline.name, pipeline.target, chosen)
     return chosen
 

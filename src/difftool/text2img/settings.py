@@ -12,7 +12,7 @@ from ..errors import DifftoolError, Exit
 from ..files import expanded
 from ..limits import GUIDANCE, MAX_COUNT, size_of
 from ..presets import family
-from ..sampling.settings import SamplerSettings, known_sampler
+from ..sampling.settings import ChurnSettings, GuidanceSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, WORDS, one_of, setting
 
 BUNDLED = ("shapes",)
@@ -48,6 +48,16 @@ def loras_of(loras: str | Path | Sequence[str | Path | tuple[str | Path, float]]
     return tuple(map(lora_of, [loras] if isinstance(loras, (str, Path)) else loras))
 
 
+def layers_of(layers: str | Sequence[int]) -> tuple[int, ...]:
+    """The numbers of layers of A,B,..., or of such a list. Raises DifftoolError 2 for anything else."""
+    parts = layers.split(",") if isinstance(layers, str) else layers
+    texts = [str(part).strip() for part in parts]
+    if not texts or not all(text.isdecimal() and len(text) < 5 for text in texts):
+        message = f"skip-layers must be numbers of layers separated by commas, not {layers}"
+        raise DifftoolError(Exit.USAGE, message, "try --skip-layers 7,8,9")
+    return tuple(map(int, texts))
+
+
 @dataclass(frozen=True)
 class ModelSettings(MachineSettings):
     """A model, its device and number format."""
@@ -67,7 +77,7 @@ class ModelSettings(MachineSettings):
 
 
 @dataclass(frozen=True)
-class Settings(SamplerSettings, ModelSettings):
+class Settings(ChurnSettings, GuidanceSettings, ModelSettings):
     """Settings of `txt2img`; None is the default of the preset or the model. `size` is (width, height) in pixels,
     `strength` the share of `init` that is redrawn, within the white parts of `mask`. `loras` are files and their
     weights; `preset` is a row of presets/txt2img.toml instead of the row of the model's kind."""
@@ -148,6 +158,15 @@ class Settings(SamplerSettings, ModelSettings):
         filled=True,
         per_prompt=True,
         **GUIDANCE,
+    )
+    skip_layers: tuple[int, ...] | None = setting(
+        None,
+        "Skip-layer guidance (SD 3): also guide away from the network without these layers.",
+        metavar="A,B,...",
+        panel=SAMPLING,
+        typed=str | None,
+        read=layers_of,
+        per_prompt=True,
     )
     clip_skip: int = setting(
         1,

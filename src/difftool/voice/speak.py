@@ -92,7 +92,8 @@ def clone(text: str, voice: str = "random", *, track: Track | None = None, **set
 
     - `samples`: candidates of the decoder, of which CLVP takes the best.
     - `temperature`, `top_p`, `top_k`, `repetition_penalty`, `max_mel_tokens` (of 46 ms): sampling of the decoder.
-    - `sampler`, `steps`, `schedule`, `eta`, `guidance`, `diffusion_temperature`: the diffusion.
+    - `sampler`, `steps`, `schedule`, `eta`, `guidance` with `guidance_mode`, `guidance_interval` and
+      `guidance_rescale`, `diffusion_temperature`: the diffusion.
     - `compat`: "stock" or "stock-kv", bit-compatible with tortoise-tts 3.0.0.
     - `ar_checkpoint`: another decoder.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ....core.solve import SAMPLERS
 from ....errors import DifftoolError, Exit, pick
 from ....limits import GUIDANCE, MAX_COUNT
 from ....presets import preset
 from ....sampling import aliases
-from ....sampling.settings import SamplerSettings, known_sampler
+from ....sampling.settings import GuidanceSettings, SamplerSettings, known_sampler, known_schedule
 from ....settings import MACHINE, SAMPLING, knows, plain, setting
 from ...settings import MOST_CANDIDATES, Settings
 
@@ -26,7 +27,7 @@ def known_mode(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Options(SamplerSettings):
+class Options(SamplerSettings, GuidanceSettings):
     """Options of Tortoise; None is the preset's value."""
 
     samples: int | None = setting(
@@ -63,6 +64,13 @@ class Options(SamplerSettings):
         panel=SAMPLING,
         least=1,
         most=MAX_COUNT,
+        filled=True,
+    )
+    schedule: str | None = setting(
+        None,
+        "Noise schedule; sample --help lists all.",
+        panel=SAMPLING,
+        check=known_schedule,
         filled=True,
     )
     guidance: float | None = setting(
@@ -105,7 +113,8 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
         schedule = "openai"
     if steps is None and named.row in (usual, "ddpm"):
         steps = row["steps"]
-    guidance = float(row["guidance"] if options.guidance is None else options.guidance)
+    default = 1.0 if SAMPLERS[named.row].defaults.get("plus") else row["guidance"]
+    guidance = float(default if options.guidance is None else options.guidance)
     own = replace(options, samples=samples, sampler=sampler, steps=steps, schedule=schedule, guidance=guidance)
     return settings, _chosen(settings, own)
 
@@ -113,16 +122,20 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
 def _chosen(settings: Settings, options: Options) -> Options:
     """The options with sampler, schedule, steps and eta resolved for the path of the diffusion."""
     from ....sampling.choice import choose_sampler
+    from ....sampling.guidance import check_guidance, chosen
     from .synthesis import PATH
 
     assert options.sampler is not None
     choice = choose_sampler(PATH, options.sampler, options.steps, options.schedule, options.eta, variance="learned")
+    check_guidance(options, choice, "the diffusion of Tortoise", options.guidance != 1, "add --guidance 3")
     if is_plain(settings, options):
         if (choice.sampler, choice.schedule) != ("ddpm", "openai"):
             message = f"tortoise-tts does not support {choice.sampler} with the schedule {choice.schedule}"
             raise DifftoolError(Exit.USAGE, message, "leave out --schedule, and use --sampler ddpm")
         if choice.eta != 1:
             raise DifftoolError(Exit.USAGE, "tortoise-tts does not support --eta", "leave out --eta")
+        if given := chosen(options):
+            raise DifftoolError(Exit.USAGE, f"tortoise-tts does not support {given[0]}", f"leave out {given[0]}")
         if not -(2**63) <= settings.seed < 2**64:
             raise DifftoolError(Exit.USAGE, "tortoise-tts supports only 64-bit seeds", "use a smaller --seed")
     return replace(options, **choice.settings)

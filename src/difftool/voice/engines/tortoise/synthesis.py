@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....core.guide import cfg, clip
+from ....core.guide import clip
 from ....core.noise import START, Noise
 from ....core.paths import DiscreteVP, Level, betas
 from ....core.predict import EPS, denoiser
@@ -24,6 +24,8 @@ from ....nets.tortoise.mel import CODE_HZ, SOUND_HZ, conditioning_mel, diffusion
 from ....nets.tortoise.vocoder import TAIL
 from ....progress import timed
 from ....sampling.choice import Choice
+from ....sampling.guidance import guided
+from ....sampling.settings import GuidanceSettings
 from ...seeds import derived
 from .. import Spoken, Steps
 from .decoding import CALM, STOP, TokenSampling, sample_codes
@@ -62,6 +64,7 @@ class SpeechSettings(NamedTuple):
     """Standard deviation of the initial noise of the diffusion."""
     block: int
     """Samples that the decoder draws at once."""
+    guide: GuidanceSettings = GuidanceSettings()
 
 
 class Networks:
@@ -210,12 +213,14 @@ def spectrogram(
     in one batch. The initial noise is `noise` at the step START."""
     b, length = len(latents), frames(latents.shape[1])
     condition = diffusion.condition(latents, timbre.diffusion.to(latents.device).expand(b, -1), length)
-    if speech.guidance != 1:
+    is_guided = speech.guidance != 1 or speech.choice.needs_uncond
+    if is_guided:
         nothing = diffusion.unconditional(b, length).codes
         condition = Condition(torch.cat([condition.codes, nothing.to(condition.codes.dtype)]), condition.biases)
     predict = denoiser(diffusion, EPS, learned_range=True, cond={"condition": condition})
-    if speech.guidance != 1:
-        predict = cfg(predict, None, ramp(speech.choice, speech.guidance))
+    if is_guided:
+        scale, values = ramp(speech.choice, speech.guidance), diffusion.mels * length
+        predict = guided(speech.guide, speech.choice, predict, None, scale, values)
     x = noise(START, 0) * speech.temperature
     for state in speech.choice.run(clip(predict), x, noise):
         x = state.x

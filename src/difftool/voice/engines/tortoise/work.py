@@ -208,6 +208,7 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
         options.guidance,
         options.diffusion_temperature,
         block,
+        options,
     )
     checkpoint = None if options.ar_checkpoint is None else expanded(options.ar_checkpoint)
     used = replace(options, max_mel_tokens=most, ar_checkpoint=checkpoint)
