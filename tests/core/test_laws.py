@@ -130,6 +130,19 @@ ORDERS = {
     "dpmpp_3m": 2,  # its authors' weights of the second difference leave it at 2, with a smaller error
     "dpmpp_sde": 2,
     "unipc": 2,
+    "euler_ge": 1,
+    "euler_cfg_pp": 1,
+    "lms_x0": 3,
+    "ipndm": 2,
+    "deis": 2,
+    "res_multistep": 2,
+    "res_2s": 2,
+    "exp_heun": 2,
+    "seeds_2": 2,
+    "seeds_3": 2,
+    "sa_solver": 2,
+    "sa_solver_pece": 2,
+    "er_sde": 2,
 }
 
 

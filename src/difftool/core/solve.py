@@ -23,6 +23,8 @@ Terms: TypeAlias = "list[tuple[Tensor, float]]"
 Start: TypeAlias = "Tensor | State"
 Draw: TypeAlias = "Callable[[int, int], Tensor] | None"
 Chart: TypeAlias = Callable[[Level], tuple[float, float, float, float]]
+Weights: TypeAlias = Sequence[Sequence[float]]
+Strength: TypeAlias = float | Callable[[Level], float]
 Solver: TypeAlias = "Callable[..., Iterator[State]]"
 
 
@@ -45,6 +47,7 @@ def first_order(
     eta: float = 0.0,
     variance: str = "small",
     renoise: bool = False,
+    plus: bool = False,
     noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
@@ -53,18 +56,22 @@ def first_order(
     DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), which equals Euler's method in sigma / alpha and on a flow;
     eta = 1 is DDPM with the smaller variance and equals Euler ancestral. `variance` keeps that mean and multiplies std
     by (sigma_p / sigma_q)^f: f is 0 for small, 1 for large and the network's `Denoised.spread` for learned. `renoise`
-    draws all noise anew, std = sigma_q (consistency models)."""
+    draws all noise anew, std = sigma_q (consistency models). `plus` is CFG++ (Chung et al. 2024, arXiv:2406.08070): the
+    noise that stays is that of the unconditional estimate, alpha_p r free for alpha_p r x0, which equals a scale of
+    guidance of s / (1 - rho) in this step; without `Denoised.free` it changes nothing."""
     powers = {"small": 0.0, "large": 1.0, "learned": None}
     require(variance in powers, f"unknown variance {variance!r}")
     now, first, _ = _begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0, spread, _ = predict(now, p)
+        x0, spread, free = predict(now, p)
         if renoise:
             to, std = q._replace(sigma=0.0), q.sigma
         else:
             to, std = _split(p, q, eta)
         now = _step(now, x0, p, to)
+        if plus and free is not None:
+            now.add_(x0 - free, alpha=p.alpha * to.sigma / p.sigma)
         if std:
             power = powers[variance]
             if power is None:
@@ -177,22 +184,27 @@ def lms(
     levels: Levels,
     *,
     chart: float | Chart | None = None,
+    ends_clean: bool = False,
     noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
-    """Linear multistep: Adams-Bashforth for uneven steps, up to order 4, one call a step (k-diffusion)."""
-    at = _chart(chart, levels)
+    """Linear multistep: Adams-Bashforth for uneven steps, up to order 4, one call a step (k-diffusion). The step to
+    clean data sums slopes too, or with `ends_clean` returns the estimate itself, which is better at few calls."""
+    at = _chart(chart, levels, path if ends_clean else None)
     now, first, past = _begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
         x0 = predict(now, p).x0
         past = (_sum(_slope(at, now, p, x0)), *past)[:4]
-        # the places of the slopes, in steps of this one
-        places = [at(levels[i - j])[1] for j in range(len(past))]
-        length = at(q)[1] - places[0]
-        nodes = [(place - places[0]) / length for place in places]
-        weights = _quadrature(nodes, [1, 1 / 2, 1 / 3, 1 / 4])
-        now = _along(at, now, [*zip(past, weights, strict=True)], p, q)
+        if ends_clean and not q.sigma:
+            now = _step(now, x0, p, q)
+        else:
+            # the places of the slopes, in steps of this one
+            places = [at(levels[i - j])[1] for j in range(len(past))]
+            length = at(q)[1] - places[0]
+            nodes = [(place - places[0]) / length for place in places]
+            weights = _quadrature(nodes, [1, 1 / 2, 1 / 3, 1 / 4])
+            now = _along(at, now, [*zip(past, weights, strict=True)], p, q)
         yield State(i + 1, q, now, x0, past[:3])
 
 
@@ -215,15 +227,20 @@ def pndm(
         slope = _slope(at, now, p, x0)
         past = (_sum(slope), *past)[:4]
         if len(past) == 4:
-            slope = [*zip(past, ADAMS_BASHFORTH, strict=True)]
+            slope = [*zip(past, ADAMS_BASHFORTH[3], strict=True)]
         elif q.sigma:
             slope = _runge_kutta(predict, at, now, slope, p, q, path)
         now = _along(at, now, slope, p, q)
         yield State(i + 1, q, now, x0, past[:3])
 
 
-ADAMS_BASHFORTH = (55 / 24, -59 / 24, 37 / 24, -9 / 24)
-"""Weights of the last four slopes, the newest first, for even steps."""
+ADAMS_BASHFORTH: Weights = (
+    (1.0,),
+    (3 / 2, -1 / 2),
+    (23 / 12, -16 / 12, 5 / 12),
+    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+)
+"""Weights of the last one to four slopes, the newest first, for even steps."""
 
 
 def _runge_kutta(predict: Predict, at: Chart, x: Tensor, first: Terms, p: Level, q: Level, path: Path | None) -> Terms:
@@ -241,14 +258,98 @@ def _runge_kutta(predict: Predict, at: Chart, x: Tensor, first: Terms, p: Level,
     return [(tensor, part * weight) for slope, part in weighted for tensor, weight in slope]
 
 
-def _chart(chart: float | Chart | None, levels: Levels) -> Chart:
+def ipndm(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    order: int = 4,
+    chart: float | Chart | None = None,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Improved PNDM (Zhang & Chen 2022, arXiv:2204.13902): Adams-Bashforth with the weights of even steps, whatever the
+    steps are, from order 1 at first up to `order`, one call a step; order 2 in the limit, as the steps are uneven."""
+    require(order in (1, 2, 3, 4), f"order must be 1 to 4, not {order}")
+    return _weighted(predict, x, levels, ADAMS_BASHFORTH[:order], _chart(chart, levels, path))
+
+
+def euler_ge(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    gamma: float = 2.0,
+    chart: float | Chart | None = None,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Euler's method with gradient estimation (Permenter & Yuan 2023, arXiv:2306.04848): along ``gamma`` times the
+    slope here and 1 - gamma times the one before; order 1, one call a step. gamma = 1 is `euler`, 1.5 `ipndm` of order
+    2."""
+    return _weighted(predict, x, levels, ((1.0,), (gamma, 1 - gamma)), _chart(chart, levels, path))
+
+
+def _weighted(predict: Predict, x: Start, levels: Levels, weights: Weights, at: Chart) -> Iterator[State]:
+    """Steps along the sum of the last slopes with `weights[known - 1]`; the step to clean data returns its estimate."""
+    now, first, past = _begin(x)
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        past = (_sum(_slope(at, now, p, x0)), *past)[: len(weights)]
+        if q.sigma:
+            slope = [*zip(past, weights[len(past) - 1], strict=True)]
+            now = _along(at, now, slope, p, q)
+        else:
+            now = _step(now, x0, p, q)
+        yield State(i + 1, q, now, x0, past[: len(weights) - 1])
+
+
+def deis(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    order: int = 3,
+    lower_end: bool = True,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """DEIS, one call a step (Zhang & Chen 2022, arXiv:2204.13902): integrates over sigma / alpha the noise estimate
+    eps = (x - alpha x0) / sigma, as the polynomial in lam through its last values: diffusers' log-rho. The weights of
+    the values at u = (lam - lam_p) / h have the moments A_0 = 1, A_m = m A_(m-1) / h - 1 / (e^h - 1). Order 1 is DDIM;
+    where orders are lower is as in `multistep`."""
+    now, first, past = _begin(x)
+    orders = _orders(levels, order, lower_end and len(levels) - 1 < 15)
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        eps = _sum([(now, 1 / p.sigma), (x0, -p.alpha / p.sigma)])
+        past = (eps, *past)[:order]
+        if orders[i] == 1:
+            now = _step(now, x0, p, q)
+        else:
+            h = q.lam - p.lam
+            moments = [1.0]
+            for m in range(1, orders[i]):
+                moments.append(m * moments[-1] / h - 1 / math.expm1(h))
+            weights = _quadrature(_nodes(levels, i, orders[i]), moments)
+            stretch = q.sigma - q.alpha * p.sigma / p.alpha
+            noisy = [(eps, stretch * weight) for eps, weight in zip(past, weights, strict=False)]
+            now = _sum([(now, q.alpha / p.alpha), *noisy])
+        yield State(i + 1, q, now, x0, past[: order - 1])
+
+
+def _chart(chart: float | Chart | None, levels: Levels, path: Path | None = None) -> Chart:
     """The chart itself, from what the methods above take."""
     if callable(chart):
         return chart
     w = chart
     if w is None:
         start = levels[0]
-        w = 1.0 if start.alpha < 1e-3 * start.sigma else 0.0
+        pure = start.alpha < 1e-3 * start.sigma
+        natural = path.chart if path else 0.0
+        w = 1.0 if pure else natural
 
     def at(level: Level) -> tuple[float, float, float, float]:
         scale = level.alpha + w * level.sigma
@@ -310,21 +411,20 @@ def multistep(
     require(sde >= 0, f"sde must be at least 0, not {sde}")
     now, first, past = _begin(x)
     orders = _orders(levels, order, lower_end and (corrects or len(levels) - 1 < 15))
-    mean, bend = kind == "midpoint", 1.0 if corrects else 0.5
+    rule, bend = "midpoint" if kind == "midpoint" else "exact", 1.0 if corrects else 0.5
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
         x0 = predict(now, p).x0
         if corrects and past:
             # the estimate here tells how the step before should have bent
             before, *outs = past[: 1 + orders[i - 1]]
-            now = _exponential(before, (*outs, x0), levels, i - 1, p, ahead=True)
+            nodes = [*_nodes(levels, i - 1, len(outs)), 1.0]
+            now = _exponential(before, (*outs, x0), nodes, levels[i - 1], p, rule)
         past = (now, x0, *past[1:order])
-        to = q
-        if sde and q.sigma:
-            to = q._replace(sigma=q.sigma * math.exp(-sde * (q.lam - p.lam)))
-        now = _exponential(now, past[1 : 1 + orders[i]], levels, i, to, mean=mean, bend=bend)
-        if to.sigma != q.sigma:
-            std = math.sqrt(q.sigma**2 - to.sigma**2)
+        to, std = _diffused(p, q, sde)
+        nodes = _nodes(levels, i, orders[i])
+        now = _exponential(now, past[1 : 1 + orders[i]], nodes, p, to, rule, bend)
+        if std:
             now.add_(_need(noise, "noise")(i, 0), alpha=std)
         yield State(i + 1, q, now, x0, past)
 
@@ -381,6 +481,170 @@ def singlestep(
         yield State(i + 1, q, now, x0)
 
 
+def seeds(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    points: Sequence[float] = (0.5,),
+    phi: int = 2,
+    sde: float = 0.0,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Exponential Runge-Kutta methods with a call at each level and at `points` inside the step, in shares of lam: to
+    each, and then to q, leads `_exponential` with the first estimate and the newest. One point is RES 2S at 1/2 and
+    exponential Heun at 1 (Zhang et al. 2023, arXiv:2308.02157), 1/3 and 2/3 are SEEDS-3 (Gonzalez et al. 2023,
+    arXiv:2305.14267). `phi` = 1 takes the midpoint rule, which is DPM-Solver++(2S), or SEEDS-2 with noise.
+
+    The noise of an SDE of strength `sde` is one Brownian path: what leads to a point is remembered behind it,
+    n <- f n + sqrt(1 - f^2) z with f = e^(-sde dlam). The step to clean data has one call."""
+    require(phi in (1, 2), f"phi must be 1 or 2, not {phi}")
+    now, first, _ = _begin(x)
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        x0 = newest = predict(now, p).x0
+        there, before, walk = p, 0.0, None
+        stops = (*points, 1.0) if q.sigma else (1.0,)
+        for j, share in enumerate(stops, start=1):
+            last, there = there, q if share == 1 else _between(p, q, path, share)
+            to, std = _diffused(p, there, sde)
+            outs, nodes = (newest,), (0.0,)
+            if before and p.alpha:  # pure noise tells of no bend
+                outs, nodes = (x0, newest), (0.0, before / share)
+            ahead = _exponential(now, outs, nodes, p, to, "midpoint" if phi == 1 else "exact")
+            if std and there is not last:
+                f = math.exp(-sde * (there.lam - last.lam))
+                fresh = _need(noise, "noise")(i, j % len(stops)) * math.sqrt(1 - f**2)
+                walk = fresh if walk is None else fresh.add_(walk, alpha=f)
+            if walk is not None:
+                ahead.add_(walk, alpha=there.sigma)
+            if j < len(stops):
+                newest, before = predict(ahead, there).x0, share
+        now = ahead
+        yield State(i + 1, q, now, newest)
+
+
+def sa_solver(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    order: int = 3,
+    corrector: int = 4,
+    sde: Strength = 1.0,
+    simple: bool = False,
+    pece: bool = False,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """SA-Solver, one call a step (Xue et al. 2023, arXiv:2309.05019): a predictor of `order` over the last estimates,
+    and at the level it leads to a `corrector` of its order, which has the estimate there too and the same noise; that
+    is, x + base (sum w' x0 - sum w x0). `sde` is tau^2, or a function of the level that a step leads to. Orders fall
+    to 1 on the step before the last. `pece` takes the estimate at the corrected state, two calls a step."""
+    now, first, past = _begin(x)
+    n, known = len(levels) - 1, 1 if levels[0].alpha else 0
+    strengths = [sde(level) if callable(sde) else sde for level in levels]
+    rule = "simple" if simple else "exact"
+
+    def predicted(i: int) -> int:
+        """The order of the predictor of step i."""
+        return max(min(order, i + known, n - 1 - i), 1)
+
+    for i in range(first, n):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        if past and corrector and (pece or q.sigma):
+            before = levels[i - 1]
+            to, _ = _diffused(before, p, strengths[i])
+            count = min(corrector, i + known, n - i)
+            nodes = [1.0, *_nodes(levels, i - 1, count - 1)][:count]
+            better = _estimated((x0, *past)[:count], nodes, before, to, rule)
+            count = predicted(i - 1)
+            used = _estimated(past[:count], _nodes(levels, i - 1, count), before, to, rule)
+            now = _sum([(now, 1.0), *better, *((out, -weight) for out, weight in used)])
+            if pece:
+                x0 = predict(now, p).x0
+        past = (x0, *past)
+        to, std = _diffused(p, q, strengths[i + 1])
+        count = predicted(i)
+        now = _exponential(now, past[:count], _nodes(levels, i, count), p, to, rule)
+        if std:
+            now.add_(_need(noise, "noise")(i, 0), alpha=std)
+        past = past[: max(order, corrector - 1)]
+        yield State(i + 1, q, now, x0, past)
+
+
+def er_sde(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    eta: float = 1.0,
+    stages: int = 3,
+    growth: Callable[[float], float] = lambda k: math.exp(min(k**0.3, 600.0)) + 10,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """ER-SDE-Solver, one call a step (Cui et al. 2023, arXiv:2309.06169): an SDE of its own that keeps the noise
+    s = sigma_q (g(k_q) / g(k_p))^eta, k = sigma / alpha and g the `growth`, which is e^(k^0.3) + 10 (kept finite).
+    eta = 0 is the ODE; g = k with one stage is DDIM there and Euler ancestral at eta = 1. The `stages` 2 and 3 add to
+    `_step` the first and second divided difference of x0 over k, times alpha_q (dk + f_q S) and alpha_q (dk^2 / 2 +
+    f_q U) with f = k g^eta, and S and U the integrals of 1 / f and (k - k_p) / f: as its authors' sums of 200 points."""
+    now, first, past = _begin(x)
+    for i in range(first, len(levels) - 1):
+        p, q = levels[i], levels[i + 1]
+        x0 = predict(now, p).x0
+        past = (x0, *past)[:stages]
+        rate_p, rate_q = (growth(_ratio(level)) for level in (p, q))
+        to = q._replace(sigma=q.sigma * (rate_q / rate_p) ** eta)
+        r = to.sigma / p.sigma
+        terms = [(now, r), (x0, q.alpha - p.alpha * r)]
+        if q.sigma and len(past) > 1:
+            ks = [_ratio(levels[i - j]) for j in range(len(past))]
+            terms += _bent(past, ks, q, _sums(growth, eta, ks[0], _ratio(q)))
+        now = _sum(terms)
+        if to.sigma != q.sigma:
+            std = math.sqrt(q.sigma**2 - to.sigma**2)
+            now.add_(_need(noise, "noise")(i, 0), alpha=std)
+        yield State(i + 1, q, now, x0, past[: stages - 1])
+
+
+def _sums(growth: Callable[[float], float], eta: float, k_p: float, k_q: float) -> tuple[float, float]:
+    """f_q S and f_q U of `er_sde`; those of the ODE have a closed form."""
+    if not eta:
+        one = math.log(k_p / k_q)
+        return k_q * one, k_q * (k_p - k_q - k_p * one)
+
+    def f(k: float) -> float:
+        return k * growth(k) ** eta
+
+    width = (k_p - k_q) / 200
+    points = [k_q + m * width for m in range(200)]
+    shares = [f(k_q) / f(k) * width for k in points]
+    return sum(shares), sum(share * (k - k_p) for share, k in zip(shares, points, strict=True))
+
+
+def _bent(outs: Tensors, ks: Sequence[float], q: Level, sums: tuple[float, float]) -> Terms:
+    """What the differences of the estimates, which stand at `ks`, add to a step of `er_sde`."""
+    dk = _ratio(q) - ks[0]
+    slope = _difference([(outs[0], 1.0)], [(outs[1], 1.0)], ks[0] - ks[1])
+    terms = [(out, weight * q.alpha * (dk + sums[0])) for out, weight in slope]
+    if len(outs) > 2:
+        before = _difference([(outs[1], 1.0)], [(outs[2], 1.0)], ks[1] - ks[2])
+        curve = _difference(slope, before, (ks[0] - ks[2]) / 2)
+        terms += [(out, weight * q.alpha * (dk**2 / 2 + sums[1])) for out, weight in curve]
+    return terms
+
+
+def _difference(newer: Terms, older: Terms, length: float) -> Terms:
+    return [(x, weight / length) for x, weight in newer] + [(x, -weight / length) for x, weight in older]
+
+
+def _ratio(level: Level) -> float:
+    return level.sigma / level.alpha if level.alpha else math.inf
+
+
 def _begin(x: Start) -> tuple[Tensor, int, tuple[Tensor, ...]]:
     """(state, number of the first step, past) of a start."""
     if isinstance(x, State):
@@ -404,41 +668,62 @@ def _split(p: Level, q: Level, eta: float) -> tuple[Level, float]:
     return q._replace(sigma=math.sqrt(q.sigma**2 - std**2)), std
 
 
+def _diffused(p: Level, q: Level, sde: float) -> tuple[Level, float]:
+    """The same for the SDE of this strength, which keeps the noise sigma_q e^(-sde h); no noise to clean data."""
+    if not sde or not q.sigma:
+        return q, 0.0
+    to = q._replace(sigma=q.sigma * math.exp(-sde * (q.lam - p.lam)))
+    return to, math.sqrt(q.sigma**2 - to.sigma**2)
+
+
 def _step(x: Tensor, x0: Tensor, p: Level, q: Level) -> Tensor:
     """The exact solution from p to q if the estimate stayed `x0`, finite also for alpha_p = 0 and sigma_q = 0."""
     r = q.sigma / p.sigma
     return (x * r).add_(x0, alpha=q.alpha - p.alpha * r)
 
 
-def _exponential(
-    x: Tensor,
-    outs: Tensors,
-    levels: Levels,
-    i: int,
-    q: Level,
-    ahead: bool = False,
-    mean: bool = True,
-    bend: float = 1.0,
-) -> Tensor:
-    """The exact solution from levels[i] to q if the estimate is the polynomial in lam through `outs`, which stand at
-    levels[i], levels[i - 1], ... and, with `ahead`, the last at levels[i + 1]: eq. 5 of UniPC. Of two estimates
-    `mean` takes the midpoint rule; `bend` weighs the second moment, which counts half in DPM-Solver++(3M)."""
+def _nodes(levels: Levels, i: int, count: int) -> list[float]:
+    """Where the last `count` levels stand, the newest first, in steps of lam from levels[i] to levels[i + 1]."""
     p = levels[i]
     h = levels[i + 1].lam - p.lam
-    behind = [(levels[i - j].lam - p.lam) / h for j in range(1, len(outs) - ahead)]
-    nodes = [0.0, *behind, *[1.0] * ahead]
-    r = q.sigma / p.sigma
-    base = q.alpha - p.alpha * r
-    moments = [1.0, 0.5]
-    if len(outs) > 2 or not mean:
-        moments = [1.0]
-        for j in range(1, len(outs)):  # alpha_q / base - j M_(j-1) / width, by parts; an SDE's step is wider than h
-            width = math.log(q.alpha / (p.alpha * r))
-            moments.append(q.alpha / base - j * moments[-1] / width)
-        moments[2:] = [bend * moment for moment in moments[2:]]
+    return [0.0, *((levels[i - j].lam - p.lam) / h for j in range(1, count))]
+
+
+def _exponential(
+    x: Tensor, outs: Tensors, nodes: Sequence[float], p: Level, q: Level, rule: str = "exact", bend: float = 1.0
+) -> Tensor:
+    """The exact solution from p to q if the estimate is the polynomial in lam through `outs`, which stand at `nodes`,
+    in steps from p: eq. 5 of UniPC."""
+    return _sum([(x, q.sigma / p.sigma), *_estimated(outs, nodes, p, q, rule, bend)])
+
+
+def _estimated(
+    outs: Tensors, nodes: Sequence[float], p: Level, q: Level, rule: str = "exact", bend: float = 1.0
+) -> Terms:
+    """What the estimates add in `_exponential`."""
+    base = q.alpha - p.alpha * (q.sigma / p.sigma)
+    moments = _moments(len(outs), p, q, rule)
+    moments[2:] = [bend * moment for moment in moments[2:]]
     weights = _quadrature(nodes, moments)
-    weighted = [(out, base * weight) for out, weight in zip(outs, weights, strict=True)]
-    return _sum([(x, r), *weighted])
+    return [(out, base * weight) for out, weight in zip(outs, weights, strict=True)]
+
+
+def _moments(count: int, p: Level, q: Level, rule: str) -> list[float]:
+    """The means of u^0, u^1, ... over the step, weighed by e^(H u): M_0 = 1, M_m = 1 / (1 - e^-H) - m M_(m-1) / H by
+    parts, H = log(alpha_q sigma_p / (alpha_p sigma_q)), which is more than the step of lam for an SDE. Of two
+    estimates the `rule` midpoint takes M_1 = 1/2, and simple H / 2 / (1 - e^-H)."""
+    moments = [1.0]
+    if count == 2 and rule == "midpoint":
+        return [1.0, 0.5]
+    if count > 1:
+        r = q.sigma / p.sigma
+        whole = q.alpha / (q.alpha - p.alpha * r)
+        width = math.log(q.alpha / (p.alpha * r))
+        for m in range(1, count):
+            moments.append(whole - m * moments[-1] / width)
+        if count == 2 and rule == "simple":
+            return [1.0, whole * width / 2]
+    return moments
 
 
 def _quadrature(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
@@ -469,17 +754,18 @@ def _sum(terms: Terms) -> Tensor:
     return out
 
 
-def _between(p: Level, q: Level, path: Path | None, clock: bool = False) -> Level:
-    """The level midway in lam; with `clock`, or from pure noise on, in a discrete index or sigma / (alpha + sigma)."""
+def _between(p: Level, q: Level, path: Path | None, share: float = 0.5, clock: bool = False) -> Level:
+    """The level at a `share` of the way in lam; with `clock`, or from pure noise on, in a discrete index or
+    sigma / (alpha + sigma)."""
     chart: Path = _need(path, "a path")
     if p.alpha and not clock:
-        return chart.at((p.lam + q.lam) / 2)
+        return chart.at((1 - share) * p.lam + share * q.lam)
     if clock and chart.discrete:
-        clocks = [chart.at(level.lam).t for level in (p, q)]
-        return chart.level(sum(clocks) / 2)
-    shares = [level.sigma / (level.alpha + level.sigma) for level in (p, q)]
-    share = sum(shares) / 2
-    return chart.at(math.log(1 / share - 1))
+        here, there = (chart.at(level.lam).t for level in (p, q))
+        return chart.level((1 - share) * here + share * there)
+    here, there = (level.sigma / (level.alpha + level.sigma) for level in (p, q))
+    noise = (1 - share) * here + share * there
+    return chart.at(math.log(1 / noise - 1))
 
 
 class Sampler(NamedTuple):
@@ -497,11 +783,17 @@ SAMPLERS: dict[str, Sampler] = {
     "ddim": Sampler(first_order, {"eta": 0.0}, "DDIM"),
     "euler": Sampler(first_order, {"eta": 0.0}, "Euler"),
     "euler_a": Sampler(first_order, {"eta": 1.0}, "Euler a"),
+    "euler_ge": Sampler(euler_ge, {"gamma": 2.0}, "Euler GE"),
+    "euler_cfg_pp": Sampler(first_order, {"eta": 0.0, "plus": True}, "Euler CFG++"),
+    "euler_a_cfg_pp": Sampler(first_order, {"eta": 1.0, "plus": True}, "Euler a CFG++"),
     "heun": Sampler(heun, {}, "Heun"),
     "dpm2": Sampler(dpm2, {}, "DPM2"),
     "dpm2_a": Sampler(dpm2, {"eta": 1.0}, "DPM2 a"),
     "lms": Sampler(lms, {}, "LMS"),
+    "lms_x0": Sampler(lms, {"ends_clean": True}, "LMS x0"),
     "pndm": Sampler(pndm, {}, "PLMS"),
+    "ipndm": Sampler(ipndm, {"order": 4}, "iPNDM"),
+    "deis": Sampler(deis, {"order": 3}, "DEIS"),
     "dpmpp_2s_a": Sampler(singlestep, {"eta": 1.0}, "DPM++ 2S a"),
     "dpmpp_2m": Sampler(multistep, {"order": 2}, "DPM++ 2M"),
     "dpmpp_3m": Sampler(multistep, {"order": 3}, "DPM++ 3M"),
@@ -509,5 +801,15 @@ SAMPLERS: dict[str, Sampler] = {
     "dpmpp_2m_sde": Sampler(multistep, {"order": 2, "sde": 1.0}, "DPM++ 2M SDE"),
     "dpmpp_3m_sde": Sampler(multistep, {"order": 3, "sde": 1.0, "kind": "heun", "lower_end": False}, "DPM++ 3M SDE"),
     "unipc": Sampler(unipc, {"order": 2}, "UniPC"),
+    "res_multistep": Sampler(multistep, {"kind": "heun", "lower_end": False}, "RES multistep"),
+    "res_multistep_a": Sampler(multistep, {"sde": 1.0, "kind": "heun", "lower_end": False}, "RES multistep a"),
+    "res_2s": Sampler(seeds, {"points": (1 / 2,)}, "RES 2S"),
+    "exp_heun": Sampler(seeds, {"points": (1.0,)}, "Exp Heun"),
+    "exp_heun_sde": Sampler(seeds, {"points": (1.0,), "sde": 1.0}, "Exp Heun SDE"),
+    "seeds_2": Sampler(seeds, {"points": (1 / 2,), "phi": 1, "sde": 1.0}, "SEEDS-2"),
+    "seeds_3": Sampler(seeds, {"points": (1 / 3, 2 / 3), "sde": 1.0}, "SEEDS-3"),
+    "sa_solver": Sampler(sa_solver, {"order": 3, "corrector": 4, "sde": 1.0}, "SA-Solver"),
+    "sa_solver_pece": Sampler(sa_solver, {"order": 3, "corrector": 4, "sde": 1.0, "pece": True}, "SA-Solver PECE"),
+    "er_sde": Sampler(er_sde, {"stages": 3, "eta": 1.0}, "ER SDE"),
     "lcm": Sampler(first_order, {"renoise": True}, "LCM", steps=4),
 }
