@@ -190,7 +190,7 @@ def ipndm(
     levels: Levels,
     *,
     order: int = 4,
-    chart: float | Chart | None = None,
+    chart: float | None = None,
     noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
@@ -206,7 +206,7 @@ def euler_ge(
     levels: Levels,
     *,
     gamma: float = 2.0,
-    chart: float | Chart | None = None,
+    chart: float | None = None,
     noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
@@ -217,15 +217,20 @@ def euler_ge(
 
 
 def _adams(predict: Predict, x: Start, levels: Levels, weights: Weights, at: Chart) -> Iterator[State]:
-    """Steps along the sum of the last slopes with `weights[known - 1]`; the step to clean data returns its estimate."""
+    """Steps along the sum of the last slopes with `weights[known - 1]`; the step to clean data returns its estimate. In
+    a chart of a number the slope is (x - c x0) / sigma, and the past is kept before that division."""
     now, first, past = begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
         x0 = predict(now, p).x0
-        past = (weighted(_slope(at, now, p, x0)), *past)[: len(weights)]
+        scale_p, k_p, *_ = at(p)
+        past = (now.sub(x0, alpha=scale_p), *past)[: len(weights)]
         if q.sigma:
-            slope = [*zip(past, weights[len(past) - 1], strict=True)]
-            now = _along(at, now, slope, p, q)
+            scale_q, k_q, *_ = at(q)
+            move = scale_q * (k_q - k_p)
+            shares = [weight / levels[i - j].sigma for j, weight in enumerate(weights[len(past) - 1])]
+            moved = scaled(zip(past, shares, strict=True), move)
+            now = weighted([(now, scale_q / scale_p), *moved])
         else:
             now = step(now, x0, p, q)
         yield State(i + 1, q, now, x0, past[: len(weights) - 1])

@@ -168,8 +168,9 @@ def weighted(terms: Terms) -> Tensor:
     """The weighted sum; a tensor that comes twice is read once."""
     merged: dict[int, tuple[Tensor, float]] = {}
     for x, weight in terms:
-        _, before = merged.get(id(x), (x, 0.0))
-        merged[id(x)] = (x, before + weight)
+        if id(x) in merged:
+            weight += merged[id(x)][1]
+        merged[id(x)] = (x, weight)
     (x, weight), *rest = merged.values()
     out = x * weight
     for x, weight in rest:
