@@ -3,9 +3,10 @@ against plain code in the style of k-diffusion.
 
     python bench/solve.py
 
-All keep the state in float32 on the CPU and make 1,000 steps on Stable Diffusion's path. Each pair visits the same levels
-and ends in the same tensor (checked), but for the three of which diffusers' kind has an end or a grid of its own. Rounds alternate; a figure is the median of the ratios of neighbouring rounds. diffusers is
-given the network's output, ours goes through `denoiser`; the plain code and ours are both given the clean data.
+All keep the state in float32 on the CPU and make 1,000 steps on Stable Diffusion's path. Each pair visits the same
+levels and ends in the same tensor (checked), but for the three whose scheduler has an end or a grid of its own. Rounds
+alternate; a figure is the median of the ratios of neighbouring rounds. diffusers is given the network's output, ours
+goes through `denoiser`; the plain code and ours are both given the clean data.
 """
 
 from __future__ import annotations
