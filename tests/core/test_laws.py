@@ -208,7 +208,13 @@ def test_unipc_corrects_by_one_order(order: int, rate: float) -> None:
     assert math.log2(errors[0] / errors[1]) / 2 > rate - 0.1, errors
 
 
-@pytest.mark.parametrize("name", [name for name in ORDERS if name not in ("lms", "lms_x0", "dpmpp_3m")])
+FROM_PURE_NOISE = (
+    *("ddim", "heun", "dpm2", "pndm", "dpmpp_2s_a", "dpmpp_2m", "unipc", "euler_ge", "euler_cfg_pp", "ipndm", "deis"),
+    *("res_multistep", "res_2s", "exp_heun", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "er_sde"),
+)
+
+
+@pytest.mark.parametrize("name", FROM_PURE_NOISE)
 @pytest.mark.parametrize("kind", ["flow", "zero snr"])
 def test_order_from_pure_noise(name: str, kind: str) -> None:
     """alpha = 0 at the start costs no order, or a logarithm: the first steps of lam are long however many there are."""
