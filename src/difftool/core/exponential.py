@@ -306,9 +306,10 @@ def seeds(
         stops = (*points, 1.0) if q.sigma else (1.0,)
         ahead, here, at = now, p, 0.0
         outs: tuple[Tensor, ...] = ()
-        walk = None
+        newest = walk = None
         for j, share in enumerate(stops, start=1):
-            outs = (*outs[:1], predict(ahead, here).x0)
+            newest = predict(ahead, here).x0
+            outs = (*outs[:1], newest)
             told = outs if p.alpha else outs[-1:]  # pure noise tells of no bend
             nodes = (0.0, at / share)[: len(told)]
             there = q if share == 1 else between(p, q, path, share)
@@ -323,4 +324,4 @@ def seeds(
                 ahead.add_(walk, alpha=there.sigma)
             here, at = there, share
         now = ahead
-        yield State(i + 1, q, now, outs[-1])
+        yield State(i + 1, q, now, newest)
