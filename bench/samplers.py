@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from difftool.core import SAMPLERS
@@ -28,6 +30,7 @@ REAL = 32
 COLOURS = (
     *("#1f6fb4", "#20798b", "#bf4f0b", "#2d8449", "#877a00", "#b3202f", "#6a4bb0", "#5f6971"),
     *("#7a5230", "#c2408f", "#ef5a3c", "#3a3ac0", "#0b5d4f", "#111111", "#a06bd6"),
+    *(to_hex(colour) for colour in colormaps["tab20"].colors),
 )
 MARKERS = "os^Dv"
 SAME = {"ddim": "ddim = euler", "euler_a": "euler_a = ddpm"}

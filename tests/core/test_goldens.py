@@ -1,10 +1,12 @@
-"""The samplers against stored runs of the code that users know: diffusers, Tortoise (float32), k-diffusion and EDM
-(float64)."""
+"""The samplers against stored runs of the code that users know: diffusers, Tortoise, stable-diffusion.cpp (float32),
+k-diffusion, ComfyUI and EDM (float64)."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path as FilePath
 from typing import Any, ClassVar
 
 import pytest
@@ -29,6 +31,7 @@ from difftool.core import (
     betas,
     cfg,
     clip,
+    deis,
     denoiser,
     edm_scale,
     first_order,
@@ -207,10 +210,11 @@ def exact(model: str) -> Predict:
     """The denoisers of the k-diffusion and EDM cases: of 0.5 N(-1, 0.3^2) + 0.5 N(1, 0.3^2), and of N(0, 0.5^2)."""
 
     def predict(x: Tensor, p: Level) -> Denoised:
-        x, k = x / p.alpha, p.sigma / p.alpha
+        y = p.alpha * x
         if model == "mix":
-            return Denoised((0.09 * x + k**2 * torch.tanh(x / (0.09 + k**2))) / (0.09 + k**2))
-        return Denoised(x * 0.25 / (0.25 + k**2))
+            total = 0.09 * p.alpha**2 + p.sigma**2
+            return Denoised((0.09 * y + p.sigma**2 * torch.tanh(y / total)) / total)
+        return Denoised(0.25 * y / (0.25 * p.alpha**2 + p.sigma**2))
 
     return predict
 
@@ -403,3 +407,106 @@ def test_grids_of_f5(golden: dict[str, Any]) -> None:
     assert [level.t for level in grid(path, 32, "sway")[:-1]] == pytest.approx(stored["sway_32_cminus1"][:-1])
     for n, times in stored["epss"].items():
         assert [level.t for level in grid(path, int(n), "epss")[:-1]] == [k / 32 for k in times[:-1]]
+
+
+STORED = json.loads((FilePath(__file__).parents[1] / "golden" / "samplers2.json").read_text())
+"""`meta` in the file says how its cases were made, and `no_reference` which are none for this engine."""
+ROWS = {
+    "gradient_estimation": "euler_ge",
+    "res_multistep_ancestral": "res_multistep_a",
+    "euler_ancestral_cfg_pp": "euler_a_cfg_pp",
+    "exp_heun_2_x0": "exp_heun",
+    "exp_heun_2_x0_sde": "exp_heun_sde",
+}
+"""Rows under another name there."""
+LEFT_OUT = (
+    "heunpp2",
+    "dpmpp_2m_cfg_pp",
+    "res_multistep_cfg_pp",
+    "res_multistep_ancestral_cfg_pp",
+    "gradient_estimation_cfg_pp",
+)
+"""Samplers without a row: Heun++ is Euler's method with three calls, and each of these CFG++ extrapolates otherwise."""
+OPTIONS = {
+    "ge_gamma": "gamma",
+    "gamma": "gamma",
+    "max_order": "order",
+    "max_stage": "stages",
+    "predictor_order": "order",
+    "corrector_order": "corrector",
+    "simple_order_2": "simple",
+}
+"""Our names of options."""
+
+
+def addressed(i: int, j: int) -> Tensor:
+    """The noise of the second file."""
+    generator = torch.Generator().manual_seed(1000 * i + j)
+    return torch.randn((4, 3, 8, 8), generator=generator, dtype=torch.float64)
+
+
+def references(section: list[dict[str, Any]]) -> list[Any]:
+    kept = [case for case in section if "no_reference" not in case and case.get("sampler") not in LEFT_OUT]
+    return [pytest.param(case, id=case["id"]) for case in kept]
+
+
+def options_of(case: dict[str, Any], name: str) -> dict[str, Any]:
+    options = {**SAMPLERS[name].defaults, **{OPTIONS[key]: case[key] for key in OPTIONS.keys() & case.keys()}}
+    if "eta" in case and name != "euler_ge":
+        options["eta" if "eta" in options else "sde"] = case["eta"]
+    if "tau" in case:
+        strength = case["tau"] ** 2
+        low, high = sorted(case.get("tau_sigmas", (0, math.inf)))
+        options["sde"] = lambda p: strength if low <= p.sigma <= high else 0.0
+    if "scaler" in case:
+        options["growth"] = lambda k: k ** (case["scaler"] - 1)
+    return options
+
+
+@pytest.mark.parametrize("case", references(STORED["kdiffusion"]["cases"] + STORED["sdcpp"]["cases"]))
+def test_comfyui_and_stable_diffusion_cpp(case: dict[str, Any]) -> None:
+    """The end, and what the network saw at each of its calls."""
+    sampler = case.get("also", case["sampler"])
+    name = ROWS.get(sampler, sampler)
+    is_flow = case["path"] == "flow"
+    sigmas = [case.get("first_sigma_used", case["sigmas"][0]), *case["sigmas"][1:]]
+    levels = [Level(sigma, 1 - sigma if is_flow else 1.0, sigma) for sigma in sigmas]
+    towards, _, away = case["model"].partition("|")
+    seen = []
+
+    def predict(x: Tensor, p: Level) -> Denoised:
+        seen.append((p.sigma, float(x.abs().mean())))
+        if away:
+            return cfg(exact(towards), exact(away), case["cfg"], keep=True)(x, p)
+        return exact(towards)(x, p)
+
+    x = (ramp(torch.float64) * 2 - 1) * case["sigmas"][0]
+    path = Flow() if is_flow else Karras()
+    solver = SAMPLERS[name].solver
+    end = last(solver(predict, x, levels, **options_of(case, name), noise=addressed, path=path))
+    tolerance = case.get("tolerance", 1e-9)
+    assert difference(end, case["result"]) <= tolerance
+    assert seen == [pytest.approx(call, rel=tolerance) for call in case["calls"]]
+
+
+@pytest.mark.parametrize("case", references(STORED["cases"]))
+def test_more_of_diffusers(case: dict[str, Any]) -> None:
+    """The end, and the state after each step."""
+    config, n = case["config"], case["num_inference_steps"]
+    path = DiscreteVP(betas("scaled_linear"))
+    levels = grid(path, n, "trailing") if config["timestep_spacing"] == "trailing" else _without_last(path, n)
+    predict = denoiser(lambda x, t: x * (t / (t + 1))[:, None, None, None], TARGETS[config["prediction_type"]])
+    x = ramp(torch.float32)
+    if case["scheduler"] == "DEISMultistepScheduler":  # which ends at the cleanest level
+        runs = deis(predict, x, [*levels[:-1], path.level(0)], order=config["solver_order"])
+    else:
+        runs = first_order(predict, x, levels, eta=1.0, noise=lambda i, j: addressed(i, j).float())
+    states = list(runs)
+    assert [level.t for level in levels[:-1]] == case["timesteps_used"]
+    assert difference(states[-1].x, case["result"]) <= 1e-4
+    assert [float(state.x.double().abs().mean()) for state in states] == pytest.approx(case["steps"], rel=1e-4)
+
+
+def test_how_many_cases_are_references() -> None:
+    counts = [len(references(STORED[part]["cases"])) for part in ("kdiffusion", "sdcpp")]
+    assert [len(references(STORED["cases"])), *counts] == [9, 95, 20]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,19 @@ from difftool.core import (
     betas,
     cfg,
     clip,
+    deis,
     denoiser,
     dpm2,
+    er_sde,
     first_order,
     grid,
     heun,
+    ipndm,
     lms,
     multistep,
     pndm,
+    sa_solver,
+    seeds,
     singlestep,
 )
 
@@ -96,7 +102,9 @@ def test_names_that_are_one_method(kind: str, spacing: str) -> None:
     levels = grid(path, 12, spacing)
     x = tensor((4, 3, 8, 8)) * levels[0].sigma
     noise = noise_of((4, 3, 8, 8))
-    same = {name: run(name, gaussian, x, levels, path, noise=noise)[-1].x for name in SAMPLERS}
+    same = {
+        name: run(name, gaussian, x, levels, path, noise=noise)[-1].x for name in ("ddim", "euler", "ddpm", "euler_a")
+    }
     assert torch.equal(same["ddim"], same["euler"])
     assert torch.equal(same["ddpm"], same["euler_a"])
     assert not torch.allclose(same["ddim"], same["ddpm"])
@@ -130,6 +138,19 @@ ORDERS = {
     "dpmpp_3m": 2,  # its authors' weights of the second difference leave it at 2, with a smaller error
     "dpmpp_sde": 2,
     "unipc": 2,
+    "euler_ge": 1,
+    "euler_cfg_pp": 1,
+    "lms_x0": 3,
+    "ipndm": 2,
+    "deis": 2,
+    "res_multistep": 2,
+    "res_2s": 2,
+    "exp_heun": 2,
+    "seeds_2": 2,
+    "seeds_3": 2,
+    "sa_solver": 2,
+    "sa_solver_pece": 2,
+    "er_sde": 2,
 }
 
 
@@ -187,7 +208,13 @@ def test_unipc_corrects_by_one_order(order: int, rate: float) -> None:
     assert math.log2(errors[0] / errors[1]) / 2 > rate - 0.1, errors
 
 
-@pytest.mark.parametrize("name", ["ddim", "heun", "dpm2", "pndm", "dpmpp_2s_a", "dpmpp_2m", "unipc"])
+FROM_PURE_NOISE = (
+    *("ddim", "heun", "dpm2", "pndm", "dpmpp_2s_a", "dpmpp_2m", "unipc", "euler_ge", "euler_cfg_pp", "ipndm", "deis"),
+    *("res_multistep", "res_2s", "exp_heun", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece", "er_sde"),
+)
+
+
+@pytest.mark.parametrize("name", FROM_PURE_NOISE)
 @pytest.mark.parametrize("kind", ["flow", "zero snr"])
 def test_order_from_pure_noise(name: str, kind: str) -> None:
     """alpha = 0 at the start costs no order, or a logarithm: the first steps of lam are long however many there are."""
@@ -298,7 +325,7 @@ def test_zero_snr_with_a_prediction_of_the_noise_is_an_error() -> None:
 def test_goes_on_from_any_state(name: str, kind: str) -> None:
     path = PATHS.get(kind, KARRAS)
     for n in (9, 17):  # short runs lower their order
-        levels, noise = grid(path, n), noise_of((4, 3, 8, 8), torch.float32)
+        levels, noise = grid(path, n), cache(noise_of((2, 3, 4, 4), torch.float32))
         states = run(name, gaussian, levels[0].sigma * noise(START), levels, path, noise=noise)
         for state in states[:-1]:
             assert torch.equal(run(name, gaussian, state, levels, path, noise=noise)[-1].x, states[-1].x)
@@ -328,11 +355,13 @@ def test_a_run_keeps_the_states_it_gave(name: str) -> None:
 @pytest.mark.parametrize("kind", ["scaled_linear", "flow", "karras"])
 def test_float32_follows_float64(name: str, kind: str) -> None:
     path = PATHS.get(kind, KARRAS)
+    draws = [cache(noise_of((2, 3, 8, 8), dtype)) for dtype in (torch.float32, torch.float64)]
+    levels = grid(path, 25)
     for predict in (gaussian, mixture):
-        ends = []
-        for dtype in (torch.float32, torch.float64):
-            levels, noise = grid(path, 25), noise_of((4, 3, 8, 8), dtype)
-            ends.append(run(name, predict, levels[0].sigma * noise(START), levels, path, noise=noise)[-1].x.double())
+        ends = [
+            run(name, predict, levels[0].sigma * noise(START), levels, path, noise=noise)[-1].x.double()
+            for noise in draws
+        ]
         assert (ends[0] - ends[1]).norm() / ends[1].norm() < 1e-4
 
 
@@ -369,6 +398,92 @@ def test_inversion_and_back() -> None:
     assert float(there.std()) == pytest.approx(1, abs=0.05)
     back = run("ddim", gaussian, there, up[::-1], path)[-1].x
     assert (back - x).norm() / x.norm() < 0.01
+
+
+ONE_METHOD: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
+    ("euler_ge", {"gamma": 1.0}, "ipndm", {"order": 1}),
+    ("euler_ge", {"gamma": 1.5}, "ipndm", {"order": 2}),
+    ("ipndm", {"order": 1}, "euler", {}),
+    ("deis", {"order": 1}, "euler", {}),
+    ("dpmpp_2m", {"kind": "heun", "lower_end": False}, "res_multistep", {}),
+    ("dpmpp_2m_sde", {"kind": "heun", "lower_end": False}, "res_multistep_a", {}),
+    ("seeds_2", {"sde": 0.0}, "dpmpp_2s_a", {"eta": 0.0}),
+    ("exp_heun_sde", {"sde": 0.0}, "exp_heun", {}),
+    ("sa_solver", {"order": 1, "corrector": 0, "sde": 0.0}, "euler", {}),
+    ("sa_solver", {"order": 1, "corrector": 0}, "euler_a", {}),
+    ("sa_solver", {"corrector": 0}, "sa_solver_pece", {"corrector": 0}),
+    ("er_sde", {"stages": 1, "eta": 0.0}, "euler", {}),
+    ("er_sde", {"stages": 1, "growth": lambda k: k}, "euler_a", {}),
+    ("er_sde", {"stages": 1, "growth": lambda k: k, "eta": 0.5}, "dpmpp_2m_sde", {"order": 1, "sde": 0.5}),
+    ("euler_cfg_pp", {}, "euler", {}),  # without guidance
+    ("euler_a_cfg_pp", {}, "euler_a", {}),
+]
+
+
+@pytest.mark.parametrize("kind", ["cosine", "flow", "karras"])
+@pytest.mark.parametrize("case", ONE_METHOD, ids=lambda case: f"{case[0]}-{case[2]}-{len(case[1])}")
+def test_options_that_make_one_method_of_two(case: tuple[str, dict[str, Any], str, dict[str, Any]], kind: str) -> None:
+    path = PATHS.get(kind, KARRAS)
+    levels, noise = grid(path, 17), cache(noise_of((2, 30)))
+    name, options, other, others = case
+    ours = run(name, mixture, levels[0].sigma * noise(START), levels, path, noise=noise, **options)
+    theirs = run(other, mixture, levels[0].sigma * noise(START), levels, path, noise=noise, **others)
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.x, two.x, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_predictor_alone_is_a_multistep_method(order: int) -> None:
+    """SA-Solver without its corrector, up to where its order falls."""
+    levels, noise = grid(PATHS["cosine"], 12), noise_of((2, 30))
+    x = noise(START)
+    ours = sa_solver(mixture, x, levels, order=order, corrector=0, noise=noise)
+    theirs = multistep(mixture, x, levels, order=order, kind="heun", sde=1.0, lower_end=False, noise=noise)
+    for one, two in itertools.islice(zip(ours, theirs, strict=True), 10 if order == 2 else 2):
+        torch.testing.assert_close(one.x, two.x)
+
+
+def test_cfg_pp_is_a_schedule_of_scales() -> None:
+    """Euler with the guidance scale s / (1 - rho) in each step."""
+    for path in (PATHS["cosine"], PATHS["flow"], KARRAS):
+        levels = grid(path, 12)
+        x = tensor((2, 30)) * levels[0].sigma
+        after = dict(itertools.pairwise(levels))
+        factor: Callable[[Level], float] = lambda p: 0.8 / (1 - math.exp(p.lam - after[p].lam))  # noqa: B023, E731
+        plus = run("euler_cfg_pp", cfg(mixture, gaussian, 0.8, keep=True), x, levels, path)
+        scaled = run("euler", cfg(mixture, gaussian, factor), x, levels, path)
+        for one, two in zip(plus, scaled, strict=True):
+            torch.testing.assert_close(one.x, two.x)
+
+
+def test_seeds_2_is_dpmpp_sde_on_one_brownian_path() -> None:
+    """The end remembers the noise of the midpoint: the same, if DPM++ SDE draws both of one path."""
+    path = PATHS["cosine"]
+    levels, noise = grid(path, 12), noise_of((2, 30))
+
+    def linked(i: int, j: int) -> Tensor:
+        if j == 1:
+            return noise(i, 1)
+        h = levels[i + 1].lam - levels[i].lam
+        half = math.exp(-h / 2)
+        walked = half * math.sqrt(1 - half**2) * noise(i, 1) + math.sqrt(1 - half**2) * noise(i, 0)
+        return walked / math.sqrt(1 - half**4)
+
+    x = noise(START)
+    ours = run("seeds_2", mixture, x, levels, path, noise=noise)
+    for one, two in zip(ours, run("dpmpp_sde", mixture, x, levels, path, noise=linked), strict=True):
+        torch.testing.assert_close(one.x, two.x)
+
+
+def test_lms_that_ends_clean() -> None:
+    """LMS, but for its last step; with few calls it comes far closer to where it should."""
+    path = PATHS["flow shifted"]
+    levels, x = grid(path, 8), tensor((2, 30))
+    sums, clean = (run(name, mixture, x, levels, path) for name in ("lms", "lms_x0"))
+    assert all(torch.equal(one.x, two.x) for one, two in zip(sums[:-1], clean[:-1], strict=True))
+    truth = run("dpmpp_3m", mixture, x, grid(path, 300), path)[-1].x
+    far, near = (float((states[-1].x - truth).square().mean().sqrt()) for states in (sums, clean))
+    assert near < far / 2
 
 
 class TestChurn:
@@ -451,7 +566,7 @@ def test_what_a_sampler_needs_is_said(name: str) -> None:
     if {"eta", "sde", "renoise"} & {key for key, value in row.defaults.items() if value}:
         with pytest.raises(ValueError, match="needs noise"):
             list(row.solver(gaussian, x, levels, **row.defaults, path=PATHS["cosine"]))
-    if row.solver in (dpm2, pndm, singlestep):
+    if row.solver in (dpm2, pndm, singlestep) or row.defaults.get("points", (1.0,)) != (1.0,):
         with pytest.raises(ValueError, match="needs a path"):
             list(row.solver(gaussian, x, levels, **row.defaults, noise=noise_of((1, 2))))
 
@@ -467,6 +582,11 @@ def test_methods_that_there_are_not() -> None:
         next(first_order(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), eta=-1.0))
     with pytest.raises(ValueError, match="at least 0"):
         next(multistep(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), sde=-1.0))
+    with pytest.raises(ValueError, match="at least 0"):
+        next(er_sde(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), eta=-1.0))
+    for solver, option in ((ipndm, "order"), (deis, "order"), (sa_solver, "order"), (er_sde, "stages"), (seeds, "phi")):
+        with pytest.raises(ValueError, match=option):
+            next(solver(gaussian, torch.zeros(1, 2), grid(PATHS["cosine"], 6), **{option: 0}))
     with pytest.raises(ValueError, match="needs a learned variance"):
         levels = grid(PATHS["cosine"], 6)
         next(first_order(gaussian, torch.zeros(1, 2), levels, eta=1, variance="learned", noise=noise_of((1, 2))))

@@ -92,6 +92,15 @@ def test_other_tools_read_the_parameters(name: str) -> None:
     assert found["Model"] == name
 
 
+def test_the_strength_of_noise_is_told_where_it_is_not_the_default() -> None:
+    """`plus` is on, and so 1, but is no strength."""
+    told = manifest()
+    told["settings"] |= {"sampler": "euler_cfg_pp", "eta": 1.0}
+    assert "Eta: 1.0," in parameters(told)
+    told["settings"] |= {"sampler": "euler_a_cfg_pp"}
+    assert "Eta" not in parameters(told)
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n", None])
 def test_no_picture(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.png"

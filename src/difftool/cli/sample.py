@@ -109,7 +109,7 @@ def _samplers_known() -> Result:
     rows = {}
     for name, row in SAMPLERS.items():
         rows[name] = {"title": row.title, "steps": row.steps, "method": row.solver.__name__, **row.defaults}
-    lines = [f"{name:13} {row.title}" for name, row in SAMPLERS.items()]
+    lines = [f"{name:15} {row.title}" for name, row in SAMPLERS.items()]
     return Result({"samplers": rows}, lines, [*SAMPLERS])
 
 

@@ -135,7 +135,7 @@ def parameters(manifest: PictureManifest) -> str:
     row = SAMPLERS[settings["sampler"]]
     fields: dict[str, object] = {"Steps": settings["steps"], "Sampler": row.title}
     fields["Schedule type"] = settings["schedule"].capitalize()
-    if settings.get("eta") not in (None, *row.defaults.values()):
+    if settings.get("eta") not in (None, row.defaults.get("eta", row.defaults.get("sde"))):
         fields["Eta"] = settings["eta"]
     fields["CFG scale"] = settings["guidance"]
     if settings.get("true_cfg", 1) != 1:

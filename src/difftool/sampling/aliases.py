@@ -35,21 +35,23 @@ ALIASES = {
     "flowmatcheuler": Named("euler"),
     "flowmatchheun": Named("heun"),
     "ddimtrailing": Named("ddim", "trailing"),
+    "deismultistep": Named("deis"),
+    "gradientestimation": Named("euler_ge"),
+    "ipndmv": Named("lms_x0"),
+    "expheun2x0": Named("exp_heun"),
+    "expheun2x0sde": Named("exp_heun_sde"),
 }
 """Names that are not just another spelling of a row."""
 NEAREST = {
     "dpmfast": "dpmpp_2s_a",
     "dpmadaptive": "dpm2",
     "dpmsolversinglestep": "dpmpp_2s_a",
-    "deis": "dpmpp_2m",
     "dpmpp2mv2": "dpmpp_2m",
-    "ipndm": "pndm",
+    "heunpp2": "heun",
     "restart": "heun",
-    "sasolver": "dpmpp_2m_sde",
     "ddiminverse": "ddim",
-    "resmultistep": "dpmpp_2m",
-    "res2s": "dpmpp_2s_a",
-    "deismultistep": "dpmpp_2m",
+    **dict.fromkeys(("dpmpp2mcfgpp", "dpmpp2sacfgpp", "resmultistepcfgpp", "gradientestimationcfgpp"), "euler_cfg_pp"),
+    "resmultistepacfgpp": "euler_a_cfg_pp",
     "tcd": "lcm",
 }
 """Samplers of other tools without a row here, and the nearest row."""
