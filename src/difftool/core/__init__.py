@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .grid import SPACINGS, grid
 from .guide import autoguide, cfg, clip, dynamic_threshold, inpaint
-from .paths import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift
+from .paths import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift, flux2_shift
 from .predict import EDM, EPS, FLOW, FLOW_REV, TARGETS, X0, Denoised, Predict, Target, V, denoiser, edm_scale
 from .solve import (
     SAMPLERS,
