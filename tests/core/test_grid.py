@@ -320,3 +320,9 @@ def test_wrong_strengths(start: float) -> None:
         grid(SD, 10, start=start)
     with pytest.raises(ValueError, match="100 levels are too few"):
         grid(SD, 101, start=0.1)
+
+
+def test_levels_that_differ_by_rounding_are_one() -> None:
+    """Below the least noisy level all steps coincide, up to the last bits."""
+    shares = [level.sigma for level in grid(Flow(30.0), 10, "kl_optimal", start=0.0004)]
+    assert all(a > b for a, b in itertools.pairwise(shares))

@@ -10,7 +10,6 @@ from functools import cache
 from itertools import accumulate
 from operator import index
 from pathlib import Path as FilePath
-from statistics import NormalDist
 from typing import NamedTuple, TypeAlias
 
 from .paths import CLEAN, Level, Path, require
@@ -241,6 +240,8 @@ def _linear_quadratic(span: Span) -> list[Level]:
 def _logit_normal(span: Span) -> list[Level]:
     """The clock at the quantiles of a logit-normal distribution of deviation 1.75, with log SNR from -18 up (Ideogram
     4, whose flow has the shift sqrt(tokens / 1024))."""
+    from statistics import NormalDist  # every command line imports this file
+
     normal = NormalDist(sigma=1.75)
     quantiles = [math.inf, *(normal.inv_cdf(left) for left in span.left()[1:])]
     shares = [1 / (1 + math.exp(-y)) for y in quantiles]
@@ -401,7 +402,7 @@ def grid(
     levels = SPACINGS[spacing].rule(span)
     # sigma / (alpha + sigma) tells noisier from cleaner and is finite everywhere
     shares = [level.sigma / (level.alpha + level.sigma) for level in (*levels, end)]
-    before = [2.0, *shares]
+    before = accumulate([2.0, *shares], min)
     kept = [level for level, share, last in zip(levels, shares, before, strict=False) if shares[-1] < share < last]
     require(bool(kept), "no level of the grid is noisier than its end")
     return [*kept, end]
