@@ -32,6 +32,11 @@ PICTURES = {
     "shapes.png": "difftool txt2img --prompts docs/shapes.txt -o docs/shapes.png --grid-only --overwrite",
     "guidance.png": "python bench/shapes.py guidance",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
+    "three.png": "difftool sample --label 3 --count 1 -o docs/three.png --overwrite",
+    "forward.png": "difftool sample digits --forward docs/three.png --steps 20 -o docs/forward.png --overwrite",
+    "forward.gif": "difftool sample digits --forward docs/three.png --steps 20 -o docs/forward.png --overwrite",
+    "schedules.png": "difftool sample --list-schedules --plot --schedule trailing,karras,beta66,bong_tangent "
+    "-o docs/schedules.png --overwrite",
     "samplers.png": "python bench/samplers.py docs/samplers.png",
     "guidance-modes.png": "python bench/guidance.py docs/guidance-modes.png",
 }

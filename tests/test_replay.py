@@ -11,6 +11,7 @@ import pytest
 import difftool
 from difftool.errors import DifftoolError, Exit
 from difftool.pictures.png import read_png, write_png
+from difftool.sampling.choice import choose_sampler
 
 
 def test_a_picture_is_made_again(
@@ -48,3 +49,26 @@ def test_names_of_files_may_be_texts(
     assert difftool.rerun("a.png", output_dir="folder").identical
     with pytest.raises(DifftoolError, match="--steps must be a whole number, not 3"):
         difftool.sample(tmp_path / "tiny", steps="3")
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "clocks"),
+    [
+        ("simple", "trailing", [1000, 923.0769, 846.1538]),
+        ("normal", "trailing", [1000, 923.0769, 846.1538]),
+        ("ddim_uniform", "leading", [924.0769, 847.1538, 770.2308]),
+    ],
+)
+def test_a_picture_of_a_name_that_has_changed(name: str, schedule: str, clocks: list[float], tmp_path: Path) -> None:
+    """Made with this --schedule when it was another grid: the file names the grid, not what was typed."""
+    from difftool.outputs import Destination
+    from difftool.replay import plan_replay, source_of
+
+    file = Path(__file__).parent / "golden" / f"sample_{name}.png"
+    replay = plan_replay(source_of(file), Destination("rerun", "RUN", tmp_path / "again.png"))
+    assert replay.plan.choice.schedule == schedule  # type: ignore[union-attr]
+    assert [level.t for level in replay.plan.choice.levels[:3]] == pytest.approx(clocks)  # type: ignore[union-attr]
+    difftool.rerun(file, tmp_path / "again.png")
+    again, before = (read_png(path)[0].astype(int) for path in (tmp_path / "again.png", file))
+    assert np.abs(again - before).max() <= 1  # another processor may round another way
+    assert choose_sampler(replay.plan.choice.path, "ddim", 13, name).levels != replay.plan.choice.levels  # type: ignore[union-attr]

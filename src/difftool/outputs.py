@@ -143,6 +143,19 @@ def figure(to: Destination, name: str) -> Path:
     return path
 
 
+def animation(to: Destination, name: str) -> Places:
+    """The files of a strip, NAME.png or the output, and of an animation of that name. Raises what `pictures` raises."""
+    refuse_other(to.output, "pictures are written as PNG", (".png",))
+
+    def files(to: Destination) -> list[Path]:
+        picture = to.output or to.home / f"{name}.png"
+        return [picture, picture.with_suffix(".gif")]
+
+    to = to.freed(files(to))
+    to.claim(files(to))
+    return Places([], None, files(to))
+
+
 def sounds(
     to: Destination, items: Sequence[tuple[int, int]], suffix: str = ".wav", suffixes: Sequence[str] = (".wav",)
 ) -> list[Path]:

@@ -14,6 +14,7 @@ from .audio import FORMATS
 from .errors import DifftoolError, Exit
 from .files import versions, writable
 from .outputs import Destination, Places, destination_of
+from .pixels.settings import ForwardSettings
 from .pixels.settings import Settings as PixelSettings
 from .progress import Track, untracked
 from .provenance import beside, damaged, located, settings_of, shared
@@ -22,13 +23,18 @@ from .text2img.settings import Settings as WordSettings
 
 if TYPE_CHECKING:
     from .pictures import Pixels
+    from .pixels.forward import ForwardPlan, Noised
     from .pixels.plan import SamplePlan as PixelPlan
     from .pixels.write import Written
     from .text2img.batch import BatchPlan, Drawn
     from .voice.output import Written as Speech
 
 SCHEMA = "difftool/manifest/1"
-COMMANDS: dict[str, type[PixelSettings | WordSettings]] = {"sample": PixelSettings, "txt2img": WordSettings}
+COMMANDS: dict[str, type[PixelSettings | WordSettings | ForwardSettings]] = {
+    "sample": PixelSettings,
+    "sample --forward": ForwardSettings,
+    "txt2img": WordSettings,
+}
 """The commands whose pictures can be reproduced, and their settings."""
 
 
@@ -38,7 +44,7 @@ class Source:
 
     file: Path
     pixels: Pixels
-    settings: PixelSettings | WordSettings
+    settings: PixelSettings | WordSettings | ForwardSettings
     sha256: str
     """Hash of the model's weights."""
     models: Mapping[str, str]
@@ -55,7 +61,7 @@ class Source:
     @property
     def indices(self) -> Sequence[int]:
         """Indices of the pictures to reproduce."""
-        return range(self.settings.count or 0) if self.index is None else [self.index]
+        return range(count_of(self.settings)) if self.index is None else [self.index]
 
     @property
     def items(self) -> list[tuple[int, int]]:
@@ -63,11 +69,16 @@ class Source:
         return [(index, self.settings.seed + index) for index in self.indices]
 
 
+def count_of(settings: PixelSettings | WordSettings | ForwardSettings) -> int:
+    """The number of pictures of a run; a forward process has none."""
+    return 0 if isinstance(settings, ForwardSettings) else settings.count or 0
+
+
 class Replay(NamedTuple):
     """The plan that reproduces a picture."""
 
     source: Source
-    plan: PixelPlan | BatchPlan
+    plan: PixelPlan | BatchPlan | ForwardPlan
     places: Places
     to: Destination
 
@@ -75,7 +86,7 @@ class Replay(NamedTuple):
 class Replayed(NamedTuple):
     """A reproduced picture or sound."""
 
-    drawn: Written | Drawn | Speech
+    drawn: Written | Drawn | Noised | Speech
     identical: bool
     """Whether every pixel or sample is identical."""
     then: Mapping[str, str]
@@ -133,7 +144,7 @@ def source_of(file: Path) -> Source:
         with settings_of(file):
             settings = checked(from_manifest(COMMANDS[command], located(manifest, file)))
         versions_fit = all(isinstance(version, str) for version in manifest["versions"].values())
-        index_fits = index is None or (type(index) is int and 0 <= index < (settings.count or 0))
+        index_fits = index is None or (type(index) is int and 0 <= index < count_of(settings))
         places = dict(zip(_named(asked), _named(manifest_of(settings)), strict=True))
         hashes = {str(name): str(digest) for name, digest in shared(manifest).get("files", {}).items()}
         models = {str(name): str(digest) for name, digest in manifest.get("models", {}).items()}
@@ -153,14 +164,14 @@ def _named(settings: Any) -> list[str]:
 def plan_replay(source: Source, to: Destination) -> Replay:
     """The plan that reproduces a picture. Raises DifftoolError 2 if the output is not a PNG, 4 if it exists or if the
     model is missing or has changed."""
-    places = outputs.pictures(to, source.items)
-    from .pixels.plan import SamplePlan as PixelPlan
+    is_forward = isinstance(source.settings, ForwardSettings)
+    places = outputs.animation(to, "forward") if is_forward else outputs.pictures(to, source.items)
+    from .text2img.batch import BatchPlan
 
     with settings_of(source.file):
         plan = _plan(source, places)
-    is_pixels = isinstance(plan, PixelPlan)
-    model = plan.model if is_pixels else plan.works[0].plan.session.pipeline
-    worse = plan.worse if is_pixels else None
+    model = plan.works[0].plan.session.pipeline if isinstance(plan, BatchPlan) else plan.model
+    worse = plan.worse if isinstance(plan, PixelPlan) else None
     changed = model if model.sha256 != source.sha256 else None
     if worse is not None and worse.sha256 != source.models.get("autoguide"):
         changed = worse
@@ -170,8 +181,12 @@ def plan_replay(source: Source, to: Destination) -> Replay:
     return Replay(source, plan, places, to)
 
 
-def _plan(source: Source, places: Places) -> PixelPlan | BatchPlan:
+def _plan(source: Source, places: Places) -> PixelPlan | BatchPlan | ForwardPlan:
     """The plan with the settings of a picture."""
+    if isinstance(source.settings, ForwardSettings):
+        from .pixels.forward import plan_forward
+
+        return plan_forward(source.settings)
     if isinstance(source.settings, PixelSettings):
         from .pixels.plan import plan_samples
 
@@ -190,10 +205,13 @@ def _plan(source: Source, places: Places) -> PixelPlan | BatchPlan:
 
 def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
     """Generates a picture again, writes it and compares."""
+    from .pixels.forward import ForwardPlan
     from .pixels.plan import SamplePlan as PixelPlan
 
     if isinstance(replay.plan, PixelPlan):
         return _redraw_pixels(replay, replay.plan, track)
+    if isinstance(replay.plan, ForwardPlan):
+        return _redraw_forward(replay, replay.plan)
     return _redraw_words(replay, replay.plan, track)
 
 
@@ -218,6 +236,29 @@ def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
     return Replayed(written, identical, source.versions, versions(*plan.model.packages), seconds)
 
 
+def _redraw_forward(replay: Replay, plan: ForwardPlan) -> Replayed:
+    import numpy as np
+
+    from .pixels.forward import noised, write_noised
+
+    source, began = replay.source, time.monotonic()
+    with writable(*replay.places.folders):
+        done = noised(plan, replay.places, replay.to.run_id)
+        ended = time.monotonic()
+        write_noised(done)
+    seconds = {"sample": ended - began, "save": time.monotonic() - ended}
+    identical = np.array_equal(source.pixels, done.strip)
+    then, now = _hashes(source, done.manifest)
+    return Replayed(done, identical, {**source.versions, **then}, {**versions(*plan.model.packages), **now}, seconds)
+
+
+def _hashes(source: Source, note: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """The hashes of the input files of a picture, then and now (`note` is the new manifest), by their names now."""
+    then = {source.places.get(name, name): digest for name, digest in source.hashes.items()}
+    now = {source.places.get(name, name): digest for name, digest in shared(note)["files"].items()}
+    return then, now
+
+
 def _redraw_words(replay: Replay, plan: BatchPlan, track: Track) -> Replayed:
     import numpy as np
 
@@ -225,10 +266,9 @@ def _redraw_words(replay: Replay, plan: BatchPlan, track: Track) -> Replayed:
     from .text2img.batch import draw_batch
     from .text2img.draw import PACKAGES, described
 
-    source, places = replay.source, replay.source.places
+    source = replay.source
     note = described(plan.works[0].plan, replay.to.run_id)
-    then = {places.get(name, name): digest for name, digest in source.hashes.items()}
-    now = {places.get(name, name): digest for name, digest in shared(note)["files"].items()}
+    then, now = _hashes(source, note)
     drawn = draw_batch(plan, replay.to.run_id, track=track)
     pixels, _, _ = read_png(replay.places.all[-1])
     identical = bool(np.array_equal(source.pixels, pixels))

@@ -556,7 +556,7 @@ class TestCompletion:
             ("sample --sampl", ["--sampler"]),
             ("sample --sampler dpmpp_3", ["dpmpp_3m", "dpmpp_3m_sde"]),
             ("sample --sampler euler-", ["euler-a"]),
-            ("sample --schedule k", ["karras"]),
+            ("sample --schedule k", ["karras", "kl_optimal"]),
             ("sample --compare ddpm,dd", ["ddpm,ddpm", "ddpm,ddim"]),
             ("train --preset cifar", ["cifar10", "cifar100"]),
             ("voice clone --preset u", ["ultra_fast"]),

@@ -132,7 +132,7 @@ def test_a_sampler_by_the_name_others_give_it(difftool: Callable, tiny_model: Ca
         "eta": None,
     }
     assert settings("--sampler", "EulerAncestralDiscreteScheduler")["sampler"] == "euler_a"
-    assert settings("--sampler", "dpmpp-2m", "--schedule", "SGM Uniform")["schedule"] == "trailing"
+    assert settings("--sampler", "dpmpp-2m", "--schedule", "SGM Uniform")["schedule"] == "sgm_uniform"
     assert settings("--sampler", "DPM++ 2M Karras", "--schedule", "exponential")["schedule"] == "exponential"
     assert settings("--sampler", "dpmpp_2s")["eta"] == 0
     assert settings("--sampler", "lcm")["steps"] == 4
@@ -278,7 +278,7 @@ class TestWrongInput:
             (["--sampler", "TCD"], 2, "nearest is 'lcm'"),
             (["--sampler", "eulr"], 2, "did you mean 'euler'"),
             (["--sampler", ""], 2, "unknown sampler"),
-            (["--schedule", "KL Optimal"], 2, "nearest is 'karras'"),
+            (["--schedule", "Align Your Steps GITS"], 2, "nearest is 'gits'"),
             (["--schedule", "karas"], 2, "did you mean 'karras'"),
             (["--schedule", "ays"], 2, "Stable Diffusion"),
             (["--schedule", "epss"], 2, "5, 6, 7, 10, 12, 16"),

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
+import re
+from functools import cache
+from pathlib import Path as FilePath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from difftool.core import CLEAN, SPACINGS, DiscreteVP, Flow, Karras, Path, betas, grid
+from difftool.core import CLEAN, SPACINGS, DiscreteVP, Flow, Karras, Path, betas, flux2_shift, grid
 
 SD = DiscreteVP(betas("scaled_linear"))
+
+
+@cache
+def golden() -> dict:
+    return json.loads((FilePath(__file__).parents[1] / "golden" / "samplers2.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -28,6 +38,16 @@ SD = DiscreteVP(betas("scaled_linear"))
         ("ddim", 3, [668, 334, 0]),
         ("sway", 4, [999, 922.87953, 706.10678, 381.68343]),
         ("epss", 5, [999, 936.5, 874, 749, 499]),
+        ("normal", 5, [999, 749.25, 499.5, 249.75, 0]),
+        ("simple", 3, [999, 666, 333]),
+        ("simple", 1, [999]),
+        ("sgm_uniform", 3, [999, 666, 333]),
+        ("sgm_uniform", 4, [999, 749.25, 499.5, 249.75]),
+        ("ddim_uniform", 4, [751, 501, 251, 1]),
+        ("ddim_uniform", 1, [1]),
+        ("smoothstep", 2, [999, 500]),
+        ("beta66", 2, [999, 500]),
+        ("beta57", 1, [999]),
     ],
 )
 def test_clocks(spacing: str, n: int, clocks: list[float]) -> None:
@@ -35,6 +55,84 @@ def test_clocks(spacing: str, n: int, clocks: list[float]) -> None:
     levels = grid(SD, n, spacing)
     assert [level.t for level in levels[:-1]] == pytest.approx(clocks)
     assert levels[-1] == CLEAN
+
+
+def test_schedules_of_other_programs() -> None:
+    """ComfyUI and stable-diffusion.cpp; their beta is beta66 here, and the shift of flux2 is one of the path."""
+    worst, cases = 0.0, 0
+    for case in golden()["grids"]:
+        if "no_reference" in case and case["schedule"] != "beta":
+            continue
+        name, n = case["schedule"], case["n"]
+        shift = float((re.search(r"shift (\d+)", case["path"]) or [0, "1"])[1])
+        if name == "flux2":
+            name, shift = "trailing", flux2_shift(case["tokens"], n)
+        if name == "logit_normal":
+            shift = math.sqrt(case["tokens"] / 1024)
+        is_flow = case["path"].startswith("flow")
+        levels = grid(Flow(shift) if is_flow else SD, n, "beta66" if name == "beta" else name)
+        sigmas = [level.sigma if is_flow else level.sigma / level.alpha for level in levels]
+        assert sigmas == pytest.approx(case["sigmas"], rel=0, abs=2e-5), case["id"]
+        worst, cases = max(worst, *(abs(a - b) for a, b in zip(sigmas, case["sigmas"], strict=True))), cases + 1
+    assert cases == 101
+    assert worst < 1e-5
+
+
+def test_tables_of_gits() -> None:
+    """By coefficient and number of steps; without a row, log-linear in the longest."""
+    for coefficient, rows in golden()["gits"].items():
+        for row in rows:
+            levels = grid(SD, len(row) - 1, "gits", rho=float(coefficient))[:-1]
+            assert [level.sigma / level.alpha for level in levels] == pytest.approx(row[:-1], rel=1e-6)
+    assert grid(SD, 8, "gits") == grid(SD, 8, "gits", rho=1.2)
+    assert grid(SD, 1, "gits")[:-1] == [SD.level(999)]
+    few, many = grid(SD, 20, "gits"), grid(SD, 40, "gits")
+    assert [level.lam for level in many[2:-1:2]] == pytest.approx([level.lam for level in few[1:-1]], abs=1e-6)
+    assert len(grid(SD, 16, "gits", rho=0.8)) == 17
+
+
+def test_two_betas() -> None:
+    """The same distribution in sigma / alpha and in numbers of levels."""
+    from scipy.stats import beta
+
+    for name, a, b in (("beta66", 0.6, 0.6), ("beta57", 0.5, 0.7)):
+        for n in (1, 2, 9, 30, 100):
+            numbers = [round(round(999 * beta.ppf(1 - i / n, a, b), 9)) for i in range(n)]
+            assert [level.t for level in grid(SD, n, name)[:-1]] == [*dict.fromkeys(numbers)]
+    beta, beta66 = grid(SD, 10, "beta"), grid(SD, 10, "beta66")
+    assert [round(level.sigma / level.alpha, 1) for level in beta[:3]] == [14.6, 13.9, 12.5]
+    assert [round(level.sigma / level.alpha, 1) for level in beta66[:3]] == [14.6, 11.5, 7.4]
+
+
+def test_numbered_levels_of_a_karras_path() -> None:
+    """Even in log sigma, as ComfyUI has them, from the first to the last level."""
+    path = Karras()
+    for name in ("simple", "sgm_uniform"):
+        logs = [-level.lam for level in grid(path, 10, name)[:-1]]
+        assert logs[0] == pytest.approx(math.log(80))
+        steps = [a - b for a, b in itertools.pairwise(logs)]
+        assert steps == pytest.approx([steps[0]] * 9, rel=2e-3)
+    assert [level.lam for level in grid(path, 10, "normal")] == pytest.approx(
+        [level.lam for level in grid(path, 10, "exponential")]
+    )
+
+
+def test_linspace_by_number() -> None:
+    for path in (SD, SD.zero_snr(), Flow(3.0)):
+        for n in (1, 2, 7, 25):
+            pairs = zip(grid(path, n, "normal"), grid(path, n, "linspace"), strict=True)
+            assert all(a.sigma == pytest.approx(b.sigma, abs=1e-12) for a, b in pairs)
+
+
+def test_from_pure_noise() -> None:
+    """Schedules by number begin there; those in sigma / alpha say that they cannot."""
+    path = SD.zero_snr()
+    for name in ("simple", "sgm_uniform", "normal", "beta66", "beta57", "smoothstep"):
+        assert grid(path, 10, name)[0].alpha == 0
+    for name in ("kl_optimal", "bong_tangent", "linear_quadratic"):
+        with pytest.raises(ValueError, match="pure noise"):
+            grid(path, 10, name)
+    assert grid(path, 10, "logit_normal")[0].lam == grid(Flow(9.0), 10, "logit_normal")[0].lam == -9
 
 
 def test_leading_on_a_flow() -> None:
@@ -60,11 +158,15 @@ def test_a_step_of_no_length_is_left_out() -> None:
 
 
 STEPS = {"epss": [5, 6, 7, 10, 12, 16], "all": [1000], "ddim": [1, 2, 10, 25, 100, 1000]}
+LATER = ("leading", "ddim", "ddim_uniform")
+"""Spacings that begin below the noisiest level."""
+DOUBLES = ("beta66", "beta57", "smoothstep")
+"""Spacings that round to levels, so that many steps coincide."""
 
 
 def has(path: Path, kind: str, spacing: str) -> bool:
     """Whether there is such a grid on this path."""
-    if spacing.startswith("ays"):
+    if spacing.startswith("ays") or spacing == "gits":
         return kind == "scaled_linear" and spacing != "ays_svd"
     if spacing in ("openai", "ddim", "all"):
         return path.discrete
@@ -78,11 +180,13 @@ def test_noise_only_falls(spacing: str, kind: str) -> None:
     path: Path = {"flow": Flow(), "shifted": Flow(3.0), "karras": Karras()}.get(kind) or DiscreteVP(betas(kind))
     for n in STEPS.get(spacing, [1, 2, 3, 10, 25, 333]) if has(path, kind, spacing) else []:
         levels = grid(path, n, spacing)
-        assert len(levels) == n + 1, n
+        count = len(levels) - 1
+        assert count == (-(-999 // (1000 // n)) if spacing == "ddim_uniform" else n) or (spacing in DOUBLES and n > 25)
         assert levels[-1] == CLEAN
         assert all(a.lam < b.lam for a, b in itertools.pairwise(levels))
-        if spacing not in ("leading", "ddim") and not (spacing == "openai" and n == 1):
-            assert levels[0] == path.level(path.hi)
+        if spacing not in LATER and not (spacing == "openai" and n == 1):
+            top = path.level(path.hi)
+            assert levels[0] == (path.at(-9) if spacing == "logit_normal" and top.lam < -9 else top)
 
 
 @given(
@@ -146,7 +250,7 @@ def test_strength_is_a_noise_level(spacing: str) -> None:
     levels = grid(SD, n, spacing, start=0.6)
     assert len(levels) == n + 1
     assert levels[-1] == CLEAN
-    if spacing in ("leading", "ddim"):
+    if spacing in LATER:
         assert levels[0].t <= 599
     else:
         assert levels[0] == SD.level(599)
@@ -196,11 +300,18 @@ def test_sections() -> None:
         ((SD, [500, 501], "openai"), "1000 levels"),
         ((SD, [600, 10], "openai"), "section of 500"),
         ((SD, []), "at least 1"),
+        ((DiscreteVP(betas("cosine")), 10, "gits"), "gits is defined only"),
+        ((Flow(), 10, "gits"), "gits is defined only"),
     ],
 )
 def test_wrong_numbers(arguments: tuple, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         grid(*arguments)
+
+
+def test_an_unknown_coefficient() -> None:
+    with pytest.raises(ValueError, match=r"gits has tables for the coefficients 0\.80, .* 1\.50, not for 0\.7"):
+        grid(SD, 10, "gits", rho=0.7)
 
 
 @pytest.mark.parametrize("start", [0.0, -0.5, 1.5, float("nan")])
@@ -209,3 +320,9 @@ def test_wrong_strengths(start: float) -> None:
         grid(SD, 10, start=start)
     with pytest.raises(ValueError, match="100 levels are too few"):
         grid(SD, 101, start=0.1)
+
+
+def test_levels_that_differ_by_rounding_are_one() -> None:
+    """Below the least noisy level all steps coincide, up to the last bits."""
+    shares = [level.sigma for level in grid(Flow(30.0), 10, "kl_optimal", start=0.0004)]
+    assert all(a > b for a, b in itertools.pairwise(shares))

@@ -17,10 +17,10 @@ from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
 from difftool.pictures import plots
+from difftool.pictures.images import rgb
 from difftool.pictures.plots import colours_of, plot_compared, plot_curves, running_mean
 from difftool.pictures.png import parameters, read_manifest, read_png, write_png
 from difftool.pictures.sheets import GAP, image_grid, plot_points, to_pixels
-from difftool.text2img.session import rgb
 
 # how the AUTOMATIC1111 web UI takes its line of parameters apart
 A1111 = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')

@@ -106,12 +106,20 @@ def test_no_sampler_at_all(name: str) -> None:
 def test_schedules() -> None:
     for name in SPACINGS:
         assert aliases.schedule(name) == aliases.schedule(name.upper().replace("_", "-")) == name
-    for name in ("Automatic", "Uniform", "normal", "discrete"):
-        assert aliases.schedule(name) is None
-    for name in ("SGM Uniform", "sgm_uniform", "simple", "Simple"):
-        assert aliases.schedule(name) == "trailing"
+    assert aliases.schedule("Automatic") is aliases.schedule("native") is None
+    for name in ("Uniform", "discrete"):
+        assert aliases.schedule(name) == "linspace"
+    for name in ("SGM Uniform", "sgm-uniform", "SgmUniform"):
+        assert aliases.schedule(name) == "sgm_uniform"
+    for name in ("karras", "exponential", "beta"):
+        assert aliases.schedule(f"use_{name}_sigmas") == aliases.schedule(name.upper()) == name
+    assert aliases.schedule("use_lu_lambdas") == "lu"
+    assert aliases.schedule("KL Optimal") == aliases.schedule("kl-optimal") == "kl_optimal"
     assert aliases.schedule("Align Your Steps") == aliases.schedule("AlignYourSteps") == "ays"
-    with pytest.raises(DifftoolError, match="nearest is 'karras'"):
-        aliases.schedule("KL Optimal")
-    with pytest.raises(DifftoolError, match="did you mean 'trailing'"):
-        aliases.schedule("trailling")
+    for name, near in (("Align Your Steps GITS", "gits"), ("lcm", "trailing")):
+        with pytest.raises(DifftoolError, match=f"nearest is '{near}'"):
+            aliases.schedule(name)
+    for name, near in (("trailling", "trailing"), ("beta58", "beta57"), ("bong_tangents", "bong_tangent")):
+        with pytest.raises(DifftoolError, match=f"did you mean '{near}'") as caught:
+            aliases.schedule(name)
+        assert caught.value.code == Exit.USAGE

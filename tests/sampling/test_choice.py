@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from difftool.core import DiscreteVP, betas
 from difftool.errors import DifftoolError
-from difftool.sampling.choice import preset_steps
+from difftool.sampling.choice import choose_sampler, preset_steps
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,13 @@ def test_a_name_that_is_none() -> None:
     with pytest.raises(DifftoolError) as wrong:
         preset_steps("eulr", "ddim", 16)
     assert wrong.value.code == 2
+
+
+@pytest.mark.parametrize(("schedule", "asked", "steps"), [("ddim_uniform", 13, 14), ("beta57", 500, 459)])
+def test_its_settings_make_the_same_grid(schedule: str, asked: int, steps: int) -> None:
+    """They contain the steps that were asked for, not those of the grid."""
+    path = DiscreteVP(betas("linear"))
+    choice = choose_sampler(path, "ddim", asked, schedule)
+    assert choice.settings["steps"] == asked
+    assert choice.steps == steps
+    assert choose_sampler(path, **choice.settings).levels == choice.levels  # type: ignore[arg-type]

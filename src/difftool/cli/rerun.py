@@ -57,17 +57,23 @@ def rerun(
 
 
 def _dry(replay: Replay) -> Result:
+    from ..pixels.forward import ForwardPlan
     from ..pixels.plan import SamplePlan
 
+    if isinstance(replay.plan, ForwardPlan):
+        return sample.dry_forward(replay.plan, replay.places)
     if isinstance(replay.plan, SamplePlan):
         return sample.dry(replay.plan, replay.places, replay.source.indices)
     return txt2img.dry(replay.plan)
 
 
 def _report(console: Console, done: Replayed, load: float) -> Result:
+    from ..pixels.forward import Noised
     from ..pixels.write import Written
     from ..text2img.batch import Drawn
 
+    if isinstance(done.drawn, Noised):
+        return sample.report_forward(console, done.drawn, {"load": load, **done.seconds})
     if isinstance(done.drawn, Drawn):
         return txt2img.report(console, done.drawn, load)
     assert isinstance(done.drawn, Written)

@@ -13,8 +13,8 @@ from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
 from ..files import writable
 from ..limits import counted
-from ..outputs import Places, figure, pictures
-from ..pixels.settings import COUNT, Settings
+from ..outputs import Places, animation, figure, pictures
+from ..pixels.settings import COUNT, ForwardSettings, Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
 from .completion import completer
@@ -24,6 +24,7 @@ from .viewer import showing
 
 if TYPE_CHECKING:
     from ..pixels.compare import Row
+    from ..pixels.forward import ForwardPlan, Noised
     from ..pixels.plan import SamplePlan
     from ..pixels.write import Written
 
@@ -36,7 +37,11 @@ def _samplers(value: str | None) -> str | None:
     return value
 
 
-@one_of_each(("compare", "sampler"), ("compare", "trajectory"))
+UNUSED = ("sampler", "eta", "label", "guidance", "count", "trajectory", "compare")
+"""Options that `--forward` cannot be combined with, since it calls no network."""
+
+
+@one_of_each(("compare", "sampler"), ("compare", "trajectory"), *(("forward", name) for name in UNUSED))
 def sample(
     console: Console,
     settings: Settings,
@@ -47,6 +52,24 @@ def sample(
             help="List the samplers and exit.",
             show_default=False,
             rich_help_panel=SAMPLING,
+        ),
+    ] = False,
+    list_schedules: Annotated[
+        bool,
+        typer.Option(
+            "--list-schedules/--no-list-schedules",
+            help="List the noise schedules for MODEL and --steps, and exit.",
+            show_default=False,
+            rich_help_panel=SAMPLING,
+        ),
+    ] = False,
+    plot: Annotated[
+        bool,
+        typer.Option(
+            "--plot/--no-plot",
+            help="With --list-schedules, plot alpha, sigma and the SNR of those in --schedule.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     compare: Annotated[
@@ -69,6 +92,15 @@ def sample(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    forward: Annotated[
+        Path | None,
+        typer.Option(
+            "--forward",
+            metavar="FILE",
+            help="Show a picture on its way into noise, as a strip and a GIF: x = alpha * x0 + sigma * noise.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
     grid_only: GridOnly = False,
@@ -85,10 +117,22 @@ def sample(
     difftool sample outputs/train/RUN --sampler "DPM++ 2M Karras" --label 3 --guidance 2
 
     difftool sample --compare ddpm,ddim
+
+    difftool sample --list-schedules --plot --schedule trailing,karras -o schedules.png
+
+    difftool sample --forward cat.jpg -o cat-to-noise.png
     """
     if list_samplers:
         return _samplers_known()
+    if plot and not list_schedules:
+        raise DifftoolError(Exit.USAGE, "--plot needs --list-schedules", "use --list-schedules --plot")
     to = console.destination(output, output_dir, overwrite=overwrite, grid_only=grid_only)
+    if list_schedules:
+        result = _schedules_known(console, settings, figure(to, "schedules.png") if plot else None)
+        return showing(console, result) if show and plot else result
+    if forward is not None:
+        result = _forward(console, forward, settings, animation(to, "forward"), dry_run)
+        return showing(console, result) if show else result
     if compare:
         result = _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
         return showing(console, result) if show else result
@@ -111,6 +155,72 @@ def _samplers_known() -> Result:
         rows[name] = {"title": row.title, "steps": row.steps, "method": row.solver.__name__, **row.defaults}
     lines = [f"{name:15} {row.title}" for name, row in SAMPLERS.items()]
     return Result({"samplers": rows}, lines, [*SAMPLERS])
+
+
+def _schedules_known(console: Console, settings: Settings, to: Path | None) -> Result:
+    """The list of schedules for a model, and with `to` a plot of some of them."""
+    from ..pixels.schedules import schedules_of, write_plot
+
+    known = schedules_of(settings)
+    if to is not None:
+        with writable(to.parent):
+            write_plot(to, known, console.run_id)
+    rows, lines = {}, []
+    for row in known.rows:
+        rows[row.name] = {"title": row.title, "default": row.is_default, "steps": row.steps, "error": row.error}
+        mark = "*" if row.is_default else "-" if row.error else " "
+        lines.append(f"{mark} {row.name:16} {row.title}")
+    steps = counted(known.steps, "step")
+    lines.append(f"* default of {known.model.name}; - has none of {steps} for it")
+    data = {"schedules": rows, "model": known.model.name, "steps": known.steps}
+    if to is None:
+        return Result(data, lines, [*rows])
+    head = f"plotted {', '.join(known.chosen)} of {known.model.name} in {steps}"
+    return Result({**data, "outputs": [{"path": str(to)}]}, [head, str(to)], [to])
+
+
+def _forward(console: Console, picture: Path, settings: Settings, places: Places, dry_run: bool) -> Result:
+    from ..pixels.forward import noised, plan_forward, write_noised
+
+    settings.machine()  # refuses a device that this machine does not have
+    own = ForwardSettings(picture, settings.model, settings.steps, settings.schedule, settings.seed)
+    plan = plan_forward(own)
+    if dry_run:
+        return dry_forward(plan, places)
+    loaded = time.monotonic()
+    with writable(*places.folders):
+        done = noised(plan, places, console.run_id)
+        ended = time.monotonic()
+        write_noised(done)
+    seconds = {"load": loaded - console.began, "sample": ended - loaded, "save": time.monotonic() - ended}
+    return report_forward(console, done, seconds)
+
+
+def dry_forward(plan: ForwardPlan, places: Places) -> Result:
+    """Reports which levels a forward process would visit."""
+    paths = [str(path) for path in places.all]
+    settings = manifest_of(plan.settings)
+    head = f"would add noise in {counted(len(plan.levels) - 1, 'step')}: {plan.settings.schedule} of {plan.model.name}"
+    summary = [head, f"would write {', '.join(paths)}"]
+    return Result({"dry_run": True, "settings": settings, "would_write": paths}, summary, [])
+
+
+def report_forward(console: Console, done: Noised, seconds: Mapping[str, float]) -> Result:
+    """Reports the files of a forward process."""
+    settings, model = done.manifest["settings"], done.manifest["model"]
+    paths = done.places.all
+    levels = [{"t": level.t, "alpha": level.alpha, "sigma": level.sigma} for level in done.levels]
+    timing = console.timing(seconds)
+    data = {
+        "outputs": [{"path": str(path), "seed": settings["seed"]} for path in paths],
+        "levels": levels,
+        "settings": settings,
+        "model": model,
+        "timing": timing,
+    }
+    how = f"{settings['schedule']} of {model['name']}, {counted(settings['steps'], 'step')}, seed {settings['seed']}"
+    summary = [f"{counted(len(levels), 'level')} from data to noise ({how})", *map(str, paths)]
+    return Result(data, summary, paths)
 
 
 def drawn(console: Console, plan: SamplePlan, places: Places) -> Result:

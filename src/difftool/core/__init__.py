@@ -26,7 +26,7 @@ from .guide import (
     tcfg,
     zero_init,
 )
-from .paths import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift
+from .paths import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift, flux2_shift
 from .predict import EDM, EPS, FLOW, FLOW_REV, TARGETS, X0, Denoised, Predict, Target, V, denoiser, edm_scale
 from .solve import (
     SAMPLERS,

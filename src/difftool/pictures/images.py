@@ -129,6 +129,18 @@ def upright(image: Image.Image, span: tuple[float, float] | None = None) -> Imag
     return image if image.mode == mode else image.convert(mode)
 
 
+def rgb(path: Path) -> Image.Image:
+    """A picture in RGB, transparent parts on white. Raises DifftoolError 4 if it cannot be read."""
+    with opened(path, "pass a picture") as file:
+        image = upright(file).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cropped around the centre and scaled to (width, height)."""
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
 def extent(image: Image.Image) -> tuple[float, float, bool]:
     """(minimum, maximum, whether the values are integers) of a deep picture. Raises ValueError for values that are not
     finite."""

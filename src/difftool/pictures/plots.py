@@ -15,6 +15,7 @@ from ..files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..core.paths import Level
     from . import Pixels
 from .png import _as_json
 from .sheets import image_grid
@@ -90,6 +91,47 @@ def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], title: st
             axes.set_ylim(bottom=0)
             axes.grid(alpha=0.3)
         figure.suptitle(title, parse_math=False)
+
+
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (6, 2, 1, 2)))
+"""Line styles, so that curves differ in more than their colour."""
+MOST_SCHEDULES = math.lcm(len(COLOURS), len(DASHES))
+"""Most schedules in one plot: as many as there are pairs of colour and line style."""
+
+
+def plot_schedules(
+    path: Path, schedules: Mapping[str, Sequence[Level]], title: str, manifest: Mapping[str, object]
+) -> None:
+    """Writes a PNG of alpha, sigma and SNR, below each other, over the steps of each schedule."""
+    from matplotlib.ticker import MaxNLocator
+
+    levels = [level for rows in schedules.values() for level in rows]
+    wide = max(level.sigma for level in levels) > 2  # as on Karras paths
+    panels = [("alpha", "linear"), ("sigma", "log" if wide else "linear"), ("SNR", "log")]
+    legend = 0.22 * math.ceil(len(schedules) / 3)
+    with _figure(path, 5.2 + legend, {"difftool": _as_json(manifest)}) as figure:
+        stacked = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        for axes, (name, scale) in zip(stacked, panels, strict=True):
+            for k, (label, rows) in enumerate(schedules.items()):
+                points = [(i, _quantity(level, name)) for i, level in enumerate(rows)]
+                drawn = [(i, value) for i, value in points if scale == "linear" or 0 < value < math.inf]
+                colour, dashes = COLOURS[k % len(COLOURS)], DASHES[k % len(DASHES)]
+                x, y = [i for i, _ in drawn], [value for _, value in drawn]
+                axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.4, label=label)
+            axes.set(ylabel=name, yscale=scale)
+            axes.grid(alpha=0.3)
+        stacked[-1].set_xlabel("steps taken; the last level is clean data")
+        stacked[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        handles, labels = stacked[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9, handlelength=3)
+        figure.suptitle(title, fontsize=10, parse_math=False)
+
+
+def _quantity(level: Level, name: str) -> float:
+    """alpha, sigma or the SNR of a level; without noise that is infinite."""
+    if name == "SNR":
+        return level.snr if level.sigma else math.inf
+    return getattr(level, name)
 
 
 @contextmanager

@@ -25,11 +25,11 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def write_png(path: Path, pixels: Pixels, manifest: Mapping[str, object] | None = None) -> None:
-    """Writes a picture (H, W, C) with its manifest in a `difftool` chunk and, if that has a model, as `parameters`,
-    which other tools read."""
+    """Writes a picture (H, W, C) with its manifest in a `difftool` chunk and, if a network drew it, as
+    `parameters`, which other tools read."""
     info = PngImagePlugin.PngInfo()
     if manifest is not None:
-        if "model" in manifest:
+        if "model" in manifest and "sampler" in cast("dict[str, object]", manifest["settings"]):
             text = parameters(cast("PictureManifest", manifest))
             info.add_text("parameters", text.encode(errors="replace").decode())
         info.add_itxt("difftool", _as_json(manifest))  # ASCII, which can hold names that are not UTF-8

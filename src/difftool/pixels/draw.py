@@ -201,12 +201,12 @@ def _sampled(
     trajectory: list[Frame] = []
     items: list[ItemNote] = []
     last, runs = plan.choice.steps, batches(plan, size, only)
-    shown = {round(k * last / (frames - 1)) for k in range(frames)} if frames else set()
+    shown = evenly(last, frames) if frames else []
 
     def steps() -> Iterator[tuple[range, State]]:
         for batch, state in walk(plan, size, only):
             if state.i in shown and batch == runs[0]:
-                trajectory.append(_frame(state))
+                trajectory.append(frame_of(state))
             if state.i:
                 yield batch, state
 
@@ -221,7 +221,13 @@ def _sampled(
     return np.concatenate(parts), items, trajectory
 
 
-def _frame(state: State) -> Frame:
+def evenly(last: int, count: int) -> list[int]:
+    """The numbers 0 to `last`, or `count` of them at equal distances."""
+    return sorted({round(k * last / (count - 1)) for k in range(count)})
+
+
+def frame_of(state: State) -> Frame:
+    """The pictures of a state."""
     # states above unit variance are scaled down to it
     deviation = math.hypot(state.level.alpha, state.level.sigma)
     scaled = state.x / max(1.0, deviation)

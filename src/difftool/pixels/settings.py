@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ..core.grid import SPACINGS
 from ..device import MachineSettings
 from ..limits import GUIDANCE, MAX_COUNT
-from ..sampling.settings import ChurnSettings, GuidanceSettings, known_sampler
-from ..settings import MACHINE, SAMPLING, setting
+from ..sampling.settings import ChurnSettings, GuidanceSettings, known_sampler, known_schedule
+from ..settings import MACHINE, SAMPLING, knows, setting
 
 COUNT = 16
 """Default number of pictures."""
+
+
+@knows(lambda: SPACINGS)
+def known_schedules(names: str) -> str:
+    """Names of schedules, separated by commas. Raises DifftoolError 2 for an unknown one."""
+    for name in names.split(","):
+        known_schedule(name)
+    return names
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,14 @@ class Settings(ChurnSettings, GuidanceSettings, MachineSettings):
         panel=SAMPLING,
         least=1,
         most=MAX_COUNT,
+        filled=True,
+    )
+    schedule: str | None = setting(
+        None,
+        f"Noise schedule: {', '.join(SPACINGS)}; default: the model's own. --list-schedules explains them, and takes "
+        "several separated by commas.",
+        panel=SAMPLING,
+        check=known_schedules,
         filled=True,
     )
     label: str | Sequence[str] | None = setting(
@@ -82,3 +99,14 @@ class Settings(ChurnSettings, GuidanceSettings, MachineSettings):
     low_vram: bool = setting(False, "Use less GPU memory: one picture at a time.", panel=MACHINE, stored=False)
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))
+
+
+@dataclass(frozen=True)
+class ForwardSettings:
+    """A picture and the levels that it visits."""
+
+    init: Path | None = setting(None, "The picture.", filled=True)
+    model: str | Path | None = setting(None, "The model whose path and size are used; None: the bundled digits' path.")
+    steps: int | None = setting(None, "Number of steps.", least=1, most=MAX_COUNT, filled=True)
+    schedule: str | None = setting(None, "Noise schedule.", check=known_schedule, filled=True)
+    seed: int = setting(0, "Random seed of the noise.")

@@ -10,7 +10,7 @@ import numpy as np
 from ..outputs import Places
 from ..pictures.png import write_gif, write_png
 from ..pictures.sheets import image_grid, points, sheet, strip
-from .draw import Frame, Sampled, columns
+from .draw import Frame, Sampled, columns, evenly
 
 FRAMES, COLUMNS, ROWS = 51, 11, 4
 """Trajectory: frames of the animation, columns of the strip, pictures in the strip."""
@@ -51,9 +51,7 @@ def write(drawn: Sampled, places: Places) -> Written:
 
 def _strip(drawn: Sampled) -> np.ndarray:
     """Some frames side by side: plots of points, or pictures with each state above the network's estimate."""
-    last = len(drawn.trajectory) - 1
-    shown = {round(k * last / (COLUMNS - 1)) for k in range(COLUMNS)}
-    frames = [drawn.trajectory[k] for k in sorted(shown)]
+    frames = [drawn.trajectory[k] for k in evenly(len(drawn.trajectory) - 1, COLUMNS)]
     if points(drawn.pixels):
         return image_grid(np.stack([sheet(frame.state) for frame in frames]), len(frames))
     return strip([_pairs(frame) for frame in frames])

@@ -58,14 +58,26 @@ NEAREST = {
 SUFFIXES = {"karras": "karras", "exponential": "exponential", "k": "karras"}
 """Suffixes of samplers' names and their schedules; InvokeAI writes euler_k."""
 SCHEDULES = {
-    **dict.fromkeys(("automatic", "uniform", "normal", "discrete", "native"), None),
-    **dict.fromkeys(("sgmuniform", "simple"), "trailing"),
+    **dict.fromkeys(("automatic", "native"), None),
+    **dict.fromkeys(("uniform", "discrete"), "linspace"),
     "alignyoursteps": "ays",
-    "ddimuniform": "leading",
     "polyexp": "polyexponential",
+    "usekarrassigmas": "karras",
+    "useexponentialsigmas": "exponential",
+    "usebetasigmas": "beta",
+    "uselulambdas": "lu",
 }
-"""Names of schedules that are not just another spelling; None is the model's own grid."""
-NEAREST_SCHEDULE = {"kloptimal": "karras"}
+"""Names of schedules that are not just another spelling, and the options of diffusers; None is the model's own grid.
+Uniform of AUTOMATIC1111 and discrete of stable-diffusion.cpp are the equal distances of k-diffusion."""
+NEAREST_SCHEDULE = {
+    "alignyourstepsgits": "gits",
+    "alignyoursteps11": "ays",
+    "alignyoursteps32": "ays",
+    "lcm": "trailing",
+    "turbo": "trailing",
+    "useflowsigmas": "trailing",
+}
+"""Schedules of other tools without a row here, and the nearest row."""
 
 
 def sampler(name: str) -> Named:

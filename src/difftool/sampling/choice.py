@@ -35,6 +35,8 @@ class Choice(NamedTuple):
     path: Path
     variance: str
     """Variance of ddpm: small, large or learned."""
+    asked: int
+    """The number of steps the grid was made for; it may have one more, or fewer where two of them coincide."""
     churn: float | None = None
 
     @property
@@ -44,7 +46,7 @@ class Choice(NamedTuple):
     @property
     def settings(self) -> dict[str, object]:
         """The arguments of `choose_sampler` that reproduce this choice, besides the churn, which has no default."""
-        return {"sampler": self.sampler, "steps": self.steps, "schedule": self.schedule, "eta": self.eta}
+        return {"sampler": self.sampler, "steps": self.asked, "schedule": self.schedule, "eta": self.eta}
 
     @property
     def needs_uncond(self) -> bool:
@@ -127,7 +129,7 @@ def choose_sampler(
     except ValueError as error:
         raise DifftoolError(Exit.USAGE, str(error), "change --steps or --schedule") from error
     eta = next((value for value in (eta, named.eta) if value is not None), row.defaults.get(strength_option or ""))
-    return Choice(named.row, spacing, eta, levels, path, variance, churn)
+    return Choice(named.row, spacing, eta, levels, path, variance, steps, churn)
 
 
 def preset_steps(sampler: str | None, preset_sampler: str, steps: int, like: int | None = DEFAULT_STEPS) -> int | None:

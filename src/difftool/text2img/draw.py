@@ -17,12 +17,13 @@ from ..core.predict import Predict, denoiser
 from ..core.solve import State
 from ..device import finite
 from ..files import ItemNote, ModelNote, PictureManifest, digest_of, manifest
+from ..pictures.images import rgb
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..settings import checked, from_call, manifest_of
 from .conditioning import caller, encode_prompts
 from .encoders import Conditioning, joined, repeated
-from .session import PromptPlan, Session, plan_prompt, rgb, white
+from .session import PromptPlan, Session, plan_prompt, white
 from .settings import BUNDLED, Settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ..core.guide import skip_layers
 from ..core.predict import Predict
 from ..device import machine_used
 from ..errors import DifftoolError, Exit, pip_install
-from ..pictures.images import opened, upright
+from ..pictures.images import rgb
 from ..presets import preset
 from ..sampling import aliases
 from ..sampling.choice import Choice, choose_sampler, preset_steps, refuse_pure_noise
@@ -32,8 +32,6 @@ from .settings import BUNDLED, ModelSettings, Settings
 from .vocabulary import unknown_words
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ..core.paths import Path as NoisePath
 
 log = logging.getLogger(__name__)
@@ -321,15 +319,6 @@ def _size(pipeline: Pipeline, settings: Settings) -> tuple[int, int]:
         message = f"width and height must be from {multiple} to {pipeline.largest:,} pixels, not {width}x{height}"
         raise DifftoolError(Exit.USAGE, message, f"try --size {pipeline.native[0]}x{pipeline.native[1]}")
     return width, height
-
-
-def rgb(path: Path) -> Image.Image:
-    """A picture in RGB, transparent parts on white. Raises DifftoolError 4 if it cannot be read."""
-    from PIL import Image
-
-    with opened(path, "pass a picture") as file:
-        image = upright(file).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def white(mask: Path, frame: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:

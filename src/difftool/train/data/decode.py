@@ -11,11 +11,11 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ...errors import DifftoolError, Exit
 from ...limits import counted
-from ...pictures.images import extent, formats, is_deep, open_image, span_of, upright
+from ...pictures.images import extent, fit, formats, is_deep, open_image, span_of, upright
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 Contents: TypeAlias = "Mapping[str, Callable[[], bytes]]"
@@ -252,11 +252,6 @@ def _common(modes: set[str]) -> str:
     coloured = any(mode.startswith("RGB") for mode in modes)
     alpha = any(mode.endswith("A") for mode in modes)
     return ("RGB" if coloured else "L") + ("A" if alpha else "")
-
-
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Cropped around the centre and scaled to (width, height)."""
-    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 def pixels_of(image: Image.Image) -> Pixels:

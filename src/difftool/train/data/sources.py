@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from ...errors import DifftoolError, Exit
+from ...pictures.images import fit
 from .arrays import count_arrays, read_arrays
 from .contents import ARCHIVES, UNREADABLE, Damaged
-from .decode import FOREIGN, SUFFIXES, Contents, Pixels, fit, pixels_of, readable, some
+from .decode import FOREIGN, SUFFIXES, Contents, Pixels, pixels_of, readable, some
 from .picture_files import METADATA, PLAIN, read_pictures
 from .published import count_cifar, idx_array, is_idx, read_cifar, read_idx
 from .raw import Raw
