@@ -166,6 +166,7 @@ def plan_replay(source: Source, to: Destination) -> Replay:
     model is missing or has changed."""
     is_forward = isinstance(source.settings, ForwardSettings)
     places = outputs.animation(to, "forward") if is_forward else outputs.pictures(to, source.items)
+    from .pixels.plan import SamplePlan as PixelPlan
     from .text2img.batch import BatchPlan
 
     with settings_of(source.file):
