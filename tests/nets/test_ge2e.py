@@ -31,7 +31,7 @@ def test_vectors_are_those_of_resemblyzer() -> None:
 
 @pytest.mark.parametrize(
     ("samples", "count"),
-    [(0, 1), (1, 1), (25_600, 1), (31_519, 1), (31_520, 2), (37_919, 2), (43_840, 3), (160_000, 12)],
+    [(0, 1), (1, 1), (25_600, 1), (31_519, 1), (31_520, 2), (43_840, 3), (160_000, 12)],
 )
 def test_windows_of_a_sound(samples: int, count: int) -> None:
     assert windows_in(samples) == count

@@ -1,5 +1,5 @@
-"""Whose voice it is: speech as a vector, its voiceprint, by the speaker encoder in the package. It serves to compare and
-to judge; no model is trained with it or conditioned on it."""
+"""Whose voice it is: speech as a vector, its voiceprint, by the speaker encoder in the package. It is for judging only:
+no model is trained with it or conditioned on it."""
 
 from __future__ import annotations
 
