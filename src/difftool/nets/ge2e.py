@@ -29,28 +29,34 @@ class SpeakerEncoder(nn.Module):
 
     def forward(self, mels: Tensor) -> Tensor:
         _, (hidden, _) = self.lstm(mels)
-        return nn.functional.normalize(self.linear(hidden[-1]).relu(), dim=1)
+        vector = self.linear(hidden[-1]).relu()
+        return nn.functional.normalize(vector, dim=1)
 
     def windows(self, sound: Tensor) -> Tensor:
         """The mels (B, WINDOW, MELS) of a sound (S,) at HEARD: power, not in dB."""
         count = windows_in(len(sound))
-        covered = ((count - 1) * APART + WINDOW) * STEP
-        padded = nn.functional.pad(sound, (0, max(0, covered - len(sound))))
+        frames = (count - 1) * APART + WINDOW
+        missing = max(0, frames * STEP - len(sound))
+        padded = nn.functional.pad(sound, (0, missing))
         mels = _spectrogram()(padded).T
-        return torch.stack([mels[APART * k : APART * k + WINDOW] for k in range(count)])
+        starts = range(0, APART * count, APART)
+        return torch.stack([mels[start : start + WINDOW] for start in starts])
 
     def embed(self, sound: Tensor) -> Tensor:
         """The vector (256,) of length 1 of speech (S,) at HEARD, the mean of its windows."""
-        return nn.functional.normalize(self(self.windows(sound)).mean(0), dim=0)
+        vectors = self(self.windows(sound))
+        return nn.functional.normalize(vectors.mean(0), dim=0)
 
 
 def windows_in(samples: int) -> int:
     """The number of windows of a sound of so many samples at HEARD, at least one."""
     frames = samples // STEP + 1
-    count = max(1, -(-(frames - WINDOW + APART + 1) // APART))
-    start = (count - 1) * APART * STEP
-    covered = (samples - start) / (WINDOW * STEP)
-    return count - 1 if covered < LEAST_COVERED and count > 1 else count
+    starts = range(0, frames - WINDOW + APART + 1, APART)
+    if len(starts) < 2:
+        return 1
+    left = samples - starts[-1] * STEP
+    is_covered = left >= LEAST_COVERED * WINDOW * STEP
+    return len(starts) if is_covered else len(starts) - 1
 
 
 @cache
