@@ -32,7 +32,7 @@ from difftool.voice.identity import voiceprint
 WHEEL = "Resemblyzer==0.1.4"
 SHA256 = "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f"
 PEOPLE = "tortoise-tts==3.0.0"
-"""Its sdist holds 70 recordings of 26 voices, in folders by their names."""
+"""Its sdist holds 70 recordings of 22 voices, in folders by their names."""
 
 
 @contextmanager

@@ -28,6 +28,7 @@ PICTURES = {
     "digits.png": "difftool sample --count 50 -o docs/digits.png --grid-only --overwrite",
     "shapes.png": "difftool txt2img --prompts docs/shapes.txt -o docs/shapes.png --grid-only --overwrite",
     "guidance.png": "python bench/shapes.py guidance",
+    "identity.png": "python bench/identity.py docs/identity.png",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
     "samplers.png": "python bench/samplers.py docs/samplers.png",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from .. import store
 from ..audio.media import Span
@@ -13,13 +13,12 @@ from .prep.settings import WHISPER
 from .prep.transcribe import RATE, Whisper, found, portions
 from .prep.words import UNSPACED
 
-Kind = Literal["equal", "replace", "delete", "insert"]
-
 
 class Step(NamedTuple):
     """A stretch of a comparison."""
 
-    kind: Kind
+    kind: str
+    """equal, replace, delete or insert"""
     text: tuple[str, ...]
     """Words of the text"""
     heard: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def voiceprint(sound: Samples, rate: int = RATE) -> Voiceprint:
         return encoder().embed(gain * heard).numpy()
 
 
-def averaged(prints: Sequence[Voiceprint], weights: Sequence[float] | None = None) -> Voiceprint:
-    """The voiceprint of several sounds of one voice."""
-    mean = np.average(np.stack(prints), axis=0, weights=weights)
+def averaged(prints: Sequence[Voiceprint] | Voiceprint, weights: Sequence[float] | npt.NDArray[Any] | None = None) -> Voiceprint:
+    """The voiceprint of several sounds of one voice, from theirs (N, 256)."""
+    mean = np.average(np.asarray(prints), axis=0, weights=weights)
     return (mean / np.linalg.norm(mean)).astype(np.float32)

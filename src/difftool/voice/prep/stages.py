@@ -217,7 +217,7 @@ def _kept(take: Take, print_of: Callable[[Unit], Voiceprint]) -> KeptTake:
     if take.units:
         prints = [print_of(unit) for unit in take.units]
         mean = averaged(prints, [unit.end - unit.start for unit in take.units])
-        kept |= {"speaker": take.units[0].speaker, "voiceprint": speakers.stored(mean)}
+        kept["speaker"], kept["voiceprint"] = take.units[0].speaker, speakers.stored(mean)
     return kept
 
 
