@@ -43,7 +43,9 @@ def voiceprint(sound: Samples, rate: int = RATE) -> Voiceprint:
         return encoder().embed(gain * heard).numpy()
 
 
-def averaged(prints: Sequence[Voiceprint] | Voiceprint, weights: Sequence[float] | npt.NDArray[Any] | None = None) -> Voiceprint:
+def averaged(
+    prints: Sequence[Voiceprint] | Voiceprint, weights: Sequence[float] | npt.NDArray[Any] | None = None
+) -> Voiceprint:
     """The voiceprint of several sounds of one voice, from theirs (N, 256)."""
     mean = np.average(np.asarray(prints), axis=0, weights=weights)
     return (mean / np.linalg.norm(mean)).astype(np.float32)

@@ -23,8 +23,8 @@ from ..hearing import Comparison, compared, heard, whisper_installed, words_of
 from ..identity import voiceprint
 from ..library import RANDOM
 from ..prep import activity
-from ..prep.clips import levels_of, takes
-from ..prep.decode import Recording, decode
+from ..prep.clips import Take, levels_of, takes
+from ..prep.decode import decode
 from ..prep.plan import recordings_in
 from ..prep.settings import WHISPER
 from ..prep.transcribe import Whisper, known_language, known_size
@@ -200,10 +200,10 @@ def _judgement(path: Path, plan: Plan, net: Any, scales: dict[str, Scale | None]
         recording = decode(path, Path(folder) / "decoded.f32")
         likely = activity.speech(recording.samples, net)
         spans = activity.spans(likely, recording.seconds)
-        if not spans:
+        cut = [take for take in takes(recording, likely, None) if take.units]
+        if not cut:
             raise DifftoolError(Exit.FILE, f"{path} contains no speech", "pass recordings of speech")
         sound = recording.samples[:]
-        snr, faults = _sounds(recording, likely)
     speech = np.concatenate([sound[round(span.start * RATE) : round(span.end * RATE)] for span in spans])
     words = _words(plan.whisper, sound, spans, text)
     said = words.heard if words else text
@@ -220,8 +220,8 @@ def _judgement(path: Path, plan: Plan, net: Any, scales: dict[str, Scale | None]
         loudness=_loudness(sound),
         peak=round(max(true_peak(sound[k : k + BLOCK * RATE]) for k in range(0, len(sound), BLOCK * RATE)), 1),
         noise_floor=round(float(np.percentile(levels_of(sound, TICK), FLOOR)), 1),
-        snr=snr,
-        faults=faults,
+        snr=_snr(cut),
+        faults=_faults(cut),
         opinions=opinions(speech),
         warnings=recording.warnings,
     )
@@ -262,17 +262,16 @@ def _identity(
     return Identity(scale, likeness, verdict(likeness, len(speech) / RATE))
 
 
-def _sounds(recording: Recording, likely: np.ndarray) -> tuple[float, dict[str, float]]:
-    """The SNR of the speech, and the seconds with each fault."""
-    cut = [take for take in takes(recording, likely, None) if take.units]
-    lengths = [take.end - take.start for take in cut]
-    snr = np.average([take.figures["snr"] or 0.0 for take in cut], weights=lengths)
-    faults = {}
-    for name in FAULTS:
-        seconds = sum(length for take, length in zip(cut, lengths, strict=True) if name in take.reasons)
-        if seconds:
-            faults[name] = round(seconds, 1)
-    return round(float(snr), 1), faults
+def _snr(cut: Sequence[Take]) -> float:
+    """The mean over the stretches of speech."""
+    values = [take.figures["snr"] or 0.0 for take in cut]
+    return round(float(np.average(values, weights=[take.end - take.start for take in cut])), 1)
+
+
+def _faults(cut: Sequence[Take]) -> dict[str, float]:
+    """The seconds with each fault."""
+    seconds = {name: sum(take.end - take.start for take in cut if name in take.reasons) for name in FAULTS}
+    return {name: round(lasts, 1) for name, lasts in seconds.items() if lasts}
 
 
 def _pitch(speech: Samples) -> Pitch | None:
