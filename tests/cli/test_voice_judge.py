@@ -148,6 +148,7 @@ def test_wrong_input(refused: Run, difftool: Run, speech: Path, tmp_path: Path) 
         (2, "--report", "speech.wav", "--open"),
         (2, "base", "speech.wav", "--whisper", "bass"),
         (4, "difftool models pull whisper-small", "speech.wav", "--whisper", "small"),
+        (4, "check the path", "speech.wav", "--whisper", "gone.pt"),
         (2, "random", "speech.wav", "--voice", "random"),
     ):
         refused(code, "voice", "judge", *arguments, says=says)

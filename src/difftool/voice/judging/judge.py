@@ -156,6 +156,8 @@ def plan_judging(sources: Sequence[str | Path], settings: Settings) -> Plan:
         whisper = Whisper(size, device, language, models_dir) if size else None
     except DifftoolError as error:
         hint = f"run difftool models pull whisper-{size}, or leave out --whisper"
+        if str(size).endswith(".pt"):
+            hint = "check the path, or leave out --whisper"
         raise DifftoolError(error.code, error.message, hint) from error
     if whisper is None:
         log.warning("words are not judged: Whisper is not installed; run difftool models pull whisper-%s", WHISPER)
