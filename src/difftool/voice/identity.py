@@ -36,8 +36,9 @@ def encoder() -> SpeakerEncoder:
 
 def voiceprint(sound: Samples, rate: int = RATE) -> Voiceprint:
     """The voiceprint of speech (S,), of any loudness; best without long pauses, and with 1.6 s or more."""
-    heard = resample(torch.from_numpy(np.ascontiguousarray(sound)), rate, HEARD)
-    power = float((heard**2).mean()) if len(heard) else 0.0
+    some = sound if len(sound) else np.zeros(1, np.float32)
+    heard = resample(torch.from_numpy(np.ascontiguousarray(some)), rate, HEARD)
+    power = float((heard**2).mean())
     gain = 10 ** (LEVEL / 20) / max(power**0.5, FAINTEST)
     with torch.inference_mode():
         return encoder().embed(gain * heard).numpy()
@@ -48,4 +49,4 @@ def averaged(
 ) -> Voiceprint:
     """The voiceprint of several sounds of one voice, from theirs (N, 256)."""
     mean = np.average(np.asarray(prints), axis=0, weights=weights)
-    return (mean / np.linalg.norm(mean)).astype(np.float32)
+    return (mean / max(float(np.linalg.norm(mean)), FAINTEST)).astype(np.float32)

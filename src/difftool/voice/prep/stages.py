@@ -28,7 +28,7 @@ from .measure import Array
 from .plan import PrepPlan, Source
 from .settings import noted
 from .shapes import KeptTake, Sounds, SourceNote, SpokenWord
-from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
+from .transcribe import MOMENT, Transcriber, Transcript, Whisper, over_speech, portions
 from .words import Segment, Word
 
 SCHEMA, TRANSCRIPTS = "difftool/stage/4", "difftool/stage/3"
@@ -216,7 +216,8 @@ def _kept(take: Take, print_of: Callable[[Unit], Voiceprint]) -> KeptTake:
     kept: KeptTake = {**take.spoken(), "reasons": list(take.reasons), "words": words}
     if take.units:
         prints = [print_of(unit) for unit in take.units]
-        mean = averaged(prints, [unit.end - unit.start for unit in take.units])
+        lengths = [max(unit.end - unit.start, MOMENT) for unit in take.units]  # of a transcript they may be 0
+        mean = averaged(prints, lengths)
         kept["speaker"], kept["voiceprint"] = take.units[0].speaker, speakers.stored(mean)
     return kept
 
