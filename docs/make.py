@@ -31,6 +31,7 @@ PICTURES = {
     "digits.png": "difftool sample --count 50 -o docs/digits.png --grid-only --overwrite",
     "shapes.png": "difftool txt2img --prompts docs/shapes.txt -o docs/shapes.png --grid-only --overwrite",
     "guidance.png": "python bench/shapes.py guidance",
+    "identity.png": "python bench/identity.py docs/identity.png",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
     "three.png": "difftool sample --label 3 --count 1 -o docs/three.png --overwrite",
     "forward.png": "difftool sample digits --forward docs/three.png --steps 20 -o docs/forward.png --overwrite",

@@ -20,6 +20,7 @@ OPTIONS = {
 OF_A_FILE = {
     "cli/voice_clone": ["voice clone"],
     "cli/voice_prep": ["voice prep"],
+    "cli/voice_judge": ["voice judge"],
     "cli/voice_library": ["voice rm", "voice list", "voice show", "voice export"],
     "cli/speech": ["voice clone"],
     "cli/train": ["train"],
@@ -29,6 +30,7 @@ OF_A_FILE = {
     "cli/models": ["models pull", "models verify", "models rm"],
     "cli/lab": ["lab check"],
     "voice/prep/": ["voice prep"],
+    "voice/judging/": ["voice judge"],
     "voice/export": ["voice export"],
     "voice/": ["voice clone", "voice rm"],
     "train/": ["train", "eval"],

@@ -652,9 +652,8 @@ def test_real_speech(
 ) -> None:
     """People, joined with pauses, every second recording spoiled: what is kept, and what is left out for its reason."""
     folder, told = real
-    ended = difftool(
-        "voice", "prep", folder / kind, "--voice", "me", "--consent", "license:Apache-2.0", "--slice", "vad"
-    )
+    given = ("--voice", "me", "--consent", "license:Apache-2.0", "--slice", "vad", "--allow", "other-speaker")
+    ended = difftool("voice", "prep", folder / kind, *given)
     assert ended.code == 0, ended
     takes = json.loads(next(tmp_path.rglob("me/report.json")).read_text())["takes"]
     shares = {}
@@ -667,6 +666,57 @@ def test_real_speech(
     print(f"\n{kind}: {shares}")
     assert shares.pop("clean") >= 0.85
     assert min(shares.values()) >= 0.8
+
+
+@pytest.mark.slow
+def test_people_are_told_apart(people: list[Path]) -> None:
+    """Each recording of people compared with each other one."""
+    from difftool.audio.files import RATE, read_sound
+    from difftool.voice.identity import voiceprint
+
+    prints = np.stack([voiceprint(read_sound(path, RATE)) for path in people])
+    names = np.array([path.parent.name for path in people])
+    first, second = np.triu_indices(len(names), 1)
+    likeness, same = (prints @ prints.T)[first, second], names[first] == names[second]
+    missed = np.array([(likeness[same] < bound).mean() for bound in np.sort(likeness)])
+    mistaken = np.array([(likeness[~same] >= bound).mean() for bound in np.sort(likeness)])
+    rate = np.maximum(missed, mistaken).min()
+    print(f"\n{same.sum()} pairs of one voice, {(~same).sum()} of two: equal error rate {rate:.4f}")
+    assert rate <= 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("owner", "guest"), [("tom", "halle"), ("weaver", "freeman"), ("daniel", "william"), ("angie", "jlaw")]
+)
+def test_two_people(owner: str, guest: str, people: list[Path], difftool: Run, tmp_path: Path) -> None:
+    """An interview: recordings of two people in turn, some of them in several pieces."""
+    turns: list[tuple[str, np.ndarray]] = []
+    for name in (owner, guest):
+        whole, rate = joined_of([path for path in people if path.parent.name == name], 24_000)
+        length = len(whole) if name == owner else len(whole) // 2
+        turns += [(name, piece) for piece in np.array_split(whole[:length], 4)]
+    pieces, told, at = [], [], 0.0
+    for k in range(4):
+        for name, piece in (turns[k], turns[4 + k]):
+            told.append((name, at, at + len(piece) / rate))
+            pieces += [piece, np.zeros(rate // 2, np.float32)]
+            at += len(piece) / rate + 0.5
+    soundfile.write(tmp_path / "talk.flac", np.concatenate(pieces), rate)
+    given = ("--voice", "me", "--consent", "license:Apache-2.0", "--slice", "vad")
+    assert difftool("voice", "prep", "talk.flac", *given).code == 0
+    takes = json.loads(next(tmp_path.rglob("me/report.json")).read_text())["takes"]
+
+    def share(name: str, fit: Callable[[list[str]], bool]) -> float:
+        spans = [(start, end) for who, start, end in told if who == name]
+        some = [take for take in takes if fit(take["reasons"])]
+        found = sum(max(0.0, min(b, t["end"]) - max(a, t["start"])) for a, b in spans for t in some)
+        return found / sum(b - a for a, b in spans)
+
+    kept, lost = share(guest, lambda reasons: not reasons), share(owner, lambda reasons: "other_speaker" in reasons)
+    print(f"\n{owner}, {guest}: {kept:.3f} of the guest kept, {lost:.3f} of the owner left out")
+    assert kept <= 0.1
+    assert lost <= 0.05
 
 
 @pytest.fixture(scope="session")

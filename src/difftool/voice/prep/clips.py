@@ -50,6 +50,8 @@ class Take(NamedTuple):
     figures: dict[str, float | None]
     reasons: tuple[str, ...]
     """Why it is left out, the most telling one first; none for a clip."""
+    units: tuple[cut.Unit, ...] = ()
+    """The speech in it; none where it is not cut from speech"""
 
     @property
     def text(self) -> str:
@@ -77,7 +79,7 @@ def _parts(recording: Recording, span: Span) -> list[Span]:
     """A span cut at its longest short pauses until each part can be a clip."""
     if span.seconds <= MOST_SECONDS - 2 * PAD:
         return [span]
-    levels = _levels(recording.samples[round(span.start * RATE) : round(span.end * RATE)], TICK)
+    levels = levels_of(recording.samples[round(span.start * RATE) : round(span.end * RATE)], TICK)
     quiet = levels < np.percentile(levels, 90) + SHORT_PAUSE_LEVEL
     edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet, [0]])))
     gaps = []
@@ -98,10 +100,11 @@ def takes(
     allowed: Sequence[str] = (),
     verify: Callable[[Samples], str] | None = None,
     language: str | None = None,
+    parts: Sequence[cut.Unit] | None = None,
 ) -> Iterator[Take]:
     """All spans of a recording in order: clips, rejected spans with their reasons, and stretches without speech.
     `segments` is its transcript; `verify` transcribes a clip once more, which is then compared with the text.
-    `language` decides which words are fillers."""
+    `language` decides which words are fillers; `parts` are its `units`, if they are known."""
     transcript = list(segments or ())
 
     def judged(piece: Piece) -> Take:
@@ -113,7 +116,7 @@ def takes(
             text = verify(recording.samples[round(piece.start * RATE) : round(piece.end * RATE)])
             figures["character_error_rate"] = round(error_rate(text, piece.text), 3)
             failed = reasons(figures, allowed)
-        return Take(piece.start, piece.end, piece.words, figures, tuple(failed))
+        return Take(piece.start, piece.end, piece.words, figures, tuple(failed), piece.units)
 
     def saved(piece: Piece) -> list[Take]:
         """A piece, or where it fails or its quality varies, its halves."""
@@ -138,7 +141,7 @@ def takes(
                 start = span.end
         yield from _without_speech(recording, likely, start, end, voice)
 
-    parts = units(recording, likely, segments)
+    parts = units(recording, likely, segments) if parts is None else parts
     spans = activity.spans(likely, recording.seconds)
     voice = _level(recording, [(unit.start, unit.end) for unit in parts])
     at = 0.0
@@ -173,7 +176,7 @@ def _level(recording: Recording, spans: Sequence[tuple[float, float]]) -> float:
     return float(np.median(levels)) if levels else 0.0
 
 
-def _levels(sound: Samples, seconds: float) -> Array:
+def levels_of(sound: Samples, seconds: float) -> Array:
     """Levels in dB of full scale, one for each stretch of so many seconds."""
     size = round(seconds * RATE)
     whole = sound[: len(sound) // size * size].astype(np.float64)
@@ -201,7 +204,7 @@ def _without_speech(recording: Recording, likely: Array, start: float, end: floa
         return
     # without the ends of the words beside it
     first, last = round((start + 0.1) * RATE), round((end - 0.1) * RATE)
-    levels = _levels(recording.samples[first:last], 0.1)
+    levels = levels_of(recording.samples[first:last], 0.1)
     level = round(float(np.median(levels)), 1)  # the median ignores a breath or a cough
     figures["level"] = level
     if level < max(SILENT, voice + QUIET) or end - start < BREAK:

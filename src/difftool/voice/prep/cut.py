@@ -49,6 +49,8 @@ class Unit(NamedTuple):
     """The segments of the transcript that its words come from."""
     closed: bool = True
     """Whether a sentence ends with it."""
+    speaker: int = 0
+    """Index among the speakers of the recording."""
 
 
 class Piece(NamedTuple):
@@ -205,7 +207,7 @@ def groups(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
 def _fits(units: Sequence[Unit]) -> bool:
     """Whether several units can be one clip, where all but the first can."""
     first, second = units[:2]
-    if second.start - first.end > BREAK:
+    if second.start - first.end > BREAK or second.speaker != first.speaker:
         return False
     if units[-1].end - first.start > MOST_SECONDS - 2 * _pad(first):
         return False

@@ -30,7 +30,7 @@ from ...nets.tortoise.mel import CODE_HZ
 from ...progress import Track
 from ..library import KINDS, NOTE, SCHEMA, damaged, digests, leftovers, made, note_of
 from ..text import written_out
-from . import refs, report, stages, twins
+from . import refs, report, speakers, stages, twins
 from .gates import GATES
 from .grade import Grade, grade
 from .plan import PrepPlan, Source, plan_prep_with
@@ -261,6 +261,9 @@ def _written(
     # 1. the takes of all recordings, without duplicates
     labels = names([source.path for source, _ in done])
     takes = [_placed(labels[source.path], result, take) for source, result in done for take in result.takes]
+    if speakers.REASON not in plan.settings.allow:
+        speakers.leave_out(takes, speakers.of_clips(_clips(plan.folder, before)))
+    speakers.rate(takes)
     if "duplicate" not in plan.settings.allow:
         twins.leave_out(takes)
     clips = [take for take in takes if not take["reasons"]]
@@ -298,6 +301,14 @@ def _written(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return note
+
+
+def _clips(folder: Path, before: VoiceNote | None) -> list[Path]:
+    """The clips of the existing voice that are intact."""
+    files = before["prep"]["files"] if before else {}
+    clips = {name: sha256 for name, sha256 in files.items() if name.startswith("clips/")}
+    lost = damaged(folder, clips)
+    return [folder / name for name in clips if name not in lost]
 
 
 def _write_clips(folder: Path, clips: Sequence[VoiceTake]) -> list[Path]:

@@ -80,6 +80,7 @@ GATES = {
     "filler": Gate("avoid um and uh, or read a text aloud", ((Bound("fillers", above=0),),)),
     "stutter": Gate("after a slip, repeat the whole sentence", ((Bound("stutters", above=0),),)),
     "misheard": Gate("speak clearly, or use a larger --whisper model", ((Bound("character_error_rate", above=0.10),),)),
+    "other_speaker": Gate("record one person alone", ((Bound("other_speaker", above=0),),)),
     "duplicate": Gate("use each recording once", ((Bound("duplicate", above=0),),)),
 }
 """The reasons in order of precedence: where several apply, the first is reported as the reason of the clip."""

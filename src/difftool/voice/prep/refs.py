@@ -27,6 +27,8 @@ TICK = 0.05
 QUIET = -30.0
 """dB below the loud parts of a clip at which it counts as silent."""
 SECONDS = LENGTH / CODE_HZ
+TYPICAL = 10.0
+"""Weight of the likeness to the voice: 0.02 of it are worth as much as 0.2 of density."""
 
 
 class Reference(NamedTuple):
@@ -87,7 +89,8 @@ def _best(number: int, clip: VoiceTake, path: Path) -> Reference:
     amplitude = max(float(np.sqrt(power.mean())), 1e-6)
     loud = -abs(min(0.0, 20 * np.log10(amplitude) + 24)) / 100
     is_full = (figures["seconds"] or 0.0) >= SECONDS
-    score = float(density[start]) + clean + loud + is_full
+    alike = TYPICAL * (figures.get("likeness") or 0.0)
+    score = float(density[start]) + clean + loud + is_full + alike
     return Reference(number, round(start * TICK, 3), round(score, 4))
 
 

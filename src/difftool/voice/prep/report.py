@@ -30,6 +30,7 @@ NAMES = {
     "grain": ("grain", "dB", 1),
     "tones": ("tones", "", 2),
     "hum": ("hum", "dB", 1),
+    "likeness": ("likeness", "", 2),
     "characters_per_second": ("characters", "/s", 1),
     "character_error_rate": ("character error rate", "", 2),
     "avg_logprob": ("log probability", "", 2),
@@ -117,7 +118,7 @@ def _card(take: VoiceTake, verdict: str) -> Card:
         None if kept else _advice(take),
         sound,
         len(wave) - 1,
-        _outline(wave),
+        outline(wave),
     )
 
 
@@ -156,7 +157,7 @@ def _label(figure: str) -> str:
     return NAMES[figure][0] if figure in NAMES else _plain(figure)
 
 
-def _outline(wave: Sequence[int]) -> str:
+def outline(wave: Sequence[int]) -> str:
     """The path of an SVG that is 48 high, with a unit of width between two values."""
     top = max([1, *wave])
     heights = [24 * value / top for value in wave]

@@ -57,6 +57,10 @@ class KeptTake(Spoken, Sounds):
     reasons: list[str]
     """Reasons for which it is rejected; none for a clip"""
     words: list[SpokenWord]
+    speaker: NotRequired[int]
+    """Index among the speakers of the recording"""
+    voiceprint: NotRequired[list[int]]
+    """Of a take with speech, in thousandths"""
 
 
 class VoiceTake(KeptTake):

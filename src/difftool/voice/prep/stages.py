@@ -7,29 +7,32 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from ...audio.files import RATE, Samples, write_short
 from ...files import read_json, replace_folder, temporary, write_json
 from ...progress import timed
-from . import activity
-from .clips import Take, envelope, sound_of, takes
-from .cut import MOST_SECONDS
+from ..identity import Voiceprint, averaged, voiceprint
+from . import activity, speakers
+from .clips import Take, envelope, sound_of, takes, units
+from .cut import MOST_SECONDS, Unit
 from .decode import Recording, decode
 from .gates import SILENCE
+from .measure import Array
 from .plan import PrepPlan, Source
 from .settings import noted
 from .shapes import KeptTake, Sounds, SourceNote, SpokenWord
-from .transcribe import Transcriber, Transcript, Whisper, over_speech, portions
+from .transcribe import MOMENT, Transcriber, Transcript, Whisper, over_speech, portions
 from .words import Segment, Word
 
-SCHEMA = "difftool/stage/3"
-"""Version of the stored results; another number makes all of them again."""
+SCHEMA, TRANSCRIPTS = "difftool/stage/4", "difftool/stage/3"
+"""Versions of the stored results, and of Whisper's transcripts; another number makes all of them again."""
 HEARING = ("whisper", "language", "verify")
 """Settings that are part of the keys of transcribers."""
 POINTS = 160
@@ -91,20 +94,8 @@ def run(plan: PrepPlan, source: Source, seconds: dict[str, float]) -> Iterator[f
                 segments, warning = over_speech(transcript, spans)
         heard = source.transcriber.heard_language if source.transcriber else None
         language = heard or plan.settings.language
-        kept: list[KeptTake] = []
-        with timed(seconds, "cut and measure"), ThreadPoolExecutor(1) as renderer:
-            work: list[Future[Sounds]] = []
-            verify = plan.verifier.text_of if plan.verifier else None
-            try:
-                found = takes(recording, likely, segments, plan.settings.allow, verify, language)
-                for number, take in enumerate(found, 1):
-                    kept.append(_kept(take))
-                    work.append(renderer.submit(_rendered, folder, number, recording, take, plan, seconds))
-                    yield 0.5 + 0.5 * take.end / recording.seconds
-                for each, sounds in zip(kept, work, strict=True):
-                    each.update(cast(KeptTake, sounds.result()))
-            finally:
-                renderer.shutdown(cancel_futures=True)
+        with timed(seconds, "cut and measure"):
+            kept = yield from _takes(plan, recording, likely, segments, language, folder, seconds)
         about: SourceNote = {
             "seconds": round(recording.seconds, 3),
             "rate": recording.rate,
@@ -121,6 +112,70 @@ def run(plan: PrepPlan, source: Source, seconds: dict[str, float]) -> Iterator[f
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _takes(
+    plan: PrepPlan,
+    recording: Recording,
+    likely: Array,
+    segments: Sequence[Segment] | None,
+    language: str | None,
+    folder: Path,
+    seconds: dict[str, float],
+) -> Generator[float, None, list[KeptTake]]:
+    """The takes of a recording with their sounds. Where it has several speakers, it is cut again between them."""
+
+    @cache
+    def print_at(start: float, end: float) -> Voiceprint:
+        with timed(seconds, "voiceprints"):
+            return voiceprint(recording.samples[round(start * RATE) : round(end * RATE)])
+
+    def print_of(unit: Unit) -> Voiceprint:
+        return print_at(unit.start, unit.end)
+
+    def cut(parts: Sequence[Unit]) -> Generator[float, None, list[tuple[Take, Sounds]]]:
+        found = takes(recording, likely, segments, plan.settings.allow, verify, language, parts)
+        return (yield from _with_sounds(found, folder, recording, plan, seconds))
+
+    verify = _once(plan.verifier.text_of) if plan.verifier else None
+    parts = units(recording, likely, segments)
+    made = yield from cut(parts)
+    if speakers.REASON not in plan.settings.allow:
+        told = speakers.told_apart(parts, [take for take, _ in made], print_of)
+        if told != parts:
+            for path in folder.iterdir():
+                if path.suffix in (".mp3", ".wav"):
+                    path.unlink()
+            made = yield from cut(told)
+    return [{**_kept(take, print_of), **sounds} for take, sounds in made]
+
+
+def _once(text_of: Callable[[Samples], str]) -> Callable[[Samples], str]:
+    """Transcribes equal clips once."""
+    known: dict[bytes, str] = {}
+
+    def text(clip: Samples) -> str:
+        digest = hashlib.sha256(clip.tobytes()).digest()
+        if digest not in known:
+            known[digest] = text_of(clip)
+        return known[digest]
+
+    return text
+
+
+def _with_sounds(
+    found: Iterator[Take], folder: Path, recording: Recording, plan: PrepPlan, seconds: dict[str, float]
+) -> Generator[float, None, list[tuple[Take, Sounds]]]:
+    """Takes as they are found, and their sounds, which are written beside that."""
+    work: list[tuple[Take, Future[Sounds]]] = []
+    with ThreadPoolExecutor(1) as renderer:
+        try:
+            for number, take in enumerate(found, 1):
+                work.append((take, renderer.submit(_rendered, folder, number, recording, take, plan, seconds)))
+                yield 0.5 + 0.5 * take.end / recording.seconds
+            return [(take, sounds.result()) for take, sounds in work]
+        finally:
+            renderer.shutdown(cancel_futures=True)
+
+
 def load(plan: PrepPlan, source: Source) -> Done:
     """The result of `run`."""
     folder = plan.work / key_of(plan, source)
@@ -134,7 +189,7 @@ def _transcribed(
     """The transcript of a recording. That of Whisper is stored after each portion, so that it can be resumed."""
     if not isinstance(transcriber, Whisper):
         return list(transcriber(recording.samples, spans))
-    key = f"{SCHEMA} {source.sha256} {transcriber.key}"
+    key = f"{TRANSCRIPTS} {source.sha256} {transcriber.key}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = plan.work / f"transcript-{name}.json"
     kept = read_json(path) if path.exists() else {"heard": 0, "language": None, "segments": []}
@@ -153,12 +208,18 @@ def _segment(kept: KeptSegment) -> Segment:
     return Segment(tuple(Word(*word) for word in kept["words"]), kept["exact"], kept["scores"])
 
 
-def _kept(take: Take) -> KeptTake:
+def _kept(take: Take, print_of: Callable[[Unit], Voiceprint]) -> KeptTake:
     words: list[SpokenWord] = []
     for word in take.words:
         start, end = round(word.start - take.start, 3), round(word.end - take.start, 3)
         words.append((start, end, word.text, word.probability))
-    return {**take.spoken(), "reasons": list(take.reasons), "words": words}
+    kept: KeptTake = {**take.spoken(), "reasons": list(take.reasons), "words": words}
+    if take.units:
+        prints = [print_of(unit) for unit in take.units]
+        lengths = [max(unit.end - unit.start, MOMENT) for unit in take.units]  # of a transcript they may be 0
+        mean = averaged(prints, lengths)
+        kept["speaker"], kept["voiceprint"] = take.units[0].speaker, speakers.stored(mean)
+    return kept
 
 
 def _rendered(
