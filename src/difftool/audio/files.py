@@ -32,8 +32,9 @@ KINDS = (
 """Suffixes of supported recordings."""
 
 MPEG4 = (".m4b", ".m4a")
-COVERED = ("ipod", "mp3", "flac")
-"""Formats, by ffmpeg's names, that can hold a cover."""
+COVERED = ("ipod", "mp3")
+"""Formats, by ffmpeg's names, that can hold a cover and chapters. FLAC would store the cover before the comment, where
+`files.made_here` does not find it."""
 QUALITIES: dict[str, dict[str, Any]] = {
     "mp3": {"audio_bitrate": "128k"},
     "ogg": {"acodec": "libvorbis", "aq": 5},

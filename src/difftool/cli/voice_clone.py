@@ -120,13 +120,12 @@ def _document(textfile: str | None, chapters: str | None) -> Document | None:
     cannot be read."""
     from ..voice.documents import is_document, read_document
 
-    path = expanded(textfile or "-")
-    if not is_document(path):
+    if textfile is None or not is_document(Path(textfile)):
         if chapters is not None:
             message = "--chapters needs an EPUB or Markdown file"
             raise DifftoolError(Exit.USAGE, message, "pass one with --textfile")
         return None
-    document = read_document(path)
+    document = read_document(textfile)
     if chapters is None:
         return document
     from ..voice.long_text import numbers

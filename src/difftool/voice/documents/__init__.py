@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from ...errors import DifftoolError, Exit
+from ...files import expanded
 from ..text import CHAPTER, SCENE
 
 KINDS = (".epub", ".md", ".markdown")
@@ -81,8 +82,10 @@ class Document:
         return replace(self, chapters=[chapter for chapter in self.chapters if chapter.number in numbers])
 
 
-def read_document(path: Path) -> Document:
-    """An EPUB or Markdown file. Raises DifftoolError 4 if it cannot be read or contains no text."""
+def read_document(path: str | Path) -> Document:
+    """An EPUB or Markdown file, to be spoken by `clone` or `read_out`. Raises DifftoolError 4 if it cannot be read or
+    contains no text."""
+    path = expanded(path)
     if path.suffix.lower() == ".epub":
         from .epub import read_epub as read
     else:
@@ -117,7 +120,7 @@ def cleaned(text: str) -> str:
     text = re.sub(NOTE, "", text)
     text = re.sub(r"(?<=\w)\[(\w+)\]|\[(\w+)\](?=\w)", r"\1\2", text)  # [T]he
     text = text.replace("[", "(").replace("]", ")")
-    lines = (" ".join(re.sub(r"[\x00-\x08\x0e-\x1f\x7f]", " ", line).split()) for line in text.split("\n"))
+    lines = (" ".join(re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]", " ", line).split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
 
 
@@ -134,23 +137,35 @@ def one_line(text: str) -> str | None:
 
 def chapter_of(title: str | None, blocks: Sequence[Block]) -> Chapter:
     """A chapter whose title is spoken once: headings at its start that repeat the title are left out, and one that
-    says more replaces it. Without a title it has that of its first heading."""
+    says more replaces it. Without a title it has that of a heading at its start."""
     rest = [*blocks]
     while rest and not rest[0].text:
         del rest[0]
-    begin = 0
+    if title is None:
+        title = _heading(rest.pop(0).text) if rest and rest[0].level else ""
+        return Chapter(title, _joined(rest))
+    is_repeated, begin = False, 0
     while begin < len(rest) and rest[begin].text:
-        heading = rest[begin]
-        if not heading.level and _words(heading.text) != _words(title or ""):
+        text = rest[begin].text
+        is_title = not is_repeated and _words(text) == _words(title)
+        if not rest[begin].level and not is_title:
             break
-        says_more = title is None or (_contains(heading.text, title) and not _contains(title, heading.text))
-        if says_more:
-            title = " ".join(heading.text.split())[:LONGEST]
-        if title is not None and _contains(title, heading.text):
+        if not is_repeated and _contains(text, title) and not is_title:
+            title = _heading(text)
+        if _contains(title, text):
+            is_repeated = True
             del rest[begin]
         else:
             begin += 1
-    return Chapter(title or "", "\n\n".join(block.text or SCENE for block in rest))
+    return Chapter(title, _joined(rest))
+
+
+def _heading(text: str) -> str:
+    return " ".join(text.split())[:LONGEST]
+
+
+def _joined(blocks: Sequence[Block]) -> str:
+    return "\n\n".join(block.text or SCENE for block in blocks)
 
 
 def _words(text: str) -> list[str]:

@@ -94,7 +94,8 @@ class _Book:
     # --- the archive -----------------------------------------------------------------------------------------------
 
     def fails(self, message: str) -> DifftoolError:
-        return DifftoolError(Exit.FILE, f"{self.path} {message}", HINT)
+        printable = "".join(char if char.isprintable() else "?" for char in message)  # names are a stranger's
+        return DifftoolError(Exit.FILE, f"{self.path} {printable}", HINT)
 
     def read(self, name: str) -> bytes:
         """A file of the archive. Raises DifftoolError 4 if it is missing, damaged, protected or too large."""

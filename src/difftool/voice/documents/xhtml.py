@@ -97,9 +97,10 @@ class _Reader:
         """Whether an element is not read."""
         if element.tag in SILENT or _is_hidden(element) or _is_note(element):
             return True
-        place = (self.name, element.get("id", ""))
-        if element.tag in NOTES and place in self.notes:
-            return True
+        if element.get("id") and (self.name, element.get("id")) in self.notes:
+            if element.tag in NOTES:
+                return True
+            self.is_note = self.is_note or element.tag not in BLOCKS  # a mark at the start of the note
         target = _reference(element)
         if target is None:
             return False
@@ -113,8 +114,6 @@ class _Reader:
             self.flush()
             self.level = HEADINGS.get(tag, self.level)
             self.lines = self.lines or tag == "pre"
-        elif identity and (self.name, identity) in self.notes:
-            self.is_note = True
         if identity and identity in self.anchors:
             self.blocks.append(Anchor(identity))
         if tag == "hr":
