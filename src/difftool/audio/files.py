@@ -168,8 +168,8 @@ def _extras(path: Path, folder: Path, marks: Sequence[Mark], cover: bytes | None
 
 
 def _escaped(text: str) -> str:
-    """A value in ffmpeg's metadata format."""
-    return re.sub(r"([=;#\\\n])", r"\\\1", text)
+    """A value in ffmpeg's metadata format, which cannot end with a backslash."""
+    return re.sub(r"([=;#\\\n])", r"\\\1", text.rstrip("\\"))
 
 
 def _free_box(comment: str) -> bytes:
@@ -236,7 +236,8 @@ def _metadata(path: Path, *options: str) -> str:
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise DifftoolError(Exit.FILE, f"{path} contains no sound that can be read", "use another copy of the file")
-    return done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
+    text = done.stdout.decode("utf-8", errors="replace")
+    return re.sub(r"\\(.)", lambda escape: "\0" if escape[1] == "\n" else escape[0], text, flags=re.DOTALL)
 
 
 def _values(text: str) -> dict[str, str]:

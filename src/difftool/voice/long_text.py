@@ -322,7 +322,9 @@ def _joined_of(book: Book, plan: SpeechPlan | None) -> Joined:
     keys: list[list[object]] = [[part["key"], part["pause"]] for part in book["parts"]]
     joined: Joined = {"keys": keys, "files": {}}
     if plan is not None and plan.document is not None:
-        joined["document"] = {**plan.document.record, "chapters": [title for _, title in plan.chapters]}
+        chapters = [title for _, title in plan.chapters]
+        cover = hashlib.sha256(plan.document.cover or b"").hexdigest()
+        joined["document"] = {**plan.document.record, "chapters": chapters, "cover": cover}
     return joined
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,6 @@ from .plan import SpeechPlan, plan_speech
 from .provenance import load
 from .settings import Settings
 from .speak import speak_plan, speech_manifest
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,17 +80,11 @@ def _document(file: Path, note: Mapping[str, Any]) -> Document | None:
     TypeError where it is damaged."""
     if "document" not in note:
         return None
-    record = note["document"]
-    about = {key: record.get(key) for key in ("title", "author", "language")}
+    about = {key: note["document"].get(key) for key in ("title", "author", "language")}
     if not all(value is None or isinstance(value, str) for value in about.values()):
         raise TypeError("not a document")
-    if record.get("cover") is None:
-        return Document(**about)
     cover = cover_of(file)
-    document = Document(**about, cover=cover if cover and is_cover(cover) else None)
-    if document.record != record:
-        log.warning("the cover of %s cannot be found in it; left out", file)
-    return document
+    return Document(**about, cover=cover if cover and is_cover(cover) else None)
 
 
 def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], int]:

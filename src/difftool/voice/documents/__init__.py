@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -48,8 +47,6 @@ class DocumentRecord(TypedDict):
     title: str | None
     author: str | None
     language: str | None
-    cover: str | None
-    """Hash of the picture."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +70,8 @@ class Document:
 
     @property
     def record(self) -> DocumentRecord:
-        """The document in a manifest."""
-        cover = None if self.cover is None else hashlib.sha256(self.cover).hexdigest()
-        return {"title": self.title, "author": self.author, "language": self.language, "cover": cover}
+        """The document in a manifest. Its text is among the settings, its cover in the sound itself."""
+        return {"title": self.title, "author": self.author, "language": self.language}
 
     def only(self, numbers: Collection[int]) -> Document:
         """The document with some of its chapters, by number."""
