@@ -35,7 +35,7 @@ def clone(
         typer.Option(
             "--textfile",
             metavar="FILE",
-            help="File with the text: plain text, EPUB (.epub) or Markdown (.md); - for stdin.",
+            help="Text, EPUB or Markdown file; - for stdin.",
             rich_help_panel=TEXT,
         ),
     ] = None,
@@ -45,9 +45,7 @@ def clone(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="Output file: .wav, .flac, .mp3, .ogg, .m4b or .m4a.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("--output", "-o", help="Output .wav, .flac, .mp3, .ogg, .m4b or .m4a.", rich_help_panel=OUTPUT),
     ] = None,
     output_dir: OutputDir = None,
     overwrite: Overwrite = False,
@@ -68,7 +66,7 @@ def clone(
         float | None,
         typer.Option(
             "--max-minutes",
-            help="Time limit for a long text (at least 0); repeat the command to resume.",
+            help="Time limit for a long text, at least 0.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
