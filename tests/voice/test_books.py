@@ -160,6 +160,7 @@ def test_a_new_chapter(clone: Run, said: list[str], tmp_path: Path) -> None:
     assert ended.code == 4
     assert "book.m4b exists already, and 2 of 9 parts of the text are new" in ended.err
     assert "--overwrite to speak only the new parts" in ended.err
+    assert "parts of the text are new" not in clone(*given, "--seed", "1").err  # all would be spoken again
     assert (said, (tmp_path / "book.m4b").read_bytes()) == ([], before)
 
     assert clone(*given, "--overwrite").code == 0

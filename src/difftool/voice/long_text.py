@@ -259,26 +259,29 @@ def joining(folder: Path, outputs: Sequence[Path], plan: SpeechPlan | None = Non
 
 def made_here(plan: SpeechPlan, folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the reading in this folder made these results from this text, and nobody has changed them since."""
-    texts = _texts_of(folder, outputs)
-    return texts is not None and texts == [part.text for part in plan.parts]
+    book = _book_of(folder, outputs)
+    return book is not None and [part["text"] for part in book["parts"]] == [part.text for part in plan.parts]
 
 
 def refuse_earlier(plan: SpeechPlan, folder: Path, outputs: Sequence[Path]) -> None:
-    """Raises DifftoolError 4 if these results were made from an earlier form of the text, of which some parts can
-    stay."""
-    texts = _texts_of(folder, outputs)
-    if not texts or not outputs[0].exists():
+    """Raises DifftoolError 4 if these results were made with the same settings from an earlier form of the text, of
+    which some parts can stay."""
+    book = _book_of(folder, outputs)
+    if not book or not outputs[0].exists():
         return
-    known = {*_numbered(texts)}
+    stored = book["config"]
+    if _differing(_without_newer(plan, _config(plan), stored), stored):
+        return
+    known = {*_numbered([part["text"] for part in book["parts"]])}
     new = sum(numbered not in known for numbered in _numbered([part.text for part in plan.parts]))
     if new < len(plan.parts):
         message = f"{outputs[0]} exists already, and {new} of {counted(len(plan.parts), 'part')} of the text are new"
         raise DifftoolError(Exit.FILE, message, "add --overwrite to speak only the new parts and write it again")
 
 
-def _texts_of(folder: Path, outputs: Sequence[Path]) -> list[str] | None:
-    """The texts of the parts of the reading that made these results; None if there is none, or somebody has changed
-    them since."""
+def _book_of(folder: Path, outputs: Sequence[Path]) -> Book | None:
+    """The manifest of the reading that made these results; None if there is none, or somebody has changed them
+    since."""
     book = _book(folder)
     try:
         joined = book and book["joined"]
@@ -287,7 +290,7 @@ def _texts_of(folder: Path, outputs: Sequence[Path]) -> list[str] | None:
         files = joined["files"]
         if not all(path.name in files and _unchanged(path, files[path.name]) for path in outputs):
             return None
-        return [part["text"] for part in book["parts"]]
+        return book if all(isinstance(part["text"], str) for part in book["parts"]) else None
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
 
@@ -340,7 +343,7 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
     try:
         stored = before["config"] if before else config
         config = _without_newer(plan, config, stored)
-        differing = [key for key, value in config.items() if stored.get(key) != value]
+        differing = _differing(config, stored)
         if differing and not overwrite:
             message = f"{folder} contains a run with other settings: {', '.join(differing)}"
             raise DifftoolError(Exit.FILE, message, "add --overwrite to start over, or choose another -o")
@@ -358,6 +361,10 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
     book: Book = {"schema": SCHEMA, "config": config, "joined": joined, "redo": sorted(redo), "parts": parts}
     write_json(folder / LIST, book)
     return book
+
+
+def _differing(config: Mapping[str, object], stored: Mapping[str, object]) -> list[str]:
+    return [key for key, value in config.items() if stored.get(key) != value]
 
 
 def _config(plan: SpeechPlan) -> dict[str, object]:
