@@ -197,7 +197,7 @@ def test_what_would_be_done(clone: Run, tmp_path: Path) -> None:
     (tmp_path / "book.md").write_text("Before.\n\n# One\n\nText. More.\n\n# Two\n\nText.\n\nMore.\n")
     ended = clone("--textfile", "book.md", "-o", "book.m4b", "--dry-run")
     lines = ended.out.splitlines()[-3:]
-    assert lines == ["  1. without a title (1 part)", "  2. One (2 parts)", "  3. Two (3 parts)"]
+    assert lines == ["    1  without a title (1 part)", "    2  One (2 parts)", "    3  Two (3 parts)"]
     data = clone("--textfile", "book.md", "--chapters", "3", "-o", "book.m4b", "--dry-run", "--json").json["data"]
     assert data["chapters"] == [{"number": 3, "title": "Two", "parts": 3}]
     assert not (tmp_path / "book.m4b").exists()

@@ -118,7 +118,7 @@ def dry(plan: SpeechPlan, to: Places) -> Result:
     ]
     parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]
     chapters = [{"number": k, "title": title, "parts": count} for k, title, count in _chapters(plan)]
-    summary += [f"  {row['number']}. {row['title']} ({counted(row['parts'], 'part')})" for row in chapters]
+    summary += [f"{row['number']:>5}  {row['title']} ({counted(row['parts'], 'part')})" for row in chapters]
     needs = {"networks": files, "steps": steps, "folder": str(folder) if folder else None}
     data = {"dry_run": True, "settings": plan.manifest, "needs": needs, "parts": parts}
     if plan.document is not None:
