@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from difftool.audio.files import FORMATS, RATE, read_sound, samples_of, tags_of, write_sound
-from difftool.audio.joining import FADE, from_bytes, gain, join, to_bytes
+from difftool.audio.files import FORMATS, RATE, Mark, chapters_of, read_sound, samples_of, tags_of, write_sound
+from difftool.audio.joining import FADE, from_bytes, gain, join, starts, to_bytes
 from difftool.audio.loudness import loudness
 from difftool.errors import DifftoolError, Exit
+from difftool.files import RESULT, made_here
 
 TONE = (np.sin(np.arange(48_000) * 2 * np.pi * 200 / RATE) * 0.3).astype(np.float32)
 
@@ -73,6 +76,31 @@ def test_tags_come_back_as_they_were(text: str) -> None:
         assert tags_of(path)["comment"] == f"<{text}>"
 
 
+@settings(max_examples=8, deadline=None)
+@example("a\\")
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=40))
+def test_chapters_come_back_as_they_were(title: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.m4b"
+        write_sound(path, [bytes(48_000)], {"comment": "{}"}, [Mark(title, 0, 7_200), Mark("[=;#]", 7_200, 24_000)])
+        assert chapters_of(path) == [(title.rstrip("\\"), 0.0, 0.3), ("[=;#]", 0.3, 1.0)]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_difftool_knows_its_files(kind: str, tmp_path: Path) -> None:
+    """Also where a large cover stands before the comment and the comment is long."""
+    noise = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    comment = '{"schema": "difftool/manifest/1", "x": "' + "x" * 3000 + '"}'
+    path = tmp_path / f"a{kind}"
+    write_sound(path, [bytes(480_000)], {"comment": comment}, [Mark("One", 0, 240_000)], buffer.getvalue())
+    assert made_here(path, RESULT)
+    assert tags_of(path)["comment"] == comment
+
+
 def test_what_is_no_sound(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     with fails("no such recording"):
@@ -128,6 +156,20 @@ def test_parts_shorter_than_a_fade_are_joined() -> None:
     short = to_bytes(TONE[:100])
     whole = b"".join(join([(short, 0.0, 0.01), (b"", 0.0, 0.0), (short, 0.0, 0.0)]))
     assert 200 <= len(whole) // 2 <= 440
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3000), st.sampled_from([0.0, 0.0005, 0.01, 0.15, 2.0])), min_size=1, max_size=5)
+)
+def test_where_parts_begin(parts: list[tuple[int, float]]) -> None:
+    """The positions and the length are those of the joined sound, to the sample."""
+    joined = [b"".join(join((bytes(2 * length), 0.0, pause) for length, pause in parts[:k])) for k in range(1, 6)]
+    positions = starts(parts)
+    assert positions[-1] == len(joined[len(parts) - 1]) // 2
+    assert positions[0] == 0
+    for k, position in enumerate(positions[1:-1]):
+        assert 0 <= len(joined[k]) // 2 - position <= FADE * RATE // 1000 + 12  # half a millisecond by rounding
 
 
 def test_loudness() -> None:

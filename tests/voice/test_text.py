@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from difftool.errors import DifftoolError, Exit
 from difftool.voice.engines.tortoise.text import token_parts as parts
 from difftool.voice.engines.tortoise.text import tokens, unspoken
-from difftool.voice.text import MOST, PARAGRAPH, PAUSES, Part, spoken, written_out
+from difftool.voice.text import (
+    BETWEEN_CHAPTERS,
+    BETWEEN_SCENES,
+    CHAPTER,
+    MOST,
+    PARAGRAPH,
+    PAUSES,
+    SCENE,
+    Part,
+    spoken,
+    written_out,
+)
 
 ROOM = 398
 
@@ -50,6 +61,21 @@ def test_what_the_tokenizer_misreads_is_in_words(text: str, wanted: str) -> None
 
 def test_a_short_text_is_one_part() -> None:
     assert parts("  Hello\n there. ", ROOM) == [Part("Hello there.", 0.0)]
+
+
+def test_chapters_and_scenes_of_a_document() -> None:
+    text = (
+        f"Before.\n\n{CHAPTER}Chapter 1\n\nIt was late.\n\n{SCENE}\n\nLater.\n\n{CHAPTER}…\n\n{CHAPTER}End [1\n\nOver."
+    )
+    assert parts(text.replace("[", ""), ROOM) == [
+        Part("Before.", BETWEEN_CHAPTERS),
+        Part("Chapter one", PARAGRAPH, "Chapter 1"),
+        Part("It was late.", BETWEEN_SCENES),
+        Part("Later.", BETWEEN_CHAPTERS),
+        Part("End one", PARAGRAPH, "End 1"),
+        Part("Over.", 0.0),
+    ]
+    assert parts("A\x1c b\f\n\nc.", ROOM) == [Part("A b", PARAGRAPH), Part("c.", 0.0)]  # white space, as ever
 
 
 def test_sentences_are_not_cut_at_abbreviations_and_decimals() -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 FADE = 30
 """Milliseconds of the cross-fade between a part and the silence beside it."""
-BYTES = 2 * RATE // 1000
+MILLISECOND = RATE // 1000
+"""Samples of a millisecond."""
+BYTES = 2 * MILLISECOND
 """Bytes of a millisecond."""
 LARGEST = 12.0
 """Maximum change of a part's level in dB."""
@@ -51,6 +53,29 @@ def join(parts: Iterable[tuple[bytes, float, float]]) -> Iterator[bytes]:
             yield joined[: len(joined) - kept]
             ends = joined[len(joined) - kept :]
     yield ends
+
+
+def starts(parts: Iterable[tuple[int, float]]) -> list[int]:
+    """The sample at which each part begins in the sound that `join` makes, and at the end the length of that sound,
+    from (samples, seconds of silence after it) of each part."""
+    positions, total = [], 0
+    ends = 0  # samples into which the next part may be faded
+    for length, pause in parts:
+        for k, piece in enumerate((length, round(pause * RATE))):
+            fade = min(FADE, ends // MILLISECOND, piece // MILLISECOND)
+            before = total - ends
+            if fade:  # pydub cuts at whole milliseconds
+                ends, piece = _in_milliseconds(ends), _in_milliseconds(piece)
+            begins = before + ends - fade * MILLISECOND
+            if not k:
+                positions.append(begins)
+            total = begins + piece
+            ends = min(FADE * MILLISECOND, total - before)
+    return [*positions, total]
+
+
+def _in_milliseconds(samples: int) -> int:
+    return round(1000 * (samples / RATE)) * MILLISECOND
 
 
 def _raw(segment: AudioSegment) -> bytes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def meta(
 
 
 def _of_sound(file: Path) -> Result:
-    from ..voice.provenance import load
+    from ..voice.provenance import chapters_in, load
 
     tags, manifest = load(file)
     tags.pop("encoder", None)
@@ -49,6 +50,9 @@ def _of_sound(file: Path) -> Result:
         raise DifftoolError(Exit.FILE, f"{file} has no tags", "pass a sound file made by difftool")
     shown = {key: value for key, value in tags.items() if key != "comment" or manifest is None}
     summary = [f"{key}: {value}" for key, value in shown.items()]
+    chapters = chapters_in(file, manifest)
+    summary += [f"chapter at {timedelta(seconds=int(row['start']))}: {row['title']}" for row in chapters]
     if manifest is not None:
         summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))
-    return Result({"path": str(file), "tags": tags, "manifest": manifest}, summary, [file])
+    data = {"path": str(file), "tags": tags, "chapters": chapters, "manifest": manifest}
+    return Result(data, summary, [file])

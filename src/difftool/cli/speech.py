@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -117,9 +117,28 @@ def dry(plan: SpeechPlan, to: Places) -> Result:
         f"would write {to.sounds[0]}",
     ]
     parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]
+    chapters = [{"number": k, "title": title, "parts": count} for k, title, count in _chapters(plan)]
+    summary += [f"{row['number']:>5}  {row['title']} ({counted(row['parts'], 'part')})" for row in chapters]
     needs = {"networks": files, "steps": steps, "folder": str(folder) if folder else None}
     data = {"dry_run": True, "settings": plan.manifest, "needs": needs, "parts": parts}
+    if plan.document is not None:
+        data["chapters"] = chapters
     return Result(data | {"would_write": [*map(str, to.all)]}, summary, [])
+
+
+def _chapters(plan: SpeechPlan) -> Iterator[tuple[int, str, int]]:
+    """(number, title, how many parts) of each chapter of a plan's document."""
+    begins = plan.chapters
+    ends = [*(k for k, _ in begins[1:]), len(plan.parts)]
+    titled = [(title, end - k) for (k, title), end in zip(begins, ends, strict=False)]
+    before = begins[0][0] if begins else len(plan.parts)
+    for chapter in plan.document.chapters if plan.document else ():
+        if not chapter.title:
+            yield chapter.number, "without a title", before
+        elif titled and titled[0][0] == chapter.title:
+            yield chapter.number, *titled.pop(0)
+        else:
+            yield chapter.number, chapter.title, 0
 
 
 def report(console: Console, plan: SpeechPlan, to: Places, written: Written) -> Result:

@@ -5,7 +5,7 @@ import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from .console import Console, Result
 from .options import DryRun, OutputDir, Overwrite, one_of_each
 from .speech import SEVERAL_RUNS, carry_out, dry, places, read_out
 
+if TYPE_CHECKING:
+    from ..voice.documents import Document
+
 SENTENCE = "This is a test recording to make AI clone my voice."
 """The text spoken by default."""
 
@@ -29,11 +32,20 @@ def clone(
     options: Annotated[object, united],
     textfile: Annotated[
         str | None,
-        typer.Option("--textfile", metavar="FILE", help="File with the text; - for stdin.", rich_help_panel=TEXT),
+        typer.Option(
+            "--textfile",
+            metavar="FILE",
+            help="Text, EPUB or Markdown file; - for stdin.",
+            rich_help_panel=TEXT,
+        ),
+    ] = None,
+    chapters: Annotated[
+        str | None,
+        typer.Option("--chapters", metavar="3,7-9", help="Speak only these chapters.", rich_help_panel=TEXT),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Output file: .wav, .flac, .mp3 or .ogg.", rich_help_panel=OUTPUT),
+        typer.Option("--output", "-o", help="Output .wav, .flac, .mp3, .ogg, .m4b or .m4a.", rich_help_panel=OUTPUT),
     ] = None,
     output_dir: OutputDir = None,
     overwrite: Overwrite = False,
@@ -54,7 +66,7 @@ def clone(
         float | None,
         typer.Option(
             "--max-minutes",
-            help="Time limit for a long text (at least 0); repeat the command to resume.",
+            help="Time limit for a long text, at least 0.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -69,12 +81,14 @@ def clone(
 
     difftool voice clone --voice me --preset fast "It is late, and nobody is at home."
 
-    difftool voice clone --voice me --textfile book.txt -o book.mp3
+    difftool voice clone --voice me --textfile book.epub -o book.m4b
     """
     if max_minutes is not None and not max_minutes >= 0:  # also NaN
         message = f"--max-minutes must be at least 0, not {max_minutes}"
         raise DifftoolError(Exit.USAGE, message, "leave it out for no limit")
-    settings = replace(settings, text=_text(console, settings.text, textfile))
+    document = _document(textfile, chapters)
+    text = _text(console, settings.text, textfile) if document is None else document.text
+    settings = replace(settings, text=text)
     destination = console.destination(output, output_dir, overwrite=overwrite)
     # a long text resumes with the files that exist
     to = places(replace(destination, standing=False), settings.candidates, settings.seed, save_stages)
@@ -85,7 +99,7 @@ def clone(
 
     if redo is not None:
         spans(redo)  # reports a malformed value before any model is opened
-    plan = plan_speech(settings, vars(options))
+    plan = plan_speech(settings, vars(options), document=document)
     if len(plan.parts) == 1:
         to = places(destination, settings.candidates, settings.seed, save_stages)
     if dry_run:
@@ -97,6 +111,24 @@ def clone(
             Exit.USAGE, "--redo needs a text of several parts, and this text has only one", "use another --seed"
         )
     return carry_out(console, plan, to, overwrite=overwrite)
+
+
+def _document(textfile: str | None, chapters: str | None) -> Document | None:
+    """The document to speak, None for a plain text. Raises DifftoolError 2 for chapters that do not exist, 4 if it
+    cannot be read."""
+    from ..voice.documents import is_document, read_document
+
+    if textfile is None or not is_document(Path(textfile)):
+        if chapters is not None:
+            message = "--chapters needs an EPUB or Markdown file"
+            raise DifftoolError(Exit.USAGE, message, "pass one with --textfile")
+        return None
+    document = read_document(textfile)
+    if chapters is None:
+        return document
+    from ..voice.long_text import numbers
+
+    return document.only(numbers(chapters, len(document.chapters), "chapter"))
 
 
 def _text(console: Console, text: str | None, textfile: str | None) -> str:

@@ -5,6 +5,7 @@ speech = difftool.voice.clone("It is late.", "me", preset="fast")     # speech.s
 sound = difftool.voice.tts_with_preset("It is late.", ["a.wav", "b.wav", "c.wav"], preset="fast")    # (1, 1, S)
 book = difftool.voice.read_out(text, "book.mp3", "me")     # in parts; called again, it resumes
 judged = difftool.voice.judge("speech.wav", "me", text="It is late.")     # judged.judgements[0].identity.likeness
+text = difftool.voice.read_document("book.epub")     # instead of a text: chapters, title, author, cover
 """
 
 from __future__ import annotations
@@ -13,16 +14,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .documents import read_document
     from .judging.judge import judge
     from .output import read_out
     from .prep.folder import prepare
     from .speak import clone, tts_with_preset
 
-__all__ = ["clone", "judge", "prepare", "read_out", "tts_with_preset"]
+__all__ = ["clone", "judge", "prepare", "read_document", "read_out", "tts_with_preset"]
 
 SLICES = ("words", "vad")
 """How recordings are cut: by a transcript, or by voice activity alone."""
-_MODULES = {"judge": ".judging.judge", "prepare": ".prep.folder", "read_out": ".output"}
+_MODULES = {
+    "judge": ".judging.judge",
+    "prepare": ".prep.folder",
+    "read_document": ".documents",
+    "read_out": ".output",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,11 +17,12 @@ from typing import NamedTuple, NotRequired, TypedDict, cast
 import numpy as np
 
 from .. import files
-from ..audio.files import RATE, samples_of, write_sound
+from ..audio.files import RATE, length_of, samples_of, write_sound
 from ..audio.joining import gain, join, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
 from ..files import digest_of, read_json, write_json
+from ..limits import counted
 from ..progress import Track, untracked
 from . import engines
 from .engines import Speaker, Spoken
@@ -69,6 +70,8 @@ class Joined(TypedDict):
 
     keys: list[list[object]]
     files: dict[str, str | None]
+    document: NotRequired[object]
+    """The document and its chapters, where there is one."""
 
 
 class Book(TypedDict):
@@ -97,31 +100,33 @@ def folder_of(output: Path) -> Path:
     return output.with_suffix(".parts")
 
 
-def spans(text: str) -> list[range]:
-    """The parts that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for an invalid list."""
+def spans(text: str, noun: str = "part") -> list[range]:
+    """The parts, or what `noun` says, that a list such as 3,7-9 names, counted from 1. Raises DifftoolError 2 for an
+    invalid list."""
     ranges = []
     for piece in text.split(","):
         first, _, last = (word.strip() for word in piece.partition("-"))
         is_open = not first or piece.rstrip().endswith("-")
         if is_open or len(piece) > 20 or not (first + last).isdecimal():
-            message = f"{text!r} is not a list of parts"
+            message = f"{text!r} is not a list of {noun}s"
             raise DifftoolError(Exit.USAGE, message, "use numbers and ranges such as 3,7-9")
         span = range(int(first), int(last or first) + 1)
         if not span or not span[0]:
-            raise DifftoolError(Exit.USAGE, f"there is no part {piece.strip()}", "parts are numbered from 1")
+            raise DifftoolError(Exit.USAGE, f"there is no {noun} {piece.strip()}", f"{noun}s are numbered from 1")
         ranges.append(span)
     return ranges
 
 
-def numbers(text: str | None, count: int) -> set[int]:
-    """The parts that a list names. Raises DifftoolError 2 for an invalid list or a part that does not exist."""
-    ranges = [] if text is None else spans(text)
+def numbers(text: str | None, count: int, noun: str = "part") -> set[int]:
+    """The parts, or what `noun` says, that a list names. Raises DifftoolError 2 for an invalid list or a part that does
+    not exist."""
+    ranges = [] if text is None else spans(text, noun)
     beyond = next((span for span in ranges if span[-1] > count), None)
     if beyond:
         first, last = beyond[0], beyond[-1]
         label = str(first) if first == last else f"{first}-{last}"
-        message = f"there is no part {label}: the text has only {count}"
-        raise DifftoolError(Exit.USAGE, message, f"parts are numbered from 1 to {count}")
+        message = f"there is no {noun} {label}: the text has only {count}"
+        raise DifftoolError(Exit.USAGE, message, f"{noun}s are numbered from 1 to {count}")
     return {number for span in ranges for number in span}
 
 
@@ -226,39 +231,66 @@ def pieces(folder: Path, parts: Sequence[Entry], rank: int) -> Iterator[bytes]:
     return join(sounds())
 
 
+def lengths(folder: Path, parts: Sequence[Entry], rank: int) -> list[int]:
+    """Samples of the candidate of one rank of each part."""
+    return [length_of(folder / part["takes"][rank]["file"]) for part in parts]
+
+
 def brief(take: Take) -> CandidateRecord:
     """The fields of a take that `candidate` returns."""
     return {"sample": take["sample"], "score": take["score"], "stopped": take["stopped"]}
 
 
 @contextmanager
-def joining(folder: Path, outputs: Sequence[Path]) -> Iterator[None]:
+def joining(folder: Path, outputs: Sequence[Path], plan: SpeechPlan | None = None) -> Iterator[None]:
     """A context in which the results are written. The manifest lists them, with their hashes once they are complete."""
     book = cast(Book, read_json(folder / LIST))
-    keys = _keys(book)
+    of = _joined_of(book, plan)
     before = book["joined"]
-    others = before["files"] if before and before.get("keys") == keys else {}
+    others = before["files"] if before and _is_of(before, of) else {}
     pending = {path.name: None for path in outputs}
-    begun: Joined = {"keys": keys, "files": others | pending}
+    begun: Joined = {**of, "files": others | pending}
     write_json(folder / LIST, book | {"joined": begun})
     yield
     written = {path.name: digest_of(path) for path in outputs}
-    complete: Joined = {"keys": keys, "files": others | written}
+    complete: Joined = {**of, "files": others | written}
     write_json(folder / LIST, book | {"joined": complete, "redo": []})
 
 
 def made_here(plan: SpeechPlan, folder: Path, outputs: Sequence[Path]) -> bool:
     """Whether the reading in this folder made these results from this text, and nobody has changed them since."""
+    book = _book_of(folder, outputs)
+    return book is not None and [part["text"] for part in book["parts"]] == [part.text for part in plan.parts]
+
+
+def refuse_earlier(plan: SpeechPlan, folder: Path, outputs: Sequence[Path]) -> None:
+    """Raises DifftoolError 4 if these results were made with the same settings from an earlier form of the text, of
+    which some parts can stay."""
+    book = _book_of(folder, outputs)
+    if not book or not outputs[0].exists():
+        return
+    stored = book["config"]
+    if _differing(_without_newer(plan, _config(plan), stored), stored):
+        return
+    known = {*_numbered([part["text"] for part in book["parts"]])}
+    new = sum(numbered not in known for numbered in _numbered([part.text for part in plan.parts]))
+    if new < len(plan.parts):
+        message = f"{outputs[0]} exists already, and {new} of {counted(len(plan.parts), 'part')} of the text are new"
+        raise DifftoolError(Exit.FILE, message, "add --overwrite to speak only the new parts and write it again")
+
+
+def _book_of(folder: Path, outputs: Sequence[Path]) -> Book | None:
+    """The manifest of the reading that made these results; None if there is none, or somebody has changed them
+    since."""
     book = _book(folder)
     try:
         joined = book and book["joined"]
         if not book or not joined:
-            return False
-        texts = [part["text"] for part in book["parts"]]
-        if texts != [part.text for part in plan.parts]:
-            return False
+            return None
         files = joined["files"]
-        return all(path.name in files and _unchanged(path, files[path.name]) for path in outputs)
+        if not all(path.name in files and _unchanged(path, files[path.name]) for path in outputs):
+            return None
+        return book if all(isinstance(part["text"], str) for part in book["parts"]) else None
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder) from error
 
@@ -268,11 +300,11 @@ def _unchanged(path: Path, sha256: str | None) -> bool:
     return not path.exists() or sha256 in (None, digest_of(path))
 
 
-def finished(folder: Path, outputs: Sequence[Path]) -> bool:
+def finished(folder: Path, outputs: Sequence[Path], plan: SpeechPlan | None = None) -> bool:
     """Whether the results exist and match the parts."""
     book = cast(Book, read_json(folder / LIST))
     joined = book["joined"]
-    if not joined or joined.get("keys") != _keys(book):
+    if not joined or not _is_of(joined, _joined_of(book, plan)):
         return False
     hashes = joined["files"]
     return all(path.exists() and digest_of(path) == hashes.get(path.name) for path in outputs)
@@ -288,9 +320,20 @@ def _book(folder: Path) -> Book | None:
     return cast(Book, read_json(folder / LIST))
 
 
-def _keys(book: Book) -> list[list[object]]:
-    """The parts and pauses that a result is made of."""
-    return [[part["key"], part["pause"]] for part in book["parts"]]
+def _joined_of(book: Book, plan: SpeechPlan | None) -> Joined:
+    """What a result is made of: the parts, the pauses and the document."""
+    keys: list[list[object]] = [[part["key"], part["pause"]] for part in book["parts"]]
+    joined: Joined = {"keys": keys, "files": {}}
+    if plan is not None and plan.document is not None:
+        chapters = [title for _, title in plan.chapters]
+        cover = hashlib.sha256(plan.document.cover or b"").hexdigest()
+        joined["document"] = {**plan.document.record, "chapters": chapters, "cover": cover}
+    return joined
+
+
+def _is_of(joined: Joined, other: Joined) -> bool:
+    """Whether two results are made of the same."""
+    return joined.get("keys") == other["keys"] and joined.get("document") == other.get("document")
 
 
 def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite: bool) -> Book:
@@ -300,7 +343,7 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
     try:
         stored = before["config"] if before else config
         config = _without_newer(plan, config, stored)
-        differing = [key for key, value in config.items() if stored.get(key) != value]
+        differing = _differing(config, stored)
         if differing and not overwrite:
             message = f"{folder} contains a run with other settings: {', '.join(differing)}"
             raise DifftoolError(Exit.FILE, message, "add --overwrite to start over, or choose another -o")
@@ -318,6 +361,10 @@ def _opened(plan: SpeechPlan, folder: Path, redo: Collection[int], *, overwrite:
     book: Book = {"schema": SCHEMA, "config": config, "joined": joined, "redo": sorted(redo), "parts": parts}
     write_json(folder / LIST, book)
     return book
+
+
+def _differing(config: Mapping[str, object], stored: Mapping[str, object]) -> list[str]:
+    return [key for key, value in config.items() if stored.get(key) != value]
 
 
 def _config(plan: SpeechPlan) -> dict[str, object]:

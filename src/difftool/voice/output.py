@@ -6,13 +6,13 @@ import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from torch import Tensor
 
 from ..audio import FORMATS
-from ..audio.files import RATE, seconds_of
+from ..audio.files import RATE, Mark
 from ..audio.joining import to_bytes
 from ..errors import DifftoolError, Exit
 from ..files import MARK, expanded, lock, replacing, run_id, unused, writable
@@ -20,9 +20,10 @@ from ..outputs import refuse_other
 from ..progress import Track
 from ..provenance import beside
 from . import long_text
+from .documents import Document
 from .plan import SpeechPlan, plan_speech_with
-from .provenance import save
-from .speak import CandidateRecord, Cloned, Manifest, speech_manifest
+from .provenance import ChapterRecord, chapter_records, save
+from .speak import CandidateRecord, Cloned, Manifest, marks_of, speech_manifest
 
 
 class Item(TypedDict):
@@ -32,6 +33,7 @@ class Item(TypedDict):
     """Its rank among the candidates."""
     seconds: float
     parts: Sequence[CandidateRecord]
+    chapters: NotRequired[list[ChapterRecord]]
 
 
 class Written(NamedTuple):
@@ -69,15 +71,22 @@ def write(
     ranks = [only] if only is not None else [*range(plan.settings.candidates)]
     for k, path in zip(ranks, sounds, strict=True):
         note = {**cloned.manifest, "item": {"index": k}}
-        save(path, [to_bytes(cloned.sounds[k])], note)
+        save(path, [to_bytes(cloned.sounds[k])], note, cloned.marks[k], plan.document)
     if stages is not None:
         _write_stages(*stages)
     candidates = cloned.manifest.get("said", [])
     items: list[Item] = []
     for k in ranks:
         seconds = round(len(cloned.sounds[k]) / RATE, 3)
-        items.append({"index": k, "seconds": seconds, "parts": [part[k] for part in candidates]})
+        items.append(_item(k, seconds, [part[k] for part in candidates], cloned.marks[k]))
     return Written(items, cloned.manifest, cloned.seconds)
+
+
+def _item(index: int, seconds: float, parts: Sequence[CandidateRecord], marks: Sequence[Mark]) -> Item:
+    item: Item = {"index": index, "seconds": seconds, "parts": parts}
+    if marks:
+        item["chapters"] = chapter_records(marks)
+    return item
 
 
 def _write_stages(path: Path, stages: Mapping[str, Tensor]) -> None:
@@ -89,7 +98,7 @@ def _write_stages(path: Path, stages: Mapping[str, Tensor]) -> None:
 
 
 def read_out(
-    text: str,
+    text: str | Document,
     outputs: str | Path | Sequence[str | Path],
     voice: str = "random",
     *,
@@ -99,7 +108,8 @@ def read_out(
     track: Track | None = None,
     **settings: Any,
 ) -> Reading:
-    """Speaks a long text part by part into a folder beside the result, resuming an earlier run, and joins the parts.
+    """Speaks a long text, or a document of `read_document`, part by part into a folder beside the result, resuming an
+    earlier run, and joins the parts.
 
     - `outputs`: the file of the result, or one for each candidate.
     - `redo`: parts to speak again, such as 3,7-9.
@@ -140,22 +150,25 @@ def read_plan(
     again = long_text.numbers(redo, len(plan.parts))
     folder = long_text.folder_of(sounds[0])
     ours = long_text.made_here(plan, folder, sounds)
+    if not ours and not overwrite:
+        long_text.refuse_earlier(plan, folder, sounds)
     unused(sounds if ours else [*sounds, *map(beside, sounds)], overwrite=overwrite or ours)
     with writable(sounds[0].parent, folder), lock(folder):
         done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
         attempts = [part["attempt"] for part in done.parts]
         manifest: Manifest = {**speech_manifest(plan, run or run_id()), "attempts": attempts}
-        joined = not long_text.finished(folder, sounds)
+        joined = not long_text.finished(folder, sounds, plan)
+        ranks = range(len(sounds))
+        found = [marks_of(plan, long_text.lengths(folder, done.parts, k)) for k in ranks]
         candidates = [[long_text.brief(take) for take in part["takes"]] for part in done.parts]
         if joined:
-            with long_text.joining(folder, sounds):
+            with long_text.joining(folder, sounds, plan):
                 for k, path in enumerate(sounds):
                     ranked = [[takes[k]] for takes in candidates]
                     note: Manifest = {**manifest, "said": ranked, "item": {"index": k}}
-                    save(path, long_text.pieces(folder, done.parts, k), note)
+                    save(path, long_text.pieces(folder, done.parts, k), note, found[k][0], plan.document)
     items: list[Item] = []
-    for k, path in enumerate(sounds):
-        parts = [takes[k] for takes in candidates]
-        items.append({"index": k, "seconds": seconds_of(path), "parts": parts})
+    for k, (marks, length) in enumerate(found):
+        items.append(_item(k, round(length / RATE, 3), [takes[k] for takes in candidates], marks))
     written = Written(items, manifest, done.seconds)
     return Reading(written, folder, len(done.parts), done.said, joined)

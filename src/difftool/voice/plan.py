@@ -16,6 +16,7 @@ from ..errors import DifftoolError, Exit, pick
 from ..files import expanded
 from ..settings import checked, from_call, manifest_of
 from . import engines
+from .documents import Document
 from .engines import Reference, Work
 from .library import RANDOM, find
 from .settings import Settings
@@ -32,6 +33,8 @@ class SpeechPlan:
 
     work: Work
     """What the engine will do."""
+    document: Document | None = None
+    """Where the text comes from."""
 
     @property
     def settings(self) -> Settings:
@@ -40,6 +43,11 @@ class SpeechPlan:
     @property
     def parts(self) -> list[Part]:
         return self.work.parts
+
+    @property
+    def chapters(self) -> list[tuple[int, str]]:
+        """The index of the first part of each chapter, and its title."""
+        return [(k, part.chapter) for k, part in enumerate(self.parts) if part.chapter is not None]
 
     @property
     def steps(self) -> int:
@@ -52,17 +60,27 @@ class SpeechPlan:
         return manifest_of(self.settings) | manifest_of(self.work.options)
 
 
-def plan_speech_with(text: str, voice: str = RANDOM, *, clips: Sequence[Clip] = (), **settings: object) -> SpeechPlan:
+def plan_speech_with(
+    text: str | Document, voice: str = RANDOM, *, clips: Sequence[Clip] = (), **settings: object
+) -> SpeechPlan:
     """`plan_speech` with these `Settings` and options of an engine."""
+    document = text if isinstance(text, Document) else None
+    words = text if document is None else document.text
     common = {field.name for field in fields(Settings)}
     own = {name: value for name, value in settings.items() if name in common}
     options = {name: value for name, value in settings.items() if name not in common}
-    return plan_speech(from_call(Settings, text=text, voice=voice, **own), options, clips)
+    return plan_speech(from_call(Settings, text=words, voice=voice, **own), options, clips, document)
 
 
-def plan_speech(settings: Settings, options: Mapping[str, object], clips: Sequence[Clip] = ()) -> SpeechPlan:
+def plan_speech(
+    settings: Settings,
+    options: Mapping[str, object],
+    clips: Sequence[Clip] = (),
+    document: Document | None = None,
+) -> SpeechPlan:
     """Chooses the engine and checks text, voice and settings without opening a network. `options` are those of the
-    engine, None for a default; `clips` are used instead of a voice. Raises DifftoolError as `clone`."""
+    engine, None for a default; `clips` are used instead of a voice; `document` is where the text comes from. Raises
+    DifftoolError as `clone`."""
     given = {name: value for name, value in options.items() if value is not None}
     settings = checked(settings)
     voices_dir, models_dir = settings.voices_dir, settings.models_dir
@@ -81,7 +99,7 @@ def plan_speech(settings: Settings, options: Mapping[str, object], clips: Sequen
     settings = replace(settings, **machine_used(*settings.machine()))
     work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips]))
     work.check_files()
-    return SpeechPlan(work)
+    return SpeechPlan(work, document)
 
 
 def _clip(clip: Clip) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..audio.files import RATE, Samples, read_sound
+from ..audio.files import RATE, Samples, cover_of, read_sound
 from ..errors import DifftoolError, Exit
 from ..files import writable
 from ..limits import MAX_COUNT
@@ -15,6 +15,7 @@ from ..progress import Track
 from ..provenance import beside, located, settings_of
 from ..settings import from_manifest, options
 from . import engines
+from .documents import Document, is_cover
 from .output import Written, write
 from .plan import SpeechPlan, plan_speech
 from .provenance import load
@@ -57,7 +58,7 @@ def replay(file: Path) -> Replay:
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
     settings, own, attempts, index = _read(file, note)
     with settings_of(file):
-        plan = plan_speech(settings, own)
+        plan = plan_speech(settings, own, document=_document(file, note))
     now = speech_manifest(plan, "")
     for kind in ("models", "voices"):
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
@@ -72,6 +73,18 @@ def respeak(replay: Replay, path: Path, *, track: Track | None = None) -> Writte
     with writable(path.parent):
         cloned = speak_plan(replay.plan, track=track, attempts=replay.attempts)
         return write(replay.plan, cloned, [path], only=replay.index)
+
+
+def _document(file: Path, note: Mapping[str, Any]) -> Document | None:
+    """The document of a manifest, whose text is the setting of that name. Its cover is in the file itself. Raises
+    TypeError where it is damaged."""
+    if "document" not in note:
+        return None
+    about = {key: note["document"].get(key) for key in ("title", "author", "language")}
+    if not all(value is None or isinstance(value, str) for value in about.values()):
+        raise TypeError("not a document")
+    cover = cover_of(file)
+    return Document(**about, cover=cover if cover and is_cover(cover) else None)
 
 
 def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], int]:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio.files import Samples
-from ..audio.joining import from_bytes, gain, join, to_bytes
+from ..audio.files import Mark, Samples
+from ..audio.joining import from_bytes, gain, join, starts, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
 from ..files import manifest, run_id
 from ..progress import Track, untracked
+from .documents import Document, DocumentRecord
 from .engines import Spoken
 from .library import Consent
 from .plan import Clip, SpeechPlan, plan_speech_with
@@ -61,6 +62,8 @@ class Manifest(TypedDict):
     """How often each part was spoken before."""
     item: NotRequired[dict[str, int]]
     """The rank of the candidate in this file."""
+    document: NotRequired[DocumentRecord]
+    """Where the text comes from."""
 
 
 class Cloned(NamedTuple):
@@ -71,10 +74,12 @@ class Cloned(NamedTuple):
     manifest: Manifest
     seconds: dict[str, float]
     """How long each stage took."""
+    marks: Sequence[Sequence[Mark]] = ()
+    """The chapters of each sound."""
 
 
-def clone(text: str, voice: str = "random", *, track: Track | None = None, **settings: Any) -> Cloned:
-    """Speaks a text in a voice of the library: its name, several mixed as ``a&b``, or ``random``.
+def clone(text: str | Document, voice: str = "random", *, track: Track | None = None, **settings: Any) -> Cloned:
+    """Speaks a text or a document in a voice of the library: its name, several mixed as ``a&b``, or ``random``.
 
     `settings` are those of `voice.settings.Settings`:
 
@@ -144,8 +149,24 @@ def speak_plan(
     ranks = range(plan.settings.candidates)
     sounds = [_joined(plan, [candidates[rank].sound for candidates in candidates_by_part]) for rank in ranks]
     records = [[candidate_record(spoken) for spoken in candidates] for candidates in candidates_by_part]
-    speech: Manifest = {**speech_manifest(plan, run_id()), "said": records}
-    return Cloned(sounds, speech, speaker.seconds)
+    marks = []
+    for rank in ranks:
+        lengths = [len(candidates[rank].sound) for candidates in candidates_by_part]
+        marks.append(marks_of(plan, lengths)[0])
+    speech = speech_manifest(plan, run_id())
+    if attempts:
+        speech["attempts"] = [*attempts]
+    speech["said"] = records
+    return Cloned(sounds, speech, speaker.seconds, marks)
+
+
+def marks_of(plan: SpeechPlan, lengths: Sequence[int]) -> tuple[list[Mark], int]:
+    """The chapters in the joined sound, and its length, from the samples of each part."""
+    positions = starts((length, part.pause) for length, part in zip(lengths, plan.parts, strict=True))
+    begins = [positions[k] for k, _ in plan.chapters]
+    ends = [*begins[1:], positions[-1]]
+    titles = [title for _, title in plan.chapters]
+    return [*map(Mark, titles, begins, ends)], positions[-1]
 
 
 def seeds(plan: SpeechPlan, attempts: Sequence[int] = ()) -> list[int]:
@@ -191,7 +212,9 @@ def speech_manifest(plan: SpeechPlan, run: str) -> Manifest:
         {"name": voice.name, "sha256": voice.sha256, "consent": voice.consent} for voice in voices
     ]
     common = manifest("voice clone", run, plan.manifest, plan.work.packages)
-    speech = {"synthetic": True, "voices": records, "models": plan.work.models()}
+    speech: dict[str, object] = {"synthetic": True, "voices": records, "models": plan.work.models()}
+    if plan.document is not None:
+        speech["document"] = plan.document.record
     return cast(Manifest, common | speech)
 
 

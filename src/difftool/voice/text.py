@@ -16,6 +16,8 @@ PAUSES = {",": 0.15, ";": 0.25, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35, "...
 """Seconds of silence after a part, by what it ends in."""
 PARAGRAPH = 0.9
 """Seconds after a paragraph."""
+BETWEEN_SCENES, BETWEEN_CHAPTERS = 1.5, 2.0
+"""Seconds between two scenes, and two chapters, of a document."""
 SIGNS = {
     "&": "and",
     "%": "percent",
@@ -72,6 +74,9 @@ HEADING = r"(?m)^[ \t]{0,3}#{1,6}[ \t]+(\S.*?)[ \t]*#*[ \t]*$|^[ \t]*[=#+]{3,}[ 
 
 CUT = "|"
 """Ends a part wherever it stands in the text."""
+CHAPTER, SCENE = "\x1d", "\x1e"
+"""Stand at the start of a line in the text of a document: before the title of a chapter, and between two scenes. They
+are ASCII's separators of groups and records, which to everything else are white space."""
 
 
 class Part(NamedTuple):
@@ -80,6 +85,8 @@ class Part(NamedTuple):
     text: str
     pause: float
     """Seconds of silence after it."""
+    chapter: str | None = None
+    """The title of the chapter that begins with it."""
 
 
 def parts(
@@ -170,6 +177,7 @@ def _split(text: str, room: Callable[[str], bool], has_words: Callable[[str], bo
         return len(text) <= MOST and room(text)
 
     parts: list[Part] = []
+    chapter: str | None = None
 
     def lengthen(pause: float) -> None:
         """Makes the pause after the last part at least this long."""
@@ -178,28 +186,43 @@ def _split(text: str, room: Callable[[str], bool], has_words: Callable[[str], bo
             parts[-1] = last._replace(pause=max(last.pause, pause))
 
     def end(part: str, pause: float) -> None:
+        nonlocal chapter
         if has_words(part):
-            parts.append(Part(part, pause))
+            parts.append(Part(part, pause, chapter))
+            chapter = None
         else:  # only a mark, such as the stars between two scenes
             lengthen(pause)
 
-    for paragraph in re.split(r"\n\s*\n", spoken(text)):
-        part = ""
-        for sentence in _sentences(paragraph):
-            for piece in _broken(sentence, fits):
-                is_full = part and not fits(f"{part} {piece}")
-                if piece == CUT or is_full:
-                    end(part, _pause(part))
-                    part = ""
-                part = f"{part} {piece}".strip() if piece != CUT else ""
-                if len(part) >= WANTED or part.endswith("..."):
-                    end(part, _pause(part))
-                    part = ""
-        end(part, PARAGRAPH)
-        lengthen(PARAGRAPH)
+    for stretch in re.split(f"(?m)(?=^[{CHAPTER}{SCENE}])", text):
+        if stretch.startswith(SCENE):
+            lengthen(BETWEEN_SCENES)
+        elif stretch.startswith(CHAPTER):
+            lengthen(BETWEEN_CHAPTERS)
+            chapter, _, body = stretch[1:].partition("\n")
+            stretch = f"{chapter}\n\n{body}"
+        for paragraph in re.split(r"\n\s*\n", spoken(stretch)):
+            for part, pause in _pieces(paragraph, fits):
+                end(part, pause)
+            lengthen(PARAGRAPH)
     if parts:
         parts[-1] = parts[-1]._replace(pause=0.0)
     return parts
+
+
+def _pieces(paragraph: str, fits: Callable[[str], bool]) -> Iterator[tuple[str, float]]:
+    """The parts of a paragraph, and the pause after each."""
+    part = ""
+    for sentence in _sentences(paragraph):
+        for piece in _broken(sentence, fits):
+            is_full = part and not fits(f"{part} {piece}")
+            if piece == CUT or is_full:
+                yield part, _pause(part)
+                part = ""
+            part = f"{part} {piece}".strip() if piece != CUT else ""
+            if len(part) >= WANTED or part.endswith("..."):
+                yield part, _pause(part)
+                part = ""
+    yield part, PARAGRAPH
 
 
 def _pause(part: str) -> float:
