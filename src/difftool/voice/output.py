@@ -23,6 +23,7 @@ from . import long_text
 from .plan import SpeechPlan, plan_speech_with
 from .provenance import save
 from .speak import CandidateRecord, Cloned, Manifest, speech_manifest
+from .verify import Check
 
 
 class Item(TypedDict):
@@ -41,6 +42,8 @@ class Written(NamedTuple):
     manifest: Manifest
     seconds: Mapping[str, float]
     """How long each stage took."""
+    checks: Sequence[Check | None] = ()
+    """How each part was verified."""
 
 
 class Reading(NamedTuple):
@@ -77,7 +80,7 @@ def write(
     for k in ranks:
         seconds = round(len(cloned.sounds[k]) / RATE, 3)
         items.append({"index": k, "seconds": seconds, "parts": [part[k] for part in candidates]})
-    return Written(items, cloned.manifest, cloned.seconds)
+    return Written(items, cloned.manifest, cloned.seconds, cloned.checks)
 
 
 def _write_stages(path: Path, stages: Mapping[str, Tensor]) -> None:
@@ -145,6 +148,9 @@ def read_plan(
         done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
         attempts = [part["attempt"] for part in done.parts]
         manifest: Manifest = {**speech_manifest(plan, run or run_id()), "attempts": attempts}
+        checks = [part.get("check") for part in done.parts]
+        if any(checks):
+            manifest["accepted"] = [check["sample"] if check else None for check in checks]
         joined = not long_text.finished(folder, sounds)
         candidates = [[long_text.brief(take) for take in part["takes"]] for part in done.parts]
         if joined:
@@ -157,5 +163,5 @@ def read_plan(
     for k, path in enumerate(sounds):
         parts = [takes[k] for takes in candidates]
         items.append({"index": k, "seconds": seconds_of(path), "parts": parts})
-    written = Written(items, manifest, done.seconds)
+    written = Written(items, manifest, done.seconds, checks)
     return Reading(written, folder, len(done.parts), done.said, joined)

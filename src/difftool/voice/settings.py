@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 from ..device import MachineSettings
+from ..presets import family
 from ..settings import MACHINE, SAMPLING, TEXT, Given, setting
 from . import engines
+from .prep.settings import WHISPER
 
 MOST_CANDIDATES = 4096
+VERIFYING = "Verification"
+"""A panel of the help."""
 
 
 def _voices(params: Given) -> list[str]:
@@ -52,5 +56,27 @@ class Settings(MachineSettings):
         None, "Decoder samples per batch; results agree up to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
     )
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
+
+    verify: bool = setting(
+        False,
+        "Check each part with Whisper, and try again where words are missing or wrong.",
+        panel=VERIFYING,
+        stored=False,
+    )
+    tries: int = setting(
+        3,
+        "Candidates of a part to try with --verify, first those already drawn, then other seeds.",
+        panel=VERIFYING,
+        least=1,
+        most=MOST_CANDIDATES,
+        stored=False,
+    )
+    whisper: str = setting(
+        WHISPER,
+        "Whisper model of --verify: a size such as base or large-v3, or a .pt file.",
+        panel=VERIFYING,
+        values=lambda params: family("whisper"),
+        stored=False,
+    )
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))
