@@ -14,6 +14,8 @@ RUN = 3
 """Wrong words in a row that are no slip of the listener."""
 SHORT_SHARE = 0.5
 """Share of wrong letters in a text of fewer than `RUN` words, where no such run fits."""
+CHANCE = 3
+"""Letters of a single word that may be right by chance, and ends no run: an and, a the."""
 CONTRACTIONS = (
     (r"\bwon't\b", "will not"),
     (r"\b(?:can't|cannot)\b", "can not"),
@@ -40,7 +42,7 @@ class Words:
     cer: float
     """Character error rate."""
     longest_run: int
-    """The largest number of wrong words in a row."""
+    """The largest number of wrong words in a row; a short right one between them does not count."""
     misses_end: bool
     """Whether the last word was not heard, or not half of it."""
 
@@ -62,7 +64,9 @@ def compare(text: str, heard: str) -> Words:
     tail = (0, 0)
     for step in Levenshtein.opcodes(wanted, given):
         if step.tag == "equal":
-            run, tail = 0, (step.src_end, step.dest_end)
+            tail = (step.src_end, step.dest_end)
+            same = wanted[step.src_start : step.src_end]
+            run = run if len(same) == 1 and len(same[0]) <= CHANCE else 0
             continue
         run += max(step.src_end - step.src_start, step.dest_end - step.dest_start)
         longest = max(longest, run)
