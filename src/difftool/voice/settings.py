@@ -13,8 +13,6 @@ from . import engines
 from .prep.settings import WHISPER
 
 MOST_CANDIDATES = 4096
-VERIFYING = "Verification"
-"""A panel of the help."""
 
 
 def _voices(params: Given) -> list[str]:
@@ -57,24 +55,14 @@ class Settings(MachineSettings):
     )
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
 
-    verify: bool = setting(
-        False,
-        "Check each part with Whisper, and try again where words are missing or wrong.",
-        panel=VERIFYING,
-        stored=False,
-    )
+    verify: bool = setting(False, "Check parts with Whisper; speak wrong ones again.", panel=SAMPLING, stored=False)
     tries: int = setting(
-        3,
-        "Candidates of a part to try with --verify, first those already drawn, then other seeds.",
-        panel=VERIFYING,
-        least=1,
-        most=MOST_CANDIDATES,
-        stored=False,
+        3, "Candidates of a part to try with --verify.", panel=SAMPLING, least=1, most=MOST_CANDIDATES, stored=False
     )
     whisper: str = setting(
         WHISPER,
-        "Whisper model of --verify: a size such as base or large-v3, or a .pt file.",
-        panel=VERIFYING,
+        "Whisper model to verify with: a size or a .pt file.",
+        panel=SAMPLING,
         values=lambda params: family("whisper"),
         stored=False,
     )
