@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..audio import FORMATS
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ..voice.plan import SpeechPlan
     from ..voice.speak import CandidateRecord
 
+SHOWN, HEARD = 5, 100
+"""Parts in the message about those that are not right, and characters of what was heard in each."""
 SEVERAL_RUNS = "--redo and --max-minutes need an output file"
 
 
@@ -98,7 +101,7 @@ def read_out(
     data = {**result.data, "parts": reading.parts, "said_now": reading.said, "manifest": manifest}
     if not reading.joined:
         summary = [f"nothing left to do: all {reading.parts} parts are done", str(to.sounds[0])]
-        return Result(data, summary, to.sounds)
+        return Result(data, summary, to.sounds, result.error)
     now = "" if reading.said == reading.parts else f", {reading.said} of them in this run"
     summary = [*result.summary, f"{reading.parts} parts{now}: {reading.folder}"]
     return result._replace(data=data, summary=summary)
@@ -107,7 +110,7 @@ def read_out(
 def dry(plan: SpeechPlan, to: Places) -> Result:
     """Reports what would be done and what it needs."""
     files, folder, settings = [*plan.work.files], plan.work.folder, plan.settings
-    steps = plan.steps * len(plan.parts)
+    steps = plan.steps * len(plan.parts) * (plan.verifier.tries if plan.verifier else 1)
     count = counted(len(plan.parts), "part")
     models = f"{', '.join(files)} in {folder}" if files else "no models"
     machine = f"on {settings.device} in {settings.dtype}"
@@ -116,6 +119,9 @@ def dry(plan: SpeechPlan, to: Places) -> Result:
         f"needs {models} and up to {counted(steps, 'step')}",
         f"would write {to.sounds[0]}",
     ]
+    if plan.verifier:
+        how = f"with Whisper {settings.whisper}, and try at most {counted(plan.verifier.tries, 'candidate')} of each"
+        summary.insert(1, f"would check {count} {how}")
     parts = [{"text": part.text, "pause": part.pause} for part in plan.parts]
     chapters = [{"number": k, "title": title, "parts": count} for k, title, count in _chapters(plan)]
     summary += [f"{row['number']:>5}  {row['title']} ({counted(row['parts'], 'part')})" for row in chapters]
@@ -161,9 +167,39 @@ def report(console: Console, plan: SpeechPlan, to: Places, written: Written) -> 
         "timing": timing,
         "rtf": round(real_time_factor, 3),
     }
+    rows = _verified(written)
+    if rows:
+        data["verified"] = rows
     line = f"{best['seconds']:.1f} s of speech {_how(plan)} in {total:.1f} s"
     stages = [to.stages] if to.stages else []
-    return Result(data, [line, *map(str, to.sounds)], [*to.sounds, *stages])
+    error = _misheard(rows, to) if plan.verifier else None
+    return Result(data, [line, *map(str, to.sounds)], [*to.sounds, *stages], error)
+
+
+def _verified(written: Written) -> list[dict[str, object]]:
+    """How each part was verified, where it was."""
+    rows: list[dict[str, object]] = []
+    attempts = written.manifest.get("attempts", [])
+    for k, check in enumerate(written.checks):
+        if check:
+            row: dict[str, object] = {"part": k + 1, "right": check["right"], "tries": check["tries"]}
+            row |= {"attempt": attempts[k], "sample": check["sample"], "wer": check["wer"]}
+            rows.append(row if check["right"] else row | {"heard": check["heard"]})
+    return rows
+
+
+def _misheard(rows: Sequence[Mapping[str, object]], to: Places) -> DifftoolError | None:
+    """The error that names the parts of which no try was right."""
+    wrong = [row for row in rows if not row["right"]]
+    if not wrong:
+        return None
+    heard = [f"{row['part']} (heard {shorten(str(row['heard']), HEARD)!r})" for row in wrong[:SHOWN]]
+    more = [f"and {', '.join(str(row['part']) for row in wrong[SHOWN:])}"] if wrong[SHOWN:] else []
+    numbers = ",".join(str(row["part"]) for row in wrong)
+    message = f"Whisper did not hear the text in {len(wrong)} of {counted(len(rows), 'part')} of {to.sounds[0]}"
+    again = f"--redo {numbers}" if len(rows) > 1 else "--overwrite and another --seed"
+    hint = f"the best try of each is kept: listen to it, or speak it again with {again}, or more --tries"
+    return DifftoolError(Exit.PARTIAL, f"{message}: {', '.join([*heard, *more])}", hint)
 
 
 def _warn_of_cuts(console: Console, plan: SpeechPlan, parts: Sequence[CandidateRecord]) -> None:

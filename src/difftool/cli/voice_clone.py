@@ -25,7 +25,7 @@ SENTENCE = "This is a test recording to make AI clone my voice."
 """The text spoken by default."""
 
 
-@one_of_each(("text", "textfile"))
+@one_of_each(("text", "textfile"), ("save_stages", "verify"))
 def clone(
     console: Console,
     settings: Settings,

@@ -18,17 +18,26 @@ import numpy as np
 
 from .. import files
 from ..audio.files import RATE, length_of, samples_of, write_sound
-from ..audio.joining import gain, join, to_bytes
+from ..audio.joining import from_bytes, gain, join, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
 from ..files import digest_of, read_json, write_json
 from ..limits import counted
 from ..progress import Track, untracked
 from . import engines
-from .engines import Speaker, Spoken
+from .engines import Speaker, Spoken, Steps
 from .plan import SpeechPlan
 from .settings import Settings
-from .speak import SYNTHETIC, CandidateRecord, candidate_record, seeds, speech_manifest, typical
+from .speak import (
+    SYNTHETIC,
+    CandidateRecord,
+    candidate_record,
+    say_part,
+    seconds_of,
+    speech_manifest,
+    typical,
+)
+from .verify import Check, reverified
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +71,8 @@ class Entry(TypedDict):
     state: str
     """waiting, done or failed"""
     takes: list[Take]
+    check: NotRequired[Check]
+    """How it was verified."""
     error: NotRequired[str]
 
 
@@ -149,22 +160,25 @@ def read_aloud(
     fresh = not (folder / LIST).exists()
     book = _opened(plan, folder, redo, overwrite=overwrite)
     parts = book["parts"]
-    todo = [part["number"] - 1 for part in parts if part["state"] != "done"]
+    unverified = [plan.verifier is not None and "check" not in part for part in parts]
+    todo = [k for k, part in enumerate(parts) if part["state"] != "done" or unverified[k]]
+    before = [part["takes"] for part in parts]
     seconds: dict[str, float] = {}
     try:
         if todo:
             speaker = plan.work.speaker()
-            seconds = speaker.seconds
             work = _saying(plan, speaker, folder, book, todo, until)
             for _ in (track or untracked)(work, len(todo) * plan.steps):
                 pass
+            seconds = seconds_of(plan, speaker)
     except BaseException:
         if fresh and all(part["state"] == "waiting" for part in parts):
             (folder / LIST).unlink()  # there is nothing to resume from yet
         raise
     _check_failed(parts)
     _remove_unused(folder, parts)
-    return ReadResult(parts, len(todo), seconds)
+    said = sum(part["takes"] is not takes for part, takes in zip(parts, before, strict=True))
+    return ReadResult(parts, said, seconds)
 
 
 def _check_failed(parts: Sequence[Entry]) -> None:
@@ -192,8 +206,6 @@ def _saying(
 ) -> Iterator[None]:
     """Speaks the parts `todo` of a reading, and records each in the manifest when it is done."""
     parts = book["parts"]
-    attempts = [part["attempt"] for part in parts]
-    part_seeds = seeds(plan, attempts)
     longest = 0.0
     yield from speaker.prepare(plan.work.reference)
     for done, k in enumerate(todo):
@@ -205,17 +217,35 @@ def _saying(
             raise DifftoolError(Exit.LATER, message, "run the same command again to resume")
         speaker.keep = not plan.settings.low_vram and k != todo[-1]
         try:
-            candidates = yield from speaker.say(part["text"], part_seeds[k])
+            yield from _say(plan, speaker, folder, book, k)
         except DifftoolError as error:
             if error.code != Exit.FAILED:
                 raise
             part["state"] = "failed"
             part["error"] = error.message
-        else:
-            part["takes"] = [_write_take(folder, part, rank, spoken) for rank, spoken in enumerate(candidates)]
-            part["state"] = "done"
         write_json(folder / LIST, book)
         longest = max(longest, time.monotonic() - began)
+
+
+def _say(plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, k: int) -> Steps[None]:
+    """Speaks a part into its files. One that was verified before is spoken as it was accepted; one that was only spoken
+    stays if it is right."""
+    part = book["parts"][k]
+    check = part.get("check")
+    if part["state"] == "done" and plan.verifier:
+        take = part["takes"][0]
+        sound = from_bytes(samples_of(folder / take["file"]))
+        check = reverified(plan.verifier, part["text"], sound, take["sample"], part["attempt"])
+        if check:
+            part["check"] = check
+            return
+    said = yield from say_part(plan, speaker, k, part["attempt"], check["sample"] if check else None)
+    if said.check:
+        part["attempt"], part["check"] = said.attempt, said.check
+        numbered = _numbered([each["text"] for each in book["parts"][: k + 1]])[k]
+        part["key"] = _key(book["config"], numbered, said.attempt, said.check)
+    part["takes"] = [_write_take(folder, part, rank, spoken) for rank, spoken in enumerate(said.candidates)]
+    part["state"] = "done"
 
 
 def pieces(folder: Path, parts: Sequence[Entry], rank: int) -> Iterator[bytes]:
@@ -419,11 +449,16 @@ def _entries(
         # 1. the same text in the earlier manifest, and whether it is to be spoken again
         earlier = known.get(numbered)
         again = earlier is not None and k + 1 in redo and earlier["state"] != "waiting"
-        attempt = earlier["attempt"] + again if earlier else 0
+        check = earlier.get("check") if earlier else None
+        attempt = earlier["attempt"] if earlier else 0
+        if again:
+            attempt = 1 + max(attempt, check["last_attempt"] if check else 0)
+            check = None
         # 2. its takes, where nothing that they depend on has changed
-        terms = json.dumps([config, numbered, attempt], sort_keys=True)
-        key = hashlib.sha256(terms.encode()).hexdigest()
+        key = _key(config, numbered, attempt, check)
         valid = earlier is not None and not again and earlier["key"] == key
+        if check and not valid:
+            check, key = None, _key(config, numbered, attempt)
         takes = earlier["takes"] if earlier and valid and earlier["state"] == "done" else []
         if not all(_is_intact(folder / take["file"], take["sha256"]) for take in takes):
             log.warning("part %d was changed after it was written; speaking it again", k + 1)
@@ -437,8 +472,17 @@ def _entries(
             "state": "done" if takes else "waiting",
             "takes": takes,
         }
+        if check:
+            entry["check"] = check
         entries.append(entry)
     return entries
+
+
+def _key(config: Mapping[str, object], numbered: tuple[str, int], attempt: int, check: Check | None = None) -> str:
+    """Hash of everything that a part depends on; a sample that is not the best is named."""
+    sample = [check["sample"]] if check and check["rank"] else []
+    terms = json.dumps([config, numbered, attempt, *sample], sort_keys=True)
+    return hashlib.sha256(terms.encode()).hexdigest()
 
 
 def _numbered(texts: Sequence[str]) -> list[tuple[str, int]]:

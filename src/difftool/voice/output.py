@@ -24,6 +24,7 @@ from .documents import Document
 from .plan import SpeechPlan, plan_speech_with
 from .provenance import ChapterRecord, chapter_records, save
 from .speak import CandidateRecord, Cloned, Manifest, marks_of, speech_manifest
+from .verify import Check
 
 
 class Item(TypedDict):
@@ -43,6 +44,8 @@ class Written(NamedTuple):
     manifest: Manifest
     seconds: Mapping[str, float]
     """How long each stage took."""
+    checks: Sequence[Check | None] = ()
+    """How each part was verified."""
 
 
 class Reading(NamedTuple):
@@ -79,7 +82,7 @@ def write(
     for k in ranks:
         seconds = round(len(cloned.sounds[k]) / RATE, 3)
         items.append(_item(k, seconds, [part[k] for part in candidates], cloned.marks[k]))
-    return Written(items, cloned.manifest, cloned.seconds)
+    return Written(items, cloned.manifest, cloned.seconds, cloned.checks)
 
 
 def _item(index: int, seconds: float, parts: Sequence[CandidateRecord], marks: Sequence[Mark]) -> Item:
@@ -157,6 +160,9 @@ def read_plan(
         done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
         attempts = [part["attempt"] for part in done.parts]
         manifest: Manifest = {**speech_manifest(plan, run or run_id()), "attempts": attempts}
+        checks = [part.get("check") for part in done.parts]
+        if any(checks):
+            manifest["accepted"] = [check["sample"] if check else None for check in checks]
         joined = not long_text.finished(folder, sounds, plan)
         ranks = range(len(sounds))
         found = [marks_of(plan, long_text.lengths(folder, done.parts, k)) for k in ranks]
@@ -170,5 +176,5 @@ def read_plan(
     items: list[Item] = []
     for k, (marks, length) in enumerate(found):
         items.append(_item(k, round(length / RATE, 3), [takes[k] for takes in candidates], marks))
-    written = Written(items, manifest, done.seconds)
+    written = Written(items, manifest, done.seconds, checks)
     return Reading(written, folder, len(done.parts), done.said, joined)

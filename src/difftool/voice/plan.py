@@ -21,6 +21,7 @@ from .engines import Reference, Work
 from .library import RANDOM, find
 from .settings import Settings
 from .text import Part
+from .verify import Verifier, verifier_of
 
 Clip: TypeAlias = Tensor | Samples | str | Path
 """Mono sound at 22,050 Hz, (S,) or (1, S), or the name of its file."""
@@ -35,6 +36,8 @@ class SpeechPlan:
     """What the engine will do."""
     document: Document | None = None
     """Where the text comes from."""
+    verifier: Verifier | None = None
+    """Checks what was spoken."""
 
     @property
     def settings(self) -> Settings:
@@ -99,7 +102,10 @@ def plan_speech(
     settings = replace(settings, **machine_used(*settings.machine()))
     work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips]))
     work.check_files()
-    return SpeechPlan(work, document)
+    if settings.verify and work.one_seed:
+        message = "--verify needs other seeds to try, and tortoise-tts has one for all parts"
+        raise DifftoolError(Exit.USAGE, message, "leave out --verify, or --compat and --engine stock")
+    return SpeechPlan(work, document, verifier_of(settings) if settings.verify else None)
 
 
 def _clip(clip: Clip) -> Tensor:

@@ -31,6 +31,8 @@ class Replay:
     plan: SpeechPlan
     attempts: list[int]
     """Of the parts."""
+    accepted: list[int | None]
+    """The samples of the parts that were verified."""
     index: int
     """The rank of the candidate."""
     before: Samples
@@ -56,7 +58,7 @@ def replay(file: Path) -> Replay:
     if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
         message = f"{file} was made by a command that this version cannot rerun"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
-    settings, own, attempts, index = _read(file, note)
+    settings, own, attempts, accepted, index = _read(file, note)
     with settings_of(file):
         plan = plan_speech(settings, own, document=_document(file, note))
     now = speech_manifest(plan, "")
@@ -65,13 +67,13 @@ def replay(file: Path) -> Replay:
             raise DifftoolError(
                 Exit.FILE, f"the {kind} have changed since {file} was made", "restore the original files"
             )
-    return Replay(file, plan, attempts, index, before, (note["versions"], now["versions"]))
+    return Replay(file, plan, attempts, accepted, index, before, (note["versions"], now["versions"]))
 
 
 def respeak(replay: Replay, path: Path, *, track: Track | None = None) -> Written:
     """Speaks a sound again and writes it to a file."""
     with writable(path.parent):
-        cloned = speak_plan(replay.plan, track=track, attempts=replay.attempts)
+        cloned = speak_plan(replay.plan, track=track, attempts=replay.attempts, accepted=replay.accepted)
         return write(replay.plan, cloned, [path], only=replay.index)
 
 
@@ -87,8 +89,8 @@ def _document(file: Path, note: Mapping[str, Any]) -> Document | None:
     return Document(**about, cover=cover if cover and is_cover(cover) else None)
 
 
-def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], int]:
-    """(settings, options of the engine, attempts of the parts, rank of the candidate) of a manifest. Raises
+def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], list[int | None], int]:
+    """(settings, options of the engine, attempts and accepted samples of the parts, rank of the candidate). Raises
     DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
     has_settings = isinstance(note.get("settings"), Mapping)
     if has_settings and "text" not in note["settings"] and "text_sha256" in note:
@@ -102,14 +104,15 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
         engine = engines.engine(engines.known_engine(settings.engine))
         rest = {name: value for name, value in values.items() if name not in common}
         own = from_manifest(engine.Options, rest)
-        attempts, index = note.get("attempts", []), note["item"]["index"]
-        valid_attempts = all(type(attempt) is int and 0 <= attempt <= MAX_COUNT for attempt in attempts)
+        attempts, accepted, index = note.get("attempts", []), note.get("accepted", []), note["item"]["index"]
+        known = [*attempts, *(sample for sample in accepted if sample is not None)]
+        valid_attempts = all(type(number) is int and 0 <= number <= MAX_COUNT for number in known)
         valid_index = type(index) is int and 0 <= index < settings.candidates
         versions, models, voices = note["versions"].values(), _hashes(note["models"]), _hashes(note["voices"])
         valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices))
         if settings.text is None or not (valid_attempts and valid_index and valid_texts):
             raise ValueError("not a manifest of voice clone")
-    return settings, {name: getattr(own, name) for name in rest}, attempts, index
+    return settings, {name: getattr(own, name) for name in rest}, attempts, accepted, index
 
 
 def _hashes(files: Any) -> Iterator[str]:

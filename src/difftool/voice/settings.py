@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 from ..device import MachineSettings
+from ..presets import family
 from ..settings import MACHINE, SAMPLING, TEXT, Given, setting
 from . import engines
+from .prep.settings import WHISPER
 
 MOST_CANDIDATES = 4096
 
@@ -52,5 +54,17 @@ class Settings(MachineSettings):
         None, "Decoder samples per batch; results agree up to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
     )
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
+
+    verify: bool = setting(False, "Check parts with Whisper; speak wrong ones again.", panel=SAMPLING, stored=False)
+    tries: int = setting(
+        3, "Candidates of a part to try with --verify.", panel=SAMPLING, least=1, most=MOST_CANDIDATES, stored=False
+    )
+    whisper: str = setting(
+        WHISPER,
+        "Whisper model to verify with: a size or a .pt file.",
+        panel=SAMPLING,
+        values=lambda params: family("whisper"),
+        stored=False,
+    )
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))

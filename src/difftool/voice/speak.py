@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
@@ -18,10 +17,11 @@ from ..errors import DifftoolError, Exit
 from ..files import manifest, run_id
 from ..progress import Track, untracked
 from .documents import Document, DocumentRecord
-from .engines import Spoken
+from .engines import Speaker, Spoken, Steps
 from .library import Consent
 from .plan import Clip, SpeechPlan, plan_speech_with
 from .seeds import derived
+from .verify import Check, Said, led_by, verified
 
 SYNTHETIC = "Synthetic speech"
 """Label in the tags of every file."""
@@ -60,6 +60,8 @@ class Manifest(TypedDict):
     """The candidates of each part."""
     attempts: NotRequired[list[int]]
     """How often each part was spoken before."""
+    accepted: NotRequired[list[int | None]]
+    """The sample of each part that was verified."""
     item: NotRequired[dict[str, int]]
     """The rank of the candidate in this file."""
     document: NotRequired[DocumentRecord]
@@ -76,6 +78,8 @@ class Cloned(NamedTuple):
     """How long each stage took."""
     marks: Sequence[Sequence[Mark]] = ()
     """The chapters of each sound."""
+    checks: Sequence[Check | None] = ()
+    """How each part was verified."""
 
 
 def clone(text: str | Document, voice: str = "random", *, track: Track | None = None, **settings: Any) -> Cloned:
@@ -91,6 +95,8 @@ def clone(text: str | Document, voice: str = "random", *, track: Track | None = 
     - `device`, `dtype`, `threads`, `low_vram` (one network at a time)
     - `voices_dir`, `models_dir`
     - `cache`: keep the conditioning latents beside the voice.
+    - `verify`: check each part with Whisper (`whisper`, a size or a file) and try at most `tries` candidates until one
+      is right; `checks` says which parts are. Of the others the try with the fewest errors stays.
 
     `clips` are reference clips instead of a voice. The other settings are options of the engine, of Tortoise
     `engines.tortoise.Options`:
@@ -128,36 +134,35 @@ def speak_plan(
     *,
     track: Track | None = None,
     attempts: Sequence[int] = (),
+    accepted: Sequence[int | None] = (),
     stages: dict[str, Tensor] | None = None,
 ) -> Cloned:
-    """Speaks a plan. `attempts` tells how often each part was spoken before; `stages` receives the intermediate tensors
-    of the last part."""
+    """Speaks a plan. `attempts` tells how often each part was spoken before, `accepted` which sample was taken where it
+    is not the best; `stages` receives the intermediate tensors of the last part."""
     speaker = plan.work.speaker()
-    part_seeds = seeds(plan, attempts)
-    candidates_by_part: list[list[Spoken]] = []
+    every: list[Said] = []
 
     def steps() -> Iterator[None]:
         yield from speaker.prepare(plan.work.reference)
-        for k, (part, seed) in enumerate(zip(plan.parts, part_seeds, strict=True)):
+        for k in range(len(plan.parts)):
             is_last = k + 1 == len(plan.parts)
             speaker.keep = not plan.settings.low_vram and not is_last
-            candidates = yield from speaker.say(part.text, seed, stages)
-            candidates_by_part.append(candidates)
+            attempt = attempts[k] if k < len(attempts) else 0
+            sample = accepted[k] if k < len(accepted) else None
+            every.append((yield from say_part(plan, speaker, k, attempt, sample, stages)))
 
     for _ in (track or untracked)(steps(), plan.steps * len(plan.parts)):
         pass
     ranks = range(plan.settings.candidates)
-    sounds = [_joined(plan, [candidates[rank].sound for candidates in candidates_by_part]) for rank in ranks]
-    records = [[candidate_record(spoken) for spoken in candidates] for candidates in candidates_by_part]
-    marks = []
-    for rank in ranks:
-        lengths = [len(candidates[rank].sound) for candidates in candidates_by_part]
-        marks.append(marks_of(plan, lengths)[0])
-    speech = speech_manifest(plan, run_id())
-    if attempts:
-        speech["attempts"] = [*attempts]
-    speech["said"] = records
-    return Cloned(sounds, speech, speaker.seconds, marks)
+    sounds = [_joined(plan, [said.candidates[rank].sound for said in every]) for rank in ranks]
+    marks = [marks_of(plan, [len(said.candidates[rank].sound) for said in every])[0] for rank in ranks]
+    speech: Manifest = speech_manifest(plan, run_id())
+    if attempts or plan.verifier:
+        speech["attempts"] = [said.attempt for said in every]
+    if accepted or plan.verifier:
+        speech["accepted"] = [said.check["sample"] for said in every if said.check] or [*accepted]
+    speech["said"] = [[candidate_record(spoken) for spoken in said.candidates] for said in every]
+    return Cloned(sounds, speech, seconds_of(plan, speaker), marks, [said.check for said in every])
 
 
 def marks_of(plan: SpeechPlan, lengths: Sequence[int]) -> tuple[list[Mark], int]:
@@ -169,19 +174,33 @@ def marks_of(plan: SpeechPlan, lengths: Sequence[int]) -> tuple[list[Mark], int]
     return [*map(Mark, titles, begins, ends)], positions[-1]
 
 
-def seeds(plan: SpeechPlan, attempts: Sequence[int] = ()) -> list[int]:
-    """A seed for each part, from its text, how often that text came before, and how often it was spoken before; some
-    engines use one seed for all."""
-    if plan.work.one_seed:
-        return [plan.settings.seed] * len(plan.parts)
-    count: Counter[str] = Counter()
-    part_seeds = []
-    for k, part in enumerate(plan.parts):
-        attempt = attempts[k] if k < len(attempts) else 0
-        seed = derived(plan.settings.seed, "part", part.text, count[part.text], attempt)
-        part_seeds.append(seed)
-        count[part.text] += 1
-    return part_seeds
+def say_part(
+    plan: SpeechPlan,
+    speaker: Speaker,
+    k: int,
+    attempt: int = 0,
+    sample: int | None = None,
+    stages: dict[str, Tensor] | None = None,
+) -> Steps[Said]:
+    """Speaks a part. Its first candidate is the given sample, else the first that a verifier finds right, else the
+    best."""
+    text = plan.parts[k].text
+    before = sum(part.text == text for part in plan.parts[:k])
+
+    def seed_of(attempt: int) -> int:
+        """From the text, how often it came before, and how often it was spoken before; some engines use one for all."""
+        seed = plan.settings.seed
+        return seed if plan.work.one_seed else derived(seed, "part", text, before, attempt)
+
+    if plan.verifier and sample is None:
+        return (yield from verified(speaker, plan.verifier, text, seed_of, attempt))
+    candidates = yield from speaker.say(text, seed_of(attempt), stages)
+    return Said(candidates if sample is None else led_by(speaker, candidates, sample), attempt)
+
+
+def seconds_of(plan: SpeechPlan, speaker: Speaker) -> dict[str, float]:
+    """The time of each stage."""
+    return speaker.seconds | (plan.verifier.seconds if plan.verifier else {})
 
 
 def typical(loud: Sequence[float | None]) -> float | None:

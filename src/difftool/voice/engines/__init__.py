@@ -68,6 +68,8 @@ class Speaker(ABC):
 
     keep = False
     """Whether networks stay in memory for the next part."""
+    others: Sequence[int] = ()
+    """Samples of the text said last that are not among its candidates, the best first; they can still be made."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -80,6 +82,10 @@ class Speaker(ABC):
     @abstractmethod
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
         """The candidates for a part, the best first. `stages` receives intermediate tensors of the networks."""
+
+    def make(self, sample: int) -> Spoken:
+        """The candidate from one of `others`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,15 @@ class Engine(Protocol):
         """The text in parts, and all that is needed to speak them. Raises DifftoolError 2 for a text that cannot be
         spoken."""
         ...
+
+
+def finished(steps: Steps[T]) -> T:
+    """The result of work whose steps nobody counts."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def engine(name: str) -> Engine:

@@ -141,6 +141,10 @@ class Whisper:
             model.set_alignment_heads(self.heads)
         return model.to(self.device).eval()
 
+    def release(self) -> None:
+        """Frees the memory of the network, which the next use loads again."""
+        self.__dict__.pop("model", None)
+
     def __call__(self, samples: Stored, spans: Sequence[Span]) -> Iterator[Segment]:
         for portion in portions(spans):
             yield from self.listen(samples, portion)

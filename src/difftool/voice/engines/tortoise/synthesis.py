@@ -28,7 +28,7 @@ from ....sampling.guidance import guided
 from ....sampling.settings import GuidanceSettings
 from ...seeds import derived
 from .. import Spoken, Steps
-from .decoding import CALM, STOP, TokenSampling, sample_codes
+from .decoding import CALM, STOP, SampledCodes, TokenSampling, sample_codes
 from .networks import open_network
 
 PATH = DiscreteVP(betas("linear", 4000, 2.5e-5, 5e-3))
@@ -65,6 +65,22 @@ class SpeechSettings(NamedTuple):
     block: int
     """Samples that the decoder draws at once."""
     guide: GuidanceSettings = GuidanceSettings()
+
+
+class Samples(NamedTuple):
+    """What the decoder drew for a text."""
+
+    drawn: SampledCodes
+    scores: Tensor | None
+    """By CLVP (samples,); None for a single sample."""
+    seed: int
+
+    def ranked(self, first: int) -> tuple[list[int], list[int]]:
+        """The numbers of the `first` best and of the others, the best first."""
+        if self.scores is None:
+            return [0], []
+        best = self.scores.topk(first).indices.tolist()
+        return best, [k for k in self.scores.argsort(descending=True).tolist() if k not in best]
 
 
 class Networks:
@@ -137,18 +153,11 @@ def random_timbre(nets: Networks, noise: Callable[[int, int], Tensor]) -> Timbre
     return Timbre(*latents)
 
 
-def synthesise(
-    nets: Networks,
-    speech: SpeechSettings,
-    timbre: Timbre,
-    tokens: Sequence[int],
-    seed: int,
-    stages: dict[str, Tensor] | None = None,
-) -> Steps[list[Spoken]]:
-    """The candidates for the tokens of a text, best first. Yields at every step of the decoder and of the diffusion.
-    Each sample has noise of its own from `seed`, independent of their number and of the batches. `stages` receives
-    intermediate tensors."""
-    # 1. codes from the decoder
+def draw(
+    nets: Networks, speech: SpeechSettings, timbre: Timbre, tokens: Sequence[int], seed: int, *, score: bool = False
+) -> Steps[Samples]:
+    """Samples for the tokens of a text, scored where there are several or `score` says so. Yields at every step of the
+    decoder. Each sample has noise of its own from `seed`, independent of their number and of the batches."""
     text = torch.tensor([tokens], device=nets.device)
     voice = timbre.autoregressive.to(nets.device)
     seeds = [derived(seed, "codes", k) for k in range(speech.samples)]
@@ -157,33 +166,44 @@ def synthesise(
             decoder, voice, text, seeds, speech.sampling, most=speech.most, block=speech.block
         )
     del decoder  # frees its memory for the next network on a CPU
-    # 2. the best of them by CLVP
     scores = None
-    if speech.samples > 1 or stages is not None:
+    if speech.samples > 1 or score:
         with nets.using("clvp", "clvp") as clvp:
             scores = score_codes(clvp, text, clvp_input(drawn.codes, speech.most))
-        del clvp
-    best = range(speech.candidates) if scores is None else scores.topk(speech.candidates).indices.tolist()
-    # 3. mel spectrograms from the diffusion
+    return Samples(drawn, scores, seed)
+
+
+def synthesise(
+    nets: Networks,
+    speech: SpeechSettings,
+    timbre: Timbre,
+    samples: Samples,
+    chosen: Sequence[int],
+    stages: dict[str, Tensor] | None = None,
+) -> Steps[list[Spoken]]:
+    """Some of the samples as sound. Yields at every step of the diffusion. `stages` receives intermediate tensors, with
+    the mel of the first."""
+    drawn, scores, seed = samples
+    # 1. mel spectrograms from the diffusion
     mels: dict[int, Tensor] = {}
     with nets.using("diffusion", "diffusion") as diffusion:
-        for rows in _alike(best, [len(latents) for latents in drawn.latents]):
+        for rows in _alike(chosen, [len(latents) for latents in drawn.latents]):
             latents = torch.stack([drawn.latents[k] for k in rows])
             shape = (diffusion.mels, frames(latents.shape[1]))
             noise = Noise([derived(seed, "diffusion", k) for k in rows], shape, nets.device)
             made = yield from spectrogram(diffusion, latents, timbre, speech, noise)
             mels |= zip(rows, made, strict=True)
     del diffusion
-    # 4. sound from the vocoder
+    # 2. sound from the vocoder
     sounds = []
     with nets.using("vocoder", "vocoder") as vocoder:
-        for k in best:
+        for k in chosen:
             shape = (vocoder.noise, mels[k].shape[1] + TAIL)
             noise = Noise([derived(seed, "vocoder", k)], shape, nets.device)
             sounds.append(vocoder(mels[k][None], noise(START))[0])
     if stages is not None and scores is not None:
-        stages |= saved_stages(timbre, drawn.codes, scores, mels[best[0]])
-    return [candidate_of(sound, k, drawn.codes, scores) for k, sound in zip(best, sounds, strict=True)]
+        stages |= saved_stages(timbre, drawn.codes, scores, mels[chosen[0]])
+    return [candidate_of(sound, k, drawn.codes, scores) for k, sound in zip(chosen, sounds, strict=True)]
 
 
 def clvp_input(codes: Tensor, most: int) -> Tensor:

@@ -27,12 +27,12 @@ from ....store import home as models_home
 from ...library import Voice, load_latents
 from ...seeds import derived
 from ...settings import Settings
-from .. import Reference, Speaker, Spoken, Steps, Work
+from .. import Reference, Speaker, Spoken, Steps, Work, finished
 from . import compat
 from .decoding import BREATH, ROWS, TokenSampling
 from .networks import FILES, empty, hash_of, is_there
 from .options import Options, is_plain
-from .synthesis import PATH, Networks, SpeechSettings, Timbre, random_timbre, synthesise, timbre_of
+from .synthesis import PATH, Networks, SpeechSettings, Timbre, draw, random_timbre, synthesise, timbre_of
 from .text import token_parts, tokens, unspoken
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,15 @@ class TortoiseSpeaker(Speaker):
 
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
         self.nets.keep = self.keep
-        return (yield from synthesise(self.nets, self.work.speech, self.timbre, tokens(text), seed, stages))
+        speech = self.work.speech
+        drawing = draw(self.nets, speech, self.timbre, tokens(text), seed, score=stages is not None)
+        self.samples = yield from drawing
+        best, self.others = self.samples.ranked(speech.candidates)
+        return (yield from synthesise(self.nets, speech, self.timbre, self.samples, best, stages))
+
+    def make(self, sample: int) -> Spoken:
+        (made,) = finished(synthesise(self.nets, self.work.speech, self.timbre, self.samples, [sample]))
+        return made
 
 
 class CompatSpeaker(TortoiseSpeaker):
