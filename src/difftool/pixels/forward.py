@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ..core.noise import START, Noise
 from ..core.paths import Level
 from ..core.solve import State
 from ..errors import DifftoolError, Exit
-from ..files import ModelNote, digest_of, expanded, manifest, run_id
+from ..files import Manifest, ModelNote, digest_of, expanded, manifest, run_id
 from ..models import Model, open_model
 from ..outputs import Places
 from ..pictures.images import fit, opened, rgb, upright
@@ -52,6 +52,14 @@ class ForwardPlan:
     """The settings that reproduce this plan."""
 
 
+class ForwardManifest(Manifest):
+    """How a picture was noised."""
+
+    model: ModelNote
+    files: dict[str, str]
+    """Hash of the picture."""
+
+
 class Noised(NamedTuple):
     """The frames of a forward process, and its files."""
 
@@ -59,7 +67,7 @@ class Noised(NamedTuple):
     """uint8 (1, H, W, C) at each shown level"""
     levels: list[Level]
     """The shown levels."""
-    manifest: Mapping[str, Any]
+    manifest: ForwardManifest
     places: Places
 
     @property
@@ -120,7 +128,8 @@ def noised(plan: ForwardPlan, places: Places, name: str | None = None) -> Noised
     }
     common = manifest(COMMAND, name or run_id(), manifest_of(plan.settings), model.packages)
     files = {str(plan.settings.init): digest_of(plan.settings.init or Path())[:16]}
-    return Noised(frames, levels, {**common, "model": about, "files": files}, places)
+    note: ForwardManifest = {**common, "model": about, "files": files}
+    return Noised(frames, levels, note, places)
 
 
 def write_noised(done: Noised) -> None:

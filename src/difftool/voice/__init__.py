@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["clone", "judge", "prepare", "read_document", "read_out", "tts_with_preset"]
 
-SLICES = ("words", "vad")
-"""How recordings are cut: by a transcript, or by voice activity alone."""
 _MODULES = {
     "judge": ".judging.judge",
     "prepare": ".prep.folder",

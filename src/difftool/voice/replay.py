@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..audio.files import RATE, Samples, cover_of, read_sound
 from ..errors import DifftoolError, Exit
@@ -58,16 +58,17 @@ def replay(file: Path) -> Replay:
     if (note.get("schema"), note.get("command")) != ("difftool/manifest/1", "voice clone"):
         message = f"{file} was made by a command that this version cannot rerun"
         raise DifftoolError(Exit.FILE, message, "see difftool meta FILE")
-    settings, own, attempts, accepted, index = _read(file, note)
+    made = _read(file, note)
     with settings_of(file):
-        plan = plan_speech(settings, own, document=_document(file, note))
+        plan = plan_speech(made.settings, made.options, document=_document(file, note))
     now = speech_manifest(plan, "")
     for kind in ("models", "voices"):
         if [*_hashes(now[kind])] != [*_hashes(note[kind])]:
             raise DifftoolError(
                 Exit.FILE, f"the {kind} have changed since {file} was made", "restore the original files"
             )
-    return Replay(file, plan, attempts, accepted, index, before, (note["versions"], now["versions"]))
+    both = note["versions"], now["versions"]
+    return Replay(file, plan, made.attempts, made.accepted, made.rank, before, both)
 
 
 def respeak(replay: Replay, path: Path, *, track: Track | None = None) -> Written:
@@ -89,9 +90,22 @@ def _document(file: Path, note: Mapping[str, Any]) -> Document | None:
     return Document(**about, cover=cover if cover and is_cover(cover) else None)
 
 
-def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, object], list[int], list[int | None], int]:
-    """(settings, options of the engine, attempts and accepted samples of the parts, rank of the candidate). Raises
-    DifftoolError 4 where they are not what `voice clone` writes, or the text is missing."""
+class Recorded(NamedTuple):
+    """How a sound was made, from its manifest."""
+
+    settings: Settings
+    options: dict[str, object]
+    """Of the engine."""
+    attempts: list[int]
+    """Of the parts."""
+    accepted: list[int | None]
+    """The sample of each part where it is not the best."""
+    rank: int
+    """The rank of the candidate."""
+
+
+def _read(file: Path, note: Mapping[str, Any]) -> Recorded:
+    """Reads a manifest. Raises DifftoolError 4 where it is not what `voice clone` writes, or the text is missing."""
     has_settings = isinstance(note.get("settings"), Mapping)
     if has_settings and "text" not in note["settings"] and "text_sha256" in note:
         message = (
@@ -112,7 +126,7 @@ def _read(file: Path, note: Mapping[str, Any]) -> tuple[Settings, dict[str, obje
         valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices))
         if settings.text is None or not (valid_attempts and valid_index and valid_texts):
             raise ValueError("not a manifest of voice clone")
-    return settings, {name: getattr(own, name) for name in rest}, attempts, accepted, index
+    return Recorded(settings, {name: getattr(own, name) for name in rest}, attempts, accepted, index)
 
 
 def _hashes(files: Any) -> Iterator[str]:

@@ -11,8 +11,9 @@ from ...device import DeviceSettings
 from ...errors import DifftoolError, Exit
 from ...presets import family
 from ...settings import MACHINE, TEXT, manifest_of, one_of, options, setting, stored
-from .. import SLICES
 
+SLICES = ("words", "vad")
+"""How recordings are cut: by a transcript, or by voice activity alone."""
 WHISPER = "base"
 """Default size."""
 CUTTING = "Cutting"
