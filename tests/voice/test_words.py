@@ -47,7 +47,7 @@ def test_what_counts(heard: str, errors: int, run: int, misses: bool, right: boo
     words = compare(SENTENCE, heard)
     assert (words.errors, words.longest_run, words.misses_end, words.right) == (errors, run, misses, right)
     assert words.count == 16
-    assert words.wer == errors / 16
+    assert words.word_error_rate == errors / 16
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,35 @@ def test_one_or_two_words(text: str, heard: str, right: bool) -> None:
 
 
 def test_character_error_rate() -> None:
-    assert compare("a house", "a mouse").cer == pytest.approx(1 / 7)
-    assert compare("", "").wer == 0
+    assert compare("a house", "a mouse").character_error_rate == pytest.approx(1 / 7)
+    assert compare("", "").word_error_rate == 0
     assert words_of("!") == []
+
+
+SMOKE = "The wood was damp, the water was cold, and 2 of us still remember the smell of smoke."
+
+
+@pytest.mark.parametrize(
+    ("heard", "errors", "run", "missing"),
+    [
+        (SMOKE, 0, 0, 0),
+        ("the wood was damp the water was cold and two of us still remember the smell of smoke", 0, 0, 0),
+        ("The wood was damp, and 2 of us still remember the smell of smoke.", 4, 4, 0),
+        ("The wood was damp, the water was cold, and 2 of us still remember the", 3, 3, 3),
+        ("The wood was damp, the water was cold, and 2 of us still remember this mall of", 3, 3, 1),
+        (f"{SMOKE} The smell of smoke.", 4, 4, 0),
+        (SMOKE.replace("water", "water the water the water"), 4, 4, 0),
+        ("The hood was damp, a water was cold, and 2 of us will remember the bell of smoke.", 4, 1, 0),
+        ("", 18, 18, 18),
+    ],
+)
+def test_what_is_wrong(heard: str, errors: int, run: int, missing: int) -> None:
+    found = compare(SMOKE, heard)
+    assert found.word_error_rate == pytest.approx(errors / 18)
+    assert (found.longest_run, found.missing_end) == (run, missing)
+    assert (found.character_error_rate == 0) == (errors == 0)
+
+
+def test_a_script_without_spaces_is_compared_by_characters() -> None:
+    found = compare("今天天气很好。", "今天天气好", "zh")
+    assert found.word_error_rate == pytest.approx(1 / 6)

@@ -13,7 +13,7 @@ from ..errors import DifftoolError, Exit
 from ..files import expanded
 from ..progress import timed
 from .engines import Speaker, Spoken, Steps, finished
-from .words import Words, compare
+from .words import Comparison, compare
 
 if TYPE_CHECKING:
     from .prep.transcribe import Whisper
@@ -58,7 +58,7 @@ class Verifier:
     seconds: dict[str, float] = field(default_factory=dict)
     """Time of its stage."""
 
-    def __call__(self, text: str, sound: Samples) -> tuple[Words, str]:
+    def __call__(self, text: str, sound: Samples) -> tuple[Comparison, str]:
         """The comparison, and what was heard in the sound as it will be stored."""
         with timed(self.seconds, "verify"):
             heard = self.whisper.text_of(from_bytes(to_bytes(sound)))
@@ -118,7 +118,7 @@ def reverified(verifier: Verifier, text: str, sound: Samples, sample: int, attem
     return check_of(words, heard, 0, sample, attempt)
 
 
-def check_of(words: Words, heard: str, rank: int, sample: int, attempt: int = 0) -> Check:
+def check_of(words: Comparison, heard: str, rank: int, sample: int, attempt: int = 0) -> Check:
     """The check of a sample that was heard."""
     return {
         "right": words.right,
@@ -127,7 +127,7 @@ def check_of(words: Words, heard: str, rank: int, sample: int, attempt: int = 0)
         "sample": sample,
         "last_attempt": attempt,
         "errors": words.errors,
-        "wer": round(words.wer, 4),
+        "wer": round(words.word_error_rate, 4),
         "heard": heard,
     }
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from .prep.words import UNSPACED
 from .text import TYPOGRAPHY, written_out
 
 RUN = 3
@@ -29,62 +30,106 @@ CONTRACTIONS = (
 )
 
 
+class Step(NamedTuple):
+    """A stretch of a comparison."""
+
+    kind: str
+    """equal, replace, delete or insert"""
+    text: tuple[str, ...]
+    """Words of the text"""
+    heard: tuple[str, ...]
+
+
 @dataclass(frozen=True)
-class Words:
+class Comparison:
     """How far what was heard differs from the text."""
 
+    steps: tuple[Step, ...]
     errors: int
     """Words that were replaced, left out or added."""
     count: int
     """Words of the text."""
-    wer: float
-    """Word error rate: `errors` over `count`."""
-    cer: float
-    """Character error rate."""
+    word_error_rate: float
+    """`errors` over `count`: it can exceed 1."""
+    character_error_rate: float
     longest_run: int
     """The largest number of wrong words in a row; a short right one between them does not count."""
     misses_end: bool
     """Whether the last word was not heard, or not half of it."""
 
     @property
+    def missing_end(self) -> int:
+        """Words of the text after the last that was heard."""
+        missing = 0
+        for step in reversed(self.steps):
+            if step.kind == "equal":
+                break
+            missing += len(step.text) - len(step.heard)
+        return max(0, missing)
+
+    @property
     def right(self) -> bool:
         """Whether the text was spoken: the words to its end, without a run of wrong ones."""
-        wrong = self.cer > SHORT_SHARE if self.count < RUN else self.longest_run >= RUN
+        wrong = self.character_error_rate > SHORT_SHARE if self.count < RUN else self.longest_run >= RUN
         return not wrong and not self.misses_end
 
 
-def compare(text: str, heard: str) -> Words:
-    """Compares the words of both. Case, punctuation, spelling, digits, contractions and hyphens make no difference."""
+def compare(text: str, heard: str, language: str | None = "en") -> Comparison:
+    """Compares the words of both. Case and punctuation make no difference, nor in English spelling, digits,
+    contractions and hyphens."""
     from rapidfuzz.distance import Levenshtein
 
-    wanted, given = words_of(text), words_of(heard)
+    wanted, given = words_of(text, language), words_of(heard, language)
     known = {*wanted, *given}
     wanted, given = _closed_up(wanted, known), _closed_up(given, known)
-    run = longest = 0
-    tail = (0, 0)
-    for step in Levenshtein.opcodes(wanted, given):
-        if step.tag == "equal":
-            tail = (step.src_end, step.dest_end)
-            same = wanted[step.src_start : step.src_end]
-            run = run if len(same) == 1 and len(same[0]) <= CHANCE else 0
-            continue
-        run += max(step.src_end - step.src_start, step.dest_end - step.dest_start)
-        longest = max(longest, run)
+    steps = tuple(
+        Step(code.tag, tuple(wanted[code.src_start : code.src_end]), tuple(given[code.dest_start : code.dest_end]))
+        for code in Levenshtein.opcodes(wanted, given)
+    )
     errors, letters = Levenshtein.distance(wanted, given), " ".join(wanted)
-    lost = len("".join(wanted[tail[0] :])) - len("".join(given[tail[1] :]))
-    return Words(
+    return Comparison(
+        steps,
         errors,
         len(wanted),
         errors / max(1, len(wanted)),
         Levenshtein.distance(letters, " ".join(given)) / max(1, len(letters)),
-        longest,
-        bool(wanted) and lost > len(wanted[-1]) / 2,
+        _longest_run(steps),
+        _misses_end(steps),
     )
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text in the form in which they are compared: numbers and signs in words, lower case, American
-    spelling, no punctuation."""
+def _longest_run(steps: Sequence[Step]) -> int:
+    run = longest = 0
+    for step in steps:
+        if step.kind == "equal":
+            by_chance = len(step.text) == 1 and len(step.text[0]) <= CHANCE
+            run = run if by_chance else 0
+        else:
+            run += max(len(step.text), len(step.heard))
+            longest = max(longest, run)
+    return longest
+
+
+def _misses_end(steps: Sequence[Step]) -> bool:
+    """Whether more than half of the letters of the last word are missing at the end."""
+    if not steps or steps[-1].kind == "equal" or not any(step.text for step in steps):
+        return False
+    last = next(step.text[-1] for step in reversed(steps) if step.text)
+    lost = 0
+    for step in reversed(steps):
+        if step.kind == "equal":
+            break
+        lost += len("".join(step.text)) - len("".join(step.heard))
+    return lost > len(last) / 2
+
+
+def words_of(text: str, language: str | None = "en") -> list[str]:
+    """The words of a text as they are compared: in lower case, without punctuation; in English with numbers and signs
+    in words, and American spelling; the characters in a script without spaces."""
+    if language != "en":
+        from whisper.normalizers import BasicTextNormalizer
+
+        return BasicTextNormalizer(split_letters=bool(UNSPACED.search(text)))(text).split()
     for fancy, plain in TYPOGRAPHY.items():
         text = text.replace(fancy, plain)
     text = written_out(text).lower()

@@ -7,7 +7,7 @@ from typing import Any
 
 from difftool.audio.files import Samples
 from difftool.voice import plan, verify
-from difftool.voice.words import Words, compare
+from difftool.voice.words import Comparison, compare
 
 RIGHT = "the text"
 
@@ -38,7 +38,7 @@ def verifier_of(settings: Any) -> verify.Verifier:
     return verify.Verifier(LISTENER, settings.tries, not settings.low_vram)  # type: ignore[arg-type]
 
 
-def compared(text: str, heard: str) -> Words:
+def compared(text: str, heard: str) -> Comparison:
     return compare(text, text if heard == RIGHT else heard)
 
 

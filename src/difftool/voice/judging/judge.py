@@ -19,7 +19,7 @@ from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import expanded
 from ...progress import Track, untracked
 from ...settings import checked, from_call
-from ..hearing import Comparison, compared, heard, whisper_installed, words_of
+from ..hearing import heard, whisper_installed
 from ..identity import voiceprint
 from ..library import RANDOM
 from ..prep import activity
@@ -29,6 +29,7 @@ from ..prep.plan import recordings_in
 from ..prep.settings import WHISPER
 from ..prep.transcribe import Whisper, known_language, known_size
 from ..provenance import load
+from ..words import Comparison, compare, words_of
 from .likeness import Scale, scale_of, verdict
 from .opinions import opinions
 from .settings import Settings
@@ -244,7 +245,7 @@ def _words(whisper: Whisper | None, sound: Samples, spans: Sequence[Span], text:
     whisper.heard_language = None  # of the recording before
     said = heard(whisper, sound, spans)
     language = whisper.language or whisper.heard_language
-    return Words(whisper.size, said, text, compared(said, text, language) if text else None)
+    return Words(whisper.size, said, text, compare(text, said, language) if text else None)
 
 
 def _identity(
