@@ -6,7 +6,10 @@ A folder contains ``config.json`` (the network, its path and target, the size an
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path as FilePath
@@ -16,20 +19,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from .core.ema import misfit, posthoc
 from .core.paths import Flow, Karras, Level, Path
 from .core.predict import TARGETS, Target, edm_scale
 from .errors import DifftoolError, Exit, is_out_of_memory, nearest
-from .files import expanded, load_tensors, read_json, save_tensors, write_json
+from .files import Loaded, expanded, load_tensors, read_json, save_tensors, write_json
 from .limits import LARGEST
 from .nets.mlp import MLP
 from .nets.unet import UNet
 from .schedulers import _VARIANCES, _known, _vp, discrete_path, target_of
+
+log = logging.getLogger(__name__)
 
 ASSETS = FilePath(__file__).parent / "assets"
 BUNDLED = ("digits",)
 SCHEMA = "difftool/model/1"
 MOST_CONFIG = 4 * 2**20
 """Maximum size of a config in bytes."""
+AVERAGES = "averages"
+"""The folder of stored averages of the weights in that of a run."""
+AVERAGE = re.compile(r"(\d*[1-9]\d*)-(0\.[012]\d*)\.safetensors")
+"""The name of one: the number of updates before it, and its width."""
+ROUGH = 0.1
+"""A larger misfit of combined averages is warned about."""
 
 
 class Model(NamedTuple):
@@ -39,7 +51,7 @@ class Model(NamedTuple):
     source: str
     """The name of a bundled model, or the absolute path of a folder; `open_model` accepts both."""
     sha256: str
-    """Hash of the weight file."""
+    """Hash of the weight file; with `ema`, of the width and the stored averages."""
     net: nn.Module
     """Called as net(x, t) or, with classes, net(x, t, label=...)."""
     path: Path
@@ -58,15 +70,22 @@ class Model(NamedTuple):
     """The factor of the network's input."""
     packages: tuple[str, ...] = ("torch",)
     """Packages whose versions affect its output."""
+    ema: float | None = None
+    """Width of the average of the weights; None: as published."""
 
 
 def open_model(
-    ref: str | FilePath | None = None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ref: str | FilePath | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    ema: float | None = None,
 ) -> Model:
     """Opens a run folder, a model folder, a diffusers folder, or a bundled model by name (None: the first one). A
-    `pathlib.Path` or a name with a slash, as from `typed`, is always a folder.
+    `pathlib.Path` or a name with a slash, as from `typed`, is always a folder. With `ema` its weights are an average of
+    this width, combined from those stored in a run folder.
 
-    Raises DifftoolError 4 if there is no such model, or its files are incomplete, damaged or inconsistent.
+    Raises DifftoolError 2 if `ema` is given and there are no stored averages, 4 if there is no such model, or its files
+    are incomplete, damaged or inconsistent.
     """
     ref = BUNDLED[0] if ref is None else ref
     if ref == "":
@@ -84,9 +103,12 @@ def open_model(
         message = f"{ref} is not a folder, and no model of that name is in the store"
         hint = f"did you mean {near}?" if near else f"pass the folder of a model, or {', '.join(BUNDLED)}"
         raise DifftoolError(Exit.FILE, message, hint)
-    load = _open_diffusers if _diffusers_config(folder) else _open_own
+    is_foreign = _diffusers_config(folder) is not None
+    if ema is not None and (is_foreign or not averages_of(folder)):
+        message = f"--ema needs stored averages of the weights, and {ref} has none"
+        raise DifftoolError(Exit.USAGE, message, "train with --keep-averages, or leave out --ema")
     try:
-        model = load(folder, source)
+        model = _open_diffusers(folder, source) if is_foreign else _open_own(folder, source, ema)
         if min(model.shape) < 1 or max(model.shape) > LARGEST:
             channels, height, width = model.shape
             raise ValueError(f"invalid picture size {width}x{height} in {channels} channels")
@@ -177,7 +199,38 @@ def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[
     write_json(folder / "config.json", {"schema": SCHEMA, **config})
 
 
-def _open_own(folder: FilePath, source: str) -> Model:
+def save_average(folder: FilePath, weights: Mapping[str, Tensor], step: int, std: float) -> None:
+    """Stores the average of width `std` after update number `step` of a run, in half precision."""
+    halves = {name: value.half() for name, value in weights.items()}
+    save_tensors(folder / AVERAGES / f"{step:09d}-{std:g}.safetensors", halves)
+
+
+def averages_of(folder: FilePath) -> list[tuple[FilePath, int, float]]:
+    """(path, step, width) of the averages stored in the folder of a run, in order."""
+    paths = sorted((folder / AVERAGES).glob("*.safetensors"))
+    return [(path, int(match[1]), float(match[2])) for path in paths if (match := AVERAGE.fullmatch(path.name))]
+
+
+def _averaged(folder: FilePath, std: float, needed: Mapping[str, Tensor]) -> Loaded:
+    """The average of width `std` at the last stored step of a run, for the weights `needed`."""
+    paths, steps, stds = zip(*averages_of(folder), strict=True)
+    shapes = {name: tuple(value.shape) for name, value in needed.items()}
+    total = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in needed.items()}
+    shares = posthoc(steps, stds, max(steps), std)
+    if (off := misfit(steps, stds, max(steps), std, shares)) > ROUGH:
+        log.warning(f"the stored averages give one of width {std:g} only roughly (off by {off:.0%})")
+    digest = hashlib.sha256(repr(std).encode())
+    for path, share in zip(paths, shares, strict=True):
+        stored = load_tensors(path)
+        given = {name: tuple(value.shape) for name, value in stored.tensors.items()}
+        same_shapes(shapes, given, path, "restore the folder, or leave out --ema")
+        for name, value in stored.tensors.items():
+            total[name].add_(value.float(), alpha=share)
+        digest.update(stored.sha256.encode())
+    return Loaded(total, {}, digest.hexdigest())
+
+
+def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
     config = read_config(folder / "config.json")
     if config.get("schema") != SCHEMA:
         message = f"{folder} contains no model of difftool or diffusers"
@@ -191,6 +244,8 @@ def _open_own(folder: FilePath, source: str) -> Model:
     loaded = load_tensors(weights)
     with torch.device("meta"), bounded(len(loaded.tensors)):  # uses no memory, whatever the config says
         fits(build_net(config["net"]), loaded.tensors, weights)
+    if ema is not None:
+        loaded = _averaged(folder, ema, loaded.tensors)
     net = build_net(config["net"])
     if len(config["classes"]) != config["net"].get("classes", 0):
         raise ValueError(f"it lists {len(config['classes'])} classes, but its network has a different number")
@@ -210,6 +265,7 @@ def _open_own(folder: FilePath, source: str) -> Model:
         clip=True,
         variance="learned" if config["net"].get("learned_range") else "small",
         scale=edm_scale() if config["target"] == "edm" else None,
+        ema=ema,
     )
 
 

@@ -219,7 +219,7 @@ def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
 def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
     import numpy as np
 
-    from .pictures.sheets import image_grid
+    from .pictures.sheets import sheet
     from .pixels.draw import columns, draw_samples
     from .pixels.write import write
 
@@ -230,10 +230,10 @@ def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
         written = write(drawn, replay.places)
     seconds = {"sample": ended - began, "save": time.monotonic() - ended}
     if source.index is None:  # grids of earlier versions have a column for each class
-        sheets = [image_grid(drawn.pixels, wide) for wide in {columns(drawn), len(plan.model.classes) or None}]
+        sheets = [sheet(drawn.pixels, wide) for wide in {columns(drawn), len(plan.model.classes) or None}]
     else:
         sheets = [drawn.pixels[0]]
-    identical = any(np.array_equal(source.pixels, sheet) for sheet in sheets)
+    identical = any(np.array_equal(source.pixels, pixels) for pixels in sheets)
     return Replayed(written, identical, source.versions, versions(*plan.model.packages), seconds)
 
 

@@ -354,6 +354,7 @@ def _is_own(run: Run, path: Path) -> bool:
     if run.command != "train":
         in_book = path.parent.suffix == PARTS and re.fullmatch(r"\d+-[0-9a-f]{8}(-\d+)?\.wav", path.name)
         return bool(in_book) or made_here(path, ANY)
+    from .models import AVERAGE, AVERAGES
     from .train.previews import AUTOENCODER, layout
 
     laid = layout()
@@ -362,4 +363,5 @@ def _is_own(run: Run, path: Path) -> bool:
     if len(name.parts) == 1:
         return str(name) in (*laid.files, LATENTS) or name.match(EVENTS)
     is_preview = name.parts[0] == laid.previews and len(name.parts) == 2 and name.match(laid.drawn)
-    return is_preview or PIPELINE_FILES.fullmatch(name.as_posix()) is not None
+    is_average = name.parent == Path(AVERAGES) and AVERAGE.fullmatch(name.name) is not None
+    return is_preview or is_average or PIPELINE_FILES.fullmatch(name.as_posix()) is not None

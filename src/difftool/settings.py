@@ -177,10 +177,10 @@ def range_of(option: Option) -> str:
     """The range of a setting, as text; empty if it has none."""
     if option.least is None and option.most is None and option.above is None:
         return ""
-    if option.above is not None:
-        limit = "" if option.most is None else f" and at most {option.most:,.0f}"
-        return f"above {option.above:g}{limit}"
     low, high = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (option.least or 0, option.most or 0))
+    if option.above is not None:
+        limit = "" if option.most is None else f" and at most {high}"
+        return f"above {option.above:g}{limit}"
     if option.most is None:
         return f"at least {low}"
     return f"at most {high}" if option.least is None else f"from {low} to {high}"

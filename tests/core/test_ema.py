@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from difftool.core import EMA, posthoc
-from difftool.core.ema import gamma
+from difftool.core.ema import gamma, misfit
 
 
 def test_gamma() -> None:
@@ -78,3 +78,19 @@ def test_a_width_that_was_not_kept() -> None:
     assert made == pytest.approx(float(wanted.params[0]), rel=0.01)
     same = sum(c * value for c, value in zip(posthoc(steps, stds, n, 0.1), snapshots, strict=True))
     assert same == pytest.approx(float(kept[1].params[0]), rel=1e-9)
+
+
+def test_the_misfit_of_what_is_combined() -> None:
+    """By the integral over time; zero for an average that is itself among those stored."""
+    steps, stds, time = [0.5, 1, 1], [0.1, 0.1, 0.05], torch.linspace(0, 1, 100_001, dtype=torch.float64)
+
+    def weights(step: float, std: float) -> torch.Tensor:
+        g = gamma(std)
+        return torch.where(time <= step, (g + 1) / step * (time / step) ** g, 0.0)
+
+    for std in (0.02, 0.07, 0.2):
+        shares = posthoc(steps, stds, 1, std)
+        made = sum(c * weights(*stored) for c, stored in zip(shares, zip(steps, stds, strict=True), strict=True))
+        expected = float((made - weights(1, std)).norm() / weights(1, std).norm())
+        assert misfit(steps, stds, 1, std, shares) == pytest.approx(expected, rel=1e-3)
+    assert misfit(steps, stds, 1, 0.05, posthoc(steps, stds, 1, 0.05)) == pytest.approx(0, abs=1e-6)

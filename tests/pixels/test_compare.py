@@ -39,6 +39,15 @@ def test_the_first_draw_is_what_sample_draws(tiny_model: Make) -> None:
         assert not np.array_equal(found.pixels[:, 0], found.pixels[:, 1])
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_the_figure_shows_every_kind_of_picture(tiny_model: Make, tmp_path: Path, channels: int) -> None:
+    found = compare(["ddim"], model=tiny_model(channels=channels), steps=1, count=2)
+    compare_module.write(tmp_path / "compared.png", found, "run")
+    if channels == 2:
+        points = [found[0]._replace(pixels=found[0].pixels[:, :, :1, :1])]
+        compare_module.write(tmp_path / "points.png", points, "run")
+
+
 def test_without_noise_every_sampler_is_one(tiny_model: Make) -> None:
     found = compare(["ddpm", "dpmpp_3m_sde", "dpm2_a"], model=tiny_model(), steps=4, count=2, eta=0.0)
     assert [one.diversity for one in found] == [0, 0, 0]

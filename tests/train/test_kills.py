@@ -1,4 +1,5 @@
-"""A run that is killed at any moment, any number of times, ends in the weights of one that was left alone."""
+"""A run that is killed at any moment, any number of times, ends in the weights and the stored averages of one that was
+left alone."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ import torch
 from dying import dies
 
 from difftool.files import load_tensors
+from difftool.models import AVERAGES
 
 KILLS = 20
-LINE = ["train", "digits", "--steps", "2000", "--threads", "2", "-q", "--output-dir"]
+LINE = ["train", "digits", "--steps", "2000", "--threads", "2", "--keep-averages", "-q", "--output-dir"]
 
 
 @pytest.mark.slow
@@ -39,5 +41,8 @@ def test_twenty_random_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     one, two = (load_tensors(folder / "last.safetensors").tensors for folder in (whole, killed))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
+    stored = {path.name: path.read_bytes() for path in (whole / AVERAGES).iterdir()}
+    assert len(stored) == 40
+    assert stored == {path.name: path.read_bytes() for path in (killed / AVERAGES).iterdir()}
     left = [path.name for path in (tmp_path / "run").rglob("*") if "tmp" in path.name]
     assert not left

@@ -37,7 +37,7 @@ def _samplers(value: str | None) -> str | None:
     return value
 
 
-UNUSED = ("sampler", "eta", "label", "guidance", "count", "trajectory", "compare")
+UNUSED = ("sampler", "eta", "ema", "label", "guidance", "count", "trajectory", "compare")
 """Options that `--forward` cannot be combined with, since it calls no network."""
 
 

@@ -15,8 +15,8 @@ from .. import files, processes
 from ..errors import DifftoolError, Exit
 from ..progress import Track
 from ..signals import Stop
-from .config import RunConfig, TrainConfig, last_part, part_at
-from .folder import Layout, clear, resume, save
+from .config import RunConfig, TrainConfig, chosen, last_part, part_at
+from .folder import Layout, clear, resume, save, save_averages
 from .loop import Trainee, Update, held_out, items_that_fit, seconds_per_update, updates
 from .runlog import EventLog, UpdateLine, append
 from .tasks import Task
@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 
 BAD_IN_A_ROW = 10
 SAVE_SECONDS = 60
-LOG_LINES, PREVIEWS, HELD_LINES = 200, 5, 25
-"""Default number of log lines, previews and evaluations of the held-out loss in a run."""
+LOG_LINES, PREVIEWS, HELD_LINES, SNAPSHOTS = 200, 5, 25, 20
+"""Default number of log lines, previews and evaluations of the held-out loss in a run, and of moments whose averages of
+the weights are stored."""
 MARGIN, CLOSING, PLOTTING = 0.03, 4.0, 0.7
 """Reserves of a time budget: the share for updates slower than the probe's, the seconds for evaluation, and those for a
 checkpoint, a preview and its plot, without drawing."""
@@ -175,6 +176,16 @@ def _preview_every(context: RunContext, train: TrainConfig) -> int:
     return context.preview_every or math.ceil(len(part_at(train, train["images"])) / PREVIEWS)
 
 
+def _store_averages(folder: Path, train: TrainConfig, trainee: Trainee, seen: int) -> None:
+    """Stores the averages of the weights at the end of a run and at equal distances in its planned length, if its
+    recipe says so."""
+    if not (chosen(train, "keep_averages", False) and trainee.taken):
+        return
+    every = math.ceil(part_at(train, seen - 1).stop / SNAPSHOTS)
+    if seen >= train["images"] or _is_due(every, seen, train["batch_size"]):
+        processes.agreed(lambda: save_averages(folder, trainee))
+
+
 def _draw(context: RunContext, trainee: Trainee, seen: int, total: int, events: EventLog | None) -> None:
     """Draws a preview. If that fails, the run continues without it. A signal stops it at once, as the state is
     saved."""
@@ -242,6 +253,7 @@ def _follow(
         preview_due = _is_due(preview_every, seen, size) and not last and not failures
         wants_save = preview_due or is_old or _is_due(context.save_every, seen, size)
         save_due = wants_save and not failures  # never save a bad state
+        _store_averages(folder, train, trainee, seen)  # before the state, so that it never lacks any
         if last or save_due or stopped:
             processes.agreed(keep)
             saved_at = time.monotonic()

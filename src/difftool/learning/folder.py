@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from .. import files
 from ..errors import DifftoolError, Exit
-from ..models import SCHEMA
+from ..models import AVERAGES, SCHEMA, averages_of, save_average
 from .config import Extension, Length, RunConfig, TrainConfig, last_part
 from .differences import decisive, described, differences, short
 from .loop import Trainee
@@ -187,9 +187,9 @@ def _refuse_foreign(folder: Path, layout: Layout, overwrite: bool) -> None:
 def clear(folder: Path, layout: Layout, overwrite: bool) -> None:
     """Removes temporary files of a killed process, and with `overwrite` the run in this folder except for its config,
     which marks the folder as difftool's until a new config replaces it."""
-    previews = folder / layout.previews
-    leftovers = [*folder.glob(files.TEMPORARY), *previews.glob(files.TEMPORARY)]
-    drawn = [*previews.glob(layout.drawn), *folder.glob(EVENTS)]
+    previews, averages = folder / layout.previews, folder / AVERAGES
+    leftovers = [path for place in (folder, previews, averages) for path in place.glob(files.TEMPORARY)]
+    drawn = [*previews.glob(layout.drawn), *folder.glob(EVENTS), *(path for path, *_ in averages_of(folder))]
     own = [folder / name for name in layout.files if name != "config.json"]
     for path in [*leftovers, *((*drawn, *own) if overwrite else ())]:
         if path.is_dir():  # a part of a pipeline
@@ -246,9 +246,16 @@ def save(folder: Path, trainee: Trainee) -> None:
     files.synced(folder)
 
 
+def save_averages(folder: Path, trainee: Trainee) -> None:
+    """Stores the averages of a run at this moment."""
+    (folder / AVERAGES).mkdir(exist_ok=True)
+    for std in trainee.averages:
+        save_average(folder, trainee.averaged(std), trainee.taken, std)
+
+
 def resume(folder: Path, trainee: Trainee) -> None:
-    """Restores the last intact checkpoint and removes later lines from the log. If it is damaged, the previous one is
-    used. Raises DifftoolError 4, with the checkpoints unchanged, if none can be used."""
+    """Restores the last intact checkpoint and removes later averages and lines of the log. If it is damaged, the
+    previous one is used. Raises DifftoolError 4, with the checkpoints unchanged, if none can be used."""
     kept = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
     most = 2**20 + 8 * sum(p.numel() * p.element_size() for p in trainee.params)  # twice what weights and moments take
     for path in kept:
@@ -267,5 +274,8 @@ def resume(folder: Path, trainee: Trainee) -> None:
                 hint = "restore a copy, choose a new folder with --output-dir, or add --overwrite"
                 raise DifftoolError(Exit.FILE, message, hint) from error
             log.warning(f"cannot use {path} ({error}); using the previous checkpoint")
+    for path, step, _ in averages_of(folder):
+        if step > trainee.taken:
+            path.unlink()
     lines = [line for line in updates_of(read_log(folder)) if line["step"] <= trainee.step]
     files.write_text(folder / LOG, "".join(json.dumps(line) + "\n" for line in lines))

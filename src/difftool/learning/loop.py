@@ -18,7 +18,7 @@ from .. import processes
 from ..core.ema import EMA
 from ..device import halved
 from ..errors import is_out_of_memory
-from .config import TrainConfig, part_at
+from .config import TrainConfig, chosen, part_at
 from .tasks import BANDS, Task
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ ROOM = 0.9
 """Share of the free memory that a batch may take."""
 WORKSPACE = 1.5
 """Memory of a batch on a CPU, as a multiple of what is saved for the backward pass."""
+KEPT = (0.05, 0.1)
+"""Widths of the averages that `--keep-averages` stores: those of other widths follow from two."""
 
 
 class Trainee:
@@ -38,7 +40,12 @@ class Trainee:
         """`train`: as in a run's config.json."""
         self.net = net
         self.params = [p for p in net.parameters() if p.requires_grad]
-        self.ema = EMA(self.params, train["ema"])
+        own = train["ema"]
+        widths = {own, *KEPT} if chosen(train, "keep_averages", False) else {own}
+        self.averages = {std: EMA(self.params, std) for std in sorted(widths)}
+        self.ema = self.averages[own]
+        self.named = {"ema" if std == own else f"ema{std:g}": ema for std, ema in self.averages.items()}
+        """The averages by their names in `state`."""
         self.optimizer = torch.optim.AdamW(
             self.params, lr=train["lr"], betas=(0.9, 0.99), weight_decay=train["weight_decay"], fused=True
         )
@@ -46,23 +53,25 @@ class Trainee:
         self.taken = 0
         """Number of finite updates; others are skipped."""
 
-    def averaged(self) -> dict[str, Tensor]:
-        """The average of the weights, by parameter name."""
+    def averaged(self, std: float | None = None) -> dict[str, Tensor]:
+        """The average of the weights by parameter name, or the one of width `std`."""
         names = [name for name, p in self.net.named_parameters() if p.requires_grad]
-        return dict(zip(names, self.ema.params, strict=True))
+        ema = self.ema if std is None else self.averages[std]
+        return dict(zip(names, ema.params, strict=True))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """(tensors, numbers as text), for `restore`."""
         tensors = {}
         for k, param in enumerate(self.params):
             moments = self.optimizer.state.get(param, {})
-            tensors |= {f"net.{k}": param.detach(), f"ema.{k}": self.ema.params[k]}
+            tensors[f"net.{k}"] = param.detach()
+            tensors |= {f"{name}.{k}": ema.params[k] for name, ema in self.named.items()}
             tensors |= {f"optimizer.{k}.{name}": value for name, value in moments.items()}
         return tensors, {"step": str(self.step), "taken": str(self.taken)}
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, str]) -> None:
         """Restores a `state`. Raises ValueError, with nothing changed, for the state of another network."""
-        shapes = {f"{kind}.{k}": p.shape for k, p in enumerate(self.params) for kind in ("net", "ema")}
+        shapes = {f"{kind}.{k}": p.shape for k, p in enumerate(self.params) for kind in ("net", *self.named)}
         for k, p in enumerate(self.params):  # a parameter that never had a gradient has no moments
             moments = {"step": torch.Size(), "exp_avg": p.shape, "exp_avg_sq": p.shape}
             if any(f"optimizer.{k}.{name}" in tensors for name in moments):
@@ -77,7 +86,8 @@ class Trainee:
         with torch.no_grad():
             for k, param in enumerate(self.params):
                 param.copy_(tensors[f"net.{k}"])
-                self.ema.params[k].copy_(tensors[f"ema.{k}"])
+                for name, ema in self.named.items():
+                    ema.params[k].copy_(tensors[f"{name}.{k}"])
                 prefix = f"optimizer.{k}."
                 # the step count stays on the device of the fused optimiser, as the moments do
                 self.optimizer.state[param] = {
@@ -157,7 +167,8 @@ def updates(
                 group["lr"] = lr
             trainee.optimizer.step()
             trainee.taken += 1
-            trainee.ema.update(trainee.params, trainee.taken)
+            for ema in trainee.averages.values():
+                ema.update(trainee.params, trainee.taken)
         trainee.optimizer.zero_grad()
         bands = means(numbers[: 2 * BANDS])
         asked = tuple(number > 0 for number in numbers[2 * BANDS :])

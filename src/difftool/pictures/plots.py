@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..core.paths import Level
     from . import Pixels
 from .png import _as_json
-from .sheets import image_grid
+from .sheets import sheet
 
 WIDTH, DPI = 4.8, 200
 """Inches and resolution of a plot: where it is shown 400 pixels wide, its text is still 10 pixels high."""
@@ -41,10 +41,12 @@ def plot_compared(
     with _figure(path, block_height * down + 0.3, metadata) as figure:
         for place, (caption, pixels) in enumerate(blocks, 1):
             axes = figure.add_subplot(down, across, place)
-            sheet = image_grid(pixels.reshape(-1, *pixels.shape[2:]), columns)
-            if sheet.shape[2] == 1:
-                sheet = sheet.squeeze(2)
-            axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+            picture = sheet(pixels.reshape(-1, *pixels.shape[2:]), columns)
+            if picture.shape[2] == 1:
+                picture = picture.squeeze(2)
+            elif picture.shape[2] == 2:  # grey with alpha
+                picture = picture[..., [0, 0, 0, 1]]
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axes.set_title(caption, fontsize=10, parse_math=False)
             axes.set_axis_off()
         figure.suptitle(title, fontsize=10, parse_math=False)

@@ -60,9 +60,10 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
     `settings` are the fields of `Settings`: `sampler` (a row of `core.SAMPLERS`, or an alias),
     `steps` (None: 25, all levels for ddpm, 4 for lcm), `schedule` (a spacing of `core.grid`; None: the model's own),
     `eta` (strength of fresh noise), `churn`, `guidance` (scale of classifier-free guidance, 1 = off), `guidance_mode`,
-    `guidance_interval` (low, high), `guidance_rescale`, `autoguide` (a worse model), `dynamic_threshold`, `label` (a
-    class, several separated by commas, or "any"; None cycles through all classes), `count`, `seed` (picture k uses seed
-    + k, whatever the batch), `batch_size` (halved when out of memory), `device`, `dtype`, `threads`.
+    `guidance_interval` (low, high), `guidance_rescale`, `autoguide` (a worse model), `dynamic_threshold`, `ema`
+    (width of a stored average of the weights), `label` (a class, several separated by commas, or "any"; None cycles
+    through all classes), `count`, `seed` (picture k uses seed + k, whatever the batch), `batch_size` (halved when out
+    of memory), `device`, `dtype`, `threads`.
 
     Raises DifftoolError: 1 if the network returns NaN, 2 for invalid settings, 3 for a device that does not exist, 4
     for a model that cannot be opened, 6 if not even one picture fits in memory.

@@ -82,7 +82,7 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
     settings = checked(settings)
     device, dtype = settings.machine()
     device = processes.begin(device)
-    opened = open_model(settings.model, device, dtype) if model is None else model
+    opened = open_model(settings.model, device, dtype, settings.ema) if model is None else model
     count = COUNT if settings.count is None else settings.count
     labels = read_labels(settings.label, opened, count)
     choice = choose_sampler(
@@ -104,6 +104,7 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
     used = replace(
         settings,
         model=opened.source,
+        ema=opened.ema,
         **choice.settings,
         guidance=float(settings.guidance),
         count=count,

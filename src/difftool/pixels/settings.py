@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..core.grid import SPACINGS
 from ..device import MachineSettings
 from ..limits import GUIDANCE, MAX_COUNT
-from ..sampling.settings import ChurnSettings, GuidanceSettings, known_sampler, known_schedule
+from ..sampling.settings import AverageSettings, ChurnSettings, GuidanceSettings, known_sampler, known_schedule
 from ..settings import MACHINE, SAMPLING, knows, setting
 
 COUNT = 16
@@ -26,7 +26,7 @@ def known_schedules(names: str) -> str:
 
 
 @dataclass(frozen=True)
-class Settings(ChurnSettings, GuidanceSettings, MachineSettings):
+class Settings(AverageSettings, ChurnSettings, GuidanceSettings, MachineSettings):
     """Settings of `sample`. `model`, `autoguide`: a run folder, model folder or diffusers folder; None: the bundled
     digits, and no autoguidance."""
 

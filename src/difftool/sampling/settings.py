@@ -78,6 +78,20 @@ class GuidanceSettings:
 
 
 @dataclass(frozen=True)
+class AverageSettings:
+    """Which weights of a run are used."""
+
+    ema: float | None = setting(
+        None,
+        "Average the weights over this share of the run, such as 0.05; for runs of `train --keep-averages`; "
+        "default: as trained.",
+        panel=SAMPLING,
+        above=0,
+        most=0.28,
+    )
+
+
+@dataclass(frozen=True)
 class SamplerSettings:
     """A sampler and its options; None is the default of the sampler or the model."""
 

@@ -12,7 +12,7 @@ from ..device import MachineSettings
 from ..errors import DifftoolError, Exit
 from ..limits import GUIDANCE, MAX_COUNT
 from ..progress import Track, untracked
-from ..sampling.settings import SamplerSettings, known_sampler
+from ..sampling.settings import AverageSettings, SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, checked, from_call, options, setting
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FEWEST = 50
 
 
 @dataclass(frozen=True)
-class Settings(SamplerSettings, MachineSettings):
+class Settings(AverageSettings, SamplerSettings, MachineSettings):
     """Settings of `eval`. Those it shares with `pixels.settings.Settings` have the same meaning."""
 
     model: str | Path | None = setting(
@@ -103,9 +103,9 @@ def evaluate(
         model: as for `sample`; None is the bundled model of digits.
         data: as for `train`; its held-out part is compared with. None is the digits.
         track: follows the steps, to show progress.
-        settings: fields of `Settings`: `count` pictures, `sampler`, `steps`, `schedule`, `eta`, `guidance`, `seed`,
-            `held_out` (the share that train held out), `inception` (the file of pytorch-fid's weights, for a real
-            FID), `batch_size`, `device`, `dtype`, `threads`.
+        settings: fields of `Settings`: `count` pictures, `sampler`, `steps`, `schedule`, `eta`, `guidance`, `ema`,
+            `seed`, `held_out` (the share that train held out), `inception` (the file of pytorch-fid's weights, for a
+            real FID), `batch_size`, `device`, `dtype`, `threads`.
 
     Raises DifftoolError as `sample`, and 4 for data of another size or with too few held-out pictures.
     """

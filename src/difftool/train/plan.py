@@ -55,7 +55,8 @@ class TrainingPlan(NamedTuple):
         lines.append(f"{length}, {recipe}, seed {train['seed']}{mirrored}")
         if "init_from" in train:
             lines.append(f"beginning with the weights of {train['init_from']['name']}")
-        megabytes = self.parameters * BYTES / 1e6
+        further = 4 * chosen(train, "keep_averages", False)  # another average of the weights
+        megabytes = self.parameters * (BYTES + further) / 1e6
         lines.append(f"needs {megabytes:.0f} MB for weights and optimiser, plus the memory of a batch")
         return [*lines, last]
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..learning.folder import Layout
 from ..learning.metrics import nearest
 from ..learning.runlog import EventLog, plot
+from ..models import AVERAGES
 from ..pictures.png import write_png
 from ..pictures.sheets import image_grid
 from .recipe import meanings, option_names
@@ -43,7 +44,7 @@ def layout() -> Layout:
         drawn="[0-9]" * 9 + "*.png",
         preview=grid_path,
         models=("model.safetensors", "model_index.json"),
-        folders=(AUTOENCODER, *PIPELINE),
+        folders=(AVERAGES, AUTOENCODER, *PIPELINE),
         figures=("c2st", "fd", "nearest", "exploded"),
         defaults=meanings(),
         options=option_names(),

@@ -197,7 +197,7 @@ def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path
             "a Stable Diffusion folder supports only linear and scaled_linear betas, and no eps target at zero SNR"
         )
         raise DifftoolError(Exit.USAGE, message, "leave out --target and --betas")
-    for setting in ("flip", "learned_range", "checkpointing"):
+    for setting in ("flip", "learned_range", "checkpointing", "keep_averages"):
         if recipe.get(setting):
             option = setting.replace("_", "-")
             raise DifftoolError(Exit.USAGE, f"the preset {name} does not support --{option}", f"leave out --{option}")

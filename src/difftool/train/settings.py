@@ -194,6 +194,12 @@ class Settings(DeviceSettings):
         parser=count_of,
         stored=False,
     )
+    keep_averages: bool = setting(
+        False,
+        "Store averages of the weights, 40 files of half precision in a run and up to 40 more in each extension, for "
+        "`sample --ema`.",
+        panel=OUTPUT,
+    )
     micro_batch: int | None = setting(
         None,
         "Pictures per forward pass; default: chosen automatically.",

@@ -228,6 +228,7 @@ def test_an_extension_trains_the_denoiser_only(
         ({"init_from": "digits"}, "several networks, which --from cannot begin with"),
         ({"learned_range": True}, "not support --learned-range"),
         ({"checkpointing": True}, "does not support --checkpointing"),
+        ({"keep_averages": True}, "does not support --keep-averages"),
         ({"betas": "cosine"}, "Stable Diffusion folder"),
         ({"target": "eps"}, "no eps target at zero SNR"),
     ],
