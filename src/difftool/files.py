@@ -162,7 +162,9 @@ def digest_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", "check its permissions") from error
+        raise DifftoolError(
+            Exit.FILE, f"cannot read {path}: {error.strerror}", "check the path and its permissions"
+        ) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -406,7 +406,7 @@ class TestRerunAndMeta:
         refused(4, "rerun", "other.wav", says="no settings")
         (tmp_path / "broken.wav").write_bytes(b"RIFF")
         refused(4, "meta", "broken.wav", says="no sound")
-        refused(4, "rerun", "nothing.wav", says="nothing.wav")
+        refused(4, "rerun", "nothing.wav", says="nothing.wav does not exist")
 
     @pytest.mark.parametrize(
         "change",

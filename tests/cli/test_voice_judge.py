@@ -150,8 +150,12 @@ def test_wrong_input(refused: Run, difftool: Run, speech: Path, tmp_path: Path) 
         (4, "difftool models pull whisper-small", "speech.wav", "--whisper", "small"),
         (4, "check the path", "speech.wav", "--whisper", "gone.pt"),
         (2, "random", "speech.wav", "--voice", "random"),
+        (2, "empty", ""),
     ):
         refused(code, "voice", "judge", *arguments, says=says)
+    Path("file").touch()
+    ended = refused(4, "voice", "judge", "speech.wav", "--report", "file/a.html", says="cannot write")
+    assert "done" not in ended.err  # nothing was judged yet
     partial = difftool("voice", "judge", "speech.wav", "broken.wav", "silence.wav", "--json")
     assert partial.code == 5, partial
     assert [each["path"] for each in partial.json["data"]["files"]] == ["speech.wav"]

@@ -60,6 +60,13 @@ def test_a_picture_keeps_its_own_size_without_a_model(photo: Path) -> None:
     assert len(plan.levels) == 51
 
 
+def test_a_line_is_not_enlarged_without_limit(difftool: Callable, photo: Path) -> None:
+    Image.new("RGB", (1, 900)).save(photo)
+    assert difftool("sample", "--forward", photo, "--steps", 2, "-o", "f.png").code == 0
+    with Image.open("f.gif") as animation:
+        assert animation.size == (128, 128 * LONGEST)
+
+
 def test_at_most_as_many_frames_as_a_trajectory(photo: Path) -> None:
     from difftool.outputs import Places
 
@@ -96,6 +103,9 @@ def test_it_is_made_again(difftool: Callable, photo: Path) -> None:
         (2, ["--forward", "photo.png", "--sampler", "ddim"], "cannot be used together"),
         (2, ["--forward", "photo.png", "--guidance", 2], "cannot be used together"),
         (2, ["--forward", "photo.png", "--count", 2], "cannot be used together"),
+        (2, ["--forward", "photo.png", "--guidance-mode", "apg"], "cannot be used together"),
+        (2, ["--forward", "photo.png", "--churn", 2], "cannot be used together"),
+        (2, ["--forward", "photo.png", "--list-schedules"], "cannot be used together"),
         (2, ["--forward", "photo.png", "--schedule", "trailling"], "did you mean 'trailing'"),
         (2, ["--forward", "photo.png", "--schedule", "lu"], "pure noise"),
         (2, ["--forward", "photo.png", "--steps", 0], "steps"),
@@ -138,6 +148,8 @@ def test_schedules_are_plotted(difftool: Callable, refused: Callable, tiny_model
         assert image.width == 960
         assert json.loads(image.text["difftool"])["settings"]["schedule"] == "simple,karras,beta66"  # type: ignore[attr-defined]
     assert difftool(*line, "-o", "own.png", "-q").out == "own.png\n"
+    dry = difftool(*line, "-o", "dry.png", "--dry-run", "--json").json["data"]
+    assert dry["would_write"] == ["dry.png"] and not Path("dry.png").exists()
     refused(2, *line, "--schedule", "epss", "--steps", 25, says="epss has tables")
     refused(2, *line, "--schedule", "simple,karas", says="did you mean 'karras'")
     refused(2, *line, "--schedule", ",".join([*"abc"]), says="unknown schedule 'a'")

@@ -229,6 +229,8 @@ def cover_of(path: Path) -> bytes | None:
 
 def _metadata(path: Path, *options: str) -> str:
     """The metadata of a sound file in ffmpeg's format, with escaped line ends as null bytes."""
+    if not path.exists():
+        raise DifftoolError(Exit.FILE, f"{path} does not exist", "pass a sound file made by difftool")
     if is_endless(path):
         raise DifftoolError(Exit.FILE, f"{path} is not a regular file", "pass a sound file made by difftool")
     run = [ffmpeg(), "-nostdin", "-loglevel", "error", "-i", f"file:{path}"]

@@ -37,11 +37,17 @@ def _samplers(value: str | None) -> str | None:
     return value
 
 
-UNUSED = ("sampler", "eta", "ema", "label", "guidance", "count", "trajectory", "compare")
+UNUSED = (
+    *("sampler", "eta", "churn", "ema", "label", "count", "trajectory", "compare", "list_schedules"),
+    *("guidance", "guidance_mode", "guidance_interval", "guidance_rescale", "autoguide", "dynamic_threshold"),
+)
 """Options that `--forward` cannot be combined with, since it calls no network."""
 
 
-@one_of_each(("compare", "sampler"), ("compare", "trajectory"), *(("forward", name) for name in UNUSED))
+@one_of_each(
+    *(("compare", name) for name in ("sampler", "trajectory", "list_schedules")),
+    *(("forward", name) for name in UNUSED),
+)
 def sample(
     console: Console,
     settings: Settings,
@@ -128,8 +134,8 @@ def sample(
         raise DifftoolError(Exit.USAGE, "--plot needs --list-schedules", "use --list-schedules --plot")
     to = console.destination(output, output_dir, overwrite=overwrite, grid_only=grid_only)
     if list_schedules:
-        result = _schedules_known(console, settings, figure(to, "schedules.png") if plot else None)
-        return showing(console, result) if show and plot else result
+        result = _schedules_known(console, settings, figure(to, "schedules.png") if plot else None, dry_run)
+        return showing(console, result) if show and plot and not dry_run else result
     if forward is not None:
         result = _forward(console, forward, settings, animation(to, "forward"), dry_run)
         return showing(console, result) if show else result
@@ -157,14 +163,11 @@ def _samplers_known() -> Result:
     return Result({"samplers": rows}, lines, [*SAMPLERS])
 
 
-def _schedules_known(console: Console, settings: Settings, to: Path | None) -> Result:
+def _schedules_known(console: Console, settings: Settings, to: Path | None, dry_run: bool) -> Result:
     """The list of schedules for a model, and with `to` a plot of some of them."""
-    from ..pixels.schedules import schedules_of, write_plot
+    from ..pixels.schedules import curves_of, schedules_of, write_plot
 
     known = schedules_of(settings)
-    if to is not None:
-        with writable(to.parent):
-            write_plot(to, known, console.run_id)
     rows, lines = {}, []
     for row in known.rows:
         rows[row.name] = {"title": row.title, "default": row.is_default, "steps": row.steps, "error": row.error}
@@ -175,7 +178,14 @@ def _schedules_known(console: Console, settings: Settings, to: Path | None) -> R
     data = {"schedules": rows, "model": known.model.name, "steps": known.steps}
     if to is None:
         return Result(data, lines, [*rows])
-    head = f"plotted {', '.join(known.chosen)} of {known.model.name} in {steps}"
+    curves = curves_of(known)
+    which = f"{', '.join(curves)} of {known.model.name} in {steps}"
+    if dry_run:
+        summary = [f"would plot {which}", f"would write {to}"]
+        return Result({**data, "dry_run": True, "would_write": [str(to)]}, summary, [])
+    with writable(to.parent):
+        write_plot(to, known, curves, console.run_id)
+    head = f"plotted {which}"
     return Result({**data, "outputs": [{"path": str(to)}]}, [head, str(to)], [to])
 
 

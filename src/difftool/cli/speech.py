@@ -205,7 +205,9 @@ def _misheard(rows: Sequence[Mapping[str, object]], to: Places) -> DifftoolError
 def _warn_of_cuts(console: Console, plan: SpeechPlan, parts: Sequence[CandidateRecord]) -> None:
     cut = [str(k) for k, part in enumerate(parts, 1) if not part["stopped"]]
     if cut:
-        subject = "the speech" if len(parts) == 1 else f"part {', '.join(cut)}"
+        subject = "the speech" if len(parts) == 1 else f"part {cut[0]}"
+        if len(cut) > 1:
+            subject = f"each of parts {', '.join(cut)}"
         console.warn(f"{subject} did not end within {plan.work.limit} and was cut off")
 
 

@@ -59,7 +59,11 @@ def judge(
     from ..voice.judging import report as reports
     from ..voice.judging.judge import perform, plan_judging
 
-    judged = perform(plan_judging(sources, settings), console.track)
+    plan = plan_judging(sources, settings)
+    with writable(*[page.parent] if page else [], option="--report"):
+        judged = perform(plan, console.track)
+        if page:
+            reports.write(page, judged)
     lines: list[Line] = []
     for judgement in judged.judgements:
         for warning in judgement.warnings:
@@ -71,8 +75,6 @@ def judge(
     }
     paths = [judgement.path for judgement in judged.judgements]
     if page:
-        with writable(page.parent, option="--report"):
-            reports.write(page, judged)
         data["report"] = str(page)
         lines.append(str(page))
         paths = [page]

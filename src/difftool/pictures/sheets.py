@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 GAP = 2
 GRID_PIXELS = 512
+HIGHEST = 16_384
+"""Pixels of the height that no grid is enlarged beyond."""
 
 
 def to_pixels(x: Tensor) -> Pixels:
@@ -26,12 +28,14 @@ def to_pixels(x: Tensor) -> Pixels:
 
 
 def image_grid(pixels: Pixels, columns: int | None = None) -> Pixels:
-    """Pictures (N, H, W, C) in rows, enlarged by a whole factor until the grid is at least 512 px wide."""
+    """Pictures (N, H, W, C) in rows, enlarged by a whole factor until the grid is at least 512 px wide, unless it would
+    be higher than HIGHEST."""
     n, height, width, channels = pixels.shape
     columns = min(columns or math.ceil(math.sqrt(n)), n)
     rows = math.ceil(n / columns)
     pixels_wanted = GRID_PIXELS - GAP * (columns - 1)
-    factor = max(1, math.ceil(pixels_wanted / (columns * width)))
+    factor = math.ceil(pixels_wanted / (columns * width))
+    factor = max(1, min(factor, HIGHEST // (rows * height)))
     large = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
     height, width = height * factor, width * factor
     sheet_height = rows * (height + GAP) - GAP

@@ -161,6 +161,9 @@ def _check_labels(settings: Settings, model: Model, labels: Sequence[str | None]
     unknown_any = bool(model.classes) and not model.any_label
     why = "was trained only with labels, and guidance needs both" if unknown_any else "has no labels for guidance"
     option = "--guidance" if settings.guidance != 1 else f"--sampler {choice.sampler}"
+    if model.any_label:
+        message = "--label any has no labels for guidance"
+        raise DifftoolError(Exit.USAGE, message, f"leave out {option} or --label any")
     raise DifftoolError(Exit.USAGE, f"{model.name} {why}", f"leave out {option}")
 
 

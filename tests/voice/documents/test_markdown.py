@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from difftool.errors import DifftoolError
-from difftool.voice.documents import read_document
+from difftool.voice.documents import cleaned, read_document
 from difftool.voice.text import BETWEEN_CHAPTERS, PARAGRAPH, SCENE, Part, parts
 
 BOOK = """---
@@ -125,3 +125,7 @@ def test_no_text(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(DifftoolError, match="not UTF-8"):
         read_document(path)
+
+
+def test_what_turns_the_direction_of_a_terminal_is_left_out() -> None:
+    assert cleaned("\u202eevil \u2066x\u2069 \u05e9\u05dc\u05d5\u05dd") == "evil x \u05e9\u05dc\u05d5\u05dd"

@@ -112,7 +112,7 @@ def is_cover(data: bytes) -> bool:
 def cleaned(text: str) -> str:
     """A paragraph without control characters, invisible characters and numbers of notes; other brackets become
     parentheses, since engines take brackets for instructions. Lines stay."""
-    text = re.sub("[\xad\u200b\u2060\ufeff]", "", text)
+    text = re.sub("[\xad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]", "", text)
     text = re.sub(NOTE, "", text)
     text = re.sub(r"(?<=\w)\[(\w+)\]|\[(\w+)\](?=\w)", r"\1\2", text)  # [T]he
     text = text.replace("[", "(").replace("]", ")")

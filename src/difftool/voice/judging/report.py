@@ -72,7 +72,8 @@ def _words(words: Words) -> str:
     if (found := words.comparison) is None:
         return f"heard by {by}: {words.heard or '(nothing)'}"
     rates = f"WER {100 * found.word_error_rate:.1f} %, CER {100 * found.character_error_rate:.1f} %"
-    end = f", the last {counted(found.missing_end, 'word')} missing" if found.missing_end else ""
+    missing = "word" if found.missing_end == 1 else counted(found.missing_end, "word")
+    end = f", the last {missing} missing" if found.missing_end else ""
     return f"{rates}, longest run of wrong words {found.longest_run}{end} ({by})"
 
 
@@ -95,10 +96,11 @@ def verdict_of(judgement: Judgement) -> str | None:
 
 
 def heading(judgement: Judgement) -> str:
-    """The first line on a recording."""
+    """The first line on a recording, whatever is in its name."""
     verdict = verdict_of(judgement)
+    name = " ".join(str(judgement.path).split("\n"))
     length = f"{judgement.speech:.1f} s of speech in {judgement.seconds:.1f} s"
-    return f"{judgement.path}: {length}" + (f", {verdict}" if verdict else "")
+    return f"{name}: {length}" + (f", {verdict}" if verdict else "")
 
 
 def as_json(judgement: Judgement) -> dict[str, object]:

@@ -100,12 +100,14 @@ def plan_prep(sources: Sequence[str | Path], voice: str, consent: str, settings:
 
 
 def recordings_in(sources: Sequence[str | Path]) -> list[Path]:
-    """The recordings in files and folders, in order, each once. Raises DifftoolError 4 for a path that does not exist,
-    and for a folder without recordings."""
+    """The recordings in files and folders, in order, each once. Raises DifftoolError 2 for an empty name, 4 for a path
+    that does not exist, and for a folder without recordings."""
 
     def is_hidden(path: Path, folder: Path) -> bool:
         return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
+    if "" in sources:  # of a variable that is not set: it would be the working folder
+        raise DifftoolError(Exit.USAGE, "the name of a recording is empty", "pass recordings or folders of recordings")
     paths: list[Path] = []
     for source in map(expanded, sources):
         if source.is_dir():
