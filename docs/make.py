@@ -39,6 +39,7 @@ PICTURES = {
     "schedules.png": "difftool sample --list-schedules --plot --schedule trailing,karras,beta66,bong_tangent "
     "-o docs/schedules.png --overwrite",
     "samplers.png": "python bench/samplers.py docs/samplers.png",
+    "samplers-shapes.png": "python bench/samplers.py shapes docs/samplers-shapes.png",
     "guidance-modes.png": "python bench/guidance.py docs/guidance-modes.png",
 }
 """Picture or sound in docs/ to the command that makes it, from the root of the repository."""

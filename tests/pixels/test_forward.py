@@ -155,5 +155,6 @@ def test_schedules_are_plotted(difftool: Callable, refused: Callable, tiny_model
     refused(2, *line, "--schedule", ",".join([*"abc"]), says="unknown schedule 'a'")
     refused(2, *line, "-o", "s.jpg", says="PNG")
     refused(4, *line, "-o", "s.png", says="s.png")
+    refused(2, "sample", "--list-schedules", "--steps", 10_001, says="at most 10,000 steps")
     refused(2, "sample", "--plot", says="--plot needs --list-schedules")
     refused(2, "sample", "--schedule", "simple,karras", "-o", "x.png", says="unknown schedule 'simple,karras'")
