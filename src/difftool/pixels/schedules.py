@@ -17,7 +17,6 @@ from ..sampling.choice import DEFAULT_STEPS, choose_sampler
 from ..settings import checked
 from .settings import Settings
 
-
 MOST_STEPS = 10_000
 """Most steps of a list: some of its rules take 0.15 ms a step."""
 
