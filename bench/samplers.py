@@ -42,8 +42,8 @@ COLOURS = (
 MARKERS = "os^Dv"
 SAME = {"ddim": "ddim = euler", "euler_a": "euler_a = ddpm"}
 """On equal levels these draw the same pictures, and are measured once."""
-AGAIN = ("euler", "ddpm", "euler_cfg_pp", "euler_a_cfg_pp")
-"""Samplers that draw what another one does; those of CFG++ without guidance."""
+AGAIN = ("euler", "ddpm", "heunpp2", *(name for name, row in SAMPLERS.items() if row.defaults.get("plus")))
+"""Samplers that draw what another one does, those of CFG++ without guidance, and Heun++, which is Euler's method."""
 Points = list[tuple[int, float]]
 
 

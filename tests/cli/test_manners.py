@@ -555,7 +555,7 @@ class TestCompletion:
             ("help lab pl", ["plan"]),
             ("sample --sampl", ["--sampler"]),
             ("sample --sampler dpmpp_3", ["dpmpp_3m", "dpmpp_3m_sde"]),
-            ("sample --sampler euler-", ["euler-a", "euler-ge", "euler-cfg-pp", "euler-a-cfg-pp"]),
+            ("sample --sampler euler-", ["euler-a", "euler-ge", "euler-cfg-pp", "euler-a-cfg-pp", "euler-ge-cfg-pp"]),
             ("sample --schedule k", ["karras", "kl_optimal"]),
             ("sample --compare ddpm,dd", ["ddpm,ddpm", "ddpm,ddim"]),
             ("train --preset cifar", ["cifar10", "cifar100"]),

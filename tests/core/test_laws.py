@@ -140,6 +140,10 @@ ORDERS = {
     "unipc": 2,
     "euler_ge": 1,
     "euler_cfg_pp": 1,
+    "euler_ge_cfg_pp": 1,
+    "heunpp2": 1,
+    "dpmpp_2m_cfg_pp": 2,
+    "res_multistep_cfg_pp": 2,
     "lms_x0": 3,
     "ipndm": 2,
     "deis": 2,
@@ -417,6 +421,10 @@ ONE_METHOD: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ("er_sde", {"stages": 1, "growth": lambda k: k, "eta": 0.5}, "dpmpp_2m_sde", {"order": 1, "sde": 0.5}),
     ("euler_cfg_pp", {}, "euler", {}),  # without guidance
     ("euler_a_cfg_pp", {}, "euler_a", {}),
+    ("euler_ge_cfg_pp", {}, "euler_ge", {}),
+    ("res_multistep_cfg_pp", {}, "res_multistep", {}),
+    ("res_multistep_a_cfg_pp", {}, "res_multistep_a", {}),
+    ("dpmpp_2m_cfg_pp", {}, "dpmpp_2m", {"lower_end": False}),
 ]
 
 

@@ -40,6 +40,7 @@ from .solve import (
     euler_ge,
     first_order,
     heun,
+    heunpp,
     ipndm,
     lms,
     multistep,

@@ -47,6 +47,7 @@ def multistep(
     kind: str = "midpoint",
     lower_end: bool = True,
     corrects: bool = False,
+    plus: bool = False,
     noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
@@ -54,23 +55,30 @@ def multistep(
     integrates over ``lam = log(alpha / sigma)`` an estimate that bends as the earlier ones say, and draws noise of
     variance (1 - e^(-2 sde h)) sigma_q^2 in a step of h. `kind` is the rule of order 2: midpoint or heun; the authors'
     rule of order 3 has order 2 too, with a smaller error. The order is 1 at first and on the step to clean data; with
-    `lower_end` it falls towards the end of a run of fewer than 15 steps, as in diffusers. `corrects` is for `unipc`."""
+    `lower_end` it falls towards the end of a run of fewer than 15 steps, as in diffusers. `corrects` is for `unipc`.
+    `plus` is CFG++ as ComfyUI has it: alpha_p r (x0 - free) more in each step, and the earlier estimates, for heun the
+    newest too, are the unconditional ones."""
     require(kind in ("midpoint", "heun") and order in (1, 2, 3), f"there is no {kind!r} rule of order {order}")
     now, first, past = begin(x)
     orders = orders_of(levels, order, lower_end and (corrects or len(levels) - 1 < 15))
     rule, bend = "midpoint" if kind == "midpoint" else "exact", 1.0 if corrects else 0.5
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0 = predict(now, p).x0
+        x0, _, free = predict(now, p)
+        if free is None or not plus:
+            free = x0
         if corrects and past:
             # the estimate here tells how the step before should have bent
             before, *outs = past[: 1 + orders[i - 1]]
             nodes = [*nodes_of(levels, i - 1, len(outs)), 1.0]
             now = exponential(before, (*outs, x0), nodes, levels[i - 1], p, rule)
-        past = (now, x0, *past[1:order])
+        past = (now, free, *past[1:order])
         to, std = diffused(p, q, sde)
         nodes = nodes_of(levels, i, orders[i])
-        now = exponential(now, past[1 : 1 + orders[i]], nodes, p, to, rule, bend)
+        newest = free if kind == "heun" and orders[i] > 1 else x0
+        now = exponential(now, (newest, *past[2 : 1 + orders[i]]), nodes, p, to, rule, bend)
+        if free is not x0:
+            now.add_(x0 - free, alpha=p.alpha * to.sigma / p.sigma)
         if std:
             now.add_(need(noise, "noise")(i, 0), alpha=std)
         yield State(i + 1, q, now, x0, past)

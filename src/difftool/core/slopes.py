@@ -83,6 +83,36 @@ def heun(
         yield State(i + 1, q, now, x0)
 
 
+def heunpp(
+    predict: Predict,
+    x: Start,
+    levels: Levels,
+    *,
+    chart: float | Chart | None = None,
+    noise: Draw = None,
+    path: Path | None = None,
+) -> Iterator[State]:
+    """Heun++ 2 as ComfyUI has it: slopes here and at the next two levels, those with the weights k_1 / (3 k_0) and
+    k_2 / (3 k_0) of their coordinates, k_0 that of the start. The weights vanish as the run goes on, so the order is 1
+    in spite of three calls a step; the step before the last has two (k_1 / (2 k_0)), the last one."""
+    at = _chart(chart, levels, path)
+    _, start, *_ = at(levels[0])
+    now, first, _ = begin(x)
+    for i in range(first, len(levels) - 1):
+        p, *ahead = levels[i : i + 3]
+        ahead = [level for level in ahead if level.sigma]
+        x0 = predict(now, p).x0
+        slopes, there, before = [_slope(at, now, p, x0)], now, p
+        for level in ahead:
+            there = _along(at, there, slopes[-1], before, level)
+            slopes.append(_slope(at, there, level, predict(there, level).x0))
+            before = level
+        shares = [at(level)[1] / (len(slopes) * start) for level in ahead]
+        mixed = [scaled(slope, share) for slope, share in zip(slopes, (1 - sum(shares), *shares), strict=True)]
+        now = _along(at, now, [term for slope in mixed for term in slope], p, levels[i + 1])
+        yield State(i + 1, levels[i + 1], now, x0)
+
+
 def dpm2(
     predict: Predict,
     x: Start,
@@ -207,30 +237,37 @@ def euler_ge(
     *,
     gamma: float = 2.0,
     chart: float | None = None,
+    plus: bool = False,
     noise: Draw = None,
     path: Path | None = None,
 ) -> Iterator[State]:
     """Euler's method with gradient estimation (Permenter & Yuan 2023, arXiv:2306.04848): along ``gamma`` times the
     slope here and 1 - gamma times the one before; order 1, one call a step. gamma = 1 is `euler`, 1.5 `ipndm` of order
-    2."""
-    return _adams(predict, x, levels, ((1.0,), (gamma, 1 - gamma)), _chart(chart, levels, path))
+    2. `plus` is CFG++: the slopes are those of the unconditional estimate, and alpha_q (x0 - free) more."""
+    return _adams(predict, x, levels, ((1.0,), (gamma, 1 - gamma)), _chart(chart, levels, path), plus=plus)
 
 
-def _adams(predict: Predict, x: Start, levels: Levels, weights: Weights, at: Chart) -> Iterator[State]:
+def _adams(
+    predict: Predict, x: Start, levels: Levels, weights: Weights, at: Chart, *, plus: bool = False
+) -> Iterator[State]:
     """Steps along the sum of the last slopes with `weights[known - 1]`; the step to clean data returns its estimate. In
     a chart of a number the slope is (x - c x0) / sigma, and the past is kept before that division."""
     now, first, past = begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0 = predict(now, p).x0
+        x0, _, free = predict(now, p)
+        if free is None or not plus:
+            free = x0
         scale_p, k_p, *_ = at(p)
-        past = (now.sub(x0, alpha=scale_p), *past)[: len(weights)]
+        past = (now.sub(free, alpha=scale_p), *past)[: len(weights)]
         if q.sigma:
             scale_q, k_q, *_ = at(q)
             move = scale_q * (k_q - k_p)
             shares = [weight / levels[i - j].sigma for j, weight in enumerate(weights[len(past) - 1])]
             moved = scaled(zip(past, shares, strict=True), move)
             now = weighted([(now, scale_q / scale_p), *moved])
+            if free is not x0:
+                now.add_(x0 - free, alpha=q.alpha)
         else:
             now = step(now, x0, p, q)
         yield State(i + 1, q, now, x0, past[: len(weights) - 1])

@@ -13,7 +13,7 @@ from .exponential import deis, er_sde, multistep, sa_solver, seeds, singlestep, 
 from .paths import Path, require
 from .predict import Predict
 from .slopes import Churn as Churn
-from .slopes import dpm2, euler_ge, heun, ipndm, lms, pndm
+from .slopes import dpm2, euler_ge, heun, heunpp, ipndm, lms, pndm
 from .slopes import euler as euler
 from .step import Draw, Levels, Solver, Start, State, begin, need, split, step
 
@@ -78,7 +78,9 @@ SAMPLERS: dict[str, Sampler] = {
     "euler_ge": Sampler(euler_ge, {"gamma": 2.0}, "Euler GE"),
     "euler_cfg_pp": Sampler(first_order, {"eta": 0.0, "plus": True}, "Euler CFG++"),
     "euler_a_cfg_pp": Sampler(first_order, {"eta": 1.0, "plus": True}, "Euler a CFG++"),
+    "euler_ge_cfg_pp": Sampler(euler_ge, {"gamma": 2.0, "plus": True}, "Euler GE CFG++"),
     "heun": Sampler(heun, {}, "Heun"),
+    "heunpp2": Sampler(heunpp, {}, "Heun++ 2"),
     "dpm2": Sampler(dpm2, {}, "DPM2"),
     "dpm2_a": Sampler(dpm2, {"eta": 1.0}, "DPM2 a"),
     "lms": Sampler(lms, {}, "LMS"),
@@ -88,6 +90,7 @@ SAMPLERS: dict[str, Sampler] = {
     "deis": Sampler(deis, {"order": 3}, "DEIS"),
     "dpmpp_2s_a": Sampler(singlestep, {"eta": 1.0}, "DPM++ 2S a"),
     "dpmpp_2m": Sampler(multistep, {"order": 2}, "DPM++ 2M"),
+    "dpmpp_2m_cfg_pp": Sampler(multistep, {"order": 2, "lower_end": False, "plus": True}, "DPM++ 2M CFG++"),
     "dpmpp_3m": Sampler(multistep, {"order": 3}, "DPM++ 3M"),
     "dpmpp_sde": Sampler(singlestep, {"eta": 1.0, "noisy_midpoint": True}, "DPM++ SDE"),
     "dpmpp_2m_sde": Sampler(multistep, {"order": 2, "sde": 1.0}, "DPM++ 2M SDE"),
@@ -95,6 +98,12 @@ SAMPLERS: dict[str, Sampler] = {
     "unipc": Sampler(unipc, {"order": 2}, "UniPC"),
     "res_multistep": Sampler(multistep, {"kind": "heun", "lower_end": False}, "RES multistep"),
     "res_multistep_a": Sampler(multistep, {"sde": 1.0, "kind": "heun", "lower_end": False}, "RES multistep a"),
+    "res_multistep_cfg_pp": Sampler(
+        multistep, {"kind": "heun", "lower_end": False, "plus": True}, "RES multistep CFG++"
+    ),
+    "res_multistep_a_cfg_pp": Sampler(
+        multistep, {"sde": 1.0, "kind": "heun", "lower_end": False, "plus": True}, "RES multistep a CFG++"
+    ),
     "res_2s": Sampler(seeds, {"points": (1 / 2,)}, "RES 2S"),
     "exp_heun": Sampler(seeds, {"points": (1.0,)}, "Exp Heun"),
     "exp_heun_sde": Sampler(seeds, {"points": (1.0,), "sde": 1.0}, "Exp Heun SDE"),

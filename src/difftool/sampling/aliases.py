@@ -37,6 +37,7 @@ ALIASES = {
     "ddimtrailing": Named("ddim", "trailing"),
     "deismultistep": Named("deis"),
     "gradientestimation": Named("euler_ge"),
+    "gradientestimationcfgpp": Named("euler_ge_cfg_pp"),
     "ipndmv": Named("lms_x0"),
     "expheun2x0": Named("exp_heun"),
     "expheun2x0sde": Named("exp_heun_sde"),
@@ -47,11 +48,9 @@ NEAREST = {
     "dpmadaptive": "dpm2",
     "dpmsolversinglestep": "dpmpp_2s_a",
     "dpmpp2mv2": "dpmpp_2m",
-    "heunpp2": "heun",
     "restart": "heun",
     "ddiminverse": "ddim",
-    **dict.fromkeys(("dpmpp2mcfgpp", "dpmpp2sacfgpp", "resmultistepcfgpp", "gradientestimationcfgpp"), "euler_cfg_pp"),
-    "resmultistepacfgpp": "euler_a_cfg_pp",
+    "dpmpp2sacfgpp": "euler_cfg_pp",
     "tcd": "lcm",
 }
 """Samplers of other tools without a row here, and the nearest row."""
