@@ -99,18 +99,26 @@ def heunpp(
     _, start, *_ = at(levels[0])
     now, first, _ = begin(x)
     for i in range(first, len(levels) - 1):
-        p, *ahead = levels[i : i + 3]
-        ahead = [level for level in ahead if level.sigma]
+        p, q = levels[i], levels[i + 1]
         x0 = predict(now, p).x0
-        slopes, there, before = [_slope(at, now, p, x0)], now, p
+        slope = _slope(at, now, p, x0)
+        slopes = [slope]
+        # the slopes at the next levels, as Euler's method gets there
+        there, before = now, p
+        ahead = [level for level in levels[i + 1 : i + 3] if level.sigma]
         for level in ahead:
-            there = _along(at, there, slopes[-1], before, level)
-            slopes.append(_slope(at, there, level, predict(there, level).x0))
+            there = _along(at, there, slope, before, level)
+            estimate = predict(there, level).x0
+            slope = _slope(at, there, level, estimate)
+            slopes.append(slope)
             before = level
-        shares = [at(level)[1] / (len(slopes) * start) for level in ahead]
-        mixed = [scaled(slope, share) for slope, share in zip(slopes, (1 - sum(shares), *shares), strict=True)]
-        now = _along(at, now, [term for slope in mixed for term in slope], p, levels[i + 1])
-        yield State(i + 1, levels[i + 1], now, x0)
+        places = [at(level)[1] for level in ahead]
+        shares = [place / (len(slopes) * start) for place in places]
+        mixed = scaled(slopes[0], 1 - sum(shares))
+        for later, share in zip(slopes[1:], shares, strict=True):
+            mixed += scaled(later, share)
+        now = _along(at, now, mixed, p, q)
+        yield State(i + 1, q, now, x0)
 
 
 def dpm2(
