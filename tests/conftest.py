@@ -225,8 +225,8 @@ def voices(tmp_path: Path) -> Path:
     return folder
 
 
-ENGINES = ("tortoise", "beep")
-"""Of which the second is tests/voice/engines/beep.py: what knows no engine serves both."""
+ENGINES = ("tortoise", "beep", "mini")
+"""Of which the second is tests/voice/engines/beep.py: what knows no engine serves all."""
 
 
 @pytest.fixture

@@ -134,13 +134,15 @@ def test_the_line_of_the_guide_on_a_terminal(tortoise: Path, tmp_path: Path, voi
 
 
 def test_without_models(clone: Run, refused: Run, voices: Path, tmp_path: Path) -> None:
-    ended = refused(4, "voice", "clone", "--voice", "me", "Hello.", says="run difftool models pull tortoise")
+    line = ("voice", "clone", "--engine", "tortoise", "--voice", "me", "Hello.")
+    ended = refused(4, *line, says="run difftool models pull tortoise")
     assert "autoregressive.pth, clvp2.pth, diffusion_decoder.pth, vocoder.pth of Tortoise are not in" in ended.err
 
 
 def test_from_an_empty_environment(tmp_path: Path, voices: Path) -> None:
     """As cron has it: no terminal, no variables, nothing to read."""
-    ended = in_a_shell("--voice", "me", "--preset", "fast", cwd=tmp_path, env={}, stdin=subprocess.DEVNULL)
+    line = ("--voice", "me", "--preset", "fast", "--engine", "tortoise")
+    ended = in_a_shell(*line, cwd=tmp_path, env={}, stdin=subprocess.DEVNULL)
     assert ended.returncode == 4
     assert ended.stdout == ""
     assert [line.split(":")[0] for line in ended.stderr.splitlines()[-2:]] == ["error", "hint"]
@@ -151,7 +153,7 @@ def test_candidates(clone: Run, tmp_path: Path) -> None:
     told = clone("Hello there.", "--candidates", 3, "-o", "a.flac", "--json").json["data"]
     assert [output["path"] for output in told["outputs"]] == ["a.flac", "a-00001-0.flac", "a-00002-0.flac"]
     scores = [output["parts"][0]["score"] for output in told["outputs"]]
-    assert scores == sorted(scores, reverse=True)
+    assert scores == [None] * 3 or scores == sorted(scores, reverse=True)
     paths = clone("Hello there.", "--candidates", 2, "--output-dir", "d", "-q").out.splitlines()
     assert paths == ["d/00000-0.wav", "d/00001-0.wav"]
     first = soundfile.read(tmp_path / "a.flac")[0]

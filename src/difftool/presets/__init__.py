@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..errors import DifftoolError, Exit, nearest, pick
 from ..settings import restored
-from .rows import Hardware, PicturePreset, StoreRow, TrainPreset, VoicePreset, WhisperRow
+from .rows import FlowPreset, Hardware, PicturePreset, StoreRow, TrainPreset, VoicePreset, WhisperRow
 
 FOLDER = Path(__file__).parent
 NEEDS, DEFAULTS, LIKE = "needs", "defaults", "like"
@@ -25,6 +25,7 @@ ROWS: dict[str, type] = {
     "train": TrainPreset,
     "txt2img": PicturePreset,
     "voice": VoicePreset,
+    "mini": FlowPreset,
     "whisper": WhisperRow,
     "store": StoreRow,
 }

@@ -164,6 +164,15 @@ class VoicePreset:
 
 
 @dataclass(frozen=True)
+class FlowPreset:
+    """A row of mini.toml: a preset of speech by a flow."""
+
+    sampler: str
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
 class WhisperDimensions:
     n_mels: int
     n_audio_ctx: int

@@ -27,6 +27,8 @@ NOTE = "voice.json"
 VARIABLE = "DIFFTOOL_VOICES_DIR"
 RANDOM = "random"
 """The name of a randomly generated voice."""
+PACKAGE = Path(__file__).parents[1] / "assets" / "voices"
+"""The folder of the voices in the package. A voice of the same name in the user's folder takes precedence."""
 TORTOISE = "tortoise"
 """The folder below refs/ that every voice of `voice prep` has."""
 CONSENTS = {
@@ -90,7 +92,7 @@ class Place(NamedTuple):
 
 def places(voices_dir: Path | None = None) -> list[Place]:
     """The folders where voices live, the one in use first: `voices_dir`, DIFFTOOL_VOICES_DIR, ./voices if it exists,
-    and the user's data folder."""
+    and the user's data folder. Those in the PACKAGE can always be used."""
     from platformdirs import user_data_path
 
     variable, here = os.environ.get(VARIABLE), Path("voices")
@@ -181,7 +183,7 @@ def _find(name: str, folder: Path, references: str) -> Voice:
 def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
     """The voice of that name in a folder of voices, with the clips for an engine. Raises as `find`, but does not check
     consent."""
-    own = _folder(name, folder)
+    own = _folder_or_package(name, folder)
     note = read_json(own / NOTE) if (own / NOTE).exists() else {}
     consent = note.get("consent")
     is_valid = isinstance(consent, Mapping) and str(consent.get("kind")) in CONSENTS
@@ -196,15 +198,29 @@ def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
     return Voice(name, own, clips, only_latents, cast(Consent, consent) if is_valid else None)
 
 
+def usable(voices_dir: Path | None = None) -> list[str]:
+    """Names of all voices that can be used: those in the folder, and those in the package."""
+    return [*dict.fromkeys([*names(voices_dir), *names(PACKAGE)])]
+
+
+def _folder_or_package(name: str, folder: Path) -> Path:
+    """The folder of a voice, also of one in the package. Raises as `_folder`."""
+    bundled = PACKAGE / checked(name)
+    return bundled if bundled.is_dir() and not (folder / name).is_dir() else _folder(name, folder)
+
+
 def _folder(name: str, folder: Path) -> Path:
+    """The folder of a voice of the user. Raises DifftoolError 4 where there is none."""
     own = folder / checked(name)
     if not own.is_dir():
-        near = nearest(name, names(folder))
+        near = nearest(name, [*dict.fromkeys([*names(folder), *names(PACKAGE)])])
         meant = f"; did you mean {near!r}?" if near else ""
         hint = f"create {own} with three or more WAV files of about ten seconds"
         others = (place.folder for place in places() if place.folder.resolve() != folder.resolve())
         if hidden := next((other for other in others if os.access(other / name, os.R_OK)), None):
             hint = f"it is in {hidden}: add --voices-dir {shlex.quote(str(hidden))}"
+        elif (PACKAGE / name).is_dir():
+            meant, hint = "", "it is in the package, which is not changed; record a voice with difftool voice prep"
         raise DifftoolError(Exit.FILE, f"there is no voice {name!r} in {folder}{meant}", hint)
     return own
 
@@ -232,7 +248,7 @@ def note_of(own: Path) -> Mapping[str, object]:
 def about(name: str, folder: Path) -> About:
     """Summary of the voice of that name in a folder of voices, without opening its recordings. Raises DifftoolError 4
     where it does not exist."""
-    own = _folder(name, folder)
+    own = _folder_or_package(name, folder)
     note = read_json(own / NOTE) if (own / NOTE).exists() else {}
     consent, grade, sources = note.get("consent"), note.get("grade"), note.get("sources")
     kind = consent.get("kind") if isinstance(consent, Mapping) else None
@@ -332,9 +348,9 @@ def agreed(consent: str) -> Consent:
 def record(name: str, consent: str, voices_dir: Path | None = None) -> Path:
     """Writes a consent into voice.json of a voice. Raises DifftoolError as `agreed`, and 4 where the voice does not
     exist."""
-    terms = agreed(consent)
-    voice = opened(named(name), home(voices_dir))
-    path = voice.folder / NOTE
+    terms, folder = agreed(consent), home(voices_dir)
+    path = _folder(named(name), folder) / NOTE
+    opened(name, folder)
     note = read_json(path) if path.exists() else {"schema": SCHEMA, "name": name}
     write_json(path, note | {"consent": terms})
     return path

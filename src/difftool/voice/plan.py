@@ -17,7 +17,7 @@ from ..files import expanded
 from ..settings import checked, from_call, manifest_of
 from . import engines
 from .documents import Document
-from .engines import Reference, Work
+from .engines import CLIP_HZ, Reference, Work
 from .library import RANDOM, find
 from .settings import Settings
 from .text import Part
@@ -25,7 +25,6 @@ from .verify import Verifier, verifier_of
 
 Clip: TypeAlias = Tensor | Samples | str | Path
 """Mono sound at 22,050 Hz, (S,) or (1, S), or the name of its file."""
-CLIP_HZ = 22_050
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ MOST_CANDIDATES = 4096
 
 
 def _voices(params: Given) -> list[str]:
-    from .library import RANDOM, names
+    from .library import RANDOM, usable
 
-    return [*names(cast(Path | None, params.get("voices_dir"))), RANDOM]
+    return [*usable(cast(Path | None, params.get("voices_dir"))), RANDOM]
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ class Manifest(TypedDict):
     """The sample of each part that was verified."""
     item: NotRequired[dict[str, int]]
     """The rank of the candidate in this file."""
+    terms: NotRequired[dict[str, str]]
+    """Licence, training data and limits of the networks."""
     document: NotRequired[DocumentRecord]
     """Where the text comes from."""
 
@@ -232,6 +234,8 @@ def speech_manifest(plan: SpeechPlan, run: str) -> Manifest:
     ]
     common = manifest("voice clone", run, plan.manifest, plan.work.packages)
     speech: dict[str, object] = {"synthetic": True, "voices": records, "models": plan.work.models()}
+    if plan.work.terms:
+        speech["terms"] = {**plan.work.terms}
     if plan.document is not None:
         speech["document"] = plan.document.record
     return cast(Manifest, common | speech)

@@ -55,6 +55,8 @@ class TestChoice:
     def test_the_first_whose_networks_are_here(
         self, clone: Run, refused: Run, beep: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        assert settings_of(clone("--dry-run", "--json", "Hello."))["engine"] == "mini"
+        monkeypatch.setattr(engines.engine("mini"), "AUTOMATIC", False)
         refused(4, "voice", "clone", "Hello.", says="run difftool models pull tortoise")
         monkeypatch.setattr(engines.engine("beep"), "AUTOMATIC", True)
         assert settings_of(clone("--dry-run", "--json", "Hello."))["engine"] == "beep"

@@ -7,6 +7,7 @@ options of every engine quickly.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,20 +26,27 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..text import Part
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
 """Work that yields at every step and has a result at the end."""
 
 ENGINES = {
     "tortoise": "difftool.voice.engines.tortoise",
+    "mini": "difftool.voice.engines.mini",
     "stock": "difftool.voice.engines.stock",
 }
 """The modules of the engines, in the order in which auto tries them."""
 AUTO = "auto"
 ALIASES = {"native": "tortoise"}
 """Names of earlier versions."""
+BUNDLED = "mini"
+"""The engine whose networks are in the package."""
 PRESETS = ("draft", "ultra_fast", "fast", "standard", "high_quality")
 """Presets that every engine has."""
+CLIP_HZ = 22_050
+"""Samples a second of clips that are given instead of a voice."""
 
 
 class Reference(NamedTuple):
@@ -47,7 +55,7 @@ class Reference(NamedTuple):
     voices: Sequence[Voice]
     """One, or several that are mixed."""
     clips: Sequence[Tensor]
-    """Clips (S,) at 22,050 Hz given instead of a voice."""
+    """Clips (S,) at CLIP_HZ given instead of a voice."""
 
 
 class Spoken(NamedTuple):
@@ -122,6 +130,11 @@ class Work(ABC):
     def limit(self) -> str:
         """The length at which a part is cut off, in words."""
         return ""
+
+    @property
+    def terms(self) -> Mapping[str, str]:
+        """What every file says of the networks: their licence, what they were trained on, their limits."""
+        return {}
 
     @property
     @abstractmethod
@@ -216,8 +229,8 @@ def known_preset(name: str) -> str:
 
 
 def choose_engine(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:
-    """The engine of that name; for auto, the first installed one with all options in `given`. Raises DifftoolError 2
-    for an option that the engine lacks."""
+    """The engine of that name; for auto, the first installed one with all options in `given`, with a warning where that
+    is the one in the package. Raises DifftoolError 2 for an option that the engine lacks."""
     owners = {option: _owners(option) for option in given}
     if name != AUTO:
         lacking = next((option for option, names in owners.items() if name not in names), None)
@@ -232,7 +245,11 @@ def choose_engine(name: str, given: Collection[str], models_dir: str | Path | No
         message = f"no engine has all of these options: {', '.join(pairs)}"
         raise DifftoolError(Exit.USAGE, message, "use options of one engine only")
     automatic = (row for row in able if engine(row).AUTOMATIC and engine(row).installed(models_dir))
-    return next(automatic, able[0])
+    chosen = next(automatic, able[0])
+    if chosen == BUNDLED != able[0]:
+        better = f"for a larger one run difftool models pull {able[0]}"
+        log.warning("speaking with the small engine in the package, %s; %s", chosen, better)
+    return chosen
 
 
 def _owners(option: str) -> list[str]:

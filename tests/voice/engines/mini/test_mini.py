@@ -1,0 +1,187 @@
+"""The voice in the package, through the command line. What every engine does stands in tests/cli/test_voice_clone.py
+and tests/voice/test_long_text.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import difftool as package
+from difftool.audio.files import RATE
+from difftool.voice.engines.mini.options import Options
+from difftool.voice.engines.mini.synthesis import open_networks, random_voice, symbols_of, voice_of
+from difftool.voice.identity import voiceprint
+from difftool.voice.library import PACKAGE, names
+
+Run = Callable[..., Any]
+LINE = "The ferry leaves at nine."
+
+
+@pytest.fixture
+def clone(difftool: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.delenv("DIFFTOOL_VOICES_DIR", raising=False)
+    return lambda *args: difftool("voice", "clone", *args)
+
+
+def sound(file: str) -> Any:
+    return soundfile.read(file, dtype="float32")[0]
+
+
+class TestTheFirstDay:
+    def test_a_sentence_without_any_model_or_option(self, clone: Run) -> None:
+        ended = clone(LINE, "-o", "a.wav", "--json").json
+        assert ended["data"]["settings"]["engine"] == "mini"
+        (warning,) = ended["warnings"]
+        assert "difftool models pull tortoise" in warning
+        assert 0.8 < soundfile.info("a.wav").duration < 4
+        assert np.abs(sound("a.wav")).max() > 0.05
+
+    def test_no_warning_where_it_was_chosen(self, clone: Run) -> None:
+        for k, chosen in enumerate((["--engine", "mini"], ["--speed", "1.5"])):
+            ended = clone(LINE, *chosen, "-o", f"{k}.wav", "--json").json
+            assert ended["warnings"] == []
+            assert ended["data"]["settings"]["engine"] == "mini"
+
+    def test_every_file_says_what_it_is(self, clone: Run) -> None:
+        assert clone(LINE, "--engine", "mini", "-o", "a.wav").code == 0
+        for note in (json.loads(Path("a.json").read_text()), json.loads(comment_of("a.wav"))):
+            assert "Kokoro" in note["terms"]["trained_on"]
+            assert "Apache-2.0" in note["terms"]["engine"]
+            assert "not identity" in note["terms"]["limits"]
+
+
+def comment_of(file: str) -> str:
+    from difftool.audio.files import tags_of
+
+    return tags_of(Path(file))["comment"]
+
+
+class TestVoices:
+    def test_twenty_with_a_consent(self, difftool: Run) -> None:
+        every = names(PACKAGE)
+        assert len(every) == 20
+        for name in every:
+            note = json.loads((PACKAGE / name / "voice.json").read_text())
+            assert (note["name"], note["consent"]["kind"]) == (name, "synthetic")
+            assert "Kokoro" in note["about"]
+        listed = difftool("voice", "list").out
+        assert f"in the package: {', '.join(every)}" in listed
+        assert difftool("voice", "show", every[0]).code == 0
+
+    def test_one_of_the_user_comes_first(self, clone: Run, voices: Path) -> None:
+        """A folder of that name hides the voice in the package."""
+        given = (LINE, "--engine", "mini", "--voice", "alma", "--preset", "draft", "--json")
+        packaged = clone(*given, "-o", "a.wav").json["data"]["voices"][0]["sha256"]
+        (voices / "me").rename(voices / "alma")
+        assert clone(*given, "-o", "b.wav").json["data"]["voices"][0]["sha256"] != packaged
+
+    def test_those_of_the_package_are_not_changed(self, refused: Run) -> None:
+        for command in (["rm", "alma"], ["consent", "alma", "self"]):
+            refused(4, "voice", *command, says="it is in the package")
+
+    def test_a_mix_lies_between(self) -> None:
+        nets = open_networks(torch.device("cpu"), torch.float32)
+        clips = {name: [torch.from_numpy(difftool_sound(name))] for name in ("arthur", "june")}
+        low, high = (voice_of(nets, clips[name]) for name in ("arthur", "june"))
+        both = voice_of(nets, clips["arthur"] + clips["june"])
+        assert (low - high).norm() > 1
+        assert (both - (low + high) / 2).norm() < 0.35 * (low - high).norm()
+
+    def test_loudness_does_not_matter(self) -> None:
+        nets = open_networks(torch.device("cpu"), torch.float32)
+        clip = torch.from_numpy(difftool_sound("clara"))
+        loud, quiet = voice_of(nets, [clip]), voice_of(nets, [clip / 7])
+        assert (loud - quiet).norm() < 0.01 * loud.norm()
+
+    def test_a_random_voice_hangs_on_the_seed(self) -> None:
+        nets = open_networks(torch.device("cpu"), torch.float32)
+        one, same, other = (random_voice(nets, seed) for seed in (1, 1, 2))
+        assert torch.equal(one, same)
+        assert (one - other).norm() > 1
+
+    def test_voices_sound_different(self, clone: Run) -> None:
+        """As the speaker encoder hears them, which no part was trained with."""
+        prints = {}
+        for name in ("arthur", "june"):
+            assert clone(LINE, "--engine", "mini", "--voice", name, "-o", f"{name}.wav").code == 0
+            prints[name] = voiceprint(sound(f"{name}.wav"), RATE)
+        own = {name: voiceprint(difftool_sound(name), RATE) for name in prints}
+        for name, other in (("arthur", "june"), ("june", "arthur")):
+            assert prints[name] @ own[name] > prints[name] @ own[other] + 0.1
+
+
+def difftool_sound(name: str) -> Any:
+    from difftool.audio.files import read_sound
+
+    (clip,) = (PACKAGE / name / "clips").iterdir()
+    return read_sound(clip, RATE)
+
+
+class TestSettings:
+    def test_presets_differ_in_steps(self, clone: Run) -> None:
+        def steps(name: str) -> int:
+            told = clone(LINE, "--engine", "mini", "--preset", name, "--dry-run", "--json").json
+            return told["data"]["settings"]["steps"]
+
+        counts = [steps(name) for name in ("draft", "ultra_fast", "fast", "standard", "high_quality")]
+        assert counts == sorted({*counts})
+
+    def test_twice_as_fast_is_half_as_long(self, clone: Run) -> None:
+        for speed in (1, 2):
+            given = ("--preset", "draft", "--speed", speed, "-o", f"{speed}.wav")
+            assert clone(LINE, "--engine", "mini", *given).code == 0
+        assert len(sound("2.wav")) == pytest.approx(len(sound("1.wav")) / 2, abs=RATE / 50)
+
+    def test_any_sampler_and_guidance(self, clone: Run) -> None:
+        made = set()
+        for k, given in enumerate(
+            (
+                ["--sampler", "heun", "--steps", "3"],
+                ["--sampler", "ddpm", "--steps", "3", "--eta", "0.5"],
+                ["--sampler", "euler_cfg_pp", "--steps", "3"],
+                ["--guidance", "3", "--guidance-mode", "cfg_zero", "--steps", "3"],
+                ["--schedule", "epss", "--steps", "7", "--sampler", "euler"],
+            )
+        ):
+            assert clone(LINE, "--engine", "mini", *given, "-o", f"{k}.wav").code == 0
+            assert np.abs(sound(f"{k}.wav")).max() > 0.02
+            made.add(sound(f"{k}.wav").tobytes())
+        assert len(made) == 5
+
+    def test_candidates_and_batches(self, clone: Run) -> None:
+        """A candidate is the same to rounding, however many are drawn beside it."""
+        given = ("--engine", "mini", "--preset", "draft", "--candidates", 3, "--output-dir")
+        assert clone(LINE, *given, "all").code == 0
+        assert clone(LINE, *given, "one", "--batch-size", 1).code == 0
+        files = sorted(path.name for path in Path("all").glob("*.wav"))
+        assert len(files) == 3
+        every = [sound(f"all/{file}") for file in files]
+        assert len({part.tobytes() for part in every}) == 3
+        for file, together in zip(files, every, strict=True):
+            alone = sound(f"one/{file}")
+            assert np.abs(alone - together).max() < 0.02 * np.abs(alone).max()
+
+    def test_wrong_input(self, refused: Run) -> None:
+        line = ("voice", "clone", "--engine", "mini", LINE)
+        refused(2, *line, "--speed", 0, says="speed must be")
+        refused(2, *line, "--samples", 4, says="--engine tortoise or stock")
+        refused(2, *line, "--guidance", 1, "--guidance-mode", "apg", says="add --guidance 2")
+        refused(2, "voice", "clone", "--engine", "mini", "你好", says="nothing in the text can be spoken")
+        refused(4, *line, "--voice", "almma", says="did you mean 'alma'")
+
+    def test_from_python(self) -> None:
+        spoken = package.voice.clone("One two three.", engine="mini", preset="draft", voice="alma")
+        assert spoken.sounds[0].dtype == np.float32
+        clips = [torch.from_numpy(difftool_sound("alma"))]
+        assert package.voice.tts_with_preset("One.", clips, "draft", engine="mini").ndim == 3
+
+    def test_options_are_typed(self) -> None:
+        assert Options().speed == 1.0
+        assert symbols_of(";:")[0] == symbols_of(";:")[-1] == 1
