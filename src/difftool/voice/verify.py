@@ -12,8 +12,8 @@ from ..audio.joining import from_bytes, to_bytes
 from ..errors import DifftoolError, Exit
 from ..files import expanded
 from ..progress import timed
+from .comparison import Comparison, compare
 from .engines import Speaker, Spoken, Steps, finished
-from .words import Comparison, compare
 
 if TYPE_CHECKING:
     from .prep.transcribe import Whisper

@@ -19,6 +19,7 @@ from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import expanded
 from ...progress import Track, untracked
 from ...settings import checked, from_call
+from ..comparison import Comparison, compare, words_of
 from ..hearing import heard, whisper_installed
 from ..identity import voiceprint
 from ..library import RANDOM
@@ -29,7 +30,6 @@ from ..prep.plan import recordings_in
 from ..prep.settings import WHISPER
 from ..prep.transcribe import Whisper, known_language, known_size
 from ..provenance import load
-from ..words import Comparison, compare, words_of
 from .likeness import Scale, scale_of, verdict
 from .opinions import opinions
 from .settings import Settings
