@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+import shlex
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -118,7 +119,7 @@ class Whisper:
     """
 
     def __init__(self, size: str, device: torch.device, language: str | None = None, models: Path | None = None):
-        self.size, self.device, self.language = size, device, known_language(language)
+        self.size, self.device, self.language, self.models = size, device, known_language(language), models
         self.path, sha256, self.heads = found(size, models)
         self.key = f"whisper {sha256} {self.language}"
         self.heard_language: str | None = None
@@ -130,7 +131,7 @@ class Whisper:
 
         again = "use another file, or a size such as base"
         if self.heads:
-            again = f"run difftool models pull whisper-{self.size}"
+            again = pull_hint(self.size, self.models)
         checkpoint = unpickled(self.path, "Whisper model", again)
         try:
             model = whisper.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
@@ -224,6 +225,12 @@ def known_size(size: str) -> str:
     return pick("size of Whisper", size, sizes)
 
 
+def pull_hint(size: str, models: Path | None = None) -> str:
+    """The hint to install a size of Whisper, in the folder of models where it was looked for."""
+    place = f" --models-dir {shlex.quote(str(models))}" if models else ""
+    return f"run difftool models pull whisper-{size}{place}"
+
+
 def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | None]:
     """The file of a size of Whisper, its hash, and its alignment heads. Raises as Whisper."""
     import whisper
@@ -236,7 +243,7 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
     places = [folder / entry.files[0] for folder in folders]
     path = next((place for place in places if place.is_file()), None)
     if not path:
-        hint = f"run difftool models pull {entry.name}, pass a --transcript, or cut at pauses with --slice vad"
+        hint = f"{pull_hint(size, models)}, pass a --transcript, or cut at pauses with --slice vad"
         raise DifftoolError(Exit.FILE, f"Whisper {size} is not installed", hint)
     return path, digest_of(path), whisper._ALIGNMENT_HEADS.get(size)
 
