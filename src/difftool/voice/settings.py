@@ -10,7 +10,7 @@ from ..device import MachineSettings
 from ..presets import family
 from ..settings import MACHINE, SAMPLING, TEXT, Given, setting
 from . import engines
-from .prep.settings import WHISPER
+from .prep.settings import WHISPER, known_size
 
 MOST_CANDIDATES = 4096
 
@@ -63,8 +63,10 @@ class Settings(MachineSettings):
         WHISPER,
         "Whisper model to verify with: a size or a .pt file.",
         panel=SAMPLING,
+        check=known_size,
         values=lambda params: family("whisper"),
         stored=False,
     )
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))
+    requires: ClassVar = {"tries": "verify", "whisper": "verify"}

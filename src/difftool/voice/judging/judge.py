@@ -28,7 +28,7 @@ from ..prep.clips import Take, levels_of, takes
 from ..prep.decode import decode
 from ..prep.plan import recordings_in
 from ..prep.settings import WHISPER
-from ..prep.transcribe import Whisper, known_language, known_size, pull_hint
+from ..prep.transcribe import Whisper, known_language, pull_hint
 from ..provenance import load
 from .likeness import Scale, scale_of, verdict
 from .opinions import opinions
@@ -145,8 +145,6 @@ def plan_judging(sources: Sequence[str | Path], settings: Settings) -> Plan:
     settings = checked(settings)
     if settings.text is not None and not settings.text.strip():
         raise DifftoolError(Exit.USAGE, "the text is empty", "leave it out, or pass what is spoken")
-    if settings.whisper is not None:
-        known_size(settings.whisper)
     language = known_language(settings.language)
     paths = recordings_in(sources)
     device, _ = devices.choose(settings.device, "fp32", settings.threads)

@@ -9,6 +9,7 @@ from typing import cast
 from ...device import DeviceSettings
 from ...presets import family
 from ...settings import MACHINE, TEXT, Given, setting
+from ..prep.settings import known_size
 
 
 def _voices(params: Given) -> list[str]:
@@ -35,6 +36,7 @@ class Settings(DeviceSettings):
         None,
         "Whisper model: a size, or a .pt file; default: base, else the largest installed.",
         panel=TEXT,
+        check=known_size,
         values=lambda params: family("whisper"),
     )
     language: str | None = setting(None, "Spoken language; default: detected.", panel=TEXT)

@@ -26,6 +26,7 @@ from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored
 from .notes import without_notes
+from .settings import known_size
 from .words import Segment, Word, whole
 
 MOMENT = 0.05
@@ -217,14 +218,6 @@ def code_of(language: str | None) -> str | None:
     return word if word in LANGUAGES else TO_LANGUAGE_CODE.get(word)
 
 
-def known_size(size: str) -> str:
-    """The name of a size of Whisper in the store; a .pt file unchanged. Raises DifftoolError 2 for others."""
-    if size.endswith(".pt"):
-        return size
-    sizes = {name.removeprefix("whisper-"): name for name in store.entries() if name.startswith("whisper-")}
-    return pick("size of Whisper", size, sizes)
-
-
 def pull_hint(size: str, models: Path | None = None) -> str:
     """The hint to install a size of Whisper, in the folder of models where it was looked for."""
     place = f" --models-dir {shlex.quote(str(models))}" if models else ""
@@ -238,7 +231,7 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
     if size.endswith(".pt"):
         path = expanded(size)
         return path, digest_of(path), None
-    entry = store.entry(known_size(size))
+    entry = store.entry(f"whisper-{known_size(size)}")
     folders = [store.home(models) / entry.name, expanded("~/.cache/whisper")]
     places = [folder / entry.files[0] for folder in folders]
     path = next((place for place in places if place.is_file()), None)
