@@ -15,10 +15,11 @@ from .prep.settings import WHISPER, known_size
 MOST_CANDIDATES = 4096
 
 
-def _voices(params: Given) -> list[str]:
-    from .library import RANDOM, names
+def known_voices(params: Given) -> list[str]:
+    """The voices in the folder of `--voices-dir`."""
+    from .library import names
 
-    return [*names(cast(Path | None, params.get("voices_dir"))), RANDOM]
+    return names(cast(Path | None, params.get("voices_dir")))
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,12 @@ class Settings(MachineSettings):
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
     )
-    voice: str = setting("random", "Voice, a&b for a mix of two, or random.", panel=TEXT, values=_voices)
+    voice: str = setting(
+        "random",
+        "Voice, a&b for a mix of two, or random.",
+        panel=TEXT,
+        values=lambda params: [*known_voices(params), "random"],
+    )
     voices_dir: str | Path | None = setting(
         None,
         "Folder of voices; default: ./voices if it exists, else in the user data folder.",

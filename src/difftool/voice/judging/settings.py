@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from ...device import DeviceSettings
 from ...presets import family
-from ...settings import MACHINE, TEXT, Given, setting
+from ...settings import MACHINE, TEXT, setting
 from ..prep.settings import known_size
-
-
-def _voices(params: Given) -> list[str]:
-    from ..library import names
-
-    return names(cast(Path | None, params.get("voices_dir")))
+from ..settings import known_voices
 
 
 @dataclass(frozen=True)
@@ -23,7 +17,7 @@ class Settings(DeviceSettings):
     """Settings of `voice judge`."""
 
     voice: str | None = setting(
-        None, "Voice to compare with; default: the one in the file's manifest.", panel=TEXT, values=_voices
+        None, "Voice to compare with; default: the one in the file's manifest.", panel=TEXT, values=known_voices
     )
     text: str | None = setting(None, "Text that is spoken; default: the one in the file's manifest.", panel=TEXT)
     voices_dir: str | Path | None = setting(
