@@ -13,7 +13,7 @@ import pytest
 from difftool import files, runs
 from difftool.errors import DifftoolError
 from difftool.train import train
-from difftool.voice import long_text
+from difftool.voice import reading
 
 
 @pytest.fixture
@@ -46,15 +46,15 @@ def spoken(folder: Path, *states: str) -> Path:
     parts = folder / "book.parts"
     parts.mkdir(parents=True)
     entries = [{"number": k, "state": state} for k, state in enumerate(states, 1)]
-    book = {"schema": long_text.SCHEMA, "config": {"voice": "me"}, "joined": None, "redo": [], "parts": entries}
-    (parts / long_text.LIST).write_text(json.dumps(book))
+    book = {"schema": reading.SCHEMA, "config": {"voice": "me"}, "joined": None, "redo": [], "parts": entries}
+    (parts / reading.LIST).write_text(json.dumps(book))
     (parts / "0001-0123abcd.wav").write_bytes(b"RIFF")
     return parts
 
 
 def test_names_are_those_that_others_write() -> None:
     from difftool.learning import folder, runlog
-    from difftool.voice.long_text import LIST, folder_of
+    from difftool.voice.reading import LIST, folder_of
 
     assert (runs.CONFIG in folder.OWN_FILES, runs.LOG, runs.EVENTS) == (True, runlog.LOG, folder.EVENTS)
     assert (runs.BOOK, folder_of(Path("a.wav")).suffix) == (LIST, runs.PARTS)
@@ -191,7 +191,7 @@ class TestSpeech:
         assert (short.command, short.state, short.about) == ("voice clone", "finished", "2 sounds")
         assert short.again == "difftool rerun runs/short/00000-0.wav"
         assert (long.state, long.about, long.settings["text"]) == ("finished", "1 sound", text)
-        assert (Path("runs/long/00000-0.parts") / long_text.LIST) in long.files
+        assert (Path("runs/long/00000-0.parts") / reading.LIST) in long.files
         (Path("runs/long/00000-0.parts") / "mine.wav").write_bytes(b"the only copy")
         with pytest.raises(DifftoolError, match=r"mine\.wav was not made by difftool"):
             runs.remove(["long", "short"])

@@ -13,7 +13,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -276,18 +276,28 @@ def from_manifest(cls: type[T], values: Mapping[str, object]) -> T:
 
 
 def from_call(cls: type[T], **values: Any) -> T:
-    """Settings from the keywords of a Python function. Raises DifftoolError 2 for two that cannot be combined."""
+    """Settings from the keywords of a Python function. Raises DifftoolError 2 for two that cannot be combined, and for
+    one that needs another."""
     given = {name for name, value in values.items() if value is not None and value is not False}
     for group in getattr(cls, "exclusive", ()):
         names = [name_of(name, options(cls)[name]) for name in group if name in given]
         if names[1:]:
             raise exclude_each_other(*names[:2])
+    check_required(cls, values, given)
     return cls(**values)
 
 
 def exclude_each_other(first: str, second: str) -> DifftoolError:
     """The error for two options of which only one may be given."""
     return DifftoolError(Exit.USAGE, f"{first} and {second} cannot be used together", f"use either {first} or {second}")
+
+
+def check_required(cls: type, values: Mapping[str, object], given: Collection[str]) -> None:
+    """Raises DifftoolError 2 for an option in `given` that does nothing without another one, as in `cls.requires`."""
+    for name, other in getattr(cls, "requires", {}).items():
+        if name in given and not values.get(other):
+            first, second = (name_of(field, options(cls)[field]) for field in (name, other))
+            raise DifftoolError(Exit.USAGE, f"{first} needs {second}", f"add {second}, or leave out {first}")
 
 
 def from_typed(cls: type[T], values: Mapping[str, object]) -> T:

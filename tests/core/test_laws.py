@@ -484,7 +484,7 @@ def test_seeds_2_is_dpmpp_sde_on_one_brownian_path() -> None:
 
 
 def test_lms_that_ends_clean() -> None:
-    """LMS, but for its last step; with few calls it comes far closer to where it should."""
+    """LMS, but for its last step; with exact estimates it comes far closer to where it should."""
     path = PATHS["flow shifted"]
     levels, x = grid(path, 8), tensor((2, 30))
     sums, clean = (run(name, mixture, x, levels, path) for name in ("lms", "lms_x0"))

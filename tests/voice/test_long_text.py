@@ -15,8 +15,9 @@ from conftest import ENGINES
 from difftool.errors import DifftoolError, Exit
 from difftool.settings import setting
 from difftool.voice import engines, long_text
-from difftool.voice.long_text import LIST, finished, joining, made_here, numbers, read_aloud
+from difftool.voice.long_text import numbers, read_aloud
 from difftool.voice.plan import SpeechPlan, plan_speech_with
+from difftool.voice.reading import LIST, finished, joining, made_here
 
 TEXT = "\n\n".join(f"This is part {word}." for word in ("one", "two", "three", "four"))
 

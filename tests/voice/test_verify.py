@@ -158,6 +158,19 @@ class TestRefusals:
         refused(2, *said, "--whisper", "bsae", says="base")
         refused(2, *said, "--tries", 0, says="tries")
 
+    def test_options_of_verify_without_it(self, refused: Run, difftool: Run, beep: None, tmp_path: Path) -> None:
+        said = ("voice", "clone", "--engine", "beep", "Hello.", "-o", "a.wav")
+        refused(2, *said, "--whisper", "bsae", says="did you mean 'base'")
+        refused(2, *said, "--whisper", "base", says="--whisper needs --verify")
+        refused(2, *said, "--tries", 3, says="--tries needs --verify")  # its default, but it was said
+        refused(2, *said, "--no-verify", "--tries", 9, says="hint: add --verify, or leave out --tries")
+        with pytest.raises(DifftoolError, match="--tries needs --verify"):
+            spoken("Hello.", engine="beep", tries=2)
+        (tmp_path / "difftool.toml").write_text('[voice.clone]\ntries = 9\nwhisper = "tiny"\n')
+        assert difftool(*said).code == 0
+        (tmp_path / "difftool.toml").write_text('[voice.clone]\nwhisper = "tinny"\n')
+        refused(2, *said, "--overwrite", says="did you mean 'tiny'")
+
     def test_with_what_cannot_be_verified(self, refused: Run, tortoise: Path) -> None:
         said = ("voice", "clone", "--models-dir", tortoise, "Hello.", "--verify")
         refused(2, *said, "--compat", "stock", "--sampler", "ddpm", says="leave out --verify")

@@ -22,11 +22,11 @@ import typer.core
 from .. import processes
 from ..errors import MEANING, DifftoolError, Exit, is_disk_full, is_out_of_memory, nearest
 from ..files import expanded
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, from_typed, key_of
+from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, check_required, from_typed, key_of
 from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
 from . import COMMANDS, GROUPS, LOADING, TOGETHER, help
-from .config import apply, said, settle
+from .config import RANKS, apply, said, settle
 from .console import Console, Result, discard
 from .options import KEYWORD, exclusive_of, parameters
 
@@ -219,6 +219,8 @@ def _with_shared_options(name: str, function: Callable[..., Result]) -> Callable
             arguments = settle(ctx, options, exclusive)
             for key, settings in classes.items():
                 fields = {field: arguments.pop(field) for field in settings_of(settings)}
+                typed = [field for field in fields if said(ctx, field) == RANKS["COMMANDLINE"]]
+                check_required(settings, fields, typed)
                 arguments[key] = from_typed(settings, fields)
             result = function(console, **arguments)
         except KeyboardInterrupt as error:

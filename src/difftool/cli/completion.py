@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, cast
 
 import typer
 
 from ..settings import Given, Values
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def completer(values: Values) -> Callable[[typer.Context, str], list[str]]:
@@ -24,12 +20,6 @@ def completer(values: Values) -> Callable[[typer.Context, str], list[str]]:
         return [f"{listed}{comma}{name}" for name in names]
 
     return complete
-
-
-def voices(params: Given) -> Iterable[str]:
-    from ..voice.library import names
-
-    return names(cast("Path | None", params.get("voices_dir")))
 
 
 def models(params: Given) -> Iterable[str]:

@@ -80,7 +80,8 @@ def read_out(
     overwrite: bool,
 ) -> Result:
     """Speaks a text of several parts, resuming an earlier run, joins the parts and reports."""
-    from ..voice import long_text, output
+    from ..voice import output
+    from ..voice.reading import LIST
 
     if to.default and (redo is not None or max_minutes is not None):
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
@@ -97,7 +98,7 @@ def read_out(
         plan, to.sounds, redo=redo, overwrite=overwrite, until=until, track=console.track, run=console.run_id
     )
     result = report(console, plan, to, reading.written)
-    manifest = str(reading.folder / long_text.LIST)
+    manifest = str(reading.folder / LIST)
     data = {**result.data, "parts": reading.parts, "said_now": reading.said, "manifest": manifest}
     if not reading.joined:
         summary = [f"nothing left to do: all {reading.parts} parts are done", str(to.sounds[0])]

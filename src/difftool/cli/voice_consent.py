@@ -4,14 +4,17 @@ from typing import Annotated
 
 import typer
 
-from .completion import completer, consents, voices
+from ..voice.settings import known_voices
+from .completion import completer, consents
 from .console import Console, Result
 from .options import VoicesDir
 
 
 def consent(
     console: Console,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(voices))],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(known_voices))
+    ],
     kind: Annotated[
         str,
         typer.Argument(

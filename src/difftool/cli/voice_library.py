@@ -10,7 +10,8 @@ import typer
 
 from ..errors import DifftoolError, Exit
 from ..limits import counted
-from .completion import completer, formats, voices
+from ..voice.settings import known_voices
+from .completion import completer, formats
 from .console import Console, Line, Result, graded
 from .options import DryRun, Open, Overwrite, VoicesDir
 from .viewer import open_page
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..voice.library import About
     from ..voice.prep.shapes import Summary
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(voices))]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", autocompletion=completer(known_voices))]
 
 
 def ls(console: Console, voices_dir: VoicesDir = None) -> Result:

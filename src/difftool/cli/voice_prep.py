@@ -9,7 +9,8 @@ import typer
 from ..errors import DifftoolError, Exit
 from ..limits import counted
 from ..voice.prep.settings import Settings, noted
-from .completion import completer, consents, voices
+from ..voice.settings import known_voices
+from .completion import completer, consents
 from .console import Console, Line, Result, graded
 from .options import INPUT, OUTPUT, DryRun, Open
 from .viewer import open_page
@@ -30,7 +31,7 @@ def prep(
     voice: Annotated[
         str,
         typer.Option(
-            "--voice", help="Voice to create or extend.", rich_help_panel=INPUT, autocompletion=completer(voices)
+            "--voice", help="Voice to create or extend.", rich_help_panel=INPUT, autocompletion=completer(known_voices)
         ),
     ],
     consent: Annotated[

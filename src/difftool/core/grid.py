@@ -400,8 +400,8 @@ def grid(
         f"schedule all takes {whole:g} steps on this path, not {span.n}",
     )
     levels = SPACINGS[spacing].rule(span)
-    # sigma / (alpha + sigma) tells noisier from cleaner and is finite everywhere
-    shares = [level.sigma / (level.alpha + level.sigma) for level in (*levels, end)]
+    # the share of noise tells noisier from cleaner and is finite everywhere
+    shares = [level.share for level in (*levels, end)]
     before = accumulate([2.0, *shares], min)
     kept = [level for level, share, last in zip(levels, shares, before, strict=False) if shares[-1] < share < last]
     require(bool(kept), "no level of the grid is noisier than its end")

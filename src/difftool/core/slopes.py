@@ -162,7 +162,7 @@ def lms(
     path: Path | None = None,
 ) -> Iterator[State]:
     """Linear multistep: Adams-Bashforth for uneven steps, up to order 4, one call a step (k-diffusion). The step to
-    clean data sums slopes too, or with `ends_clean` returns the estimate itself, which is better at few calls."""
+    clean data sums slopes too, or with `ends_clean` returns the estimate itself, better where estimates are exact."""
     at = _chart(chart, levels, path if ends_clean else None)
     now, first, past = begin(x)
     for i in range(first, len(levels) - 1):

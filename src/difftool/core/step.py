@@ -155,8 +155,7 @@ def between(p: Level, q: Level, path: Path | None, share: float = 0.5, clock: bo
     if clock and chart.discrete:
         here, there = (chart.at(level.lam).t for level in (p, q))
         return chart.level((1 - share) * here + share * there)
-    here, there = (level.sigma / (level.alpha + level.sigma) for level in (p, q))
-    noise = (1 - share) * here + share * there
+    noise = (1 - share) * p.share + share * q.share
     return chart.at(math.log(1 / noise - 1))
 
 

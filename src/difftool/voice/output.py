@@ -19,7 +19,7 @@ from ..files import MARK, expanded, lock, replacing, run_id, unused, writable
 from ..outputs import refuse_other
 from ..progress import Track
 from ..provenance import beside
-from . import long_text
+from . import long_text, reading
 from .documents import Document
 from .plan import SpeechPlan, plan_speech_with
 from .provenance import ChapterRecord, chapter_records, save
@@ -151,10 +151,10 @@ def read_plan(
     """`read_out` of a plan. `until` is the `time.monotonic()` at which to stop, `run` the id of the run in the
     manifest."""
     again = long_text.numbers(redo, len(plan.parts))
-    folder = long_text.folder_of(sounds[0])
-    ours = long_text.made_here(plan, folder, sounds)
+    folder = reading.folder_of(sounds[0])
+    ours = reading.made_here(plan, folder, sounds)
     if not ours and not overwrite:
-        long_text.refuse_earlier(plan, folder, sounds)
+        reading.refuse_earlier(plan, folder, sounds)
     unused(sounds if ours else [*sounds, *map(beside, sounds)], overwrite=overwrite or ours)
     with writable(sounds[0].parent, folder), lock(folder):
         done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
@@ -163,12 +163,12 @@ def read_plan(
         checks = [part.get("check") for part in done.parts]
         if any(checks):
             manifest["accepted"] = [check["sample"] if check else None for check in checks]
-        joined = not long_text.finished(folder, sounds, plan)
+        joined = not reading.finished(folder, sounds, plan)
         ranks = range(len(sounds))
         found = [marks_of(plan, long_text.lengths(folder, done.parts, k)) for k in ranks]
         candidates = [[long_text.brief(take) for take in part["takes"]] for part in done.parts]
         if joined:
-            with long_text.joining(folder, sounds, plan):
+            with reading.joining(folder, sounds, plan):
                 for k, path in enumerate(sounds):
                     ranked = [[takes[k]] for takes in candidates]
                     note: Manifest = {**manifest, "said": ranked, "item": {"index": k}}

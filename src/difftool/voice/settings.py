@@ -10,15 +10,23 @@ from ..device import MachineSettings
 from ..presets import family
 from ..settings import MACHINE, SAMPLING, TEXT, Given, setting
 from . import engines
-from .prep.settings import WHISPER
+from .prep.settings import WHISPER, known_size
 
 MOST_CANDIDATES = 4096
 
 
-def _voices(params: Given) -> list[str]:
-    from .library import RANDOM, usable
+def known_voices(params: Given) -> list[str]:
+    """The voices in the folder of `--voices-dir`."""
+    from .library import names
 
-    return [*usable(cast(Path | None, params.get("voices_dir"))), RANDOM]
+    return names(cast(Path | None, params.get("voices_dir")))
+
+
+def usable_voices(params: Given) -> list[str]:
+    """The same, and those in the package."""
+    from .library import usable
+
+    return usable(cast(Path | None, params.get("voices_dir")))
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,12 @@ class Settings(MachineSettings):
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
     )
-    voice: str = setting("random", "Voice, a&b for a mix of two, or random.", panel=TEXT, values=_voices)
+    voice: str = setting(
+        "random",
+        "Voice, a&b for a mix of two, or random.",
+        panel=TEXT,
+        values=lambda params: [*usable_voices(params), "random"],
+    )
     voices_dir: str | Path | None = setting(
         None,
         "Folder of voices; default: ./voices if it exists, else in the user data folder.",
@@ -63,8 +76,10 @@ class Settings(MachineSettings):
         WHISPER,
         "Whisper model to verify with: a size or a .pt file.",
         panel=SAMPLING,
+        check=known_size,
         values=lambda params: family("whisper"),
         stored=False,
     )
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))
+    requires: ClassVar = {"tries": "verify", "whisper": "verify"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
@@ -12,8 +11,8 @@ from ..audio.joining import from_bytes, to_bytes
 from ..errors import DifftoolError, Exit
 from ..files import expanded
 from ..progress import timed
+from .comparison import Comparison, compare
 from .engines import Speaker, Spoken, Steps, finished
-from .words import Comparison, compare
 
 if TYPE_CHECKING:
     from .prep.transcribe import Whisper
@@ -69,17 +68,12 @@ class Verifier:
 
 def verifier_of(settings: Settings) -> Verifier:
     """What `--verify` asks for. Raises DifftoolError 2 for an unknown size of Whisper, 4 where it is not installed."""
-    from .prep.transcribe import Whisper
+    from .hearing import listener
 
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
-    try:
-        whisper = Whisper(settings.whisper, settings.machine()[0], LANGUAGE, models_dir)
-    except DifftoolError as error:
-        if error.code != Exit.FILE or settings.whisper.endswith(".pt"):
-            raise
-        place = f" --models-dir {shlex.quote(str(models_dir))}" if models_dir else ""
-        hint = f"run difftool models pull whisper-{settings.whisper}{place}, or name another size with --whisper"
-        raise DifftoolError(Exit.FILE, error.message, hint) from error
+    device, _ = settings.machine()
+    otherwise = "name another size with --whisper"
+    whisper = listener(settings.whisper, device, LANGUAGE, models_dir, otherwise=otherwise)
     return Verifier(whisper, settings.tries, keep=not settings.low_vram)
 
 

@@ -27,6 +27,7 @@ import difftool
 from difftool.errors import DifftoolError, Exit
 from difftool.settings import setting
 from difftool.voice import engines
+from difftool.voice.settings import Settings
 
 Run = Callable[..., Any]
 PARTS = "\n\n".join(f"This is part number {k}." for k in range(1, 7))
@@ -41,6 +42,14 @@ def clone(difftool: Run, beep: None, voices: Path, monkeypatch: pytest.MonkeyPat
 def settings_of(ended: Any) -> dict[str, Any]:
     assert ended.code == 0, ended
     return ended.json["data"]["settings"]
+
+
+def test_a_sample_that_was_not_drawn_is_not_made(beep: None) -> None:
+    module = engines.engine("beep")
+    settings, options = module.filled(Settings(text="Hello."), module.Options())
+    speaker = module.plan(settings, options, engines.Reference([], [])).speaker()
+    with pytest.raises(KeyError, match="7"):
+        speaker.make(7)
 
 
 class TestChoice:

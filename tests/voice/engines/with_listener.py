@@ -7,7 +7,7 @@ from typing import Any
 
 from difftool.audio.files import Samples
 from difftool.voice import plan, verify
-from difftool.voice.words import Comparison, compare
+from difftool.voice.comparison import Comparison, compare
 
 RIGHT = "the text"
 

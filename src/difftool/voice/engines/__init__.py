@@ -92,8 +92,8 @@ class Speaker(ABC):
         """The candidates for a part, the best first. `stages` receives intermediate tensors of the networks."""
 
     def make(self, sample: int) -> Spoken:
-        """The candidate from one of `others`."""
-        raise NotImplementedError
+        """The candidate from one of `others`. Raises KeyError for a sample that was not drawn."""
+        raise KeyError(sample)
 
 
 @dataclass(frozen=True)

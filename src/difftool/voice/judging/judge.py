@@ -19,7 +19,8 @@ from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import expanded
 from ...progress import Track, untracked
 from ...settings import checked, from_call
-from ..hearing import heard, whisper_installed
+from ..comparison import Comparison, compare, words_of
+from ..hearing import heard, listener, whisper_installed
 from ..identity import voiceprint
 from ..library import RANDOM
 from ..prep import activity
@@ -27,9 +28,8 @@ from ..prep.clips import Take, levels_of, takes
 from ..prep.decode import decode
 from ..prep.plan import recordings_in
 from ..prep.settings import WHISPER
-from ..prep.transcribe import Whisper, known_language, known_size
+from ..prep.transcribe import Whisper, known_language, pull_hint
 from ..provenance import load
-from ..words import Comparison, compare, words_of
 from .likeness import Scale, scale_of, verdict
 from .opinions import opinions
 from .settings import Settings
@@ -145,23 +145,15 @@ def plan_judging(sources: Sequence[str | Path], settings: Settings) -> Plan:
     settings = checked(settings)
     if settings.text is not None and not settings.text.strip():
         raise DifftoolError(Exit.USAGE, "the text is empty", "leave it out, or pass what is spoken")
-    if settings.whisper is not None:
-        known_size(settings.whisper)
     language = known_language(settings.language)
     paths = recordings_in(sources)
     device, _ = devices.choose(settings.device, "fp32", settings.threads)
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
     size = settings.whisper or whisper_installed(models_dir)
     scale = scale_of(settings.voice, _voices_dir(settings)) if settings.voice is not None else None
-    try:
-        whisper = Whisper(size, device, language, models_dir) if size else None
-    except DifftoolError as error:
-        hint = f"run difftool models pull whisper-{size}, or leave out --whisper"
-        if str(size).endswith(".pt"):
-            hint = "check the path, or leave out --whisper"
-        raise DifftoolError(error.code, error.message, hint) from error
+    whisper = listener(size, device, language, models_dir, otherwise="leave out --whisper") if size else None
     if whisper is None:
-        log.warning("words are not judged: Whisper is not installed; run difftool models pull whisper-%s", WHISPER)
+        log.warning("words are not judged: Whisper is not installed; %s", pull_hint(WHISPER, models_dir))
     return Plan(paths, settings, whisper, scale)
 
 

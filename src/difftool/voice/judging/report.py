@@ -11,10 +11,10 @@ from ... import html
 from ...audio.files import RATE, write_short
 from ...files import versions
 from ...limits import counted
+from ..comparison import Comparison
 from ..prep.decode import decode
 from ..prep.report import outline
 from ..prep.stages import wave
-from ..words import Comparison
 from .judge import Identity, Judged, Judgement, Words
 from .likeness import spread
 from .opinions import JUDGES

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from ...device import DeviceSettings
 from ...presets import family
-from ...settings import MACHINE, TEXT, Given, setting
-
-
-def _voices(params: Given) -> list[str]:
-    from ..library import names
-
-    return names(cast(Path | None, params.get("voices_dir")))
+from ...settings import MACHINE, TEXT, setting
+from ..prep.settings import known_size
+from ..settings import usable_voices
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class Settings(DeviceSettings):
     """Settings of `voice judge`."""
 
     voice: str | None = setting(
-        None, "Voice to compare with; default: the one in the file's manifest.", panel=TEXT, values=_voices
+        None, "Voice to compare with; default: the one in the file's manifest.", panel=TEXT, values=usable_voices
     )
     text: str | None = setting(None, "Text that is spoken; default: the one in the file's manifest.", panel=TEXT)
     voices_dir: str | Path | None = setting(
@@ -35,6 +30,7 @@ class Settings(DeviceSettings):
         None,
         "Whisper model: a size, or a .pt file; default: base, else the largest installed.",
         panel=TEXT,
+        check=known_size,
         values=lambda params: family("whisper"),
     )
     language: str | None = setting(None, "Spoken language; default: detected.", panel=TEXT)

@@ -16,7 +16,7 @@ from ...settings import checked, from_call
 from ..library import Consent, agreed, home, named, work_of
 from .gates import GATES
 from .settings import WHISPER, Settings
-from .transcribe import Transcriber, Transcript, Whisper, known_language, known_size
+from .transcribe import Transcriber, Transcript, Whisper, known_language
 from .transcripts import bases
 
 
@@ -75,7 +75,6 @@ def plan_prep(sources: Sequence[str | Path], voice: str, consent: str, settings:
     needs_whisper = settings.slice == "words" and not settings.transcripts
     size = settings.whisper or WHISPER
     if needs_whisper:
-        known_size(size)
         known_language(settings.language)
     terms = agreed(consent)
     paths = recordings_in(sources)

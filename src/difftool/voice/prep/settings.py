@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...device import DeviceSettings
-from ...errors import DifftoolError, Exit
+from ...errors import DifftoolError, Exit, pick
 from ...presets import family
 from ...settings import MACHINE, TEXT, manifest_of, one_of, options, setting, stored
 
@@ -18,6 +18,16 @@ WHISPER = "base"
 """Default size."""
 CUTTING = "Cutting"
 """A panel of the help."""
+
+
+def known_size(size: str) -> str:
+    """A size of Whisper in the store, or a .pt file. Raises DifftoolError 2 for others."""
+    if size.endswith(".pt"):
+        return size
+    from ...store import entries
+
+    sizes = [name.removeprefix("whisper-") for name in entries() if name.startswith("whisper-")]
+    return pick("size of Whisper", size, {known: known for known in sizes})
 
 
 def known_high_pass(hertz: float) -> float:
@@ -67,6 +77,7 @@ class Settings(DeviceSettings):
         "Whisper model: a size such as base or large-v3, or a .pt file.",
         panel=CUTTING,
         typed=str,
+        check=known_size,
         values=lambda params: family("whisper"),
     )
     language: str | None = setting(None, "Spoken language; default: detected.", panel=TEXT)

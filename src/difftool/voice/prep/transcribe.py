@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+import shlex
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored
 from .notes import without_notes
+from .settings import known_size
 from .words import Segment, Word, whole
 
 MOMENT = 0.05
@@ -118,7 +120,7 @@ class Whisper:
     """
 
     def __init__(self, size: str, device: torch.device, language: str | None = None, models: Path | None = None):
-        self.size, self.device, self.language = size, device, known_language(language)
+        self.size, self.device, self.language, self.models = size, device, known_language(language), models
         self.path, sha256, self.heads = found(size, models)
         self.key = f"whisper {sha256} {self.language}"
         self.heard_language: str | None = None
@@ -130,7 +132,7 @@ class Whisper:
 
         again = "use another file, or a size such as base"
         if self.heads:
-            again = f"run difftool models pull whisper-{self.size}"
+            again = pull_hint(self.size, self.models)
         checkpoint = unpickled(self.path, "Whisper model", again)
         try:
             model = whisper.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
@@ -216,12 +218,10 @@ def code_of(language: str | None) -> str | None:
     return word if word in LANGUAGES else TO_LANGUAGE_CODE.get(word)
 
 
-def known_size(size: str) -> str:
-    """The name of a size of Whisper in the store; a .pt file unchanged. Raises DifftoolError 2 for others."""
-    if size.endswith(".pt"):
-        return size
-    sizes = {name.removeprefix("whisper-"): name for name in store.entries() if name.startswith("whisper-")}
-    return pick("size of Whisper", size, sizes)
+def pull_hint(size: str, models: Path | None = None) -> str:
+    """The hint to install a size of Whisper, in the folder of models where it was looked for."""
+    place = f" --models-dir {shlex.quote(str(models))}" if models else ""
+    return f"run difftool models pull whisper-{size}{place}"
 
 
 def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | None]:
@@ -231,12 +231,12 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
     if size.endswith(".pt"):
         path = expanded(size)
         return path, digest_of(path), None
-    entry = store.entry(known_size(size))
+    entry = store.entry(f"whisper-{known_size(size)}")
     folders = [store.home(models) / entry.name, expanded("~/.cache/whisper")]
     places = [folder / entry.files[0] for folder in folders]
     path = next((place for place in places if place.is_file()), None)
     if not path:
-        hint = f"run difftool models pull {entry.name}, pass a --transcript, or cut at pauses with --slice vad"
+        hint = f"{pull_hint(size, models)}, pass a --transcript, or cut at pauses with --slice vad"
         raise DifftoolError(Exit.FILE, f"Whisper {size} is not installed", hint)
     return path, digest_of(path), whisper._ALIGNMENT_HEADS.get(size)
 

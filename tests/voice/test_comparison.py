@@ -2,7 +2,7 @@
 
 import pytest
 
-from difftool.voice.words import compare, words_of
+from difftool.voice.comparison import compare, words_of
 
 SENTENCE = "The house stands on a hill above the river, and nobody has lived there for years."
 
