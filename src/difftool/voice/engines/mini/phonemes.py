@@ -1,0 +1,93 @@
+"""English text as phonemes, as the teacher of the voice reads it: a lexicon, endings, compounds, spelled letters, and a
+small network for words that none of these know."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+from unidecode import unidecode
+
+from ...text import TITLES
+from .parts import part_of_speech
+from .words import SOUNDS, Following, first_sound, said
+
+MARKS = ";:,.!?"
+SYMBOLS = f"{MARKS} {SOUNDS}"
+"""All that `phonemes` returns: one character a phoneme, and stress marks before the vowel."""
+PLAIN = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "…": "...", "/": " ", "_": " ", "*": " "})
+NAMED = r"(?P<named>\b(?:" + "|".join(TITLES) + r")\.)"
+INITIALS = r"(?P<initials>\b(?:[A-Za-z]{1,2}\.)+[A-Za-z]{1,2}\b\.?|\b[A-HJ-Z]\.(?=\s[A-Z]))"
+WORD = r"(?P<word>'?[A-Za-z]+(?:['-][A-Za-z]+)*'?)"
+TOKEN = re.compile(rf"{NAMED}|{INITIALS}|{WORD}|(?P<dots>\.\.+)|(?P<mark>[{MARKS}])|(?P<pause>--+|[—–()\[\]{{}}]|\s-\s)")
+
+
+class Token(NamedTuple):
+    """A word, or a mark of MARKS."""
+
+    text: str
+    is_word: bool
+
+
+def phonemes(text: str) -> str:
+    """The phonemes of a normalised text, all of them in SYMBOLS. What `unspoken` names is left out."""
+    tokens = _tokens(text)
+    words = [token.text for token in tokens]
+    following, parts = Following(), []
+    for k in reversed(range(len(tokens))):
+        word, is_word = tokens[k]
+        if is_word:
+            sounds = said(word, part_of_speech(words, k), following)
+            parts.append(f" {sounds}")
+            following = Following(first_sound(sounds, following.vowel), word.lower() == "to")
+        else:
+            parts.append(word)
+            following = Following()
+    return _tidy("".join(reversed(parts)))
+
+
+def unspoken(text: str) -> list[str]:
+    """The words, or parts of words, in letters that `phonemes` cannot say, such as Chinese or Cyrillic ones."""
+    return list(dict.fromkeys(re.findall(r"(?:(?![A-Za-z_])\w)+", _folded(text))))
+
+
+def _folded(text: str) -> str:
+    """Letters of the Latin script without accents, and plain quotes."""
+    return "".join(_letter(sign) for sign in unicodedata.normalize("NFC", text)).translate(PLAIN)
+
+
+def _letter(sign: str) -> str:
+    is_foreign = not sign.isascii() and sign.isalpha()
+    return unidecode(sign) if is_foreign and unicodedata.name(sign, "").startswith("LATIN ") else sign
+
+
+def _tokens(text: str) -> list[Token]:
+    """Words, and what is a pause between them."""
+    tokens = []
+    text = _folded(text)
+    for match in TOKEN.finditer(text):
+        kind, found = match.lastgroup, match[0]
+        if kind == "named":
+            tokens.append(Token(TITLES[found[:-1]], True))
+        elif kind in ("initials", "word"):
+            tokens.append(Token(found, True))
+        elif kind == "mark":
+            tokens.append(Token(found, False))
+        else:
+            goes_on = kind == "pause" or re.match(r"[\s\"']*[a-z]", text[match.end() :])
+            tokens.append(Token("," if goes_on else ".", False))
+        if kind in ("named", "initials") and found[-1] == "." and not text[match.end() :].strip("\"' )"):
+            tokens.append(Token(".", False))
+    return tokens
+
+
+def _tidy(line: str) -> str:
+    """No mark before the first word, and no comma beside another mark."""
+    line = re.sub(rf"[{MARKS}]{{2,}}", lambda match: _strongest(match[0]), line)
+    return line.lstrip(f"{MARKS} ")
+
+
+def _strongest(marks: str) -> str:
+    ends = "".join(dict.fromkeys(mark for mark in marks if mark in ".!?"))
+    return ends.lstrip(".") or ends or marks[0]
