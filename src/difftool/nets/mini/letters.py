@@ -1,8 +1,9 @@
-"""Letters to phonemes, for words that no lexicon has: each letter becomes up to three phonemes (CTC, Graves et al. 2006)."""
+"""Letters to phonemes, for words that no lexicon has: each letter becomes up to three (CTC, Graves et al. 2006)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +34,8 @@ class Block(nn.Module):
 
 
 class LetterNet(nn.Module):
-    """Letters (B, T), numbered from 1 and padded with 0, to the log-probabilities (B, SLOTS T, 1 + sounds) of a blank and
-    of each phoneme."""
+    """Letters (B, T), numbered from 1 and padded with 0, to the log-probabilities (B, SLOTS T, 1 + sounds) of a blank
+    and of each phoneme."""
 
     def __init__(self, sounds: str, width: int = 96, blocks: int = 6) -> None:
         super().__init__()
@@ -62,8 +63,8 @@ class LetterNet(nn.Module):
 
     def _read(self, best: Sequence[int]) -> str:
         """The phonemes, where repeated ones are one and blanks none."""
-        pairs = zip([0, *best], best)
-        return "".join(self.sounds[now - 1] for before, now in pairs if now not in (0, before))
+        changes = (now for before, now in pairwise([0, *best]) if now not in (0, before))
+        return "".join(self.sounds[now - 1] for now in changes)
 
 
 def numbered(words: Sequence[str]) -> Tensor:

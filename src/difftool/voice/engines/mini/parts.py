@@ -4,39 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-DETERMINERS = frozenset(
+
+def _words(line: str) -> frozenset[str]:
+    return frozenset(line.split())
+
+
+DETERMINERS = _words(
     "the a an my your his her its our their this these those some any no every each another which whose such what"
-    " one two three four five six seven eight nine ten many few several most more less".split()
+    " one two three four five six seven eight nine ten many few several most more less"
 )
-NEVER_OBJECTS = frozenset("i he she we they who".split())
-SUBJECTS = NEVER_OBJECTS | frozenset(("you", "it"))
-OBJECTS = frozenset("me him them us it you her that myself himself herself themselves".split())
-MODALS = frozenset(
+SUBJECTS = _words("i he she we they who you it")
+OBJECTS = _words(
+    "me him them us it you her that myself yourself himself herself itself ourselves yourselves themselves"
+)
+MODALS = _words(
     "can could will would shall should may might must do does did cannot let let's please don't doesn't didn't can't"
-    " couldn't won't wouldn't shouldn't mustn't mightn't needn't".split()
+    " couldn't won't wouldn't shouldn't mustn't mightn't needn't"
 )
-BE = frozenset("is are was were be been being am isn't aren't wasn't weren't become became seem seems seemed".split())
-HAVE = frozenset("have has had having haven't hasn't hadn't".split())
-PREPOSITIONS = frozenset(
+BE = _words("is are was were be been being am isn't aren't wasn't weren't become became seem seems seemed")
+HAVE = _words("have has had having haven't hasn't hadn't")
+PREPOSITIONS = _words(
     "of in on at by for with from into over under about through between after before against during without within"
-    " along across behind beyond near since until upon as like than per via".split()
+    " along across behind beyond near since until upon as like than per via"
 )
-CONJUNCTIONS = frozenset("and or but nor so because although while if when unless whether that where then".split())
-QUESTIONS = frozenset("why when where how what who which if".split())
-ADVERBS = frozenset(
-    "not never always often also just even still only then hardly usually sometimes now soon both all ever quite very too"
-    " really rarely seldom already".split()
+CONJUNCTIONS = _words("and or but nor so because although while if when unless whether that where then")
+QUESTIONS = _words("why when where how what who which if")
+ADVERBS = _words(
+    "not never always often also just even still only then hardly usually sometimes now soon both all ever quite very"
+    " too really rarely seldom already"
 )
-AFTER_PARTICLE = frozenset("and but or to with for from at on through by when as because".split())
-SAYING = frozenset(
+TAKING = _words("want wants wanted need like likes liked take took get got give gave do did use used hear heard")
+SAYING = _words(
     "said say says think thinks thought know knows knew believe believed hope hoped told tell sure so see saw feel felt"
-    " found find show shows showed mean means meant fact idea now such given ensure".split()
+    " found find show shows showed mean means meant fact idea now such given ensure"
 )
-ADJECTIVES = frozenset(
-    "close live present content perfect absent abstract subject minute converse compact diffuse incarnate overall nearby"
-    " inside underground uphill read learned ragged jagged dogged crooked bass arsenic".split()
+ADJECTIVES = _words(
+    "close live present content perfect absent abstract subject converse compact diffuse incarnate overall nearby"
+    " inside underground uphill read learned ragged jagged dogged crooked bass arsenic"
 )
 MARKS = frozenset(";:,.!?")
+CLOSED = MARKS | PREPOSITIONS | CONJUNCTIONS | BE | HAVE | MODALS | SUBJECTS | {"to"}
+"""What no adjective stands before."""
 
 
 def part_of_speech(words: Sequence[str], k: int) -> str:
@@ -46,13 +54,11 @@ def part_of_speech(words: Sequence[str], k: int) -> str:
         is_letter = after in MARKS or (words[k] == "A" and before not in MARKS)
         return "NN" if is_letter else "DT"
     if word == "i":
-        return "CD" if after in MARKS and before not in MARKS and words[k - 1][0].isupper() else "PRP"
-    if word == "in":
-        return "RP" if after in AFTER_PARTICLE else "IN"
-    if word == "that":
-        return _that(before, after)
+        return "NN" if after in MARKS and (before in BE | MODALS or words[k - 1].isupper()) else "PRP"
+    if word == "that" or word.startswith("that'"):
+        return "DT" if _points(before, after if word == "that" else "is") else "IN"
     if word == "used":
-        return _used(before, _small(words, k + 2))
+        return "VBN" if before in BE | HAVE | {"get", "got"} or before.endswith(("'s", "'re", "'m")) else "VBD"
     return _open(words, k, word, after)
 
 
@@ -61,23 +67,22 @@ def _small(words: Sequence[str], k: int) -> str:
     return words[k].lower() if 0 <= k < len(words) else "."
 
 
-def _that(before: str, after: str) -> str:
-    """Pointing at something, or beginning a clause."""
-    if after in MARKS or before in PREPOSITIONS or before in MARKS or before in BE:
-        return "DT"
-    begins = before in SAYING or after in SUBJECTS | DETERMINERS | OBJECTS | BE | HAVE | MODALS | PREPOSITIONS
-    return "IN" if begins or "'" in after or before.endswith(("s", "ed")) else "DT"
-
-
-def _used(before: str, second: str) -> str:
-    """Used to something, used to do, and being used for something."""
-    if before not in BE and not before.endswith(("'s", "'re", "'m")):
-        return "VBD"
-    return "JJ" if second in DETERMINERS | OBJECTS or second.endswith("ing") else "VBN"
+def _points(before: str, after: str) -> bool:
+    """Whether "that" points at something, rather than beginning a clause."""
+    if after in MARKS or before in PREPOSITIONS | MARKS | BE:
+        return True
+    if after in BE | MODALS and before in SAYING | CONJUNCTIONS:
+        return True
+    begins = after in SUBJECTS | DETERMINERS | OBJECTS | BE | HAVE | MODALS | PREPOSITIONS or "'" in after
+    return (
+        not begins
+        and not after.endswith(("s", "ed"))
+        and before in TAKING | SAYING | OBJECTS | CONJUNCTIONS | QUESTIONS
+    )
 
 
 def _open(words: Sequence[str], k: int, word: str, after: str) -> str:
-    """The part of speech of a word that may be a noun, a verb or an adjective."""
+    """The part of speech of a word that may be a noun, a verb or an adjective; empty where nothing tells."""
     left = k - 1
     while left >= 0 and (_small(words, left) in ADVERBS or _small(words, left).endswith("ly")):
         left -= 1
@@ -93,8 +98,10 @@ def _open(words: Sequence[str], k: int, word: str, after: str) -> str:
     if before in DETERMINERS or before in PREPOSITIONS or before.endswith("'s"):
         return _in_phrase(word, after)
     has_object = after in DETERMINERS or after in OBJECTS
+    if word == "close":
+        return "VB" if has_object else "RB"
     if before in MARKS or before in CONJUNCTIONS:
-        return "VB" if has_object else _in_phrase(word, after)
+        return "VB" if has_object else _in_phrase(word, after) if after in CLOSED else ""
     if has_object or (before.endswith("s") and after in PREPOSITIONS | {"to"}) or word in ("live", "lives"):
         return "VB" if _is_asked(words, left) else "VBD"
     return _in_phrase(word, after)
@@ -103,8 +110,7 @@ def _open(words: Sequence[str], k: int, word: str, after: str) -> str:
 def _in_phrase(word: str, after: str) -> str:
     """A noun, or an adjective before one."""
     is_adjective = word in ADJECTIVES or word.endswith("ate")
-    closed = MARKS | PREPOSITIONS | CONJUNCTIONS | BE | HAVE | MODALS | SUBJECTS | {"to"}
-    return "JJ" if is_adjective and after not in closed else "NN"
+    return "JJ" if is_adjective and after not in CLOSED else "NN"
 
 
 def _is_asked(words: Sequence[str], k: int) -> bool:

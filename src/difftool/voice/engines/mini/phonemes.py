@@ -20,7 +20,9 @@ PLAIN = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "…": "...", "/": " "
 NAMED = r"(?P<named>\b(?:" + "|".join(TITLES) + r")\.)"
 INITIALS = r"(?P<initials>\b(?:[A-Za-z]{1,2}\.)+[A-Za-z]{1,2}\b\.?|\b[A-HJ-Z]\.(?=\s[A-Z]))"
 WORD = r"(?P<word>'?[A-Za-z]+(?:['-][A-Za-z]+)*'?)"
-TOKEN = re.compile(rf"{NAMED}|{INITIALS}|{WORD}|(?P<dots>\.\.+)|(?P<mark>[{MARKS}])|(?P<pause>--+|[—–()\[\]{{}}]|\s-\s)")
+TOKEN = re.compile(
+    rf"{NAMED}|{INITIALS}|{WORD}|(?P<dots>\.\.+)|(?P<mark>[{MARKS}])|(?P<pause>--+|[—–()\[\]{{}}]|\s-\s)"
+)
 
 
 class Token(NamedTuple):
@@ -54,12 +56,14 @@ def unspoken(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     """Letters of the Latin script without accents, and plain quotes."""
-    return "".join(_letter(sign) for sign in unicodedata.normalize("NFC", text)).translate(PLAIN)
+    return "".join(_letter(sign) for sign in unicodedata.normalize("NFKC", text)).translate(PLAIN)
 
 
 def _letter(sign: str) -> str:
-    is_foreign = not sign.isascii() and sign.isalpha()
-    return unidecode(sign) if is_foreign and unicodedata.name(sign, "").startswith("LATIN ") else sign
+    if sign.isascii() or not unicodedata.name(sign, "").startswith("LATIN "):
+        return sign
+    plain = unidecode(sign)
+    return plain if plain.isalpha() else sign
 
 
 def _tokens(text: str) -> list[Token]:

@@ -1,5 +1,5 @@
-"""A word as phonemes: from the lexicon, from a stem and an ending, from the parts of a compound, letter by letter, or from
-the network. The rules are those of misaki, which the teacher reads by."""
+"""A word as phonemes: from the lexicon, from a stem and an ending, from the parts of a compound, letter by letter, or
+from the network. The rules are those of misaki, by which the teacher reads."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ BEFORE_FLAP = frozenset("AIOWYiuæɑəɛɪɹʊʌ")
 """After these, and before -ed or -ing, t becomes a flap."""
 LONGEST_NAME = 5
 """Letters of a word in capitals that is spelled rather than looked for among rare words."""
-Readings = dict[str, str]
-"""Phonemes by part of speech; those of all others are named DEFAULT."""
+LONGEST = 40
+"""Letters that the network sees at once."""
 
 
 class Following(NamedTuple):
@@ -74,11 +74,11 @@ def _function_word(word: str, part: str, following: Following) -> str | None:
     if small == "to":
         return {None: "tu", False: "tə", True: "tʊ"}[following.vowel]
     if small == "in":
-        return "ˈɪn" if following.vowel is None or part != "IN" else "ɪn"
+        return "ˈɪn" if following.vowel is None else "ɪn"
     if small == "the":
         return "ði" if following.vowel else "ðə"
     if small == "used":
-        return "jˈust" if following.to and part in ("VBD", "JJ") else "jˈuzd"
+        return "jˈust" if following.to and part == "VBD" else "jˈuzd"
     return None
 
 
@@ -99,11 +99,15 @@ def _known(word: str, part: str, following: Following) -> str | None:
 
 def _small_if_known(word: str) -> str:
     """A word in small letters, where the lexicon has these with some ending, or where it is too long to be spelled."""
+    if word.islower() or _is_common(word) or len(word) < 2:
+        return word
     small = word.lower()
+    stems = [stem for stem, _ in _stems(small)]
     if word.isupper():
-        return small if len(word) > LONGEST_NAME and not _is_common(word) else word
-    has_stem = not _in_lexicon(word) and word[1:].islower() and any(_in_lexicon(stem) for stem, _ in _stems(small))
-    return small if has_stem else word
+        is_read = len(word) > LONGEST_NAME or (len(word) > 3 and any(map(_is_common, stems)))
+    else:
+        is_read = word[1:].islower() and not _in_lexicon(word) and any(map(_in_lexicon, stems))
+    return small if is_read else word
 
 
 def _stems(word: str) -> Iterator[tuple[str, Callable[[str], str]]]:
@@ -287,7 +291,7 @@ def _weight(sounds: str) -> int:
 
 
 @cache
-def _network() -> LetterNet:
+def network() -> LetterNet:
     from ....nets.mini.letters import LetterNet
 
     net = LetterNet(SOUNDS)
@@ -299,5 +303,5 @@ def _network() -> LetterNet:
 @cache
 def _guessed(word: str) -> str:
     """The phonemes of a word that only the network can say."""
-    (sounds,) = _network().pronounce([word])
+    sounds = "".join(network().pronounce(re.findall(f".{{1,{LONGEST}}}", word)))
     return sounds if "ˈ" in sounds else _marked(sounds.replace("ˌ", "ˈ"), "ˈ")
