@@ -18,11 +18,13 @@ from difftool.voice.engines.mini.words import SOUNDS
 Readings = str | dict[str, str | None]
 SHORTER = str.maketrans("ɾʔ", "Tt")
 """Phonemes of the lexicon that the teacher replaces."""
+ADDED: dict[str, Readings] = {"cetera": "sˈɛTəɹə", "difftool": "dˈɪftˌul", "et": "ɛt"}
 FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}
 
 
 def main(packages: Path, out: Path) -> None:
     common, rare = (_read(packages / "hibari" / "assets" / f"lexicon_us_{name}.json.gz") for name in ("gold", "silver"))
+    common |= ADDED
     text = "\n\n".join((_lines(common), _lines({word: rare[word] for word in rare.keys() - common.keys()})))
     if unknown := set(text) - set(SOUNDS) - set(map(chr, range(128))):
         raise SystemExit(f"error: the lexicon has phonemes that the voice does not know: {' '.join(sorted(unknown))}")

@@ -33,7 +33,9 @@ ADVERBS = _words(
     "not never always often also just even still only then hardly usually sometimes now soon both all ever quite very"
     " too really rarely seldom already"
 )
-TAKING = _words("want wants wanted need like likes liked take took get got give gave do did use used hear heard")
+TAKING = _words(
+    "want wants wanted need like likes liked take took get got give gave do did use used hear heard see saw know"
+)
 SAYING = _words(
     "said say says think thinks thought know knows knew believe believed hope hoped told tell sure so see saw feel felt"
     " found find show shows showed mean means meant fact idea now such given ensure"
@@ -74,11 +76,7 @@ def _points(before: str, after: str) -> bool:
     if after in BE | MODALS and before in SAYING | CONJUNCTIONS:
         return True
     begins = after in SUBJECTS | DETERMINERS | OBJECTS | BE | HAVE | MODALS | PREPOSITIONS or "'" in after
-    return (
-        not begins
-        and not after.endswith(("s", "ed"))
-        and before in TAKING | SAYING | OBJECTS | CONJUNCTIONS | QUESTIONS
-    )
+    return not begins and not after.endswith(("s", "ed")) and before in TAKING | OBJECTS | CONJUNCTIONS | QUESTIONS
 
 
 def _open(words: Sequence[str], k: int, word: str, after: str) -> str:

@@ -20,9 +20,9 @@ PLAIN = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "…": "...", "/": " "
 NAMED = r"(?P<named>\b(?:" + "|".join(TITLES) + r")\.)"
 INITIALS = r"(?P<initials>\b(?:[A-Za-z]{1,2}\.)+[A-Za-z]{1,2}\b\.?|\b[A-HJ-Z]\.(?=\s[A-Z]))"
 WORD = r"(?P<word>'?[A-Za-z]+(?:['-][A-Za-z]+)*'?)"
-TOKEN = re.compile(
-    rf"{NAMED}|{INITIALS}|{WORD}|(?P<dots>\.\.+)|(?P<mark>[{MARKS}])|(?P<pause>--+|[—–()\[\]{{}}]|\s-\s)"
-)
+DOT = r"(?P<dot>(?<=[A-Za-z][A-Za-z])\.(?=[a-z][a-z]))"
+PAUSE = rf"(?P<dots>\.\.+)|(?P<mark>[{MARKS}])|(?P<pause>--+|[—–()\[\]{{}}]|\s-\s)"
+TOKEN = re.compile("|".join((NAMED, INITIALS, WORD, DOT, PAUSE)))
 
 
 class Token(NamedTuple):
@@ -74,8 +74,8 @@ def _tokens(text: str) -> list[Token]:
         kind, found = match.lastgroup, match[0]
         if kind == "named":
             tokens.append(Token(TITLES[found[:-1]], True))
-        elif kind in ("initials", "word"):
-            tokens.append(Token(found, True))
+        elif kind in ("initials", "word", "dot"):
+            tokens.append(Token("dot" if kind == "dot" else found, True))
         elif kind == "mark":
             tokens.append(Token(found, False))
         else:

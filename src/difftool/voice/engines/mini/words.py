@@ -23,6 +23,8 @@ LONG = frozenset("AIOWYʤʧ")
 """Phonemes that count twice in the weight of a part of a compound."""
 BEFORE_FLAP = frozenset("AIOWYiuæɑəɛɪɹʊʌ")
 """After these, and before -ed or -ing, t becomes a flap."""
+CONTRACTED = {"'d": "əd", "'ll": "ᵊl", "'re": "əɹ", "'ve": "əv"}
+"""Phonemes of endings that the lexicon does not have with every word."""
 LONGEST_NAME = 5
 """Letters of a word in capitals that is spelled rather than looked for among rare words."""
 LONGEST = 40
@@ -124,6 +126,8 @@ def _stems(word: str) -> Iterator[tuple[str, Callable[[str], str]]]:
         yield word[:-1], _ed
     if size > 4 and word.endswith("ed") and not word.endswith("eed"):
         yield word[:-2], _ed
+    if size > 4 and word.endswith("ied"):
+        yield f"{word[:-3]}y", _ed
     if size > 4 and word.endswith("ing"):
         if size > 5:
             yield word[:-3], _ing
@@ -189,7 +193,8 @@ def _entry(word: str, part: str, following: Following) -> str:
         word = word.lower()
     line = _in(common, word) or ("" if is_name else _in(rare, word)) or ""
     sounds = _reading(line, part, following)
-    return _spelled(word) if not sounds or (is_name and "ˈ" not in sounds) else sounds
+    is_spelled = not sounds or (is_name and len(word) < 3 and "ˈ" not in sounds)
+    return _spelled(word) if is_spelled else sounds
 
 
 def _reading(line: str, part: str, following: Following) -> str:
@@ -264,13 +269,16 @@ def _last(pieces: list[str], part: str, following: Following) -> tuple[int, str]
 
 def _joined(word: str, part: str, following: Following) -> str:
     """A word with capitals inside or with a rare contraction, or one that is unknown."""
-    if word.endswith("'s"):
-        return _s(_joined(word[:-2], part, following))
-    pieces = re.findall(r"'[a-z]+$|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+", word)
-    sounds = [_known(piece, part, following) for piece in pieces]
-    if len(pieces) > 1 and all(sounds):
-        return _balanced([(piece, sound or "") for piece, sound in zip(pieces, sounds, strict=True)])
-    return _guessed(word.lower())
+    stem, ending = re.fullmatch(r"(.+?)('(?:s|d|ll|re|ve))?", word).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    if ending:
+        sounds = _known(stem, part, following) or _joined(stem, part, following)
+        return _s(sounds) if ending == "'s" else sounds + CONTRACTED[ending]
+    pieces = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+", word)
+    known = [(piece, _known(piece, part, following)) for piece in pieces]
+    found = [(piece, sounds) for piece, sounds in known if sounds]
+    if len(found) == len(pieces) > 1:
+        return _balanced(found)
+    return _guessed(word.lower()) if re.search("[aeiouy]", word.lower()) else _spelled(word)
 
 
 def _balanced(pieces: list[tuple[str, str]]) -> str:
