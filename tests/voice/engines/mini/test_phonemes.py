@@ -69,8 +69,8 @@ def test_a_word_with_two_readings(first: str, second: str, word: str) -> None:
 @pytest.mark.parametrize(
     ("text", "right"),
     [
-        ('"Yes," he said - (no) ...', "jˈɛs, hi sˈɛd, nˈO."),
-        ("Well... yes", "wˈɛl, jˈɛs"),
+        ('"Yes," he said - (no) ...', "jˈɛs, hi sˈɛd, nˈO..."),
+        ("Well... yes", "wˈɛl... jˈɛs"),
         ("What?! No!!", "wˌʌt?! nˈO!"),
         ("One; two: three", "wˈʌn; tˈu: θɹˈi"),
         ("...yes", "jˈɛs"),

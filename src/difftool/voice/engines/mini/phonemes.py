@@ -13,7 +13,7 @@ from ...text import TITLES
 from .parts import part_of_speech
 from .words import SOUNDS, Following, first_sound, said
 
-MARKS = ";:,.!?"
+MARKS, ELLIPSIS = ";:,.!?", "..."
 SYMBOLS = f"{MARKS} {SOUNDS}"
 """All that `phonemes` returns: one character a phoneme, and stress marks before the vowel."""
 PLAIN = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "…": "...", "/": " ", "_": " ", "*": " "})
@@ -74,15 +74,16 @@ def _tokens(text: str) -> list[Token]:
         kind, found = match.lastgroup, match[0]
         if kind == "named":
             tokens.append(Token(TITLES[found[:-1]], True))
-        elif kind in ("initials", "word", "dot"):
-            tokens.append(Token("dot" if kind == "dot" else found, True))
+        elif kind == "dot":
+            tokens.append(Token("dot", True))
         elif kind == "mark":
             tokens.append(Token(found, False))
+        elif kind in ("dots", "pause"):
+            tokens.append(Token(ELLIPSIS if kind == "dots" else ",", False))
         else:
-            goes_on = kind == "pause" or re.match(r"[\s\"']*[a-z]", text[match.end() :])
-            tokens.append(Token("," if goes_on else ".", False))
-        if kind in ("named", "initials") and found[-1] == "." and not text[match.end() :].strip("\"' )"):
-            tokens.append(Token(".", False))
+            tokens.append(Token(found, True))
+        if tokens[-1].is_word and found[-1] == "." and not text[match.end() :].strip("\"' )"):
+            tokens.append(Token(".", False))  # which ends the text too
     return tokens
 
 
@@ -93,5 +94,5 @@ def _tidy(line: str) -> str:
 
 
 def _strongest(marks: str) -> str:
-    ends = "".join(dict.fromkeys(mark for mark in marks if mark in ".!?"))
-    return ends.lstrip(".") or ends or marks[0]
+    ends = "".join(dict.fromkeys(mark for mark in marks if mark in "!?"))
+    return ends or next((dots for dots in (ELLIPSIS, ".") if dots in marks), marks[0])
