@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,6 +106,11 @@ def test_any_text_becomes_symbols(text: str) -> None:
 def test_numbers_dates_and_money() -> None:
     said = phonemes(spoken("On March 3, 2021 it cost $12.50, or 3/4 of £20."))
     assert said.startswith("ˌɔn mˈɑɹʧ θˈɜɹd, twˈɛnti twˌɛntiwˈʌn ɪt kˈɔst twˈɛlv dˈɑləɹz")
+
+
+def test_a_stress_stands_before_a_vowel() -> None:
+    for word in ("speetroiskoift", "clowm", "zorblaxian", "blou"):
+        assert not re.search(r"[ˈˌ](?![AIOWYiuæɑɔəɛɜɪʊʌᵻ])", phonemes(word))
 
 
 def test_the_symbols() -> None:

@@ -312,4 +312,5 @@ def network() -> LetterNet:
 def _guessed(word: str) -> str:
     """The phonemes of a word that only the network can say."""
     sounds = "".join(network().pronounce(re.findall(f".{{1,{LONGEST}}}", word)))
+    sounds = re.sub(f"[ˈˌ](?![{''.join(VOWELS)}])", "", sounds)  # before no vowel
     return sounds if "ˈ" in sounds else _marked(sounds.replace("ˌ", "ˈ"), "ˈ")
