@@ -35,6 +35,7 @@ READ = [
     ("YouTube, PCs", "jˈutˌub, pˌisˈiz"),
     ("THE PARTS DO NOT", "ðə pˈɑɹts dˈu nˈɑt"),
     ("AT and T, GPUs, mp three", "ˌAtˈi ænd tˈi, ʤˌipˌijˈuz, ˌɛmpˈi θɹˈi"),
+    ("www, zzkt's", "dˌʌbᵊljudˌʌbᵊljudˈʌbᵊlju, zˌizˌikˌAtˈiz"),
     ("shouldn't've", "ʃˈʊdᵊntəv"),
     ("well-worn, twelve-year-old", "wˌɛlwˈɔɹn, twˈɛlvjˌɪɹˈOld"),
     ("they'll don't I'd you're 'em", "ðAl dˈOnt ˌId jʊɹ əm"),

@@ -278,7 +278,7 @@ def _joined(word: str, part: str, following: Following) -> str:
     found = [(piece, sounds) for piece, sounds in known if sounds]
     if len(found) == len(pieces) > 1:
         return _balanced(found)
-    return _guessed(word.lower()) if re.search("[aeiouy]", word.lower()) else _spelled(word)
+    return _guessed(word.lower())
 
 
 def _balanced(pieces: list[tuple[str, str]]) -> str:
@@ -310,7 +310,10 @@ def network() -> LetterNet:
 
 @cache
 def _guessed(word: str) -> str:
-    """The phonemes of a word that only the network can say."""
+    """The phonemes of a word that only the network can say, or its letters where it has no vowel."""
+    vowels = "".join(VOWELS)
     sounds = "".join(network().pronounce(re.findall(f".{{1,{LONGEST}}}", word)))
-    sounds = re.sub(f"[ˈˌ](?![{''.join(VOWELS)}])", "", sounds)  # before no vowel
+    sounds = re.sub(f"[ˈˌ](?![{vowels}])", "", sounds)
+    if not re.search("[aeiouy]", word) or not re.search(f"[{vowels}]", sounds):
+        return _spelled(word)
     return sounds if "ˈ" in sounds else _marked(sounds.replace("ˌ", "ˈ"), "ˈ")
