@@ -162,8 +162,8 @@ class Work(ABC):
         """SHA-256 of the files of the networks."""
         return {}
 
-    def unspoken(self) -> str:
-        """Characters of the text that are left out."""
+    def unspoken(self) -> Sequence[str]:
+        """Characters, or words, of the text that are left out."""
         return ""
 
 

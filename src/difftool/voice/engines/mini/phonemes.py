@@ -1,26 +1,98 @@
-import lzma
+"""English text as phonemes, as the teacher of the voice reads it: a lexicon, endings, compounds, spelled letters, and a
+small network for words that none of these know."""
+
+from __future__ import annotations
+
 import re
-from functools import cache
+import unicodedata
+from typing import NamedTuple
 
-from ....models import ASSETS
+from unidecode import unidecode
 
-SYMBOLS = ";:,.!? AIOTWYᵊbdfhijklmnpstuvwzɑɐæɔðʤəɛɜɡɪŋθɹʃʧʊʌʒˈˌᵻ"
+from ...text import TITLES
+from .parts import part_of_speech
+from .words import SOUNDS, Following, first_sound, said
 
-
-@cache
-def lexicon():
-    text = lzma.decompress((ASSETS / "mini" / "lexicon.xz").read_bytes()).decode()
-    return [dict(line.split(" ", 1) for line in part.split("\n")) for part in text.split("\n\n")]
-
-
-def phonemes(text):
-    c, r = lexicon()
-    out = []
-    for w in re.findall(r"[\w']+|[,.;:!?]| ", text):
-        p = c.get(w) or c.get(w.lower()) or r.get(w.lower()) or (w if w in ",.;:!? " else "")
-        out.append("".join(x for x in p.split("|")[0] if x in SYMBOLS))
-    return "".join(out)
+MARKS, ELLIPSIS = ";:,.!?", "..."
+SYMBOLS = f"{MARKS} {SOUNDS}"
+"""All that `phonemes` returns: one character a phoneme, and stress marks before the vowel."""
+PLAIN = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "…": "...", "/": " ", "_": " ", "*": " "})
+NAMED = r"(?P<named>\b(?:" + "|".join(TITLES) + r")\.)"
+INITIALS = r"(?P<initials>\b(?:[A-Za-z]{1,2}\.)+[A-Za-z]{1,2}\b\.?|\b[A-HJ-Z]\.(?=\s[A-Z]))"
+WORD = r"(?P<word>'?[A-Za-z]+(?:['-][A-Za-z]+)*'?)"
+DOT = r"(?P<dot>(?<=[A-Za-z][A-Za-z])\.(?=[a-z][a-z]))"
+PAUSE = rf"(?P<dots>\.\.+)|(?P<mark>[{MARKS}])|(?P<pause>--+|[—–()\[\]{{}}]|\s-\s)"
+TOKEN = re.compile("|".join((NAMED, INITIALS, WORD, DOT, PAUSE)))
 
 
-def unspoken(text):
-    return ""
+class Token(NamedTuple):
+    """A word, or a mark of MARKS."""
+
+    text: str
+    is_word: bool
+
+
+def phonemes(text: str) -> str:
+    """The phonemes of a normalised text, all of them in SYMBOLS. What `unspoken` names is left out."""
+    tokens = _tokens(text)
+    words = [token.text for token in tokens]
+    following, parts = Following(), []
+    for k in reversed(range(len(tokens))):
+        word, is_word = tokens[k]
+        if is_word:
+            sounds = said(word, part_of_speech(words, k), following)
+            parts.append(f" {sounds}")
+            following = Following(first_sound(sounds, following.vowel), word.lower() == "to")
+        else:
+            parts.append(word)
+            following = Following()
+    return _tidy("".join(reversed(parts)))
+
+
+def unspoken(text: str) -> list[str]:
+    """The words, or parts of words, in letters that `phonemes` cannot say, such as Chinese or Cyrillic ones."""
+    return list(dict.fromkeys(re.findall(r"(?:(?![A-Za-z_])\w)+", _folded(text))))
+
+
+def _folded(text: str) -> str:
+    """Letters of the Latin script without accents, and plain quotes."""
+    return "".join(_letter(sign) for sign in unicodedata.normalize("NFKC", text)).translate(PLAIN)
+
+
+def _letter(sign: str) -> str:
+    if sign.isascii() or not unicodedata.name(sign, "").startswith("LATIN "):
+        return sign
+    plain = unidecode(sign)
+    return plain if plain.isalpha() else sign
+
+
+def _tokens(text: str) -> list[Token]:
+    """Words, and what is a pause between them."""
+    tokens = []
+    text = _folded(text)
+    for match in TOKEN.finditer(text):
+        kind, found = match.lastgroup, match[0]
+        if kind == "named":
+            tokens.append(Token(TITLES[found[:-1]], True))
+        elif kind == "dot":
+            tokens.append(Token("dot", True))
+        elif kind == "mark":
+            tokens.append(Token(found, False))
+        elif kind in ("dots", "pause"):
+            tokens.append(Token(ELLIPSIS if kind == "dots" else ",", False))
+        else:
+            tokens.append(Token(found, True))
+        if tokens[-1].is_word and found[-1] == "." and not text[match.end() :].strip("\"' )"):
+            tokens.append(Token(".", False))  # which ends the text too
+    return tokens
+
+
+def _tidy(line: str) -> str:
+    """No mark before the first word, and no comma beside another mark."""
+    line = re.sub(rf"[{MARKS}]{{2,}}", lambda match: _strongest(match[0]), line)
+    return line.lstrip(f"{MARKS} ")
+
+
+def _strongest(marks: str) -> str:
+    ends = "".join(dict.fromkeys(mark for mark in marks if mark in "!?"))
+    return ends or next((dots for dots in (ELLIPSIS, ".") if dots in marks), marks[0])

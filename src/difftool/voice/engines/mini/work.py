@@ -17,7 +17,7 @@ from ....progress import timed
 from ....sampling.choice import Choice, choose_sampler
 from ...seeds import derived
 from ...settings import Settings
-from ...text import parts
+from ...text import parts, spoken
 from .. import CLIP_HZ, Reference, Speaker, Spoken, Steps, Work
 from .options import PATH, Options
 from .phonemes import phonemes, unspoken
@@ -72,8 +72,8 @@ class MiniWork(Work):
     def models(self) -> dict[str, str]:
         return {file: digest_of(FOLDER / file) for file in FILES}
 
-    def unspoken(self) -> str:
-        return unspoken(self.settings.text or "")
+    def unspoken(self) -> Sequence[str]:
+        return unspoken(spoken(self.settings.text or ""))
 
     def speaker(self) -> Speaker:
         return MiniSpeaker(self)
