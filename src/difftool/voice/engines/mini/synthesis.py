@@ -62,10 +62,9 @@ def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
         {name: value.float() for name, value in load_tensors(FOLDER / file).tensors.items()} for file in FILES
     )
     random = {name: weights.pop(f"random.{name}").to(device) for name in ("mean", "basis")}
-    with torch.device("meta"):
-        speech, vocoder = Speech(), Vocoder()
-    speech.load_state_dict(weights, assign=True)
-    vocoder.load_state_dict(vocoder_weights, assign=True)
+    speech, vocoder = Speech(), Vocoder()  # on the meta device, an embedding would import half of the compiler
+    speech.load_state_dict(weights)
+    vocoder.load_state_dict(vocoder_weights)
     speech.flow.to(dtype)
     speech, vocoder = (net.to(device).eval().requires_grad_(False) for net in (speech, vocoder))
     return Networks(speech, vocoder, random, device, dtype)
