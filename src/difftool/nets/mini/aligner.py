@@ -4,6 +4,7 @@ speaker: the mean of each band over an utterance is taken away."""
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mel import MELS
@@ -35,8 +36,10 @@ def speaker_free(mels: Tensor, mask: Tensor) -> Tensor:
     """Mels less the mean of each band over the frames of the mask, and divided by their common deviation."""
     shown = mask[:, None].to(mels.dtype)
     count = shown.sum(2, keepdim=True).clamp(min=1)
-    centred = (mels - (mels * shown).sum(2, keepdim=True) / count) * shown
-    deviation = (centred.square().sum(2, keepdim=True) / count).mean(1, keepdim=True).sqrt()
+    mean = (mels * shown).sum(2, keepdim=True) / count
+    centred = (mels - mean) * shown
+    power = centred.square().sum(2, keepdim=True) / count
+    deviation = power.mean(1, keepdim=True).sqrt()
     return centred / deviation.clamp(min=1e-3)
 
 
@@ -52,7 +55,7 @@ def best_path(scores: Tensor, symbols: Tensor) -> Tensor:
     came = torch.zeros(frames, count, dtype=torch.bool)
     """Whether the best path to a symbol at a frame comes from the symbol before."""
     for t in range(1, frames):
-        before = torch.cat([total.new_full((1,), -torch.inf), total[:-1]])
+        before = F.pad(total[:-1], (1, 0), value=-torch.inf)
         came[t] = before > total
         total = torch.where(came[t], before, total) + own[t]
     lengths, k = [0] * count, count - 1

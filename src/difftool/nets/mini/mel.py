@@ -35,4 +35,5 @@ def spectrum(sound: Tensor) -> Tensor:
 @cache
 def filters() -> Tensor:
     """The weights (MELS, WINDOW / 2 + 1) of the bins in each band."""
-    return torchaudio.functional.melscale_fbanks(WINDOW // 2 + 1, 0.0, RATE / 2, MELS, RATE).T.contiguous()
+    bins = WINDOW // 2 + 1
+    return torchaudio.functional.melscale_fbanks(bins, 0.0, RATE / 2, MELS, RATE).T.contiguous()

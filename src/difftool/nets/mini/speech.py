@@ -54,22 +54,31 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, other: Tensor | None = None) -> Tensor:
         h = self.norm(x)
-        q = self.query(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.key_value(h if other is None else other).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended_to = h if other is None else other
+        k, v = self.key_value(attended_to).chunk(2, -1)
+        q, k, v = (self._by_head(part) for part in (self.query(h), k, v))
         if self.rotary:
             q, k = rotated(q), rotated(k)
-        attended = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None, None])
+        shown = None if mask is None else mask[:, None, None]
+        attended = F.scaled_dot_product_attention(q, k, v, shown)
         return x + self.out(attended.transpose(1, 2).flatten(2))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(B, T, C) as (B, H, T, C / H)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 def rotated(x: Tensor) -> Tensor:
     """Queries or keys (B, H, T, C) rotated by their positions."""
-    half = x.shape[-1] // 2
-    rates = torch.exp(-math.log(10_000) / half * torch.arange(half, device=x.device))
-    angles = torch.arange(x.shape[-2], device=x.device)[:, None] * rates
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+    length, width = x.shape[-2:]
+    channel = torch.arange(width // 2, device=x.device)
+    position = torch.arange(length, device=x.device)
+    rates = torch.exp(-math.log(10_000) / (width // 2) * channel)
+    angles = position[:, None] * rates
+    cos, sin = (wave.to(x.dtype) for wave in (angles.cos(), angles.sin()))
+    a, b = x.chunk(2, -1)
+    first, second = a * cos - b * sin, a * sin + b * cos
+    return torch.cat([first, second], -1)
 
 
 class TextEncoder(nn.Module):
@@ -110,7 +119,8 @@ class VoiceEncoder(nn.Module):
         mask = mask[:, ::STRIDE]
         for block in self.blocks:
             h = block(h * mask[:, None])
-        read = self.read(self.slots.to(h.dtype).expand(len(mel), -1, -1), mask, h.transpose(1, 2))
+        slots = self.slots.to(h.dtype).expand(len(mel), -1, -1)
+        read = self.read(slots, mask, h.transpose(1, 2))
         return self.mix(self.norm(read))
 
 
@@ -126,7 +136,8 @@ class Durations(nn.Module):
         self.out = nn.Linear(width, 1)
 
     def forward(self, text: Tensor, voice: Tensor, mask: Tensor) -> Tensor:
-        h = (text + self.voice(voice.mean(1))[:, None]).transpose(1, 2)
+        about = self.voice(voice.mean(1))
+        h = (text + about[:, None]).transpose(1, 2)
         for block in self.blocks:
             h = block(h * mask[:, None])
         return self.out(self.norm(h.transpose(1, 2)))[..., 0]
@@ -145,10 +156,12 @@ class FlowBlock(nn.Module):
         self.own = nn.Parameter(torch.zeros(3 * width))
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        shift, scale, gate = (modulation + self.own)[:, None].chunk(3, -1)
+        own = modulation + self.own
+        shift, scale, gate = own[:, None].chunk(3, -1)
         h = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
         h = self.norm(h) * (1 + scale) + shift
-        return x + (0.2 + gate) * self.narrow(F.gelu(self.widen(h)))
+        h = self.narrow(F.gelu(self.widen(h)))
+        return x + (0.2 + gate) * h
 
 
 class Flow(nn.Module):
@@ -178,16 +191,18 @@ class Flow(nn.Module):
         mask = mask[:, ::PATCH]
         shown = mask[..., None]
         h = self.enter(patches)
-        about = self.time(waves(s).to(h.dtype)) + self.voice(voice.mean(1))
-        modulation = self.modulation(F.silu(about))
+        time = self.time(waves(s).to(h.dtype))
+        modulation = self.modulation(F.silu(time + self.voice(voice.mean(1))))
         for k, block in enumerate(self.blocks):
+            group, place = divmod(k, 3)
             h = block(h * shown, modulation)
-            if k % 3 == 0:
-                h = self.read[k // 3](h, None, voice)
-            if k % 3 == 2 and k // 3 < len(self.attention):
-                h = self.attention[k // 3](h, mask)
-        out = self.leave(self.norm(h)).unflatten(-1, (PATCH, MELS)).flatten(1, 2)
-        return out.transpose(1, 2)
+            if place == 0:
+                h = self.read[group](h, None, voice)
+            if place == 2 and group < len(self.attention):
+                h = self.attention[group](h, mask)
+        patches = self.leave(self.norm(h))
+        frames = patches.unflatten(-1, (PATCH, MELS)).flatten(1, 2)
+        return frames.transpose(1, 2)
 
 
 def waves(s: Tensor) -> Tensor:
@@ -216,9 +231,9 @@ def normalised(mel: Tensor) -> Tensor:
 
 def spread_out(text: Tensor, frames: Tensor, total: int) -> Tensor:
     """Vectors (B, L, C) repeated for the `frames` (B, L) of each symbol, (B, total, C), padded with 0 or cut off."""
+    batch, length, width = text.shape
     ends = frames.cumsum(1)
-    here = torch.arange(total, device=text.device)
-    index = torch.searchsorted(ends, here.expand(len(text), -1).contiguous(), right=True)
+    here = torch.arange(total, device=text.device).repeat(batch, 1)
+    index = torch.searchsorted(ends, here, right=True).clamp(max=length)
     padded = F.pad(text, (0, 0, 0, 1))
-    index = index.clamp(max=text.shape[1])
-    return padded.gather(1, index[..., None].expand(-1, -1, text.shape[-1]))
+    return padded.gather(1, index[..., None].expand(-1, -1, width))

@@ -63,9 +63,10 @@ class Vocoder(nn.Module):
         """What the network predicts from a spectrogram."""
         h = self.blocks(self.embed(mels))
         h = self.norm(h.transpose(1, 2))
-        size, phase, noise = self.filters(h).transpose(1, 2).float().chunk(3, 1)
-        pulses = torch.polar(size.clamp(max=8.0).exp(), math.pi * phase)
-        return Filters(self.pitch(h).transpose(1, 2).float(), pulses, noise.clamp(max=8.0).exp())
+        scores, shapes = (layer(h).transpose(1, 2).float() for layer in (self.pitch, self.filters))
+        size, phase, noise = shapes.chunk(3, 1)
+        pulses = torch.polar(_magnitude(size), math.pi * phase)
+        return Filters(scores, pulses, _magnitude(noise))
 
     def forward(self, mels: Tensor, noise: Tensor, pitch: Tensor | None = None) -> Tensor:
         """`noise`: (B, HOP * T), uniform in [-1, 1]; `pitch`: (B, T) Hz, 0 where unvoiced, by default as predicted."""
@@ -73,9 +74,14 @@ class Vocoder(nn.Module):
         return matched(filtered(predicted, noise, pitch_of(predicted.pitch) if pitch is None else pitch), mels)
 
 
+def _magnitude(logarithm: Tensor) -> Tensor:
+    return logarithm.clamp(max=8.0).exp()
+
+
 def filtered(predicted: Filters, noise: Tensor, pitch: Tensor) -> Tensor:
     """The short-time spectrum (B, WINDOW / 2 + 1, T) of pulses at a `pitch` (B, T) in Hz and of `noise`, filtered."""
-    return spectrum(pulses(pitch)) * predicted.pulses + spectrum(noise) * predicted.noise
+    voiced = spectrum(pulses(pitch)) * predicted.pulses
+    return voiced + spectrum(noise) * predicted.noise
 
 
 def matched(frames: Tensor, mels: Tensor) -> Tensor:
@@ -96,13 +102,15 @@ def sound_of(frames: Tensor) -> Tensor:
 def pulses(pitch: Tensor) -> Tensor:
     """Band-limited pulses (B, HOP * T) at a pitch (B, T) in Hz, silent where it is 0. The phase is continuous, and the
     pitch of an unvoiced frame that of the voiced one before."""
-    upsampled = pitch.repeat_interleave(HOP, -1)
-    smooth = F.interpolate(pitch[:, None], scale_factor=float(HOP), mode="linear", align_corners=False)[:, 0]
-    both = (pitch > 0) & (F.pad(pitch, (1, 0))[:, :-1] > 0) & (F.pad(pitch, (0, 1))[:, 1:] > 0)
-    hertz = torch.where(both.repeat_interleave(HOP, -1), smooth, upsampled)
+    voiced = F.pad(pitch > 0, (1, 1))
+    inside = voiced.unfold(-1, 3, 1).all(-1)  # with voiced frames on both sides
+    held = pitch.repeat_interleave(HOP, -1)
+    smooth = F.interpolate(pitch[:, None], scale_factor=float(HOP), mode="linear")[:, 0]
+    hertz = torch.where(inside.repeat_interleave(HOP, -1), smooth, held)
     phase = torch.cumsum(hertz.double() / RATE, -1)
     phase = (phase - phase.round()).to(hertz.dtype)
-    return torch.where(hertz > 0, torch.sinc(phase * RATE / hertz.clamp(min=1.0)), 0.0)
+    period = RATE / hertz.clamp(min=1.0)
+    return torch.where(hertz > 0, torch.sinc(phase * period), 0.0)
 
 
 def centres(device: torch.device | None = None) -> Tensor:
@@ -112,9 +120,11 @@ def centres(device: torch.device | None = None) -> Tensor:
 
 def pitch_of(scores: Tensor) -> Tensor:
     """(B, T) Hz from the scores (B, BINS + 1, T): the mean around the best bin, 0 where unvoiced."""
-    bins, voiced = scores[:, :-1], scores[:, -1]
+    bins, voiced = scores.split([BINS, 1], 1)
     best = bins.argmax(1, keepdim=True)
     here = torch.arange(BINS, device=scores.device)[None, :, None]
-    shares = bins.masked_fill((here - best).abs() > 4, -math.inf).softmax(1)
-    log_hertz = (shares * centres(scores.device).log()[None, :, None]).sum(1)
-    return torch.where(voiced > 0, log_hertz.exp(), 0.0)
+    is_far = (here - best).abs() > 4
+    shares = bins.masked_fill(is_far, -math.inf).softmax(1)
+    logarithms = centres(scores.device).log()
+    hertz = torch.einsum("bkt,k->bt", shares, logarithms).exp()
+    return torch.where(voiced[:, 0] > 0, hertz, 0.0)

@@ -66,7 +66,8 @@ def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
     speech.load_state_dict(weights)
     vocoder.load_state_dict(vocoder_weights)
     speech.flow.to(dtype)
-    speech, vocoder = (net.to(device).eval().requires_grad_(False) for net in (speech, vocoder))
+    for net in (speech, vocoder):
+        net.to(device).eval().requires_grad_(False)
     return Networks(speech, vocoder, random, device, dtype)
 
 
