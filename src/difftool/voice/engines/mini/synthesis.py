@@ -123,8 +123,8 @@ def spectrograms(
     is_guided = settings.guidance != 1 or choice.needs_uncond
     texts, voices = text.expand(batch, -1, -1), voice.expand(batch, -1, -1)
     if is_guided:
-        nothing = nets.speech.no_voice.expand(batch, -1, -1)
-        texts, voices = torch.cat([texts, torch.zeros_like(texts)]), torch.cat([voices, nothing])
+        nobody = nets.speech.no_voice.expand(batch, -1, -1)  # guidance is away from the same text in no voice
+        texts, voices = torch.cat([texts, texts]), torch.cat([voices, nobody])
     mask = (torch.arange(length, device=nets.device) < total).expand(len(texts), -1)
     cond = {"text": texts.to(nets.dtype), "voice": voices.to(nets.dtype), "mask": mask}
     predict = denoiser(nets.speech.flow, FLOW, dtype=nets.dtype, cond=cond)
