@@ -9,10 +9,9 @@ import torch
 from dataset import packed
 from fetch import vocabulary
 from pairs import SHIFT, Pairs, symbol_rows
-from runs import config_of, run, with_weights
+from runs import addresses, config_of, masked_mean, run, unbanded, with_weights
 from torch import Tensor
 
-from difftool.core.noise import keys
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, seeded
 from difftool.nets.mini.aligner import Aligner
@@ -36,26 +35,25 @@ class Classifying:
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.losses`."""
         size, seed = self.train["batch_size"], self.train["seed"]
-        chosen = self.pairs.batch(seed, first, size)[rows.start : rows.stop]
-        here = torch.arange(first + rows.start, first + rows.stop)
-        return self._losses(chosen, keys([seed] * len(rows)), here)
+        chosen = self.pairs.batch(seed, first, size)
+        return self._losses([chosen[k] for k in rows], *addresses(seed, rows, first))
 
     @torch.no_grad()
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.held_losses`."""
-        here, seeds = torch.arange(rows.start, rows.stop), keys([HELD_SEED] * len(rows))
+        held = [self.pairs.count + k for k in rows]
         with with_weights(self.net, weights):
-            return self._losses([self.pairs.count + k for k in rows], seeds, here)
+            return self._losses(held, *addresses(HELD_SEED, rows))
 
     def _losses(self, rows: list[int], seeds: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
         batch = self.pairs.items(rows, seeds, here)
         mask = batch.mask
         index = batch.start[:, None] + torch.arange(mask.shape[1])
-        place = torch.searchsorted(batch.frames.cumsum(1), index, right=True).clamp(max=batch.text.shape[1] - 1)
-        symbol = self.symbols[batch.text.gather(1, place)]
+        place = torch.searchsorted(batch.frames.cumsum(1), index, right=True)
+        symbol = self.symbols[batch.text.gather(1, place.clamp(max=batch.text.shape[1] - 1))]
         scores = self.net(batch.mel * DEVIATION + MEAN, mask)
-        loss = -scores.gather(-1, symbol[..., None])[..., 0]
-        return (loss * mask).sum(1) / mask.sum(1), torch.zeros(len(rows), dtype=torch.int64)
+        likelihood = scores.gather(-1, symbol[..., None])[..., 0]
+        return unbanded(masked_mean(-likelihood, mask))
 
 
 def train(folder: Path, end: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from dataset import packed
@@ -12,11 +13,12 @@ from fetch import vocabulary
 from letters import weights_path
 from lexicon import lexicon_path
 from pairs import Pairs, symbol_rows
+from runs import addresses, arguments
 from torch import Tensor
 
-from difftool.core.noise import keys
 from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, read_json, save_tensors
+from difftool.learning.config import RunConfig
 from difftool.models import ASSETS
 from difftool.nets.mini.speech import Speech
 
@@ -55,8 +57,8 @@ def speech(folder: Path) -> dict[str, Tensor]:
     """The networks of speech with the symbols of the package, and what random voices are drawn from."""
     trained = load_tensors(folder / "speech" / "model.safetensors").tensors
     weights = {name.removeprefix("speech."): value for name, value in trained.items() if name.startswith("speech.")}
-    sizes = {key: value for key, value in read_json(folder / "speech" / "config.json")["net"].items() if key != "type"}
-    net = Speech(**sizes)
+    config = cast(RunConfig, read_json(folder / "speech" / "config.json"))
+    net = Speech(**arguments(config))
     net.load_state_dict({name: value.float() for name, value in weights.items()})
     mean, basis = random_voices(net.eval(), Pairs(packed(folder)))
     weights["text.embed.weight"] = weights["text.embed.weight"][symbol_rows(vocabulary(folder))]
@@ -69,8 +71,8 @@ def random_voices(net: Speech, pairs: Pairs) -> tuple[Tensor, Tensor]:
     as their deviation in it."""
     voices = []
     for first in range(0, pairs.count - TOGETHER, EVERY):
-        rows = range(first, first + TOGETHER)
-        batch = pairs.items([*rows], keys([SEED] * TOGETHER), torch.tensor([*rows]))
+        seeds, rows = addresses(SEED, range(first, first + TOGETHER))
+        batch = pairs.items(rows.tolist(), seeds, rows)
         voices.append(net.voice(batch.reference, batch.heard))
     every = torch.cat(voices)
     mean = every.mean(0)

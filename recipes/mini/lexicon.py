@@ -40,8 +40,9 @@ def make(folder: Path, end: float) -> None:
     assets = vocabulary(folder).parent
     common, rare = (_read(assets / f"lexicon_us_{name}.json.gz") for name in ("gold", "silver"))
     common |= dict(pair.split() for pair in ADDED.split(","))
-    text = "\n\n".join((_lines(common), _lines({word: rare[word] for word in rare.keys() - common.keys()})))
-    if unknown := sorted(set(text) - set(SOUNDS) - set(map(chr, range(128)))):
+    others = {word: rare[word] for word in rare.keys() - common.keys()}
+    text = f"{_lines(common)}\n\n{_lines(others)}"
+    if unknown := sorted(sign for sign in set(text) - set(SOUNDS) if not sign.isascii()):
         message = f"the lexicon has phonemes that the voice does not know: {' '.join(unknown)}"
         raise DifftoolError(
             Exit.FILE, message, "add them to SOUNDS of difftool.voice.engines.mini.words, or to SHORTER"

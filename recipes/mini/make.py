@@ -19,6 +19,7 @@ from plan import STAGES
 
 from difftool.errors import DifftoolError, Exit
 from difftool.files import lock
+from difftool.signals import sigterm_raises
 
 LAST = "assets"
 """The stage that is never skipped, as its results are not in FOLDER."""
@@ -26,17 +27,18 @@ LAST = "assets"
 
 def main(words: Sequence[str] | None = None) -> int:
     folder, stages, minutes = arguments(words)
-    try:
-        (folder / "done").mkdir(parents=True, exist_ok=True)
-        with lock(folder):
-            for name in stages:
-                run(name, folder, minutes[name])
-    except DifftoolError as error:
-        return ended(error.code, error.message, error.hint)
-    except OSError as error:
-        return ended(Exit.FILE, str(error), "check the path, its permissions and the free space, and repeat")
-    except KeyboardInterrupt:
-        return ended(Exit.INTERRUPTED, "interrupted", "repeat the command to go on")
+    with sigterm_raises() as stop:  # so that a process of the teacher ends too
+        try:
+            (folder / "done").mkdir(parents=True, exist_ok=True)
+            with lock(folder):
+                for name in stages:
+                    run(name, folder, minutes[name])
+        except DifftoolError as error:
+            return ended(error.code, error.message, error.hint)
+        except OSError as error:
+            return ended(Exit.FILE, str(error), "check the path, its permissions and the free space, and repeat")
+        except KeyboardInterrupt:
+            return ended(stop.code or Exit.INTERRUPTED, "stopped", "repeat the command to go on")
     return Exit.DONE
 
 
@@ -64,10 +66,10 @@ def run(name: str, folder: Path, minutes: float) -> None:
 
 def arguments(words: Sequence[str] | None) -> tuple[Path, list[str], dict[str, float]]:
     """The folder, the stages to run in their order, and the budgets of all stages in minutes."""
-    stages = "\n".join(f"  {name:12} {stage.minutes:4g} min  {stage.does}" for name, stage in STAGES.items())
+    lines = [f"  {name:12} {stage.minutes:4g} min  {stage.does}" for name, stage in STAGES.items()]
     parser = argparse.ArgumentParser(
         description="Makes the voice in the package.",
-        epilog=f"stages and their budgets:\n{stages}",
+        epilog="\n".join(["stages and their budgets:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="where everything is kept")

@@ -29,6 +29,8 @@ SILENCE, SHIFT = 1, 2
 """The symbol of the silence at both ends; what is added to the teacher's numbers of the phonemes."""
 WINDOW, OTHER, PART, FACTOR, DROP, LENGTH = 10, 11, 12, 13, 14, 15
 """Stages of the random numbers."""
+STAGES = (WINDOW, OTHER, PART, FACTOR, DROP)
+"""Those of an item."""
 
 
 class Item(NamedTuple):
@@ -94,17 +96,19 @@ class Pairs:
     def _ordered(self, seed: int, epoch: int, size: int) -> npt.NDArray[np.int64]:
         """The rows (count / size, size) of an epoch, those of a batch of about equal lengths."""
         jitter = uniform(keys([seed]), epoch, LENGTH, self.count)[0].numpy()
-        rows = np.argsort(np.minimum(self.lengths[: self.count], LONGEST) * (1 + 0.15 * jitter), kind="stable")
+        lengths = np.minimum(self.lengths[: self.count], LONGEST) * (1 + 0.15 * jitter)
+        rows = np.argsort(lengths, kind="stable")
         batches = rows[: len(rows) // size * size].reshape(-1, size)
         return batches[indices(seed, len(batches), epoch * len(batches), len(batches)).numpy()]
 
     def items(self, rows: list[int], seeds: Tensor, here: Tensor) -> Batch:
         """Items of these rows, by seeds (B,) and their numbers (B,) in a run."""
-        drawn = {stage: uniform(seeds, here, stage, 1)[:, 0].tolist() for stage in (WINDOW, OTHER, PART, FACTOR, DROP)}
-        each = [self._item(row, {stage: drawn[stage][k] for stage in drawn}) for k, row in enumerate(rows)]
+        drawn = [uniform(seeds, here, stage, 1)[:, 0] for stage in STAGES]
+        draws = [dict(zip(STAGES, values, strict=True)) for values in torch.stack(drawn, 1).tolist()]
+        each = [self._item(*two) for two in zip(rows, draws, strict=True)]
         text, frames, logs, start, mels, references = zip(*each, strict=True)
         padded = (pad_sequence(parts, batch_first=True) for parts in (text, frames, logs))
-        return Batch(*padded, torch.tensor(start), *_mels(mels), *_mels(references), torch.tensor(drawn[DROP]))
+        return Batch(*padded, torch.tensor(start), *_mels(mels), *_mels(references), drawn[STAGES.index(DROP)])
 
     def _item(self, row: int, draw: dict[int, float]) -> Item:
         """An item by a number in (0, 1] for each stage."""
@@ -117,15 +121,16 @@ class Pairs:
         logs = np.log(np.maximum(exact, 0.5)).astype(np.float32)
         others = self.others(row)
         other = self.mel(others[picked(draw[OTHER], len(others))], factor)
-        length = min(int(LEAST + (MOST - LEAST) * (draw[PART] * 7 % 1)), len(other))
+        share = draw[PART] * 7 % 1
+        length = min(int(LEAST + (MOST - LEAST) * share), len(other))
         first = int(draw[PART] * (len(other) - length))
-        arrays = (text, np.diff(edges, prepend=0), logs)
-        return Item(*map(torch.from_numpy, arrays), start, mel[start : start + LONGEST], other[first : first + length])
+        tensors = map(torch.from_numpy, (text, np.diff(edges, prepend=0), logs))
+        return Item(*tensors, start, mel[start : start + LONGEST], other[first : first + length])
 
     def others(self, row: int) -> list[int]:
         """The other rows of the same speaker."""
-        first, last = (int(np.searchsorted(self.speakers, self.speakers[row], side)) for side in ("left", "right"))
-        return [other for other in range(first, last) if other != row]
+        same = np.flatnonzero(self.speakers == self.speakers[row])
+        return [other for other in same.tolist() if other != row]
 
     def mel(self, row: int, factor: int) -> npt.NDArray[np.float16]:
         """(T, MELS) of a row at a factor."""

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from plan import TRAININGS
 from torch import Tensor, nn
 
+from difftool.core.noise import keys
 from difftool.errors import DifftoolError, Exit
 from difftool.learning.config import RunConfig
 from difftool.learning.driver import RunContext, learn
@@ -74,6 +76,27 @@ def run(folder: Path, config: RunConfig, task: Task, end: float) -> None:
             if stop.code is None:
                 raise
             raise DifftoolError(error.code, error.message, "repeat the command to go on") from error
+
+
+def arguments(config: RunConfig) -> dict[str, int]:
+    """The arguments of the network of a run."""
+    return {key: value for key, value in config["net"].items() if key != "type"}
+
+
+def addresses(seed: int, rows: range, first: int = 0) -> tuple[Tensor, Tensor]:
+    """The seeds (B,) and the numbers (B,) in a run, by which the `rows` of the batch from item number `first` on are
+    drawn."""
+    return keys([seed] * len(rows)), first + torch.arange(rows.start, rows.stop)
+
+
+def unbanded(losses: Tensor) -> tuple[Tensor, Tensor]:
+    """The losses (B,) of a task without bands, as `Task.losses` returns them."""
+    return losses, torch.zeros(len(losses), dtype=torch.int64)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """(B,), the mean of values (B, T) where the mask is True."""
+    return (values * mask).sum(1) / mask.sum(1)
 
 
 @contextmanager

@@ -28,6 +28,8 @@ OTHERS, OTHER_COUNT = 200_000, 48
 """The first of the speakers that the voices in the package are picked from, and their number."""
 PAGE = "This is how I sound when I read a page aloud, not too fast, and with a short pause here and there."
 """What they say."""
+UNVOICED = 40
+"""Hz: lower pitches are the teacher's for unvoiced sound."""
 LATER = 75
 """The exit code when the time is over."""
 
@@ -68,35 +70,40 @@ def candidates(words: Sequence[str]) -> Iterator[Line]:
 SETS = {"utterances": utterances, "held": held, "candidates": candidates}
 
 
-def main() -> int:
-    lines, packages, out, seconds = SETS[sys.argv[1]], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])
-    end = time.monotonic() + seconds
-    teacher = Teacher(packages, threads=os.cpu_count() or 1)
-    out.mkdir(parents=True, exist_ok=True)
-    every = [*lines(teacher.words)]
+def main(lines: str, packages: str, out: str, seconds: str) -> int:
+    end = time.monotonic() + float(seconds)
+    teacher = Teacher(Path(packages), threads=os.cpu_count() or 1)
+    every = [*SETS[lines](teacher.words)]
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
     texts = {Path(line.name).stem: line.text for line in every}
-    (out / "texts.json").write_text(json.dumps(texts, indent=1))
+    (folder / "texts.json").write_text(json.dumps(texts, indent=1))
     for count, line in enumerate(every):
-        path = out / line.name
+        path = folder / line.name
         if path.exists():
             continue
         if time.monotonic() > end:
             print(f"{count:,} of {len(every):,} sentences are spoken", flush=True)
             return LATER
-        style, mix = teacher.style(line.speaker)
-        spoken = teacher.speak(line.text, style, line.speed)
-        part = path.with_suffix(".tmp")
-        with part.open("wb") as file:
-            if path.suffix == ".npz":
-                np.savez(file, **columns(line, spoken))
-            else:
-                soundfile.write(file, spoken.sound.clip(-1, 1), RATE, subtype="PCM_16", format="WAV")
-                hertz = float(np.median(spoken.pitch[spoken.pitch > 40]))
-                path.with_suffix(".json").write_text(json.dumps({"hertz": hertz, "mix": mix}))
-        part.replace(path)
+        speak(teacher, line, path)
         if count % 100 == 0:
             print(f"{count:,} of {len(every):,} sentences", flush=True)
     return 0
+
+
+def speak(teacher: Teacher, line: Line, path: Path) -> None:
+    """Writes a sentence; beside a WAV, the median of its pitch and the mix of its voice."""
+    style, mix = teacher.style(line.speaker)
+    spoken = teacher.speak(line.text, style, line.speed)
+    part = path.with_suffix(".tmp")
+    with part.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez(file, **columns(line, spoken))
+        else:
+            soundfile.write(file, spoken.sound.clip(-1, 1), RATE, subtype="PCM_16", format="WAV")
+            hertz = float(np.median(spoken.pitch[spoken.pitch > UNVOICED]))
+            path.with_suffix(".json").write_text(json.dumps({"hertz": hertz, "mix": mix}))
+    part.replace(path)
 
 
 def columns(line: Line, spoken: Utterance) -> dict[str, object]:
@@ -113,4 +120,4 @@ def columns(line: Line, spoken: Utterance) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from dataset import packed
 from pairs import LENGTH, LONGEST, Batch, Pairs
-from runs import config_of, run, with_weights
+from runs import addresses, arguments, config_of, masked_mean, run, unbanded, with_weights
 from torch import Tensor, nn
 
 from difftool.core.noise import keys, normal, uniform
@@ -51,8 +51,7 @@ class Speaking:
 
     def __init__(self, config: RunConfig, pairs: Pairs) -> None:
         self.train, self.pairs = config["train"], pairs
-        net = {key: value for key, value in config["net"].items() if key != "type"}
-        self.net = seeded(0, lambda: nn.ModuleDict({"speech": Speech(**net)}))
+        self.net = seeded(0, lambda: nn.ModuleDict({"speech": Speech(**arguments(config))}))
         self.net["guess"] = seeded(1, lambda: Guess(self.net["speech"]))
         self.held_out = pairs.held_out
         self.path, self.density = Straight(), DENSITIES["logit_normal"]()
@@ -60,17 +59,17 @@ class Speaking:
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.losses`."""
         size, seed = self.train["batch_size"], self.train["seed"]
-        chosen = self.pairs.batch(seed, first, size)[rows.start : rows.stop]
-        here = torch.arange(first + rows.start, first + rows.stop)
+        chosen = self.pairs.batch(seed, first, size)
         every = times(seed, first, size)
         # rows come in order of length, times in order of noise: mixed, so that long items see every time
-        turn = uniform(keys([seed]), first, LENGTH, size)[0].argsort()[rows.start : rows.stop].tolist()
-        return self._losses(chosen, keys([seed] * len(rows)), here, [every[k] for k in turn])
+        turn = uniform(keys([seed]), first, LENGTH, size)[0].argsort().tolist()
+        seeds, here = addresses(seed, rows, first)
+        return self._losses([chosen[k] for k in rows], seeds, here, [every[turn[k]] for k in rows])
 
     @torch.no_grad()
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.held_losses`."""
-        here, seeds = torch.arange(rows.start, rows.stop), keys([HELD_SEED] * len(rows))
+        seeds, here = addresses(HELD_SEED, rows)
         when = [(k * 37 % self.held_out + 0.5) / self.held_out for k in rows]
         with with_weights(self.net, weights):
             return self._losses([self.pairs.count + k for k in rows], seeds, here, when)
@@ -95,16 +94,17 @@ class Speaking:
 
             cond = {"text": aligned, "voice": voice, "mask": mask}
             flow = loss(masked, FLOW, batch.mel, level, eps, cond=cond) / mask.float().mean(1)
-        guessing = ((guess - batch.mel).square().mean(1) * mask).sum(1) / mask.sum(1)
-        pacing = ((logs.float() - batch.log_frames).square() * shown).sum(1) / shown.sum(1)
-        return flow + GUESSING * guessing + PACING * pacing, torch.zeros(len(rows), dtype=torch.int64)
+        guessing = masked_mean((guess - batch.mel).square().mean(1), mask)
+        pacing = masked_mean((logs.float() - batch.log_frames).square(), shown)
+        return unbanded(flow + GUESSING * guessing + PACING * pacing)
 
 
 def _aligned(text: Tensor, batch: Batch) -> Tensor:
     """The vectors (B, T, C) of the frames in the window of each item, from those (B, L, C) of its symbols."""
     every = spread_out(text, batch.frames, int(batch.frames.sum(1).max()) + LONGEST)
     index = batch.start[:, None] + torch.arange(batch.mask.shape[1])
-    return every.gather(1, index[..., None].expand(-1, -1, every.shape[-1])) * batch.mask[..., None]
+    index = index[..., None].expand(-1, -1, every.shape[-1])
+    return every.gather(1, index) * batch.mask[..., None]
 
 
 def train(folder: Path, end: float) -> None:

@@ -88,7 +88,8 @@ def words_of(lexicon: Path) -> list[str]:
     """The words of a lexicon in small letters, neither short nor long, in order."""
     with gzip.open(lexicon, "rt", encoding="utf-8") as file:
         known = json.load(file)
-    return sorted(word for word in known if word.isascii() and word.isalpha() and word.islower() and 3 < len(word) < 11)
+    plain = (word for word in known if word.isascii() and word.isalpha() and word.islower())
+    return sorted(word for word in plain if 3 < len(word) < 11)
 
 
 def _outputs(names: tuple[str, ...]) -> bytes:

@@ -102,6 +102,7 @@ NUMBERS = _listed(
     eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety
     """
 )
+LARGE = _listed("hundred|thousand")
 UNITS = _listed("miles|pounds|minutes|days|people|degrees|pages|steps|dollars|years|boxes|metres")
 MODALS = _listed("can|could|will|would|should|might|must|never|always|don't|shouldn't|usually")
 PRONOUNS = _listed("I|you|we|they")
@@ -145,14 +146,18 @@ def _statement(draw: random.Random, words: Sequence[str]) -> str:
     one = draw.choice
     rare = one(words) if draw.random() < 0.35 else None
     kind = draw.randrange(10)
+
+    def thing(article: str) -> str:
+        return f"{article} {rare}" if rare else one(THINGS)
+
     if kind == 0:
         return f"{one(SUBJECTS)} was {one(KINDS)}" + (f", {one(KINDS)} and {one(KINDS)}" if draw.random() < 0.3 else "")
     if kind == 1:
-        return f"{one(PEOPLE)} {one(PAST)} {'the ' + rare if rare else one(THINGS)} {one(PLACES)}"
+        return f"{one(PEOPLE)} {one(PAST)} {thing('the')} {one(PLACES)}"
     if kind == 2:
-        return f"{one(TIMES)}, {one(PEOPLE)} {one(PAST)} {'a certain ' + rare if rare else one(THINGS)}"
+        return f"{one(TIMES)}, {one(PEOPLE)} {one(PAST)} {thing('a certain')}"
     if kind == 3:
-        return f"{one(PRONOUNS)} {one(MODALS)} {one(PLAIN)} {'any ' + rare if rare else one(THINGS)} {one(TIMES)}"
+        return f"{one(PRONOUNS)} {one(MODALS)} {one(PLAIN)} {thing('any')} {one(TIMES)}"
     if kind == 4:
         return f"{one(PEOPLE)} kept {one(DOING)} {one(PLACES)}"
     if kind == 5:
@@ -160,7 +165,7 @@ def _statement(draw: random.Random, words: Sequence[str]) -> str:
     if kind == 6:
         return f"it is {one(KINDS)} {one(PLACES)}" + (f", not {rare}" if rare else "")
     if kind == 7:
-        return f"{one(ASKING)} {one(PEOPLE)} {one(PLAIN)} {'the ' + rare if rare else one(THINGS)}?"
+        return f"{one(ASKING)} {one(PEOPLE)} {one(PLAIN)} {thing('the')}?"
     if kind == 8:
         return f"{one(SUBJECTS)} {one(PLACES)} is {one(OFTEN)} {one(KINDS)}"
     clause = f"{one(BEFORE)} {one(PRONOUNS)} {one(PLAIN)} {one(THINGS)}"
@@ -193,7 +198,7 @@ def _number(draw: random.Random) -> str:
         return draw.choice(NUMBERS)
     if kind == 1:
         return f"{tens} {ones}"
-    return f"{draw.choice(NUMBERS[:9])} {draw.choice(['hundred', 'thousand'])} and {tens} {ones}"
+    return f"{draw.choice(NUMBERS[:9])} {draw.choice(LARGE)} and {tens} {ones}"
 
 
 def _made_up(draw: random.Random) -> str:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from dataset import FACTORS, HALF, HELD_OUT, Rows, packed, picked, resampled, rows_of
 from plan import TRAININGS
-from runs import config_of, run, with_weights
+from runs import addresses, arguments, config_of, run, unbanded, with_weights
 from torch import Tensor
 
-from difftool.core.noise import keys, uniform
+from difftool.core.noise import uniform
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, indices, seeded
 from difftool.nets.mini.mel import HOP, mel
@@ -41,7 +41,7 @@ class Inversion:
 
     def __init__(self, config: RunConfig, rows: Rows) -> None:
         self.train, self.rows = config["train"], rows
-        self.net = seeded(0, lambda: Vocoder(**{key: value for key, value in config["net"].items() if key != "type"}))
+        self.net = seeded(0, lambda: Vocoder(**arguments(config)))
         self.pitch = rows.pitch.astype(np.float32)
         self.held_out = HELD_OUT
         self.count = len(rows.speakers) - HELD_OUT
@@ -50,39 +50,39 @@ class Inversion:
         """(sound (B, HOP * FRAMES), pitch (B, FRAMES)) of windows of these rows, by seeds (B,) and their numbers (B,)
         in a run."""
         places, factors = (uniform(seeds, here, stage, 1)[:, 0].tolist() for stage in (WHERE, FACTOR))
-        each = [
-            self._item(row, place, FACTORS[picked(draw, len(FACTORS))])
-            for row, place, draw in zip(rows, places, factors, strict=True)
-        ]
+        each = [self._item(*three) for three in zip(rows, places, factors, strict=True)]
         sounds, pitches = zip(*each, strict=True)
         return torch.stack(sounds), torch.stack(pitches)
 
-    def _item(self, row: int, place: float, factor: int) -> tuple[Tensor, Tensor]:
-        """(sound (HOP * FRAMES,), pitch (FRAMES,) in Hz, 0 where unvoiced), `place` in (0, 1] of the row."""
-        length = HOP * FRAMES
+    def _item(self, row: int, place: float, draw: float) -> tuple[Tensor, Tensor]:
+        """(sound (HOP * FRAMES,), pitch (FRAMES,) in Hz, 0 where unvoiced), from a `place` in (0, 1] of the row; `draw`
+        in (0, 1] decides on the factor."""
+        length, factor = HOP * FRAMES, FACTORS[picked(draw, len(FACTORS))]
         wanted = length * factor // 10 + HALF
         first, last = self.rows.starts[row : row + 2].tolist()
-        start = first + int(place * max((last - first) - wanted // HALF - 1, 0))
+        room = max((last - first) - wanted // HALF - 1, 0)
+        start = first + int(place * room)
         sound = resampled(self.rows.sounds[start * HALF : last * HALF][:wanted], factor)
         sound = F.pad(sound, (0, max(length - len(sound), 0)))[:length]
         pitch = self.pitch[start:last]
-        nearest = np.round(np.arange(FRAMES) * HOP * factor / 10 / HALF - 0.5).clip(0).astype(int)
-        hertz = np.where(nearest < len(pitch), pitch[nearest.clip(max=len(pitch) - 1)], 0) * factor / 10
+        centres = np.arange(FRAMES) * HOP * factor / 10 / HALF
+        nearest = np.round(centres - 0.5).clip(0).astype(int)
+        inside = nearest < len(pitch)
+        hertz = np.where(inside, pitch[nearest * inside], 0) * factor / 10
         return sound, torch.from_numpy(np.where(hertz > UNVOICED, hertz, 0).astype(np.float32))
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.losses`."""
         seed = self.train["seed"]
         numbers = indices(seed, self.count, first + rows.start, len(rows)).tolist()
-        here = torch.arange(first + rows.start, first + rows.stop)
-        return self._losses(numbers, keys([seed] * len(rows)), here)
+        return self._losses(numbers, *addresses(seed, rows, first))
 
     @torch.no_grad()
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.held_losses`."""
-        here, seeds = torch.arange(rows.start, rows.stop), keys([HELD_SEED] * len(rows))
+        held = [self.count + k for k in rows]
         with with_weights(self.net, weights):
-            return self._losses([self.count + k for k in rows], seeds, here)
+            return self._losses(held, *addresses(HELD_SEED, rows))
 
     def _losses(self, numbers: list[int], seeds: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
         sound, pitch = self.items(numbers, seeds, here)
@@ -92,13 +92,14 @@ class Inversion:
         hiss = uniform(seeds, here, HISS, sound.shape[-1]) * 2 - 1
         back = sound_of(filtered(filters, hiss, pitch))
         voiced = (pitch > 0).float()
-        nearest = (pitch[..., None].clamp(min=1).log() - centres().log()).abs().argmin(-1)
+        apart = pitch[..., None].clamp(min=1).log() - centres().log()
+        nearest = apart.abs().argmin(-1)
         scores = filters.pitch
         bins = F.cross_entropy(scores[:, :BINS], nearest, reduction="none", label_smoothing=0.05) * voiced
         voicing = F.binary_cross_entropy_with_logits(scores[:, BINS], voiced, reduction="none")
-        off = (mel(back).clamp(min=math.log(FAINTEST)) - mels.clamp(min=-11.5)).abs().mean((1, 2))
-        total = PITCH * bins.mean(-1) + VOICING * voicing.mean(-1) + spectral(back, sound) + off
-        return total, torch.zeros(len(total), dtype=torch.int64)
+        off = mel(back).clamp(min=math.log(FAINTEST)) - mels.clamp(min=-11.5)
+        sounding = spectral(back, sound) + off.abs().mean((1, 2))
+        return unbanded(PITCH * bins.mean(-1) + VOICING * voicing.mean(-1) + sounding)
 
 
 def spectral(back: Tensor, sound: Tensor) -> Tensor:
@@ -108,9 +109,15 @@ def spectral(back: Tensor, sound: Tensor) -> Tensor:
     for size, hop in RESOLUTIONS:
         window = torch.hann_window(size)
         ours, theirs = (torch.stft(x, size, hop, window=window, return_complex=True).abs() for x in (back, sound))
-        off = (ours.clamp(min=FAINTEST).log() - theirs.clamp(min=FAINTEST).log()).abs().mean((1, 2))
-        total = total + off + (ours - theirs).flatten(1).norm(dim=1) / theirs.flatten(1).norm(dim=1).clamp(min=1e-3)
+        off = ours.clamp(min=FAINTEST).log() - theirs.clamp(min=FAINTEST).log()
+        convergence = _size(ours - theirs) / _size(theirs).clamp(min=1e-3)
+        total = total + off.abs().mean((1, 2)) + convergence
     return total / len(RESOLUTIONS)
+
+
+def _size(spectra: Tensor) -> Tensor:
+    """(B,), the norms of spectra (B, F, T)."""
+    return spectra.flatten(1).norm(dim=1)
 
 
 def train(folder: Path, end: float) -> None:
