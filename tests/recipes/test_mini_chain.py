@@ -16,8 +16,9 @@ import torch
 
 from difftool.core.noise import keys
 from difftool.errors import DifftoolError, Exit
-from difftool.files import load_tensors
-from difftool.nets.mini.speech import normalised
+from difftool.files import load_tensors, save_tensors, write_json
+from difftool.nets.mini.speech import Speech, normalised
+from difftool.voice.engines.mini.phonemes import SYMBOLS
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "mini"
 WORDS = ["anchor", "lantern", "meadow", "pebble", "thimble", "walnut"]
@@ -190,6 +191,46 @@ class TestStages:
     ) -> None:
         assert recipe("make").main([str(tmp_path), stage]) == Exit.FILE
         assert capsys.readouterr().err.splitlines()[1] == f"hint: {hint}"
+
+
+class TestAssets:
+    def test_are_halves_in_the_numbers_of_the_package(
+        self, folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assets, pairs = recipe("assets"), recipe("pairs").Pairs(folder / "packed", held_out=0)
+        monkeypatch.setattr(assets, "Pairs", lambda packed: pairs)
+        monkeypatch.setattr(assets, "ASSETS", folder / "assets")
+        for name, value in {"TOGETHER": 2, "EVERY": 2, "DIRECTIONS": 3}.items():
+            monkeypatch.setattr(assets, name, value)
+        vocabulary = recipe("fetch").unpacked(folder) / "hibari" / "assets"
+        for name in ("speech", "vocoder", "aligner", "voices/alma", "assets/mini", vocabulary):
+            (folder / name).mkdir(parents=True)
+        known = {sign: 177 - k for k, sign in enumerate(SYMBOLS)}
+        write_json(vocabulary / "vocab.json", known)
+        sizes = {"symbols": 180, **SMALL}
+        trained = {f"speech.{name}": value for name, value in Speech(**sizes).state_dict().items()}
+        for part, weights in (
+            ("speech", trained),
+            ("vocoder", {"a": torch.ones(2)}),
+            ("aligner", {"b": torch.ones(3)}),
+        ):
+            save_tensors(folder / part / "model.safetensors", {**weights, "guess.out": torch.ones(1)})
+            write_json(folder / part / "config.json", {"net": {"type": f"mini-{part}", **sizes}})
+        for name in ("letters.safetensors", "lexicon.xz"):
+            (folder / name).write_text(name)
+        write_json(folder / "voices" / "alma" / "voice.json", {"name": "alma"})
+        assets.pack(folder, math.inf)
+
+        packed = load_tensors(folder / "assets" / "mini" / "speech.safetensors").tensors
+        assert {value.dtype for value in packed.values()} == {torch.float16}
+        rows = [0, 1, *(known[sign] + 2 for sign in SYMBOLS)]
+        assert torch.equal(packed.pop("text.embed.weight"), trained["speech.text.embed.weight"][rows].half())
+        assert packed.pop("random.mean").shape == (2, 16)
+        assert packed.pop("random.basis").shape == (3, 2, 16)
+        assert {f"speech.{name}" for name in packed} == trained.keys() - {"speech.text.embed.weight"}
+        assert load_tensors(folder / "assets" / "mini" / "aligner.safetensors").tensors["b"].dtype == torch.float16
+        assert (folder / "assets" / "mini" / "lexicon.xz").read_text() == "lexicon.xz"
+        assert (folder / "assets" / "voices" / "alma" / "voice.json").exists()
 
 
 class TestPackages:
