@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training bench-gpu acceptance docs man help
+.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training bench-gpu acceptance mini-voice docs man help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,8 +37,8 @@ test-stock: ## the tests beside the original tortoise-tts (Python 3.11), then pa
 	.venv-stock/bin/python -m pytest -s -m "slow or not slow" tests/stock
 
 lint: $(VENV)/.installed-dev ## ruff, pyright, the import rules and hadolint
-	$(BIN)/ruff check src tests bench docs
-	$(BIN)/ruff format --check src tests bench docs
+	$(BIN)/ruff check src tests bench docs recipes
+	$(BIN)/ruff format --check src tests bench docs recipes
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
@@ -77,6 +77,9 @@ bench-gpu: $(VENV)/.installed-test ## on a GPU: speed and memory of everything, 
 
 acceptance: $(VENV)/.installed-test ## with real weights (pulls 9 GB): pictures and speech, compared and heard
 	$(BIN)/python -W ignore bench/acceptance.py
+
+mini-voice: $(VENV)/.installed-test ## the voice in the package again, a night; repeat it until it is done
+	$(BIN)/python -W ignore recipes/mini/make.py outputs/mini-voice
 
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= test

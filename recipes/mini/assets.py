@@ -1,60 +1,84 @@
-"""Packs the trained parts into the package: `assets.py PACKED SPEECH_RUN VOCODER_RUN VOCABULARY OUT`."""
+"""Packs the trained parts, in halves, and the voices into the package."""
 
 from __future__ import annotations
 
-import json
-import sys
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
-from speech import SHIFT, SILENCE, Speaking
+from dataset import packed
+from fetch import vocabulary
+from letters import weights_path
+from lexicon import lexicon_path
+from pairs import Pairs, symbol_rows
+from runs import addresses, arguments
+from torch import Tensor
 
+from difftool.errors import DifftoolError, Exit
 from difftool.files import load_tensors, read_json, save_tensors
+from difftool.learning.config import RunConfig
+from difftool.models import ASSETS
 from difftool.nets.mini.speech import Speech
-from difftool.voice.engines.mini.phonemes import SYMBOLS
 
 DIRECTIONS = 24
-"""Of the voices that random ones are drawn in."""
+"""In which random voices differ from the mean."""
+EVERY, TOGETHER = 24, 8
+"""Of so many utterances, so many are read for these, in one batch."""
+SEED = 1
+"""Decides which parts of them."""
 
 
-def main() -> None:
-    packed, speech_run, vocoder_run, vocabulary, out = map(Path, sys.argv[1:6])
-    torch.set_num_threads(1)
-    weights = load_tensors(speech_run / "model.safetensors").tensors
-    speech = {name.removeprefix("speech."): value for name, value in weights.items() if name.startswith("speech.")}
-    known = json.loads(vocabulary.read_text(encoding="utf-8"))
-    rows = [0, SILENCE, *(known[sign] + SHIFT for sign in SYMBOLS)]  # the symbols that occur, in the package's order
-    net = Speech(**{key: value for key, value in read_json(speech_run / "config.json")["net"].items() if key != "type"})
-    net.load_state_dict({name: value.float() for name, value in speech.items()})
-    mean, basis = random_voices(net.eval(), Speaking(read_json(speech_run / "config.json"), packed))
-    speech["text.embed.weight"] = speech["text.embed.weight"][rows]
-    tensors = {**speech, "random.mean": mean, "random.basis": basis}
-    out.mkdir(parents=True, exist_ok=True)
-    save_tensors(out / "speech.safetensors", {name: value.half().contiguous() for name, value in tensors.items()}, {})
-    vocoder = load_tensors(vocoder_run / "model.safetensors").tensors
-    save_tensors(out / "vocoder.safetensors", {name: value.half().contiguous() for name, value in vocoder.items()}, {})
+def pack(folder: Path, end: float) -> None:
+    """The stage: assets/mini and assets/voices of this checkout, from what the other stages made."""
+    out = ASSETS / "mini"
+    made = {"letters": weights_path(folder), "lexicon": lexicon_path(folder), "voices": folder / "voices"}
+    models = {part: folder / part / "model.safetensors" for part in ("speech", "vocoder", "aligner")}
+    for stage, path in (made | models).items():
+        if not path.exists():
+            raise DifftoolError(Exit.FILE, f"{path} is missing", f"run the stage {stage} first")
+    _save(out / "speech.safetensors", speech(folder))
+    for part in ("vocoder", "aligner"):
+        _save(out / f"{part}.safetensors", load_tensors(models[part]).tensors)
+    for path in (weights_path(folder), lexicon_path(folder)):
+        shutil.copyfile(path, out / path.name)
+    shutil.copytree(folder / "voices", ASSETS / "voices", dirs_exist_ok=True, copy_function=shutil.copyfile)
     for path in sorted(out.iterdir()):
-        print(f"{path.stat().st_size / 1e6:6.2f} MB {path.name}")
+        print(f"{path.stat().st_size / 1e6:6.2f} MB {path.name}", flush=True)
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors as halves."""
+    save_tensors(path, {name: value.half().contiguous() for name, value in tensors.items()}, {})
+
+
+def speech(folder: Path) -> dict[str, Tensor]:
+    """The networks of speech with the symbols of the package, and what random voices are drawn from."""
+    trained = load_tensors(folder / "speech" / "model.safetensors").tensors
+    weights = {name.removeprefix("speech."): value for name, value in trained.items() if name.startswith("speech.")}
+    config = cast(RunConfig, read_json(folder / "speech" / "config.json"))
+    net = Speech(**arguments(config))
+    net.load_state_dict({name: value.float() for name, value in weights.items()})
+    mean, basis = random_voices(net.eval(), Pairs(packed(folder)))
+    weights["text.embed.weight"] = weights["text.embed.weight"][symbol_rows(vocabulary(folder))]
+    return {**weights, "random.mean": mean, "random.basis": basis}
 
 
 @torch.no_grad()
-def random_voices(net: Speech, task: Speaking) -> tuple[torch.Tensor, torch.Tensor]:
+def random_voices(net: Speech, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """The mean (K, C) of the training voices, and the principal directions (N, K, C) in which they differ, each as long
     as their deviation in it."""
-    from difftool.core.noise import keys
-
     voices = []
-    for first in range(0, task.count - 8, 24):
-        batch = task.items([*range(first, first + 8)], keys([1] * 8), torch.arange(first, first + 8))
-        voices.append(net.voice(batch["reference"], batch["heard"]))
+    for first in range(0, pairs.count - TOGETHER, EVERY):
+        seeds, rows = addresses(SEED, range(first, first + TOGETHER))
+        batch = pairs.items(rows.tolist(), seeds, rows)
+        voices.append(net.voice(batch.reference, batch.heard))
     every = torch.cat(voices)
     mean = every.mean(0)
     flat = (every - mean).flatten(1)
     _, sizes, directions = torch.linalg.svd(flat, full_matrices=False)
     scaled = directions[:DIRECTIONS] * (sizes[:DIRECTIONS, None] / len(flat) ** 0.5)
-    print(f"{sizes[:DIRECTIONS].square().sum() / sizes.square().sum():.0%} of the variance in {DIRECTIONS} directions")
+    share = sizes[:DIRECTIONS].square().sum() / sizes.square().sum()
+    print(f"{share:.0%} of the variance in {DIRECTIONS} directions", flush=True)
     return mean, scaled.unflatten(1, mean.shape)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,54 +1,67 @@
-"""Trains the letter-to-sound network in the package on the lexicon beside it: `python recipes/mini/letters.py OUT`.
+"""Trains the letter-to-sound network, FOLDER/letters.safetensors, on the lexicon.
 
-OUT is the safetensors file. A word of each fifty is held back, and the errors on these are printed. It takes some ten
-minutes of one core; the same seed gives the same network on the same machine.
+A word of each fifty is held back, and the errors on these are printed. The same seed gives the same network on the same
+machine, also where the stage was stopped and repeated.
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 import random
-import sys
 import time
 import zlib
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
+from lexicon import lexicon_path
+from plan import out_of_time
 from rapidfuzz.distance import Levenshtein
 from safetensors.torch import save_file
 
+from difftool.errors import DifftoolError, Exit
+from difftool.files import replacing
 from difftool.nets.mini.letters import LETTERS, SLOTS, LetterNet, numbered
-from difftool.voice.engines.mini.words import SOUNDS, lexicon
+from difftool.voice.engines.mini.words import SOUNDS
 
 STEPS, BATCH, RATE = 3600, 512, 3e-3
-HELD_BACK = 50
+HELD_BACK, KEPT_EVERY = 50, 200
+"""A word of so many is held back; the state is kept after so many steps."""
 Pair = tuple[str, str]
 
 
-def main(out: Path, steps: int = STEPS) -> None:
+def make(folder: Path, end: float) -> None:
+    """The stage."""
+    if not lexicon_path(folder).exists():
+        raise DifftoolError(Exit.FILE, f"{lexicon_path(folder)} is missing", "run the stage lexicon first")
     torch.manual_seed(0)
-    learned, held_back = split()
+    learned, held_back = split(lexicon_path(folder))
     net = LetterNet(SOUNDS)
-    print(f"{sum(weight.numel() for weight in net.parameters()):,} parameters, {len(learned):,} words", flush=True)
-    train(net, learned, steps)
+    print(f"{len(learned):,} words", flush=True)
+    train(net, learned, folder / "letters.pt", end)
     net.eval()
     weights = {name: weight.detach().half().contiguous() for name, weight in net.state_dict().items()}
     net.load_state_dict({name: weight.float() for name, weight in weights.items()})
-    figures = judge(net, held_back)
-    print(json.dumps(figures))
-    save_file(weights, out)
+    print(json.dumps(judge(net, held_back)), flush=True)
+    save_file(weights, weights_path(folder))
 
 
-def split() -> tuple[list[Pair], list[Pair]]:
+def weights_path(folder: Path) -> Path:
+    """The network, in halves."""
+    return folder / "letters.safetensors"
+
+
+def split(lexicon: Path) -> tuple[list[Pair], list[Pair]]:
     """Words in small letters and their phonemes: those to learn, and those that are held back."""
-    pairs = {}
-    for part in lexicon():
-        for word, readings in part.items():
-            sounds, small = readings.split(" ")[0], word.lower()
-            if word[1:] == small[1:] and len(small) > 2 and set(small) <= set(LETTERS) and _fits(small, sounds):
-                pairs.setdefault(small, sounds)
+    pairs: dict[str, str] = {}
+    for line in lzma.decompress(lexicon.read_bytes()).decode().split("\n"):
+        word, _, readings = line.partition(" ")
+        sounds, small = readings.split(" ")[0], word.lower()
+        is_spelled = word[1:] == small[1:] and set(small) <= set(LETTERS)
+        if is_spelled and len(small) > 2 and _fits(small, sounds):
+            pairs.setdefault(small, sounds)
     learned, held_back = [], []
     for word, sounds in sorted(pairs.items()):
         (learned if zlib.crc32(word.encode()) % HELD_BACK else held_back).append((word, sounds))
@@ -56,27 +69,46 @@ def split() -> tuple[list[Pair], list[Pair]]:
 
 
 def _fits(word: str, sounds: str) -> bool:
+    """Whether the letters have slots for all sounds, and for a blank between equal ones."""
     blanks = sum(first == second for first, second in pairwise(sounds))
     return 0 < len(sounds) + blanks <= SLOTS * len(word)
 
 
-def train(net: LetterNet, pairs: list[Pair], steps: int) -> None:
+def train(net: LetterNet, pairs: list[Pair], kept: Path, end: float, steps: int = STEPS) -> None:
+    """Trains from the state that is `kept`, where there is one. Raises DifftoolError 75 at the end of the budget, with
+    the state kept."""
     optimiser = torch.optim.AdamW(net.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.06)
-    started, draws = time.process_time(), batches(pairs)
-    for step in range(1, steps + 1):
-        words, sounds = zip(*next(draws), strict=True)
-        targets = torch.tensor([SOUNDS.index(sound) + 1 for line in sounds for sound in line])
-        lengths = torch.tensor([SLOTS * len(word) for word in words])
-        scores = net(numbered(words)).transpose(0, 1)
-        loss = torch.nn.functional.ctc_loss(scores, targets, lengths, torch.tensor(list(map(len, sounds))))
+    parts = {"net": net, "optimiser": optimiser, "schedule": schedule}
+    first = 0
+    if kept.exists():
+        state = torch.load(kept, weights_only=True)
+        first = state.pop("step")
+        for name, values in state.items():
+            parts[name].load_state_dict(values)
+    for step, batch in enumerate(islice(batches(pairs), first, steps), first + 1):
+        loss = loss_of(net, batch)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step % 200 == 0 or step == 20:
-            print(f"step {step}: loss {loss.item():.4f}, {time.process_time() - started:.0f} s", flush=True)
+        late = time.monotonic() > end
+        if step % KEPT_EVERY == 0 or late:
+            print(f"step {step}: loss {loss.item():.4f}", flush=True)
+            with replacing(kept) as part:
+                torch.save({"step": step, **{name: each.state_dict() for name, each in parts.items()}}, part)
+        if late and step < steps:
+            raise out_of_time(f"stopped after {step:,} of {steps:,} updates; the state is saved")
+
+
+def loss_of(net: LetterNet, batch: list[Pair]) -> torch.Tensor:
+    """The CTC loss of some words."""
+    words, sounds = zip(*batch, strict=True)
+    targets = torch.tensor([SOUNDS.index(sound) + 1 for line in sounds for sound in line])
+    lengths = torch.tensor([SLOTS * len(word) for word in words])
+    scores = net(numbered(words)).transpose(0, 1)
+    return torch.nn.functional.ctc_loss(scores, targets, lengths, torch.tensor([*map(len, sounds)]))
 
 
 def batches(pairs: list[Pair]) -> Iterator[list[Pair]]:
@@ -91,21 +123,22 @@ def batches(pairs: list[Pair]) -> Iterator[list[Pair]]:
 
 def judge(net: LetterNet, pairs: list[Pair]) -> dict[str, float]:
     """The phoneme error rate, and the share of words that are right, with and without stress marks."""
-    said = [
-        sounds
-        for start in range(0, len(pairs), BATCH)
-        for sounds in net.pronounce([word for word, _ in pairs[start : start + BATCH]])
-    ]
-    figures = {}
-    for name, marks in (("", ""), (" without stress", "ˈˌ")):
-        plain = str.maketrans("", "", marks)
-        both = [(sounds.translate(plain), mine.translate(plain)) for (_, sounds), mine in zip(pairs, said, strict=True)]
-        figures[f"phoneme errors{name}"] = sum(Levenshtein.distance(*two) for two in both) / sum(
-            len(two[0]) for two in both
-        )
-        figures[f"right words{name}"] = sum(right == mine for right, mine in both) / len(both)
-    return figures
+    said: list[str] = []
+    for start in range(0, len(pairs), BATCH):
+        said += net.pronounce([word for word, _ in pairs[start : start + BATCH]])
+    right = [sounds for _, sounds in pairs]
+    return {**errors(right, said), **errors(_unstressed(right), _unstressed(said), " without stress")}
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+def errors(right: list[str], said: list[str], name: str = "") -> dict[str, float]:
+    """The phoneme error rate, and the share of words that are right."""
+    both = [*zip(right, said, strict=True)]
+    rate = sum(Levenshtein.distance(*two) for two in both) / sum(map(len, right))
+    share = sum(one == other for one, other in both) / len(both)
+    return {f"phoneme errors{name}": rate, f"right words{name}": share}
+
+
+def _unstressed(words: list[str]) -> list[str]:
+    """Phonemes without stress marks."""
+    plain = str.maketrans("", "", "ˈˌ")
+    return [sounds.translate(plain) for sounds in words]

@@ -1,7 +1,6 @@
-"""Makes the pronouncing lexicon in the package: `python recipes/mini/lexicon.py PACKAGES OUT`.
+"""Makes the pronouncing lexicon, FOLDER/lexicon.xz, from those of misaki (Apache-2.0) that hibari-tts carries.
 
-PACKAGES is the folder where hibari-tts 0.2.1 is unpacked, which carries the lexicons of misaki (Apache-2.0). OUT is the
-file: one word a line with its phonemes and the readings of a part of speech, an empty line, and then the words of the
+It has one word a line with its phonemes and the readings of a part of speech, an empty line, and then the words of the
 second lexicon, which holds the rarer ones.
 """
 
@@ -10,9 +9,11 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-import sys
 from pathlib import Path
 
+from fetch import vocabulary
+
+from difftool.errors import DifftoolError, Exit
 from difftool.voice.engines.mini.words import SOUNDS
 
 Readings = str | dict[str, str | None]
@@ -34,13 +35,24 @@ difftool dˈɪftˌul, et ɛt, frontend fɹˈʌntˌɛnd, wifi wˈIfˌI
 FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}
 
 
-def main(packages: Path, out: Path) -> None:
-    common, rare = (_read(packages / "hibari" / "assets" / f"lexicon_us_{name}.json.gz") for name in ("gold", "silver"))
+def make(folder: Path, end: float) -> None:
+    """The stage."""
+    assets = vocabulary(folder).parent
+    common, rare = (_read(assets / f"lexicon_us_{name}.json.gz") for name in ("gold", "silver"))
     common |= dict(pair.split() for pair in ADDED.split(","))
-    text = "\n\n".join((_lines(common), _lines({word: rare[word] for word in rare.keys() - common.keys()})))
-    if unknown := set(text) - set(SOUNDS) - set(map(chr, range(128))):
-        raise SystemExit(f"error: the lexicon has phonemes that the voice does not know: {' '.join(sorted(unknown))}")
-    out.write_bytes(lzma.compress(text.encode(), filters=[FILTER]))
+    others = {word: rare[word] for word in rare.keys() - common.keys()}
+    text = f"{_lines(common)}\n\n{_lines(others)}"
+    if unknown := sorted(sign for sign in set(text) - set(SOUNDS) if not sign.isascii()):
+        message = f"the lexicon has phonemes that the voice does not know: {' '.join(unknown)}"
+        raise DifftoolError(
+            Exit.FILE, message, "add them to SOUNDS of difftool.voice.engines.mini.words, or to SHORTER"
+        )
+    lexicon_path(folder).write_bytes(lzma.compress(text.encode(), filters=[FILTER]))
+
+
+def lexicon_path(folder: Path) -> Path:
+    """The file."""
+    return folder / "lexicon.xz"
 
 
 def _read(path: Path) -> dict[str, Readings]:
@@ -49,15 +61,13 @@ def _read(path: Path) -> dict[str, Readings]:
 
 
 def _lines(lexicon: dict[str, Readings]) -> str:
+    """The words in order, one a line."""
     return "\n".join(f"{word} {_line(readings)}" for word, readings in sorted(lexicon.items()))
 
 
 def _line(readings: Readings) -> str:
+    """The usual reading of a word, and those of its parts of speech."""
     if isinstance(readings, str):
         return readings.translate(SHORTER)
     others = (f"{part}={sounds or ''}" for part, sounds in readings.items() if part != "DEFAULT")
     return " ".join((readings["DEFAULT"] or "", *others)).translate(SHORTER)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

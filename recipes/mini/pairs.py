@@ -1,0 +1,155 @@
+"""Utterances to learn to speak from, each with a reference: a part of another utterance by the same speaker."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from dataset import FACTORS, FRAME, HELD_OUT, frames_of, mels_of, picked, rows_of
+from plan import TRAININGS
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from difftool.core.noise import keys, uniform
+from difftool.learning.tasks import indices
+from difftool.nets.mini.mel import HOP, MELS
+from difftool.nets.mini.speech import PATCH, normalised
+from difftool.voice.engines.mini.phonemes import SYMBOLS
+
+LONGEST = TRAININGS["speech"].frames
+"""Most frames of an item; of longer utterances a window is taken."""
+LEAST, MOST = 128, 384
+"""Frames of a reference."""
+SILENCE, SHIFT = 1, 2
+"""The symbol of the silence at both ends; what is added to the teacher's numbers of the phonemes."""
+WINDOW, OTHER, PART, FACTOR, DROP, LENGTH = 10, 11, 12, 13, 14, 15
+"""Stages of the random numbers."""
+STAGES = (WINDOW, OTHER, PART, FACTOR, DROP)
+"""Those of an item."""
+
+
+class Item(NamedTuple):
+    """An utterance of L symbols."""
+
+    text: Tensor
+    """(L,) symbols"""
+    frames: Tensor
+    """(L,) whole frames of each symbol"""
+    log_frames: Tensor
+    """(L,) the logarithm of their exact number"""
+    start: int
+    """The first frame of the window"""
+    mel: npt.NDArray[np.float16]
+    """(T, MELS) in the window"""
+    reference: npt.NDArray[np.float16]
+    """(T', MELS)"""
+
+
+class Batch(NamedTuple):
+    """B items. Spectrograms are normalised; masks are True where there is something."""
+
+    text: Tensor
+    """(B, L) symbols, then 0"""
+    frames: Tensor
+    """(B, L)"""
+    log_frames: Tensor
+    """(B, L)"""
+    start: Tensor
+    """(B,)"""
+    mel: Tensor
+    """(B, MELS, T), T a multiple of PATCH"""
+    mask: Tensor
+    """(B, T)"""
+    reference: Tensor
+    """(B, MELS, T')"""
+    heard: Tensor
+    """(B, T'), the mask of the reference"""
+    drop: Tensor
+    """(B,) in (0, 1]: decides what the network is not told"""
+
+
+class Pairs:
+    """The packed utterances as items."""
+
+    def __init__(self, packed: Path, held_out: int = HELD_OUT) -> None:
+        rows = rows_of(packed)
+        self.tokens, self.durations, self.speakers = rows.tokens, rows.durations, rows.speakers
+        self.mels = {factor: mels_of(packed, factor) for factor in FACTORS}
+        counts = {factor: frames_of(rows.samples, factor) for factor in FACTORS}
+        self.places = {factor: np.concatenate([[0], np.cumsum(count)]) for factor, count in counts.items()}
+        self.lengths = rows.samples // HOP
+        self.held_out = held_out
+        self.count = len(self.lengths) - held_out
+        """The utterances to train on; those that are held out come after them."""
+        self._order = lru_cache(2)(self._ordered)
+
+    def batch(self, seed: int, first: int, size: int) -> list[int]:
+        """The rows of the batch that begins with item number `first` of a run."""
+        epoch, number = divmod(first // size, self.count // size)
+        return self._order(seed, epoch, size)[number].tolist()
+
+    def _ordered(self, seed: int, epoch: int, size: int) -> npt.NDArray[np.int64]:
+        """The rows (count / size, size) of an epoch, those of a batch of about equal lengths."""
+        jitter = uniform(keys([seed]), epoch, LENGTH, self.count)[0].numpy()
+        lengths = np.minimum(self.lengths[: self.count], LONGEST) * (1 + 0.15 * jitter)
+        rows = np.argsort(lengths, kind="stable")
+        batches = rows[: len(rows) // size * size].reshape(-1, size)
+        return batches[indices(seed, len(batches), epoch * len(batches), len(batches)).numpy()]
+
+    def items(self, rows: list[int], seeds: Tensor, here: Tensor) -> Batch:
+        """Items of these rows, by seeds (B,) and their numbers (B,) in a run."""
+        drawn = [uniform(seeds, here, stage, 1)[:, 0] for stage in STAGES]
+        draws = [dict(zip(STAGES, values, strict=True)) for values in torch.stack(drawn, 1).tolist()]
+        each = [self._item(*two) for two in zip(rows, draws, strict=True)]
+        text, frames, logs, start, mels, references = zip(*each, strict=True)
+        padded = (pad_sequence(parts, batch_first=True) for parts in (text, frames, logs))
+        return Batch(*padded, torch.tensor(start), *_mels(mels), *_mels(references), drawn[STAGES.index(DROP)])
+
+    def _item(self, row: int, draw: dict[int, float]) -> Item:
+        """An item by a number in (0, 1] for each stage."""
+        factor = FACTORS[picked(draw[FACTOR], len(FACTORS))]
+        mel = self.mel(row, factor)
+        exact = self.durations[row] * (FRAME * 10 / factor / HOP)
+        edges = np.minimum(np.round(np.cumsum(exact)), len(mel)).astype(np.int64)
+        start = int(draw[WINDOW] * max(len(mel) - LONGEST, 0))
+        text = np.concatenate([[SILENCE], self.tokens[row].astype(np.int64) + SHIFT, [SILENCE]])
+        logs = np.log(np.maximum(exact, 0.5)).astype(np.float32)
+        others = self.others(row)
+        other = self.mel(others[picked(draw[OTHER], len(others))], factor)
+        share = draw[PART] * 7 % 1
+        length = min(int(LEAST + (MOST - LEAST) * share), len(other))
+        first = int(draw[PART] * (len(other) - length))
+        tensors = map(torch.from_numpy, (text, np.diff(edges, prepend=0), logs))
+        return Item(*tensors, start, mel[start : start + LONGEST], other[first : first + length])
+
+    def others(self, row: int) -> list[int]:
+        """The other rows of the same speaker."""
+        same = np.flatnonzero(self.speakers == self.speakers[row])
+        return [other for other in same.tolist() if other != row]
+
+    def mel(self, row: int, factor: int) -> npt.NDArray[np.float16]:
+        """(T, MELS) of a row at a factor."""
+        places = self.places[factor]
+        return self.mels[factor][places[row] : places[row + 1]]
+
+
+def symbol_rows(vocabulary: Path) -> list[int]:
+    """The symbol in training of each symbol of the package: of none, of silence, and of SYMBOLS. `vocabulary`: the
+    teacher's numbers of the phonemes."""
+    known = json.loads(vocabulary.read_text(encoding="utf-8"))
+    return [0, SILENCE, *(known[sign] + SHIFT for sign in SYMBOLS)]
+
+
+def _mels(rows: tuple[npt.NDArray[np.float16], ...]) -> tuple[Tensor, Tensor]:
+    """Normalised spectrograms (B, MELS, T) padded to whole patches, and where they are (B, T)."""
+    longest = -(-max(map(len, rows)) // PATCH) * PATCH
+    mel, mask = torch.zeros(len(rows), longest, MELS), torch.zeros(len(rows), longest, dtype=torch.bool)
+    for k, row in enumerate(rows):
+        mel[k, : len(row)] = normalised(torch.from_numpy(row.astype(np.float32)))
+        mask[k, : len(row)] = True
+    return mel.transpose(1, 2), mask
