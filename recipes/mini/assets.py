@@ -22,7 +22,7 @@ from difftool.learning.config import RunConfig
 from difftool.models import ASSETS
 from difftool.nets.mini.speech import Speech
 
-DIRECTIONS = 24
+DIRECTIONS = 12
 """In which random voices differ from the mean."""
 EVERY, TOGETHER = 24, 8
 """Of so many utterances, so many are read for these, in one batch."""

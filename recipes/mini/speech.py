@@ -23,8 +23,10 @@ from difftool.nets.mini.speech import Speech, spread_out
 
 NOISE = 0
 """Stage of the random numbers; the others are those of `pairs`."""
-ALONE, BOTH = 0.05, 0.12
-"""Items that draw less than BOTH have no voice, and those from ALONE on no text either, for guidance."""
+ALONE = 0.1
+"""Share of the items without a voice, for guidance."""
+NOISIER = {"mean": 0.8, "std": 1.4}
+"""Of the times: nearly pure noise, where timbre and pitch are decided, comes oftener than with the usual mean of 0."""
 GUESSING, PACING = 0.2, 0.1
 """Weights of the losses of the guess and of the durations."""
 
@@ -54,7 +56,7 @@ class Speaking:
         self.net = seeded(0, lambda: nn.ModuleDict({"speech": Speech(**arguments(config))}))
         self.net["guess"] = seeded(1, lambda: Guess(self.net["speech"]))
         self.held_out = pairs.held_out
-        self.path, self.density = Straight(), DENSITIES["logit_normal"]()
+        self.path, self.density = Straight(), DENSITIES["logit_normal"](**NOISIER)
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.losses`."""
@@ -80,11 +82,10 @@ class Speaking:
         with torch.autocast("cpu", torch.bfloat16):
             text = net.text(batch.text, shown)
             voice = net.voice(batch.reference, batch.heard)
-            voice = torch.where(hidden < BOTH, net.no_voice.to(voice.dtype), voice)
+            voice = torch.where(hidden < ALONE, net.no_voice.to(voice.dtype), voice)
             logs = net.durations(text, voice, shown)
             aligned = _aligned(text, batch)
             guess = self.net["guess"](aligned, voice).float()
-            aligned = torch.where((hidden >= ALONE) & (hidden < BOTH), 0.0, aligned)
             level = training_level(self.path, when, 3, "cpu", self.density)
             eps = normal(seeds, here, NOISE, batch.mel.shape[1:])
 
