@@ -92,6 +92,8 @@ def plan_speech(
         models_dir=None if models_dir is None else expanded(models_dir),
     )
     name = engines.choose_engine(settings.engine, given, settings.models_dir)
+    if settings.engine == engines.AUTO:
+        engines.warn_of_bundled(name, given)
     engine = engines.engine(name)
     pick("preset", settings.preset, {preset: preset for preset in engine.presets()})
     if clips and settings.voice != RANDOM:
