@@ -235,7 +235,7 @@ def _speaking_small() -> Iterator[Preset]:
     half, wide = _speaking_variants(need, 2)[:1], _speaking_variants(need, 4)[:1]
     count = sum(need.parameters.values())
     cpu = (Variant((), 0, BARE + 4 * count + max(need.live.values())),)
-    for name, row in typed(FlowPreset).items():
+    for name in typed(FlowPreset):
         yield Preset("voice clone", f"mini-{name}", _measured(half, need.measured), wide, cpu, 2 * count, count)
 
 
