@@ -126,7 +126,7 @@ def _value(ctx: typer.Context, param: Any, settled: Mapping[str, object], row: M
 
 
 def _preset(name: str, settled: Given) -> Mapping[str, object]:
-    """The row of a command's preset, if one is chosen; of `voice clone` that of the engine that these options select."""
+    """The row of a command's preset, if one is chosen; of `voice clone` that of the engine they select."""
     chosen = str(settled.get("preset"))
     if name != "voice clone":
         from ..presets import family
