@@ -23,7 +23,7 @@ from ....nets.tortoise.autoregressive import UnifiedVoice
 from ....nets.tortoise.diffusion import DiffusionTts
 from ....nets.tortoise.mel import CODE_HZ
 from ....sampling.choice import choose_sampler
-from ...library import Voice, load_latents
+from ...library import PACKAGE, Voice, load_latents
 from ...seeds import derived
 from ...settings import Settings
 from .. import Reference, Speaker, Spoken, Steps, Work, finished
@@ -259,7 +259,7 @@ def _timbre_of(work: TortoiseWork, voice: Voice, nets: Networks) -> Timbre:
     """The conditioning of a voice: its own latents, the cached ones, or computed from its clips."""
     if voice.latents is not None:
         return Timbre(*load_latents(voice.latents, work.sizes))
-    cache = work.settings.cache
+    cache = work.settings.cache and voice.folder.parent != PACKAGE
     encoders = ("conditioning_encoder", "contextual_embedder")
     made_by = [hash_of(name, nets.folder, nets.source(name)) for name in encoders]
     hashes = "".join([voice.sha256, *made_by])
