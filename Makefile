@@ -9,14 +9,18 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-demo: $(VENV)/.installed ## install, and draw digits with the model in the package
+demo: $(VENV)/.installed ## install, draw digits and speak a sentence with the models in the package
 	@$(BIN)/difftool sample --count 50 --output-dir outputs/demo --overwrite
+	@$(BIN)/difftool voice clone --engine mini --voice alma -o outputs/demo/hello.wav --overwrite \
+		'Hello. This voice came with the package, and belongs to nobody.'
 	@echo
 	@echo 'look at   outputs/demo/grid.png: a column for each digit, all drawn from noise'
+	@echo 'listen to outputs/demo/hello.wav: a sentence in alma, one of twenty voices in the package'
 	@echo 'then try  $(BIN)/difftool sample --label 3,8 --count 8 --seed 100'
 	@echo '          $(BIN)/difftool sample --sampler ddpm --count 50      # 1,000 steps of DDPM instead of 25 of DDIM'
 	@echo '          $(BIN)/difftool train                                 # train such a model yourself, in two minutes'
-	@echo '          $(BIN)/difftool txt2img "a red circle on a blue ground"   # words, by the other model in the package'
+	@echo '          $(BIN)/difftool txt2img "a red circle on a blue ground"   # words, by the text-to-image model in the package'
+	@echo '          $(BIN)/difftool voice clone --voice hugo "Hello there."   # another voice; difftool voice list has all'
 	@echo '          $(BIN)/difftool --help'
 
 PYTEST_WORKERS ?= 2

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from difftool.files import read_json
 from difftool.models import ASSETS, build_net
+from difftool.nets.mini.mel import HOP, MELS
+from difftool.nets.mini.speech import Speech
+from difftool.nets.mini.vocoder import Vocoder
 from difftool.nets.tortoise.autoregressive import UnifiedVoice
 from difftool.nets.tortoise.clvp import CLVP
 from difftool.nets.tortoise.diffusion import DiffusionTts, frames
@@ -23,6 +26,8 @@ from difftool.text2img.settings import BUNDLED
 HALF = torch.float16
 TEXT, CODES, ROWS = 80, 500, 16
 """Tokens and codes of a long sentence to Tortoise, and how many samples of it are drawn or scored at once."""
+FRAMES = 1000
+"""Of the longest part that the voice in the package speaks, with room to spare: 10.7 s."""
 
 
 def parameters(net: nn.Module) -> int:
@@ -172,6 +177,26 @@ def speaking() -> dict[str, dict[str, int]]:
 
     work = {"autoregressive": draw, "clvp": score, "diffusion": diffuse, "vocoder": sound}
     nets = {"autoregressive": decoder, "clvp": clvp, "diffusion": diffusion, "vocoder": vocoder}
+    return _used(nets, work)
+
+
+def speaking_small() -> dict[str, dict[str, int]]:
+    """The same of the voice in the package, for its longest part with guidance."""
+    speech, vocoder = on_meta(Speech), Vocoder()  # istft looks at numbers
+    sizes = speech.sizes
+
+    def flow() -> None:
+        voice, mask = empty(2, sizes.slots, sizes.voice), empty(2, FRAMES, dtype=torch.bool)
+        speech.flow(empty(2, MELS, FRAMES), empty(2), empty(2, FRAMES, sizes.text), voice, mask)
+
+    def sound() -> None:
+        vocoder(torch.zeros(1, MELS, FRAMES), torch.zeros(1, HOP * FRAMES))
+
+    return _used({"speech": speech, "vocoder": vocoder}, {"speech": flow, "vocoder": sound})
+
+
+def _used(nets: Mapping[str, nn.Module], work: Mapping[str, Callable[[], Any]]) -> dict[str, dict[str, int]]:
+    """Parameters of networks, and bytes that are live while each does its work."""
     with torch.no_grad():
         live = {name: peak_of(one) for name, one in work.items()}
     return {"parameters": {name: parameters(net) for name, net in nets.items()}, "live": live}

@@ -588,7 +588,7 @@ def tables() -> None:
 
     found = {f"train {name}": counting.training(name) for name in needs("train") if name != "shapes"}
     found |= {f"txt2img {name}": counting.painting(kind) for name, kind in ARCHITECTURES.items()}
-    found |= {"voice tortoise": counting.speaking()}
+    found |= {"voice tortoise": counting.speaking(), "mini mini": counting.speaking_small()}
     found |= {f"whisper {size}": counting.transcribing(size) for size in family("whisper")}
     for name, need in found.items():
         print(f"[{name.split()[1]}.needs] # {name.split()[0]}.toml")

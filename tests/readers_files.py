@@ -31,7 +31,7 @@ def provide(folder: Path, text: str) -> None:
     (folder / "docs").mkdir()
     (folder / "docs" / "shapes.txt").write_text("a red circle on a blue ground\n")
     (folder / "voices").mkdir()  # as in a checkout
-    for name, mention in (("anna", "anna"), ("lj", "consent lj"), ("me", "1.wav")):
+    for name, mention in (("anna", "anna"), ("lj", "consent lj"), ("me", "1.wav 2.wav")):
         if mention in text:
             _voice(folder / "voices" / name)
     _recordings(folder, text)
@@ -56,7 +56,7 @@ def _pictures(folder: Path) -> None:
 
 
 def _recordings(folder: Path, text: str) -> None:
-    for name in ("talk.ogg", "talk.mp3", "talk.mp4", "recordings/monday.flac", "drop/monday.flac"):
+    for name in ("talk.ogg", "talk.mp3", "talk.mp4", "take.wav", "recordings/monday.flac", "drop/monday.flac"):
         if re.search(rf"\b{name.split('/')[0]}\b", text):
             (folder / name).parent.mkdir(exist_ok=True)
             _converted(GOLDEN / "speech.ogg", folder / name)

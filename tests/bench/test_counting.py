@@ -164,6 +164,11 @@ def test_the_table_of_speaking() -> None:
     assert counting.speaking() == {"parameters": plain(need.parameters), "live": plain(need.live)}
 
 
+def test_the_table_of_the_voice_in_the_package() -> None:
+    need = needs("mini")["mini"]
+    assert counting.speaking_small() == {"parameters": plain(need.parameters), "live": plain(need.live)}
+
+
 @pytest.mark.parametrize("size", family("whisper"))
 def test_the_table_of_transcribing(size: str) -> None:
     need = needs("whisper")[size]

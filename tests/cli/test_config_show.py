@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from difftool.cli import COMMANDS
+from difftool.presets import family
 
 
 @pytest.fixture
@@ -46,11 +47,23 @@ def test_every_source(shown: Callable, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_presets(shown: Callable) -> None:
-    assert shown("voice", "clone")["samples"] == (96, "preset fast")
     values = shown("--", "voice", "clone", "--preset", "standard", "--samples", "5")
     assert values["steps"] == (200, "preset standard")
     assert values["samples"] == (5, "command line")
     assert shown("--", "train", "--preset", "digits")["minutes"] == (2, "preset digits")
+
+
+def test_presets_of_the_engine_that_speaks(shown: Callable, tortoise: Path, refused: Callable) -> None:
+    small, large = family("mini"), family("voice")
+    values = shown("voice", "clone")
+    assert (values["steps"], values["samples"]) == ((small["fast"]["steps"], "preset fast"), (None, "built-in"))
+    assert shown("--", "voice", "clone", "--models-dir", str(tortoise))["samples"] == (96, "preset fast")
+    for engine, steps in (("mini", small["draft"]["steps"]), ("tortoise", 12), ("stock", 12)):
+        values = shown("--", "voice", "clone", "--engine", engine, "--preset", "draft")
+        assert values["steps"] == (steps, "preset draft")
+    assert shown("--", "voice", "clone", "--top-k", "9")["steps"] == (large["fast"]["steps"], "preset fast")
+    ended = refused(2, "config", "show", "--", "voice", "clone", "--top-k", 9, "--speed", 2, says="no engine has all")
+    assert "warning" not in ended.err
 
 
 def test_what_is_overridden_is_not_shown(shown: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,10 @@ def test_some_presets(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> No
         "lab", "check", "sd15", "sdxl-turbo", "whisper-base.en", "HIGH-QUALITY", "voice/fast", "fast", "-q"
     )
     assert named.out.split() == ["sd", "turbo", "fast", "high_quality", "whisper-base"]
+    assert difftool("lab", "check", "mini-fast", "voice/mini-ultra-fast", "-q").out.split() == [
+        "mini-ultra_fast",
+        "mini-fast",
+    ]
     wrong = difftool("lab", "check", "sdlx")
     assert wrong.code == 2 and "sdxl" in wrong.err
     small = Machine(system="", python="", ram=4 * 2**30, ram_free=3 * 2**30)
@@ -45,6 +49,7 @@ def test_some_presets(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> No
     told = difftool("lab", "check", "flux", "--json").json
     assert told["ok"] is False and told["data"]["presets"][0]["verdict"] == "no"
     assert difftool("lab", "check").code == 0  # without names it only tells
+    assert difftool("lab", "check", "mini-high_quality").code == 0
 
 
 def test_memory_is_named_as_free_or_in_total(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> None:

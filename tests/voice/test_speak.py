@@ -21,6 +21,7 @@ from difftool.nets.tortoise.diffusion import denormalise, frames
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.sampling.choice import choose_sampler
 from difftool.voice.engines import stock
+from difftool.voice.engines.tortoise import work
 from difftool.voice.engines.tortoise.decoding import CALM, STOP, TokenSampling
 from difftool.voice.engines.tortoise.networks import open_network
 from difftool.voice.engines.tortoise.synthesis import (
@@ -188,6 +189,13 @@ class TestVoices:
         assert np.array_equal(first, again.sounds[0])
         assert kept.stat().st_mtime_ns == before
         assert "contextual_embedder" not in again.manifest["models"]
+
+    def test_nothing_is_kept_in_the_package(
+        self, tortoise: Path, voices: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(work, "PACKAGE", voices)
+        said(tortoise, voice="me", voices_dir=voices)
+        assert not (voices / "me" / "latents").exists()
 
     def test_another_clip_is_heard(self, tortoise: Path, voices: Path) -> None:
         given = {"voice": "me", "voices_dir": voices}

@@ -8,14 +8,14 @@ from typing import Annotated, Any, NamedTuple, cast
 import typer
 
 from ..errors import unknown
-from ..settings import Given, key_of
+from ..settings import Given, key_of, options
 from . import COMMANDS
 from .completion import completer
 from .config import FILES, settle
 from .console import Console, Result
 
-FAMILIES = {"train": "train", "txt2img": "txt2img", "voice clone": "voice"}
-"""The presets of a command."""
+FAMILIES = {"train": "train", "txt2img": "txt2img"}
+"""The presets of a command; those of `voice clone` belong to its engines."""
 BUILT_IN, PRESET, LINE = "built-in", "preset", "command line"
 
 
@@ -100,7 +100,7 @@ def _values(console: Console, name: str, args: Sequence[str]) -> list[Value]:
         param.handle_parse_result(ctx, given, rest)
     exclusive = command.callback.exclusive
     settled = settle(ctx, ctx.params, exclusive)
-    row = _preset(name, settled.get("preset"))
+    row = _preset(name, settled)
     for group in exclusive:
         if any(settled.get(name) not in (None, False) for name in group):
             row = {key: value for key, value in row.items() if key not in group}
@@ -125,11 +125,18 @@ def _value(ctx: typer.Context, param: Any, settled: Mapping[str, object], row: M
     return Value(key_of(spelling), _plain(value), where)
 
 
-def _preset(name: str, chosen: object) -> Mapping[str, object]:
-    """The row of a command's preset, if one is chosen."""
-    from ..presets import family
+def _preset(name: str, settled: Given) -> Mapping[str, object]:
+    """The row of a command's preset, if one is chosen; of `voice clone` that of the engine they select."""
+    chosen = str(settled.get("preset"))
+    if name != "voice clone":
+        from ..presets import family
 
-    return family(FAMILIES[name]).get(str(chosen), {}) if name in FAMILIES else {}
+        return family(FAMILIES[name]).get(chosen, {}) if name in FAMILIES else {}
+    from ..voice.engines import choose_engine, engine, united
+
+    given = [key for key in options(united()) if settled[key] is not None]
+    folder = cast(Path | None, settled["models_dir"])
+    return engine(choose_engine(str(settled["engine"]), given, folder)).presets().get(chosen, {})
 
 
 def _plain(value: Any) -> object:

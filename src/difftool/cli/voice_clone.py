@@ -74,12 +74,15 @@ def clone(
 ) -> Result:
     """Speak a text in a voice.
 
+    The small engine in this package, mini, speaks unless a larger one is installed. It was trained on synthetic speech
+    of Kokoro-82M (Apache-2.0): of a real person it takes pitch, pace and brightness, not identity.
+
     A long text is spoken in parts, kept in a folder beside the result. Repeat the command to resume after an
     interruption.
 
     Examples:
 
-    difftool voice clone --voice me --preset fast "It is late, and nobody is at home."
+    difftool voice clone --voice alma "It is late, and nobody is at home."
 
     difftool voice clone --voice me --textfile book.epub -o book.m4b
     """

@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit, nearest
 from ..presets import hardware, needs, typed
-from ..presets.rows import PictureNeeds, PicturePreset, TrainNeeds, TrainPreset, VoiceNeeds, VoicePreset, WhisperRow
+from ..presets.rows import (
+    FlowPreset,
+    PictureNeeds,
+    PicturePreset,
+    TrainNeeds,
+    TrainPreset,
+    VoiceNeeds,
+    VoicePreset,
+    WhisperRow,
+)
 from .facts import Gpu, Machine, spelled
 from .findings import ERROR, Finding, kernels_of
 
@@ -87,7 +96,7 @@ class Verdict(NamedTuple):
 
 def presets() -> list[Preset]:
     """The presets of all commands, with their needs."""
-    return [*_training(), *_painting(), *_speaking(), *_transcribing()]
+    return [*_training(), *_painting(), *_speaking(), *_speaking_small(), *_transcribing()]
 
 
 def presets_named(names: list[str]) -> list[Preset]:
@@ -218,6 +227,16 @@ def _speaking() -> Iterator[Preset]:
         cpu = (Variant((), 0, BARE + largest),)
         count = sum(sizes.values())
         yield Preset("voice clone", name, half, wide, cpu, 8 * count, count)
+
+
+def _speaking_small() -> Iterator[Preset]:
+    """The presets of the voice in the package, whose networks are all in memory."""
+    need = needs("mini")["mini"]
+    half, wide = _speaking_variants(need, 2)[:1], _speaking_variants(need, 4)[:1]
+    count = sum(need.parameters.values())
+    cpu = (Variant((), 0, BARE + 4 * count + max(need.live.values())),)
+    for name in typed(FlowPreset):
+        yield Preset("voice clone", f"mini-{name}", _measured(half, need.measured), wide, cpu, 2 * count, count)
 
 
 def _speaking_variants(need: VoiceNeeds, width: int) -> tuple[Variant, ...]:

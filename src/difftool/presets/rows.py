@@ -170,6 +170,7 @@ class FlowPreset:
     sampler: str
     steps: int
     guidance: float
+    needs: VoiceNeeds | None = None
 
 
 @dataclass(frozen=True)

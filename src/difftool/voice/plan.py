@@ -92,6 +92,7 @@ def plan_speech(
         models_dir=None if models_dir is None else expanded(models_dir),
     )
     name = engines.choose_engine(settings.engine, given, settings.models_dir)
+    is_automatic = settings.engine == engines.AUTO
     engine = engines.engine(name)
     pick("preset", settings.preset, {preset: preset for preset in engine.presets()})
     if clips and settings.voice != RANDOM:
@@ -104,6 +105,8 @@ def plan_speech(
     if settings.verify and work.one_seed:
         message = "--verify needs other seeds to try, and tortoise-tts has one for all parts"
         raise DifftoolError(Exit.USAGE, message, "leave out --verify, or --compat and --engine stock")
+    if is_automatic:
+        engines.warn_of_bundled(name, given)
     return SpeechPlan(work, document, verifier_of(settings) if settings.verify else None)
 
 

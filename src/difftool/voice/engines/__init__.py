@@ -179,8 +179,8 @@ class Engine(Protocol):
     LATENTS: bool
     """Whether it can use voices that have only Tortoise's latents."""
 
-    def presets(self) -> Collection[str]:
-        """The names of its presets, those of `PRESETS` among them."""
+    def presets(self) -> Mapping[str, Mapping[str, object]]:
+        """Its presets by name, those of `PRESETS` among them: values of options."""
         ...
 
     def installed(self, models_dir: str | Path | None) -> bool:
@@ -229,8 +229,8 @@ def known_preset(name: str) -> str:
 
 
 def choose_engine(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:
-    """The engine of that name; for auto, the first installed one with all options in `given`, with a warning where that
-    is the one in the package. Raises DifftoolError 2 for an option that the engine lacks."""
+    """The engine of that name; for auto, the first installed one with all options in `given`. Raises DifftoolError 2
+    for an option that the engine lacks."""
     owners = {option: _owners(option) for option in given}
     if name != AUTO:
         lacking = next((option for option, names in owners.items() if name not in names), None)
@@ -245,11 +245,15 @@ def choose_engine(name: str, given: Collection[str], models_dir: str | Path | No
         message = f"no engine has all of these options: {', '.join(pairs)}"
         raise DifftoolError(Exit.USAGE, message, "use options of one engine only")
     automatic = (row for row in able if engine(row).AUTOMATIC and engine(row).installed(models_dir))
-    chosen = next(automatic, able[0])
-    if chosen == BUNDLED != able[0]:
-        better = f"for a larger one run difftool models pull {able[0]}"
+    return next(automatic, able[0])
+
+
+def warn_of_bundled(chosen: str, given: Collection[str]) -> None:
+    """Warns where auto took the engine in the package although a larger one has all options in `given`."""
+    larger = next(row for row in ENGINES if all(row in _owners(option) for option in given))
+    if chosen == BUNDLED != larger:
+        better = f"for a larger one run difftool models pull {larger}"
         log.warning("speaking with the small engine in the package, %s; %s", chosen, better)
-    return chosen
 
 
 def _owners(option: str) -> list[str]:

@@ -25,7 +25,7 @@ class Options(SamplerSettings, GuidanceSettings):
     guidance: float | None = setting(
         None, "Guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, filled=True, **GUIDANCE
     )
-    speed: float = setting(1.0, "Speaking rate; 2 is twice as fast.", panel=SAMPLING, least=SLOWEST, most=FASTEST)
+    speed: float = setting(1.0, "Speaking rate.", panel=SAMPLING, least=SLOWEST, most=FASTEST)
 
 
 def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:

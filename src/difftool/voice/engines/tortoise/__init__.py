@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,18 +19,17 @@ __all__ = ["AUTOMATIC", "LATENTS", "REFERENCES", "Options", "filled", "installed
 AUTOMATIC, REFERENCES, LATENTS = True, "tortoise", True
 
 
-def presets() -> Collection[str]:
+def presets() -> Mapping[str, Mapping[str, object]]:
     """The rows of presets/voice.toml."""
     return family("voice")
 
 
 def installed(models_dir: str | Path | None) -> bool:
     """Whether the networks that every run needs are installed."""
-    from .networks import is_there
-    from .work import folder_of
+    from .files import USUAL, folder_of, is_stored
 
     folder = folder_of(models_dir)
-    return all(is_there(name, folder) for name in ("autoregressive", "diffusion", "vocoder"))
+    return all(is_stored(folder / file) for file in USUAL)
 
 
 def plan(settings: Settings, options: Options, reference: Reference) -> TortoiseWork:

@@ -58,12 +58,6 @@ def hash_of(name: str, folder: Path | str, checkpoint: Path | None = None) -> st
     return _metadata(converted)["source_sha256"] if _fresh(converted, source) else digest_of(source)
 
 
-def is_there(name: str, folder: Path, checkpoint: Path | None = None) -> bool:
-    """Whether the checkpoint of a network, or its converted file, is in a folder."""
-    source = checkpoint or folder / FILES[name]
-    return source.exists() or source.with_name(source.name + DERIVED).exists()
-
-
 def empty(file: str, folder: Path) -> dict[str, nn.Module]:
     """The networks of an official file, in the sizes of a folder's config, without weights."""
     try:

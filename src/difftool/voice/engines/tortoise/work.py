@@ -23,14 +23,14 @@ from ....nets.tortoise.autoregressive import UnifiedVoice
 from ....nets.tortoise.diffusion import DiffusionTts
 from ....nets.tortoise.mel import CODE_HZ
 from ....sampling.choice import choose_sampler
-from ....store import home as models_home
-from ...library import Voice, load_latents
+from ...library import PACKAGE, Voice, load_latents
 from ...seeds import derived
 from ...settings import Settings
 from .. import Reference, Speaker, Spoken, Steps, Work, finished
 from . import compat
 from .decoding import BREATH, ROWS, TokenSampling
-from .networks import FILES, empty, hash_of, is_there
+from .files import folder_of, is_stored
+from .networks import FILES, empty, hash_of
 from .options import Options, is_plain
 from .synthesis import PATH, Networks, SpeechSettings, Timbre, draw, random_timbre, synthesise, timbre_of
 from .text import token_parts, tokens, unspoken
@@ -115,7 +115,7 @@ class TortoiseWork(Work):
         if self.checkpoint is not None and not self.checkpoint.is_file():
             message = f"no such checkpoint: {self.checkpoint}"
             raise DifftoolError(Exit.FILE, message, "check the path of --ar-checkpoint, or leave it out")
-        absent = [name for name in self.networks if not is_there(name, self.folder, self.source(name))]
+        absent = [name for name in self.networks if not is_stored(self.source(name) or self.folder / FILES[name])]
         missing = dict.fromkeys(FILES[name] for name in absent)
         if missing:
             verb = "is" if len(missing) == 1 else "are"
@@ -125,7 +125,7 @@ class TortoiseWork(Work):
             raise DifftoolError(Exit.FILE, message, f"run difftool models pull tortoise{option}")
 
     def check_stages(self) -> None:
-        if not is_there("clvp", self.folder):
+        if not is_stored(self.folder / FILES["clvp"]):
             message = f"--save-stages needs clvp2.pth of Tortoise, which is not in {self.folder}"
             raise DifftoolError(Exit.FILE, message, "run difftool models pull tortoise")
 
@@ -224,14 +224,6 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
     return TortoiseWork(settings, used, reference, parts, speech, sizes, folder, checkpoint)
 
 
-def folder_of(models_dir: str | Path | None) -> Path:
-    """The folder of Tortoise's networks: in the store, or `models_dir` itself where it holds the official files."""
-    own = None if models_dir is None else expanded(models_dir)
-    if own is not None and is_there("autoregressive", own):
-        return own
-    return models_home(None if models_dir is None else Path(models_dir)) / "tortoise"
-
-
 def _original_block(samples: int, asked: int | None) -> int:
     """How many samples tortoise-tts draws at once; its result depends on it."""
     block = asked or min(compat.AT_ONCE, samples)
@@ -267,7 +259,7 @@ def _timbre_of(work: TortoiseWork, voice: Voice, nets: Networks) -> Timbre:
     """The conditioning of a voice: its own latents, the cached ones, or computed from its clips."""
     if voice.latents is not None:
         return Timbre(*load_latents(voice.latents, work.sizes))
-    cache = work.settings.cache
+    cache = work.settings.cache and voice.folder.parent != PACKAGE
     encoders = ("conditioning_encoder", "contextual_embedder")
     made_by = [hash_of(name, nets.folder, nets.source(name)) for name in encoders]
     hashes = "".join([voice.sha256, *made_by])
