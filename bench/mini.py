@@ -32,6 +32,7 @@ from difftool.audio.files import RATE, Samples, read_sound
 from difftool.audio.pitch import pitches
 from difftool.core.paths import Flow
 from difftool.nets.mini.mel import FAINTEST, HOP, WINDOW, filters, mel
+from difftool.presets import preset
 from difftool.sampling.choice import choose_sampler
 from difftool.sampling.settings import GuidanceSettings
 from difftool.voice.comparison import compare
@@ -62,7 +63,6 @@ WAYS = {
     "midpoint": ("midpoint", None),
 }
 """Samplers and schedules by how the figure names them."""
-GUIDANCE = 2.0
 
 
 class Held(NamedTuple):
@@ -193,12 +193,12 @@ def opened() -> Networks:
 def calls(folder: str, size: str, path: str) -> None:
     """Distance of the mels to a solution of 200 calls, and words, by calls."""
     held, whisper, nets = held_in(folder), listener(size), opened()
-    items = [(held.reference(speaker), next(held.sentences(speaker))[0]) for speaker in held.speakers[::2]]
+    items = [(held.reference(speaker), next(held.sentences(speaker))[0]) for speaker in held.speakers[::4]]
     voices = [voice_of(nets, [tensor(reference)]) for reference, _ in items]
 
     def spectrogram(k: int, sampler: str, schedule: str | None, steps: int) -> Tensor:
         choice = choose_sampler(Flow(), sampler, steps, schedule)
-        settings = SpeechSettings(choice, GUIDANCE, GuidanceSettings(), 1.0)
+        settings = SpeechSettings(choice, preset("mini", "fast")["guidance"], GuidanceSettings(), 1.0)
         return finished(spectrograms(nets, settings, phonemes(items[k][1]), voices[k], [k]))[0]
 
     exact = [spectrogram(k, "dpmpp_2m", None, 200) for k in range(len(items))]

@@ -15,7 +15,9 @@ from .config import FILES, settle
 from .console import Console, Result
 
 FAMILIES = {"train": "train", "txt2img": "txt2img"}
-"""The presets of a command; those of `voice clone` belong to its engines."""
+"""The presets of a command."""
+ENGINES = {"tortoise": "voice", "stock": "voice", "mini": "mini"}
+"""The presets of `voice clone`, by engine."""
 BUILT_IN, PRESET, LINE = "built-in", "preset", "command line"
 
 
@@ -127,16 +129,18 @@ def _value(ctx: typer.Context, param: Any, settled: Mapping[str, object], row: M
 
 def _preset(name: str, settled: Given) -> Mapping[str, object]:
     """The row of a command's preset, if one is chosen; of `voice clone` that of the engine they select."""
-    chosen = str(settled.get("preset"))
-    if name != "voice clone":
-        from ..presets import family
+    from ..presets import family
 
-        return family(FAMILIES[name]).get(chosen, {}) if name in FAMILIES else {}
-    from ..voice.engines import choose_engine, engine, united
+    rows = ENGINES.get(_engine(settled)) if name == "voice clone" else FAMILIES.get(name)
+    return family(rows).get(str(settled.get("preset")), {}) if rows else {}
+
+
+def _engine(settled: Given) -> str:
+    """The engine that the settings of `voice clone` select."""
+    from ..voice.engines import choose_engine, united
 
     given = [key for key in options(united()) if settled[key] is not None]
-    folder = cast(Path | None, settled["models_dir"])
-    return engine(choose_engine(str(settled["engine"]), given, folder)).presets().get(chosen, {})
+    return choose_engine(str(settled["engine"]), given, cast(Path | None, settled["models_dir"]))
 
 
 def _plain(value: Any) -> object:

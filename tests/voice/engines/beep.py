@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from difftool.settings import SAMPLING, setting
@@ -24,8 +24,8 @@ class Options:
     beep_seconds: float | None = setting(None, "Seconds of a beep.", panel=SAMPLING, least=0.01, most=9, filled=True)
 
 
-def presets() -> Mapping[str, Mapping[str, object]]:
-    return {name: {"beep_seconds": seconds} for name, seconds in SECONDS.items()}
+def presets() -> Collection[str]:
+    return SECONDS
 
 
 def installed(models_dir: object) -> bool:

@@ -179,8 +179,8 @@ class Engine(Protocol):
     LATENTS: bool
     """Whether it can use voices that have only Tortoise's latents."""
 
-    def presets(self) -> Mapping[str, Mapping[str, object]]:
-        """Its presets by name, those of `PRESETS` among them: values of options."""
+    def presets(self) -> Collection[str]:
+        """The names of its presets, those of `PRESETS` among them."""
         ...
 
     def installed(self, models_dir: str | Path | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ __all__ = ["AUTOMATIC", "LATENTS", "REFERENCES", "Options", "filled", "installed
 AUTOMATIC, REFERENCES, LATENTS = True, "tortoise", True
 
 
-def presets() -> Mapping[str, Mapping[str, object]]:
+def presets() -> Collection[str]:
     """The rows of presets/voice.toml."""
     return family("voice")
 
