@@ -22,3 +22,9 @@ def test_quality() -> None:
 
 def test_it_is_small() -> None:
     assert sum(path.stat().st_size for path in (ASSETS / "digits").iterdir()) <= 3_000_000
+
+
+def test_the_voice_in_the_package_is_small() -> None:
+    """Networks, lexicon and recordings of its twenty voices."""
+    files = [path for name in ("mini", "voices") for path in (ASSETS / name).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 20_000_000
