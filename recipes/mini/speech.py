@@ -19,7 +19,7 @@ from difftool.core.predict import FLOW
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, seeded
 from difftool.nets.mini.mel import MELS
-from difftool.nets.mini.speech import Speech, spread_out
+from difftool.nets.mini.speech import Speech, normalised, spread_out
 
 NOISE = 0
 """Stage of the random numbers; the others are those of `pairs`."""
@@ -27,6 +27,10 @@ ALONE = 0.1
 """Share of the items without a voice, for guidance."""
 NOISIER = {"mean": 0.8, "std": 1.4}
 """Of the times: nearly pure noise, where timbre and pitch are decided, comes oftener than with the usual mean of 0."""
+CUT, FLOOR = 16, 17
+"""Stages of the random numbers of `worn`."""
+LOWEST_CUT, QUIETEST, NOISE_RANGE = 62, -16.1, 8.0
+"""The lowest band above which a reference is cut off, 3.5 kHz; the log mel of silence, and how far noise lies above."""
 GUESSING, PACING = 0.2, 0.1
 """Weights of the losses of the guess and of the durations."""
 
@@ -44,6 +48,17 @@ class Guess(nn.Module):
         """(B, MELS, T) from vectors (B, T, C) of the text and (B, K, D) of the voice."""
         h = F.gelu(text + self.voice(voice.mean(1))[:, None])
         return self.out(h).transpose(1, 2)
+
+
+def worn(reference: Tensor, seeds: Tensor, here: Tensor) -> Tensor:
+    """References (B, MELS, T), normalised, as from recordings: half of them without the bands above some frequency, as
+    in compressed files and on telephones, and half with noise below which nothing is heard."""
+    cut, floor = (uniform(seeds, here, stage, 1) for stage in (CUT, FLOOR))
+    noise = normalised(QUIETEST + NOISE_RANGE * (2 * floor % 1))[..., None]
+    noisy = torch.where(floor[..., None] < 0.5, reference.maximum(noise), reference)
+    first = LOWEST_CUT + (2 * cut * (98 - LOWEST_CUT)).int()
+    is_cut = (cut < 0.5) & (torch.arange(MELS) >= first)
+    return torch.where(is_cut[..., None], noisy.minimum(noise), noisy)
 
 
 class Speaking:
@@ -81,7 +96,7 @@ class Speaking:
         shown, mask, hidden = batch.text > 0, batch.mask, batch.drop[:, None, None]
         with torch.autocast("cpu", torch.bfloat16):
             text = net.text(batch.text, shown)
-            voice = net.voice(batch.reference, batch.heard)
+            voice = net.voice(worn(batch.reference, seeds, here), batch.heard)
             voice = torch.where(hidden < ALONE, net.no_voice.to(voice.dtype), voice)
             logs = net.durations(text, voice, shown)
             aligned = _aligned(text, batch)

@@ -254,3 +254,13 @@ class TestPackages:
             fetch.packages(tmp_path, math.inf)
         assert error.value.code == Exit.MACHINE
         assert "kokoro-js-1.2.1.tgz" in error.value.hint
+
+
+def test_references_are_worn_in_half_of_the_items(recipe: Recipe) -> None:
+    speech = recipe("speech")
+    reference = torch.zeros(400, 100, 2)
+    made = speech.worn(reference, keys([0] * 400), torch.arange(400))
+    is_cut = (made[:, -1] < 0).all(1)
+    assert 160 < int(is_cut.sum()) < 240
+    assert (made[:, : speech.LOWEST_CUT] == 0).all()
+    assert torch.equal(made[~is_cut], reference[~is_cut])
