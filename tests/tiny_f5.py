@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -47,16 +47,16 @@ def item(seed: int, tokens: int, reference: int, frames: int) -> Item:
 ITEMS = (item(10, 17, 13, 41), item(20, 30, 20, 57), item(30, 5, 9, 12))
 
 
-def weights(row: Checkpoint) -> dict[str, Tensor]:
+def weights(row: Checkpoint, draw: Callable[..., Tensor] = noise) -> dict[str, Tensor]:
     """What an official file holds, drawn by its names and large enough that every layer shows."""
     constants = row.constants()
     with torch.device("meta"):
         needed = shapes(row, {name: make() for name, (_, make) in row.parts.items()})
-    return {name: constants.get(name, _drawn(name, shape)) for name, shape in needed.items()}
+    return {name: constants[name] if name in constants else _drawn(name, shape, draw) for name, shape in needed.items()}
 
 
-def _drawn(name: str, shape: tuple[int, ...]) -> Tensor:
-    drawn = noise(zlib.crc32(name.encode()), *shape)
+def _drawn(name: str, shape: tuple[int, ...], draw: Callable[..., Tensor]) -> Tensor:
+    drawn = draw(zlib.crc32(name.encode()), *shape)
     if name.endswith("gamma"):
         return 0.5 + 0.3 * drawn
     if len(shape) > 1:

@@ -138,11 +138,11 @@ def _mapped(path: Path, checkpoint: Checkpoint, hint: str) -> dict[str, Stored]:
         return read
 
     try:
-        with safe_open(path, "pt") as file:
+        with path.open("rb"), safe_open(path, "pt") as file:  # the errors of the former are clearer
             names = [name for name in file.keys() if not re.fullmatch(checkpoint.legacy, name)]  # noqa: SIM118
             return {name: Stored(tuple(file.get_slice(name).get_shape()), reader(name)) for name in names}
     except OSError as error:
-        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror or error}", hint) from error
+        raise DifftoolError(Exit.FILE, f"cannot read {path}: {error.strerror}", hint) from error
     except SafetensorError as error:
         raise DifftoolError(Exit.FILE, f"{path} is not a valid safetensors file: {error}", hint) from error
 
