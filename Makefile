@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-install test-stock lint bench bench-stock bench-clone bench-training bench-gpu acceptance mini-voice docs man help
+.PHONY: demo test test-slow test-install test-stock test-f5 lint bench bench-stock bench-clone bench-training bench-gpu acceptance mini-voice docs man help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -39,6 +39,11 @@ STOCK := VENV=.venv-stock PYTHON=python3.11 CONSTRAINTS=constraints-stock.txt EX
 test-stock: ## the tests beside the original tortoise-tts (Python 3.11), then parity with it at full size
 	$(MAKE) test $(STOCK)
 	.venv-stock/bin/python -m pytest -s -m "slow or not slow" tests/stock
+
+test-f5: ## the networks of F5-TTS and Vocos beside f5-tts and vocos, also at full size
+	$(MAKE) .venv-f5/.installed-test VENV=.venv-f5
+	.venv-f5/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/stock/f5-requirements.txt
+	.venv-f5/bin/python -m pytest -s -m "slow or not slow" tests/stock/test_f5_parity.py
 
 lint: $(VENV)/.installed-dev ## ruff, pyright, the import rules and hadolint
 	$(BIN)/ruff check src tests bench docs recipes

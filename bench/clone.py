@@ -173,7 +173,7 @@ def work(folder: Path) -> dict[str, float]:
     """The multiplications of the original's stages, and the peaks of the machine."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from difftool.nets.tortoise.layers import packed, product
+    from difftool.nets.layers import packed, product
 
     told: dict[str, float] = {}
     for name, stage in stages_of_stock(stock(folder)).items():

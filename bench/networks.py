@@ -113,7 +113,7 @@ def stock_latents(net: Any, voice: torch.Tensor, text: torch.Tensor, codes: torc
 def speed(folder: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from difftool.nets.tortoise.layers import packed, product
+    from difftool.nets.layers import packed, product
 
     tts = stock(folder)
     theirs = stages_of_stock(tts)

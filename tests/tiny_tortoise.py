@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from difftool.core import EPS, START, DiscreteVP, Noise, betas, cfg, clip, denoiser, first_order, grid
 from difftool.core.noise import keys, normal
+from difftool.nets.layers import prepare
+from difftool.nets.official import ours, shapes
 from difftool.nets.tortoise.diffusion import Condition, frames
-from difftool.nets.tortoise.layers import prepare
-from difftool.nets.tortoise.official import CHECKPOINTS, ours, shapes
+from difftool.nets.tortoise.official import CHECKPOINTS
 
 T = TypeVar("T")
 SIZES: dict[str, dict[str, Any]] = {

@@ -26,6 +26,7 @@ from .errors import DifftoolError, Exit, is_out_of_memory, nearest
 from .files import Loaded, expanded, load_tensors, read_json, save_tensors, write_json
 from .limits import LARGEST
 from .nets.mlp import MLP
+from .nets.official import same_shapes
 from .nets.unet import UNet
 from .schedulers import _VARIANCES, _known, _vp, discrete_path, target_of
 
@@ -280,21 +281,6 @@ def fits(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> Non
     own = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     same_shapes(own, given, origin, "use the config.json it was saved with")
-
-
-def same_shapes(
-    needed: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], origin: FilePath, hint: str
-) -> None:
-    """Raises DifftoolError 4, with the first difference, unless the tensors `given` in a file have the names and shapes
-    of those `needed`."""
-    differences = [f"it lacks {name}" for name in needed if name not in given]
-    differences += [f"it has {name}, which the network does not" for name in given if name not in needed]
-    for name, shape in needed.items():
-        if name in given and given[name] != shape:
-            differences.append(f"{name} has the shape {list(given[name])}, not {list(shape)}")
-    if differences:
-        more = f" (and {len(differences) - 1} more)" if differences[1:] else ""
-        raise DifftoolError(Exit.FILE, f"{origin} has a different architecture: {differences[0]}{more}", hint)
 
 
 def _diffusers_config(folder: FilePath) -> FilePath | None:

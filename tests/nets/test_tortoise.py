@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from tiny_tortoise import SIZES, checkpoint, integers, network, networks, noise, off, outputs, thinned
 from torch import nn
 
+from difftool.nets.layers import Linear, attention, prepare
+from difftool.nets.official import ours, shapes
 from difftool.nets.tortoise import layers
 from difftool.nets.tortoise.diffusion import DiffusionTts, denormalise, frames
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
-from difftool.nets.tortoise.official import CHECKPOINTS, ours, shapes
+from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.vocoder import UnivNet, local_convolution
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tortoise.npz"
@@ -164,15 +166,15 @@ def test_a_packed_convolution_is_a_convolution(length: int, dtype: torch.dtype, 
     conv = layers.Conv3(16, 24)
     conv.load_state_dict({"weight": kernel.transpose(1, 2).flatten(1), "bias": bias})
     assert off(conv(x), wanted) < 1e-6
-    layers.prepare(conv, dtype)
+    prepare(conv, dtype)
     assert off(conv(x).float(), wanted) < bound
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
 def test_a_packed_linear_layer_is_a_linear_layer(dtype: torch.dtype, bound: float) -> None:
-    x, linear = noise(0, 2, 5, 16), layers.Linear(16, 24).requires_grad_(False)
+    x, linear = noise(0, 2, 5, 16), Linear(16, 24).requires_grad_(False)
     wanted = linear(x)
-    layers.prepare(linear, dtype)
+    prepare(linear, dtype)
     assert linear(x).dtype == dtype
     assert off(linear(x).float(), wanted) < bound
 
@@ -191,11 +193,11 @@ def test_attention_in_half_precision_is_attention() -> None:
     bias = noise(3, 1, 3, 10, 10)
     q, k, v = (noise(i, 2, 3, 10, 8) for i in range(3))
     wanted = torch.softmax(q @ k.transpose(2, 3) / 8**0.5 + bias, -1) @ v
-    assert off(layers.attention(q, k, v, bias), wanted) < 1e-6
+    assert off(attention(q, k, v, bias), wanted) < 1e-6
     half = [part.to(torch.bfloat16) for part in (q, k, v, bias)]
-    assert off(layers.attention(*half).float(), wanted) < 2e-2
+    assert off(attention(*half).float(), wanted) < 2e-2
     last = torch.softmax(q[:, :, -1:] @ k.transpose(2, 3) / 8**0.5, -1) @ v
-    assert off(layers.attention(half[0][:, :, -1:], half[1], half[2]).float(), last) < 2e-2
+    assert off(attention(half[0][:, :, -1:], half[1], half[2]).float(), last) < 2e-2
 
 
 def test_relative_positions_are_bucketed_by_distance() -> None:

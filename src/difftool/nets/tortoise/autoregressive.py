@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import AttentionBlock, Linear, attention, embedding
+from ..layers import Linear, attention, embedding
+from .layers import AttentionBlock
 
 STOP_TEXT = 0
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import Linear, attention, embedding
 from .autoregressive import STOP_TEXT
-from .layers import Linear, attention, embedding
 
 HEAD, ROTARY = 64, 32
 """Channels of a head, and how many of them carry the position."""

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import Linear
 from ..unet import time_embedding
-from .layers import AttentionBlock, Conv3, GroupNorm, Linear
+from .layers import AttentionBlock, Conv3, GroupNorm
 
 MEL_LOW, MEL_HIGH = -11.512925148010254, 2.3143386840820312
 """The log mels that -1 and 1 stand for."""

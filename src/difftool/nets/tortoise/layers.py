@@ -9,52 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def packable(weight: Tensor) -> bool:
-    """Whether oneDNN supports products with such a matrix on this CPU."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    if weight.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if weight.dtype == torch.float16:
-        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
-    return weight.dtype == torch.float32
-
-
-def packed(weight: Tensor) -> Tensor:
-    """A matrix (out, inp) in oneDNN's blocked layout. The layout for many rows is also the fastest for few: for 16 rows
-    in float32 more than twice as fast as the plain layout, while the layout for 16 rows is three times slower."""
-    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 512)
-
-
-def product(x: Tensor, blocks: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (..., inp) times the transpose of a `packed` matrix, plus a bias."""
-    return torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
-
-
-def nothing(weight: Tensor) -> nn.Parameter:
-    """An empty parameter in place of a packed weight, with its device and number format."""
-    return nn.Parameter(weight.new_empty(0), requires_grad=False)
-
-
-class Linear(nn.Linear):
-    """A linear layer that takes input of any number format and returns that of its weights."""
-
-    blocks: Tensor | None = None
-
-    def forward(self, input: Tensor) -> Tensor:
-        x = input.to(self.weight.dtype)
-        if self.blocks is None:
-            return F.linear(x, self.weight, self.bias)
-        return product(x, self.blocks, self.bias)
-
-    def pack(self) -> None:
-        self.blocks, self.weight = packed(self.weight.detach()), nothing(self.weight)
-
-
-def embedding(tokens: int, dim: int) -> nn.Embedding:
-    """An uninitialised embedding: initialising one on the meta device imports PyTorch's compiler, which takes 1 s."""
-    return nn.Embedding.from_pretrained(torch.empty(tokens, dim))
+from ..layers import Linear, attention, nothing, packed, product
 
 
 class GroupNorm(nn.Module):
@@ -144,29 +99,6 @@ _GATHER = torch.tensor(
 """B^T, G and A^T of F(4, 3), for the points 0, 1, -1, 2, -2 and infinity."""
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias (1, H, T, T)."""
-    on_cpu = q.device.type == "cpu"
-    full, single = q.dtype == torch.float32, q.shape[2] == 1
-    scale = q.shape[3] ** -0.5
-    if on_cpu and full and single and bias is None:
-        # of a single query the bits of PyTorch's kernel hang, on some CPUs, on how many rows there are
-        scores = q * scale @ k.transpose(2, 3)
-        return scores.softmax(-1) @ v
-    if not on_cpu or full or single:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    # of many queries PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
-    q = q * scale
-    parts = []
-    for first in range(0, q.shape[1], 4):
-        heads = slice(first, first + 4)  # so many at a time stay in the cache
-        scores = q[:, heads] @ k[:, heads].transpose(2, 3)
-        if bias is not None:
-            scores.add_(bias[:, heads])
-        parts.append(scores.softmax(-1) @ v[:, heads])
-    return torch.cat(parts, dim=1)
-
-
 class RelativePositions(nn.Module):
     """T5's bidirectional relative position biases, in 32 buckets of which half are exact (Raffel et al. 2020,
     arXiv:1910.10683), as in x-transformers."""
@@ -218,13 +150,3 @@ class AttentionBlock(nn.Module):
         h = attention(q, k, v, bias).transpose(1, 2).flatten(2)
         h = self.proj_out(h)
         return x + h
-
-
-def prepare(layer: nn.Module, dtype: torch.dtype) -> None:
-    """Converts a layer with a matrix product to `dtype`, once its weights are on their device, and packs the weights
-    where oneDNN supports it: results agree up to rounding, and the layer can no longer be saved or moved. Norms and
-    embeddings stay in float32."""
-    if isinstance(layer, (Linear, Conv3)):
-        layer.to(dtype)
-        if packable(layer.weight):
-            layer.pack()

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..official import JOINED, SAME, Checkpoint, Layout, Shape, Shapes
 from .autoregressive import ConditioningEncoder, UnifiedVoice
 from .clvp import CLVP, ROTARY
 from .diffusion import ContextualEmbedder, DiffusionTts
 from .latents import RandomLatents
 from .vocoder import UnivNet
 
-Shape = tuple[int, ...]
-Shapes = dict[str, Shape]
-
-
-class Layout(NamedTuple):
-    """How a checkpoint stores one of our tensors: functions from the official name to the names of its parts there,
-    from our shape to their shapes, and from those parts to our tensor."""
-
-    names: Callable[[str], tuple[str, ...]]
-    shapes: Callable[[Shape], tuple[Shape, ...]]
-    ours: Callable[..., Tensor]
-
-
-SAME = Layout(lambda name: (name,), lambda s: (s,), lambda w: w)
 POINTWISE = SAME._replace(shapes=lambda s: ((*s, 1),), ours=lambda w: w.squeeze(-1))
 """A convolution over one frame; a linear layer here."""
 TRANSPOSED = SAME._replace(shapes=lambda s: (s[::-1],), ours=lambda w: w.T)
@@ -45,19 +29,6 @@ TAPS = SAME._replace(shapes=_taps, ours=lambda w: w.transpose(1, 2).flatten(1))
 """The layout of `Conv3`."""
 
 
-def _three_names(name: str) -> tuple[str, ...]:
-    return tuple(name.replace("to_qkv", f"to_{part}") for part in "qkv")
-
-
-def _three_shapes(shape: Shape) -> tuple[Shape, ...]:
-    rows, columns = shape
-    return ((rows // 3, columns),) * 3
-
-
-JOINED = Layout(_three_names, _three_shapes, lambda *parts: torch.cat(parts))
-"""Separate queries, keys and values."""
-
-
 def _gain_and_direction(shape: Shape) -> tuple[Shape, ...]:
     return (shape[0], *[1] * (len(shape) - 1)), shape
 
@@ -69,23 +40,6 @@ def _normalised(g: Tensor, v: Tensor) -> Tensor:
 
 FOLDED = Layout(lambda name: (f"{name}_g", f"{name}_v"), _gain_and_direction, _normalised)
 """Weight normalisation (Salimans & Kingma 2016, arXiv:1602.07868)."""
-
-
-class Checkpoint(NamedTuple):
-    """An official file, which may hold more than one of our networks."""
-
-    parts: Mapping[str, tuple[str, Callable[..., nn.Module]]]
-    """Our networks in it: by name, the prefix of their tensors there and the class."""
-    names: tuple[tuple[str, str], ...] = ()
-    """Substitutions, one after the other, that turn our names into the official ones."""
-    layouts: tuple[tuple[str, Layout], ...] = ()
-    """Patterns of our prefixed names; the first match applies, and without one the layout is the same."""
-    unused: Callable[[Shapes], Shapes] = lambda shapes: {}
-    """Unused tensors that the file must have, from the official shapes of the used ones."""
-    legacy: str = "(?!)"
-    """A pattern of tensors that the file may have and that are dropped."""
-    inside: str | None = None
-    """The key of the tensors in a file that contains more."""
 
 
 _POINTWISE = (r".*\b(qkv|proj_out)\.weight", POINTWISE)
@@ -183,36 +137,3 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "rlg_auto.pth": Checkpoint({"random_autoregressive": ("", RandomLatents)}),
     "rlg_diffuser.pth": Checkpoint({"random_diffusion": ("", partial(RandomLatents, dim=2048))}),
 }
-
-
-def sources(
-    checkpoint: Checkpoint, nets: Mapping[str, nn.Module]
-) -> dict[str, tuple[Layout, tuple[str, ...], tuple[Shape, ...]]]:
-    """For each tensor of our networks, by prefixed name: its layout, and the names and shapes of the official tensors
-    that it comes from. `nets` are named as in `checkpoint.parts`."""
-    found = {}
-    for name, net in nets.items():
-        for own, tensor in net.state_dict(prefix=checkpoint.parts[name][0]).items():
-            theirs = own
-            for pattern, replacement in checkpoint.names:
-                theirs = re.sub(pattern, replacement, theirs)
-            layout = next((row for pattern, row in checkpoint.layouts if re.fullmatch(pattern, own)), SAME)
-            found[own] = layout, layout.names(theirs), layout.shapes(tuple(tensor.shape))
-    return found
-
-
-def shapes(checkpoint: Checkpoint, nets: Mapping[str, nn.Module]) -> Shapes:
-    """The names and shapes of all tensors in an official file."""
-    needed: Shapes = {}
-    for _, names, theirs in sources(checkpoint, nets).values():
-        needed |= zip(names, theirs, strict=True)
-    return needed | checkpoint.unused(needed)
-
-
-def ours(checkpoint: Checkpoint, nets: Mapping[str, nn.Module], official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors, by prefixed name, from those of an official file that has the right `shapes`."""
-    made = {}
-    for own, (layout, names, _) in sources(checkpoint, nets).items():
-        parts = [official[name].float() for name in names]
-        made[own] = layout.ours(*parts)
-    return made

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +12,10 @@ from torch import Tensor, nn
 from ....core.paths import require
 from ....errors import DifftoolError, Exit
 from ....files import digest_of, read_json, replacing, unpickled
-from ....models import MISFITS, same_shapes
-from ....nets.tortoise.layers import prepare
-from ....nets.tortoise.official import CHECKPOINTS, Checkpoint, ours, shapes
+from ....models import MISFITS
+from ....nets.layers import prepare
+from ....nets.official import Checkpoint, ours, same_shapes, shapes, tensors_in
+from ....nets.tortoise.official import CHECKPOINTS
 from ....store import DERIVED, room_for
 
 log = logging.getLogger(__name__)
@@ -154,22 +153,7 @@ def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
     if source.name == name:
         hint = "run difftool models pull tortoise"
     state = unpickled(source, "checkpoint", hint, mmap=True)
-    if row.inside and isinstance(state, dict):
-        state = state.get(row.inside, state)
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise DifftoolError(Exit.FILE, f"{source} does not contain a table of tensors", hint)
-    tensors = {name: tensor for name, tensor in state.items() if not re.fullmatch(row.legacy, name)}
-    invalid = next((name for name, tensor in tensors.items() if not _is_weight(tensor)), None)
-    if invalid:
-        raise DifftoolError(Exit.FILE, f"{source} contains {invalid}, which is not a tensor of weights", hint)
-    return tensors
-
-
-def _is_weight(tensor: Any) -> bool:
-    """Whether an entry of a checkpoint is a dense tensor of numbers."""
-    if not isinstance(tensor, Tensor) or tensor.is_nested or tensor.layout != torch.strided:
-        return False
-    return tensor.is_floating_point() and not tensor.is_quantized and tensor.device.type == "cpu"
+    return tensors_in(state, row, source, hint)
 
 
 def _sum(tensor: Tensor) -> str:

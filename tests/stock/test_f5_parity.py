@@ -1,0 +1,58 @@
+"""Our networks against f5-tts 1.1.22 and vocos 0.1.0, with the same random weights, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from tiny_f5 import outputs as our_outputs
+from tiny_f5 import weights
+from tiny_tortoise import integers, off
+from torch import Tensor
+
+from difftool.nets.f5.architecture import V1
+from difftool.nets.f5.official import VOCABULARY, checkpoint_of, load
+
+pytest.importorskip("f5_tts", reason="f5-tts is not installed: make test-f5")
+
+from original_f5 import dit, outputs
+
+
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32], ids=["as trained", "as it runs"])
+def test_tiny_networks_agree(dtype: torch.dtype | None) -> None:
+    for (stage, found), (same, wanted) in zip(our_outputs(dtype), outputs(), strict=True):
+        assert stage == same
+        difference = off(found, wanted)
+        print(f"{stage}: {difference:.1e}")
+        assert difference < 1e-5, stage
+
+
+@pytest.mark.slow
+def test_networks_of_full_size_agree(tmp_path: Path) -> None:
+    """From an official file, mapped, as they run."""
+
+    def draw(seed: int, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    made, path = weights(checkpoint_of(V1), draw), tmp_path / "model_1250000.safetensors"
+    save_file({f"ema_model.transformer.{name}": tensor for name, tensor in made.items()}, path)
+    tokens, reference, x = integers(0, 0, VOCABULARY, 30), draw(1, 40, 100) - 4, draw(2, 100, 100)
+    original = dit(V1, VOCABULARY, made)
+    known = F.pad(reference, (0, 0, 0, 60))
+    wanted = original(x[None], known[None], tokens[None], torch.tensor(0.3))
+    del original, made
+    modulations = load("time", path, V1)(torch.tensor([0.3]))
+    text, net = load("text", path, V1), load("dit", path, V1)
+    found = net(x[None], modulations, net.condition([reference], [text(tokens, 100)]))
+    print(f"full size: {off(found, wanted):.1e}")
+    assert off(found, wanted) < 1e-4

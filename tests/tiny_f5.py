@@ -1,0 +1,107 @@
+"""F5-TTS and Vocos with random weights: the same numbers for our networks and for the original's, on any machine."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import torch
+from tiny_tortoise import integers, noise
+from torch import Tensor, nn
+
+from difftool.nets.f5.architecture import V0, V1, Architecture
+from difftool.nets.f5.dit import Modulations
+from difftool.nets.f5.official import checkpoint_of
+from difftool.nets.layers import prepare
+from difftool.nets.official import Checkpoint, ours, shapes
+from difftool.nets.vocos.mel import mel
+from difftool.nets.vocos.official import CHECKPOINT as OFFICIAL_VOCOS
+from difftool.nets.vocos.vocoder import Vocos
+
+TINY = {"dim": 64, "depth": 2, "heads": 2, "text": 32, "text_blocks": 2, "mels": 20}
+ARCHITECTURES: dict[str, Architecture] = {"v0": replace(V0, **TINY), "v1": replace(V1, **TINY)}
+VOCABULARY = 40
+VOCOS_SIZES = {"width": 32, "hidden": 48, "blocks": 2}
+VOCOS: Checkpoint = OFFICIAL_VOCOS._replace(parts={"vocos": ("", partial(Vocos, **VOCOS_SIZES))})
+TIMES = (0.0, 0.29289, 0.61732, 1.0)
+
+
+class Item(NamedTuple):
+    """What is said: tokens, the mels of a reference, the noisy mels of all frames."""
+
+    tokens: Tensor
+    reference: Tensor
+    x: Tensor
+
+
+def item(seed: int, tokens: int, reference: int, frames: int) -> Item:
+    mels = TINY["mels"]
+    said = integers(seed, 0, VOCABULARY, tokens)
+    return Item(said, noise(seed + 1, reference, mels) * 2 - 3, noise(seed + 2, frames, mels))
+
+
+ITEMS = (item(10, 17, 13, 41), item(20, 30, 20, 57), item(30, 5, 9, 12))
+
+
+def weights(row: Checkpoint, draw: Callable[..., Tensor] = noise) -> dict[str, Tensor]:
+    """What an official file holds, drawn by its names and large enough that every layer shows."""
+    constants = row.constants()
+    with torch.device("meta"):
+        needed = shapes(row, {name: make() for name, (_, make) in row.parts.items()})
+    return {name: constants[name] if name in constants else _drawn(name, shape, draw) for name, shape in needed.items()}
+
+
+def _drawn(name: str, shape: tuple[int, ...], draw: Callable[..., Tensor]) -> Tensor:
+    drawn = draw(zlib.crc32(name.encode()), *shape)
+    if name.endswith("gamma"):
+        return 0.5 + 0.3 * drawn
+    if len(shape) > 1:
+        return drawn * math.prod(shape[1:]) ** -0.5
+    return 0.3 * drawn + name.endswith(".weight")
+
+
+@cache
+def network(name: str, version: str = "", dtype: torch.dtype | None = None) -> Any:
+    """One of our networks with those weights, or with a `dtype` as it runs."""
+    row = checkpoint_of(ARCHITECTURES[version], VOCABULARY) if version else VOCOS
+    prefix, make = row.parts[name]
+    net: nn.Module = make().eval().requires_grad_(False)
+    own = ours(row, {name: net}, weights(row))
+    net.load_state_dict({key: own[prefix + key] for key in net.state_dict()})
+    if dtype is not None:
+        for layer in net.modules():
+            prepare(layer, dtype)
+    return net
+
+
+def passes(
+    version: str, items: tuple[Item, ...], modulations: Modulations, *, dropped: bool, dtype: torch.dtype | None = None
+) -> list[Tensor]:
+    """What the network predicts of items in one batch, each in its own length."""
+    text, dit = network("text", version, dtype), network("dit", version, dtype)
+    texts = [text(one.tokens, len(one.x), dropped=dropped) for one in items]
+    references = [one.reference * (not dropped) for one in items]
+    x = nn.utils.rnn.pad_sequence([one.x for one in items], batch_first=True)
+    made = dit(x, modulations, dit.condition(references, texts))
+    return [row[: len(one.x)] for row, one in zip(made, items, strict=True)]
+
+
+def outputs(dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+    """What our networks make of fixed input: pairs of a stage and its result."""
+    for version in ARCHITECTURES:
+        modulations = network("time", version)(torch.tensor(TIMES))
+        yield f"{version}_modulations", modulations.blocks
+        yield f"{version}_modulation_out", modulations.out
+        for name, dropped in (("", False), ("_dropped", True)):
+            for k, one in enumerate(ITEMS):
+                made = network("text", version, dtype)(one.tokens, len(one.x), dropped=dropped)
+                yield f"{version}_text_{k}{name}", made
+            for i in range(len(TIMES)):
+                batch = passes(version, ITEMS, modulations.at(i), dropped=dropped, dtype=dtype)
+                yield from ((f"{version}_pass_{i}_{k}{name}", made) for k, made in enumerate(batch))
+    yield "vocos", network("vocos")(noise(40, 2, 100, 23) - 4)
+    yield "mel", mel(noise(41, 2, 9_999) * 0.2)
