@@ -267,7 +267,7 @@ def griffin_lim(mels: Tensor, rounds: int = 32) -> Tensor:
     """Sound from log mels by Griffin & Lim 1984."""
     import torchaudio
 
-    magnitudes = torch.linalg.lstsq(filters(), mels.exp()).solution.clamp(min=FAINTEST)
+    magnitudes = torch.linalg.lstsq(filters(), mels.exp(), driver="gelsd").solution.clamp(min=FAINTEST)
     torch.manual_seed(0)
     return torchaudio.functional.griffinlim(
         magnitudes, torch.hann_window(WINDOW), WINDOW, HOP, WINDOW, 1.0, rounds, 0.99, None, True

@@ -32,6 +32,7 @@ PICTURES = {
     "shapes.png": "difftool txt2img --prompts docs/shapes.txt -o docs/shapes.png --grid-only --overwrite",
     "guidance.png": "python bench/shapes.py guidance",
     "identity.png": "python bench/identity.py docs/identity.png",
+    "mini-mels.png": "python bench/mini.py mels outputs/mini-voice/held docs/mini-mels.png",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
     "three.png": "difftool sample --label 3 --count 1 -o docs/three.png --overwrite",
     "forward.png": "difftool sample digits --forward docs/three.png --steps 20 -o docs/forward.png --overwrite",
