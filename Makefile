@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 .PHONY: demo test test-slow test-install test-stock test-f5 lint bench bench-stock bench-clone bench-training bench-gpu acceptance mini-voice docs man help
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 demo: $(VENV)/.installed ## install, draw digits and speak a sentence with the models in the package
 	@$(BIN)/difftool sample --count 50 --output-dir outputs/demo --overwrite
