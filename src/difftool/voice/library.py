@@ -206,14 +206,16 @@ def usable(voices_dir: Path | None = None) -> list[str]:
 def _folder_or_package(name: str, folder: Path) -> Path:
     """The folder of a voice, also of one in the package. Raises as `_folder`."""
     bundled = PACKAGE / checked(name)
-    return bundled if bundled.is_dir() and not (folder / name).is_dir() else _folder(name, folder)
+    own = (place.folder for place in places())  # a voice of the user that is hidden is not to be taken for another one
+    is_only_here = not any((place / name).is_dir() for place in (folder, *own))
+    return bundled if bundled.is_dir() and is_only_here else _folder(name, folder)
 
 
 def _folder(name: str, folder: Path) -> Path:
     """The folder of a voice of the user. Raises DifftoolError 4 where there is none."""
     own = folder / checked(name)
     if not own.is_dir():
-        near = nearest(name, [*dict.fromkeys([*names(folder), *names(PACKAGE)])])
+        near = nearest(name, {*names(folder), *names(PACKAGE)} - {name})
         meant = f"; did you mean {near!r}?" if near else ""
         hint = f"create {own} with three or more WAV files of about ten seconds"
         others = (place.folder for place in places() if place.folder.resolve() != folder.resolve())

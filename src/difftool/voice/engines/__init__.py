@@ -252,7 +252,7 @@ def warn_of_bundled(chosen: str, given: Collection[str]) -> None:
     """Warns where auto took the engine in the package although a larger one has all options in `given`."""
     larger = next(row for row in ENGINES if all(row in _owners(option) for option in given))
     if chosen == BUNDLED != larger:
-        better = f"for a larger one run difftool models pull {larger}"
+        better = f"for a larger one run difftool models pull {larger}; --engine {chosen} hides this warning"
         log.warning("speaking with the small engine in the package, %s; %s", chosen, better)
 
 

@@ -120,3 +120,11 @@ def test_the_symbols() -> None:
 
 def test_the_lexicon_is_small() -> None:
     assert (ASSETS / "mini" / "lexicon.xz").stat().st_size <= 1_200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [("soft\u00adhy\u00adphen", "softhyphen"), ("don\u00b4t", "don't"), ("x\u2011ray", "x-ray"), ("l\u0300a", "la")],
+)
+def test_signs_that_are_not_seen_or_have_another_form(text: str, same: str) -> None:
+    assert phonemes(text) == phonemes(same)

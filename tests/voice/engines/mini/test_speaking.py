@@ -4,6 +4,7 @@ and tests/voice/test_long_text.py."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,17 @@ class TestVoices:
         packaged = clone(*given, "-o", "a.wav").json["data"]["voices"][0]["sha256"]
         (voices / "me").rename(voices / "alma")
         assert clone(*given, "-o", "b.wav").json["data"]["voices"][0]["sha256"] != packaged
+
+    def test_a_hidden_one_of_the_user_is_not_taken_for_it(
+        self, refused: Run, tmp_path: Path, voices: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (voices / "me").rename(voices / "hugo")
+        monkeypatch.setenv("DIFFTOOL_VOICES_DIR", str(tmp_path / "other"))
+        refused(4, "voice", "clone", LINE, "--voice", "hugo", says="--voices-dir voices")
+
+    def test_a_very_short_recording(self) -> None:
+        nets = open_networks(torch.device("cpu"), torch.float32)
+        assert voice_of(nets, [torch.ones(9)]).isfinite().all()
 
     def test_those_of_the_package_are_not_changed(self, refused: Run) -> None:
         for command in (["rm", "alma"], ["consent", "alma", "self"]):
@@ -178,6 +190,27 @@ class TestSettings:
         refused(2, *line, "--guidance", 1, "--guidance-mode", "apg", says="add --guidance 2")
         refused(2, "voice", "clone", "--engine", "mini", "你好", says="nothing in the text can be spoken")
         refused(4, *line, "--voice", "almma", says="did you mean 'alma'")
+
+    def test_one_letter_very_fast(self, clone: Run) -> None:
+        assert clone("a", "--engine", "mini", "--speed", 4, "--preset", "draft", "-o", "a.wav").code == 0
+        assert soundfile.info("a.wav").duration > 0.04
+
+    @pytest.mark.parametrize("file", ["speech.safetensors", "lexicon.xz", "letters.safetensors"])
+    def test_a_damaged_package(self, refused: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+        from difftool.voice.engines.mini import synthesis, words
+
+        folder = tmp_path / "assets"
+        shutil.copytree(synthesis.FOLDER, folder / "mini")
+        monkeypatch.setattr(synthesis, "FOLDER", folder / "mini")
+        monkeypatch.setattr(words, "ASSETS", folder)
+        caches = (words.lexicon, words.network, words._guessed)
+        for cached in caches:
+            cached.cache_clear()
+        whole = (folder / "mini" / file).read_bytes()
+        (folder / "mini" / file).write_bytes(whole[: len(whole) // 2])
+        refused(4, "voice", "clone", "--engine", "mini", "A word like vlorbitude.", says="install difftool again")
+        for cached in caches:
+            cached.cache_clear()
 
     def test_from_python(self) -> None:
         spoken = package.voice.clone("One two three.", engine="mini", preset="draft", voice="alma")

@@ -16,7 +16,10 @@ from .words import SOUNDS, Following, first_sound, said
 MARKS, ELLIPSIS = ";:,.!?", "..."
 SYMBOLS = f"{MARKS} {SOUNDS}"
 """All that `phonemes` returns: one character a phoneme, and stress marks before the vowel."""
-PLAIN = str.maketrans({"‘": "'", "’": "'", "ʼ": "'", "…": "...", "/": " ", "_": " ", "*": " "})
+UNSEEN, BREAK = ("Cf", "Mn"), "\u200b"
+"""Categories of signs that are not letters of their own, such as soft hyphens, and one of them that ends a word."""
+QUOTES = dict.fromkeys("‘’ʼ´`", "'")
+PLAIN = str.maketrans({**QUOTES, "‐": "-", "‑": "-", "…": "...", "/": " ", "_": " ", "*": " "})
 NAMED = r"(?P<named>\b(?:" + "|".join(TITLES) + r")\.)"
 INITIALS = r"(?P<initials>\b(?:[A-Za-z]{1,2}\.)+[A-Za-z]{1,2}\b\.?|\b[A-HJ-Z]\.(?=\s[A-Z]))"
 WORD = r"(?P<word>'?[A-Za-z]+(?:['-][A-Za-z]+)*'?)"
@@ -56,7 +59,9 @@ def unspoken(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     """Letters of the Latin script without accents, and plain quotes."""
-    return "".join(_letter(sign) for sign in unicodedata.normalize("NFKC", text)).translate(PLAIN)
+    composed = unicodedata.normalize("NFKC", text.translate(PLAIN))
+    shown = (sign for sign in composed if unicodedata.category(sign) not in UNSEEN or sign == BREAK)
+    return "".join(_letter(sign) for sign in shown).translate(PLAIN)
 
 
 def _letter(sign: str) -> str:

@@ -23,6 +23,7 @@ from ....sampling.settings import GuidanceSettings
 from ...seeds import derived
 from .. import Steps
 from .phonemes import SYMBOLS
+from .words import bundled
 
 FOLDER = ASSETS / "mini"
 FILES = ("speech.safetensors", "vocoder.safetensors")
@@ -31,6 +32,8 @@ WINDOW = 384
 LEVEL = -23.0
 """dB of full scale, root mean square, that references are brought to: the loudness of the training data."""
 FAINTEST = 1e-5
+LEAST = 4
+"""Frames of the shortest sound: a spectrum needs half a window on both sides."""
 SILENCE = 1
 """The symbol of the silence before and after the text; those of SYMBOLS come after it."""
 
@@ -57,14 +60,16 @@ class SpeechSettings(NamedTuple):
 
 
 def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
-    """The networks in the package."""
-    weights, vocoder_weights = (
-        {name: value.float() for name, value in load_tensors(FOLDER / file).tensors.items()} for file in FILES
-    )
-    random = {name: weights.pop(f"random.{name}").to(device) for name in ("mean", "basis")}
+    """The networks in the package. Raises DifftoolError 4 where they are missing or damaged."""
     speech, vocoder = Speech(), Vocoder()  # on the meta device, an embedding would import half of the compiler
-    speech.load_state_dict(weights)
-    vocoder.load_state_dict(vocoder_weights)
+    with bundled():
+        weights, vocoder_weights = (
+            {name: value.float() for name, value in load_tensors(FOLDER / file).tensors.items()} for file in FILES
+        )
+        random = {name: weights.pop(f"random.{name}") for name in ("mean", "basis")}
+        speech.load_state_dict(weights)
+        vocoder.load_state_dict(vocoder_weights)
+    random = {name: value.to(device) for name, value in random.items()}
     speech.flow.to(dtype)
     for net in (speech, vocoder):
         net.to(device).eval().requires_grad_(False)
@@ -78,7 +83,7 @@ def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Tensor:
         level = clip.square().mean().sqrt().clamp(min=FAINTEST)
         sounds.append(clip * (10 ** (LEVEL / 20) / level))
     sound = torch.cat(sounds)
-    sound = F.pad(sound, (0, max(0, PATCH * HOP - len(sound)))).to(nets.device)
+    sound = F.pad(sound, (0, max(0, LEAST * HOP - len(sound)))).to(nets.device)
     frames = normalised(mel(sound))
     count = max(1, round(frames.shape[-1] / WINDOW))
     vectors, total = torch.zeros_like(nets.random["mean"]), 0
@@ -110,7 +115,7 @@ def aligned(nets: Networks, phonemes: str, voice: Tensor, speed: float) -> tuple
     frames = nets.speech.durations(text, voice[None], mask).exp() / speed
     ends = frames.cumsum(1).round().long()
     counts = ends.diff(dim=1, prepend=ends.new_zeros(1, 1))
-    total = max(int(ends[0, -1]), 1)
+    total = max(int(ends[0, -1]), LEAST)
     return spread_out(text, counts, -(-total // PATCH) * PATCH), total
 
 
