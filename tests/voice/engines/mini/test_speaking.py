@@ -202,7 +202,7 @@ class TestSettings:
         folder = tmp_path / "assets"
         shutil.copytree(synthesis.FOLDER, folder / "mini")
         monkeypatch.setattr(synthesis, "FOLDER", folder / "mini")
-        monkeypatch.setattr(words, "ASSETS", folder)
+        monkeypatch.setattr(words, "FOLDER", folder / "mini")
         caches = (words.lexicon, words.network, words._guessed)
         for cached in caches:
             cached.cache_clear()

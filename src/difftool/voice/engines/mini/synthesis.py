@@ -13,7 +13,6 @@ from ....core.noise import START, Noise, keys, uniform
 from ....core.predict import FLOW, denoiser
 from ....device import finite
 from ....files import load_tensors
-from ....models import ASSETS
 from ....nets.mini.mel import HOP, MELS, mel
 from ....nets.mini.speech import DEVIATION, MEAN, PATCH, Speech, normalised, spread_out
 from ....nets.mini.vocoder import Vocoder
@@ -22,10 +21,9 @@ from ....sampling.guidance import guided, started
 from ....sampling.settings import GuidanceSettings
 from ...seeds import derived
 from .. import Steps
+from .files import FOLDER, reading
 from .phonemes import SYMBOLS
-from .words import bundled
 
-FOLDER = ASSETS / "mini"
 FILES = ("speech.safetensors", "vocoder.safetensors")
 WINDOW = 384
 """Frames of a reference that are read at once, the longest in training: 4.1 s."""
@@ -62,7 +60,7 @@ class SpeechSettings(NamedTuple):
 def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
     """The networks in the package. Raises DifftoolError 4 where they are missing or damaged."""
     speech, vocoder = Speech(), Vocoder()  # on the meta device, an embedding would import half of the compiler
-    with bundled():
+    with reading():
         weights, vocoder_weights = (
             {name: value.float() for name, value in load_tensors(FOLDER / file).tensors.items()} for file in FILES
         )

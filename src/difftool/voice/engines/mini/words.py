@@ -6,13 +6,11 @@ from __future__ import annotations
 import lzma
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....errors import DifftoolError, Exit, is_out_of_memory
 from ....files import load_tensors
-from ....models import ASSETS
+from .files import FOLDER, reading
 
 if TYPE_CHECKING:
     from ....nets.mini.letters import LetterNet
@@ -59,23 +57,10 @@ def said(word: str, part: str, following: Following) -> str:
 @cache
 def lexicon() -> tuple[dict[str, str], dict[str, str]]:
     """Common words and rare ones, with their readings. Raises DifftoolError 4 where the file is missing or damaged."""
-    with bundled():
-        text = lzma.decompress((ASSETS / "mini" / "lexicon.xz").read_bytes()).decode()
+    with reading():
+        text = lzma.decompress((FOLDER / "lexicon.xz").read_bytes()).decode()
         common, rare = (dict(line.split(" ", 1) for line in part.split("\n")) for part in text.split("\n\n"))
     return common, rare
-
-
-@contextmanager
-def bundled() -> Iterator[None]:
-    """Raises DifftoolError 4 where its block cannot read a file of the package."""
-    try:
-        yield
-    except (DifftoolError, OSError, EOFError, lzma.LZMAError, ValueError, KeyError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = error.message if isinstance(error, DifftoolError) else str(error).splitlines()[0]
-        message = f"the voice in the package is damaged: {reason}"
-        raise DifftoolError(Exit.FILE, message, "install difftool again, or use --engine tortoise") from error
 
 
 def _function_word(word: str, part: str, following: Following) -> str | None:
@@ -319,8 +304,8 @@ def network() -> LetterNet:
     from ....nets.mini.letters import LetterNet
 
     net = LetterNet(SOUNDS)
-    with bundled():
-        weights = load_tensors(ASSETS / "mini" / "letters.safetensors").tensors
+    with reading():
+        weights = load_tensors(FOLDER / "letters.safetensors").tensors
         net.load_state_dict({name: weight.float() for name, weight in weights.items()})
     return net.eval()
 

@@ -19,11 +19,11 @@ from ...seeds import derived
 from ...settings import Settings
 from ...text import parts, spoken
 from .. import CLIP_HZ, Reference, Speaker, Spoken, Steps, Work
+from .files import FOLDER
 from .options import PATH, Options
 from .phonemes import phonemes, unspoken
 from .synthesis import (
     FILES,
-    FOLDER,
     Networks,
     SpeechSettings,
     open_networks,
@@ -34,7 +34,7 @@ from .synthesis import (
 )
 
 LONGEST = 140
-"""Characters of a part: some nine seconds, as in training."""
+"""Characters of a part: some nine seconds, twice the longest window in training, which it bears."""
 TERMS = {
     "engine": "mini, the voice in the difftool package (Apache-2.0)",
     "trained_on": "synthetic speech of Kokoro-82M (Apache-2.0)",
