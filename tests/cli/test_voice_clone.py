@@ -194,6 +194,15 @@ def test_the_ways_of_the_original(clone: Run) -> None:
     assert codes["stock"].shape != codes["stock-kv"].shape or not np.array_equal(codes["stock"], codes["stock-kv"])
 
 
+def test_what_has_no_effect_is_said(clone: Run) -> None:
+    given = ("--sampler", "ddpm", "--no-cache", "--low-vram", "--dry-run", "--json", "Hello.")
+    assert clone(*given).json["warnings"] == []
+    assert clone("--engine", "stock", *given).json["warnings"] == [
+        "--no-cache has no effect with the engine stock",
+        "--low-vram has no effect with the engine stock",
+    ]
+
+
 @ANY_ENGINE
 @pytest.mark.parametrize("name", ["2026-01-01T10:00.wav", "-a.wav", "a b%d.flac"])
 def test_names_that_others_might_take_for_something_else(name: str, clone: Run, difftool: Run) -> None:

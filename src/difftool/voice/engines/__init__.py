@@ -117,6 +117,11 @@ class Work(ABC):
         return False
 
     @property
+    def unused(self) -> Sequence[str]:
+        """Settings of `voice clone` that have no effect here."""
+        return ()
+
+    @property
     def files(self) -> Sequence[str]:
         """Files of the networks that are needed."""
         return ()
@@ -254,6 +259,17 @@ def warn_of_bundled(chosen: str, given: Collection[str]) -> None:
     if chosen == BUNDLED != larger:
         better = f"for a larger one run difftool models pull {larger}; --engine {chosen} hides this warning"
         log.warning("speaking with the small engine in the package, %s; %s", chosen, better)
+
+
+def warn_of_unused(work: Work) -> None:
+    """Warns of settings that have no effect with the engine and were changed."""
+    known, usual = options(type(work.settings)), type(work.settings)()
+    for name in work.unused:
+        value = getattr(work.settings, name)
+        if value != getattr(usual, name):
+            label = name_of(name, known[name])
+            shown = label.replace("--", "--no-", 1) if value is False else label
+            log.warning("%s has no effect with the engine %s", shown, work.settings.engine)
 
 
 def _owners(option: str) -> list[str]:
