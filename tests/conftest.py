@@ -227,6 +227,14 @@ def voices(tmp_path: Path) -> Path:
 
 ENGINES = ("tortoise", "beep", "mini")
 """Of which the second is tests/voice/engines/beep.py: what knows no engine serves all."""
+FULL_SIZE = ("mini",)
+"""Those that have no tiny networks. The normal run has only some tests with them, those of EVERY_ENGINE."""
+EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
+ANY_ENGINE = pytest.mark.parametrize(
+    "engine",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in FULL_SIZE else []) for name in ENGINES],
+    indirect=True,
+)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import ENGINES
+from conftest import ANY_ENGINE, EVERY_ENGINE
 from dying import dies
 
 from difftool.audio.files import tags_of
@@ -26,9 +26,6 @@ Run = Callable[..., Any]
 SENTENCE = "This is a test recording to make AI clone my voice."
 STREAMS = ("stdin", "stdout", "stderr")
 PARTS = "\n\n".join(f"This is part number {k}." for k in range(1, 11))
-
-
-ANY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def in_a_shell(*args: object, **settings: Any) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, **settings)
 
 
-@ANY_ENGINE
+@EVERY_ENGINE
 def test_a_sentence(clone: Run, tmp_path: Path) -> None:
     ended = clone("--voice", "me", "Hello there.", "-o", "said/a.wav")
     assert ended.code == 0, ended
@@ -195,6 +192,15 @@ def test_the_ways_of_the_original(clone: Run) -> None:
         codes[mode] = np.load(f"{mode}.npz")["codes"]
     assert np.array_equal(codes["stock-kv"], codes["stock_kv"])
     assert codes["stock"].shape != codes["stock-kv"].shape or not np.array_equal(codes["stock"], codes["stock-kv"])
+
+
+def test_what_has_no_effect_is_said(clone: Run) -> None:
+    given = ("--sampler", "ddpm", "--no-cache", "--low-vram", "--dry-run", "--json", "Hello.")
+    assert clone(*given).json["warnings"] == []
+    assert clone("--engine", "stock", *given).json["warnings"] == [
+        "--no-cache has no effect with the engine stock",
+        "--low-vram has no effect with the engine stock",
+    ]
 
 
 @ANY_ENGINE
@@ -368,7 +374,7 @@ def test_a_dry_rerun_writes_and_converts_nothing(clone: Run, difftool: Run, tort
 
 
 class TestRerunAndMeta:
-    @ANY_ENGINE
+    @EVERY_ENGINE
     def test_a_sound_is_made_again(self, clone: Run, difftool: Run, tmp_path: Path) -> None:
         clone("--voice", "me", "Hello there.", "--candidates", 2, "-o", "a.wav")
         for name in ("a.wav", "a-00001-0.wav"):
@@ -584,7 +590,7 @@ class TestSettings:
             assert found["max_mel_tokens"] == 60  # of the tiny network; 500 of the official one
 
 
-@ANY_ENGINE
+@EVERY_ENGINE
 def test_consent(difftool: Run, refused: Run, clone: Run, voices: Path) -> None:
     assert clone("--voice", "plain", "Hello.", "-o", "a.wav").code == 7
     ended = difftool("voice", "consent", "plain", "self")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ENGINES
+from conftest import ANY_ENGINE, EVERY_ENGINE
 
 from difftool.errors import DifftoolError, Exit
 from difftool.settings import setting
@@ -20,9 +20,6 @@ from difftool.voice.plan import SpeechPlan, plan_speech_with
 from difftool.voice.reading import LIST, finished, joining, made_here
 
 TEXT = "\n\n".join(f"This is part {word}." for word in ("one", "two", "three", "four"))
-
-
-ANY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 
 
 @pytest.fixture
@@ -63,7 +60,7 @@ def stopping(after: int) -> Any:
     return track
 
 
-@ANY_ENGINE
+@EVERY_ENGINE
 def test_it_goes_on_where_it_was_stopped(given: dict[str, Any], tmp_path: Path, folder: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = read_aloud(planned(given), tmp_path / "whole")

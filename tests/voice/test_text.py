@@ -179,4 +179,5 @@ def test_the_original_takes_a_text_as_it_is() -> None:
 
 def test_signs_without_a_sound_are_named() -> None:
     assert unspoken("a~b {c} 50% 中") == "~{}"
+    assert unspoken("Well 😀, “yes” 🇩🇪") == "😀🇩🇪"
     assert unspoken("plain") == ""

@@ -13,7 +13,7 @@ import pytest
 import real_whisper
 import soundfile
 import torch
-from conftest import ENGINES, GOLDEN
+from conftest import ANY_ENGINE, EVERY_ENGINE, GOLDEN
 from dying import dies
 from torchaudio.functional import resample
 
@@ -28,7 +28,6 @@ Run = Callable[..., Any]
 SENTENCE = "This is a test recording to make AI clone my voice."
 PARTS = "\n\n".join(f"This is part number {k}." for k in range(1, 5))
 WRONG = "something else altogether"
-ANY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ class TestOneSentence:
         made = spoken(SENTENCE, verify=True, tries=4, candidates=2, **settings)
         assert [part["sample"] for part in made.manifest["said"][0]] == [ranked[3], ranked[0]]
 
-    @ANY_ENGINE
+    @EVERY_ENGINE
     def test_rerun_needs_no_listener(
         self, clone: Run, difftool: Run, listener: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -49,9 +49,9 @@ def euler(
     for i in range(first, len(levels) - 1):
         q = levels[i + 1]
         now, p = _churned(now, levels, i, churn, noise, path)
-        x0 = predict(now, p).x0
+        x0, slope = _slope(predict, at, now, p)
         to, std = split(p, q, eta)
-        now = _along(at, now, _slope(at, now, p, x0), p, to)
+        now = _along(at, now, slope, p, to)
         if std:
             now.add_(need(noise, "noise")(i, 0), alpha=std)
         yield State(i + 1, q, now, x0)
@@ -73,11 +73,10 @@ def heun(
     for i in range(first, len(levels) - 1):
         q = levels[i + 1]
         now, p = _churned(now, levels, i, churn, noise, path)
-        x0 = predict(now, p).x0
-        slope = _slope(at, now, p, x0)
+        x0, slope = _slope(predict, at, now, p)
         if q.sigma:
             ahead = _along(at, now, slope, p, q)
-            second = _slope(at, ahead, q, predict(ahead, q).x0)
+            _, second = _slope(predict, at, ahead, q)
             slope = scaled([*slope, *second], 1 / 2)
         now = _along(at, now, slope, p, q)
         yield State(i + 1, q, now, x0)
@@ -100,16 +99,14 @@ def heunpp(
     now, first, _ = begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0 = predict(now, p).x0
-        slope = _slope(at, now, p, x0)
+        x0, slope = _slope(predict, at, now, p)
         slopes = [slope]
         # the slopes at the next levels, as Euler's method gets there
         there, before = now, p
         ahead = [level for level in levels[i + 1 : i + 3] if level.sigma]
         for level in ahead:
             there = _along(at, there, slope, before, level)
-            estimate = predict(there, level).x0
-            slope = _slope(at, there, level, estimate)
+            _, slope = _slope(predict, at, there, level)
             slopes.append(slope)
             before = level
         places = [at(level)[1] for level in ahead]
@@ -138,13 +135,12 @@ def dpm2(
     for i in range(first, len(levels) - 1):
         q = levels[i + 1]
         now, p = _churned(now, levels, i, churn, noise, path)
-        x0 = predict(now, p).x0
+        x0, slope = _slope(predict, at, now, p)
         to, std = split(p, q, eta)
-        slope = _slope(at, now, p, x0)
         if to.sigma:
             mid = between(p, to, path)
             half = _along(at, now, slope, p, mid)
-            slope = _slope(at, half, mid, predict(half, mid).x0)
+            _, slope = _slope(predict, at, half, mid)
         now = _along(at, now, slope, p, to)
         if std:
             now.add_(need(noise, "noise")(i, 0), alpha=std)
@@ -167,8 +163,8 @@ def lms(
     now, first, past = begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0 = predict(now, p).x0
-        past = (weighted(_slope(at, now, p, x0)), *past)[:4]
+        x0, slope = _slope(predict, at, now, p)
+        past = (weighted(slope), *past)[:4]
         if ends_clean and not q.sigma:
             now = step(now, x0, p, q)
         else:
@@ -196,8 +192,7 @@ def pndm(
     now, first, past = begin(x)
     for i in range(first, len(levels) - 1):
         p, q = levels[i], levels[i + 1]
-        x0 = predict(now, p).x0
-        slope = _slope(at, now, p, x0)
+        x0, slope = _slope(predict, at, now, p)
         past = (weighted(slope), *past)[:4]
         if len(past) == 4:
             slope = [*zip(past, ADAMS_BASHFORTH[3], strict=True)]
@@ -212,7 +207,8 @@ def _runge_kutta(predict: Predict, at: Chart, x: Tensor, first: Terms, p: Level,
 
     def slope_at(slope: Terms, level: Level) -> Terms:
         there = _along(at, x, slope, p, level)
-        return _slope(at, there, level, predict(there, level).x0)
+        _, here = _slope(predict, at, there, level)
+        return here
 
     mid = between(p, q, path, clock=True)
     second = slope_at(first, mid)
@@ -308,10 +304,12 @@ def _chart(chart: float | Chart | None, levels: Levels, path: Path | None = None
     return at
 
 
-def _slope(at: Chart, x: Tensor, p: Level, x0: Tensor) -> Terms:
-    """The derivative of the state by the coordinate of the chart, at p, as a weighted sum of x and x0."""
+def _slope(predict: Predict, at: Chart, x: Tensor, p: Level) -> tuple[Tensor, Terms]:
+    """The estimate x0 at p, and by it the derivative of the state by the coordinate of the chart, as a weighted sum of
+    x and x0."""
+    x0 = predict(x, p).x0
     _, _, data, fog = at(p)
-    return [(x, fog / p.sigma), (x0, data - fog * p.alpha / p.sigma)]
+    return x0, [(x, fog / p.sigma), (x0, data - fog * p.alpha / p.sigma)]
 
 
 def _along(at: Chart, x: Tensor, slope: Terms, p: Level, q: Level) -> Tensor:

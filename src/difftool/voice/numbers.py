@@ -25,6 +25,8 @@ MONTH = r"(?P<month>" + "|".join(f"{name}|{name[:3]}" for name in MONTHS) + r"|S
 OTHERWISE = r"(?!\s(?:[a-z]+s|people|men|women|children)\b)"
 """No counted noun follows, as in: May 5 people come?"""
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "₀₁₂₃₄₅₆₇₈₉"
+ROMAN, ENCLOSED, SQUARE = "[Ⅰ-ↂↅ-ↈ]", "[①-⒛⓪⓫-⓿❶-➓]", "[℃℉㍱-㏟]"
+"""Characters of their own: Roman numerals; numbers in circles and the like; units."""
 CALLS = r"(?:call|phone|telephone|tel|dial|fax|text|ring)(?:s|ed|ing)?"
 NO = "".join(rf"(?<!\b{words} )" for words in ("said", "say", "says", "or", "oh", "answer is", "answer was"))
 """No words before a "no." that make it the end of a sentence."""
@@ -87,6 +89,13 @@ def many(words: str) -> str:
     if words.endswith("y"):
         return words[:-1] + "ies"
     return words + ("es" if words.endswith("x") else "s")
+
+
+def _roman(match: re.Match[str]) -> str:
+    """Roman numerals in digits: one before a larger one is taken away."""
+    values = [int(unicodedata.numeric(sign)) for sign in match[0]]
+    pairs = zip(values, [*values[1:], 0], strict=True)
+    return str(sum(-value if value < after else value for value, after in pairs))
 
 
 def _follows(match: re.Match[str], pattern: str) -> re.Match[str] | None:
@@ -318,6 +327,10 @@ def _rule(pattern: str, spoken: Callable[[re.Match[str]], str] | str) -> Rule:
 
 RULES: tuple[Rule, ...] = (
     # how numbers are written
+    _rule(f"{ROMAN}+", _roman),
+    _rule(rf"(?<=\w)(?={ENCLOSED})|(?<={ENCLOSED})(?=\w)", " "),
+    _rule(ENCLOSED, lambda match: str(int(unicodedata.numeric(match[0])))),
+    _rule(SQUARE, lambda match: unicodedata.normalize("NFKC", match[0]).translate(str.maketrans("23", "²³"))),
     _rule(f"[{LOWERED}]+", lambda match: "".join(str(unicodedata.digit(char)) for char in match[0])),
     _rule(f"([0-9]) ?(?=[{''.join(VULGAR)}])", r"\1 "),
     _rule(f"[{''.join(VULGAR)}]", lambda match: VULGAR[match[0]]),

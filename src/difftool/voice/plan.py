@@ -105,6 +105,7 @@ def plan_speech(
     if settings.verify and work.one_seed:
         message = "--verify needs other seeds to try, and tortoise-tts has one for all parts"
         raise DifftoolError(Exit.USAGE, message, "leave out --verify, or --compat and --engine stock")
+    engines.warn_of_unused(work)
     if is_automatic:
         engines.warn_of_bundled(name, given)
     return SpeechPlan(work, document, verifier_of(settings) if settings.verify else None)

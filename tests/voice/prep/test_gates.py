@@ -12,13 +12,13 @@ import pytest
 import soundfile
 from spoiled import REASONS, spoil
 
-from difftool.audio.files import ffmpeg
+from difftool.audio.files import RATE, ffmpeg
 from difftool.voice.prep.activity import network, speech
 from difftool.voice.prep.clips import takes
 from difftool.voice.prep.decode import decode
 from difftool.voice.prep.gates import GATES, known, of_text, reasons
 from difftool.voice.prep.grade import grade
-from difftool.voice.prep.measure import Figures
+from difftool.voice.prep.measure import FRAME, Figures, _grain
 from difftool.voice.prep.transcribe import Transcript, Word
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -66,6 +66,20 @@ def test_each_fault_is_found_for_its_own_reason(
                 wanted = () if what == "clean" else (REASONS[what],)
                 good += sum(max(0.0, min(end, t.end) - max(start, t.start)) for t in found if t.reasons[:1] == wanted)
         assert good / total > (0.85 if what == "clean" else 0.8), (what, good, total)
+
+
+@pytest.mark.parametrize(("spread", "is_grain"), [(0.5, True), (8.0, False)])
+def test_breath_is_no_grain(spread: float, is_grain: bool) -> None:
+    """Coloured noise under vowels that is gone in pauses: of few bits if it is steady, of a clean voice if not."""
+    rng, hertz = np.random.default_rng(0), np.fft.rfftfreq(FRAME, 1 / RATE)
+    power = np.full((200, len(hertz)), 1e-9, np.float32)
+    power[30:170, (hertz >= 100) & (hertz < 4000)] = rng.random((140, 1))
+    high = hertz >= 4500
+    frames = -34 + spread * rng.normal(size=(140, 1))
+    power[30:170, high] = 10 ** ((frames + np.linspace(6, -6, high.sum())) / 10)
+    energy = power[:, (hertz >= 100) & (hertz <= 8000)].sum(1)
+    grain = _grain(power, energy, hertz)
+    assert (grain is not None) == is_grain
 
 
 def test_good_figures_pass_every_gate() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -115,6 +115,11 @@ class Work(ABC):
     def one_seed(self) -> bool:
         """Whether all parts use the seed of the run instead of one of their own."""
         return False
+
+    @property
+    def unused(self) -> Sequence[str]:
+        """Settings of `voice clone` that have no effect here."""
+        return ()
 
     @property
     def files(self) -> Sequence[str]:
@@ -256,6 +261,17 @@ def warn_of_bundled(chosen: str, given: Collection[str]) -> None:
         log.warning("speaking with the small engine in the package, %s; %s", chosen, better)
 
 
+def warn_of_unused(work: Work) -> None:
+    """Warns of settings that have no effect with the engine and were changed."""
+    known, usual = options(type(work.settings)), type(work.settings)()
+    for name in work.unused:
+        value = getattr(work.settings, name)
+        if value != getattr(usual, name):
+            label = name_of(name, known[name])
+            shown = label.replace("--", "--no-", 1) if value is False else label
+            log.warning("%s has no effect with the engine %s", shown, work.settings.engine)
+
+
 def _owners(option: str) -> list[str]:
     """The engines that have an option. Raises DifftoolError 2 where there are none."""
     having = [name for name in ENGINES if option in options(engine(name).Options)]
@@ -272,41 +288,36 @@ def _typed(option: str, having: Sequence[str]) -> str:
 def united() -> type:
     """The options of all engines in one class for the command line, None where they are not given. Raises TypeError
     where two engines have an option of one name and different types."""
-    fields: dict[str, tuple[Any, list[Option]]] = {}
-    defaults: dict[str, dict[str, list[str]]] = {}
+    fields: dict[str, tuple[Any, dict[str, Option]]] = {}
     for name in ENGINES:
         own = engine(name).Options
         annotations = kinds(own)
         standard = {field.name: field.default for field in dataclasses.fields(own)}
         for key, option in options(own).items():
-            kind, shared = fields.setdefault(key, (annotations[key], []))
+            kind, shared = fields.setdefault(key, (annotations[key], {}))
             if kind != annotations[key]:
                 raise TypeError(f"{key} is a {annotations[key]} in the engine {name}, but a {kind} in another")
-            shared.append(option)
+            help = option.help
             if standard[key] is not None:
-                values = defaults.setdefault(key, {})
-                values.setdefault(str(standard[key]), []).append(name)
-    rows = []
-    for key, (kind, shared) in fields.items():
-        rows.append((key, kind | None, _field(shared, defaults.get(key, {}))))
+                help = f"{help.removesuffix('.')}; default: {standard[key]}."
+            shared[name] = dataclasses.replace(option, help=help)
+    rows = [(key, kind | None, _field(shared)) for key, (kind, shared) in fields.items()]
     classes = [engine(name).Options for name in ENGINES]
     groups = dict.fromkeys(group for own in classes for group in getattr(own, "exclusive", ()))
     return dataclasses.make_dataclass("EngineOptions", rows, namespace={"exclusive": (*groups,)}, frozen=True)
 
 
-def _field(shared: Sequence[Option], defaults: Mapping[str, Sequence[str]]) -> Any:
-    """An option that several engines may have. Bounds and checks that differ are left to the chosen engine."""
-    first = shared[0]
-    unequal = [key for key in ("least", "most", "check", "parser", "read") if _differ(key, shared)]
+def _field(shared: Mapping[str, Option]) -> Any:
+    """An option of the engines in `shared`. Help that differs is shown for each; bounds and checks that differ are left
+    to the chosen engine."""
+    first, *others = shared.values()
+    keys = ("least", "most", "check", "parser", "read")
+    unequal = [key for key in keys if any(getattr(option, key) != getattr(first, key) for option in others)]
+    helps: dict[str, list[str]] = {}
+    for name, option in shared.items():
+        helps.setdefault(option.help, []).append(name)
     help = first.help
-    if defaults:
-        values = [f"{value} ({' and '.join(names)})" for value, names in defaults.items()]
-        text = next(iter(defaults)) if len(defaults) == 1 else ", ".join(values)
-        help = f"{help.removesuffix('.')}; default: {text}."
+    if len(helps) > 1:
+        help = " ".join(f"{text.removesuffix('.')} ({' and '.join(names)})." for text, names in helps.items())
     merged = dataclasses.replace(first, help=help, **dict.fromkeys(unequal))
     return dataclasses.field(default=None, metadata={"option": merged})
-
-
-def _differ(key: str, shared: Iterable[Option]) -> bool:
-    values = [getattr(option, key) for option in shared]
-    return any(value != values[0] for value in values)

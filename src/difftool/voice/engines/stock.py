@@ -7,6 +7,7 @@ import io
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,10 @@ def plan(settings: Settings, given: Options, reference: Reference) -> TortoiseWo
 
     class StockWork(work.TortoiseWork):
         """A run of tortoise-tts."""
+
+        @property
+        def unused(self) -> Sequence[str]:
+            return "cache", "low_vram"
 
         def models(self) -> dict[str, str]:
             from ...files import digest_of

@@ -21,8 +21,9 @@ LONG_FRAME, LONG_STEP = 4096, 1024
 """The same for tones."""
 TONE, LASTS = 9.0, 10
 """dB by which a tone exceeds its surroundings, and long frames, 0.55 s, that it lasts: no voice is so steady."""
-WHITE, GONE = 1.5, 40.0
-"""dB by which bands of white noise differ at most, and by which noise falls when a noise gate closes after speech."""
+WHITE, GONE, STEADY = 1.5, 40.0, 2.0
+"""dB by which bands of white noise differ at most, by which noise falls when a noise gate closes after speech, and by
+which such noise then differs at most from vowel to vowel: the breath in a clean voice differs by more."""
 FAINT, PLAIN, LOUDER = -41.0, -37.0, 0.4
 """dB over speech above which such noise counts, and above which its bands may differ by LOUDER more for each dB."""
 COVERED = -30.0
@@ -47,7 +48,8 @@ class Figures(NamedTuple):
     """Quantisation levels on each side of zero up to the loudest sample, where steps are visible; 8 bits have at most
     128"""
     grain: float | None
-    """dB of the noise under speech over speech, where it is as white as quantisation noise, or gone in pauses"""
+    """dB of the noise under speech over speech, where it is as white as quantisation noise, or as steady and gone in
+    pauses"""
     treble: float
     """dB of 4.5 to 6 kHz over 300 to 3,400 Hz, each at its loudest: very low over a telephone"""
     decay: float | None
@@ -146,7 +148,8 @@ def _grain(power: Array, energy: Array, hertz: Array) -> float | None:
     speech = 10 * float(np.log10(energy[loud].mean() / 100))
     grain = float(levels.mean()) - speech
     white = WHITE + LOUDER * max(0.0, grain - PLAIN)
-    is_white, is_gated = levels.std() <= white, levels.mean() - pause >= GONE
+    is_white, is_gone = levels.std() <= white, levels.mean() - pause >= GONE
+    is_gated = is_gone and 10 * np.log10(hiss[vowels] + LEAST).std() <= STEADY
     return round(grain, 1) if is_white or is_gated else None
 
 

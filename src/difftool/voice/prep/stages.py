@@ -31,7 +31,7 @@ from .shapes import KeptTake, Sounds, SourceNote, SpokenWord
 from .transcribe import MOMENT, Transcriber, Transcript, Whisper, over_speech, portions
 from .words import Segment, Word
 
-SCHEMA, TRANSCRIPTS = "difftool/stage/4", "difftool/stage/3"
+SCHEMA, TRANSCRIPTS = "difftool/stage/5", "difftool/stage/3"
 """Versions of the stored results, and of Whisper's transcripts; another number makes all of them again."""
 HEARING = ("whisper", "language", "verify")
 """Settings that are part of the keys of transcribers."""

@@ -88,8 +88,18 @@ def test_marks(text: str, right: str) -> None:
 
 
 def test_what_cannot_be_said_is_named_and_left_out() -> None:
-    assert unspoken("Say 你好, Привет and café, 你好! 😀") == ["你好", "Привет"]
+    assert unspoken("Say 你好, Привет and café, 你好! 😀") == ["你好", "Привет", "😀"]
     assert phonemes("Say 你好, Привет!") == "sˈA!"
+    assert unspoken("👍🏽 👨\u200d👩\u200d👧 ❤\ufe0f हिन्दी 🇩🇪 ♥→a") == [
+        "👍🏽",
+        "👨\u200d👩\u200d👧",
+        "❤\ufe0f",
+        "हिन्दी",
+        "🇩🇪",
+        "♥→",
+    ]
+    assert unspoken("² ¹ µ a~b <c> ^ \\ $ † ©") == ["²", "¹", "µ", "~", "<", ">", "^", "\\", "$", "†", "©"]
+    assert unspoken('"q" “q” ‘q’ (a) [b] {c} *d* _e_ f/g - — ¿Qué? ¡Sí! » e\u0301 so\u00adft ʻokina ‼ |') == []
     assert unspoken("ＡＢ ﬁne naïve Łódź straße") == []
 
 

@@ -191,6 +191,14 @@ class TestSettings:
         refused(2, "voice", "clone", "--engine", "mini", "你好", says="nothing in the text can be spoken")
         refused(4, *line, "--voice", "almma", says="did you mean 'alma'")
 
+    def test_what_has_no_effect_is_said(self, clone: Run) -> None:
+        given = ("--engine", "mini", "--dry-run", "--json", LINE)
+        assert clone(*given, "--no-cache", "--low-vram").json["warnings"] == [
+            "--no-cache has no effect with the engine mini",
+            "--low-vram has no effect with the engine mini",
+        ]
+        assert clone(*given, "--cache", "--batch-size", 1).json["warnings"] == []
+
     def test_one_letter_very_fast(self, clone: Run) -> None:
         assert clone("a", "--engine", "mini", "--speed", 4, "--preset", "draft", "-o", "a.wav").code == 0
         assert soundfile.info("a.wav").duration > 0.04

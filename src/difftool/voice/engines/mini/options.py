@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ....core.paths import Flow
-from ....core.solve import SAMPLERS
-from ....limits import GUIDANCE
 from ....presets import preset
-from ....sampling import aliases
-from ....sampling.settings import GuidanceSettings, SamplerSettings
 from ....settings import SAMPLING, setting
 from ...settings import Settings
+from ..sampling import SpeechOptions
 
 PATH = Flow()
 """The noise levels that the flow was trained on."""
@@ -19,12 +16,9 @@ SLOWEST, FASTEST = 0.25, 4.0
 
 
 @dataclass(frozen=True)
-class Options(SamplerSettings, GuidanceSettings):
+class Options(SpeechOptions):
     """Options of the voice in the package; None is the preset's value."""
 
-    guidance: float | None = setting(
-        None, "Guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, filled=True, **GUIDANCE
-    )
     speed: float = setting(1.0, "Speaking rate.", panel=SAMPLING, least=SLOWEST, most=FASTEST)
 
 
@@ -37,8 +31,7 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
     sampler = options.sampler or row["sampler"]
     steps = options.steps or preset_steps(options.sampler, row["sampler"], row["steps"])
     choice = choose_sampler(PATH, sampler, steps, options.schedule, options.eta)
-    default = 1.0 if SAMPLERS[aliases.sampler(sampler).row].defaults.get("plus") else row["guidance"]
-    guidance = float(default if options.guidance is None else options.guidance)
+    guidance = options.guidance_with(sampler, row["guidance"])
     own = replace(options, guidance=guidance, **choice.settings)
     check_guidance(own, choice, "the voice in the package", guidance != 1, "add --guidance 2")
     return settings, own

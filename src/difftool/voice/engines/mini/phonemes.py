@@ -18,7 +18,7 @@ SYMBOLS = f"{MARKS} {SOUNDS}"
 """All that `phonemes` returns: one character a phoneme, and stress marks before the vowel."""
 UNSEEN, BREAK = ("Cf", "Mn"), "\u200b"
 """Categories of signs that are not letters of their own, such as soft hyphens, and one of them that ends a word."""
-QUOTES = dict.fromkeys("‘’ʼ´`", "'")
+QUOTES = dict.fromkeys("‘’ʼʻ´`", "'")
 PLAIN = str.maketrans({**QUOTES, "‐": "-", "‑": "-", "…": "...", "/": " ", "_": " ", "*": " "})
 NAMED = r"(?P<named>\b(?:" + "|".join(TITLES) + r")\.)"
 INITIALS = r"(?P<initials>\b(?:[A-Za-z]{1,2}\.)+[A-Za-z]{1,2}\b\.?|\b[A-HJ-Z]\.(?=\s[A-Z]))"
@@ -26,6 +26,10 @@ WORD = r"(?P<word>'?[A-Za-z]+(?:['-][A-Za-z]+)*'?)"
 DOT = r"(?P<dot>(?<=[A-Za-z][A-Za-z])\.(?=[a-z][a-z]))"
 PAUSE = rf"(?P<dots>\.\.+)|(?P<mark>[{MARKS}])|(?P<pause>--+|[—–()\[\]{{}}]|\s-\s)"
 TOKEN = re.compile("|".join((NAMED, INITIALS, WORD, DOT, PAUSE)))
+SILENT = ("Z", "Cc", "Pc", "Pd", "Pe", "Pf", "Pi", "Ps")
+"""Beginnings of categories of signs that a reader passes over: white space, quotes, brackets, dashes."""
+READ = re.compile(rf"""[A-Za-z\s{MARKS}"'*/|()\[\]{{}}¿¡-]*""")
+"""Signs that are read, or passed over."""
 
 
 class Token(NamedTuple):
@@ -53,8 +57,21 @@ def phonemes(text: str) -> str:
 
 
 def unspoken(text: str) -> list[str]:
-    """The words, or parts of words, in letters that `phonemes` cannot say, such as Chinese or Cyrillic ones."""
-    return list(dict.fromkeys(re.findall(r"(?:(?![A-Za-z_])\w)+", _folded(text))))
+    """What `phonemes` leaves out: words, or parts of words, in letters that it cannot say, such as Chinese or Cyrillic
+    ones, and signs such as emoji, with the marks that belong to them."""
+    composed = unicodedata.normalize("NFC", text.translate(PLAIN))
+    left = "".join(sign if _is_mark(sign) or _is_left_out(sign) else " " for sign in composed)
+    return list(dict.fromkeys(piece for piece in left.split() if not all(map(_is_mark, piece))))
+
+
+def _is_mark(sign: str) -> bool:
+    """Whether a sign belongs to the one before, as an accent does, or joins two."""
+    category = unicodedata.category(sign)
+    return category == "Cf" or category[0] == "M"
+
+
+def _is_left_out(sign: str) -> bool:
+    return not unicodedata.category(sign).startswith(SILENT) and not READ.fullmatch(_folded(sign))
 
 
 def _folded(text: str) -> str:

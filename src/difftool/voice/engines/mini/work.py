@@ -66,6 +66,10 @@ class MiniWork(Work):
         return f"{self.settings.preset}: {choice.sampler} with {choice.steps} steps, guidance {guidance:g}"
 
     @property
+    def unused(self) -> Sequence[str]:
+        return "cache", "low_vram"  # a voice is read in a moment, and the networks are small
+
+    @property
     def terms(self) -> Mapping[str, str]:
         return TERMS
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ....core.solve import SAMPLERS
 from ....errors import DifftoolError, Exit, pick
 from ....limits import GUIDANCE, MAX_COUNT
 from ....presets import preset
 from ....sampling import aliases
-from ....sampling.settings import GuidanceSettings, SamplerSettings, known_sampler, known_schedule
 from ....settings import MACHINE, SAMPLING, knows, plain, setting
 from ...settings import MOST_CANDIDATES, Settings
+from ..sampling import SpeechOptions
 
 MODES = ("stock", "stock-kv")
 """Modes of --compat: tortoise-tts 3.0.0 without and with its key-value cache."""
@@ -27,7 +26,7 @@ def known_mode(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Options(SamplerSettings, GuidanceSettings):
+class Options(SpeechOptions):
     """Options of Tortoise; None is the preset's value."""
 
     samples: int | None = setting(
@@ -48,30 +47,6 @@ class Options(SamplerSettings, GuidanceSettings):
     top_k: int = setting(50, "Sample from the K most likely codes; 0 is off.", panel=SAMPLING, least=0, most=MAX_COUNT)
     repetition_penalty: float = setting(
         2.0, "Penalty for repeated codes; 1 is off.", panel=SAMPLING, least=1e-3, most=1e3
-    )
-    sampler: str | None = setting(
-        None,
-        "Diffusion sampler; default: the preset's.",
-        panel=SAMPLING,
-        check=known_sampler,
-        filled=True,
-    )
-    steps: int | None = setting(
-        None,
-        "Number of diffusion steps; default: the preset's.",
-        "--steps",
-        "--diffusion-iterations",
-        panel=SAMPLING,
-        least=1,
-        most=MAX_COUNT,
-        filled=True,
-    )
-    schedule: str | None = setting(
-        None,
-        "Noise schedule; sample --help lists all.",
-        panel=SAMPLING,
-        check=known_schedule,
-        filled=True,
     )
     guidance: float | None = setting(
         None,
@@ -113,8 +88,7 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
         schedule = "openai"
     if steps is None and named.row in (usual, "ddpm"):
         steps = row["steps"]
-    default = 1.0 if SAMPLERS[named.row].defaults.get("plus") else row["guidance"]
-    guidance = float(default if options.guidance is None else options.guidance)
+    guidance = options.guidance_with(sampler, row["guidance"])
     own = replace(options, samples=samples, sampler=sampler, steps=steps, schedule=schedule, guidance=guidance)
     return settings, _chosen(settings, own)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from ....errors import DifftoolError, Exit
 from ....nets.tortoise.tokenizer import UNKNOWN, tokenize
 from ...text import Part, parts, spoken
@@ -32,4 +34,10 @@ def tokens(text: str, *, plain: bool = False) -> list[int]:
 
 def unspoken(text: str) -> str:
     """The characters of a text that have no token."""
-    return "".join(char for char in dict.fromkeys(spoken(text)) if UNKNOWN in tokenize(char))
+    return "".join(char for char in dict.fromkeys(spoken(text)) if _is_unspoken(char))
+
+
+def _is_unspoken(char: str) -> bool:
+    every = tokenize(char)
+    is_sign = unicodedata.category(char)[0] in "LNS"  # others may be silent, as quotes are
+    return UNKNOWN in every or (is_sign and not every)
