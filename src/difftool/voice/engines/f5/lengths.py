@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-
-import numpy as np
 
 from ....audio.files import RATE
 from ....nets.mini.mel import HOP
 from ...text import Part, parts
+from .pace import letters, spoken_seconds
 from .prompt import Prompt
-from .tokens import HANZI, JIEBA, RJIEBA, readable, spelled
+from .tokens import JIEBA, RJIEBA, readable, spelled
 
 MOST = 22.0
 """Seconds of the reference and the new speech together: it was trained on up to 30."""
 SHORTEST, LETTER, FEW = 0.35, 0.05, 20
 """Minimum seconds of speech, and more for each of the first few letters: a fast voice has no time for single words."""
-TICK, QUIET, PAUSE = 0.01, -30.0, 0.4
-"""Seconds between measurements of the level, dB below loud speech at which it is quiet, and the longest pause that
-belongs to the pace of a voice."""
-LETTERS = (
-    (HANZI, 3.0),
-    (re.compile(r"[\uac00-\ud7a3]"), 3.0),
-    (re.compile(r"[\u3041-\u30ff]"), 2.0),
-    (re.compile(r"[\u0900-\u109f\u1780-\u17ff]"), 1.7),
-    (re.compile(r"[\u0590-\u077f]"), 1.5),
-    (re.compile(r"\d"), 4.0),
-)
-"""The length of a character in letters of the Latin, Greek or Cyrillic script: of Chinese, Korean, Japanese; of India
-and beyond; of Hebrew and Arabic; of digits."""
 DOTS = re.compile(r"\.(?:[ \t]\.){2,}")
 
 SENTENCE = re.compile(r"(?<=[;:,.!?])\s+|(?<=[；：，。！？])")
@@ -67,32 +52,9 @@ def seconds(text: str, pace: float, speed: float = 1.0) -> float:
     return max(size * pace, SHORTEST + LETTER * min(size, FEW)) / speed
 
 
-def letters(text: str) -> float:
-    """The length of a text in letters, spaces and marks of the Latin script."""
-    return sum(_letters(sign) for sign in " ".join(text.split()))
-
-
-def _letters(sign: str) -> float:
-    if sign.isascii() and not sign.isdigit():
-        return 1.0
-    if unicodedata.category(sign) in ("Mn", "Mc", "Me", "Cf"):
-        return 0.0
-    return next((size for pattern, size in LETTERS if pattern.match(sign)), 1.0)
-
-
 def pace(prompt: Prompt) -> float:
     """Seconds a letter of a reference, without long pauses in it."""
     return spoken_seconds(prompt.sound.numpy()) / max(1.0, letters(prompt.text))
-
-
-def spoken_seconds(sound: np.ndarray) -> float:
-    """Seconds of speech in a sound (S,) at RATE, and of pauses in it up to PAUSE each."""
-    size = round(TICK * RATE)
-    whole = sound[: len(sound) // size * size].astype(np.float64)
-    power = (whole**2).reshape(-1, size).mean(1)
-    loud = np.flatnonzero(power > np.percentile(power, 95) * 10 ** (QUIET / 10))
-    steps = np.minimum(np.diff(loud), round(PAUSE / TICK))
-    return TICK * float(1 + steps.sum())
 
 
 def _chunks(text: str, prompt: Prompt, speed: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tokens of F5-TTS: letters and signs as they are, Chinese characters as pinyin, with spaces where the official networks
+"""Tokens of F5-TTS: letters and signs as they are, Chinese characters as pinyin, and spaces where the official networks
 saw them in training."""
 
 from __future__ import annotations
@@ -34,11 +34,7 @@ SPACED = re.compile(r"[\u3100-\u9fff]")
 """Characters with a space token before each."""
 EXTRA = "pip install 'difftool[chinese]'"
 
-KNOWN = {
-    **QUOTES,
-    **{"：": "，", "；": "，", "，": "，", "！": "！", "？": "？", "『": "「", "』": "」", "‚": ",", "‐": "-"},
-    **{"<": " ", ">": " ", "^": " ", "|": " ", "`": "'", "}": ")", "{": "("},
-}
+KNOWN = QUOTES | dict(zip("：；，！？『』‚‐<>^|`{}", "，，，！？「」,-    '()", strict=True))
 """Signs that the official vocabulary lacks, and similar ones that it has; its full-width signs stay."""
 SMALL = frozenset("ÌÏËÒÔÙÛŒĀĎĒĘĚĜĞĦĪŃŅŇŌŐŘŤŨŪŰŹŻƠƯǍǏǑǓȘΉΊΌΎ")
 """Capital letters that it lacks although it has the small ones."""
@@ -95,8 +91,8 @@ def _known(sign: str) -> str:
         return KNOWN.get(sign, sign)
     if unicodedata.category(sign) == "Cf":  # such as soft hyphens
         return ""
-    is_variant = unicodedata.decomposition(sign).startswith(("<wide>", "<noBreak>", "<compat>"))
-    if is_variant and not HANZI.match(sign):
+    is_ligature = "\ufb00" <= sign <= "\ufb06"
+    if is_ligature or unicodedata.decomposition(sign).startswith(("<wide>", "<noBreak>")):
         return "".join(KNOWN.get(plain, plain) for plain in unicodedata.normalize("NFKC", sign))
     return sign.lower() if sign in SMALL else sign
 
