@@ -79,8 +79,12 @@ def _segment(source: Path | Samples) -> AudioSegment:
     pydub = _pydub()
     if isinstance(source, Path):
         try:
-            width = 2 if soundfile.info(source).subtype == "PCM_16" else 4
-            data, rate = soundfile.read(source, dtype=f"int{8 * width}", always_2d=True)
+            kind = soundfile.info(source).subtype
+            width = 2 if kind == "PCM_16" else 4
+            is_float = kind in ("FLOAT", "DOUBLE")  # which libsndfile reads as integers without scaling them
+            data, rate = soundfile.read(source, dtype="float64" if is_float else f"int{8 * width}", always_2d=True)
+            if is_float:
+                data = (data * 2**31).round().clip(-(2**31), 2**31 - 1).astype(np.int32)
             return pydub.AudioSegment(data.tobytes(), sample_width=width, frame_rate=rate, channels=data.shape[1])
         except (soundfile.LibsndfileError, OSError):
             source = read_sound(source, RATE)

@@ -66,12 +66,14 @@ def check_files(files: Files, models_dir: str | Path | None) -> None:
         return
     home = models_home(None if models_dir is None else Path(models_dir))
     stored = [path.relative_to(home).parts[0] for path in absent if path.is_relative_to(home)]
+    if len(stored) < len(absent):
+        path = next(path for path in absent if not path.is_relative_to(home))
+        message, option = f"no such file: {path}", "--checkpoint" if path == files.checkpoint else "--vocabulary"
+        raise DifftoolError(Exit.FILE, message, f"check the path of {option}, or leave it out")
+    network = "Vocos" if absent[0] == files.vocoder else "F5-TTS"
+    message = f"{absent[0].name} of {network} is not in {absent[0].parent}"
     option = f" --models-dir {shlex.quote(str(models_dir))}" if models_dir else ""
-    hint = f"run difftool models pull {' '.join(dict.fromkeys(stored))}{option}"
-    if not absent[0].is_relative_to(home):
-        hint = "check its path"
-    message = f"{absent[0].name} of {'Vocos' if absent[0] == files.vocoder else 'F5-TTS'} is not in {absent[0].parent}"
-    raise DifftoolError(Exit.FILE, message, hint)
+    raise DifftoolError(Exit.FILE, message, f"run difftool models pull {' '.join(dict.fromkeys(stored))}{option}")
 
 
 def architectures() -> Sequence[str]:
