@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
+from torchaudio.transforms import Resample
 
 from ....audio.files import RATE, Samples, read_sound
 from ....audio.joining import to_bytes
@@ -71,7 +71,7 @@ def as_package(source: Path | Samples) -> tuple[Tensor, float]:
     if not mono.any():
         return mono[:0], 1.0
     sound, gain = raised(mono)
-    return resample(sound, clip.frame_rate, RATE), gain
+    return Resample(clip.frame_rate, RATE)(sound), gain
 
 
 def _segment(source: Path | Samples) -> AudioSegment:

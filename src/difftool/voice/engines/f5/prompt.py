@@ -154,7 +154,7 @@ def _prompt(source: Source, settings: Settings) -> Prompt:
     text = readable(written_out(text) if is_english else " ".join(text.split()))
     _check_rate(text, sound, name, source.words)
     heard, gain = raised(torch.from_numpy(sound))
-    return Prompt(heard, _ended(text), gain)
+    return Prompt(heard, ended(text), gain)
 
 
 def _package_prompt(source: Source, settings: Settings) -> Prompt:
@@ -162,11 +162,11 @@ def _package_prompt(source: Source, settings: Settings) -> Prompt:
     if not len(sound):
         raise DifftoolError(Exit.FILE, f"{source.name} has no speech", "use another recording")
     text = source.text or _transcribed(sound.numpy(), source.name, source, settings)[0]
-    text = _ended(text.strip())
+    text = ended(text.strip())
     return Prompt(sound, text if text.endswith("。") else f"{text} ", gain)
 
 
-def _ended(text: str) -> str:
+def ended(text: str) -> str:
     """A text with a stop at its end, as f5-tts puts it there."""
     if text.endswith("。"):
         return text
