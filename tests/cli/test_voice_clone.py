@@ -29,8 +29,10 @@ PARTS = "\n\n".join(f"This is part number {k}." for k in range(1, 11))
 
 
 @pytest.fixture
-def given(engine: str, tortoise: Path) -> list[object]:
+def given(engine: str, tortoise: Path, request: pytest.FixtureRequest) -> list[object]:
     """The options of an engine with which it is quick: Tortoise has tiny networks and few steps."""
+    if engine == "f5":
+        return ["--engine", engine, "--preset", "draft", "--models-dir", request.getfixturevalue("f5")]
     if engine != "tortoise":
         return ["--engine", engine, "--preset", "draft"]
     return ["--models-dir", tortoise, "--preset", "draft", "--steps", 3]
