@@ -171,13 +171,12 @@ def ours(
     folder: Path, steps: int, tokens: torch.Tensor, reference: torch.Tensor, dtype: torch.dtype
 ) -> dict[str, float]:
     """As `difftool voice clone --engine f5` runs it."""
-    from difftool.voice.engines.f5.files import Files
-    from difftool.voice.engines.f5.options import Options, choice_of
-    from difftool.voice.engines.f5.synthesis import SpeechSettings, item_of, open_networks, sound_of, spectrograms
-
     from difftool.nets.f5.architecture import V1
     from difftool.nets.f5.official import VOCABULARY
     from difftool.voice.engines import finished
+    from difftool.voice.engines.f5.files import Files
+    from difftool.voice.engines.f5.options import Options, choice_of
+    from difftool.voice.engines.f5.synthesis import SpeechSettings, item_of, open_networks, sound_of, spectrograms
 
     files = Files(folder / "model.safetensors", folder / "vocab.txt", folder / "pytorch_model.bin")
     nets = open_networks(files, V1, VOCABULARY, torch.device("cpu"), dtype)

@@ -55,7 +55,7 @@ class Settings(MachineSettings):
     seed: int = setting(0, "Random seed.", panel=SAMPLING)
     engine: str = setting(
         engines.AUTO,
-        f"Engine: {', '.join(engines.ENGINES)}, or auto (by options and installed models).",
+        f"Engine: {', '.join(engines.ENGINES)} or auto.",
         panel=MACHINE,
         check=engines.known_engine,
     )
@@ -63,12 +63,10 @@ class Settings(MachineSettings):
         None, "Folder of models; default: in the user data folder.", panel=MACHINE, typed=Path | None
     )
     cache: bool = setting(True, "Cache conditioning latents in the voice's folder.", panel=MACHINE, stored=False)
-    batch_size: int | None = setting(
-        None, "Decoder samples per batch; results agree up to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
-    )
+    batch_size: int | None = setting(None, "Decoder samples per batch.", panel=MACHINE, least=1, most=MOST_CANDIDATES)
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
 
-    verify: bool = setting(False, "Check parts with Whisper; speak wrong ones again.", panel=SAMPLING, stored=False)
+    verify: bool = setting(False, "Check parts with Whisper; redo wrong ones.", panel=SAMPLING, stored=False)
     tries: int = setting(
         3, "Candidates of a part to try with --verify.", panel=SAMPLING, least=1, most=MOST_CANDIDATES, stored=False
     )

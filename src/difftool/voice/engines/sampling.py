@@ -20,7 +20,7 @@ class SpeechOptions(SamplerSettings, GuidanceSettings):
     )
     steps: int | None = setting(
         None,
-        "Number of sampling steps; default: the preset's.",
+        "Steps; default: the preset's.",
         "--steps",
         "--diffusion-iterations",
         panel=SAMPLING,

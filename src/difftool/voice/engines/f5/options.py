@@ -9,13 +9,12 @@ from ....core.grid import EPSS
 from ....core.paths import SWAYS, Flow
 from ....core.solve import SAMPLERS
 from ....errors import DifftoolError, Exit, pick
-from ....limits import GUIDANCE
 from ....presets import preset
 from ....sampling import aliases
 from ....sampling.choice import Choice
-from ....sampling.settings import GuidanceSettings, SamplerSettings
 from ....settings import MACHINE, SAMPLING, knows, one_of, plain, setting
 from ...settings import Settings
+from ..sampling import SpeechOptions
 from .files import architectures
 
 MODES = ("package",)
@@ -32,21 +31,12 @@ def known_mode(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Options(SamplerSettings, GuidanceSettings):
-    """Options of F5-TTS; None is the preset's value."""
+class Options(SpeechOptions):
+    """Options of F5-TTS; None is the preset's value. Its guidance is cfg_strength of f5-tts plus 1."""
 
-    guidance: float | None = setting(
-        None,
-        "Guidance scale; 1 is off. It is cfg_strength + 1 of f5-tts.",
-        "--guidance",
-        "--cfg",
-        panel=SAMPLING,
-        filled=True,
-        **GUIDANCE,
-    )
     sway: float | None = setting(
         None,
-        "Bend of the steps on top of their schedule, below 0 towards the noise; default: -1, with --schedule 0.",
+        "Sway of the steps; default: -1.",
         panel=SAMPLING,
         least=SWAYS[0],
         most=SWAYS[1],
@@ -65,7 +55,12 @@ class Options(SamplerSettings, GuidanceSettings):
         panel=MACHINE,
         check=one_of("architecture", architectures),
     )
-    compat: str | None = setting(None, "Reproduce f5-tts 1.1.22: package.", panel=MACHINE, check=known_mode)
+    compat: str | None = setting(
+        None,
+        "Reproduce tortoise-tts: stock, stock-kv; or f5-tts: package.",
+        panel=MACHINE,
+        check=known_mode,
+    )
 
 
 def path_of(sway: float) -> Flow:
@@ -97,8 +92,7 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
         schedule = "epss"
     if sway is None:
         sway = SWAY if is_own else 0.0
-    default = 1.0 if SAMPLERS[named.row].defaults.get("plus") else row["guidance"]
-    guidance = float(default if options.guidance is None else options.guidance)
+    guidance = options.guidance_with(sampler, row["guidance"])
     own = replace(options, sampler=sampler, steps=steps, schedule=schedule, sway=sway, guidance=guidance)
     choice = choice_of(own)
     own = replace(own, **choice.settings)

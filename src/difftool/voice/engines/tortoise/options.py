@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ....errors import DifftoolError, Exit, pick
-from ....limits import GUIDANCE, MAX_COUNT
+from ....limits import MAX_COUNT
 from ....presets import preset
 from ....sampling import aliases
 from ....settings import MACHINE, SAMPLING, knows, plain, setting
@@ -31,7 +31,7 @@ class Options(SpeechOptions):
 
     samples: int | None = setting(
         None,
-        "Number of decoder samples; CLVP picks the best.",
+        "Samples, of which CLVP picks the best.",
         panel=SAMPLING,
         least=1,
         most=MOST_CANDIDATES,
@@ -40,7 +40,7 @@ class Options(SpeechOptions):
     max_mel_tokens: int | None = setting(
         None, "Maximum codes per part; 500 codes are 23 s.", panel=SAMPLING, filled=True
     )
-    temperature: float = setting(0.8, "Sampling temperature of the decoder.", panel=SAMPLING, least=0, most=100)
+    temperature: float = setting(0.8, "Decoder temperature.", panel=SAMPLING, least=0, most=100)
     top_p: float = setting(
         0.8, "Sample from the most likely codes up to this total probability.", panel=SAMPLING, least=0, most=1
     )
@@ -48,21 +48,10 @@ class Options(SpeechOptions):
     repetition_penalty: float = setting(
         2.0, "Penalty for repeated codes; 1 is off.", panel=SAMPLING, least=1e-3, most=1e3
     )
-    guidance: float | None = setting(
-        None,
-        "Guidance scale; 1 is off. Tortoise: at the last step; f5: cfg_strength + 1 of f5-tts.",
-        "--guidance",
-        "--cfg",
-        panel=SAMPLING,
-        filled=True,
-        **GUIDANCE,
-    )
-    diffusion_temperature: float = setting(
-        1.0, "Scale of the initial diffusion noise.", panel=SAMPLING, least=0, most=10
-    )
+    diffusion_temperature: float = setting(1.0, "Scale of the noise.", panel=SAMPLING, least=0, most=10)
     compat: str | None = setting(
         None,
-        "Reproduce tortoise-tts 3.0.0: stock, stock-kv (KV cache); or f5-tts: package.",
+        "Reproduce tortoise-tts: stock, stock-kv; or f5-tts: package.",
         panel=MACHINE,
         check=known_mode,
     )
