@@ -79,15 +79,17 @@ def _segment(source: Path | Samples) -> AudioSegment:
     pydub = _pydub()
     if isinstance(source, Path):
         try:
-            width = 2 if soundfile.info(source).subtype == "PCM_16" else 4
-            data, rate = soundfile.read(source, dtype=f"int{8 * width}", always_2d=True)
-            return pydub.AudioSegment(data.tobytes(), sample_width=width, frame_rate=rate, channels=data.shape[1])
+            kind = "int16" if soundfile.info(source).subtype == "PCM_16" else "int32"
+            data, rate = soundfile.read(source, dtype=kind, always_2d=True)
+            return pydub.AudioSegment(
+                data.tobytes(), sample_width=data.itemsize, frame_rate=rate, channels=data.shape[1]
+            )
         except (soundfile.LibsndfileError, OSError):
             source = read_sound(source, RATE)
     return pydub.AudioSegment(to_bytes(source), sample_width=2, frame_rate=RATE, channels=1)
 
 
-def _package_cut(sound: AudioSegment) -> AudioSegment:
+def _package_cut(sound: AudioSegment) -> Any:
     """The reference that f5-tts takes of a sound: without long silence, at most 12 s, 50 ms of silence at its end."""
     pydub = _pydub()
     longest = round(1000 * LONGEST)
@@ -106,7 +108,7 @@ def _package_cut(sound: AudioSegment) -> AudioSegment:
     return clip + pydub.AudioSegment.silent(duration=50)
 
 
-def _first(pieces: Iterable[AudioSegment]) -> AudioSegment:
+def _first(pieces: Iterable[AudioSegment]) -> Any:
     """The first pieces: more than 6 s where there are as many, but not more than 12."""
     clip = _pydub().AudioSegment.silent(duration=0)
     for piece in pieces:
