@@ -207,6 +207,14 @@ def tortoise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return official(tmp_path_factory.mktemp("tortoise"))
 
 
+@pytest.fixture(scope="session")
+def f5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with tiny networks of F5-TTS, with random weights; to be left as it is."""
+    from tiny_f5 import official
+
+    return official(tmp_path_factory.mktemp("f5"))
+
+
 @pytest.fixture
 def voices(tmp_path: Path) -> Path:
     """A folder of voices: me with three reference clips and a consent, plain without one."""
@@ -225,8 +233,19 @@ def voices(tmp_path: Path) -> Path:
     return folder
 
 
-ENGINES = ("tortoise", "beep", "mini")
+ENGINES = ("tortoise", "beep", "mini", pytest.param("f5", marks=pytest.mark.slow))
 """Of which the second is tests/voice/engines/beep.py: what knows no engine serves all."""
+
+
+@pytest.fixture
+def spoken_words(voices: Path) -> None:
+    """Clips of me for F5-TTS: short ones, with their words."""
+    import soundfile
+
+    for clip in (voices / "me" / "refs" / "tortoise").glob("*.wav"):
+        samples, rate = soundfile.read(clip)
+        soundfile.write(clip, samples[: 2 * rate], rate, subtype="FLOAT")
+        clip.with_suffix(".txt").write_text("This is what was said.")
 
 
 @pytest.fixture
@@ -247,4 +266,6 @@ def engine(request: pytest.FixtureRequest) -> str:
     name = getattr(request, "param", "tortoise")
     if name == "beep":
         request.getfixturevalue("beep")
+    if name == "f5":
+        request.getfixturevalue("spoken_words")
     return name

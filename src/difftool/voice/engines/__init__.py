@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import DifftoolError, Exit, pick, unknown
-from ...settings import Option, kinds, knows, name_of, options, plain
+from ...settings import Given, Option, kinds, knows, name_of, options, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,7 @@ Steps: TypeAlias = Generator[None, None, T]
 
 ENGINES = {
     "tortoise": "difftool.voice.engines.tortoise",
+    "f5": "difftool.voice.engines.f5",
     "mini": "difftool.voice.engines.mini",
     "stock": "difftool.voice.engines.stock",
 }
@@ -43,6 +44,8 @@ ALIASES = {"native": "tortoise"}
 """Names of earlier versions."""
 BUNDLED = "mini"
 """The engine whose networks are in the package."""
+MODELS = {"f5": "f5 vocos"}
+"""What `models pull` downloads for an engine, where it is more than that of its name."""
 PRESETS = ("draft", "ultra_fast", "fast", "standard", "high_quality")
 """Presets that every engine has."""
 CLIP_HZ = 22_050
@@ -252,7 +255,8 @@ def warn_of_bundled(chosen: str, given: Collection[str]) -> None:
     """Warns where auto took the engine in the package although a larger one has all options in `given`."""
     larger = next(row for row in ENGINES if all(row in _owners(option) for option in given))
     if chosen == BUNDLED != larger:
-        better = f"for a larger one run difftool models pull {larger}; --engine {chosen} hides this warning"
+        models = MODELS.get(larger, larger)
+        better = f"for a larger one run difftool models pull {models}; --engine {chosen} hides this warning"
         log.warning("speaking with the small engine in the package, %s; %s", chosen, better)
 
 
@@ -304,7 +308,15 @@ def _field(shared: Sequence[Option], defaults: Mapping[str, Sequence[str]]) -> A
         text = next(iter(defaults)) if len(defaults) == 1 else ", ".join(values)
         help = f"{help.removesuffix('.')}; default: {text}."
     merged = dataclasses.replace(first, help=help, **dict.fromkeys(unequal))
+    if "check" in unequal:
+        merged = dataclasses.replace(merged, values=lambda params: _named(shared, params))
     return dataclasses.field(default=None, metadata={"option": merged})
+
+
+def _named(shared: Iterable[Option], params: Given) -> list[str]:
+    """The names that one of the options takes."""
+    known = [getattr(option.check, "values", None) for option in shared]
+    return [*dict.fromkeys(name for values in known if values for name in values(params))]
 
 
 def _differ(key: str, shared: Iterable[Option]) -> bool:

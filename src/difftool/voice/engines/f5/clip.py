@@ -79,8 +79,12 @@ def _segment(source: Path | Samples) -> AudioSegment:
     pydub = _pydub()
     if isinstance(source, Path):
         try:
-            kind = "int16" if soundfile.info(source).subtype == "PCM_16" else "int32"
-            data, rate = soundfile.read(source, dtype=kind, always_2d=True)
+            kind = soundfile.info(source).subtype
+            is_float = kind in ("FLOAT", "DOUBLE")  # which libsndfile reads as integers without scaling them
+            wanted = "float64" if is_float else "int16" if kind == "PCM_16" else "int32"
+            data, rate = soundfile.read(source, dtype=wanted, always_2d=True)
+            if is_float:
+                data = (data * 2**31).round().clip(-(2**31), 2**31 - 1).astype(np.int32)
             return pydub.AudioSegment(
                 data.tobytes(), sample_width=data.itemsize, frame_rate=rate, channels=data.shape[1]
             )
