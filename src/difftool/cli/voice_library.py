@@ -27,13 +27,14 @@ def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
     """List the voices in every folder of voices, with grade, clips and consent.
 
     Other commands use only one folder: --voices-dir (or DIFFTOOL_VOICES_DIR), else ./voices if it exists, else the one
-    in your data folder. Voices in the other folders are marked as hidden. Those in the package can always be used.
+    in your data folder. Voices in the other folders are marked as hidden. Those in the package can always be used,
+    unless you have one of the same name.
 
     Example:
 
     difftool voice list
     """
-    from ..voice.library import PACKAGE, names, places
+    from ..voice.library import PACKAGE, names, places, replaced
 
     used, *others = places(voices_dir)
     folder, voices = used.folder, _readable(console, used.folder)
@@ -51,9 +52,10 @@ def ls(console: Console, voices_dir: VoicesDir = None) -> Result:
             lines += ["", f"hidden, in {place.folder} ({place.origin}):"]
             lines += [f"{_row(voice)}  (hidden)" for voice in hidden]
             lines.append(f"to use them, add --voices-dir {shlex.quote(str(place.folder))}")
-    packaged = names(PACKAGE)
-    lines += ["", f"in the package: {', '.join(packaged)}"]
-    data = {"voices": voices, "folder": str(folder), "places": rows, "packaged": packaged}
+    packaged, absent = names(PACKAGE), replaced(folder)
+    shown = (f"{name} (replaced by yours)" if name in absent else name for name in packaged)
+    lines += ["", f"in the package: {', '.join(shown)}"]
+    data = {"voices": voices, "folder": str(folder), "places": rows, "packaged": packaged, "replaced": absent}
     return Result(data, lines, [voice["name"] for voice in voices])
 
 

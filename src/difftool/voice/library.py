@@ -203,12 +203,19 @@ def usable(voices_dir: Path | None = None) -> list[str]:
     return [*dict.fromkeys([*names(voices_dir), *names(PACKAGE)])]
 
 
+def replaced(folder: Path) -> list[str]:
+    """The voices in the package of whose names the user has one, in that folder or in another: also a voice that is
+    hidden is not to be taken for another one."""
+    folders = [folder, *(place.folder for place in places())]
+    readable = [own for own in folders if os.access(own, os.X_OK)]
+    return [name for name in names(PACKAGE) if any((own / name).is_dir() for own in readable)]
+
+
 def _folder_or_package(name: str, folder: Path) -> Path:
     """The folder of a voice, also of one in the package. Raises as `_folder`."""
     bundled = PACKAGE / checked(name)
-    own = (place.folder for place in places())  # a voice of the user that is hidden is not to be taken for another one
-    is_only_here = not any((place / name).is_dir() for place in (folder, *own))
-    return bundled if bundled.is_dir() and is_only_here else _folder(name, folder)
+    is_free = bundled.is_dir() and name not in replaced(folder)
+    return bundled if is_free else _folder(name, folder)
 
 
 def _folder(name: str, folder: Path) -> Path:

@@ -96,6 +96,17 @@ class TestVoices:
         monkeypatch.setenv("DIFFTOOL_VOICES_DIR", str(tmp_path / "other"))
         refused(4, "voice", "clone", LINE, "--voice", "hugo", says="--voices-dir voices")
 
+    def test_one_that_is_replaced_is_marked(
+        self, difftool: Run, voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("DIFFTOOL_VOICES_DIR", raising=False)
+        assert difftool("voice", "list", "--json").json["data"]["replaced"] == []
+        (voices / "me").rename(voices / "alma")
+        for used in ("voices", "elsewhere"):  # there it is hidden, and still not taken for another one
+            ended = difftool("voice", "list", "--voices-dir", tmp_path / used)
+            assert "in the package: alma (replaced by yours), arthur," in ended.out
+        assert difftool("voice", "list", "--json").json["data"]["replaced"] == ["alma"]
+
     def test_a_very_short_recording(self) -> None:
         nets = open_networks(torch.device("cpu"), torch.float32)
         assert voice_of(nets, [torch.ones(9)]).isfinite().all()
