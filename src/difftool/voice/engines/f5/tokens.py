@@ -161,5 +161,7 @@ def _reading() -> Callable[[str], Sequence[str]]:
         import rjieba  # noqa: F401
         from pypinyin import Style, lazy_pinyin
     except ImportError as error:
-        raise DifftoolError(Exit.USAGE, f"Chinese characters need the package {error.name}", f"run {INSTALL}") from error
+        raise DifftoolError(
+            Exit.USAGE, f"Chinese characters need the package {error.name}", f"run {INSTALL}"
+        ) from error
     return lambda word: lazy_pinyin(word, style=Style.TONE3, tone_sandhi=True)
