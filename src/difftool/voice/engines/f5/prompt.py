@@ -90,9 +90,10 @@ def _source(reference: Reference, settings: Settings) -> Source:
         (voice,) = reference.voices
         clip = recorded(voice)
         language = note_of(voice.folder).get("language")
-        is_cached = settings.cache and voice.folder.parent != PACKAGE
-        cache = voice.folder / "latents" if is_cached else None
-        return Source(clip.path, clip.text, clip.words, language if isinstance(language, str) else None, cache)
+        own = Source(clip.path, clip.text, language=language if isinstance(language, str) else None)
+        if voice.folder.parent == PACKAGE:
+            return own
+        return own._replace(words=clip.words, cache=voice.folder / "latents" if settings.cache else None)
     if reference.clips:
         clip = min(reference.clips, key=lambda clip: abs(len(clip) / CLIP_HZ - TYPICAL))
         return Source(resample(clip, CLIP_HZ, RATE).numpy())
@@ -130,7 +131,7 @@ def _texts(table: Path) -> dict[str, str]:
 def _signal_to_noise(report: Path) -> dict[str, float]:
     """dB of each clip in the report.json of voice prep; none where there is no such file."""
     takes = read_json(report).get("takes", []) if report.is_file() else []
-    return {str(take.get("id")): take["figures"].get("snr") or 0.0 for take in takes}
+    return {str(take.get("id")): take.get("figures", {}).get("snr") or 0.0 for take in takes}
 
 
 def _seconds(path: Path) -> float:
@@ -146,6 +147,8 @@ def _prompt(source: Source, settings: Settings) -> Prompt:
     if is_long(sound):
         sound, text = trimmed(cut(sound)), None
         name = f"the first {len(sound) / RATE:.1f} s of {name}"
+        if source.text is not None:
+            log.warning("using %s with the words that Whisper hears there, since it is too long for F5-TTS", name)
     if not len(sound) or spoken_seconds(sound) < LEAST:
         raise DifftoolError(Exit.FILE, f"{name} has no speech of a second", "use another recording")
     if text is None:
@@ -180,7 +183,9 @@ def _check_rate(text: str, sound: Samples, name: str, words: Path | None) -> Non
     if slowest < SLOWEST or fastest > FASTEST:
         rate = slowest if slowest < SLOWEST else fastest
         message = f"the words of {name} do not fit its length: {rate:.0f} characters per second, not 6 to 25"
-        hint = "use another recording" if words is None else f"correct them in {words}, or use another recording"
+        hint = "use another recording"
+        if words is not None:
+            hint = f"{'correct them in' if words.is_file() else 'write them to'} {words}, or {hint}"
         raise DifftoolError(Exit.FILE, message, hint)
 
 
@@ -190,8 +195,12 @@ def _transcribed(sound: Samples, name: str, source: Source, settings: Settings) 
     size = installed_size(models_dir)
     if size is None:
         message = f"the words of {name} are not known, and Whisper is not installed"
-        by_hand = f", or write them to {source.words}" if source.words and name == source.name else ""
-        raise DifftoolError(Exit.FILE, message, f"{pull_hint(WHISPER, models_dir)}{by_hand}")
+        hint = pull_hint(WHISPER, models_dir)
+        if name != source.name:
+            hint += f", or use a recording of at most {LONGEST:g} s with its words"
+        elif source.words is not None:
+            hint += f", or write them to {source.words}"
+        raise DifftoolError(Exit.FILE, message, hint)
     whisper = Whisper(size, settings.machine()[0], _one_language(source.language), models_dir)
     key = hashlib.sha256(f"{whisper.key} {hashlib.sha256(sound.tobytes()).hexdigest()}".encode()).hexdigest()[:16]
     path = source.cache / f"f5-{key}.safetensors" if source.cache else None
