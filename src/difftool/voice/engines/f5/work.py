@@ -181,7 +181,12 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> F5W
     prompt = _unspoken_prompt() if is_random else prompt_of(reference, settings, compat=is_compat)
     text = settings.text or ""
     parts = [Part(text, 0.0)] if is_compat else pieces(text, prompt, options.speed, False)
-    used = replace(options, architecture=name)
+    used = replace(
+        options,
+        architecture=name,
+        checkpoint=None if options.checkpoint is None else networks.checkpoint,
+        vocabulary=None if options.vocabulary is None else networks.vocabulary,
+    )
     return F5Work(settings, used, reference, parts, networks, architecture, tokens, prompt)
 
 
