@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from difftool.files import read_json
 from difftool.models import ASSETS, build_net
-from difftool.nets.mini.mel import HOP, MELS
 from difftool.nets.mini.speech import Speech
 from difftool.nets.mini.vocoder import Vocoder
+from difftool.nets.spectrum import HOP, MELS
 from difftool.nets.tortoise.autoregressive import UnifiedVoice
 from difftool.nets.tortoise.clvp import CLVP
 from difftool.nets.tortoise.diffusion import DiffusionTts, frames

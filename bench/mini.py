@@ -32,7 +32,8 @@ from difftool.audio.files import RATE, Samples, read_sound
 from difftool.audio.pitch import pitches
 from difftool.core.grid import EPSS
 from difftool.core.paths import Flow
-from difftool.nets.mini.mel import FAINTEST, HOP, WINDOW, filters, mel
+from difftool.nets.mini.mel import FAINTEST, mel
+from difftool.nets.spectrum import HOP, WINDOW, filters
 from difftool.presets import preset
 from difftool.sampling.choice import Choice, choose_sampler
 from difftool.sampling.settings import GuidanceSettings

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mel import MELS
-from .vocoder import ConvNeXt
+from ..layers import ConvNeXt
+from ..spectrum import MELS
 
 MEAN, DEVIATION = -4.5, 3.5
 """Of log mels, roughly."""
