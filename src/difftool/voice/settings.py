@@ -64,7 +64,7 @@ class Settings(MachineSettings):
     )
     cache: bool = setting(True, "Cache conditioning latents in the voice's folder.", panel=MACHINE, stored=False)
     batch_size: int | None = setting(
-        None, "Decoder samples per batch; results agree up to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
+        None, "Samples drawn at once; results agree up to rounding.", panel=MACHINE, least=1, most=MOST_CANDIDATES
     )
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
 
