@@ -15,9 +15,9 @@ from difftool.models import ASSETS, build_net
 from difftool.nets.f5.architecture import V1
 from difftool.nets.f5.dit import HEAD, Condition, Modulations
 from difftool.nets.f5.official import checkpoint_of
-from difftool.nets.mini.mel import HOP, MELS
 from difftool.nets.mini.speech import CHANNELS, Speech
 from difftool.nets.mini.vocoder import Vocoder
+from difftool.nets.spectrum import HOP, MELS
 from difftool.nets.tortoise.autoregressive import UnifiedVoice
 from difftool.nets.tortoise.clvp import CLVP
 from difftool.nets.tortoise.diffusion import DiffusionTts, frames

@@ -30,10 +30,12 @@ from torch import Tensor
 import difftool
 from difftool.audio.files import RATE, Samples, read_sound
 from difftool.audio.pitch import pitches
+from difftool.core.grid import EPSS
 from difftool.core.paths import Flow
-from difftool.nets.mini.mel import FAINTEST, HOP, WINDOW, filters, mel
+from difftool.nets.mini.mel import FAINTEST, mel
+from difftool.nets.spectrum import HOP, WINDOW, filters
 from difftool.presets import preset
-from difftool.sampling.choice import choose_sampler
+from difftool.sampling.choice import Choice, choose_sampler
 from difftool.sampling.settings import GuidanceSettings
 from difftool.voice.comparison import compare
 from difftool.voice.engines import finished
@@ -60,9 +62,11 @@ WAYS = {
     "euler, EPSS": ("euler", "epss"),
     "unipc": ("unipc", None),
     "dpmpp_2m": ("dpmpp_2m", None),
-    "midpoint": ("midpoint", None),
+    "midpoint (dpm2)": ("dpm2", None),
 }
 """Samplers and schedules by how the figure names them."""
+TWICE = ("dpm2",)
+"""Samplers with two calls a step, but for the last."""
 
 
 class Held(NamedTuple):
@@ -196,26 +200,24 @@ def calls(folder: str, size: str, path: str) -> None:
     items = [(held.reference(speaker), next(held.sentences(speaker))[0]) for speaker in held.speakers[::4]]
     voices = [voice_of(nets, [tensor(reference)]) for reference, _ in items]
 
-    def spectrogram(k: int, sampler: str, schedule: str | None, steps: int) -> Tensor:
-        choice = choose_sampler(Flow(), sampler, steps, schedule)
+    def spectrogram(k: int, choice: Choice) -> Tensor:
         settings = SpeechSettings(choice, preset("mini", "fast")["guidance"], GuidanceSettings(), 1.0)
         return finished(spectrograms(nets, settings, phonemes(items[k][1]), voices[k], [k]))[0]
 
-    exact = [spectrogram(k, "dpmpp_2m", None, 200) for k in range(len(items))]
+    exact = [spectrogram(k, choose_sampler(Flow(), "dpmpp_2m", 200)) for k in range(len(items))]
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for way, (sampler, schedule) in WAYS.items():
-        each = 2 if sampler == "midpoint" else 1
-        for count in CALLS:
-            if count % each:
-                continue
+        for most in EPSS if schedule == "epss" else CALLS:
+            choice = choose_sampler(Flow(), sampler, most // 2 if sampler in TWICE else most, schedule)
+            count = choice.calls
             heard, distances = Words(whisper, f"{way} {count}"), []
             for k, (_, text) in enumerate(items):
-                mels = spectrogram(k, sampler, schedule, count // each)
+                mels = spectrogram(k, choice)
                 distances.append(distance(mels, exact[k]))
                 heard(text, sound_of(nets, mels, k).numpy())
             error = 100 * heard.errors / heard.words
             curves.setdefault(way, []).append((count, float(np.mean(distances)), error))
-            print(f"{way:12} {count:3} calls: distance {np.mean(distances):.3f}, words {error:.1f} %", flush=True)
+            print(f"{way:15} {count:3} calls: distance {np.mean(distances):.3f}, words {error:.1f} %", flush=True)
     _draw(curves, Path(path))
 
 

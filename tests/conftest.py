@@ -233,16 +233,11 @@ def voices(tmp_path: Path) -> Path:
     return folder
 
 
-ENGINES = ("tortoise", "beep", "mini", pytest.param("f5", marks=pytest.mark.slow))
-"""Of which the second is tests/voice/engines/beep.py: what knows no engine serves all."""
-FULL_SIZE = ("mini",)
-"""Those that have no tiny networks. The normal run has only some tests with them, those of EVERY_ENGINE."""
-EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
-ANY_ENGINE = pytest.mark.parametrize(
-    "engine",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in FULL_SIZE else []) for name in ENGINES],
-    indirect=True,
-)
+ENGINES = ("tortoise", "beep", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mini", "f5")))
+"""Of which the second is tests/voice/engines/beep.py: what knows no engine serves all. With those marked, the
+normal run has only the tests of EVERY_ENGINE."""
+ANY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
+EVERY_ENGINE = pytest.mark.parametrize("engine", [getattr(row, "values", [row])[0] for row in ENGINES], indirect=True)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from plan import check_time
 from torchaudio.functional import resample
 
 from difftool.errors import DifftoolError, Exit
-from difftool.nets.mini.mel import HOP, MELS, RATE, mel
+from difftool.nets.mini.mel import mel
+from difftool.nets.spectrum import HOP, MELS, RATE
 
 FRAME, HALF = 600, 300
 """Samples of a frame of the teacher's durations, and of a value of its pitch."""

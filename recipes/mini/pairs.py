@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from difftool.core.noise import keys, uniform
 from difftool.learning.tasks import indices
-from difftool.nets.mini.mel import HOP, MELS
 from difftool.nets.mini.speech import PATCH, normalised, tuned
+from difftool.nets.spectrum import HOP, MELS
 from difftool.voice.engines.mini.phonemes import SYMBOLS
 
 LONGEST = TRAININGS["speech"].frames

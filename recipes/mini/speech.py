@@ -18,8 +18,8 @@ from difftool.core.paths import Flow as Straight
 from difftool.core.predict import FLOW
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, seeded
-from difftool.nets.mini.mel import MELS
 from difftool.nets.mini.speech import CHANNELS, Speech, normalised, spread_out
+from difftool.nets.spectrum import MELS
 
 NOISE = 0
 """Stage of the random numbers; the others are those of `pairs`."""

@@ -16,8 +16,9 @@ from torch import Tensor
 from difftool.core.noise import uniform
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, indices, seeded
-from difftool.nets.mini.mel import HOP, mel
-from difftool.nets.mini.vocoder import BINS, Vocoder, centres, filtered, sound_of
+from difftool.nets.mini.mel import mel
+from difftool.nets.mini.vocoder import BINS, Vocoder, centres, filtered
+from difftool.nets.spectrum import HOP, sound_of
 
 FRAMES = TRAININGS["vocoder"].frames
 """Of an item."""

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from difftool.nets.mini.aligner import SYMBOLS, Aligner, best_path, speaker_free
-from difftool.nets.mini.mel import HOP, MELS, RATE, filters, mel, spectrum
+from difftool.nets.mini.mel import mel, spectrum
 from difftool.nets.mini.speech import CHANNELS, PATCH, Speech, spread_out, tuned
-from difftool.nets.mini.vocoder import BINS, HIGHEST, LOWEST, Vocoder, centres, matched, pitch_of, pulses, sound_of
+from difftool.nets.mini.vocoder import BINS, HIGHEST, LOWEST, Vocoder, centres, matched, pitch_of, pulses
+from difftool.nets.spectrum import HOP, MELS, RATE, filters, sound_of
 
 SMALL = {"text": 32, "voice": 32, "slots": 4, "flow": 32, "hidden": 48, "blocks": 3, "text_blocks": 2}
 

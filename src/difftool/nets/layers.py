@@ -1,4 +1,4 @@
-"""Layers of more than one network. All sequences are (batch, time, channels)."""
+"""Layers of more than one network. Sequences are (batch, time, channels), but for `ConvNeXt`."""
 
 from __future__ import annotations
 
@@ -79,6 +79,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
             scores.add_(bias[:, heads])
         parts.append(scores.softmax(-1) @ v[:, heads])
     return torch.cat(parts, dim=1)
+
+
+class ConvNeXt(nn.Module):
+    """A block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545) over time, (B, C, T) to the same."""
+
+    def __init__(self, width: int, hidden: int, kernel: int = 7) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.widen = nn.Linear(width, hidden)
+        self.narrow = nn.Linear(hidden, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.depthwise(x).transpose(1, 2)
+        h = self.narrow(F.gelu(self.widen(self.norm(h))))
+        return x + (self.scale * h).transpose(1, 2)
 
 
 @runtime_checkable

@@ -63,7 +63,7 @@ class Settings(MachineSettings):
         None, "Folder of models; default: in the user data folder.", panel=MACHINE, typed=Path | None
     )
     cache: bool = setting(True, "Cache conditioning latents in the voice's folder.", panel=MACHINE, stored=False)
-    batch_size: int | None = setting(None, "Decoder samples per batch.", panel=MACHINE, least=1, most=MOST_CANDIDATES)
+    batch_size: int | None = setting(None, "Samples drawn at once.", panel=MACHINE, least=1, most=MOST_CANDIDATES)
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
 
     verify: bool = setting(False, "Check parts with Whisper; redo wrong ones.", panel=SAMPLING, stored=False)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mel import MELS
-from .vocoder import ConvNeXt
+from ..layers import ConvNeXt
+from ..spectrum import MELS
 
 WIDTH, HIDDEN, BLOCKS = 64, 128, 4
 SYMBOLS = 55

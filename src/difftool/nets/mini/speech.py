@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mel import MELS
-from .vocoder import HIGHEST, LOWEST, ConvNeXt
+from ..layers import ConvNeXt
+from ..spectrum import MELS
+from .vocoder import HIGHEST, LOWEST
 
 MEAN, DEVIATION = -4.5, 3.5
 """Of log mels, roughly."""

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mel import HOP, MELS, RATE, WINDOW, filters, mel, spectrum
+from ..layers import ConvNeXt
+from ..spectrum import HOP, MELS, RATE, WINDOW, filters, sound_of
+from .mel import mel, spectrum
 
 LOWEST, HIGHEST, BINS = 50.0, 600.0, 240
 """Hz of the first and last bin of the pitch, 1.5 % apart."""
@@ -28,23 +30,6 @@ class Filters(NamedTuple):
     """(B, WINDOW / 2 + 1, T) complex: the filter of the pulses"""
     noise: Tensor
     """(B, WINDOW / 2 + 1, T): the magnitude of the filter of the noise"""
-
-
-class ConvNeXt(nn.Module):
-    """A block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545) over time, (B, C, T) to the same."""
-
-    def __init__(self, width: int, hidden: int, kernel: int = 7) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.widen = nn.Linear(width, hidden)
-        self.narrow = nn.Linear(hidden, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.depthwise(x).transpose(1, 2)
-        h = self.narrow(F.gelu(self.widen(self.norm(h))))
-        return x + (self.scale * h).transpose(1, 2)
 
 
 class Vocoder(nn.Module):
@@ -91,12 +76,6 @@ def matched(frames: Tensor, mels: Tensor) -> Tensor:
     weights = filters().to(off.device)
     shares = weights / weights.sum(0).clamp(min=1e-8)
     return sound_of(frames * (shares.T @ off).exp())
-
-
-def sound_of(frames: Tensor) -> Tensor:
-    """The sound (B, HOP * T) of a short-time spectrum (B, WINDOW / 2 + 1, T)."""
-    window = torch.hann_window(WINDOW, device=frames.device)
-    return torch.istft(frames, WINDOW, HOP, window=window, length=HOP * frames.shape[-1])
 
 
 def pulses(pitch: Tensor) -> Tensor:

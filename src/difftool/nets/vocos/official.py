@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..mini.mel import WINDOW, filters
 from ..official import Checkpoint, loaded, stored_in
+from ..spectrum import WINDOW, filters
 from .vocoder import Vocos
 
 NAMES = (

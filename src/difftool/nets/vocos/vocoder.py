@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..mini.mel import HOP, WINDOW
-from ..mini.vocoder import ConvNeXt, sound_of
+from ..layers import ConvNeXt
+from ..spectrum import HOP, WINDOW, sound_of
 
 LOUDEST = 100.0
 """Limit of a magnitude."""

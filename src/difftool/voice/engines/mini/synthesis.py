@@ -13,9 +13,10 @@ from ....core.noise import START, Noise, keys, uniform
 from ....core.predict import FLOW, denoiser
 from ....device import finite
 from ....files import load_tensors
-from ....nets.mini.mel import HOP, MELS, mel
+from ....nets.mini.mel import mel
 from ....nets.mini.speech import CHANNELS, DEVIATION, MEAN, PATCH, Speech, normalised, spread_out
 from ....nets.mini.vocoder import Vocoder, pitch_of
+from ....nets.spectrum import HOP, MELS
 from ....sampling.choice import Choice
 from ....sampling.guidance import guided, started
 from ....sampling.settings import GuidanceSettings

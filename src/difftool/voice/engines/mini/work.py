@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....audio.files import read_sound
 from ....files import digest_of
-from ....nets.mini.mel import RATE
+from ....nets.spectrum import RATE
 from ....progress import timed
 from ....sampling.choice import Choice, choose_sampler
 from ...seeds import derived
