@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from difftool.files import read_json
 from difftool.models import ASSETS, build_net
+from difftool.nets.f5.architecture import V1
+from difftool.nets.f5.dit import HEAD, Condition, Modulations
+from difftool.nets.f5.official import checkpoint_of
 from difftool.nets.mini.mel import HOP, MELS
 from difftool.nets.mini.speech import Speech
 from difftool.nets.mini.vocoder import Vocoder
@@ -19,6 +22,7 @@ from difftool.nets.tortoise.autoregressive import UnifiedVoice
 from difftool.nets.tortoise.clvp import CLVP
 from difftool.nets.tortoise.diffusion import DiffusionTts, frames
 from difftool.nets.tortoise.vocoder import TAIL, UnivNet
+from difftool.nets.vocos.vocoder import Vocos
 from difftool.presets import family, needs
 from difftool.text2img.pipeline import class_of, quiet
 from difftool.text2img.settings import BUNDLED
@@ -26,6 +30,8 @@ from difftool.text2img.settings import BUNDLED
 HALF = torch.float16
 TEXT, CODES, ROWS = 80, 500, 16
 """Tokens and codes of a long sentence to Tortoise, and how many samples of it are drawn or scored at once."""
+LONGEST = 2063
+"""Frames of the longest reference and part that F5-TTS takes together: 22 s."""
 FRAMES = 1000
 """Of the longest part that the voice in the package speaks, with room to spare: 10.7 s."""
 
@@ -193,6 +199,24 @@ def speaking_small() -> dict[str, dict[str, int]]:
         vocoder(torch.zeros(1, MELS, FRAMES), torch.zeros(1, HOP * FRAMES))
 
     return _used({"speech": speech, "vocoder": vocoder}, {"speech": flow, "vocoder": sound})
+
+
+def speaking_by_flow() -> dict[str, dict[str, int]]:
+    """The same of F5-TTS and Vocos, for the longest part with its reference and with guidance, in 32 steps."""
+    text, time, dit = (on_meta(make) for _, make in checkpoint_of(V1).parts.values())
+    vocoder, sizes = Vocos(), V1  # istft looks at numbers
+
+    def flow() -> None:
+        given, rotation = empty(2, LONGEST, sizes.dim), empty(sizes.heads, LONGEST, HEAD // 2, dtype=torch.complex64)
+        modulations = Modulations(empty(1, sizes.depth, 6, sizes.dim), empty(1, 2, sizes.dim))
+        dit(empty(2, LONGEST, sizes.mels), modulations, Condition(given, rotation, None, None))
+
+    def sound() -> None:
+        vocoder(torch.zeros(1, sizes.mels, LONGEST))
+
+    tokens = empty(300, dtype=torch.int64)
+    work = {"text": lambda: text(tokens, LONGEST), "time": lambda: time(empty(32)), "dit": flow, "vocoder": sound}
+    return _used({"text": text, "time": time, "dit": dit, "vocoder": vocoder}, work)
 
 
 def _used(nets: Mapping[str, nn.Module], work: Mapping[str, Callable[[], Any]]) -> dict[str, dict[str, int]]:

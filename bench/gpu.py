@@ -589,6 +589,7 @@ def tables() -> None:
     found = {f"train {name}": counting.training(name) for name in needs("train") if name != "shapes"}
     found |= {f"txt2img {name}": counting.painting(kind) for name, kind in ARCHITECTURES.items()}
     found |= {"voice tortoise": counting.speaking(), "mini mini": counting.speaking_small()}
+    found["f5 f5"] = counting.speaking_by_flow()
     found |= {f"whisper {size}": counting.transcribing(size) for size in family("whisper")}
     for name, need in found.items():
         print(f"[{name.split()[1]}.needs] # {name.split()[0]}.toml")

@@ -207,6 +207,14 @@ def tortoise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return official(tmp_path_factory.mktemp("tortoise"))
 
 
+@pytest.fixture(scope="session")
+def f5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with tiny networks of F5-TTS, with random weights; to be left as it is."""
+    from tiny_f5 import official
+
+    return official(tmp_path_factory.mktemp("f5"))
+
+
 @pytest.fixture
 def voices(tmp_path: Path) -> Path:
     """A folder of voices: me with three reference clips and a consent, plain without one."""

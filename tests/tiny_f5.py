@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tiny_tortoise import integers, noise
+from safetensors.torch import save_file
+from tiny_tortoise import finished, integers, noise
 from torch import Tensor, nn
 
 from difftool.nets.f5.architecture import V0, V1, Architecture
@@ -21,6 +24,10 @@ from difftool.nets.official import Checkpoint, ours, shapes
 from difftool.nets.vocos.mel import mel
 from difftool.nets.vocos.official import CHECKPOINT as OFFICIAL_VOCOS
 from difftool.nets.vocos.vocoder import Vocos
+from difftool.voice.engines.f5 import synthesis
+from difftool.voice.engines.f5.files import CHECKPOINT
+from difftool.voice.engines.f5.options import Options, choice_of
+from difftool.voice.engines.f5.synthesis import Networks, SpeechSettings, Times, spectrograms
 
 TINY = {"dim": 64, "depth": 2, "heads": 2, "text": 32, "text_blocks": 2, "mels": 20}
 ARCHITECTURES: dict[str, Architecture] = {"v0": replace(V0, **TINY), "v1": replace(V1, **TINY)}
@@ -105,3 +112,58 @@ def outputs(dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
                 yield from ((f"{version}_pass_{i}_{k}{name}", made) for k, made in enumerate(batch))
     yield "vocos", network("vocos")(noise(40, 2, 100, 23) - 4)
     yield "mel", mel(noise(41, 2, 9_999) * 0.2)
+
+
+TOKENS = "".join(map(chr, range(32, 127)))
+"""The vocabulary of `official`."""
+
+
+def official(store: Path) -> Path:
+    """A store with tiny networks of F5-TTS, and a Vocos of full size, called as the official files."""
+    place, vocoder = store / "f5" / "F5TTS_v1_Base", store / "vocos"
+    place.mkdir(parents=True)
+    vocoder.mkdir()
+    sizes = replace(V1, **TINY | {"mels": 100})
+    made = weights(checkpoint_of(sizes, len(TOKENS)))
+    (place / "config.json").write_text(json.dumps({"architecture": "v1", **TINY, "mels": 100}))
+    (place / "vocab.txt").write_text("".join(f"{token}\n" for token in TOKENS))
+    save_file({f"ema_model.transformer.{name}": value for name, value in made.items()}, place / Path(CHECKPOINT).name)
+
+    def draw(seed: int, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    torch.save(weights(OFFICIAL_VOCOS, draw), vocoder / "pytorch_model.bin")
+    return store
+
+
+CHAINS = {"v1_7": ("v1", 7), "v0_7": ("v0", 7), "v1_16": ("v1", 16), "v0_16": ("v0", 16), "v1_32": ("v1", 32)}
+"""Runs of the sampler as f5-tts has it, by version and number of steps."""
+
+
+def networks(version: str, dtype: torch.dtype | None = None) -> Networks:
+    """All of them, as the engine opens them."""
+    cpu = torch.device("cpu")
+    times = Times(lambda: network("time", version), cpu)
+    parts = (network(name, version, dtype) for name in ("text", "dit"))
+    return Networks(*parts, network("vocos"), times, TINY["mels"], cpu)
+
+
+def said(one: Item, seed: int = 0) -> synthesis.Item:
+    """An item as the engine has it."""
+    return synthesis.Item(one.tokens, one.reference, len(one.x), seed)
+
+
+def usual(steps: int, guidance: float = 3.0, **options: Any) -> SpeechSettings:
+    """Euler's method on the grid of f5-tts, guided as it is."""
+    schedule = {"schedule": "epss"} if steps in (5, 6, 7, 10, 12, 16) else {}
+    defaults = {"sampler": "euler", "steps": steps, "sway": -1.0, **schedule}
+    own = Options(**defaults | options)
+    return SpeechSettings(choice_of(own), guidance, own)
+
+
+def chains(dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+    """The mel spectrograms of the first item, from the last frame of its reference on."""
+    one = ITEMS[0]
+    for name, (version, steps) in CHAINS.items():
+        work = spectrograms(networks(version, dtype), usual(steps), [said(one)], lambda i, j: one.x[None])
+        yield name, finished(work)[0]

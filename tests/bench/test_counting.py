@@ -169,6 +169,11 @@ def test_the_table_of_the_voice_in_the_package() -> None:
     assert counting.speaking_small() == {"parameters": plain(need.parameters), "live": plain(need.live)}
 
 
+def test_the_table_of_f5() -> None:
+    need = needs("f5")["f5"]
+    assert counting.speaking_by_flow() == {"parameters": plain(need.parameters), "live": plain(need.live)}
+
+
 @pytest.mark.parametrize("size", family("whisper"))
 def test_the_table_of_transcribing(size: str) -> None:
     need = needs("whisper")[size]

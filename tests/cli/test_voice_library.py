@@ -201,7 +201,7 @@ class TestDamage:
 
     def test_what_somebody_put_among_the_clips_stays(self, difftool: Run, prepared: Path) -> None:
         (prepared / "clips" / "my own.wav").write_bytes(b"mine")
-        (prepared / "refs" / "f5").mkdir()
+        (prepared / "refs" / "f5").mkdir(exist_ok=True)
         (prepared / "refs" / "f5" / "ref.txt").symlink_to("elsewhere")
         assert prep(difftool, "mine", "--high-pass", 80).code == 0
         assert (prepared / "clips" / "my own.wav").read_bytes() == b"mine"

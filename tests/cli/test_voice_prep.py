@@ -511,6 +511,9 @@ def test_exports(prep: Run, difftool: Run, tmp_path: Path) -> None:
     assert export("f5", "-o", "f5").code == 0
     assert 6 < soundfile.info(tmp_path / "f5" / "ref.wav").duration < 12
     assert (tmp_path / "f5" / "ref.txt").read_text().strip() in "".join(row for row in rows)
+    own = tmp_path / "voices" / "me" / "refs" / "f5"
+    assert (tmp_path / "f5" / "ref.txt").read_text() == (own / "1.txt").read_text().strip() + " "
+    assert np.array_equal(*(soundfile.read(path)[0] for path in (tmp_path / "f5" / "ref.wav", own / "1.wav")))
     assert export("joined", "-o", "all.flac").code == 0
     wanted = sum(clips) + 0.5 * len(clips)
     assert soundfile.info(tmp_path / "all.flac").duration == pytest.approx(wanted, abs=0.5)

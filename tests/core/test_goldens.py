@@ -409,6 +409,20 @@ def test_grids_of_f5(golden: dict[str, Any]) -> None:
         assert [level.t for level in grid(path, int(n), "epss")[:-1]] == [k / 32 for k in times[:-1]]
 
 
+def test_sway_of_f5_on_top_of_its_tables() -> None:
+    """As f5-tts does with 5, 6, 7, 10, 12 and 16 steps."""
+    path = Flow(clock=lambda s: 1 - s, sway=-1.0)
+    times = [level.alpha for level in grid(path, 7, "epss")]
+    assert times == pytest.approx([0, 0.00482, 0.01921, 0.04306, 0.07612, 0.29289, 0.61732, 1], abs=5e-6)
+    straight = Flow(clock=lambda s: 1 - s)
+    for n in (5, 6, 10, 12, 16):
+        table = [level.t for level in grid(straight, n, "epss")]
+        swayed = [1 - math.cos(math.pi / 2 * t) for t in table[:-1]]
+        assert [level.t for level in grid(path, n, "epss")[:-1]] == pytest.approx(swayed, abs=1e-12)
+    for found, wanted in zip(grid(path, 32, "trailing"), grid(straight, 32, "sway"), strict=True):
+        assert found == pytest.approx(wanted, abs=1e-12)
+
+
 STORED = json.loads((FilePath(__file__).parents[1] / "golden" / "samplers2.json").read_text())
 """`meta` in the file says how its cases were made, and `no_reference` which are none for this engine."""
 ROWS = {

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from difftool.core import CLEAN, DiscreteVP, Flow, Karras, Level, betas, dynamic_shift
+from difftool.core.paths import SWAYS
 
 KINDS = ["linear", "scaled_linear", "cosine", "sigmoid"]
 
@@ -43,6 +44,23 @@ def test_any_lam_has_a_level(lam: float) -> None:
         assert 0 <= level.sigma <= 1
         assert level.lam == pytest.approx(lam, rel=1e-9, abs=1e-9) or abs(lam) > 30
     assert 0 <= DiscreteVP(betas("cosine")).at(lam).t <= 999
+
+
+@given(st.floats(0, 1), st.floats(0.1, 10), st.floats(*SWAYS))
+def test_sway_is_a_bend_on_top_of_the_shift(u: float, shift: float, sway: float) -> None:
+    t = Flow(shift).level(u).alpha
+    level = Flow(shift, lambda s: 1 - s, sway).level(u)
+    assert level.alpha == pytest.approx(t + sway * (math.cos(math.pi / 2 * t) - 1 + t), abs=1e-12)
+    assert level.alpha + level.sigma == pytest.approx(1)
+    assert level.t == pytest.approx(level.alpha, abs=1e-12)
+    assert -1e-15 <= level.alpha <= 1 + 1e-15
+
+
+def test_a_sway_by_which_time_would_run_back() -> None:
+    for sway in (-1.01, 1.76):
+        with pytest.raises(ValueError, match=r"sway must be from -1 to 1\.752"):
+            Flow(sway=sway)
+    assert Flow(sway=0.0).level(0.3) == Flow().level(0.3)
 
 
 def test_infinite_lam() -> None:

@@ -14,9 +14,10 @@ import torch
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
-from original_f5 import outputs  # noqa: E402
+from original_f5 import chains, outputs  # noqa: E402
 from tiny_tortoise import thinned  # noqa: E402
 
 with torch.no_grad():
-    stored = {name: thinned(made, 500).numpy() for name, made in outputs()}
-np.savez_compressed(TESTS / "golden" / "f5.npz", **stored)
+    for file, made in (("f5", outputs()), ("f5_chains", chains())):
+        stored = {name: thinned(tensor, 500).numpy() for name, tensor in made}
+        np.savez_compressed(TESTS / "golden" / f"{file}.npz", **stored)

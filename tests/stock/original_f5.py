@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
-from tiny_f5 import ARCHITECTURES, ITEMS, TIMES, VOCABULARY, VOCOS, VOCOS_SIZES, weights
+from tiny_f5 import ARCHITECTURES, CHAINS, ITEMS, TIMES, VOCABULARY, VOCOS, VOCOS_SIZES, weights
 from tiny_tortoise import noise
 from torch import Tensor
 
@@ -29,7 +30,7 @@ _stand_in("wandb", api=SimpleNamespace(api_key=None))
 _stand_in("datasets", Dataset=object, load_from_disk=None, __path__=[])
 _stand_in("datasets.arrow_writer", ArrowWriter=object)
 
-from f5_tts.model import DiT  # noqa: E402
+from f5_tts.model import CFM, DiT  # noqa: E402
 from f5_tts.model.modules import get_vocos_mel_spectrogram  # noqa: E402
 from vocos.feature_extractors import MelSpectrogramFeatures  # noqa: E402
 from vocos.heads import ISTFTHead  # noqa: E402
@@ -91,3 +92,17 @@ def outputs() -> Iterator[tuple[str, Tensor]]:
                     yield f"{version}_pass_{i}_{k}{name}", made[0]
     yield "vocos", vocos(weights(VOCOS), **VOCOS_SIZES).decode(noise(40, 2, 100, 23) - 4)
     yield "mel", get_vocos_mel_spectrogram(noise(41, 2, 9_999) * 0.2)
+
+
+def chains() -> Iterator[tuple[str, Tensor]]:
+    """The same runs as `tiny_f5.chains`."""
+    tokens, reference, x = ITEMS[0]
+    for name, (version, steps) in CHAINS.items():
+        sizes = ARCHITECTURES[version]
+        net = dit(sizes, VOCABULARY, weights(checkpoint_of(sizes, VOCABULARY)))
+        model = CFM(net, num_channels=sizes.mels, mel_spec_kwargs={"n_mel_channels": sizes.mels})
+        with mock.patch.object(torch, "randn", lambda *shape, **options: x):
+            made, _ = model.sample(
+                reference[None], tokens[None], len(x), steps=steps, cfg_strength=2.0, sway_sampling_coef=-1.0
+            )
+        yield name, made[0, len(reference) - 1 :]

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from tiny_f5 import chains as our_chains
 from tiny_f5 import outputs as our_outputs
 from tiny_f5 import weights
 from tiny_tortoise import integers, off
@@ -19,7 +20,7 @@ from difftool.nets.f5.official import VOCABULARY, checkpoint_of, load
 
 pytest.importorskip("f5_tts", reason="f5-tts is not installed: make test-f5")
 
-from original_f5 import dit, outputs
+from original_f5 import chains, dit, outputs
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,15 @@ def test_tiny_networks_agree(dtype: torch.dtype | None) -> None:
         difference = off(found, wanted)
         print(f"{stage}: {difference:.1e}")
         assert difference < 1e-5, stage
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32], ids=["as trained", "as it runs"])
+def test_chains_agree(dtype: torch.dtype | None) -> None:
+    """7 and 16 steps of the pruned tables and 32 even ones, all with sway and guidance."""
+    for (name, found), (same, wanted) in zip(our_chains(dtype), chains(), strict=True):
+        assert name == same
+        print(f"{name}: {off(found, wanted):.1e}")
+        assert off(found, wanted) < 1e-3, name
 
 
 @pytest.mark.slow

@@ -9,15 +9,16 @@ import tiny_whisper
 import torch
 
 from difftool.errors import DifftoolError, Exit
-from difftool.voice.hearing import listener, whisper_installed
+from difftool.voice.hearing import listener
+from difftool.voice.prep.transcribe import installed_size
 
 
 def test_the_model_that_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert whisper_installed(tmp_path) is None
+    assert installed_size(tmp_path) is None
     for size, chosen in (("tiny.en", "tiny.en"), ("large-v3", "large-v3"), ("base", "base")):
         tiny_whisper.save(tmp_path / f"whisper-{size}" / f"{size}.pt")
-        assert whisper_installed(tmp_path) == chosen
+        assert installed_size(tmp_path) == chosen
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from .console import Console, Result
 
 FAMILIES = {"train": "train", "txt2img": "txt2img"}
 """The presets of a command."""
-ENGINES = {"tortoise": "voice", "stock": "voice", "mini": "mini"}
+ENGINES = {"tortoise": "voice", "f5": "f5", "mini": "mini", "stock": "voice"}
 """The presets of `voice clone`, by engine."""
 BUILT_IN, PRESET, LINE = "built-in", "preset", "command line"
 

@@ -13,6 +13,8 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 Clock: TypeAlias = Callable[[float], float]
+SWAYS = (-1.0, 2 / (math.pi - 2))
+"""The range of the sway of a `Flow`."""
 Scalar: TypeAlias = Any
 """A float while sampling, a tensor (B, 1, ..., 1) while training: the formulas are the same."""
 
@@ -139,20 +141,26 @@ class DiscreteVP:
 class Flow:
     """The straight path of rectified flow and flow matching (Lipman et al. 2022, arXiv:2210.02747): alpha = 1 - s,
     sigma = s. `shift` bends the clock towards the noise (Esser et al. 2024, arXiv:2403.03206, eq. 23): s = shift * u /
-    (1 + (shift - 1) * u). `clock` turns s into the time the network was trained with."""
+    (1 + (shift - 1) * u). `sway` bends it once more, by a cosine: with t = 1 - s, t + sway * (cos(pi * t / 2) - 1 + t)
+    (F5-TTS, Chen et al. 2024, arXiv:2410.06885, where it is -1). `clock` turns s into the time the network was trained
+    with."""
 
     lo, hi, clean, discrete, chart, spacing = 1e-3, 1.0, 0.0, False, 1.0, "trailing"
 
-    def __init__(self, shift: float = 1.0, clock: Clock = lambda s: s) -> None:
-        """Raises ValueError unless shift > 0."""
+    def __init__(self, shift: float = 1.0, clock: Clock = lambda s: s, sway: float = 0.0) -> None:
+        """Raises ValueError unless shift > 0 and sway lies in SWAYS, where time never runs back."""
         require(shift > 0, f"shift must be above 0, not {shift}")
-        self.shift, self.clock = shift, clock
+        require(SWAYS[0] <= sway <= SWAYS[1], f"sway must be from {SWAYS[0]:g} to {SWAYS[1]:.4g}, not {sway}")
+        self.shift, self.clock, self.sway = shift, clock, sway
 
     def level(self, u: float) -> Level:
         require(0 <= u <= 1, f"level {u} is outside 0 to 1")
         bend = 1 + (self.shift - 1) * u
-        s = self.shift * u / bend
-        return Level(self.clock(s), (1 - u) / bend, s)
+        s, t = self.shift * u / bend, (1 - u) / bend
+        # the same curve from either end, so that small shares stay exact
+        sigma = s + self.sway * (s - math.sin(math.pi / 2 * s))
+        alpha = t + self.sway * (t - 2 * math.sin(math.pi / 4 * t) ** 2)
+        return Level(self.clock(sigma), alpha, sigma)
 
     def at(self, lam: float) -> Level:
         big = 1 / (1 + (e := math.exp(-abs(lam))))

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from ..errors import DifftoolError, Exit, nearest
-from ..presets import hardware, needs, typed
+from ..presets import family, hardware, needs, typed
 from ..presets.rows import (
-    FlowPreset,
     PictureNeeds,
     PicturePreset,
     TrainNeeds,
@@ -96,7 +95,7 @@ class Verdict(NamedTuple):
 
 def presets() -> list[Preset]:
     """The presets of all commands, with their needs."""
-    return [*_training(), *_painting(), *_speaking(), *_speaking_small(), *_transcribing()]
+    return [*_training(), *_painting(), *_speaking(), *_speaking_by_flow(), *_speaking_small(), *_transcribing()]
 
 
 def presets_named(names: list[str]) -> list[Preset]:
@@ -229,13 +228,29 @@ def _speaking() -> Iterator[Preset]:
         yield Preset("voice clone", name, half, wide, cpu, 8 * count, count)
 
 
+def _speaking_by_flow() -> Iterator[Preset]:
+    """The presets of F5-TTS. The network of the times, in float32, is in memory before the others are."""
+    need = needs("f5")["f5"]
+    sizes, live = need.parameters, max(need.live.values())
+    small = 4 * (sizes["text"] + sizes["vocoder"])
+
+    def on_gpu(width: int) -> tuple[Variant, ...]:
+        whole = small + sizes["dit"] * width + int(live * ATTENDED * width / 4)
+        return (Variant((), max(whole, 4 * sizes["time"]) + CONTEXT, 2 * BARE),)
+
+    cpu = (Variant((), 0, BARE + max(small + 4 * sizes["dit"] + live, 4 * sizes["time"])),)
+    count = sum(sizes.values())
+    for name in family("f5"):
+        yield Preset("voice clone", f"f5-{name}", _measured(on_gpu(2), need.measured), on_gpu(4), cpu, 4 * count, count)
+
+
 def _speaking_small() -> Iterator[Preset]:
     """The presets of the voice in the package, whose networks are all in memory."""
     need = needs("mini")["mini"]
     half, wide = _speaking_variants(need, 2)[:1], _speaking_variants(need, 4)[:1]
     count = sum(need.parameters.values())
     cpu = (Variant((), 0, BARE + 4 * count + max(need.live.values())),)
-    for name in typed(FlowPreset):
+    for name in family("mini"):
         yield Preset("voice clone", f"mini-{name}", _measured(half, need.measured), wide, cpu, 2 * count, count)
 
 

@@ -25,6 +25,7 @@ ROWS: dict[str, type] = {
     "train": TrainPreset,
     "txt2img": PicturePreset,
     "voice": VoicePreset,
+    "f5": FlowPreset,
     "mini": FlowPreset,
     "whisper": WhisperRow,
     "store": StoreRow,

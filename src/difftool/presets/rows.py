@@ -165,7 +165,7 @@ class VoicePreset:
 
 @dataclass(frozen=True)
 class FlowPreset:
-    """A row of mini.toml: a preset of speech by a flow."""
+    """A row of f5.toml or mini.toml: a preset of speech by a flow."""
 
     sampler: str
     steps: int

@@ -60,19 +60,22 @@ class Choice(NamedTuple):
 
     def counted(self, guide: Callable[[Predict], Predict]) -> int:
         """The number of network calls for an item, with guidance; a call for two items counts twice."""
+        return len(self.called_at(guide))
+
+    def called_at(self, guide: Callable[[Predict], Predict] = lambda predict: predict) -> list[Level]:
+        """The levels of these calls, in their order."""
         import torch
 
-        count = 0
+        levels: list[Level] = []
 
         def predict(x: Tensor, level: Level) -> Denoised:
-            nonlocal count
-            count += len(x)
+            levels.extend([level] * len(x))
             return Denoised(x, torch.zeros_like(x), x)
 
         zero = torch.zeros(1, 1, 2)
         for _ in self.run(guide(predict), zero, lambda i, j: zero):
             pass
-        return count
+        return levels
 
     def run(self, predict: Predict, x: Tensor, noise: Draw) -> Iterator[State]:
         """Yields the state after each step from x."""

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torchaudio.functional import resample
 
@@ -16,19 +15,19 @@ from ..audio.files import FORMATS, RATE, Samples, read_sound, write_short, write
 from ..audio.joining import join, to_bytes
 from ..errors import DifftoolError, Exit, pick
 from ..files import read_json, replace_folder, temporary, unused, writable, write_json, write_text
-from .library import Voice, changed_files, digests
+from .engines.f5.clip import LONGEST
+from .engines.f5.prompt import ended, recorded
+from .library import Voice, changed_files, digests, opened
 
 SCHEMA = "difftool/export/1"
 LJSPEECH = 22_050
 """Sample rate of LJSpeech and of tortoise-tts."""
-F5_SHORTEST, F5_LONGEST = 6.0, 11.0
-"""Seconds of a reference that suits F5-TTS."""
-F5_TAIL, PAUSE = 0.7, 0.5
-"""Seconds of silence at the end of a reference for F5-TTS, and between joined clips."""
+PAUSE = 0.5
+"""Seconds of silence between joined clips."""
 KINDS = {
     "ljspeech": "wavs/*.wav at 22,050 Hz and metadata.csv, for training tools",
     "tortoise": "the reference clips for tortoise-tts, at 22,050 Hz",
-    "f5": "the best clip of 6 to 11 s and its text, for F5-TTS",
+    "f5": "the best clip, of at most 12 s, and its words, for F5-TTS",
     "joined": "all clips in one file, .wav, .flac, .mp3 or .ogg",
 }
 
@@ -112,9 +111,13 @@ def _texts(voice: Voice) -> dict[str, tuple[str, str]]:
     rows = [line.split("|") for line in lines]
     texts = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
     if not texts:
-        hint = "run difftool voice prep with Whisper or a --transcript, without --slice vad"
-        raise DifftoolError(Exit.FILE, f"the clips of {voice.name} have no transcripts", hint)
+        raise _no_texts(voice)
     return texts
+
+
+def _no_texts(voice: Voice) -> DifftoolError:
+    hint = "run difftool voice prep with Whisper or a --transcript, without --slice vad"
+    return DifftoolError(Exit.FILE, f"the clips of {voice.name} have no transcripts", hint)
 
 
 def _at(path: Path, rate: int) -> Samples:
@@ -141,16 +144,12 @@ def _tortoise(voice: Voice, folder: Path) -> Iterator[Path]:
 
 
 def _f5(voice: Voice, folder: Path) -> Iterator[Path]:
-    texts = _texts(voice)
-    takes = read_json(voice.folder / "report.json")["takes"]
-    clips = [take for take in takes if take.get("id") in texts]
-    fitting = [clip for clip in clips if F5_SHORTEST <= clip["figures"]["seconds"] <= F5_LONGEST]
-    if not fitting:
-        message = f"{voice.name} has no clip of {F5_SHORTEST:g} to {F5_LONGEST:g} s"
-        raise DifftoolError(Exit.FILE, message, "add a recording with longer sentences")
-    best = max(fitting, key=lambda clip: clip["figures"]["snr"])["id"]
-    clip = read_sound(voice.folder / "clips" / f"{best}.wav", RATE)
-    tail = np.zeros(round(F5_TAIL * RATE), np.float32)
-    write_short(folder / "ref.wav", np.concatenate([clip, tail]), RATE, subtype="PCM_16")
-    write_text(folder / "ref.txt", texts[best][0] + "\n")
+    clip = recorded(opened(voice.name, voice.folder.parent, "f5"))
+    if clip.text is None:
+        raise _no_texts(voice)
+    if clip.seconds > LONGEST:
+        message = f"{voice.name} has no clip of at most {LONGEST:g} s with its words"
+        raise DifftoolError(Exit.FILE, message, "run difftool voice prep, which cuts recordings with their words")
+    write_short(folder / "ref.wav", read_sound(clip.path, RATE), RATE, subtype="PCM_16")
+    write_text(folder / "ref.txt", ended(clip.text.strip()))
     yield from (folder / "ref.wav", folder / "ref.txt")

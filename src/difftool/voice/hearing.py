@@ -8,30 +8,11 @@ from typing import Any
 
 from torch import device
 
-from .. import store
 from ..audio.files import RATE
 from ..audio.media import Span
 from ..errors import DifftoolError, Exit
 from .prep.decode import Stored
-from .prep.settings import WHISPER
-from .prep.transcribe import Whisper, found, portions, pull_hint
-
-
-def whisper_installed(models_dir: Path | None = None) -> str | None:
-    """The size of Whisper to listen with: the default one, else the largest that is installed; None without any."""
-    sizes = [name.removeprefix("whisper-") for name in store.entries() if name.startswith("whisper-")]
-    for size in (WHISPER, *reversed(sizes)):
-        if _is_installed(size, models_dir):
-            return size
-    return None
-
-
-def _is_installed(size: str, models_dir: Path | None) -> bool:
-    try:
-        found(size, models_dir)
-    except DifftoolError:
-        return False
-    return True
+from .prep.transcribe import Whisper, portions, pull_hint
 
 
 def listener(size: str, device: device, language: str | None, models_dir: Path | None, *, otherwise: str) -> Whisper:

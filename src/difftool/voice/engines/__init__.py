@@ -34,6 +34,7 @@ Steps: TypeAlias = Generator[None, None, T]
 
 ENGINES = {
     "tortoise": "difftool.voice.engines.tortoise",
+    "f5": "difftool.voice.engines.f5",
     "mini": "difftool.voice.engines.mini",
     "stock": "difftool.voice.engines.stock",
 }
@@ -43,6 +44,8 @@ ALIASES = {"native": "tortoise"}
 """Names of earlier versions."""
 BUNDLED = "mini"
 """The engine whose networks are in the package."""
+MODELS = {"f5": "f5 vocos"}
+"""What `models pull` downloads for an engine, where it is more than that of its name."""
 PRESETS = ("draft", "ultra_fast", "fast", "standard", "high_quality")
 """Presets that every engine has."""
 CLIP_HZ = 22_050
@@ -252,7 +255,8 @@ def warn_of_bundled(chosen: str, given: Collection[str]) -> None:
     """Warns where auto took the engine in the package although a larger one has all options in `given`."""
     larger = next(row for row in ENGINES if all(row in _owners(option) for option in given))
     if chosen == BUNDLED != larger:
-        better = f"for a larger one run difftool models pull {larger}; --engine {chosen} hides this warning"
+        models = MODELS.get(larger, larger)
+        better = f"for a larger one run difftool models pull {models}; --engine {chosen} hides this warning"
         log.warning("speaking with the small engine in the package, %s; %s", chosen, better)
 
 

@@ -20,7 +20,7 @@ from ...files import expanded
 from ...progress import Track, untracked
 from ...settings import checked, from_call
 from ..comparison import Comparison, compare, words_of
-from ..hearing import heard, listener, whisper_installed
+from ..hearing import heard, listener
 from ..identity import voiceprint
 from ..library import RANDOM
 from ..prep import activity
@@ -28,7 +28,7 @@ from ..prep.clips import Take, levels_of, takes
 from ..prep.decode import decode
 from ..prep.plan import recordings_in
 from ..prep.settings import WHISPER
-from ..prep.transcribe import Whisper, known_language, pull_hint
+from ..prep.transcribe import Whisper, installed_size, known_language, pull_hint
 from ..provenance import load
 from .likeness import Scale, scale_of, verdict
 from .opinions import opinions
@@ -149,7 +149,7 @@ def plan_judging(sources: Sequence[str | Path], settings: Settings) -> Plan:
     paths = recordings_in(sources)
     device, _ = devices.choose(settings.device, "fp32", settings.threads)
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
-    size = settings.whisper or whisper_installed(models_dir)
+    size = settings.whisper or installed_size(models_dir)
     scale = scale_of(settings.voice, _voices_dir(settings)) if settings.voice is not None else None
     whisper = listener(size, device, language, models_dir, otherwise="leave out --whisper") if size else None
     if whisper is None:

@@ -324,13 +324,19 @@ def _write_clips(folder: Path, clips: Sequence[VoiceTake]) -> list[Path]:
 
 
 def _write_references(folder: Path, clips: Sequence[VoiceTake], paths: Sequence[Path]) -> list[refs.Reference]:
-    """Chooses the references among the clips, and writes them."""
+    """Chooses the references among the clips, and writes them: for Tortoise stretches of some, for F5-TTS the best clip
+    with its words."""
     (folder / "refs" / "tortoise").mkdir(parents=True)
     references = refs.choose_references(clips, paths)
     for number, reference in enumerate(references, 1):
         sound = refs.cut(paths[reference.clip], reference.start)
         write_short(folder / "refs" / "tortoise" / f"{number}.wav", sound, CODE_HZ, subtype="PCM_16")
     write_json(folder / "refs" / "tortoise.json", {"references": _used(references, clips)})
+    best = references[0].clip
+    if text := " ".join(clips[best]["text"].split()):
+        (folder / "refs" / "f5").mkdir()
+        shutil.copyfile(paths[best], folder / "refs" / "f5" / "1.wav")
+        write_text(folder / "refs" / "f5" / "1.txt", f"{text}\n")
     return references
 
 

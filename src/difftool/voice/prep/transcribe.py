@@ -26,7 +26,7 @@ from . import transcripts
 from .activity import HEARD, Span
 from .decode import Stored
 from .notes import without_notes
-from .settings import known_size
+from .settings import WHISPER, known_size
 from .words import Segment, Word, whole
 
 MOMENT = 0.05
@@ -239,6 +239,23 @@ def found(size: str, models: Path | None = None) -> tuple[Path, str, bytes | Non
         hint = f"{pull_hint(size, models)}, pass a --transcript, or cut at pauses with --slice vad"
         raise DifftoolError(Exit.FILE, f"Whisper {size} is not installed", hint)
     return path, digest_of(path), whisper._ALIGNMENT_HEADS.get(size)
+
+
+def installed_size(models_dir: Path | None = None) -> str | None:
+    """The size of Whisper to listen with: the default one, else the largest that is installed; None without any."""
+    sizes = [name.removeprefix("whisper-") for name in store.entries() if name.startswith("whisper-")]
+    for size in (WHISPER, *reversed(sizes)):
+        if _is_installed(size, models_dir):
+            return size
+    return None
+
+
+def _is_installed(size: str, models_dir: Path | None) -> bool:
+    try:
+        found(size, models_dir)
+    except DifftoolError:
+        return False
+    return True
 
 
 def over_speech(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[list[Segment], str | None]:

@@ -1,0 +1,125 @@
+"""Options of F5-TTS, and their values in its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ....core.grid import EPSS
+from ....core.paths import SWAYS, Flow
+from ....core.solve import SAMPLERS
+from ....errors import DifftoolError, Exit, pick
+from ....limits import GUIDANCE
+from ....presets import preset
+from ....sampling import aliases
+from ....sampling.choice import Choice
+from ....sampling.settings import GuidanceSettings, SamplerSettings
+from ....settings import MACHINE, SAMPLING, knows, one_of, plain, setting
+from ...settings import Settings
+from .files import architectures
+
+MODES = ("package",)
+"""Modes of --compat: f5-tts 1.1.22."""
+SWAY = -1.0
+"""The sway of the model's own grid."""
+SLOWEST, FASTEST = 0.25, 4.0
+
+
+@knows(lambda: MODES)
+def known_mode(name: str) -> str:
+    """One of MODES. Raises DifftoolError 2 for another name."""
+    return pick("compat", plain(name), {mode: mode for mode in MODES})
+
+
+@dataclass(frozen=True)
+class Options(SamplerSettings, GuidanceSettings):
+    """Options of F5-TTS; None is the preset's value."""
+
+    guidance: float | None = setting(
+        None,
+        "Guidance scale; 1 is off; cfg_strength of f5-tts plus 1.",
+        "--guidance",
+        "--cfg",
+        panel=SAMPLING,
+        filled=True,
+        **GUIDANCE,
+    )
+    sway: float | None = setting(
+        None,
+        "Bend of the steps on top of their schedule, below 0 towards the noise; default: -1, with --schedule 0.",
+        panel=SAMPLING,
+        least=SWAYS[0],
+        most=SWAYS[1],
+        filled=True,
+    )
+    speed: float = setting(1.0, "Speaking rate.", panel=SAMPLING, least=SLOWEST, most=FASTEST)
+    checkpoint: str | Path | None = setting(
+        None, "Checkpoint of F5-TTS to use instead of the installed one.", panel=MACHINE, typed=Path | None
+    )
+    vocabulary: str | Path | None = setting(
+        None, "The vocab.txt of --checkpoint; default: the one beside it.", panel=MACHINE, typed=Path | None
+    )
+    architecture: str | None = setting(
+        None,
+        "Architecture of --checkpoint: v1, v0, v1-small or v0-small.",
+        panel=MACHINE,
+        check=one_of("architecture", architectures),
+    )
+    compat: str | None = setting(None, "Reproduce f5-tts 1.1.22: package.", panel=MACHINE, check=known_mode)
+
+
+def path_of(sway: float) -> Flow:
+    """The noise levels, by the time of the network: 0 is noise, 1 is speech."""
+    return Flow(clock=lambda s: 1 - s, sway=sway)
+
+
+def choice_of(options: Options) -> Choice:
+    """The sampler of filled options."""
+    from ....sampling.choice import choose_sampler
+
+    assert options.sampler is not None
+    assert options.sway is not None
+    return choose_sampler(path_of(options.sway), options.sampler, options.steps, options.schedule, options.eta)
+
+
+def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
+    """Both with the values of the preset, as `Engine.filled`."""
+    from ....sampling.choice import preset_steps
+    from ....sampling.guidance import check_guidance
+
+    row = preset("f5", settings.preset)
+    sampler = options.sampler or row["sampler"]
+    named = aliases.sampler(sampler)
+    steps = options.steps or preset_steps(options.sampler, row["sampler"], row["steps"]) or SAMPLERS[named.row].steps
+    schedule, sway = options.schedule, options.sway
+    is_own = schedule is None and named.schedule is None
+    if is_own and steps in EPSS:
+        schedule = "epss"
+    if sway is None:
+        sway = SWAY if is_own else 0.0
+    default = 1.0 if SAMPLERS[named.row].defaults.get("plus") else row["guidance"]
+    guidance = float(default if options.guidance is None else options.guidance)
+    own = replace(options, sampler=sampler, steps=steps, schedule=schedule, sway=sway, guidance=guidance)
+    choice = choice_of(own)
+    own = replace(own, **choice.settings)
+    check_guidance(own, choice, "F5-TTS", guidance != 1, "add --guidance 3")
+    if own.compat:
+        _check_compat(settings, own)
+    return settings, own
+
+
+def _check_compat(settings: Settings, options: Options) -> None:
+    """Raises DifftoolError 2 for what f5-tts does not do."""
+    from ....sampling.guidance import chosen
+
+    assert options.steps is not None
+    own_schedule = "epss" if options.steps in EPSS else "trailing"
+    if options.sampler not in ("euler", "ddim") or options.eta:
+        raise DifftoolError(Exit.USAGE, f"f5-tts does not support {options.sampler}", "use --sampler euler")
+    if options.schedule != own_schedule:
+        message = f"f5-tts does not support the schedule {options.schedule} with {options.steps} steps"
+        raise DifftoolError(Exit.USAGE, message, "leave out --schedule")
+    if given := chosen(options):
+        raise DifftoolError(Exit.USAGE, f"f5-tts does not support {given[0]}", f"leave out {given[0]}")
+    if not -(2**63) <= settings.seed < 2**64 - settings.candidates:
+        raise DifftoolError(Exit.USAGE, "f5-tts supports only 64-bit seeds", "use a smaller --seed")

@@ -1,0 +1,225 @@
+"""The reference of F5-TTS: a clip and its words."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+import torch
+from torch import Tensor
+from torchaudio.functional import resample
+
+from ....audio.files import RATE, Samples, read_sound
+from ....errors import DifftoolError, Exit
+from ....files import expanded, load_tensors, read_json, read_text, save_tensors
+from ...library import PACKAGE, Voice, note_of
+from ...prep.settings import WHISPER
+from ...prep.transcribe import Whisper, installed_size, pull_hint
+from ...settings import Settings
+from ...text import written_out
+from .. import CLIP_HZ, Reference
+from .clip import ENOUGH, LONGEST, as_package, cut, is_long, raised, trimmed
+from .pace import letters, spoken_seconds
+from .tokens import readable
+
+log = logging.getLogger(__name__)
+
+SLOWEST, FASTEST = 6.0, 25.0
+"""Characters a second that are possible, as in voice prep."""
+TYPICAL, LEAST = 8.0, 1.0
+"""Seconds of a clip that suits best, where nothing else is known of it, and of the speech that one must have."""
+
+
+class Prompt(NamedTuple):
+    """A reference as the network hears and reads it."""
+
+    sound: Tensor
+    """(S,) at 24 kHz"""
+    text: str
+    """Its words. They end with a full stop and a space, or with a full-width full stop."""
+    gain: float = 1.0
+    """What the sound was multiplied by; the result is divided by it."""
+
+
+class Recorded(NamedTuple):
+    """A recording of a voice."""
+
+    path: Path
+    text: str | None
+    """Its words, where they are known."""
+    words: Path
+    """The file that has them, or would have."""
+    seconds: float
+
+
+class Source(NamedTuple):
+    """What a prompt is made of."""
+
+    sound: Path | Samples
+    """A file, or a sound (S,) at RATE."""
+    text: str | None = None
+    words: Path | None = None
+    language: str | None = None
+    cache: Path | None = None
+    """A folder for what was transcribed."""
+
+    @property
+    def name(self) -> str:
+        return str(self.sound) if isinstance(self.sound, Path) else "the reference clip"
+
+
+def prompt_of(reference: Reference, settings: Settings, *, compat: bool = False) -> Prompt:
+    """The prompt of a voice, or of clips. Words that are not known are transcribed by Whisper. `compat` prepares it as
+    f5-tts does.
+
+    Raises DifftoolError: 2 where there is no reference, or several voices are mixed, 4 where a recording has no speech,
+    its words do not fit, or they are not known and Whisper is not installed.
+    """
+    source = _source(reference, settings)
+    return _package_prompt(source, settings) if compat else _prompt(source, settings)
+
+
+def _source(reference: Reference, settings: Settings) -> Source:
+    if len(reference.voices) > 1:
+        raise DifftoolError(Exit.USAGE, "F5-TTS does not mix voices", "use one of them, or --engine tortoise")
+    if reference.voices:
+        (voice,) = reference.voices
+        clip = recorded(voice)
+        language = note_of(voice.folder).get("language")
+        is_cached = settings.cache and voice.folder.parent != PACKAGE
+        cache = voice.folder / "latents" if is_cached else None
+        return Source(clip.path, clip.text, clip.words, language if isinstance(language, str) else None, cache)
+    if reference.clips:
+        clip = min(reference.clips, key=lambda clip: abs(len(clip) / CLIP_HZ - TYPICAL))
+        return Source(resample(clip, CLIP_HZ, RATE).numpy())
+    raise DifftoolError(Exit.USAGE, "F5-TTS needs a voice", "add --voice NAME; difftool voice list shows the names")
+
+
+def recorded(voice: Voice) -> Recorded:
+    """The recording of a voice that suits F5-TTS best: with words, of ENOUGH to LONGEST seconds, with little noise."""
+    table = voice.folder / "metadata.csv"
+    texts = _texts(table)
+    noise = _signal_to_noise(voice.folder / "report.json")
+
+    def known(path: Path) -> Recorded:
+        own = path.with_suffix(".txt")
+        text = read_text(own) if own.is_file() else texts.get(path.stem)
+        is_listed = path.stem in texts and not own.is_file()
+        has_words = text is not None and text.strip() != ""
+        return Recorded(path, text if has_words else None, table if is_listed else own, _seconds(path))
+
+    def rank(clip: Recorded) -> tuple[bool, float, float, float]:
+        has_words = clip.text is not None and clip.seconds <= LONGEST
+        far = abs(min(clip.seconds, LONGEST) - TYPICAL)
+        return has_words, min(clip.seconds, ENOUGH), noise.get(clip.path.stem, 0.0), -far
+
+    return max(map(known, voice.clips), key=rank)
+
+
+def _texts(table: Path) -> dict[str, str]:
+    """The text of each clip in a metadata.csv in LJSpeech form; none where there is no such file."""
+    lines = read_text(table).splitlines() if table.is_file() else []
+    rows = [line.split("|") for line in lines]
+    return {Path(row[0]).stem: row[1] for row in rows if len(row) > 1}
+
+
+def _signal_to_noise(report: Path) -> dict[str, float]:
+    """dB of each clip in the report.json of voice prep; none where there is no such file."""
+    takes = read_json(report).get("takes", []) if report.is_file() else []
+    return {str(take.get("id")): take["figures"].get("snr") or 0.0 for take in takes}
+
+
+def _seconds(path: Path) -> float:
+    try:
+        return soundfile.info(path).duration
+    except (soundfile.LibsndfileError, OSError):
+        return len(read_sound(path, RATE)) / RATE
+
+
+def _prompt(source: Source, settings: Settings) -> Prompt:
+    sound = trimmed(read_sound(source.sound, RATE) if isinstance(source.sound, Path) else source.sound)
+    name, text, language = source.name, source.text, source.language
+    if is_long(sound):
+        sound, text = trimmed(cut(sound)), None
+        name = f"the first {len(sound) / RATE:.1f} s of {name}"
+    if not len(sound) or spoken_seconds(sound) < LEAST:
+        raise DifftoolError(Exit.FILE, f"{name} has no speech of a second", "use another recording")
+    if text is None:
+        text, language = _transcribed(sound, name, source, settings)
+    is_english = language in (None, "en")
+    text = readable(written_out(text) if is_english else " ".join(text.split()))
+    _check_rate(text, sound, name, source.words)
+    heard, gain = raised(torch.from_numpy(sound))
+    return Prompt(heard, ended(text), gain)
+
+
+def _package_prompt(source: Source, settings: Settings) -> Prompt:
+    sound, gain = as_package(source.sound)
+    if not len(sound):
+        raise DifftoolError(Exit.FILE, f"{source.name} has no speech", "use another recording")
+    text = source.text or _transcribed(sound.numpy(), source.name, source, settings)[0]
+    text = ended(text.strip())
+    return Prompt(sound, text if text.endswith("。") else f"{text} ", gain)
+
+
+def ended(text: str) -> str:
+    """A text with a stop at its end, as f5-tts puts it there."""
+    if text.endswith("。"):
+        return text
+    return f"{text} " if text.endswith(".") else f"{text}. "
+
+
+def _check_rate(text: str, sound: Samples, name: str, words: Path | None) -> None:
+    """Raises DifftoolError 4 for a text that cannot have been said in a sound."""
+    size = letters(text)
+    slowest, fastest = size / spoken_seconds(sound), size / (len(sound) / RATE)
+    if slowest < SLOWEST or fastest > FASTEST:
+        rate = slowest if slowest < SLOWEST else fastest
+        message = f"the words of {name} do not fit its length: {rate:.0f} characters per second, not 6 to 25"
+        hint = "use another recording" if words is None else f"correct them in {words}, or use another recording"
+        raise DifftoolError(Exit.FILE, message, hint)
+
+
+def _transcribed(sound: Samples, name: str, source: Source, settings: Settings) -> tuple[str, str | None]:
+    """The words of a sound (S,) at RATE, as Whisper hears them, and their language."""
+    models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
+    size = installed_size(models_dir)
+    if size is None:
+        message = f"the words of {name} are not known, and Whisper is not installed"
+        by_hand = f", or write them to {source.words}" if source.words and name == source.name else ""
+        raise DifftoolError(Exit.FILE, message, f"{pull_hint(WHISPER, models_dir)}{by_hand}")
+    whisper = Whisper(size, settings.machine()[0], _one_language(source.language), models_dir)
+    key = hashlib.sha256(f"{whisper.key} {hashlib.sha256(sound.tobytes()).hexdigest()}".encode()).hexdigest()[:16]
+    path = source.cache / f"f5-{key}.safetensors" if source.cache else None
+    if path is not None and (kept := _kept(path)):
+        return kept["text"], kept["language"] or None
+    text, language = whisper.text_of(sound), whisper.heard_language or source.language
+    if not text:
+        raise DifftoolError(Exit.FILE, f"Whisper hears no words in {name}", "use another recording")
+    if path is not None:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            save_tensors(path, {"sound": torch.from_numpy(sound)}, {"text": text, "language": language or ""})
+        except OSError as error:
+            log.warning("cannot cache the words of %s in %s: %s", name, path.parent, error.strerror)
+    return text, language
+
+
+def _kept(path: Path) -> Mapping[str, str] | None:
+    """What was transcribed before."""
+    if not path.exists():
+        return None
+    try:
+        return load_tensors(path).metadata
+    except DifftoolError as error:
+        log.warning("%s is damaged; creating it again (%s)", path, error)
+        return None
+
+
+def _one_language(language: str | None) -> str | None:
+    """The language of a voice, where it has one and not several."""
+    return language if language and len(language.split()) == 1 else None
