@@ -40,10 +40,10 @@ test-stock: ## the tests beside the original tortoise-tts (Python 3.11), then pa
 	$(MAKE) test $(STOCK)
 	.venv-stock/bin/python -m pytest -s -m "slow or not slow" tests/stock
 
-test-f5: ## the networks of F5-TTS and Vocos beside f5-tts and vocos, also at full size
+test-f5: ## the networks, texts and references of F5-TTS, and Vocos, beside f5-tts and vocos, also at full size
 	$(MAKE) .venv-f5/.installed-test VENV=.venv-f5
 	.venv-f5/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/stock/f5-requirements.txt
-	.venv-f5/bin/python -m pytest -s -m "slow or not slow" tests/stock/test_f5_parity.py
+	.venv-f5/bin/python -m pytest -s -m "slow or not slow" tests/stock/test_f5_*.py
 
 lint: $(VENV)/.installed-dev ## ruff, pyright, the import rules and hadolint
 	$(BIN)/ruff check src tests bench docs recipes

@@ -233,8 +233,19 @@ def voices(tmp_path: Path) -> Path:
     return folder
 
 
-ENGINES = ("tortoise", "beep", "mini")
+ENGINES = ("tortoise", "beep", "mini", pytest.param("f5", marks=pytest.mark.slow))
 """Of which the second is tests/voice/engines/beep.py: what knows no engine serves all."""
+
+
+@pytest.fixture
+def spoken_words(voices: Path) -> None:
+    """Clips of me for F5-TTS: short ones, with their words."""
+    import soundfile
+
+    for clip in (voices / "me" / "refs" / "tortoise").glob("*.wav"):
+        samples, rate = soundfile.read(clip)
+        soundfile.write(clip, samples[: 2 * rate], rate, subtype="FLOAT")
+        clip.with_suffix(".txt").write_text("This is what was said.")
 
 
 @pytest.fixture
@@ -255,4 +266,6 @@ def engine(request: pytest.FixtureRequest) -> str:
     name = getattr(request, "param", "tortoise")
     if name == "beep":
         request.getfixturevalue("beep")
+    if name == "f5":
+        request.getfixturevalue("spoken_words")
     return name

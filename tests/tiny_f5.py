@@ -115,7 +115,8 @@ def outputs(dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
 
 
 TOKENS = "".join(map(chr, range(32, 127)))
-"""The vocabulary of `official`."""
+STORED = replace(V1, **TINY | {"mels": 100})
+"""The vocabulary and the sizes of `official`."""
 
 
 def official(store: Path) -> Path:
@@ -123,8 +124,7 @@ def official(store: Path) -> Path:
     place, vocoder = store / "f5" / "F5TTS_v1_Base", store / "vocos"
     place.mkdir(parents=True)
     vocoder.mkdir()
-    sizes = replace(V1, **TINY | {"mels": 100})
-    made = weights(checkpoint_of(sizes, len(TOKENS)))
+    made = weights(checkpoint_of(STORED, len(TOKENS)))
     (place / "config.json").write_text(json.dumps({"architecture": "v1", **TINY, "mels": 100}))
     (place / "vocab.txt").write_text("".join(f"{token}\n" for token in TOKENS))
     save_file({f"ema_model.transformer.{name}": value for name, value in made.items()}, place / Path(CHECKPOINT).name)

@@ -146,6 +146,39 @@ def test_pull_says_size_and_licence_and_keeps_the_hashes(difftool: Callable[...,
     assert difftool("models", "ls", "-q").out == f"{models}\n"
 
 
+def test_f5_says_its_licence_before_the_download(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
+    hub.bytes |= {"model_1250000.safetensors": b"m" * 2_000_000, "vocab.txt": b" \na\n", "config.yaml": b"c"}
+    hub.bytes |= {"pytorch_model.bin": b"v" * 999}
+    licence = "f5: 2 files, 2 MB, licence CC-BY-NC-4.0, non-commercial use only, from "
+    ended = difftool("models", "pull", "f5", "--dry-run")
+    assert licence in ended.err
+    assert not models.parent.exists()
+    ended = difftool("models", "pull", "f5", "vocos")
+    assert ended.code == 0, ended
+    assert ended.err.index(licence) < ended.err.index("model_1250000.safetensors, MiB")
+    asked = {path for command, path, *_ in hub.asked if command == "GET" and not path.startswith("/cdn")}
+    assert "/SWivid/F5-TTS/resolve/main/F5TTS_v1_Base/model_1250000.safetensors" in asked
+    assert "/charactr/vocos-mel-24khz/resolve/main/pytorch_model.bin" in asked
+    for file in ("f5/F5TTS_v1_Base/model_1250000.safetensors", "f5/F5TTS_v1_Base/vocab.txt", "vocos/pytorch_model.bin"):
+        assert (models.parent / file).read_bytes() == hub.bytes[Path(file).name]
+    assert difftool("models", "verify", "f5", "vocos").code == 0
+    assert difftool("models", "rm", "f5", "vocos").code == 0
+    assert not [path for path in models.parent.rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def test_f5_without_a_network(difftool: Callable[..., Any], refused: Callable[..., Any], tmp_path: Path) -> None:
+    stick = tmp_path / "stick" / "F5TTS_v1_Base"
+    stick.mkdir(parents=True)
+    (stick / "vocab.txt").write_text(" \na\n")
+    refused(
+        4, "models", "pull", "f5", "--from", stick.parent, "--models-dir", "m", says="does not contain F5TTS_v1_Base/m"
+    )
+    (stick / "model_1250000.safetensors").write_bytes(b"m")
+    ended = difftool("models", "pull", "f5", "--from", stick.parent, "--models-dir", "m")
+    assert (ended.code, "licence CC-BY-NC-4.0" in ended.err) == (0, True)
+    assert (tmp_path / "m" / "f5" / "F5TTS_v1_Base" / "vocab.txt").exists()
+
+
 def test_pull_once_more_fetches_nothing(difftool: Callable[..., Any], hub: Hub, models: Path) -> None:
     difftool("models", "pull", "tortoise")
     hub.asked.clear()
@@ -523,6 +556,9 @@ def test_sizes_of_the_store_are_those_of_the_counted_networks() -> None:
         parts = needs("txt2img")[kind].parameters
         size = sum(size or 0 for size in store.entry(name).sizes)
         assert size == pytest.approx(4 * (parts.text + parts.network + parts.vae), rel=0.001)
+    for name, needed in (("f5", ("text", "time", "dit")), ("vocos", ("vocoder",))):
+        size = sum(size or 0 for size in store.entry(name).sizes)
+        assert size == pytest.approx(4 * sum(needs("f5")["f5"].parameters[part] for part in needed), rel=0.01)
     for row in typed(StoreRow).values():
         assert {*row.sizes} <= {*row.files}
 

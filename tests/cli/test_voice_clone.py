@@ -32,8 +32,10 @@ ANY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 
 
 @pytest.fixture
-def given(engine: str, tortoise: Path) -> list[object]:
+def given(engine: str, tortoise: Path, request: pytest.FixtureRequest) -> list[object]:
     """The options of an engine with which it is quick: Tortoise has tiny networks and few steps."""
+    if engine == "f5":
+        return ["--engine", engine, "--preset", "draft", "--models-dir", request.getfixturevalue("f5")]
     if engine != "tortoise":
         return ["--engine", engine, "--preset", "draft"]
     return ["--models-dir", tortoise, "--preset", "draft", "--steps", 3]

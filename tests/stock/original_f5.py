@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import soundfile
 import torch
-from tiny_f5 import ARCHITECTURES, CHAINS, ITEMS, TIMES, VOCABULARY, VOCOS, VOCOS_SIZES, weights
+from safetensors.torch import load_file
+from tiny_f5 import ARCHITECTURES, CHAINS, ITEMS, STORED, TIMES, TOKENS, VOCABULARY, VOCOS, VOCOS_SIZES, weights
 from tiny_tortoise import noise
 from torch import Tensor
 
 from difftool.nets.f5.architecture import Architecture
 from difftool.nets.f5.official import checkpoint_of
+from difftool.voice.engines.f5.files import CHECKPOINT
 
 
 def _stand_in(name: str, **contents: Any) -> None:
@@ -106,3 +110,29 @@ def chains() -> Iterator[tuple[str, Tensor]]:
                 reference[None], tokens[None], len(x), steps=steps, cfg_strength=2.0, sway_sampling_coef=-1.0
             )
         yield name, made[0, len(reference) - 1 :]
+
+
+def speech(store: Path, clip: Path, words: str, text: str, steps: int, seed: int) -> Tensor:
+    """What f5-tts says with the networks of `tiny_f5.official` after a WAV file with these words; every chunk begins
+    with the noise of the seed."""
+    from f5_tts.infer import utils_infer
+
+    tensors = load_file(store / "f5" / CHECKPOINT)
+    net = dit(STORED, len(TOKENS), {name.removeprefix("ema_model.transformer."): it for name, it in tensors.items()})
+    model = CFM(net, vocab_char_map={token: index for index, token in enumerate(TOKENS)})
+    vocoder = vocos(torch.load(store / "vocos" / "pytorch_model.bin"), 512, 1536, 8)
+    draw = torch.randn
+
+    def seeded(*shape: int, **options: Any) -> Tensor:
+        return draw(*shape, generator=torch.Generator().manual_seed(seed))
+
+    def loaded(path: str) -> tuple[Tensor, int]:
+        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        return torch.from_numpy(sound.T), rate
+
+    with mock.patch.object(torch, "randn", seeded), mock.patch.object(utils_infer.torchaudio, "load", loaded):
+        reference, heard = utils_infer.preprocess_ref_audio_text(str(clip), words)
+        wave, _, _ = utils_infer.infer_process(
+            reference, heard, text, model, vocoder, nfe_step=steps, progress=None, device="cpu"
+        )
+    return torch.from_numpy(wave)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -17,10 +19,11 @@ from torch import Tensor
 
 from difftool.nets.f5.architecture import V1
 from difftool.nets.f5.official import VOCABULARY, checkpoint_of, load
+from difftool.voice import clone
 
 pytest.importorskip("f5_tts", reason="f5-tts is not installed: make test-f5")
 
-from original_f5 import chains, dit, outputs
+from original_f5 import chains, dit, outputs, speech
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +48,23 @@ def test_chains_agree(dtype: torch.dtype | None) -> None:
         assert name == same
         print(f"{name}: {off(found, wanted):.1e}")
         assert off(found, wanted) < 1e-3, name
+
+
+@pytest.mark.parametrize("text", ["Hello there, it is late.", "Hi!", "No follow-up is so late; it is. " * 8])
+def test_compat_agrees(text: str, f5: Path, voices: Path, tmp_path: Path) -> None:
+    """From a quiet file to the sound: the clip, its words, tokens, lengths, noise, and chunks that are joined."""
+    clip, words = voices / "me" / "refs" / "tortoise" / "0.wav", "This is what was said"
+    for other in clip.parent.iterdir():
+        other.unlink()
+    wave = np.random.default_rng(1).standard_normal(50_000) * 0.03
+    wave[20_000:21_000] = wave[:3000] = 0
+    soundfile.write(clip, wave, 22_050, subtype="PCM_16")
+    clip.with_suffix(".txt").write_text(words)
+    settings = {"voices_dir": voices, "models_dir": f5, "engine": "f5", "seed": 3, "steps": 7, "compat": "package"}
+    found = torch.from_numpy(clone(text, "me", **settings).sounds[0])
+    wanted = speech(f5, clip, words, text, 7, 3).float().clamp(-1, 1)
+    print(f"{len(found)} samples: {off(found, wanted):.1e}")
+    assert off(found, wanted) < 1e-3
 
 
 @pytest.mark.slow

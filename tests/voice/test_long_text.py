@@ -26,8 +26,10 @@ ANY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 
 
 @pytest.fixture
-def given(engine: str, tortoise: Path) -> dict[str, Any]:
+def given(engine: str, tortoise: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """The settings of an engine with which it is quick."""
+    if engine == "f5":
+        return {"engine": engine, "preset": "draft", "models_dir": request.getfixturevalue("f5")}
     if engine != "tortoise":
         return {"engine": engine, "preset": "draft"}
     return {"preset": "draft", "steps": 3, "samples": 2, "models_dir": tortoise}

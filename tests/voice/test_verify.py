@@ -45,8 +45,10 @@ def listener(beep: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def given(engine: str, tortoise: Path) -> list[object]:
+def given(engine: str, tortoise: Path, request: pytest.FixtureRequest) -> list[object]:
     """The options of an engine with which it is quick."""
+    if engine == "f5":
+        return ["--engine", engine, "--preset", "draft", "--models-dir", request.getfixturevalue("f5")]
     if engine != "tortoise":
         return ["--engine", engine, "--preset", "draft"]
     return ["--models-dir", tortoise, "--preset", "draft", "--steps", 2, "--samples", 3, "--max-mel-tokens", 9]

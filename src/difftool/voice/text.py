@@ -12,7 +12,12 @@ from . import numbers
 
 WANTED, MOST = 200, 300
 """Characters of a part: it ends with the sentence that reaches the first, and is never longer than the second."""
-PAUSES = {",": 0.15, ";": 0.25, ":": 0.25, ".": 0.35, "!": 0.35, "?": 0.35, "...": 0.7}
+PAUSES = {
+    **dict.fromkeys(",，、", 0.15),
+    **dict.fromkeys(";:；：", 0.25),
+    **dict.fromkeys(".!?。！？", 0.35),
+    "...": 0.7,
+}
 """Seconds of silence after a part, by what it ends in."""
 PARAGRAPH = 0.9
 """Seconds after a paragraph."""
@@ -236,7 +241,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
         if k:
             yield CUT
         start = 0
-        for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)", piece):
+        for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)|[。！？]+[\"'）」』]*", piece):
             word = re.split(r"[\s(\"']", piece[start : mark.start()])[-1]
             is_short = word.capitalize() in TITLES or re.fullmatch("[A-Z]", word)
             if mark[0] == "." and is_short:
@@ -255,7 +260,7 @@ def _broken(sentence: str, fits: Callable[[str], bool]) -> list[str]:
     if sentence == CUT or len(sentence) < 2 or fits(sentence):
         return [sentence]
     middle = len(sentence) / 2
-    for pattern in (r"[,;:](?=\s)", r"\S(?=\s)", r"(?=.)"):
+    for pattern in (r"[,;:](?=\s)|[，；：、]", r"\S(?=\s)", r"(?=.)"):
         places = [match.end() for match in re.finditer(pattern, sentence)]
         inside = [place for place in places if 0 < place < len(sentence)]
         near = [place for place in inside if abs(place - middle) < middle * 0.7]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import DifftoolError, Exit, pick, unknown
-from ...settings import Option, kinds, knows, name_of, options, plain
+from ...settings import Given, Option, kinds, knows, name_of, options, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -313,7 +313,15 @@ def _field(shared: Sequence[Option], defaults: Mapping[str, Sequence[str]]) -> A
         text = next(iter(defaults)) if len(defaults) == 1 else ", ".join(values)
         help = f"{help.removesuffix('.')}; default: {text}."
     merged = dataclasses.replace(first, help=help, **dict.fromkeys(unequal))
+    if "check" in unequal:
+        merged = dataclasses.replace(merged, values=lambda params: _named(shared, params))
     return dataclasses.field(default=None, metadata={"option": merged})
+
+
+def _named(shared: Iterable[Option], params: Given) -> list[str]:
+    """The names that one of the options takes."""
+    known = [getattr(option.check, "values", None) for option in shared]
+    return [*dict.fromkeys(name for values in known if values for name in values(params))]
 
 
 def _differ(key: str, shared: Iterable[Option]) -> bool:

@@ -46,10 +46,15 @@ class TestTheFirstDay:
         assert np.abs(sound("a.wav")).max() > 0.05
 
     def test_no_warning_where_it_was_chosen(self, clone: Run) -> None:
-        for k, chosen in enumerate((["--engine", "mini"], ["--speed", "1.5"])):
-            ended = clone(LINE, *chosen, "-o", f"{k}.wav", "--json").json
-            assert ended["warnings"] == []
-            assert ended["data"]["settings"]["engine"] == "mini"
+        ended = clone(LINE, "--engine", "mini", "-o", "a.wav", "--json").json
+        assert ended["warnings"] == []
+        assert ended["data"]["settings"]["engine"] == "mini"
+
+    def test_the_warning_names_an_engine_with_the_same_options(self, clone: Run) -> None:
+        ended = clone(LINE, "--speed", 1.5, "--dry-run", "--json").json
+        assert ended["data"]["settings"]["engine"] == "mini"
+        (warning,) = ended["warnings"]
+        assert "difftool models pull f5 vocos" in warning
 
     def test_every_file_says_what_it_is(self, clone: Run) -> None:
         assert clone(LINE, "--engine", "mini", "-o", "a.wav").code == 0

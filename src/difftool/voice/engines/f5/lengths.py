@@ -15,7 +15,8 @@ MOST = 22.0
 """Seconds of the reference and the new speech together: it was trained on up to 30."""
 SHORTEST, LETTER, FEW = 0.35, 0.05, 20
 """Minimum seconds of speech, and more for each of the first few letters: a fast voice has no time for single words."""
-DOTS = re.compile(r"\.(?:[ \t]\.){2,}")
+DOTS = re.compile(r"\.(?:[ \t]\.){2,}|(?:\.{3,}|…)(?=\w)")
+"""An ellipsis that would not end a part."""
 
 SENTENCE = re.compile(r"(?<=[;:,.!?])\s+|(?<=[；：，。！？])")
 SHORT_BYTES, SHORT_SPEED = 10, 0.3
@@ -42,7 +43,7 @@ def pieces(text: str, prompt: Prompt, speed: float = 1.0, compat: bool = False) 
         parts(text, bool, whole=True)
         return [Part(chunk, 0.0) for chunk in _chunks(text, prompt, speed)]
     own, room = pace(prompt), MOST - len(prompt.sound) / RATE
-    cut = parts(DOTS.sub("...", text), lambda part: seconds(part, own, speed) <= room)
+    cut = parts(DOTS.sub("... ", text), lambda part: seconds(part, own, speed) <= room)
     return [part._replace(text=readable(part.text)) for part in cut]
 
 

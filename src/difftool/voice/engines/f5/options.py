@@ -57,7 +57,7 @@ class Options(SamplerSettings, GuidanceSettings):
 
     guidance: float | None = setting(
         None,
-        "Guidance scale; 1 is off; cfg_strength of f5-tts plus 1.",
+        "Guidance scale; 1 is off. It is cfg_strength + 1 of f5-tts.",
         "--guidance",
         "--cfg",
         panel=SAMPLING,

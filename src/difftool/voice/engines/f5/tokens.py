@@ -32,7 +32,7 @@ RARE = re.compile(r"([\u3400-\u4dff\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0003ff
 """Those that are no part of words for jieba."""
 SPACED = re.compile(r"[\u3100-\u9fff]")
 """Characters with a space token before each."""
-EXTRA = "pip install 'difftool[chinese]'"
+INSTALL = "pip install pypinyin rjieba"
 
 KNOWN = QUOTES | dict(zip("：；，！？『』‚‐<>^|`{}", "，，，！？「」,-    '()", strict=True))
 """Signs that the official vocabulary lacks, and similar ones that it has; its full-width signs stay."""
@@ -161,5 +161,5 @@ def _reading() -> Callable[[str], Sequence[str]]:
         import rjieba  # noqa: F401
         from pypinyin import Style, lazy_pinyin
     except ImportError as error:
-        raise DifftoolError(Exit.USAGE, f"Chinese characters need the package {error.name}", f"run {EXTRA}") from error
+        raise DifftoolError(Exit.USAGE, f"Chinese characters need the package {error.name}", f"run {INSTALL}") from error
     return lambda word: lazy_pinyin(word, style=Style.TONE3, tone_sandhi=True)

@@ -75,7 +75,7 @@ class Options(SamplerSettings, GuidanceSettings):
     )
     guidance: float | None = setting(
         None,
-        "Guidance scale at the last step; 1 is off.",
+        "Guidance scale; 1 is off. Tortoise: at the last step; f5: cfg_strength + 1 of f5-tts.",
         "--guidance",
         "--cfg",
         panel=SAMPLING,
@@ -86,7 +86,10 @@ class Options(SamplerSettings, GuidanceSettings):
         1.0, "Scale of the initial diffusion noise.", panel=SAMPLING, least=0, most=10
     )
     compat: str | None = setting(
-        None, "Reproduce tortoise-tts 3.0.0: stock or stock-kv (KV cache).", panel=MACHINE, check=known_mode
+        None,
+        "Reproduce tortoise-tts 3.0.0: stock, stock-kv (KV cache); or f5-tts: package.",
+        panel=MACHINE,
+        check=known_mode,
     )
     ar_checkpoint: str | Path | None = setting(
         None, "Checkpoint to use instead of autoregressive.pth.", panel=MACHINE, typed=Path | None
