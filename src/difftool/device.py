@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from . import processes
 from .errors import DifftoolError, Exit, is_out_of_memory, pick
 from .limits import counted
 from .settings import MACHINE, knows, setting
@@ -78,6 +79,11 @@ class MachineSettings:
     def machine(self) -> tuple[torch.device, torch.dtype]:
         """(device, dtype), from `choose`."""
         return choose(self.device, "fp16" if self.half else self.dtype, self.threads)
+
+    def connect(self) -> None:
+        """Connects several processes (torchrun), each with a GPU of its own as cuda; does nothing for a single one."""
+        if processes.count() > 1:
+            processes.begin(self.machine()[0])
 
 
 def machine_used(device: torch.device, dtype: torch.dtype) -> dict[str, object]:

@@ -50,6 +50,9 @@ class DifftoolError(Exception):
         super().__init__(message)
         self.code, self.message, self.hint = code, message, hint
 
+    def __reduce__(self) -> tuple[type, tuple[Exit, str, str]]:
+        return type(self), (self.code, self.message, self.hint)
+
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word closest to `word` in any case, if any is close."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import DifftoolError, Exit
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+
+LONGEST_WAIT = timedelta(days=1)
+"""How long a process waits for the others: one may have a part of a text, or a preview, that takes hours."""
 
 _failed_together = threading.Event()
 _alone = threading.Event()
@@ -71,7 +77,7 @@ def begin(device: torch.device) -> torch.device:
         return device
     from accelerate import PartialState
 
-    own: Any = PartialState(cpu=device.type == "cpu").device
+    own: Any = PartialState(cpu=device.type == "cpu", timeout=LONGEST_WAIT).device
     return own if own.type == "cuda" else device  # it numbers CPUs too
 
 
@@ -87,6 +93,15 @@ def end(*, well: bool) -> None:
             if well or _failed_together.is_set():
                 torch.distributed.barrier()
             torch.distributed.destroy_process_group()
+
+
+def fail_together() -> None:
+    """Notes that every process ends with an error, or has done its work: the first one reports it."""
+    _failed_together.set()
+
+
+def failed_together() -> bool:
+    return _failed_together.is_set()
 
 
 def share(n: int) -> range:
@@ -125,23 +140,62 @@ def first(make: Callable[[], T]) -> T:
 
 def agreed(make: Callable[[], T]) -> T:
     """The result of `make` in the first process, for all processes; if it raises there, all raise."""
-    if count() == 1:
-        return make()
-    import torch.distributed
+    with together() as results:
+        if rank() == 0:
+            results.append(make())
+    return results[0]
 
-    outcome: list[Any] = [None, None]
+
+@contextmanager
+def in_first(context: AbstractContextManager[None]) -> Iterator[None]:
+    """A context that only the first process enters; if that raises, all raise."""
+    with ExitStack() as entered:
+        agreed(lambda: entered.enter_context(context))
+        yield
+
+
+@contextmanager
+def together() -> Iterator[list[Any]]:
+    """A block that ends in all processes at once: if it raises in one, all raise. What each process has appended to the
+    list is there for all of them afterwards, in order of rank."""
+    results: list[Any] = []
+    if count() == 1:
+        yield results
+        return
     failure: BaseException | None = None
-    if rank() == 0:
-        try:
-            outcome[0] = make()
-        except BaseException as error:  # the others wait for an outcome in any case
-            failure = error
-            outcome[1] = (Exit.FAILED, str(error), "see above")
-            if isinstance(error, DifftoolError):
-                outcome[1] = (error.code, error.message, error.hint)
-    torch.distributed.broadcast_object_list(outcome)
-    result, details = outcome
-    if details is not None:
-        _failed_together.set()
-        raise failure or DifftoolError(*details)
-    return result
+    try:
+        yield results
+    except (Exception, KeyboardInterrupt) as error:  # the others wait for an outcome in any case
+        failure = error
+    try:
+        outcomes = gathered((results, failure and _sendable(failure)))
+    except RuntimeError as error:  # the connection is lost
+        if failure is not None:
+            raise failure from failure.__cause__
+        message = "another process has ended"
+        raise DifftoolError(Exit.FAILED, message, "see its error, and run the same command again") from error
+    results[:] = [result for own, _ in outcomes for result in own]
+    failures = [(number, error) for number, (_, error) in enumerate(outcomes) if error is not None]
+    if failures:
+        fail_together()
+        number, error = failures[0]
+        raise failure if failure is not None and number == rank() else error
+
+
+def turns(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """`items`, so many at once as there are processes; the one of this process is `mine`."""
+    for first in range(0, len(items), count()):
+        yield items[first : first + count()]
+
+
+def mine(turn: Sequence[T]) -> Sequence[T]:
+    """The item of this process in a turn; empty if it has none."""
+    return turn[rank() : rank() + 1]
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """An exception that can be sent to other processes."""
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")

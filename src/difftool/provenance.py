@@ -19,7 +19,7 @@ FOLDERS = ("models_dir", "voices_dir")
 MODELS = ("model", "autoguide")
 PLACES = (*MODELS, "ar_checkpoint", "checkpoint", "vocabulary", *FOLDERS)
 """Settings that may be paths, identified by the hashes of the models and the voices."""
-FILES = ("init", "mask")
+FILES = ("init", "mask", "recording")
 """Settings that may be paths of files, identified by their hashes in `files`."""
 
 

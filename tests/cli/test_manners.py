@@ -472,8 +472,8 @@ def test_processes_that_cannot_be(
     assert difftool("models", "ls").out
     assert difftool("sample", "--help").out
     refused(2, "models", "lss", says="did you mean ls")
-    for command in ("sample", "train", "eval"):
-        refused(2, command, "--dry-run", says="the number of processes")
+    for command in (["sample"], ["train"], ["eval"], ["txt2img", "a circle"], ["voice", "clone", "Hello."]):
+        refused(2, *command, "--dry-run", says="the number of processes")
 
 
 def test_one_process_is_one(difftool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ LARGEST = 12.0
 
 def to_bytes(sound: Samples) -> bytes:
     """16-bit samples of a sound within [-1, 1]."""
-    return np.round(sound.clip(-1, 1) * 32767).astype("<i2").tobytes()
+    return np.round(sound * 32767).clip(-32768, 32767).astype("<i2").tobytes()
 
 
 def from_bytes(data: bytes) -> Samples:

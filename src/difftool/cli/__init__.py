@@ -42,5 +42,5 @@ GROUPS = {
 """First word of the commands of a group to a line of help."""
 LOADING = ("train", "sample", "txt2img", "eval", "voice clone", "voice prep", "voice judge", "rerun")
 """Commands that import torch, which takes seconds."""
-TOGETHER = ("train", "sample", "eval")
+TOGETHER = ("train", "sample", "txt2img", "eval", "voice clone")
 """Commands that can run in several processes (torchrun)."""

@@ -189,6 +189,7 @@ class Console:
         """Prints a result. Raises its error, if some items failed."""
         if result.error is not None:
             self._done = result.data
+            processes.fail_together()
             raise result.error
         if processes.rank():
             return
@@ -209,7 +210,7 @@ class Console:
         """Prints two lines to stderr (and the JSON object to stdout with --json); returns the exit code."""
         if self._progress is not None:
             self._progress.stop()
-        if processes.rank() and error.__cause__ is None:  # the first process reports it too
+        if processes.rank() and (error.__cause__ is None or processes.failed_together()):  # the first reports it too
             return int(error.code)
         if self.debug:
             traceback.print_exception(error, file=sys.stderr)

@@ -85,7 +85,7 @@ def txt2img(
         return nothing(planned.failed)
     if dry_run:
         return dry(planned)
-    result = drawn(console, planned)
+    result = drawn(console, planned, batch.to.run_id)
     return showing(console, result) if show else result
 
 
@@ -104,13 +104,13 @@ def nothing(failed: Failures) -> Result:
     return Result({"outputs": [], "failed": _failed(failed)}, [], [], some_failed(failed, len(failed)))
 
 
-def drawn(console: Console, planned: BatchPlan) -> Result:
-    """Generates the pictures of a plan and reports."""
+def drawn(console: Console, planned: BatchPlan, run: str) -> Result:
+    """Generates the pictures of a plan and reports; `run` is the ID in their manifests."""
     from ..text2img.batch import draw_batch
 
     track = console.track if len(planned.works) == 1 else partial(console.track, what="pictures")
     load = time.monotonic() - console.began
-    result = draw_batch(planned, console.run_id, track=track)
+    result = draw_batch(planned, run, track=track)
     return report(console, result, load)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import processes
 from ..errors import DifftoolError, Exit
 from ..files import expanded, read_text
 from ..settings import OUTPUT, TEXT
@@ -89,10 +90,10 @@ def clone(
     if max_minutes is not None and not max_minutes >= 0:  # also NaN
         message = f"--max-minutes must be at least 0, not {max_minutes}"
         raise DifftoolError(Exit.USAGE, message, "leave it out for no limit")
-    document = _document(textfile, chapters)
-    text = _text(console, settings.text, textfile) if document is None else document.text
+    settings.connect()
+    document, text = processes.agreed(lambda: _given(console, settings.text, textfile, chapters))
     settings = replace(settings, text=text)
-    destination = console.destination(output, output_dir, overwrite=overwrite)
+    destination = processes.agreed(lambda: console.destination(output, output_dir, overwrite=overwrite))
     # a long text resumes with the files that exist
     to = places(replace(destination, standing=False), settings.candidates, settings.seed, save_stages)
     if to.default and max_minutes is not None:
@@ -102,7 +103,8 @@ def clone(
 
     if redo is not None:
         spans(redo)  # reports a malformed value before any model is opened
-    plan = plan_speech(settings, vars(options), document=document)
+    with processes.together():
+        plan = plan_speech(settings, vars(options), document=document)
     if len(plan.parts) == 1:
         to = places(destination, settings.candidates, settings.seed, save_stages)
     if dry_run:
@@ -113,7 +115,15 @@ def clone(
         raise DifftoolError(
             Exit.USAGE, "--redo needs a text of several parts, and this text has only one", "use another --seed"
         )
-    return carry_out(console, plan, to, overwrite=overwrite)
+    return processes.agreed(lambda: carry_out(console, plan, to, overwrite=overwrite))
+
+
+def _given(
+    console: Console, text: str | None, textfile: str | None, chapters: str | None
+) -> tuple[Document | None, str]:
+    """The document to speak, None for a plain text, and its text."""
+    document = _document(textfile, chapters)
+    return document, _text(console, text, textfile) if document is None else document.text
 
 
 def _document(textfile: str | None, chapters: str | None) -> Document | None:

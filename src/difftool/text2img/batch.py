@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from .. import outputs
+from .. import outputs, processes
 from ..errors import DifftoolError, Exit
 from ..files import Manifest, expanded, manifest, read_text, writable
 from ..limits import MAX_COUNT, counted
@@ -170,9 +170,14 @@ def draw_prompts(
 
 
 def batch_of(settings: Settings, prompts: str | None, to: Destination) -> Batch:
-    """The prompt of the settings, or those of a file (- is stdin), and the files of their pictures. Invalid lines are
-    among the `failed`. Raises DifftoolError 2 for no prompt, an invalid one, or both; 4 if the file cannot be read or
-    files would be overwritten."""
+    """The prompt of the settings, or those of a file (- is stdin), and the files of their pictures; of several
+    processes, the first one decides. Invalid lines are among the `failed`. Raises DifftoolError 2 for no prompt, an
+    invalid one, or both; 4 if the file cannot be read or files would be overwritten."""
+    settings.connect()
+    return processes.agreed(lambda: _batch_of(settings, prompts, to))
+
+
+def _batch_of(settings: Settings, prompts: str | None, to: Destination) -> Batch:
     if settings.prompt is not None and prompts is not None:
         raise DifftoolError(Exit.USAGE, "use either PROMPT or --prompts", "leave out one of them")
     if settings.prompt is None and prompts is None:
@@ -288,18 +293,19 @@ def plan_batch(batch: Batch) -> BatchPlan:
     """Opens the model, and plans each prompt; of several prompts, invalid ones are among the `failed`."""
     from .session import Session, plan_prompt
 
-    session = Session.opened(batch.jobs[0].settings)
     works: list[Work] = []
     failed, files = {**batch.failed}, iter(batch.files)
-    for job in batch.jobs:
-        mine = list(islice(files, len(job.items)))
-        paths = {k: path for k, path in enumerate(mine) if path not in batch.there}
-        try:
-            works.append(Work(job.where, job.first, plan_prompt(session, job.settings), paths))
-        except DifftoolError as error:
-            if job.where == ALONE or error.code not in (Exit.USAGE, Exit.FILE):
-                raise
-            failed[job.where] = error
+    with processes.together():
+        session = Session.opened(batch.jobs[0].settings)
+        for job in batch.jobs:
+            mine = list(islice(files, len(job.items)))
+            paths = {k: path for k, path in enumerate(mine) if path not in batch.there}
+            try:
+                works.append(Work(job.where, job.first, plan_prompt(session, job.settings), paths))
+            except DifftoolError as error:
+                if job.where == ALONE or error.code not in (Exit.USAGE, Exit.FILE):
+                    raise
+                failed[job.where] = error
     return BatchPlan(works, _sheeted(batch, works), batch.skipped, failed)
 
 
@@ -320,36 +326,60 @@ def _sheeted(batch: Batch, works: list[Work]) -> Places:
 
 def draw_batch(planned: BatchPlan, run: str, *, track: Track = untracked) -> Drawn:
     """Draws the pictures, writes each as soon as it is ready, and then their grid; `track` follows the steps of a
-    single prompt, or the pictures of several. Raises DifftoolError 5 if all prompts failed and no picture exists."""
+    single prompt, or the pictures of several. Several processes share out the prompts. Raises DifftoolError 5 if all
+    prompts failed and no picture exists."""
     began = time.monotonic()
     failed = {**planned.failed}
     planned = planned._replace(failed=failed)
     if not planned.works:
         return Drawn([], None, planned, {"sample": 0.0, "save": 0.0})
     unsaved: list[Pixels] = []
-    with writable(*planned.places.folders):
+    with processes.in_first(writable(*planned.places.folders)):
         if len(planned.works) == 1:
             pictures = [*_pictures(planned, run, track, unsaved)]
         else:
             total = sum(len(work.paths) for work in planned.works)
             pictures = [*track(_pictures(planned, run, untracked, unsaved), total)]
-        if planned.error is not None and not pictures and not planned.skipped:
-            raise planned.error
+
+        def close() -> Path | None:
+            if planned.error is not None and not pictures and not planned.skipped:
+                raise planned.error
+            return _write_grid(planned, run, unsaved)
+
         drawn = time.monotonic()
-        grid = _write_grid(planned, run, unsaved)
+        grid = processes.agreed(close)
     return Drawn(pictures, grid, planned, {"sample": drawn - began, "save": time.monotonic() - drawn})
 
 
+class Turn(NamedTuple):
+    """What one process has drawn of a prompt, for the others."""
+
+    pictures: list[Picture]
+    pixels: list[Pixels]
+    """Those that have no file of their own."""
+    failed: Failures
+
+
 def _pictures(planned: BatchPlan, run: str, track: Track, unsaved: list[Pixels]) -> Iterator[Picture]:
-    """Draws the prompts one after the other; of several prompts, one that fails goes to the `failed`. Pictures that
-    have no file of their own go to `unsaved`."""
-    for work in planned.works:
-        try:
-            yield from _draw_job(work, run, track, None if planned.places.singles else unsaved)
-        except DifftoolError as error:
-            if planned.alone or error.code not in (Exit.FILE, Exit.FAILED, Exit.MEMORY):
-                raise
-            planned.failed[work.where] = error
+    """Draws the prompts one after the other, or in turns of several processes; of several prompts, one that fails goes
+    to the `failed`. Pictures that have no file of their own go to `unsaved`."""
+    for works in processes.turns(planned.works):
+        with processes.together() as turns:
+            for work in processes.mine(works):
+                turn = Turn([], [], {})
+                turns.append(turn)
+                try:
+                    for picture in _draw_job(work, run, track, None if planned.places.singles else turn.pixels):
+                        turn.pictures.append(picture)
+                        yield picture
+                except DifftoolError as error:
+                    if planned.alone or error.code not in (Exit.FILE, Exit.FAILED, Exit.MEMORY):
+                        raise
+                    turn.failed[work.where] = error
+        for number, turn in enumerate(turns):
+            unsaved += turn.pixels
+            planned.failed.update(turn.failed)
+            yield from turn.pictures if number != processes.rank() else ()
 
 
 def _draw_job(work: Work, run: str, track: Track, unsaved: list[Pixels] | None) -> Iterator[Picture]:

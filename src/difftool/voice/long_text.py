@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from .. import processes
 from ..audio.files import RATE, length_of, samples_of, write_sound
 from ..audio.joining import from_bytes, gain, join, to_bytes
 from ..audio.loudness import loudness
@@ -82,33 +84,42 @@ def read_aloud(
 ) -> ReadResult:
     """Speaks the remaining parts of a text, each into a file of its own in `folder`, which the caller has locked. A
     part that exists, complete and with the same settings, is skipped; those in `redo` are spoken again with another
-    seed. `until` is the `time.monotonic()` at which to stop.
+    seed. `until` is the `time.monotonic()` at which to stop. Several processes share out the parts, and the first one
+    keeps the manifest.
 
     Raises DifftoolError: 4 where the folder holds a reading with other settings (without `overwrite`), 5 where parts
     failed and all others are done, 75 where the time limit was reached.
     """
-    fresh = not (folder / LIST).exists()
-    book = opened(plan, folder, redo, overwrite=overwrite)
+    fresh, book = processes.agreed(
+        lambda: (not (folder / LIST).exists(), opened(plan, folder, redo, overwrite=overwrite))
+    )
     parts = book["parts"]
     unverified = [plan.verifier is not None and "check" not in part for part in parts]
     todo = [k for k, part in enumerate(parts) if part["state"] != "done" or unverified[k]]
-    before = [part["takes"] for part in parts]
+    if processes.count() > 1:  # which wait for each other: parts of one length at a time
+        todo.sort(key=lambda k: -len(parts[k]["text"]))
+    said: list[int] = []
     seconds: dict[str, float] = {}
     try:
         if todo:
-            speaker = plan.work.speaker()
-            work = _saying(plan, speaker, folder, book, todo, until)
-            for _ in (track or untracked)(work, len(todo) * plan.steps):
+            with processes.together():
+                speaker = plan.work.speaker()
+            work = _saying(plan, speaker, folder, book, todo, until, said)
+            own = todo[processes.rank() :: processes.count()]
+            for _ in (track or untracked)(work, len(own) * plan.steps):
                 pass
             seconds = seconds_of(plan, speaker)
     except BaseException:
-        if fresh and all(part["state"] == "waiting" for part in parts):
+        if fresh and not processes.rank() and all(part["state"] == "waiting" for part in parts):
             (folder / LIST).unlink()  # there is nothing to resume from yet
         raise
-    _check_failed(parts)
-    _remove_unused(folder, parts)
-    said = sum(part["takes"] is not takes for part, takes in zip(parts, before, strict=True))
-    return ReadResult(parts, said, seconds)
+
+    def close() -> None:
+        _check_failed(parts)
+        _remove_unused(folder, parts)
+
+    processes.agreed(close)
+    return ReadResult(parts, len(said), seconds)
 
 
 def _check_failed(parts: Sequence[Entry]) -> None:
@@ -132,34 +143,65 @@ def _remove_unused(folder: Path, parts: Sequence[Entry]) -> None:
 
 
 def _saying(
-    plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, todo: Sequence[int], until: float | None
+    plan: SpeechPlan,
+    speaker: Speaker,
+    folder: Path,
+    book: Book,
+    todo: Sequence[int],
+    until: float | None,
+    said: list[int],
 ) -> Iterator[None]:
-    """Speaks the parts `todo` of a reading, and records each in the manifest when it is done."""
+    """Speaks the parts `todo` of a reading, and records each in the manifest when it is done; `said` receives those
+    that were spoken."""
     parts = book["parts"]
+    own = todo[processes.rank() :: processes.count()]
     longest = 0.0
-    yield from speaker.prepare(plan.work.reference)
-    for done, k in enumerate(todo):
-        part = parts[k]
+    with processes.together():
+        yield from speaker.prepare(plan.work.reference)
+    for turn in processes.turns(todo):
         began = time.monotonic()
-        if until is not None and done and began + longest > until:
-            ready = len(parts) - len(todo) + done
-            message = f"time limit reached: {ready} of {len(parts)} parts are done"
-            raise DifftoolError(Exit.LATER, message, "run the same command again to resume")
-        speaker.keep = not plan.settings.low_vram and k != todo[-1]
+        if until is not None and turn[0] != todo[0]:
+            ready = len(parts) - len(todo) + todo.index(turn[0])
+            processes.agreed(partial(_check_time, until - longest, ready, len(parts)))
+        done: list[tuple[int, Entry, bool]] = []
         try:
-            yield from _say(plan, speaker, folder, book, k)
-        except DifftoolError as error:
-            if error.code != Exit.FAILED:
-                raise
-            part["state"] = "failed"
-            part["error"] = error.message
-        write_json(folder / LIST, book)
+            with processes.together() as done:
+                for k in processes.mine(turn):
+                    speaker.keep = not plan.settings.low_vram and k != own[-1]
+                    is_spoken = yield from _say_or_note(plan, speaker, folder, book, k)
+                    done.append((k, parts[k], is_spoken))
+        finally:  # also where another process failed
+            for k, part, is_spoken in done:
+                parts[k] = part
+                said += [k] * is_spoken
+            if done and not processes.rank():
+                write_json(folder / LIST, book)
         longest = max(longest, time.monotonic() - began)
 
 
-def _say(plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, k: int) -> Steps[None]:
-    """Speaks a part into its files. One that was verified before is spoken as it was accepted; one that was only spoken
-    stays if it is right."""
+def _check_time(until: float, ready: int, count: int) -> None:
+    """Raises DifftoolError 75 where a part would end after the time limit."""
+    if time.monotonic() > until:
+        message = f"time limit reached: {ready} of {count} parts are done"
+        raise DifftoolError(Exit.LATER, message, "run the same command again to resume")
+
+
+def _say_or_note(plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, k: int) -> Steps[bool]:
+    """Speaks a part into its files, or notes why that failed; whether it was spoken."""
+    try:
+        return (yield from _say(plan, speaker, folder, book, k))
+    except DifftoolError as error:
+        if error.code != Exit.FAILED:
+            raise
+        part = book["parts"][k]
+        part["state"] = "failed"
+        part["error"] = error.message
+        return False
+
+
+def _say(plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, k: int) -> Steps[bool]:
+    """Speaks a part into its files; whether it was spoken. One that was verified before is spoken as it was accepted;
+    one that was only spoken stays if it is right."""
     part = book["parts"][k]
     check = part.get("check")
     if part["state"] == "done" and plan.verifier:
@@ -168,7 +210,7 @@ def _say(plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, k: int) -
         check = reverified(plan.verifier, part["text"], sound, take["sample"], part["attempt"])
         if check:
             part["check"] = check
-            return
+            return False
     said = yield from say_part(plan, speaker, k, part["attempt"], check["sample"] if check else None)
     if said.check:
         part["attempt"], part["check"] = said.attempt, said.check
@@ -176,6 +218,7 @@ def _say(plan: SpeechPlan, speaker: Speaker, folder: Path, book: Book, k: int) -
         part["key"] = key_of(book["config"], numbered, said.attempt, said.check)
     part["takes"] = [_write_take(folder, part, rank, spoken) for rank, spoken in enumerate(said.candidates)]
     part["state"] = "done"
+    return True
 
 
 def pieces(folder: Path, parts: Sequence[Entry], rank: int) -> Iterator[bytes]:

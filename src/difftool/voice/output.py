@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from torch import Tensor
 
+from .. import processes
 from ..audio import FORMATS
 from ..audio.files import RATE, Mark
 from ..audio.joining import to_bytes
@@ -131,6 +132,7 @@ def read_out(
     for sound in sounds:
         refuse_other(sound, f"speech is written as {', '.join(FORMATS)}", [*FORMATS])
     planned = plan_speech_with(text, voice, **settings)
+    planned.settings.connect()
     candidates = planned.settings.candidates
     if len(sounds) != candidates:
         message = f"{candidates} candidates need {candidates} output files, not {len(sounds)}"
@@ -152,27 +154,37 @@ def read_plan(
     manifest."""
     again = long_text.numbers(redo, len(plan.parts))
     folder = reading.folder_of(sounds[0])
+    processes.agreed(lambda: _check_unused(plan, folder, sounds, overwrite=overwrite))
+    with processes.in_first(writable(sounds[0].parent, folder)), processes.in_first(lock(folder)):
+        done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
+        return processes.agreed(lambda: _joined(plan, folder, sounds, done, run or run_id()))
+
+
+def _check_unused(plan: SpeechPlan, folder: Path, sounds: Sequence[Path], *, overwrite: bool) -> None:
+    """Raises DifftoolError 4 where the results exist and may not be written again."""
     ours = reading.made_here(plan, folder, sounds)
     if not ours and not overwrite:
         reading.refuse_earlier(plan, folder, sounds)
     unused(sounds if ours else [*sounds, *map(beside, sounds)], overwrite=overwrite or ours)
-    with writable(sounds[0].parent, folder), lock(folder):
-        done = long_text.read_aloud(plan, folder, redo=again, overwrite=overwrite, until=until, track=track)
-        attempts = [part["attempt"] for part in done.parts]
-        manifest: Manifest = {**speech_manifest(plan, run or run_id()), "attempts": attempts}
-        checks = [part.get("check") for part in done.parts]
-        if any(checks):
-            manifest["accepted"] = [check["sample"] if check else None for check in checks]
-        joined = not reading.finished(folder, sounds, plan)
-        ranks = range(len(sounds))
-        found = [marks_of(plan, long_text.lengths(folder, done.parts, k)) for k in ranks]
-        candidates = [[long_text.brief(take) for take in part["takes"]] for part in done.parts]
-        if joined:
-            with reading.joining(folder, sounds, plan):
-                for k, path in enumerate(sounds):
-                    ranked = [[takes[k]] for takes in candidates]
-                    note: Manifest = {**manifest, "said": ranked, "item": {"index": k}}
-                    save(path, long_text.pieces(folder, done.parts, k), note, found[k][0], plan.document)
+
+
+def _joined(plan: SpeechPlan, folder: Path, sounds: Sequence[Path], done: long_text.ReadResult, run: str) -> Reading:
+    """Joins the parts into the results, unless they exist already."""
+    attempts = [part["attempt"] for part in done.parts]
+    manifest: Manifest = {**speech_manifest(plan, run), "attempts": attempts}
+    checks = [part.get("check") for part in done.parts]
+    if any(checks):
+        manifest["accepted"] = [check["sample"] if check else None for check in checks]
+    joined = not reading.finished(folder, sounds, plan)
+    ranks = range(len(sounds))
+    found = [marks_of(plan, long_text.lengths(folder, done.parts, k)) for k in ranks]
+    candidates = [[long_text.brief(take) for take in part["takes"]] for part in done.parts]
+    if joined:
+        with reading.joining(folder, sounds, plan):
+            for k, path in enumerate(sounds):
+                ranked = [[takes[k]] for takes in candidates]
+                note: Manifest = {**manifest, "said": ranked, "item": {"index": k}}
+                save(path, long_text.pieces(folder, done.parts, k), note, found[k][0], plan.document)
     items: list[Item] = []
     for k, (marks, length) in enumerate(found):
         items.append(_item(k, round(length / RATE, 3), [takes[k] for takes in candidates], marks))

@@ -67,6 +67,9 @@ def replay(file: Path) -> Replay:
             raise DifftoolError(
                 Exit.FILE, f"the {kind} have changed since {file} was made", "restore the original files"
             )
+    if [*now.get("files", {}).values()] != [*note.get("files", {}).values()]:
+        message = f"the recording has changed since {file} was made"
+        raise DifftoolError(Exit.FILE, message, "restore the original file")
     both = note["versions"], now["versions"]
     return Replay(file, plan, made.attempts, made.accepted, made.rank, before, both)
 

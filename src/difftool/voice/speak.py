@@ -66,6 +66,8 @@ class Manifest(TypedDict):
     """The rank of the candidate in this file."""
     terms: NotRequired[dict[str, str]]
     """Licence, training data and limits of the networks."""
+    files: NotRequired[dict[str, str]]
+    """SHA-256 of the recordings that it was spoken into."""
     document: NotRequired[DocumentRecord]
     """Where the text comes from."""
 
@@ -236,6 +238,8 @@ def speech_manifest(plan: SpeechPlan, run: str) -> Manifest:
     speech: dict[str, object] = {"synthetic": True, "voices": records, "models": plan.work.models()}
     if plan.work.terms:
         speech["terms"] = {**plan.work.terms}
+    if plan.work.inputs:
+        speech["files"] = {**plan.work.inputs}
     if plan.document is not None:
         speech["document"] = plan.document.record
     return cast(Manifest, common | speech)

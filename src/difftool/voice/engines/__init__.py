@@ -170,6 +170,11 @@ class Work(ABC):
         """SHA-256 of the files of the networks."""
         return {}
 
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Recordings that the text is spoken into, and their SHA-256."""
+        return {}
+
     def unspoken(self) -> Sequence[str]:
         """Characters, or words, of the text that are left out."""
         return ""

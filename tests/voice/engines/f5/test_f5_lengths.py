@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from difftool.errors import DifftoolError, Exit
-from difftool.nets.mini.mel import HOP, RATE
+from difftool.nets.spectrum import HOP, RATE
 from difftool.voice.engines.f5.lengths import frames, pieces
 from difftool.voice.engines.f5.pace import letters, spoken_seconds
 from difftool.voice.engines.f5.prompt import Prompt

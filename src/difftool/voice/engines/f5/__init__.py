@@ -33,6 +33,10 @@ def installed(models_dir: str | Path | None) -> bool:
 
 def plan(settings: Settings, options: Options, reference: Reference) -> F5Work:
     """As `Engine.plan`."""
+    if options.edit is not None:
+        from .edit import plan_edit
+
+        return plan_edit(settings, options, reference)
     from .work import plan_work
 
     return plan_work(settings, options, reference)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ....nets.mini.mel import RATE
+from ....nets.spectrum import RATE
 from .synthesis import Item, Networks
 
 FADE = 0.15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ....audio.files import RATE
-from ....nets.mini.mel import HOP
+from ....nets.spectrum import HOP
 from ...text import Part, parts
 from .pace import letters, spoken_seconds
 from .prompt import Prompt

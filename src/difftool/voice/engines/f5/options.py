@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ....errors import DifftoolError, Exit, pick
 from ....presets import preset
 from ....sampling import aliases
 from ....sampling.choice import Choice
-from ....settings import MACHINE, SAMPLING, knows, one_of, plain, setting
+from ....settings import MACHINE, SAMPLING, TEXT, exclude_each_other, knows, one_of, plain, setting
 from ...settings import Settings
 from ..sampling import SpeechOptions
 from .files import architectures
@@ -28,6 +29,25 @@ SLOWEST, FASTEST = 0.25, 4.0
 def known_mode(name: str) -> str:
     """One of MODES. Raises DifftoolError 2 for another name."""
     return pick("compat", plain(name), {mode: mode for mode in MODES})
+
+
+def seconds_of(edit: str) -> list[tuple[float, float]]:
+    """The stretches of a list such as 3.2-4.1,7-8, in seconds. Raises DifftoolError 2 for an invalid list."""
+    number = r"\s*(\d{1,6}(?:\.\d{0,9})?)\s*"
+    spans = []
+    for piece in edit.split(","):
+        match = re.fullmatch(f"{number}-{number}", piece, re.ASCII)
+        if match is None:
+            message = f"{edit!r} is not a list of stretches"
+            raise DifftoolError(Exit.USAGE, message, "use seconds such as 3.2-4.1,7-8")
+        spans.append((float(match[1]), float(match[2])))
+    return spans
+
+
+def known_edit(edit: str) -> str:
+    """A list of stretches. Raises DifftoolError 2 for anything else."""
+    seconds_of(edit)
+    return edit
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,16 @@ class Options(SpeechOptions):
         "Reproduce tortoise-tts: stock, stock-kv; or f5-tts: package.",
         panel=MACHINE,
         check=known_mode,
+    )
+    edit: str | None = setting(
+        None,
+        "Seconds of --recording to speak anew.",
+        panel=TEXT,
+        metavar="START-END,...",
+        check=known_edit,
+    )
+    recording: str | Path | None = setting(
+        None, "Recording to edit: TEXT is the new text of all of it.", panel=TEXT, typed=Path | None
     )
 
 
@@ -97,9 +127,21 @@ def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
     choice = choice_of(own)
     own = replace(own, **choice.settings)
     check_guidance(own, choice, "F5-TTS", guidance != 1, "add --guidance 3")
+    _check_edit(own)
     if own.compat:
         _check_compat(settings, own)
     return settings, own
+
+
+def _check_edit(options: Options) -> None:
+    """Raises DifftoolError 2 for one of --edit and --recording, and an edit as f5-tts makes it."""
+    if options.edit is None and options.recording is None:
+        return
+    if options.edit is None or options.recording is None:
+        given, other = ("--recording", "--edit") if options.edit is None else ("--edit", "--recording")
+        raise DifftoolError(Exit.USAGE, f"{given} needs {other}", f"add {other}, or leave out {given}")
+    if options.compat:
+        raise exclude_each_other("--edit", "--compat")  # f5-tts changes the whole recording
 
 
 def _check_compat(settings: Settings, options: Options) -> None:

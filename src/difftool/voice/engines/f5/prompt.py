@@ -89,15 +89,24 @@ def _source(reference: Reference, settings: Settings) -> Source:
     if reference.voices:
         (voice,) = reference.voices
         clip = recorded(voice)
-        language = note_of(voice.folder).get("language")
-        own = Source(clip.path, clip.text, language=language if isinstance(language, str) else None)
-        if voice.folder.parent == PACKAGE:
-            return own
-        return own._replace(words=clip.words, cache=voice.folder / "latents" if settings.cache else None)
+        words = None if voice.folder.parent == PACKAGE else clip.words
+        return Source(clip.path, clip.text, words, language_of(voice), cache_of(voice, settings))
     if reference.clips:
         clip = min(reference.clips, key=lambda clip: abs(len(clip) / CLIP_HZ - TYPICAL))
         return Source(resample(clip, CLIP_HZ, RATE).numpy())
     raise DifftoolError(Exit.USAGE, "F5-TTS needs a voice", "add --voice NAME; difftool voice list shows the names")
+
+
+def language_of(voice: Voice) -> str | None:
+    """The language of a voice, where it is known."""
+    language = note_of(voice.folder).get("language")
+    return language if isinstance(language, str) else None
+
+
+def cache_of(voice: Voice, settings: Settings) -> Path | None:
+    """The folder of a voice for what was transcribed; None where nothing may be kept."""
+    is_cached = settings.cache and voice.folder.parent != PACKAGE
+    return voice.folder / "latents" if is_cached else None
 
 
 def recorded(voice: Voice) -> Recorded:
@@ -150,12 +159,11 @@ def _prompt(source: Source, settings: Settings) -> Prompt:
     if not len(sound) or spoken_seconds(sound) < LEAST:
         raise DifftoolError(Exit.FILE, f"{name} has no speech of a second", "use another recording")
     if text is None:
-        text, language = _transcribed(sound, name, source, settings)
+        text, language = transcribed(sound, name, source, settings)
         if source.text is not None:
             log.warning("using only %s, with the words that Whisper hears there: F5-TTS hears at most 12 s", name)
-    is_english = language in (None, "en")
-    text = readable(written_out(text) if is_english else " ".join(text.split()))
-    _check_rate(text, sound, name, source.words)
+    text = read_as(text, language)
+    check_rate(text, sound, name, source.words)
     heard, gain = raised(torch.from_numpy(sound))
     return Prompt(heard, ended(text), gain)
 
@@ -164,9 +172,15 @@ def _package_prompt(source: Source, settings: Settings) -> Prompt:
     sound, gain = as_package(source.sound)
     if not len(sound):
         raise DifftoolError(Exit.FILE, f"{source.name} has no speech", "use another recording")
-    text = source.text or _transcribed(sound.numpy(), source.name, source, settings)[0]
+    text = source.text or transcribed(sound.numpy(), source.name, source, settings)[0]
     text = ended(text.strip())
     return Prompt(sound, text if text.endswith("。") else f"{text} ", gain)
+
+
+def read_as(text: str, language: str | None) -> str:
+    """The words of a sound as the network reads them."""
+    is_english = language in (None, "en")
+    return readable(written_out(text) if is_english else " ".join(text.split()))
 
 
 def ended(text: str) -> str:
@@ -176,7 +190,7 @@ def ended(text: str) -> str:
     return f"{text} " if text.endswith(".") else f"{text}. "
 
 
-def _check_rate(text: str, sound: Samples, name: str, words: Path | None) -> None:
+def check_rate(text: str, sound: Samples, name: str, words: Path | None) -> None:
     """Raises DifftoolError 4 for a text that cannot have been said in a sound."""
     size = letters(text)
     slowest, fastest = size / spoken_seconds(sound), size / (len(sound) / RATE)
@@ -189,7 +203,7 @@ def _check_rate(text: str, sound: Samples, name: str, words: Path | None) -> Non
         raise DifftoolError(Exit.FILE, message, hint)
 
 
-def _transcribed(sound: Samples, name: str, source: Source, settings: Settings) -> tuple[str, str | None]:
+def transcribed(sound: Samples, name: str, source: Source, settings: Settings) -> tuple[str, str | None]:
     """The words of a sound (S,) at RATE, as Whisper hears them, and their language."""
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
     size = installed_size(models_dir)

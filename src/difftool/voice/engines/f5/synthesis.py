@@ -114,8 +114,18 @@ def spectrograms(
     nets: Networks, settings: SpeechSettings, items: Sequence[Item], noise: Draw = None
 ) -> Steps[list[Tensor]]:
     """Log mels (T, mels) of items in one batch: the last frame of the reference, if there is one, and the speech.
-    Yields at every step. Of items with different lengths none depends on the others: each has noise of its own, its
-    text is embedded alone, and frames beyond its end are masked. `noise` (B, T, mels) replaces that of the seeds."""
+    Yields at every step. `noise` (B, T, mels) replaces that of the seeds."""
+    every = yield from flow(nets, settings, items, noise)
+    mels = []
+    for row, item in zip(every, items, strict=True):
+        mels.append(torch.cat([item.reference[-1:], row[len(item.reference) : item.frames]]))
+    return mels
+
+
+def flow(nets: Networks, settings: SpeechSettings, items: Sequence[Item], noise: Draw = None) -> Steps[Tensor]:
+    """All frames (B, T, mels) of a batch as the network makes them, also those in the place of the references. Of items
+    with different lengths none depends on the others: each has noise of its own, its text is embedded alone, and frames
+    beyond its end are masked."""
     guide, choice = settings.guide, settings.choice
     longest = max(item.frames for item in items)
     is_plain = guide.guidance_mode == "cfg" and not guide.guidance_rescale
@@ -131,11 +141,10 @@ def spectrograms(
     for state in choice.run(predict, x, draw):
         x = state.x
         yield
-    mels = []
-    for row, item in zip(x.transpose(1, 2), items, strict=True):
-        speech = finite(row[len(item.reference) : item.frames], "the flow")
-        mels.append(torch.cat([item.reference[-1:], speech]))
-    return mels
+    frames = x.transpose(1, 2)
+    for row, item in zip(frames, items, strict=True):
+        finite(row[: item.frames], "the flow")
+    return frames
 
 
 def _predict(nets: Networks, settings: SpeechSettings, items: Sequence[Item]) -> Predict:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ....errors import DifftoolError, Exit
 from ....files import digest_of
 from ....nets.f5.architecture import Architecture
-from ....nets.mini.mel import HOP, RATE
+from ....nets.spectrum import HOP, RATE
 from ....progress import timed
 from ....sampling.choice import Choice
 from ....store import home as models_home
@@ -170,10 +170,7 @@ class F5Speaker(Speaker):
 
 def plan_work(settings: Settings, options: Options, reference: Reference) -> F5Work:
     """As `Engine.plan`. Raises DifftoolError 4 for files that are missing, since the parts depend on the reference."""
-    networks = files_of(settings.models_dir, options.checkpoint, options.vocabulary)
-    check_files(networks, settings.models_dir)
-    name, architecture = architecture_of(networks.checkpoint, options.architecture)
-    tokens = vocabulary(networks.vocabulary)
+    networks, name, architecture, tokens = opened(settings, options)
     is_compat = options.compat is not None
     is_random = not (reference.voices or reference.clips)
     if is_random and is_compat:
@@ -188,6 +185,15 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> F5W
         vocabulary=None if options.vocabulary is None else networks.vocabulary,
     )
     return F5Work(settings, used, reference, parts, networks, architecture, tokens, prompt)
+
+
+def opened(settings: Settings, options: Options) -> tuple[Files, str, Architecture, Vocabulary]:
+    """The files of the networks, the name of their architecture and its sizes, and their vocabulary. Raises
+    DifftoolError 2 where nothing states the architecture, 4 for files that are missing or invalid."""
+    networks = files_of(settings.models_dir, options.checkpoint, options.vocabulary)
+    check_files(networks, settings.models_dir)
+    name, architecture = architecture_of(networks.checkpoint, options.architecture)
+    return networks, name, architecture, vocabulary(networks.vocabulary)
 
 
 def _unspoken_prompt() -> Prompt:
