@@ -49,9 +49,7 @@ class Settings(MachineSettings):
         typed=Path | None,
     )
     preset: str = setting("fast", f"Preset: {', '.join(engines.PRESETS)}.", check=engines.known_preset)
-    candidates: int = setting(
-        1, "Number of candidates to keep, best first.", panel=SAMPLING, least=1, most=MOST_CANDIDATES
-    )
+    candidates: int = setting(1, "Candidates to keep.", panel=SAMPLING, least=1, most=MOST_CANDIDATES)
     seed: int = setting(0, "Random seed.", panel=SAMPLING)
     engine: str = setting(
         engines.AUTO,

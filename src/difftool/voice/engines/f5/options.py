@@ -85,7 +85,7 @@ class Options(SpeechOptions):
         None,
         "Seconds of --recording to speak anew.",
         panel=TEXT,
-        metavar="START-END,...",
+        metavar="3.2-4.1",
         check=known_edit,
     )
     recording: str | Path | None = setting(
