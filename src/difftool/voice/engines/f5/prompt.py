@@ -23,6 +23,7 @@ from ...settings import Settings
 from ...text import written_out
 from .. import CLIP_HZ, Reference
 from .clip import ENOUGH, LONGEST, as_package, cut, is_long, raised, trimmed
+from .hanzi import numbers_in_hanzi
 from .pace import letters, spoken_seconds
 from .tokens import readable
 
@@ -153,8 +154,8 @@ def _prompt(source: Source, settings: Settings) -> Prompt:
         text, language = _transcribed(sound, name, source, settings)
         if source.text is not None:
             log.warning("using only %s, with the words that Whisper hears there: F5-TTS hears at most 12 s", name)
-    is_english = language in (None, "en")
-    text = readable(written_out(text) if is_english else " ".join(text.split()))
+    text = numbers_in_hanzi(" ".join(text.split()))
+    text = readable(written_out(text) if language in (None, "en") else text)
     _check_rate(text, sound, name, source.words)
     heard, gain = raised(torch.from_numpy(sound))
     return Prompt(heard, ended(text), gain)
