@@ -147,12 +147,12 @@ def _prompt(source: Source, settings: Settings) -> Prompt:
     if is_long(sound):
         sound, text = trimmed(cut(sound)), None
         name = f"the first {len(sound) / RATE:.1f} s of {name}"
-        if source.text is not None:
-            log.warning("using %s with the words that Whisper hears there, since it is too long for F5-TTS", name)
     if not len(sound) or spoken_seconds(sound) < LEAST:
         raise DifftoolError(Exit.FILE, f"{name} has no speech of a second", "use another recording")
     if text is None:
         text, language = _transcribed(sound, name, source, settings)
+        if source.text is not None:
+            log.warning("using only %s, with the words that Whisper hears there: F5-TTS hears at most 12 s", name)
     is_english = language in (None, "en")
     text = readable(written_out(text) if is_english else " ".join(text.split()))
     _check_rate(text, sound, name, source.words)

@@ -33,8 +33,8 @@ RARE = re.compile(r"([\u3400-\u4dff\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0003ff
 SPACED = re.compile(r"[\u3100-\u9fff]")
 """Characters with a space token before each."""
 INSTALL = "pip install pypinyin rjieba"
-
-KNOWN = QUOTES | dict(zip("：；，！？『』‚‐<>^|`{}", "，，，！？「」,-    '()", strict=True))
+SIMILAR = zip("：；，！？『』‚‐<>^|`{}", "，，，！？「」,-    '()", strict=True)
+KNOWN = {**QUOTES, **dict(SIMILAR)}
 """Signs that the official vocabulary lacks, and similar ones that it has; its full-width signs stay."""
 SMALL = frozenset("ÌÏËÒÔÙÛŒĀĎĒĘĚĜĞĦĪŃŅŇŌŐŘŤŨŪŰŹŻƠƯǍǏǑǓȘΉΊΌΎ")
 """Capital letters that it lacks although it has the small ones."""
