@@ -100,8 +100,8 @@ def clone(text: str | Document, voice: str = "random", *, track: Track | None = 
     - `verify`: check each part with Whisper (`whisper`, a size or a file) and try at most `tries` candidates until one
       is right; `checks` says which parts are. Of the others the try with the fewest errors stays.
 
-    `clips` are reference clips instead of a voice. The other settings are options of the engine, of Tortoise
-    `engines.tortoise.Options`:
+    `clips` are reference clips instead of a voice. The other settings are options of the engine, such as
+    `engines.f5.Options`, or of Tortoise `engines.tortoise.Options`:
 
     - `samples`: candidates of the decoder, of which CLVP takes the best.
     - `temperature`, `top_p`, `top_k`, `repetition_penalty`, `max_mel_tokens` (of 46 ms): sampling of the decoder.
