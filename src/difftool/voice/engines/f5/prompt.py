@@ -23,6 +23,7 @@ from ...settings import Settings
 from ...text import written_out
 from .. import CLIP_HZ, Reference
 from .clip import ENOUGH, LONGEST, as_package, cut, is_long, raised, trimmed
+from .hanzi import numbers_in_hanzi
 from .pace import letters, spoken_seconds
 from .tokens import readable
 
@@ -179,8 +180,8 @@ def _package_prompt(source: Source, settings: Settings) -> Prompt:
 
 def read_as(text: str, language: str | None) -> str:
     """The words of a sound as the network reads them."""
-    is_english = language in (None, "en")
-    return readable(written_out(text) if is_english else " ".join(text.split()))
+    text = numbers_in_hanzi(" ".join(text.split()))
+    return readable(written_out(text) if language in (None, "en") else text)
 
 
 def ended(text: str) -> str:

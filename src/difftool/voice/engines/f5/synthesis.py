@@ -85,17 +85,24 @@ class Networks(NamedTuple):
 
 
 def open_networks(
-    files: Files, architecture: Architecture, vocabulary: int, device: torch.device, dtype: torch.dtype
+    files: Files,
+    architecture: Architecture,
+    vocabulary: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    choice: Choice | None = None,
 ) -> Networks:
-    """The networks, for a vocabulary of so many tokens. Raises DifftoolError 4 for files that are damaged or of another
-    architecture."""
+    """The networks, for a vocabulary of so many tokens. With the sampler that will run, memory never holds that of the
+    times beside the others. Raises DifftoolError 4 for files that are damaged or of another architecture."""
 
     def opened(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
         return load(name, files.checkpoint, architecture, vocabulary, device=device, dtype=dtype)
 
+    times = Times(partial(opened, "time"), device)
+    times.add(level.t for level in (choice.called_at() if choice else ()))
     vocoder = cast(Vocos, load_vocos(files.vocoder, device=device))
     text, dit = cast(TextEmbedding, opened("text")), cast(DiT, opened("dit", dtype))
-    return Networks(text, dit, vocoder, Times(partial(opened, "time"), device), architecture.mels, device)
+    return Networks(text, dit, vocoder, times, architecture.mels, device)
 
 
 def reference_mel(nets: Networks, sound: Tensor) -> Tensor:
