@@ -148,10 +148,6 @@ class TestOptions:
         assert ended.code == Exit.USAGE
         assert says in ended.err
 
-    def test_the_scale_of_guidance_is_explained(self, difftool: Run) -> None:
-        help = " ".join(difftool("voice", "clone", "--help").out.replace("│", " ").split())
-        assert "cfg_strength + 1" in help
-
 
 class TestFiles:
     def test_missing_networks(self, clone: Run, tmp_path: Path, f5: Path) -> None:
