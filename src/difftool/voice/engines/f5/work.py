@@ -104,6 +104,10 @@ class F5Work(Work):
     def models(self) -> dict[str, str]:
         return {path.name: digest_of(path) for path in self.networks}
 
+    @property
+    def unused(self) -> Sequence[str]:
+        return ("low_vram",)
+
     def unspoken(self) -> Sequence[str]:
         said = self.parts if not self.is_compat else ()
         return [*dict.fromkeys(sign for part in said for sign in self.vocabulary.missing(part.text))]
