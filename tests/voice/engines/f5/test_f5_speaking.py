@@ -49,7 +49,8 @@ class TestSpeech:
         ended = clone(LINE, "--steps", 7, "-o", "a.wav", "--json").json
         settings = ended["data"]["settings"]
         assert (settings["architecture"], settings["sway"], settings["schedule"]) == ("v1", -1.0, "epss")
-        assert [*ended["data"]["models"]] == [Path(CHECKPOINT).name, Path(VOCABULARY).name, "pytorch_model.bin"]
+        files = [Path(CHECKPOINT).name, Path(VOCABULARY).name, "pytorch_model.bin"]
+        assert [*ended["data"]["models"]] == [*files, "the words of the reference"]
         assert list(ended["data"]["timing"]) == ["load", "conditioning", "flow", "vocoder", "total"]
         assert "CC-BY-NC-4.0" in json.loads(Path("a.json").read_text())["terms"]["licence"]
         assert 0.8 < soundfile.info("a.wav").duration < 4
@@ -70,11 +71,15 @@ class TestSpeech:
         assert clone("Three.\n\nOne, and two.", "--voice", "random", "-o", "b.wav").code == 0
         assert listed("a") == listed("b")
 
-    def test_rerun(self, clone: Run, difftool: Run) -> None:
+    def test_rerun(self, clone: Run, difftool: Run, voices: Path) -> None:
         ended = clone(LINE, "--sampler", "dpmpp_2m", "--steps", 5, "--guidance", 1, "--low-vram", "-o", "a.wav")
         assert ended.code == 0
         assert "--low-vram has no effect with the engine f5" in ended.err
         assert difftool("rerun", "a.wav", "-o", "b.wav", "--json").json["data"]["identical"] is True
+        for clip in (voices / "me").rglob("*.wav"):
+            clip.with_suffix(".txt").write_text("That is what was said.")
+        changed = difftool("rerun", "a.wav", "-o", "c.wav")
+        assert (changed.code, "have changed" in changed.err) == (Exit.FILE, True)
 
     def test_as_the_package(self, clone: Run) -> None:
         """One part, with the seed of the run: f5-tts cuts and joins itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -102,7 +103,8 @@ class F5Work(Work):
         return TERMS
 
     def models(self) -> dict[str, str]:
-        return {path.name: digest_of(path) for path in self.networks}
+        words = hashlib.sha256(self.prompt.text.encode()).hexdigest()
+        return {path.name: digest_of(path) for path in self.networks} | {"the words of the reference": words}
 
     @property
     def unused(self) -> Sequence[str]:
