@@ -239,10 +239,10 @@ ENGINES = ("tortoise", "beep", "mini", pytest.param("f5", marks=pytest.mark.slow
 
 @pytest.fixture
 def spoken_words(voices: Path) -> None:
-    """Clips of me for F5-TTS: short ones, with their words."""
+    """The clips for F5-TTS: short ones, with their words."""
     import soundfile
 
-    for clip in (voices / "me" / "refs" / "tortoise").glob("*.wav"):
+    for clip in voices.rglob("*.wav"):
         samples, rate = soundfile.read(clip)
         soundfile.write(clip, samples[: 2 * rate], rate, subtype="FLOAT")
         clip.with_suffix(".txt").write_text("This is what was said.")

@@ -144,8 +144,8 @@ def networks(version: str, dtype: torch.dtype | None = None) -> Networks:
     """All of them, as the engine opens them."""
     cpu = torch.device("cpu")
     times = Times(lambda: network("time", version), cpu)
-    parts = (network(name, version, dtype) for name in ("text", "dit"))
-    return Networks(*parts, network("vocos"), times, TINY["mels"], cpu)
+    text, dit = network("text", version, dtype), network("dit", version, dtype)
+    return Networks(text, dit, network("vocos"), times, TINY["mels"], cpu)
 
 
 def said(one: Item, seed: int = 0) -> synthesis.Item:

@@ -17,7 +17,7 @@ MOST_PLACES = 1000
 """Maximum number of remembered paths."""
 FOLDERS = ("models_dir", "voices_dir")
 MODELS = ("model", "autoguide")
-PLACES = (*MODELS, "ar_checkpoint", *FOLDERS)
+PLACES = (*MODELS, "ar_checkpoint", "checkpoint", "vocabulary", *FOLDERS)
 """Settings that may be paths, identified by the hashes of the models and the voices."""
 FILES = ("init", "mask", "recording")
 """Settings that may be paths of files, identified by their hashes in `files`."""

@@ -58,7 +58,7 @@ def test_presets_of_the_engine_that_speaks(shown: Callable, tortoise: Path, refu
     values = shown("voice", "clone")
     assert (values["steps"], values["samples"]) == ((small["fast"]["steps"], "preset fast"), (None, "built-in"))
     assert shown("--", "voice", "clone", "--models-dir", str(tortoise))["samples"] == (96, "preset fast")
-    for engine, steps in (("mini", small["draft"]["steps"]), ("tortoise", 12), ("stock", 12)):
+    for engine, steps in (("mini", small["draft"]["steps"]), ("f5", 7), ("tortoise", 12), ("stock", 12)):
         values = shown("--", "voice", "clone", "--engine", engine, "--preset", "draft")
         assert values["steps"] == (steps, "preset draft")
     assert shown("--", "voice", "clone", "--top-k", "9")["steps"] == (large["fast"]["steps"], "preset fast")

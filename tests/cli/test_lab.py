@@ -50,6 +50,7 @@ def test_some_presets(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> No
     assert told["ok"] is False and told["data"]["presets"][0]["verdict"] == "no"
     assert difftool("lab", "check").code == 0  # without names it only tells
     assert difftool("lab", "check", "mini-high_quality").code == 0
+    assert difftool("lab", "check", "f5-draft", "voice/f5-fast", "-q").out.split() == ["f5-draft", "f5-fast"]
 
 
 def test_memory_is_named_as_free_or_in_total(difftool: Difftool, monkeypatch: pytest.MonkeyPatch) -> None:

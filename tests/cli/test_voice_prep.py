@@ -520,7 +520,8 @@ def test_exports(prep: Run, difftool: Run, tmp_path: Path) -> None:
     assert export("joined", "-o", "all.txt").code == 2
     assert export("xtts").code == 2
     prep("talk.ogg", "--slice", "vad", "--overwrite")
-    assert export("ljspeech", "-o", "lj2").code == 4
+    assert export("ljspeech", "-o", "lj2").code == export("f5", "-o", "f5-2").code == 4
+    assert not own.exists()
 
 
 def test_what_is_prepared_can_be_cloned(prep: Run, difftool: Run, tortoise: Path, tmp_path: Path) -> None:

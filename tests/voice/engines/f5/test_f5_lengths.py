@@ -103,6 +103,11 @@ def test_chinese_is_cut_at_its_marks() -> None:
     assert {part.pause for part in every} == {0.35, 0.15, 0.0}
 
 
+def test_numbers_are_spoken_in_the_language_beside_them() -> None:
+    (part,) = pieces("他有12本书，I have 12 books.", prompt(6))
+    assert part.text == "他有十二本书，I have twelve books."
+
+
 def test_parts_as_f5_tts_cuts_them() -> None:
     made = prompt(6, "x" * 42 + ".  ")
     text = "One, two; three: four. 20% five?\nSix! seven" * 4

@@ -127,13 +127,16 @@ def test_silence(compat: bool, tmp_path: Path, make: Make) -> None:
     assert caught.value.code == Exit.FILE
 
 
-def test_a_long_recording_is_cut_at_a_pause_and_its_words_with_it(tmp_path: Path, make: Make, ear: type[Ear]) -> None:
+def test_a_long_recording_is_cut_at_a_pause_and_its_words_with_it(
+    tmp_path: Path, make: Make, ear: type[Ear], caplog: pytest.LogCaptureFixture
+) -> None:
     write(
         tmp_path / "me" / "1.wav", speech(7), silence(0.5), speech(13), text="It has the words of twenty seconds. " * 8
     )
     made = make()
     assert len(made.sound) / RATE == pytest.approx(7.3, abs=0.11)
     assert ear.heard == [len(made.sound) / RATE]
+    assert "using only the first 7." in caplog.text
     assert made.text == "It is twenty past seven, and these are some words that are heard. "
 
 

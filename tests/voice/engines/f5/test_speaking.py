@@ -170,7 +170,7 @@ class TestFiles:
         assert engines.choose_engine("auto", ("speed",), f5) == "f5"
         assert engines.choose_engine("auto", ("sway",), tmp_path) == "f5"
 
-    def test_the_architecture_is_stated(self, clone: Run, f5: Path, tmp_path: Path) -> None:
+    def test_the_architecture_is_stated(self, clone: Run, difftool: Run, f5: Path, tmp_path: Path) -> None:
         place = (f5 / "f5" / CHECKPOINT).parent
         shutil.copytree(place, tmp_path / "own")
         own = tmp_path / "own" / Path(CHECKPOINT).name
@@ -178,6 +178,8 @@ class TestFiles:
         assert (v1["architecture"], v1["checkpoint"]) == ("v1", str(own))
         assert clone(LINE, "--checkpoint", own, "--architecture", "v0", "-o", "v0.wav").code == 0
         assert not np.array_equal(sound("v0.wav"), sound("v1.wav"))
+        assert str(tmp_path).encode() not in Path("v0.wav").read_bytes()
+        assert difftool("rerun", "v0.wav", "-o", "again.wav", "--json").json["data"]["identical"] is True
         (tmp_path / "own" / "config.json").unlink()
         ended = clone(LINE, "--checkpoint", own)
         assert ended.code == Exit.USAGE

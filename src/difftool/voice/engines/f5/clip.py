@@ -80,18 +80,20 @@ def _segment(source: Path | Samples) -> AudioSegment:
     if isinstance(source, Path):
         try:
             kind = soundfile.info(source).subtype
-            width = 2 if kind == "PCM_16" else 4
             is_float = kind in ("FLOAT", "DOUBLE")  # which libsndfile reads as integers without scaling them
-            data, rate = soundfile.read(source, dtype="float64" if is_float else f"int{8 * width}", always_2d=True)
+            wanted = "float64" if is_float else "int16" if kind == "PCM_16" else "int32"
+            data, rate = soundfile.read(source, dtype=wanted, always_2d=True)
             if is_float:
                 data = (data * 2**31).round().clip(-(2**31), 2**31 - 1).astype(np.int32)
-            return pydub.AudioSegment(data.tobytes(), sample_width=width, frame_rate=rate, channels=data.shape[1])
+            return pydub.AudioSegment(
+                data.tobytes(), sample_width=data.itemsize, frame_rate=rate, channels=data.shape[1]
+            )
         except (soundfile.LibsndfileError, OSError):
             source = read_sound(source, RATE)
     return pydub.AudioSegment(to_bytes(source), sample_width=2, frame_rate=RATE, channels=1)
 
 
-def _package_cut(sound: AudioSegment) -> AudioSegment:
+def _package_cut(sound: AudioSegment) -> Any:
     """The reference that f5-tts takes of a sound: without long silence, at most 12 s, 50 ms of silence at its end."""
     pydub = _pydub()
     longest = round(1000 * LONGEST)
@@ -110,7 +112,7 @@ def _package_cut(sound: AudioSegment) -> AudioSegment:
     return clip + pydub.AudioSegment.silent(duration=50)
 
 
-def _first(pieces: Iterable[AudioSegment]) -> AudioSegment:
+def _first(pieces: Iterable[AudioSegment]) -> Any:
     """The first pieces: more than 6 s where there are as many, but not more than 12."""
     clip = _pydub().AudioSegment.silent(duration=0)
     for piece in pieces:

@@ -7,6 +7,7 @@ import re
 from ....audio.files import RATE
 from ....nets.mini.mel import HOP
 from ...text import Part, parts
+from .hanzi import numbers_in_hanzi
 from .pace import letters, spoken_seconds
 from .prompt import Prompt
 from .tokens import JIEBA, RJIEBA, readable, spelled
@@ -43,7 +44,8 @@ def pieces(text: str, prompt: Prompt, speed: float = 1.0, compat: bool = False) 
         parts(text, bool, whole=True)
         return [Part(chunk, 0.0) for chunk in _chunks(text, prompt, speed)]
     own, room = pace(prompt), MOST - len(prompt.sound) / RATE
-    cut = parts(DOTS.sub("... ", text), lambda part: seconds(part, own, speed) <= room)
+    text = numbers_in_hanzi(DOTS.sub("... ", text))
+    cut = parts(text, lambda part: seconds(part, own, speed) <= room)
     return [part._replace(text=readable(part.text)) for part in cut]
 
 

@@ -23,6 +23,7 @@ from ...settings import Settings
 from ...text import written_out
 from .. import CLIP_HZ, Reference
 from .clip import ENOUGH, LONGEST, as_package, cut, is_long, raised, trimmed
+from .hanzi import numbers_in_hanzi
 from .pace import letters, spoken_seconds
 from .tokens import readable
 
@@ -89,7 +90,8 @@ def _source(reference: Reference, settings: Settings) -> Source:
     if reference.voices:
         (voice,) = reference.voices
         clip = recorded(voice)
-        return Source(clip.path, clip.text, clip.words, language_of(voice), cache_of(voice, settings))
+        own = Source(clip.path, clip.text, language=language_of(voice), cache=cache_of(voice, settings))
+        return own if voice.folder.parent == PACKAGE else own._replace(words=clip.words)
     if reference.clips:
         clip = min(reference.clips, key=lambda clip: abs(len(clip) / CLIP_HZ - TYPICAL))
         return Source(resample(clip, CLIP_HZ, RATE).numpy())
@@ -139,7 +141,7 @@ def _texts(table: Path) -> dict[str, str]:
 def _signal_to_noise(report: Path) -> dict[str, float]:
     """dB of each clip in the report.json of voice prep; none where there is no such file."""
     takes = read_json(report).get("takes", []) if report.is_file() else []
-    return {str(take.get("id")): take["figures"].get("snr") or 0.0 for take in takes}
+    return {str(take.get("id")): take.get("figures", {}).get("snr") or 0.0 for take in takes}
 
 
 def _seconds(path: Path) -> float:
@@ -159,6 +161,8 @@ def _prompt(source: Source, settings: Settings) -> Prompt:
         raise DifftoolError(Exit.FILE, f"{name} has no speech of a second", "use another recording")
     if text is None:
         text, language = transcribed(sound, name, source, settings)
+        if source.text is not None:
+            log.warning("using only %s, with the words that Whisper hears there: F5-TTS hears at most 12 s", name)
     text = read_as(text, language)
     check_rate(text, sound, name, source.words)
     heard, gain = raised(torch.from_numpy(sound))
@@ -176,8 +180,8 @@ def _package_prompt(source: Source, settings: Settings) -> Prompt:
 
 def read_as(text: str, language: str | None) -> str:
     """The words of a sound as the network reads them."""
-    is_english = language in (None, "en")
-    return readable(written_out(text) if is_english else " ".join(text.split()))
+    text = numbers_in_hanzi(" ".join(text.split()))
+    return readable(written_out(text) if language in (None, "en") else text)
 
 
 def ended(text: str) -> str:
@@ -194,7 +198,9 @@ def check_rate(text: str, sound: Samples, name: str, words: Path | None) -> None
     if slowest < SLOWEST or fastest > FASTEST:
         rate = slowest if slowest < SLOWEST else fastest
         message = f"the words of {name} do not fit its length: {rate:.0f} characters per second, not 6 to 25"
-        hint = "use another recording" if words is None else f"correct them in {words}, or use another recording"
+        hint = "use another recording"
+        if words is not None:
+            hint = f"{'correct them in' if words.is_file() else 'write them to'} {words}, or {hint}"
         raise DifftoolError(Exit.FILE, message, hint)
 
 
@@ -204,8 +210,12 @@ def transcribed(sound: Samples, name: str, source: Source, settings: Settings) -
     size = installed_size(models_dir)
     if size is None:
         message = f"the words of {name} are not known, and Whisper is not installed"
-        by_hand = f", or write them to {source.words}" if source.words and name == source.name else ""
-        raise DifftoolError(Exit.FILE, message, f"{pull_hint(WHISPER, models_dir)}{by_hand}")
+        hint = pull_hint(WHISPER, models_dir)
+        if name != source.name:
+            hint += f", or use a recording of at most {LONGEST:g} s with its words"
+        elif source.words is not None:
+            hint += f", or write them to {source.words}"
+        raise DifftoolError(Exit.FILE, message, hint)
     whisper = Whisper(size, settings.machine()[0], _one_language(source.language), models_dir)
     key = hashlib.sha256(f"{whisper.key} {hashlib.sha256(sound.tobytes()).hexdigest()}".encode()).hexdigest()[:16]
     path = source.cache / f"f5-{key}.safetensors" if source.cache else None

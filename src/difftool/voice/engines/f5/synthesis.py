@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,12 @@ from ....core.predict import FLOW_REV, Denoised, Predict, denoiser
 from ....core.step import Draw
 from ....device import finite
 from ....nets.f5.architecture import Architecture
-from ....nets.f5.dit import Condition, Modulations
+from ....nets.f5.dit import Condition, DiT, Modulations
 from ....nets.f5.official import load
+from ....nets.f5.text import TextEmbedding
 from ....nets.vocos.mel import mel
 from ....nets.vocos.official import load as load_vocos
+from ....nets.vocos.vocoder import Vocos
 from ....sampling.choice import Choice
 from ....sampling.guidance import guided, started
 from ....sampling.settings import GuidanceSettings
@@ -73,27 +75,34 @@ class Times:
 class Networks(NamedTuple):
     """The networks, ready to run."""
 
-    text: nn.Module
-    dit: nn.Module
+    text: TextEmbedding
+    dit: DiT
     """In the number format of the run, the rest in float32."""
-    vocoder: nn.Module
+    vocoder: Vocos
     times: Times
     mels: int
     device: torch.device
 
 
 def open_networks(
-    files: Files, architecture: Architecture, vocabulary: int, device: torch.device, dtype: torch.dtype
+    files: Files,
+    architecture: Architecture,
+    vocabulary: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    choice: Choice | None = None,
 ) -> Networks:
-    """The networks, for a vocabulary of so many tokens. Raises DifftoolError 4 for files that are damaged or of another
-    architecture."""
+    """The networks, for a vocabulary of so many tokens. With the sampler that will run, memory never holds that of the
+    times beside the others. Raises DifftoolError 4 for files that are damaged or of another architecture."""
 
     def opened(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
         return load(name, files.checkpoint, architecture, vocabulary, device=device, dtype=dtype)
 
-    vocoder = load_vocos(files.vocoder, device=device)
     times = Times(partial(opened, "time"), device)
-    return Networks(opened("text"), opened("dit", dtype), vocoder, times, architecture.mels, device)
+    times.add(level.t for level in (choice.called_at() if choice else ()))
+    vocoder = cast(Vocos, load_vocos(files.vocoder, device=device))
+    text, dit = cast(TextEmbedding, opened("text")), cast(DiT, opened("dit", dtype))
+    return Networks(text, dit, vocoder, times, architecture.mels, device)
 
 
 def reference_mel(nets: Networks, sound: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ RARE = re.compile(r"([\u3400-\u4dff\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0003ff
 SPACED = re.compile(r"[\u3100-\u9fff]")
 """Characters with a space token before each."""
 INSTALL = "pip install pypinyin rjieba"
-
-KNOWN = QUOTES | dict(zip("：；，！？『』‚‐<>^|`{}", "，，，！？「」,-    '()", strict=True))
+SIMILAR = zip("：；，！？『』‚‐<>^|`{}", "，，，！？「」,-    '()", strict=True)
+KNOWN = {**QUOTES, **dict(SIMILAR)}
 """Signs that the official vocabulary lacks, and similar ones that it has; its full-width signs stay."""
 SMALL = frozenset("ÌÏËÒÔÙÛŒĀĎĒĘĚĜĞĦĪŃŅŇŌŐŘŤŨŪŰŹŻƠƯǍǏǑǓȘΉΊΌΎ")
 """Capital letters that it lacks although it has the small ones."""
@@ -125,8 +125,9 @@ def spelled(text: str, cut: str = JIEBA) -> list[str]:
                 tokens.append(SPACE)
             tokens += segment
             continue
-        is_one_word = len(segment.encode()) == 3 * len(segment)
-        readings = read(segment) if is_one_word else [_alone(sign, read) for sign in segment]
+        readings = read(segment) if len(segment.encode()) == 3 * len(segment) else ()
+        if len(readings) != len(segment):  # not all of it is Chinese
+            readings = [_alone(sign, read) for sign in segment]
         for sign, reading in zip(segment, readings, strict=True):
             tokens += [SPACE, reading] if SPACED.match(sign) else [reading]
     return tokens
@@ -147,7 +148,7 @@ def _segments(text: str, cut: str) -> Iterator[str]:
 
 def _chinese_segments(text: str, cut: str) -> Iterator[str]:
     """The segments of a text with Chinese."""
-    import rjieba
+    import rjieba  # pyright: ignore[reportMissingImports]
 
     for stretch in RARE.split(text) if cut == JIEBA else [text]:
         for segment in rjieba.cut(stretch):
@@ -158,8 +159,10 @@ def _chinese_segments(text: str, cut: str) -> Iterator[str]:
 def _reading() -> Callable[[str], Sequence[str]]:
     """A function from a word to the readings of its characters."""
     try:
-        import rjieba  # noqa: F401
-        from pypinyin import Style, lazy_pinyin
+        import rjieba  # noqa: F401 # pyright: ignore[reportMissingImports]
+        from pypinyin import Style, lazy_pinyin  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DifftoolError(Exit.USAGE, f"Chinese characters need the package {error.name}", f"run {INSTALL}") from error
+        raise DifftoolError(
+            Exit.USAGE, f"Chinese characters need the package {error.name}", f"run {INSTALL}"
+        ) from error
     return lambda word: lazy_pinyin(word, style=Style.TONE3, tone_sandhi=True)

@@ -31,6 +31,8 @@ from .prompt import Prompt, prompt_of
 from .synthesis import SpeechSettings, item_of, open_networks, reference_mel, sound_of, spectrograms
 from .tokens import JIEBA, RJIEBA, Vocabulary, vocabulary
 
+AT_ONCE = 4
+"""Candidates that are made at once, where --batch-size does not say: each takes up to 230 MB."""
 TERMS = {
     "engine": "F5-TTS (Chen et al. 2024, arXiv:2410.06885)",
     "licence": "CC-BY-NC-4.0: the official weights, and those fine-tuned from them, are not for commercial use",
@@ -79,9 +81,13 @@ class F5Work(Work):
         return choice_of(self.options)
 
     @property
+    def block(self) -> int:
+        """Candidates that are made at once."""
+        return self.settings.batch_size or min(self.settings.candidates, AT_ONCE)
+
+    @property
     def steps(self) -> int:
-        settings = self.settings
-        batches = math.ceil(settings.candidates / (settings.batch_size or settings.candidates))
+        batches = math.ceil(self.settings.candidates / self.block)
         return batches * self.choice.steps * max(len(self.chunks(part.text)) for part in self.parts)
 
     @property
@@ -123,7 +129,8 @@ class F5Speaker(Speaker):
         self.speech = SpeechSettings(work.choice, options.guidance, options)
         with timed(self.seconds, "load"):
             machine = work.settings.machine()
-            self.nets = open_networks(work.networks, work.architecture, work.vocabulary.size, *machine)
+            tokens = work.vocabulary.size
+            self.nets = open_networks(work.networks, work.architecture, tokens, *machine, choice=work.choice)
 
     def prepare(self, reference: Reference) -> Steps[None]:
         with timed(self.seconds, "conditioning"):
@@ -144,12 +151,11 @@ class F5Speaker(Speaker):
     def say(self, text: str, seed: int, stages: dict[str, Tensor] | None = None) -> Steps[list[Spoken]]:
         """The candidates in the order of their numbers: none is known to be better than another."""
         work, count = self.work, self.work.settings.candidates
-        block = work.settings.batch_size or count
         seeds = [seed + k if work.is_compat else derived(seed, "flow", k) for k in range(count)]
         sounds: list[list[Tensor]] = [[] for _ in seeds]
         for chunk in work.chunks(text):
-            for first in range(0, count, block):
-                rows = range(first, min(first + block, count))
+            for first in range(0, count, work.block):
+                rows = range(first, min(first + work.block, count))
                 made = yield from self._made(chunk, [seeds[k] for k in rows])
                 for k, sound in zip(rows, made, strict=True):
                     sounds[k].append(sound)
@@ -178,7 +184,12 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> F5W
     prompt = _unspoken_prompt() if is_random else prompt_of(reference, settings, compat=is_compat)
     text = settings.text or ""
     parts = [Part(text, 0.0)] if is_compat else pieces(text, prompt, options.speed, False)
-    used = replace(options, architecture=name)
+    used = replace(
+        options,
+        architecture=name,
+        checkpoint=None if options.checkpoint is None else networks.checkpoint,
+        vocabulary=None if options.vocabulary is None else networks.vocabulary,
+    )
     return F5Work(settings, used, reference, parts, networks, architecture, tokens, prompt)
 
 
