@@ -333,6 +333,7 @@ def draw_batch(planned: BatchPlan, run: str, *, track: Track = untracked) -> Dra
     planned = planned._replace(failed=failed)
     if not planned.works:
         return Drawn([], None, planned, {"sample": 0.0, "save": 0.0})
+    planned.works[0].plan.settings.connect()
     unsaved: list[Pixels] = []
     with processes.in_first(writable(*planned.places.folders)):
         if len(planned.works) == 1:

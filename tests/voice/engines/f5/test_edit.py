@@ -174,6 +174,10 @@ def test_what_is_refused(edit: Run, refused: Run, f5: Path, recording: Path) -> 
     recording.with_suffix(".txt").unlink()
     ended = edit(OLD, "1-1.5")
     assert ended.code == 4 and "take.txt" in ended.err and "models pull" in ended.err
+    soundfile.write(recording, np.tile(speech(3.0), 11), RATE)
+    recording.with_suffix(".txt").write_text(" ".join([OLD] * 11))
+    ended = edit(" ".join([OLD] * 11), "1-1.5")
+    assert ended.code == 2 and "take.wav is 33.00 s long: cut out the sentence first" in ended.err
     recording.unlink()
     assert edit(OLD, "1-1.5").code == 4
 

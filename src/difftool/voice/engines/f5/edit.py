@@ -203,15 +203,17 @@ def _size(words: Sequence[str]) -> float:
 
 
 def _check_text(text: str, sound: Samples, longer: float, path: Path) -> None:
-    """Raises DifftoolError 2 for a text that cannot be that of the whole recording after the edit."""
+    """Raises DifftoolError 2 for a text that cannot be that of the whole recording after the edit, or is too long."""
+    duration = len(sound) / RATE
+    if duration + longer > LONGEST:
+        message = f"--edit is for at most {LONGEST:.0f} s of speech, not {duration + longer:.0f}"
+        advice = "cut out the sentence first" if duration > LONGEST else "use a shorter text"
+        hint = f"{path.name} is {duration:.2f} s long: {advice}"
+        raise DifftoolError(Exit.USAGE, message, hint)
     rate = letters(text) / max(SHORTEST, spoken_seconds(sound) + longer)
     if not SLOWEST <= rate <= FASTEST:
         message = f"the text does not fit the recording: {rate:.0f} characters per second, not 6 to 25"
         raise DifftoolError(Exit.USAGE, message, "pass the whole new sentence, also the words that stay")
-    if len(sound) / RATE + longer > LONGEST:
-        message = f"--edit is for at most {LONGEST:.0f} s of speech, not {len(sound) / RATE + longer:.0f}"
-        hint = f"{path.name} is {len(sound) / RATE:.2f} s long: cut out the sentence first"
-        raise DifftoolError(Exit.USAGE, message, hint)
 
 
 def _with_gaps(rows: Tensor, stretches: Sequence[Stretch]) -> Tensor:
