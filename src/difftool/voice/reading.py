@@ -217,6 +217,8 @@ def _config(plan: SpeechPlan) -> dict[str, object]:
     config["engine"] = EARLIER.get(engine, engine)
     config |= {"models": note["models"], "versions": note["versions"]}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
+    if "words" in note:
+        config["words"] = note["words"]
     return config
 
 

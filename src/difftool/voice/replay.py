@@ -70,6 +70,9 @@ def replay(file: Path) -> Replay:
     if [*now.get("files", {}).values()] != [*note.get("files", {}).values()]:
         message = f"the recording has changed since {file} was made"
         raise DifftoolError(Exit.FILE, message, "restore the original file")
+    if note.get("words", now.get("words")) != now.get("words"):
+        message = f"the words of the reference have changed since {file} was made"
+        raise DifftoolError(Exit.FILE, message, "restore them in the file beside the recording")
     both = note["versions"], now["versions"]
     return Replay(file, plan, made.attempts, made.accepted, made.rank, before, both)
 
@@ -126,7 +129,8 @@ def _read(file: Path, note: Mapping[str, Any]) -> Recorded:
         valid_attempts = all(type(number) is int and 0 <= number <= MAX_COUNT for number in known)
         valid_index = type(index) is int and 0 <= index < settings.candidates
         versions, models, voices = note["versions"].values(), _hashes(note["models"]), _hashes(note["voices"])
-        valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices))
+        files = note.get("files", {}).values()
+        valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices, *files))
         if settings.text is None or not (valid_attempts and valid_index and valid_texts):
             raise ValueError("not a manifest of voice clone")
     return Recorded(settings, {name: getattr(own, name) for name in rest}, attempts, accepted, index)

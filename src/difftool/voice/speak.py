@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
@@ -68,6 +69,8 @@ class Manifest(TypedDict):
     """Licence, training data and limits of the networks."""
     files: NotRequired[dict[str, str]]
     """SHA-256 of the recordings that it was spoken into."""
+    words: NotRequired[str]
+    """SHA-256 of the words of the reference."""
     document: NotRequired[DocumentRecord]
     """Where the text comes from."""
 
@@ -240,6 +243,8 @@ def speech_manifest(plan: SpeechPlan, run: str) -> Manifest:
         speech["terms"] = {**plan.work.terms}
     if plan.work.inputs:
         speech["files"] = {**plan.work.inputs}
+    if plan.work.words is not None:
+        speech["words"] = hashlib.sha256(plan.work.words.encode()).hexdigest()
     if plan.document is not None:
         speech["document"] = plan.document.record
     return cast(Manifest, common | speech)

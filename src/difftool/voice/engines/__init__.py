@@ -175,6 +175,11 @@ class Work(ABC):
         """Recordings that the text is spoken into, and their SHA-256."""
         return {}
 
+    @property
+    def words(self) -> str | None:
+        """The words of the reference, where the speech depends on them."""
+        return None
+
     def unspoken(self) -> Sequence[str]:
         """Characters, or words, of the text that are left out."""
         return ""

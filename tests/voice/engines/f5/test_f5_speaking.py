@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class TestSpeech:
         settings = ended["data"]["settings"]
         assert (settings["architecture"], settings["sway"], settings["schedule"]) == ("v1", -1.0, "epss")
         files = [Path(CHECKPOINT).name, Path(VOCABULARY).name, "pytorch_model.bin"]
-        assert [*ended["data"]["models"]] == [*files, "the words of the reference"]
+        assert [*ended["data"]["models"]] == files
         assert list(ended["data"]["timing"]) == ["load", "conditioning", "flow", "vocoder", "total"]
         assert "CC-BY-NC-4.0" in json.loads(Path("a.json").read_text())["terms"]["licence"]
         assert 0.8 < soundfile.info("a.wav").duration < 4
@@ -79,7 +80,36 @@ class TestSpeech:
         for clip in (voices / "me").rglob("*.wav"):
             clip.with_suffix(".txt").write_text("That is what was said.")
         changed = difftool("rerun", "a.wav", "-o", "c.wav")
-        assert (changed.code, "have changed" in changed.err) == (Exit.FILE, True)
+        assert (changed.code, "the words of the reference have changed" in changed.err) == (Exit.FILE, True)
+
+    def test_parts_depend_on_the_words_of_the_reference(self, clone: Run, difftool: Run, voices: Path) -> None:
+        text = "It is one.\n\nIt is two."
+        assert clone(text, "-o", "a.wav").code == 0
+        for words in voices.glob("me/refs/tortoise/*.txt"):
+            words.write_text("That is what was heard.")
+        ended = clone(text, "-o", "a.wav")
+        assert ended.code == Exit.FILE and "other settings: words" in ended.err
+        assert "the words of the reference have changed" in difftool("rerun", "a.wav", "-o", "b.wav").err
+        assert clone(text, "-o", "a.wav", "--overwrite", "--json").json["data"]["said_now"] == 2
+
+    def test_letters_that_the_vocabulary_lacks(self, clone: Run) -> None:
+        ended = clone("नमस्ते दुनिया।", "-o", "a.wav")
+        assert ended.code == Exit.USAGE and "nothing in the text can be spoken" in ended.err
+        ended = clone("Hello नमस्ते.", "-o", "a.wav")
+        assert ended.code == 0 and "skipped: न" in ended.err
+
+    @pytest.mark.parametrize("compat", [(), ("--compat", "package")])
+    def test_chinese_without_its_packages(
+        self, clone: Run, voices: Path, monkeypatch: pytest.MonkeyPatch, compat: tuple[str, ...]
+    ) -> None:
+        """Nothing begins, whether the text or the words of the reference are Chinese."""
+        monkeypatch.setitem(sys.modules, "rjieba", None)
+        for words, text in (("This is what was said.", "你好。"), ("你好，我們說了話。", LINE)):
+            for path in voices.glob("me/refs/tortoise/*.txt"):
+                path.write_text(words, "utf-8")
+            ended = clone(text, "-o", "a.wav", *compat)
+            assert ended.code == Exit.USAGE and "pip install" in ended.err
+            assert "0 of 1" not in ended.err
 
     def test_as_the_package(self, clone: Run) -> None:
         """One part, with the seed of the run: f5-tts cuts and joins itself."""
@@ -195,7 +225,15 @@ class TestFiles:
         assert architecture_of(tmp_path / "F5TTS_Base" / "model_1.pt", "v1")[0] == "v1"
 
     @pytest.mark.parametrize(
-        "config", ['{"architecture": "v9"}', '{"architecture": "v1", "depth": 0}', '{"architecture": "v1", "depht": 2}']
+        "config",
+        [
+            '{"architecture": "v9"}',
+            '{"architecture": "v1", "depth": 0}',
+            '{"architecture": "v1", "depht": 2}',
+            '{"architecture": "v1", "dim": 1001}',
+            '{"architecture": "v1", "text": 33}',
+            '{"architecture": "v1", "mels": 80}',
+        ],
     )
     def test_invalid_configs(self, config: str, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(config)

@@ -30,6 +30,8 @@ CONFIG = "config.json"
 """Beside a checkpoint, may state its architecture, and other sizes: {"architecture": "v1", "depth": 18}."""
 MOST_SIZE = 10_000
 """Maximum of any size in it."""
+GROUPS, MELS = 16, 100
+"""Groups of convolutions in the network, and the mels that Vocos takes."""
 
 
 class Files(NamedTuple):
@@ -106,4 +108,8 @@ def architecture_of(checkpoint: Path, stated: str | None) -> tuple[str, Architec
         if key not in sizes or type(value) is not int or not 0 < value <= MOST_SIZE:
             message = f"{path} is invalid: {key} is {value!r}"
             raise DifftoolError(Exit.FILE, message, f"sizes are {', '.join(sizes)}, from 1 to {MOST_SIZE:,}")
-    return name, replace(ARCHITECTURES[name], **config)
+    architecture = replace(ARCHITECTURES[name], **config)
+    if architecture.dim % GROUPS or architecture.text % 2 or architecture.mels != MELS:
+        message = f"{path} is invalid: dim must be a multiple of {GROUPS}, text even, and mels {MELS}"
+        raise DifftoolError(Exit.FILE, message, "correct it, or remove it and add --architecture")
+    return name, architecture

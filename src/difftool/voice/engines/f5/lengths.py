@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from ....audio.files import RATE
 from ....nets.spectrum import HOP
@@ -16,7 +17,7 @@ MOST = 22.0
 """Seconds of the reference and the new speech together: it was trained on up to 30."""
 SHORTEST, LETTER, FEW = 0.35, 0.05, 20
 """Minimum seconds of speech, and more for each of the first few letters: a fast voice has no time for single words."""
-DOTS = re.compile(r"\.(?:[ \t]\.){2,}|(?:\.{3,}|…)(?=\w)")
+DOTS = re.compile(r"\.(?:[ \t]\.){2,}|(?:(?<!\.)\.{3,}|…)(?=\w)")
 """An ellipsis that would not end a part."""
 
 SENTENCE = re.compile(r"(?<=[;:,.!?])\s+|(?<=[；：，。！？])")
@@ -37,15 +38,18 @@ def frames(prompt: Prompt, text: str, speed: float = 1.0, compat: bool = False) 
     return max(new, tokens + 1 - before, 2)
 
 
-def pieces(text: str, prompt: Prompt, speed: float = 1.0, compat: bool = False) -> list[Part]:
-    """A text in parts that are spoken after the reference within MOST seconds. `compat` cuts as f5-tts does, at any
-    mark, and leaves the text as it is. Raises DifftoolError as `voice.text.parts`."""
+def pieces(
+    text: str, prompt: Prompt, speed: float = 1.0, compat: bool = False, speakable: Callable[[str], bool] = bool
+) -> list[Part]:
+    """A text in parts that are spoken after the reference within MOST seconds, each with something `speakable` in it.
+    `compat` cuts as f5-tts does, at any mark, and leaves the text as it is. Raises DifftoolError as
+    `voice.text.parts`."""
     if compat:
         parts(text, bool, whole=True)
         return [Part(chunk, 0.0) for chunk in _chunks(text, prompt, speed)]
     own, room = pace(prompt), MOST - len(prompt.sound) / RATE
     text = numbers_in_hanzi(DOTS.sub("... ", text))
-    cut = parts(text, lambda part: seconds(part, own, speed) <= room)
+    cut = parts(text, lambda part: seconds(part, own, speed) <= room, lambda part: speakable(readable(part)))
     return [part._replace(text=readable(part.text)) for part in cut]
 
 

@@ -60,6 +60,10 @@ class Vocabulary(NamedTuple):
         lacking = (token for token in spelled(text) if token not in self.indices)
         return list(dict.fromkeys(token for token in lacking if not token.isspace()))
 
+    def can_say(self, text: str) -> bool:
+        """Whether the vocabulary has a letter, a digit or a syllable of a text. Raises as `spelled`."""
+        return any(token[:1].isalnum() for token in spelled(text) if token in self.indices)
+
 
 def vocabulary(path: Path) -> Vocabulary:
     """The vocabulary in a vocab.txt, with one token a line. Raises DifftoolError 4 for a file that is missing, or is

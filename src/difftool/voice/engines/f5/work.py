@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from .lengths import frames, pieces
 from .options import Options, choice_of
 from .prompt import Prompt, prompt_of
 from .synthesis import SpeechSettings, item_of, open_networks, reference_mel, sound_of, spectrograms
-from .tokens import JIEBA, RJIEBA, Vocabulary, vocabulary
+from .tokens import JIEBA, RJIEBA, Vocabulary, spelled, vocabulary
 
 AT_ONCE = 4
 """Candidates that are made at once, where --batch-size does not say: each takes up to 230 MB."""
@@ -103,12 +102,15 @@ class F5Work(Work):
         return TERMS
 
     def models(self) -> dict[str, str]:
-        words = hashlib.sha256(self.prompt.text.encode()).hexdigest()
-        return {path.name: digest_of(path) for path in self.networks} | {"the words of the reference": words}
+        return {path.name: digest_of(path) for path in self.networks}
 
     @property
     def unused(self) -> Sequence[str]:
         return ("low_vram",)
+
+    @property
+    def words(self) -> str:
+        return self.prompt.text
 
     def unspoken(self) -> Sequence[str]:
         said = self.parts if not self.is_compat else ()
@@ -189,7 +191,10 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> F5W
         raise DifftoolError(Exit.USAGE, "f5-tts needs a reference", "add --voice NAME, or leave out --compat")
     prompt = _unspoken_prompt() if is_random else prompt_of(reference, settings, compat=is_compat)
     text = settings.text or ""
-    parts = [Part(text, 0.0)] if is_compat else pieces(text, prompt, options.speed, False)
+    parts = pieces(text, prompt, options.speed, is_compat, tokens.can_say)
+    spelled(prompt.text + text)  # raises where Chinese cannot be read
+    if is_compat:
+        parts = [Part(text, 0.0)]
     used = replace(
         options,
         architecture=name,
