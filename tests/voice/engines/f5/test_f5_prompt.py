@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 from difftool.errors import DifftoolError, Exit
+from difftool.files import save_tensors
 from difftool.voice.engines import CLIP_HZ, Reference
 from difftool.voice.engines.f5 import prompt
 from difftool.voice.engines.f5.prompt import Prompt, prompt_of, recorded
@@ -148,9 +149,11 @@ def test_what_was_heard_is_kept(tmp_path: Path, make: Make, ear: type[Ear]) -> N
     (kept,) = (tmp_path / "me" / "latents").iterdir()
     kept.write_bytes(b"damaged")
     assert make().text == first.text
+    save_tensors(kept, {"other": torch.zeros(1)})
+    assert make().text == first.text
     kept.unlink()
     assert make(cache=False).text == first.text
-    assert len(ear.heard) == 3
+    assert len(ear.heard) == 4
     assert not kept.exists()
 
 
@@ -169,6 +172,18 @@ def test_the_clip_that_suits_best(tmp_path: Path) -> None:
     ]
     (own / "report.json").write_text(json.dumps({"takes": [*takes, {"figures": {}}]}))
     assert recorded(voice).path.stem == "3"
+    for damaged in ("{", "[]", '{"takes": 5}', '{"takes": [5]}', '{"takes": [{"id": "1", "figures": null}]}'):
+        (own / "report.json").write_text(damaged)
+        assert recorded(voice).path.stem == "1"
+
+
+def test_invalid_samples(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "me").mkdir()
+    soundfile.write(tmp_path / "me" / "1.wav", np.append(speech(4), np.nan), RATE, subtype="FLOAT")
+    (tmp_path / "me" / "1.txt").write_text(WORDS)
+    for compat in (False, True):
+        with pytest.raises(DifftoolError, match="invalid samples"):
+            make(compat=compat)
 
 
 def test_voices_that_it_has_not(tmp_path: Path) -> None:

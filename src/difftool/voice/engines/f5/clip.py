@@ -15,6 +15,7 @@ from torchaudio.transforms import Resample
 
 from ....audio.files import RATE, Samples, read_sound
 from ....audio.joining import to_bytes
+from ....errors import DifftoolError, Exit
 from .pace import TICK, loud_ticks
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def _segment(source: Path | Samples) -> AudioSegment:
             wanted = "float64" if is_float else "int16" if kind == "PCM_16" else "int32"
             data, rate = soundfile.read(source, dtype=wanted, always_2d=True)
             if is_float:
+                if not np.isfinite(data).all():
+                    raise DifftoolError(Exit.FILE, f"{source} contains invalid samples", "use another recording")
                 data = (data * 2**31).round().clip(-(2**31), 2**31 - 1).astype(np.int32)
             return pydub.AudioSegment(
                 data.tobytes(), sample_width=data.itemsize, frame_rate=rate, channels=data.shape[1]

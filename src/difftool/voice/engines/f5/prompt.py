@@ -139,9 +139,12 @@ def _texts(table: Path) -> dict[str, str]:
 
 
 def _signal_to_noise(report: Path) -> dict[str, float]:
-    """dB of each clip in the report.json of voice prep; none where there is no such file."""
-    takes = read_json(report).get("takes", []) if report.is_file() else []
-    return {str(take.get("id")): take.get("figures", {}).get("snr") or 0.0 for take in takes}
+    """dB of each clip in the report.json of voice prep; none where there is no such file, or it is damaged."""
+    try:
+        takes = read_json(report)["takes"] if report.is_file() else []
+        return {str(take["id"]): float(take["figures"].get("snr") or 0.0) for take in takes if "id" in take}
+    except (DifftoolError, AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _seconds(path: Path) -> float:
@@ -158,7 +161,7 @@ def _prompt(source: Source, settings: Settings) -> Prompt:
         sound, text = trimmed(cut(sound)), None
         name = f"the first {len(sound) / RATE:.1f} s of {name}"
     if not len(sound) or spoken_seconds(sound) < LEAST:
-        raise DifftoolError(Exit.FILE, f"{name} has no speech of a second", "use another recording")
+        raise DifftoolError(Exit.FILE, f"{name} has less than a second of speech", "use another recording")
     if text is None:
         text, language = transcribed(sound, name, source, settings)
         if source.text is not None:
@@ -219,8 +222,8 @@ def transcribed(sound: Samples, name: str, source: Source, settings: Settings) -
     whisper = Whisper(size, settings.machine()[0], _one_language(source.language), models_dir)
     key = hashlib.sha256(f"{whisper.key} {hashlib.sha256(sound.tobytes()).hexdigest()}".encode()).hexdigest()[:16]
     path = source.cache / f"f5-{key}.safetensors" if source.cache else None
-    if path is not None and (kept := _kept(path)):
-        return kept["text"], kept["language"] or None
+    if path is not None and (kept := _kept(path)) and kept.get("text"):
+        return kept["text"], kept.get("language") or None
     text, language = whisper.text_of(sound), whisper.heard_language or source.language
     if not text:
         raise DifftoolError(Exit.FILE, f"Whisper hears no words in {name}", "use another recording")
