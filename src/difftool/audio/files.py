@@ -63,14 +63,14 @@ def ffmpeg() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def read_sound(path: Path, rate: int) -> Samples:
+def read_sound(path: Path, rate: int, *, centred: bool = True) -> Samples:
     """The sound in a file, (S,), mixed as by `media.mono`, at a sample rate of `rate`.
 
     Raises DifftoolError 4 where it cannot be read.
     """
     from .media import mono
 
-    return mono(path, rate)
+    return mono(path, rate, centred=centred)
 
 
 def length_of(path: Path) -> int:

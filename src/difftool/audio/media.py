@@ -327,10 +327,11 @@ def _blocks(stream: IO[bytes], rate: int, channels: int) -> Iterator[Samples]:
         yield np.frombuffer(data[:whole], ">f4").astype(np.float32).reshape(-1, channels)
 
 
-def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix:
+def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None, *, centred: bool = True) -> Mix:
     """The mix of the channels of a sound: the average without dead channels and low-frequency effects; of two channels
-    of which one is inverted, the first. A DC offset is removed, and float samples on an integer scale are rescaled; the
-    warnings mention each. Raises DifftoolError 4 for samples that are not finite or far out of range."""
+    of which one is inverted, the first. A DC offset is removed, unless it need not be `centred`, and float samples on
+    an integer scale are rescaled; the warnings mention each. Raises DifftoolError 4 for samples that are not finite or
+    far out of range."""
     count, total, energy, cross, peak = 0, np.zeros(1), np.zeros(1), 0.0, 0.0
     for block in blocks:
         wide = block.astype(np.float64)
@@ -349,7 +350,7 @@ def mix_of(path: Path, blocks: Iterable[Samples], lfe: int | None = None) -> Mix
         weights = (weights / full).astype(np.float32)
         warnings.append(f"its samples peak at {peak:,.6g} times full scale; divided by {full:,.6g}")
     offset = float(means @ weights) if len(means) == len(weights) else 0.0
-    if abs(offset) > OFFSET:
+    if centred and abs(offset) > OFFSET:
         warnings.append(f"removed a DC offset of {offset:+.3f} of full scale")
     else:
         offset = 0.0
@@ -374,13 +375,13 @@ def _weights(power: npt.NDArray[np.float64], cross: float, lfe: int | None) -> t
     return np.where(used, 1 / max(1, used.sum()), 0).astype(np.float32), warnings
 
 
-def mono(path: Path, rate: int) -> Samples:
-    """The whole sound in a file, (S,), at a sample rate of `rate`. Raises DifftoolError 4 where it cannot be read or is
-    silent."""
+def mono(path: Path, rate: int, *, centred: bool = True) -> Samples:
+    """The whole sound in a file, (S,), mixed as by `mix_of`, at a sample rate of `rate`. Raises DifftoolError 4 where
+    it cannot be read or is silent."""
     track = track_of(path)
     with opened(path, track) as source:
         own, parts = source.rate, list(source.blocks)
-    mix = mix_of(path, parts, track.lfe)
+    mix = mix_of(path, parts, track.lfe, centred=centred)
     sound = np.concatenate([mix(part) for part in parts]) if parts else np.zeros(0, np.float32)
     if np.abs(sound).max(initial=0) < SILENT:
         raise DifftoolError(Exit.FILE, f"{path} contains {'only silence' if len(sound) else 'no sound'}", HINT)

@@ -58,6 +58,9 @@ def carry_out(console: Console, plan: SpeechPlan, to: Places, *, overwrite: bool
     from ..voice.speak import speak_plan
 
     unused(to.all, overwrite=overwrite)
+    inputs = [Path(name).resolve() for name in plan.work.inputs]
+    if own := next((path for path in to.all if path.resolve() in inputs), None):
+        raise DifftoolError(Exit.USAGE, f"{own} is the recording itself", "choose another name for the result")
     if to.stages:
         plan.work.check_stages()
     warn_of_signs(console, plan)

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from difftool.audio.files import write_sound
 from difftool.voice.engines import finished
 from difftool.voice.engines.f5.edit import FADE, Stretch, lengths, stitched
 from difftool.voice.engines.f5.options import seconds_of
@@ -81,6 +82,37 @@ def test_outside_of_it_no_sample_changes(edit: Run, difftool: Run, recording: Pa
     assert "the recording has changed" in difftool("rerun", "out.wav", "-o", "other.wav").err
 
 
+def test_a_dc_offset_stays(edit: Run, recording: Path) -> None:
+    old = speech(3.0) // 2 + np.int16(1500)
+    soundfile.write(recording, old, RATE)
+    ended = edit(OLD, "1.0-1.6")
+    assert ended.code == 0 and "warning" not in ended.err
+    new = samples_of(Path("out.wav"))
+    start, end = round(1.0 * RATE), round(1.6 * RATE)
+    assert (new[:start] == old[:start]).all() and (new[end:] == old[end:]).all()
+    assert 1000 < new[start + 480 : end - 480].mean() < 2000
+
+
+def test_its_words_belong_to_it(edit: Run, difftool: Run, recording: Path) -> None:
+    assert edit(OLD, "1.0-1.6").code == 0
+    recording.with_suffix(".txt").write_text(OLD.replace("stone", "very old stone"))
+    ended = difftool("rerun", "out.wav", "-o", "other.wav")
+    assert ended.code == 4 and "the words of the reference have changed" in ended.err
+    tags = json.loads(soundfile.SoundFile("out.wav").comment)
+    silence = bytes(2 * RATE)
+    write_sound(Path("damaged.wav"), [silence], {"comment": json.dumps({**tags, "files": [1]})})
+    assert difftool("rerun", "damaged.wav", "-o", "other.wav").code == 4
+
+
+def test_the_recording_is_never_replaced(edit: Run, recording: Path) -> None:
+    assert edit(OLD, "1.0-1.6").code == 0
+    Path("out.txt").write_text(OLD)
+    before = Path("out.wav").read_bytes()
+    ended = edit(OLD, "2.0-2.5", "--recording", "out.wav")
+    assert ended.code == 2 and "out.wav is the recording itself" in ended.err
+    assert Path("out.wav").read_bytes() == before
+
+
 def test_what_the_network_hears(f5: Path, voices: Path, recording: Path) -> None:
     """The recording with half a second of silence behind it, and nothing in the place of the stretches."""
     given = {"engine": "f5", "preset": "draft", "models_dir": f5, "voices_dir": voices}
@@ -134,7 +166,9 @@ def test_candidates_and_another_rate(edit: Run, recording: Path) -> None:
     assert (one != two).any() and (one[:RATE] == two[:RATE]).all()
     wave = speech(3.0)
     soundfile.write(recording, np.repeat(np.stack([wave, wave], 1), 2, axis=0), 2 * RATE)
-    assert edit(OLD, "1-1.5").code == 0
+    ended = edit(OLD, "1-1.5")
+    assert ended.code == 0
+    assert "converted to mono, 24,000 Hz and 16 bits" in ended.err
     assert soundfile.info("out.wav").samplerate == RATE and soundfile.info("out.wav").duration == 3.0
 
 
@@ -164,6 +198,12 @@ def test_what_is_refused(edit: Run, refused: Run, f5: Path, recording: Path) -> 
     for text, says in (("bridge", "the text does not fit the recording"), (OLD * 20, "--edit is for at most 30 s")):
         ended = edit(text, "1-1.5")
         assert ended.code == 2 and says in ended.err
+    soundfile.write(recording, speech(29.0), RATE)
+    recording.with_suffix(".txt").write_text(OLD * 8)
+    ended = edit(OLD * 8, "1-2", "--speed", 0.25)
+    assert ended.code == 2 and "at most 30 s of speech, not 32" in ended.err
+    soundfile.write(recording, speech(3.0), RATE)
+    recording.with_suffix(".txt").write_text(OLD)
     assert "--edit needs the voice of the recording" in edit(OLD, "1-1.5", "--voice", "random").err
     assert edit(OLD, "1-1.5", "--voice", "plain").code == 7  # no consent is recorded for it
     assert "use either --edit or --compat" in edit(OLD, "1-1.5", "--compat", "package").err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import soundfile
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,6 +32,8 @@ from .pace import letters, spoken_seconds
 from .prompt import FASTEST, LEAST, SLOWEST, Prompt, Source, cache_of, check_rate, language_of, read_as, transcribed
 from .synthesis import Item, flow, reference_mel, sound_of
 from .work import F5Speaker, F5Work, opened
+
+log = logging.getLogger(__name__)
 
 TAIL = 0.5
 """Seconds of silence behind the recording: a word at its very end would be lost."""
@@ -106,7 +110,8 @@ class Editor(F5Speaker):
         with timed(self.seconds, "vocoder"):
             mels = [torch.where(self.known, self.reference, row) for row in every]
             sounds = [sound_of(self.nets, mel, self.prompt.gain).cpu().numpy() for mel in mels]
-        return [torch.from_numpy(stitched(self.work.recording, sound, self.work.stretches)) for sound in sounds]
+        old, stretches = self.work.recording, self.work.stretches
+        return [torch.from_numpy(stitched(old, sound + old.mean(), stretches)) for sound in sounds]
 
 
 def plan_edit(settings: Settings, options: Options, reference: Reference) -> EditWork:
@@ -119,12 +124,15 @@ def plan_edit(settings: Settings, options: Options, reference: Reference) -> Edi
     assert options.recording is not None
     assert options.edit is not None
     path = expanded(options.recording).absolute()
-    sound = _recording(path)
+    recording = _recording(path)
+    sound = recording - recording.mean()  # a DC offset is not heard
+    if spoken_seconds(sound) < LEAST:
+        raise DifftoolError(Exit.FILE, f"{path} has less than a second of speech", "use another recording")
     spans = _spans(options.edit, len(sound) / RATE, path)
     old, new = _words(path, sound, settings, reference)
     pace = spoken_seconds(sound) / max(1.0, letters(old))
     seconds = lengths(spans, old, new, pace)
-    _check_text(new, sound, sum(seconds) - sum(end - start for start, end in spans), path)
+    _check_text(new, sound, seconds, spans, options.speed, path)
     stretches = []
     for (start, end), length in zip(spans, seconds, strict=True):
         more = round((length / options.speed - (end - start)) * RATE / HOP)
@@ -133,17 +141,25 @@ def plan_edit(settings: Settings, options: Options, reference: Reference) -> Edi
     used = replace(options, architecture=name, recording=str(path))
     prompt = Prompt(heard, old, gain)
     return EditWork(
-        settings, used, reference, [Part(new, 0.0)], networks, architecture, vocabulary, prompt, sound, stretches
+        settings, used, reference, [Part(new, 0.0)], networks, architecture, vocabulary, prompt, recording, stretches
     )
 
 
 def _recording(path: Path) -> Samples:
     """A recording (S,) at RATE, whose samples stay the same in a file of 16 bits."""
-    levels = np.round(read_sound(path, RATE) * 32768).clip(-32768, 32767)
-    sound = from_bytes(levels.astype("<i2").tobytes())
-    if spoken_seconds(sound) < LEAST:
-        raise DifftoolError(Exit.FILE, f"{path} has no speech of a second", "use another recording")
-    return sound
+    levels = np.round(read_sound(path, RATE, centred=False) * 32768).clip(-32768, 32767)
+    if not _is_kept(path):
+        log.warning("%s is converted to mono, %s Hz and 16 bits, also outside the edit", path.name, f"{RATE:,}")
+    return from_bytes(levels.astype("<i2").tobytes())
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether the samples of a file are those of its sound, mono at RATE with 16 bits."""
+    try:
+        info = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError):
+        return False
+    return (info.samplerate, info.channels, info.subtype) == (RATE, 1, "PCM_16")
 
 
 def _spans(edit: str, duration: float, path: Path) -> list[tuple[float, float]]:
@@ -162,7 +178,7 @@ def _spans(edit: str, duration: float, path: Path) -> list[tuple[float, float]]:
             raise DifftoolError(Exit.USAGE, message, hint)
     left = duration - sum(end - start for start, end in spans)
     if left < LEAST:
-        message = f"--edit leaves {max(0.0, left):.2f} s of the recording, and needs a second"
+        message = f"--edit leaves {max(0.0, left):.2f} s of the recording, less than a second"
         raise DifftoolError(Exit.USAGE, message, hint)
     return spans
 
@@ -202,15 +218,18 @@ def _size(words: Sequence[str]) -> float:
     return sum(letters(word) + 1 for word in words)
 
 
-def _check_text(text: str, sound: Samples, longer: float, path: Path) -> None:
-    """Raises DifftoolError 2 for a text that cannot be that of the whole recording after the edit, or is too long."""
-    duration = len(sound) / RATE
-    if duration + longer > LONGEST:
-        message = f"--edit is for at most {LONGEST:.0f} s of speech, not {duration + longer:.0f}"
-        advice = "cut out the sentence first" if duration > LONGEST else "use a shorter text"
-        hint = f"{path.name} is {duration:.2f} s long: {advice}"
-        raise DifftoolError(Exit.USAGE, message, hint)
-    rate = letters(text) / max(SHORTEST, spoken_seconds(sound) + longer)
+def _check_text(
+    text: str, sound: Samples, seconds: Sequence[float], spans: Sequence[tuple[float, float]], speed: float, path: Path
+) -> None:
+    """Raises DifftoolError 2 for a text that cannot be that of the whole recording after the edit, or is too long, with
+    `seconds` of new speech in its stretches at a speed of 1."""
+    duration, replaced = len(sound) / RATE, sum(end - start for start, end in spans)
+    whole = duration - replaced + sum(seconds) / speed
+    if whole > LONGEST:
+        message = f"--edit is for at most {LONGEST:.0f} s of speech, not {whole:.0f}"
+        advice = "cut out the sentence first" if duration > LONGEST else "use a shorter text, or a higher --speed"
+        raise DifftoolError(Exit.USAGE, message, f"{path.name} is {duration:.2f} s long: {advice}")
+    rate = letters(text) / max(SHORTEST, spoken_seconds(sound) - replaced + sum(seconds))
     if not SLOWEST <= rate <= FASTEST:
         message = f"the text does not fit the recording: {rate:.0f} characters per second, not 6 to 25"
         raise DifftoolError(Exit.USAGE, message, "pass the whole new sentence, also the words that stay")

@@ -83,13 +83,13 @@ class Options(SpeechOptions):
     )
     edit: str | None = setting(
         None,
-        "Seconds of --recording to speak anew.",
+        "Stretches of --recording to replace, in seconds.",
         panel=TEXT,
         metavar="3.2-4.1",
         check=known_edit,
     )
     recording: str | Path | None = setting(
-        None, "Recording to edit: TEXT is the new text of all of it.", panel=TEXT, typed=Path | None
+        None, "Recording to edit; TEXT is its full text after the edit.", panel=TEXT, typed=Path | None
     )
 
 
