@@ -241,7 +241,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
         if k:
             yield CUT
         start = 0
-        for mark in re.finditer(r"[.!?]+[\"')]*(?=\s|$)|[。！？]+[\"'）」』]*", piece):
+        for mark in re.finditer(r"(?<![.!?])[.!?]+[\"')]*(?=\s|$)|[。！？]+[\"'）」』]*", piece):
             word = re.split(r"[\s(\"']", piece[start : mark.start()])[-1]
             is_short = word.capitalize() in TITLES or re.fullmatch("[A-Z]", word)
             if mark[0] == "." and is_short:

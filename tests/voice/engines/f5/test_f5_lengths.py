@@ -119,3 +119,9 @@ def test_parts_as_f5_tts_cuts_them() -> None:
     with pytest.raises(DifftoolError) as caught:
         pieces("...", made, compat=True)
     assert caught.value.code == Exit.USAGE
+
+
+def test_long_runs_of_marks() -> None:
+    """They would take minutes if each of their places were the start of another search."""
+    every = pieces("!" * 40_000 + "a. " + "." * 40_000 + " b.", prompt(6))
+    assert every[-1].text.endswith("b.")

@@ -36,7 +36,7 @@ def _said(match: re.Match[str]) -> str:
     is_code = len(digits) > LONGEST and "," not in match["whole"]
     if is_year or is_code or (digits[0] == "0" and len(digits) > 1):
         said = _by_digit(digits)
-    elif digits == "2" and after in COUNTED:
+    elif digits == "2" and after in COUNTED and before != "第" and not match["decimals"]:
         said = "两"
     else:
         said = cardinal(int(digits))
@@ -59,5 +59,8 @@ def cardinal(number: int) -> str:
         pairs = zip(f"{group:04}", POWERS, strict=True)
         words = "".join(DIGITS[int(digit)] + power if digit != "0" else DIGITS[0] for digit, power in pairs)
         words = re.sub("零+", "零", words).removesuffix("零")
-        said = (words + name if group else "") + said
+        if group:
+            said = words + name + said
+        elif said and said[0] != "零":
+            said = f"零{said}"
     return said.removeprefix("零").removeprefix("一") if re.match("零?一十", said) else said.removeprefix("零") or "零"
