@@ -103,7 +103,7 @@ def plan_speech(
     work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips]))
     work.check_files()
     if settings.verify and work.one_seed:
-        message = "--verify needs other seeds to try, and tortoise-tts has one for all parts"
+        message = "--verify needs other seeds to try, and tortoise-tts and f5-tts have one for all parts"
         raise DifftoolError(Exit.USAGE, message, "leave out --verify, or --compat and --engine stock")
     engines.warn_of_unused(work)
     if is_automatic:

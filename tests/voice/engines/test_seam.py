@@ -274,16 +274,8 @@ class TestTable:
         united = engines.united()
         assert united.exclusive == (("temperature", "steps"),)  # type: ignore[attr-defined]
         option = united.__dataclass_fields__["temperature"].metadata["option"]
-        assert option.help == (
-            "Sampling temperature of the decoder; default: 0.8 (tortoise and stock). How hot; default: 0.5 (other)."
-        )
+        assert option.help == ("Decoder temperature; default: 0.8 (tortoise and stock). How hot; default: 0.5 (other).")
         assert (option.least, option.most) == (0, None)
-
-    def test_help_that_differs(self) -> None:
-        """Only Tortoise lets its guidance grow to the last step."""
-        option = engines.united().__dataclass_fields__["guidance"].metadata["option"]  # type: ignore[attr-defined]
-        assert "Guidance scale at the last step; 1 is off (tortoise and stock). " in option.help
-        assert "Guidance scale; 1 is off (mini" in option.help
 
     @pytest.mark.parametrize("name", ["tortoise", "mini"])
     def test_cfg_pp_guides_by_itself(self, name: str) -> None:
