@@ -73,7 +73,7 @@ def random_voices(net: Speech, pairs: Pairs) -> tuple[Tensor, Tensor]:
     for first in range(0, pairs.count - TOGETHER, EVERY):
         seeds, rows = addresses(SEED, range(first, first + TOGETHER))
         batch = pairs.items(rows.tolist(), seeds, rows)
-        voices.append(net.voice(batch.reference, batch.heard, batch.pitch)[batch.pitch > 0])
+        voices.append(net.voice(batch.reference, batch.heard))
     every = torch.cat(voices)
     mean = every.mean(0)
     flat = (every - mean).flatten(1)

@@ -14,8 +14,8 @@ from ....core.predict import FLOW, denoiser
 from ....device import finite
 from ....files import load_tensors
 from ....nets.mini.mel import mel
-from ....nets.mini.speech import CHANNELS, DEVIATION, MEAN, PATCH, Speech, normalised, spread_out
-from ....nets.mini.vocoder import Vocoder, pitch_of
+from ....nets.mini.speech import DEVIATION, MEAN, PATCH, Speech, normalised, spread_out
+from ....nets.mini.vocoder import Vocoder
 from ....nets.spectrum import HOP, MELS
 from ....sampling.choice import Choice
 from ....sampling.guidance import guided, started
@@ -31,8 +31,6 @@ WINDOW = 384
 LEVEL = -23.0
 """dB of full scale, root mean square, that references are brought to: the loudness of the training data."""
 FAINTEST = 1e-5
-LEAST_VOICED = 10
-"""Voiced frames from which the pitch of a reference is taken as known."""
 LEAST = 4
 """Frames of the shortest sound: a spectrum needs half a window on both sides."""
 SILENCE = 1
@@ -85,23 +83,15 @@ def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Tensor:
         sounds.append(clip * (10 ** (LEVEL / 20) / level))
     sound = torch.cat(sounds)
     sound = F.pad(sound, (0, max(0, LEAST * HOP - len(sound)))).to(nets.device)
-    mels = mel(sound)
-    pitch, frames = median_pitch(nets, mels), normalised(mels)
+    frames = normalised(mel(sound))
     count = max(1, round(frames.shape[-1] / WINDOW))
     vectors, total = torch.zeros_like(nets.random["mean"]), 0
     for window in frames.tensor_split(count, dim=-1):
         length = window.shape[-1] // PATCH * PATCH
         mask = torch.ones(1, length, dtype=torch.bool, device=nets.device)
-        vectors += length * nets.speech.voice(window[None, :, :length], mask, pitch)[0]
+        vectors += length * nets.speech.voice(window[None, :, :length], mask)[0]
         total += length
     return vectors / total
-
-
-def median_pitch(nets: Networks, mels: Tensor) -> Tensor:
-    """(1,) Hz, as the vocoder hears it in log mels (MELS, T); 0 where there is too little voice."""
-    pitch = pitch_of(nets.vocoder.filters_of(mels[None]).pitch)
-    voiced = pitch[pitch > 0]
-    return voiced.median()[None] if len(voiced) >= LEAST_VOICED else pitch.new_zeros(1)
 
 
 def random_voice(nets: Networks, seed: int) -> Tensor:
@@ -143,14 +133,14 @@ def spectrograms(
     cond = {"text": texts.to(nets.dtype), "voice": voices.to(nets.dtype), "mask": mask}
     predict = denoiser(nets.speech.flow, FLOW, dtype=nets.dtype, cond=cond)
     if is_guided:
-        guide = guided(settings.guide, choice, predict, None, settings.guidance, CHANNELS * length)
+        guide = guided(settings.guide, choice, predict, None, settings.guidance, MELS * length)
         predict = started(settings.guide, choice, guide)
-    noise = Noise(seeds, (CHANNELS, length), nets.device)
+    noise = Noise(seeds, (MELS, length), nets.device)
     x = noise(START)
     for state in choice.run(predict, x, noise):
         x = state.x
         yield
-    return finite(x[:, :MELS, :total], "the flow") * DEVIATION + MEAN
+    return finite(x[..., :total], "the flow") * DEVIATION + MEAN
 
 
 def sound_of(nets: Networks, mels: Tensor, seed: int) -> Tensor:
