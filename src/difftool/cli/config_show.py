@@ -139,7 +139,7 @@ def _engine(settled: Given) -> str:
     """The engine that the settings of `voice clone` select."""
     from ..voice.engines import choose_engine, united
 
-    given = [key for key in options(united()) if settled[key] is not None]
+    given = {key: settled[key] for key in options(united()) if settled[key] is not None}
     return choose_engine(str(settled["engine"]), given, cast(Path | None, settled["models_dir"]))
 
 

@@ -246,9 +246,9 @@ def known_preset(name: str) -> str:
     return pick("preset", plain(name), {known: known for known in _presets()})
 
 
-def choose_engine(name: str, given: Collection[str], models_dir: str | Path | None = None) -> str:
-    """The engine of that name; for auto, the first installed one with all options in `given`. Raises DifftoolError 2
-    for an option that the engine lacks."""
+def choose_engine(name: str, given: Mapping[str, object], models_dir: str | Path | None = None) -> str:
+    """The engine of that name; for auto, the first installed one that takes all options in `given`. Raises
+    DifftoolError 2 for an option that the engine lacks."""
     owners = {option: _owners(option) for option in given}
     if name != AUTO:
         lacking = next((option for option, names in owners.items() if name not in names), None)
@@ -257,7 +257,7 @@ def choose_engine(name: str, given: Collection[str], models_dir: str | Path | No
             message = f"the engine {name} has no {_typed(lacking, having)}"
             raise DifftoolError(Exit.USAGE, message, f"leave it out, or use --engine {' or '.join(having)}")
         return name
-    able = [row for row in ENGINES if all(row in names for names in owners.values())]
+    able = _able(given) or [row for row in ENGINES if all(row in names for names in owners.values())]
     if not able:
         pairs = [f"{_typed(option, names)} ({' or '.join(names)})" for option, names in owners.items()]
         message = f"no engine has all of these options: {', '.join(pairs)}"
@@ -266,9 +266,22 @@ def choose_engine(name: str, given: Collection[str], models_dir: str | Path | No
     return next(automatic, able[0])
 
 
-def warn_of_bundled(chosen: str, given: Collection[str]) -> None:
-    """Warns where auto took the engine in the package although a larger one has all options in `given`."""
-    larger = next(row for row in ENGINES if all(row in _owners(option) for option in given))
+def _able(given: Mapping[str, object]) -> list[str]:
+    """The engines that have all options in `given` and know their values."""
+
+    def takes(name: str, option: str) -> bool:
+        check, value = options(engine(name).Options)[option].check, given[option]
+        try:
+            return check is None or not isinstance(value, str) or check(value) is not None
+        except DifftoolError:
+            return False
+
+    return [name for name in ENGINES if all(name in _owners(key) and takes(name, key) for key in given)]
+
+
+def warn_of_bundled(chosen: str, given: Mapping[str, object]) -> None:
+    """Warns where auto took the engine in the package although a larger one takes all options in `given`."""
+    larger = _able(given)[0]
     if chosen == BUNDLED != larger:
         models = MODELS.get(larger, larger)
         better = f"for a larger one run difftool models pull {models}; --engine {chosen} hides this warning"

@@ -197,11 +197,17 @@ class TestFiles:
         assert (ended.code, "no such file" in ended.err, "--checkpoint" in ended.err) == (Exit.FILE, True, True)
 
     def test_auto_takes_it_before_the_voice_in_the_package(self, f5: Path, tortoise: Path, tmp_path: Path) -> None:
-        assert engines.choose_engine("auto", (), f5) == "f5"
-        assert engines.choose_engine("auto", (), tmp_path) == "mini"
-        assert engines.choose_engine("auto", (), tortoise) == "tortoise"
-        assert engines.choose_engine("auto", ("speed",), f5) == "f5"
-        assert engines.choose_engine("auto", ("sway",), tmp_path) == "f5"
+        assert engines.choose_engine("auto", {}, f5) == "f5"
+        assert engines.choose_engine("auto", {}, tmp_path) == "mini"
+        assert engines.choose_engine("auto", {}, tortoise) == "tortoise"
+        assert engines.choose_engine("auto", {"speed": 1.0}, f5) == "f5"
+        assert engines.choose_engine("auto", {"sway": 0.0}, tmp_path) == "f5"
+
+    def test_auto_takes_the_engine_that_knows_a_mode(self, f5: Path, tortoise: Path, tmp_path: Path) -> None:
+        for place in (f5, tortoise, tmp_path):
+            assert engines.choose_engine("auto", {"compat": "package"}, place) == "f5"
+            assert engines.choose_engine("auto", {"compat": "stock"}, place) == "tortoise"
+        assert engines.choose_engine("auto", {"compat": "other"}, f5) == "f5"
 
     def test_the_architecture_is_stated(self, clone: Run, difftool: Run, f5: Path, tmp_path: Path) -> None:
         place = (f5 / "f5" / CHECKPOINT).parent
