@@ -167,6 +167,8 @@ def test_the_clip_that_suits_best(tmp_path: Path) -> None:
     (own / "metadata.csv").write_text("".join(rows))
     clip = recorded(voice)
     assert (clip.path.stem, clip.text, clip.words) == ("1", "words of 1", own / "metadata.csv")
+    (own / "clips" / "1.txt").write_text("\n")  # an empty file hides no words
+    assert recorded(voice)[:3] == clip[:3]
     takes = [
         {"id": str(number), "figures": {"snr": snr}} for number, snr in ((1, 20), (3, 40), (4, 90), (5, 80), (6, None))
     ]

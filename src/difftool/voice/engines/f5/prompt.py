@@ -118,10 +118,10 @@ def recorded(voice: Voice) -> Recorded:
 
     def known(path: Path) -> Recorded:
         own = path.with_suffix(".txt")
-        text = read_text(own) if own.is_file() else texts.get(path.stem)
-        is_listed = path.stem in texts and not own.is_file()
-        has_words = text is not None and text.strip() != ""
-        return Recorded(path, text if has_words else None, table if is_listed else own, _seconds(path))
+        text = read_text(own).strip() if own.is_file() else ""
+        is_listed = not text and path.stem in texts
+        text = text or texts.get(path.stem, "").strip()
+        return Recorded(path, text or None, table if is_listed else own, _seconds(path))
 
     def rank(clip: Recorded) -> tuple[bool, float, float, float]:
         has_words = clip.text is not None and clip.seconds <= LONGEST
