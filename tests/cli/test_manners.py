@@ -591,7 +591,7 @@ def test_80_columns_are_mostly_text(difftool: Callable) -> None:
     assert len(lines) <= 100
     assert max(map(len, lines)) < 80
     (options,) = (line for line in lines if line.startswith("  --samples"))
-    assert options.index("Number") <= 30
+    assert options.index("Samples") <= 30
     assert not any("<" in line for line in lines)
 
 
