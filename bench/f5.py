@@ -143,28 +143,20 @@ def theirs(folder: Path, steps: int, tokens: torch.Tensor, reference: torch.Tens
     del state
     vocoder = original_f5.vocos(torch.load(folder / "pytorch_model.bin"), 512, 1536, 8)
     model = CFM(net, mel_spec_kwargs={"mel_spec_type": "vocos"}).eval()
-    embed, text = net.text_embed.forward, []
 
-    def timing(*args: object, **kwargs: object) -> torch.Tensor:
-        began = time.perf_counter()
-        out = embed(*args, **kwargs)
-        text.append(time.perf_counter() - began)
-        return out
+    def say() -> torch.Tensor:
+        mel, _ = model.sample(
+            reference[None],
+            tokens[None],
+            REFERENCE - 1 + SPEECH,
+            steps=steps,
+            cfg_strength=GUIDANCE - 1,
+            sway_sampling_coef=-1.0,
+            seed=0,
+        )
+        return mel[:, REFERENCE - 1 :].mT
 
-    net.text_embed.forward = timing
-    began = time.perf_counter()
-    mel, _ = model.sample(
-        reference[None],
-        tokens[None],
-        REFERENCE - 1 + SPEECH,
-        steps=steps,
-        cfg_strength=GUIDANCE - 1,
-        sway_sampling_coef=-1.0,
-        seed=0,
-    )
-    flow = time.perf_counter() - began
-    spoken = timed(lambda: vocoder.decode(mel[:, REFERENCE - 1 :].mT))
-    return {"text": sum(text), "flow": flow - sum(text), "vocoder": spoken, "total": flow + spoken}
+    return staged(net.text_embed, say, vocoder.decode)
 
 
 def ours(
@@ -182,7 +174,20 @@ def ours(
     nets = open_networks(files, V1, VOCABULARY, torch.device("cpu"), dtype)
     schedule = "epss" if steps == 16 else None
     choice = choice_of(Options(sampler="euler", steps=steps, schedule=schedule, sway=-1.0))
-    embed, text = nets.text.forward, []
+
+    def say() -> torch.Tensor:
+        item = item_of(nets, tokens.tolist(), reference, SPEECH, 0)
+        (mel,) = finished(spectrograms(nets, SpeechSettings(choice, GUIDANCE), [item]))
+        return mel
+
+    return staged(nets.text, say, lambda mel: sound_of(nets, mel, 1.0))
+
+
+def staged(
+    embedder: torch.nn.Module, say: Callable[[], torch.Tensor], decode: Callable[[torch.Tensor], object]
+) -> dict[str, float]:
+    """Seconds of the stages: of `embedder` within `say`, which makes a mel spectrogram, and of its sound."""
+    embed, text = embedder.forward, []
 
     def timing(*args: object, **kwargs: object) -> torch.Tensor:
         began = time.perf_counter()
@@ -190,12 +195,11 @@ def ours(
         text.append(time.perf_counter() - began)
         return out
 
-    nets.text.forward = timing
+    embedder.forward = timing
     began = time.perf_counter()
-    item = item_of(nets, tokens.tolist(), reference, SPEECH, 0)
-    (mel,) = finished(spectrograms(nets, SpeechSettings(choice, GUIDANCE), [item]))
+    mel = say()
     flow = time.perf_counter() - began
-    spoken = timed(lambda: sound_of(nets, mel, 1.0))
+    spoken = timed(lambda: decode(mel))
     return {"text": sum(text), "flow": flow - sum(text), "vocoder": spoken, "total": flow + spoken}
 
 

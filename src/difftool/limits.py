@@ -8,6 +8,8 @@ MAX_COUNT = 10**6
 """Maximum of any count: pictures, steps, items in a batch."""
 GUIDANCE = {"least": -1e30, "most": 1e30}
 """Range of a guidance scale: products of such numbers are finite."""
+SPEED = {"least": 0.25, "most": 4.0}
+"""Range of a speaking rate."""
 LARGEST = 8192
 """Maximum width and height of a picture, in pixels."""
 

@@ -197,5 +197,5 @@ def _sendable(error: BaseException) -> BaseException:
     """An exception that can be sent to other processes."""
     try:
         return pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # whatever its class raises: the others wait for an answer
         return RuntimeError(f"{type(error).__name__}: {error}")

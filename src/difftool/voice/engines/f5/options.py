@@ -10,6 +10,7 @@ from ....core.grid import EPSS
 from ....core.paths import SWAYS, Flow
 from ....core.solve import SAMPLERS
 from ....errors import DifftoolError, Exit, pick
+from ....limits import SPEED
 from ....presets import preset
 from ....sampling import aliases
 from ....sampling.choice import Choice
@@ -22,7 +23,6 @@ MODES = ("package",)
 """Modes of --compat: f5-tts 1.1.22."""
 SWAY = -1.0
 """The sway of the model's own grid."""
-SLOWEST, FASTEST = 0.25, 4.0
 
 
 @knows(lambda: MODES)
@@ -62,7 +62,7 @@ class Options(SpeechOptions):
         most=SWAYS[1],
         filled=True,
     )
-    speed: float = setting(1.0, "Speaking rate.", panel=SAMPLING, least=SLOWEST, most=FASTEST)
+    speed: float = setting(1.0, "Speaking rate.", panel=SAMPLING, **SPEED)
     checkpoint: str | Path | None = setting(
         None, "Checkpoint of F5-TTS to use instead of the installed one.", panel=MACHINE, typed=Path | None
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ....core.paths import Flow
+from ....limits import SPEED
 from ....presets import preset
 from ....settings import SAMPLING, setting
 from ...settings import Settings
@@ -12,14 +13,13 @@ from ..sampling import SpeechOptions
 
 PATH = Flow()
 """The noise levels that the flow was trained on."""
-SLOWEST, FASTEST = 0.25, 4.0
 
 
 @dataclass(frozen=True)
 class Options(SpeechOptions):
     """Options of the voice in the package; None is the preset's value."""
 
-    speed: float = setting(1.0, "Speaking rate.", panel=SAMPLING, least=SLOWEST, most=FASTEST)
+    speed: float = setting(1.0, "Speaking rate.", panel=SAMPLING, **SPEED)
 
 
 def filled(settings: Settings, options: Options) -> tuple[Settings, Options]:
