@@ -249,6 +249,7 @@ class TestAssets:
         assert torch.equal(packed.pop("text.embed.weight"), trained["speech.text.embed.weight"][rows].half())
         assert packed.pop("random.mean").shape == (2, 16)
         assert packed.pop("random.basis").shape == (2, 2, 16)
+        assert packed.pop("random.pitch").shape == (3,)
         assert {f"speech.{name}" for name in packed} == trained.keys() - {"speech.text.embed.weight"}
         assert load_tensors(folder / "assets" / "mini" / "aligner.safetensors").tensors["b"].dtype == torch.float16
         assert (folder / "assets" / "mini" / "lexicon.xz").read_text() == "lexicon.xz"

@@ -13,12 +13,29 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torchaudio.functional import lowpass_biquad
 
 import difftool as package
 from difftool.audio.files import RATE
 from difftool.audio.pitch import pitches
-from difftool.voice.engines.mini.options import Options
-from difftool.voice.engines.mini.synthesis import mixed, open_networks, random_voice, symbols_of, voice_of
+from difftool.nets.mini.mel import mel
+from difftool.nets.spectrum import MELS
+from difftool.sampling.choice import choose_sampler
+from difftool.sampling.settings import GuidanceSettings
+from difftool.voice.engines import finished
+from difftool.voice.engines.mini.options import PATH, Options
+from difftool.voice.engines.mini.phonemes import phonemes
+from difftool.voice.engines.mini.synthesis import (
+    SpeechSettings,
+    Voice,
+    long_term_spectrum,
+    mixed,
+    open_networks,
+    random_voice,
+    spectrograms,
+    symbols_of,
+    voice_of,
+)
 from difftool.voice.identity import voiceprint
 from difftool.voice.library import PACKAGE, names
 
@@ -137,6 +154,29 @@ class TestVoices:
         clip = torch.from_numpy(difftool_sound("clara"))
         loud, quiet = voice_of(nets, [clip]), voice_of(nets, [clip / 7])
         assert (loud.vectors - quiet.vectors).norm() < 0.01 * loud.vectors.norm()
+
+    def test_the_tone_of_the_reference(self) -> None:
+        """The long-term spectrum of what is said comes nearer to that of the reference; that of a reference without its
+        upper half, as on a telephone, is not taken over."""
+        nets = open_networks(torch.device("cpu"), torch.float32)
+        clip = torch.from_numpy(difftool_sound("clara"))
+        voice = voice_of(nets, [clip])
+        assert 0.05 < voice.tone.std() < 1
+        assert abs(voice.tone.mean()) < 0.2
+        wanted = long_term_spectrum(mel(clip))
+
+        settings = SpeechSettings(choose_sampler(PATH, "euler", 4), 1.0, GuidanceSettings(), 1.0)
+
+        def distance(voice: Voice) -> float:
+            work = spectrograms(nets, settings, phonemes(LINE), voice, [0])
+            missing = wanted - long_term_spectrum(finished(work)[0])
+            return float((missing - missing.median())[:70].square().mean())
+
+        assert distance(voice) < 0.8 * distance(voice._replace(tone=torch.zeros(MELS, 1)))
+        cut = lowpass_biquad(clip, RATE, 3000)
+        for _ in range(5):
+            cut = lowpass_biquad(cut, RATE, 3000)
+        assert voice_of(nets, [cut]).tone[80:].abs().max() < 0.1
 
     def test_a_random_voice_hangs_on_the_seed(self) -> None:
         nets = open_networks(torch.device("cpu"), torch.float32)

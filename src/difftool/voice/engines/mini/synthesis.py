@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....core.noise import START, Noise, keys, uniform
+from ....core.paths import Level
 from ....core.predict import FLOW, denoiser
 from ....device import finite
 from ....files import load_tensors
@@ -23,7 +24,7 @@ from ....sampling.settings import GuidanceSettings
 from ...seeds import derived
 from .. import Steps
 from .files import FOLDER, reading
-from .phonemes import SYMBOLS
+from .phonemes import SYMBOLS, phonemes
 
 FILES = ("speech.safetensors", "vocoder.safetensors")
 WINDOW = 384
@@ -33,6 +34,13 @@ LEVEL = -23.0
 FAINTEST = 1e-5
 LEAST_VOICED = 10
 """Voiced frames from which the pitch of a reference is taken as known."""
+SILENT = 7.0
+"""How far a silent frame lies below the loudest one, 30 dB, as the logarithm of its power."""
+PANGRAM = (
+    "The quick young fox saw five old boats play near the shore, and heard the choir sing of joy. "
+    "She thought each measure was rather good now, but who would judge it better?"
+)
+"""A text with the sounds of English, whose long-term spectrum is compared with that of a reference."""
 LEAST = 4
 """Frames of the shortest sound: a spectrum needs half a window on both sides."""
 SILENCE = 1
@@ -59,6 +67,8 @@ class Voice(NamedTuple):
     """(K, C)"""
     pitch: Tensor
     """(1,) Hz, the median, 0 where it is not known"""
+    tone: Tensor
+    """(MELS, 1), added to the log mels"""
 
 
 class SpeechSettings(NamedTuple):
@@ -104,7 +114,8 @@ def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Voice:
         mask = torch.ones(1, length, dtype=torch.bool, device=nets.device)
         vectors += length * nets.speech.voice(window[None, :, :length], mask)[0]
         total += length
-    return Voice(vectors / total, median_pitch(nets, mels))
+    voice = Voice(vectors / total, median_pitch(nets, mels), mels.new_zeros(MELS, 1))
+    return voice._replace(tone=missing_tone(nets, voice, mels)) if voice.pitch > 0 else voice
 
 
 def median_pitch(nets: Networks, mels: Tensor) -> Tensor:
@@ -114,10 +125,38 @@ def median_pitch(nets: Networks, mels: Tensor) -> Tensor:
     return voiced.median()[None] if len(voiced) >= LEAST_VOICED else pitch.new_zeros(1)
 
 
+def missing_tone(nets: Networks, voice: Voice, mels: Tensor) -> Tensor:
+    """(MELS, 1), how the long-term spectrum of a reference (MELS, T) differs from what the flow makes of the voice.
+
+    From pure noise the flow estimates the mean of all that it could make, so one call is enough. A band in which the
+    reference has next to nothing tells of its recording, not of the voice, and stays as it is."""
+    vectors = voiced(nets, voice)
+    text, total = aligned(nets, phonemes(PANGRAM), vectors, 1.0)
+    length = text.shape[1]
+    cond = {
+        "text": text.to(nets.dtype),
+        "voice": vectors.to(nets.dtype),
+        "mask": torch.arange(length, device=nets.device)[None] < total,
+    }
+    predict = denoiser(nets.speech.flow, FLOW, dtype=nets.dtype, cond=cond)
+    noise = Noise([0], (CHANNELS, length), nets.device)(START)
+    made = predict(noise, Level(1.0, 0.0, 1.0)).x0[0, :MELS, :total] * DEVIATION + MEAN
+    missing = long_term_spectrum(mels) - long_term_spectrum(made)
+    missing = missing - missing.median()
+    return (missing * (2 - missing.abs()).clamp(0, 1))[:, None]
+
+
+def long_term_spectrum(mels: Tensor) -> Tensor:
+    """(MELS,), the mean of log mels (MELS, T) over the frames that are not silent."""
+    loudness = mels.exp().square().sum(0).log()
+    return mels[:, loudness > loudness.max() - SILENT].mean(1)
+
+
 def mixed(voices: Sequence[Voice]) -> Voice:
     """The mean of several voices; of their pitches the geometric one."""
     known = torch.cat([voice.pitch for voice in voices if voice.pitch > 0] or [voices[0].pitch])
-    return Voice(torch.stack([voice.vectors for voice in voices]).mean(0), known.log().mean().exp()[None])
+    vectors, tone = (torch.stack(rows).mean(0) for rows in zip(*((v.vectors, v.tone) for v in voices), strict=True))
+    return Voice(vectors, known.log().mean().exp()[None], tone)
 
 
 def random_voice(nets: Networks, seed: int) -> Voice:
@@ -125,18 +164,23 @@ def random_voice(nets: Networks, seed: int) -> Voice:
     basis, pitch = nets.random["basis"], nets.random["pitch"]
     drawn = Noise([seed], (len(basis),), nets.device)(START, 0)[0]
     vectors = nets.random["mean"] + torch.einsum("n,nkc->kc", drawn, basis)
-    return Voice(vectors, (pitch[:1] + drawn @ pitch[1:]).exp())
+    return Voice(vectors, (pitch[:1] + drawn @ pitch[1:]).exp(), vectors.new_zeros(MELS, 1))
 
 
-def symbols_of(phonemes: str) -> list[int]:
+def voiced(nets: Networks, voice: Voice) -> Tensor:
+    """The vectors (1, K, C) of a voice with its pitch."""
+    return voice.vectors + nets.speech.voice.height(voice.pitch)
+
+
+def symbols_of(signs: str) -> list[int]:
     """The numbers of the symbols of phonemes, between silences."""
-    return [SILENCE, *(SYMBOLS.index(sign) + SILENCE + 1 for sign in phonemes), SILENCE]
+    return [SILENCE, *(SYMBOLS.index(sign) + SILENCE + 1 for sign in signs), SILENCE]
 
 
-def aligned(nets: Networks, phonemes: str, voice: Tensor, speed: float) -> tuple[Tensor, int]:
+def aligned(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, int]:
     """A vector for each frame of a text, (1, T, C) with T a multiple of PATCH, and the number of frames. `voice`: the
     vectors (1, K, C), with the pitch."""
-    symbols = torch.tensor([symbols_of(phonemes)], device=nets.device)
+    symbols = torch.tensor([symbols_of(signs)], device=nets.device)
     mask = torch.ones_like(symbols, dtype=torch.bool)
     text = nets.speech.text(symbols, mask)
     frames = nets.speech.durations(text, voice, mask).exp() / speed
@@ -147,17 +191,16 @@ def aligned(nets: Networks, phonemes: str, voice: Tensor, speed: float) -> tuple
 
 
 def spectrograms(
-    nets: Networks, settings: SpeechSettings, phonemes: str, voice: Voice, seeds: Sequence[int]
+    nets: Networks, settings: SpeechSettings, signs: str, voice: Voice, seeds: Sequence[int]
 ) -> Steps[Tensor]:
     """Log mels (B, MELS, T) of phonemes in a voice, one for each seed. Yields at every step."""
-    height = nets.speech.voice.height(voice.pitch)
-    vectors = voice.vectors + height
-    text, total = aligned(nets, phonemes, vectors, settings.speed)
+    vectors = voiced(nets, voice)
+    text, total = aligned(nets, signs, vectors, settings.speed)
     batch, length, choice = len(seeds), text.shape[1], settings.choice
     is_guided = settings.guidance != 1 or choice.needs_uncond
     texts, voices = text.expand(batch, -1, -1), vectors.expand(batch, -1, -1)
     if is_guided:  # away from the same text in no voice, but at the same pitch, which stays where it is
-        nobody = (nets.speech.no_voice + height).expand(batch, -1, -1)
+        nobody = (nets.speech.no_voice + nets.speech.voice.height(voice.pitch)).expand(batch, -1, -1)
         texts, voices = torch.cat([texts, texts]), torch.cat([voices, nobody])
     mask = (torch.arange(length, device=nets.device) < total).expand(len(texts), -1)
     cond = {"text": texts.to(nets.dtype), "voice": voices.to(nets.dtype), "mask": mask}
@@ -170,7 +213,7 @@ def spectrograms(
     for state in choice.run(predict, x, noise):
         x = state.x
         yield
-    return finite(x[:, :MELS, :total], "the flow") * DEVIATION + MEAN
+    return finite(x[:, :MELS, :total], "the flow") * DEVIATION + MEAN + voice.tone
 
 
 def sound_of(nets: Networks, mels: Tensor, seed: int) -> Tensor:
