@@ -34,6 +34,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "vocoder": {"channels": 8, "noise": 16},
     "random_autoregressive": {"dim": 64},
     "random_diffusion": {"dim": 128},
+    "dvae": {"dim": 16, "hidden": 16},
 }
 """The config.json of a folder of tiny networks."""
 STOCK: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from tiny_tortoise import CODES, TOKENS, integers, noise
+from tiny_tortoise import CODES, STOCK, TOKENS, integers, noise
 from torch import Tensor
 from tortoise.api import TextToSpeech, load_discrete_vocoder_diffuser
 from tortoise.models.autoregressive import UnifiedVoice
@@ -22,7 +22,6 @@ from tortoise.utils.tokenizer import VoiceBpeTokenizer
 
 from difftool.core import START, Noise
 from difftool.nets.tortoise.diffusion import frames
-from difftool.nets.tortoise.official import CHECKPOINTS
 
 
 def original(file: str, weights: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> Any:
@@ -130,7 +129,7 @@ def speaker(
 ) -> TextToSpeech:
     """The original's `TextToSpeech` on given weights, of given sizes."""
     tts = TextToSpeech.__new__(TextToSpeech)
-    net = {file: original(file, weights(file), sizes.get(file, {})) for file in CHECKPOINTS}
+    net = {file: original(file, weights(file), sizes.get(file, {})) for file in STOCK}
     net["autoregressive.pth"].post_init_gpt2_config(kv_cache=kv_cache)
     tts.autoregressive, tts.diffusion, tts.clvp, tts.vocoder, tts.rlg_auto, tts.rlg_diffusion = (
         net[file]

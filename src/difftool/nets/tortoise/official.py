@@ -11,6 +11,7 @@ from ..official import JOINED, SAME, Checkpoint, Layout, Shape, Shapes
 from .autoregressive import ConditioningEncoder, UnifiedVoice
 from .clvp import CLVP, ROTARY
 from .diffusion import ContextualEmbedder, DiffusionTts
+from .dvae import DiscreteEncoder
 from .latents import RandomLatents
 from .vocoder import UnivNet
 
@@ -104,6 +105,21 @@ def _codes_without_latents(shapes: Shapes) -> Shapes:
     return {"code_embedding.weight": codes, **converter, "mel_head.weight": (mels, dim, 3), "mel_head.bias": (mels,)}
 
 
+def _decoder_of_codes(shapes: Shapes) -> Shapes:
+    """The way back from codes to mels, and averages of the codes, used only in training the DVAE itself."""
+    dim, codes = shapes["codebook.embed"]
+    hidden, mels, _ = shapes["encoder.0.0.weight"]
+    wide = 2 * hidden
+    weights = {"0": (wide, dim, 1), "4.0.conv": (wide, wide, 3), "5.0.conv": (hidden, wide, 3), "6": (mels, hidden, 1)}
+    for name, shape in shapes.items():
+        layer = re.fullmatch(r"encoder\.(\d)\.(net\.\d)\.weight", name)
+        if layer is not None:
+            weights[f"{int(layer[1]) - 1}.{layer[2]}"] = shape
+    decoder = {f"decoder.{name}.weight": shape for name, shape in weights.items()}
+    biases = {f"decoder.{name}.bias": shape[:1] for name, shape in weights.items()}
+    return {**decoder, **biases, "codebook.cluster_size": (codes,), "codebook.embed_avg": (dim, codes)}
+
+
 def _frequencies(shapes: Shapes) -> Shapes:
     """The rotary frequencies of CLVP, which follow from a formula."""
     where = "transformer.attn_layers.rotary_pos_emb.inv_freq"
@@ -129,6 +145,7 @@ DIFFUSION = Checkpoint(
 )
 CLVP2 = Checkpoint({"clvp": ("", CLVP)}, CLVP_NAMES, ((r".*\bto_qkv\.weight", JOINED),), _frequencies)
 VOCODER = Checkpoint({"vocoder": ("", UnivNet)}, VOCODER_NAMES, ((r".*\.weight", FOLDED),), inside="model_g")
+DVAE = Checkpoint({"dvae": ("", DiscreteEncoder)}, ((r"^codebook$", "codebook.embed"),), unused=_decoder_of_codes)
 CHECKPOINTS: dict[str, Checkpoint] = {
     "autoregressive.pth": AUTOREGRESSIVE,
     "diffusion_decoder.pth": DIFFUSION,
@@ -136,4 +153,5 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "vocoder.pth": VOCODER,
     "rlg_auto.pth": Checkpoint({"random_autoregressive": ("", RandomLatents)}),
     "rlg_diffuser.pth": Checkpoint({"random_diffusion": ("", partial(RandomLatents, dim=2048))}),
+    "dvae.pth": DVAE,
 }
