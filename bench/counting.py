@@ -15,7 +15,7 @@ from difftool.models import ASSETS, build_net
 from difftool.nets.f5.architecture import V1
 from difftool.nets.f5.dit import HEAD, Condition, Modulations
 from difftool.nets.f5.official import checkpoint_of
-from difftool.nets.mini.speech import Speech
+from difftool.nets.mini.speech import CHANNELS, Speech
 from difftool.nets.mini.vocoder import Vocoder
 from difftool.nets.spectrum import HOP, MELS
 from difftool.nets.tortoise.autoregressive import UnifiedVoice
@@ -193,7 +193,7 @@ def speaking_small() -> dict[str, dict[str, int]]:
 
     def flow() -> None:
         voice, mask = empty(2, sizes.slots, sizes.voice), empty(2, FRAMES, dtype=torch.bool)
-        speech.flow(empty(2, MELS, FRAMES), empty(2), empty(2, FRAMES, sizes.text), voice, mask)
+        speech.flow(empty(2, CHANNELS, FRAMES), empty(2), empty(2, FRAMES, sizes.text), voice, mask)
 
     def sound() -> None:
         vocoder(torch.zeros(1, MELS, FRAMES), torch.zeros(1, HOP * FRAMES))

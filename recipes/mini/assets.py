@@ -60,25 +60,33 @@ def speech(folder: Path) -> dict[str, Tensor]:
     config = cast(RunConfig, read_json(folder / "speech" / "config.json"))
     net = Speech(**arguments(config))
     net.load_state_dict({name: value.float() for name, value in weights.items()})
-    mean, basis = random_voices(net.eval(), Pairs(packed(folder)))
     weights["text.embed.weight"] = weights["text.embed.weight"][symbol_rows(vocabulary(folder))]
-    return {**weights, "random.mean": mean, "random.basis": basis}
+    return {**weights, **random_voices(net.eval(), Pairs(packed(folder)))}
 
 
 @torch.no_grad()
-def random_voices(net: Speech, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """The mean (K, C) of the training voices, and the principal directions (N, K, C) in which they differ, each as long
-    as their deviation in it."""
-    voices = []
+def random_voices(net: Speech, pairs: Pairs) -> dict[str, Tensor]:
+    """The mean (K, C) of the training voices, the principal directions (N, K, C) in which they differ, each as long as
+    their deviation in it, and (1 + N,) the logarithm of the pitch at the mean, and how it changes in each."""
+    voices, pitches = [], []
     for first in range(0, pairs.count - TOGETHER, EVERY):
         seeds, rows = addresses(SEED, range(first, first + TOGETHER))
         batch = pairs.items(rows.tolist(), seeds, rows)
-        voices.append(net.voice(batch.reference, batch.heard))
+        known = batch.pitch > 0
+        voices.append(net.voice(batch.reference, batch.heard)[known])
+        pitches.append(batch.pitch[known].log())
     every = torch.cat(voices)
     mean = every.mean(0)
     flat = (every - mean).flatten(1)
-    _, sizes, directions = torch.linalg.svd(flat, full_matrices=False)
+    pitch = torch.cat(pitches)
+    places, sizes, directions = torch.linalg.svd(flat, full_matrices=False)
     scaled = directions[:DIRECTIONS] * (sizes[:DIRECTIONS, None] / len(flat) ** 0.5)
     share = sizes[:DIRECTIONS].square().sum() / sizes.square().sum()
     print(f"{share:.0%} of the variance in {DIRECTIONS} directions", flush=True)
-    return mean, scaled.unflatten(1, mean.shape)
+    drawn = places[:, :DIRECTIONS] * len(flat) ** 0.5
+    along = drawn.T @ (pitch - pitch.mean()) / len(flat)
+    return {
+        "random.mean": mean,
+        "random.basis": scaled.unflatten(1, mean.shape),
+        "random.pitch": torch.cat([pitch.mean()[None], along]),
+    }

@@ -23,6 +23,8 @@ FACTORS = (8, 9, 10, 11, 12)
 HELD_OUT = 64
 """The last utterances, which the losses are reported for."""
 LOUDEST = 32768
+UNVOICED = 40
+"""Hz: lower pitches are the teacher's for unvoiced sound."""
 
 
 class Rows(NamedTuple):
@@ -134,6 +136,15 @@ def mels_of(packed: Path, factor: int) -> npt.NDArray[np.float16]:
     if not path.exists():
         raise DifftoolError(Exit.FILE, f"{path} is missing", "run the stage mels first")
     return np.memmap(path, np.float16, "r").reshape(-1, MELS)
+
+
+def hertz_of(pitch: npt.NDArray[np.float16], frames: int, factor: int) -> npt.NDArray[np.float32]:
+    """(frames,) Hz of frames of HOP samples at a factor, 0 where unvoiced, from the values of an utterance."""
+    centres = np.arange(frames) * HOP * factor / 10 / HALF
+    nearest = np.round(centres - 0.5).clip(0).astype(int)
+    inside = nearest < len(pitch)
+    hertz = np.where(inside, pitch[nearest * inside].astype(np.float32), 0) * factor / 10
+    return np.where(hertz > UNVOICED, hertz, 0).astype(np.float32)
 
 
 def picked(draw: float, count: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -10,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from dataset import FACTORS, FRAME, HELD_OUT, frames_of, mels_of, picked, rows_of
+from dataset import FACTORS, FRAME, HELD_OUT, frames_of, hertz_of, mels_of, picked, rows_of
 from plan import TRAININGS
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from difftool.core.noise import keys, uniform
 from difftool.learning.tasks import indices
-from difftool.nets.mini.speech import PATCH, normalised
+from difftool.nets.mini.speech import PATCH, normalised, tuned
 from difftool.nets.spectrum import HOP, MELS
 from difftool.voice.engines.mini.phonemes import SYMBOLS
 
@@ -27,10 +28,14 @@ LEAST, MOST = 128, 384
 """Frames of a reference."""
 SILENCE, SHIFT = 1, 2
 """The symbol of the silence at both ends; what is added to the teacher's numbers of the phonemes."""
-WINDOW, OTHER, PART, FACTOR, DROP, LENGTH = 10, 11, 12, 13, 14, 15
+WINDOW, OTHER, PART, FACTOR, DROP, LENGTH, MEASURED = 10, 11, 12, 13, 14, 15, 18
 """Stages of the random numbers."""
-STAGES = (WINDOW, OTHER, PART, FACTOR, DROP)
+STAGES = (WINDOW, OTHER, PART, FACTOR, DROP, MEASURED)
 """Those of an item."""
+UNKNOWN, ERROR = 0.1, 0.04
+"""Share of the references whose pitch is not known, and the range in which it is measured, as a share."""
+LEAST_VOICED = 10
+"""Voiced frames that a pitch is measured in."""
 
 
 class Item(NamedTuple):
@@ -46,8 +51,12 @@ class Item(NamedTuple):
     """The first frame of the window"""
     mel: npt.NDArray[np.float16]
     """(T, MELS) in the window"""
+    tune: Tensor
+    """(T,) the pitch in the window, as the flow makes it"""
     reference: npt.NDArray[np.float16]
     """(T', MELS)"""
+    pitch: float
+    """Hz, the median of the reference, 0 where it is not known"""
 
 
 class Batch(NamedTuple):
@@ -61,14 +70,16 @@ class Batch(NamedTuple):
     """(B, L)"""
     start: Tensor
     """(B,)"""
-    mel: Tensor
-    """(B, MELS, T), T a multiple of PATCH"""
+    speech: Tensor
+    """(B, CHANNELS, T), T a multiple of PATCH"""
     mask: Tensor
     """(B, T)"""
     reference: Tensor
     """(B, MELS, T')"""
     heard: Tensor
     """(B, T'), the mask of the reference"""
+    pitch: Tensor
+    """(B,) Hz, the median of the reference, 0 where it is not known"""
     drop: Tensor
     """(B,) in (0, 1]: decides what the network is not told"""
 
@@ -79,6 +90,7 @@ class Pairs:
     def __init__(self, packed: Path, held_out: int = HELD_OUT) -> None:
         rows = rows_of(packed)
         self.tokens, self.durations, self.speakers = rows.tokens, rows.durations, rows.speakers
+        self.pitches = np.split(rows.pitch, rows.starts[1:-1])
         self.mels = {factor: mels_of(packed, factor) for factor in FACTORS}
         counts = {factor: frames_of(rows.samples, factor) for factor in FACTORS}
         self.places = {factor: np.concatenate([[0], np.cumsum(count)]) for factor, count in counts.items()}
@@ -106,9 +118,15 @@ class Pairs:
         drawn = [uniform(seeds, here, stage, 1)[:, 0] for stage in STAGES]
         draws = [dict(zip(STAGES, values, strict=True)) for values in torch.stack(drawn, 1).tolist()]
         each = [self._item(*two) for two in zip(rows, draws, strict=True)]
-        text, frames, logs, start, mels, references = zip(*each, strict=True)
+        text, frames, logs, start, mels, tunes, references, pitches = zip(*each, strict=True)
         padded = (pad_sequence(parts, batch_first=True) for parts in (text, frames, logs))
-        return Batch(*padded, torch.tensor(start), *_mels(mels), *_mels(references), drawn[STAGES.index(DROP)])
+        mel, mask = _mels(mels)
+        tune = torch.zeros_like(mel[:, 0])
+        for row, one in zip(tune, tunes, strict=True):
+            row[: len(one)] = one
+        speech = torch.cat([mel, tune[:, None]], 1)
+        heard = (*_mels(references), torch.tensor(pitches))
+        return Batch(*padded, torch.tensor(start), speech, mask, *heard, drawn[STAGES.index(DROP)])
 
     def _item(self, row: int, draw: dict[int, float]) -> Item:
         """An item by a number in (0, 1] for each stage."""
@@ -120,12 +138,16 @@ class Pairs:
         text = np.concatenate([[SILENCE], self.tokens[row].astype(np.int64) + SHIFT, [SILENCE]])
         logs = np.log(np.maximum(exact, 0.5)).astype(np.float32)
         others = self.others(row)
-        other = self.mel(others[picked(draw[OTHER], len(others))], factor)
+        number = others[picked(draw[OTHER], len(others))]
+        other = self.mel(number, factor)
         share = draw[PART] * 7 % 1
         length = min(int(LEAST + (MOST - LEAST) * share), len(other))
         first = int(draw[PART] * (len(other) - length))
         tensors = map(torch.from_numpy, (text, np.diff(edges, prepend=0), logs))
-        return Item(*tensors, start, mel[start : start + LONGEST], other[first : first + length])
+        window, part = slice(start, start + LONGEST), slice(first, first + length)
+        tune = contour(hertz_of(self.pitches[row], len(mel), factor))[window]
+        pitch = measured(hertz_of(self.pitches[number], len(other), factor)[part], draw[MEASURED])
+        return Item(*tensors, start, mel[window], tune, other[part], pitch)
 
     def others(self, row: int) -> list[int]:
         """The other rows of the same speaker."""
@@ -136,6 +158,23 @@ class Pairs:
         """(T, MELS) of a row at a factor."""
         places = self.places[factor]
         return self.mels[factor][places[row] : places[row + 1]]
+
+
+def contour(hertz: npt.NDArray[np.float32]) -> Tensor:
+    """(T,) a pitch as the flow makes it: unvoiced frames lie between the voiced ones beside them."""
+    voiced = np.flatnonzero(hertz)
+    if not len(voiced):
+        return torch.zeros(len(hertz))
+    logs = np.interp(np.arange(len(hertz)), voiced, np.log(hertz[voiced]))
+    return tuned(torch.from_numpy(logs).float().exp())
+
+
+def measured(hertz: npt.NDArray[np.float32], draw: float) -> float:
+    """The median pitch of a reference in Hz with an error, or 0, by a number in (0, 1]."""
+    voiced, known = hertz[hertz > 0], 1 - UNKNOWN
+    if len(voiced) < LEAST_VOICED or draw >= known:
+        return 0.0
+    return float(np.median(voiced)) * math.exp(ERROR * (draw / known - 0.5))
 
 
 def symbol_rows(vocabulary: Path) -> list[int]:

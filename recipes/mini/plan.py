@@ -28,7 +28,7 @@ STAGES = {
     "lexicon": Stage(5, "lexicon:make", "make the pronouncing lexicon"),
     "letters": Stage(30, "letters:make", "train the network for words that are not in the lexicon"),
     "vocoder": Stage(120, "vocoder:train", "train from mel spectrograms to sound"),
-    "speech": Stage(300, "speech:train", "train from phonemes to mel spectrograms"),
+    "speech": Stage(360, "speech:train", "train from phonemes to mel spectrograms"),
     "aligner": Stage(15, "aligner:train", "train from mel spectrograms to phonemes"),
     "voices": Stage(15, "voices:make", "the teacher speaks in 48 more voices, of which twenty are picked"),
     "held": Stage(30, "fetch:held", "the teacher speaks what the voice is judged by"),
@@ -65,7 +65,7 @@ TRAININGS = {
         8,
         448,
         1e-3,
-        17_000,
+        29_600,
     ),
     "aligner": Training({}, 8, 448, 3e-3, 3_000),
 }

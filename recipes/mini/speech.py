@@ -18,19 +18,23 @@ from difftool.core.paths import Flow as Straight
 from difftool.core.predict import FLOW
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, seeded
-from difftool.nets.mini.speech import Speech, normalised, spread_out
+from difftool.nets.mini.speech import CHANNELS, Speech, normalised, spread_out
 from difftool.nets.spectrum import MELS
 
 NOISE = 0
 """Stage of the random numbers; the others are those of `pairs`."""
 ALONE = 0.1
 """Share of the items without a voice, for guidance."""
+PITCHLESS = 0.25
+"""Share of those without a voice in which the pitch is unknown, too: guidance shall not move it."""
 NOISIER = {"mean": 0.8, "std": 1.4}
 """Of the times: nearly pure noise, where timbre and pitch are decided, comes oftener than with the usual mean of 0."""
 CUT, FLOOR = 16, 17
 """Stages of the random numbers of `worn`."""
 LOWEST_CUT, QUIETEST, NOISE_RANGE = 62, -16.1, 8.0
 """The lowest band above which a reference is cut off, 3.5 kHz; the log mel of silence, and how far noise lies above."""
+TUNING = 10**0.5
+"""What the error of the pitch is multiplied by: it counts as much as ten bands."""
 GUESSING, PACING = 0.2, 0.1
 """Weights of the losses of the guess and of the durations."""
 
@@ -96,21 +100,25 @@ class Speaking:
         shown, mask, hidden = batch.text > 0, batch.mask, batch.drop[:, None, None]
         with torch.autocast("cpu", torch.bfloat16):
             text = net.text(batch.text, shown)
-            voice = net.voice(worn(batch.reference, seeds, here), batch.heard)
-            voice = torch.where(hidden < ALONE, net.no_voice.to(voice.dtype), voice)
+            voice, height = net.voice(worn(batch.reference, seeds, here), batch.heard), net.voice.height(batch.pitch)
+            nobody = net.no_voice + torch.where(hidden < ALONE * PITCHLESS, 0.0, height)
+            voice = torch.where(hidden < ALONE, nobody.to(voice.dtype), voice + height)
             logs = net.durations(text, voice, shown)
             aligned = _aligned(text, batch)
             guess = self.net["guess"](aligned, voice).float()
             level = training_level(self.path, when, 3, "cpu", self.density)
-            eps = normal(seeds, here, NOISE, batch.mel.shape[1:])
+            eps = normal(seeds, here, NOISE, batch.speech.shape[1:])
+            wanted, weights = eps - batch.speech, torch.ones(CHANNELS, 1)
+            weights[MELS:] = TUNING
 
             def masked(x: Tensor, s: Tensor, **cond: Tensor) -> Tensor:
                 # where there is nothing, the error is 0, and the rest counts as much as if it were the whole
-                return torch.where(mask[:, None], net.flow(x, s, **cond).float(), eps - batch.mel)
+                error = net.flow(x, s, **cond).float() - wanted
+                return wanted + weights * error * mask[:, None]
 
             cond = {"text": aligned, "voice": voice, "mask": mask}
-            flow = loss(masked, FLOW, batch.mel, level, eps, cond=cond) / mask.float().mean(1)
-        guessing = masked_mean((guess - batch.mel).square().mean(1), mask)
+            flow = loss(masked, FLOW, batch.speech, level, eps, cond=cond) / mask.float().mean(1)
+        guessing = masked_mean((guess - batch.speech[:, :MELS]).square().mean(1), mask)
         pacing = masked_mean((logs.float() - batch.log_frames).square(), shown)
         return unbanded(flow + GUESSING * guessing + PACING * pacing)
 

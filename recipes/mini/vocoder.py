@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from dataset import FACTORS, HALF, HELD_OUT, Rows, packed, picked, resampled, rows_of
+from dataset import FACTORS, HALF, HELD_OUT, Rows, hertz_of, packed, picked, resampled, rows_of
 from plan import TRAININGS
 from runs import addresses, arguments, config_of, run, unbanded, with_weights
 from torch import Tensor
@@ -29,8 +28,6 @@ FAINTEST = 1e-5
 """Magnitudes below count as this one."""
 WHERE, FACTOR, HISS = 10, 11, 12
 """Stages of the random numbers."""
-UNVOICED = 40
-"""Hz: lower pitches are the teacher's for unvoiced sound."""
 PITCH, VOICING = 0.1, 0.5
 """Weights of the losses of the pitch, and of whether there is one."""
 
@@ -43,7 +40,6 @@ class Inversion:
     def __init__(self, config: RunConfig, rows: Rows) -> None:
         self.train, self.rows = config["train"], rows
         self.net = seeded(0, lambda: Vocoder(**arguments(config)))
-        self.pitch = rows.pitch.astype(np.float32)
         self.held_out = HELD_OUT
         self.count = len(rows.speakers) - HELD_OUT
 
@@ -65,12 +61,7 @@ class Inversion:
         start = first + int(place * room)
         sound = resampled(self.rows.sounds[start * HALF : last * HALF][:wanted], factor)
         sound = F.pad(sound, (0, max(length - len(sound), 0)))[:length]
-        pitch = self.pitch[start:last]
-        centres = np.arange(FRAMES) * HOP * factor / 10 / HALF
-        nearest = np.round(centres - 0.5).clip(0).astype(int)
-        inside = nearest < len(pitch)
-        hertz = np.where(inside, pitch[nearest * inside], 0) * factor / 10
-        return sound, torch.from_numpy(np.where(hertz > UNVOICED, hertz, 0).astype(np.float32))
+        return sound, torch.from_numpy(hertz_of(self.rows.pitch[start:last], FRAMES, factor))
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.losses`."""

@@ -10,7 +10,7 @@ import torch
 
 from difftool.nets.mini.aligner import SYMBOLS, Aligner, best_path, speaker_free
 from difftool.nets.mini.mel import mel, spectrum
-from difftool.nets.mini.speech import PATCH, Speech, spread_out
+from difftool.nets.mini.speech import CHANNELS, PATCH, Speech, spread_out, tuned
 from difftool.nets.mini.vocoder import BINS, HIGHEST, LOWEST, Vocoder, centres, matched, pitch_of, pulses
 from difftool.nets.spectrum import HOP, MELS, RATE, filters, sound_of
 
@@ -107,21 +107,32 @@ class TestSpeech:
         mask = torch.arange(60)[None] < 40
         voice = speech.voice(reference, torch.ones(1, 40, dtype=torch.bool))
         assert torch.allclose(voice, speech.voice(longer, mask), atol=1e-5)
-        x, text = torch.randn(1, MELS, 40), torch.randn(1, 40, SMALL["text"])
+        x, text = torch.randn(1, CHANNELS, 40), torch.randn(1, 40, SMALL["text"])
         out = speech.flow(x, torch.tensor([0.3]), text, voice, torch.ones(1, 40, dtype=torch.bool))
-        wide = torch.cat([x, torch.randn(1, MELS, 20)], -1)
+        wide = torch.cat([x, torch.randn(1, CHANNELS, 20)], -1)
         wide_text = torch.cat([text, torch.randn(1, 20, SMALL["text"])], 1)
         assert torch.allclose(out, speech.flow(wide, torch.tensor([0.3]), wide_text, voice, mask)[..., :40], atol=1e-4)
 
     def test_what_the_flow_is_told_matters(self, speech: Speech) -> None:
         torch.manual_seed(2)
-        x, text, voice = torch.randn(1, MELS, 8), torch.randn(1, 8, 32), torch.randn(1, 4, 32)
+        x, text, voice = torch.randn(1, CHANNELS, 8), torch.randn(1, 8, 32), torch.randn(1, 4, 32)
         mask, level = torch.ones(1, 8, dtype=torch.bool), torch.tensor([0.5])
         out = speech.flow(x, level, text, voice, mask)
         assert out.shape == x.shape
         for others in ((level, -text, voice), (level, text, -voice), (level / 2, text, voice)):
             when, what, who = others
             assert (speech.flow(x, when, what, who, mask) - out).abs().max() > 1e-3
+
+    def test_a_voice_has_the_pitch_it_is_told(self, speech: Speech) -> None:
+        """Those of 100 and 105 Hz differ; of an unknown pitch nothing is added."""
+        low, higher, unknown = speech.voice.height(torch.tensor([100.0, 105, 0]))
+        assert low.shape == (1, SMALL["voice"])
+        assert (low - higher).abs().max() > 1e-2
+        assert unknown.abs().max() == 0
+
+    def test_a_pitch_has_about_unit_variance(self) -> None:
+        """From a deep voice to a high one."""
+        assert tuned(torch.tensor([82.0, 164.0, 330.0])).tolist() == pytest.approx([-1.98, 0.0, 2.0], abs=0.02)
 
     def test_sizes(self) -> None:
         assert sum(p.numel() for p in Speech().parameters()) * 2 < 12.5e6  # bytes in half precision

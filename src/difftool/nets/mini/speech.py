@@ -1,7 +1,8 @@
 """From phonemes and a voice to a mel spectrogram: durations, and a flow that is conditioned on both.
 
-The voice is a few vectors that attention reads from the frames of a reference (Wang et al. 2018, arXiv:1803.09017).
-So a reference needs no transcript and may have any length.
+The voice is a few vectors that attention reads from the frames of a reference (Wang et al. 2018, arXiv:1803.09017),
+and its median pitch. So a reference needs no transcript and may have any length. The flow makes the pitch beside the
+mels: a speaker is recognised by it, and a band of the mels is wider than the differences that are heard.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from torch import Tensor, nn
 
 from ..layers import ConvNeXt
 from ..spectrum import MELS
+from .vocoder import HIGHEST, LOWEST
 
 MEAN, DEVIATION = -4.5, 3.5
 """Of log mels, roughly."""
+CHANNELS = MELS + 1
+"""Of what the flow makes: the mels, normalised, and the pitch, as `tuned`."""
 PATCH = 2
 """Frames that the flow takes at once."""
 STRIDE = 2
@@ -112,9 +116,10 @@ class VoiceEncoder(nn.Module):
         self.read = Attention(width, width)
         self.norm = nn.LayerNorm(width)
         self.mix = nn.Linear(width, width)
+        self.pitch = nn.Linear(64, width, bias=False)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        """`mask`: (B, T), True where the reference is."""
+        """`mask`: (B, T), True where the reference is. The pitch is not in the result, see `height`."""
         h = self.embed(mel * mask[:, None])
         mask = mask[:, ::STRIDE]
         for block in self.blocks:
@@ -122,6 +127,12 @@ class VoiceEncoder(nn.Module):
         slots = self.slots.to(h.dtype).expand(len(mel), -1, -1)
         read = self.read(slots, mask, h.transpose(1, 2))
         return self.mix(self.norm(read))
+
+    def height(self, pitch: Tensor) -> Tensor:
+        """What a median pitch (B,) in Hz, 0 where it is not known, adds to all vectors of a voice: (B, 1, C)."""
+        height = (pitch.clamp(min=1) / LOWEST).log() / math.log(HIGHEST / LOWEST)
+        about = waves(height, 64, 100) * (pitch > 0)[:, None]
+        return self.pitch(about)[:, None]
 
 
 class Durations(nn.Module):
@@ -165,13 +176,13 @@ class FlowBlock(nn.Module):
 
 
 class Flow(nn.Module):
-    """The velocity eps - x0 of mels (B, MELS, T), normalised, T a multiple of PATCH, at levels s (B,) from 0 (clean) to
-    1 (noise)."""
+    """The velocity eps - x0 of speech (B, CHANNELS, T), T a multiple of PATCH, at levels s (B,) from 0 (clean) to 1
+    (noise)."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         width = sizes.flow
-        self.enter = nn.Linear(PATCH * (MELS + sizes.text), width)
+        self.enter = nn.Linear(PATCH * (CHANNELS + sizes.text), width)
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.voice = nn.Linear(sizes.voice, width)
         self.modulation = nn.Linear(width, 3 * width)  # one for all blocks (Chen et al. 2023, arXiv:2310.00426)
@@ -179,7 +190,7 @@ class Flow(nn.Module):
         self.read = nn.ModuleList(Attention(width, sizes.voice) for _ in range(sizes.blocks // 3))
         self.attention = nn.ModuleList(Attention(width) for _ in range(sizes.blocks // 3 - 1))
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, PATCH * MELS)
+        self.leave = nn.Linear(width, PATCH * CHANNELS)
         for layer in (self.modulation, self.leave):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -191,7 +202,7 @@ class Flow(nn.Module):
         mask = mask[:, ::PATCH]
         shown = mask[..., None]
         h = self.enter(patches)
-        time = self.time(waves(s).to(h.dtype))
+        time = self.time(waves(s, 128, 1000).to(h.dtype))
         modulation = self.modulation(F.silu(time + self.voice(voice.mean(1))))
         for k, block in enumerate(self.blocks):
             group, place = divmod(k, 3)
@@ -201,14 +212,14 @@ class Flow(nn.Module):
             if place == 2 and group < len(self.attention):
                 h = self.attention[group](h, mask)
         patches = self.leave(self.norm(h))
-        frames = patches.unflatten(-1, (PATCH, MELS)).flatten(1, 2)
+        frames = patches.unflatten(-1, (PATCH, CHANNELS)).flatten(1, 2)
         return frames.transpose(1, 2)
 
 
-def waves(s: Tensor) -> Tensor:
-    """Features (B, 128) of levels in [0, 1]."""
-    rates = torch.exp(torch.linspace(0, math.log(1000), 64, device=s.device))
-    angles = s.float()[:, None] * rates
+def waves(x: Tensor, count: int, fastest: float) -> Tensor:
+    """Features (B, count) of numbers (B,) in [0, 1]: their cosines and sines at rates from 1 to `fastest`."""
+    rates = torch.exp(torch.linspace(0, math.log(fastest), count // 2, device=x.device))
+    angles = x.float()[:, None] * rates
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
@@ -221,12 +232,17 @@ class Speech(nn.Module):
         self.text, self.voice = TextEncoder(self.sizes), VoiceEncoder(self.sizes)
         self.durations, self.flow = Durations(self.sizes), Flow(self.sizes)
         self.no_voice = nn.Parameter(torch.zeros(self.sizes.slots, self.sizes.voice))
-        """The vectors of no voice in particular, for guidance."""
+        """The vectors of no voice in particular, for guidance. A pitch can be added to them."""
 
 
 def normalised(mel: Tensor) -> Tensor:
     """Log mels with about unit variance."""
     return (mel - MEAN) / DEVIATION
+
+
+def tuned(pitch: Tensor) -> Tensor:
+    """The channel of a pitch in Hz, with about unit variance."""
+    return (pitch.log() - 5.1) / 0.35
 
 
 def spread_out(text: Tensor, frames: Tensor, total: int) -> Tensor:

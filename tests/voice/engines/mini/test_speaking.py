@@ -18,7 +18,7 @@ import difftool as package
 from difftool.audio.files import RATE
 from difftool.audio.pitch import pitches
 from difftool.voice.engines.mini.options import Options
-from difftool.voice.engines.mini.synthesis import open_networks, random_voice, symbols_of, voice_of
+from difftool.voice.engines.mini.synthesis import mixed, open_networks, random_voice, symbols_of, voice_of
 from difftool.voice.identity import voiceprint
 from difftool.voice.library import PACKAGE, names
 
@@ -109,7 +109,7 @@ class TestVoices:
 
     def test_a_very_short_recording(self) -> None:
         nets = open_networks(torch.device("cpu"), torch.float32)
-        assert voice_of(nets, [torch.ones(9)]).isfinite().all()
+        assert voice_of(nets, [torch.ones(9)]).vectors.isfinite().all()
 
     def test_those_of_the_package_are_not_changed(self, refused: Run) -> None:
         for command in (["rm", "alma"], ["consent", "alma", "self"]):
@@ -119,21 +119,31 @@ class TestVoices:
         nets = open_networks(torch.device("cpu"), torch.float32)
         clips = {name: [torch.from_numpy(difftool_sound(name))] for name in ("arthur", "june")}
         low, high = (voice_of(nets, clips[name]) for name in ("arthur", "june"))
-        both = voice_of(nets, clips["arthur"] + clips["june"])
-        assert (low - high).norm() > 1
-        assert (both - (low + high) / 2).norm() < 0.35 * (low - high).norm()
+        both, mix = voice_of(nets, clips["arthur"] + clips["june"]), mixed([low, high])
+        assert (low.vectors - high.vectors).norm() > 1
+        assert (both.vectors - mix.vectors).norm() < 0.35 * (low.vectors - high.vectors).norm()
+        assert mix.pitch.item() == pytest.approx((low.pitch * high.pitch).sqrt().item())
+        assert low.pitch < mix.pitch < high.pitch
+
+    def test_a_mix_with_a_voice_of_unknown_pitch(self) -> None:
+        nets = open_networks(torch.device("cpu"), torch.float32)
+        known = voice_of(nets, [torch.from_numpy(difftool_sound("june"))])
+        unknown = known._replace(pitch=torch.zeros(1))
+        assert mixed([unknown, known]).pitch.item() == pytest.approx(known.pitch.item())
+        assert mixed([unknown, unknown]).pitch.item() == 0
 
     def test_loudness_does_not_matter(self) -> None:
         nets = open_networks(torch.device("cpu"), torch.float32)
         clip = torch.from_numpy(difftool_sound("clara"))
         loud, quiet = voice_of(nets, [clip]), voice_of(nets, [clip / 7])
-        assert (loud - quiet).norm() < 0.01 * loud.norm()
+        assert (loud.vectors - quiet.vectors).norm() < 0.01 * loud.vectors.norm()
 
     def test_a_random_voice_hangs_on_the_seed(self) -> None:
         nets = open_networks(torch.device("cpu"), torch.float32)
         one, same, other = (random_voice(nets, seed) for seed in (1, 1, 2))
-        assert torch.equal(one, same)
-        assert (one - other).norm() > 1
+        assert torch.equal(one.vectors, same.vectors)
+        assert (one.vectors - other.vectors).norm() > 1
+        assert 60 < one.pitch != other.pitch < 400
 
     def test_voices_sound_different(self, clone: Run) -> None:
         """By pitch, and as the speaker encoder hears them, which no part was trained with."""

@@ -14,8 +14,8 @@ from ....core.predict import FLOW, denoiser
 from ....device import finite
 from ....files import load_tensors
 from ....nets.mini.mel import mel
-from ....nets.mini.speech import DEVIATION, MEAN, PATCH, Speech, normalised, spread_out
-from ....nets.mini.vocoder import Vocoder
+from ....nets.mini.speech import CHANNELS, DEVIATION, MEAN, PATCH, Speech, normalised, spread_out
+from ....nets.mini.vocoder import Vocoder, pitch_of
 from ....nets.spectrum import HOP, MELS
 from ....sampling.choice import Choice
 from ....sampling.guidance import guided, started
@@ -31,6 +31,8 @@ WINDOW = 384
 LEVEL = -23.0
 """dB of full scale, root mean square, that references are brought to: the loudness of the training data."""
 FAINTEST = 1e-5
+LEAST_VOICED = 10
+"""Voiced frames from which the pitch of a reference is taken as known."""
 LEAST = 4
 """Frames of the shortest sound: a spectrum needs half a window on both sides."""
 SILENCE = 1
@@ -44,9 +46,19 @@ class Networks(NamedTuple):
     """Its flow is in the number format of the run, the rest in float32."""
     vocoder: Vocoder
     random: dict[str, Tensor]
-    """`mean` (K, C) and `basis` (N, K, C) of the voices that it was trained on."""
+    """Of the voices that it was trained on: `mean` (K, C), principal directions `basis` (N, K, C), and `pitch`
+    (1 + N,), the logarithm of the pitch at the mean and its change along each direction."""
     device: torch.device
     dtype: torch.dtype
+
+
+class Voice(NamedTuple):
+    """What the networks know of a voice."""
+
+    vectors: Tensor
+    """(K, C)"""
+    pitch: Tensor
+    """(1,) Hz, the median, 0 where it is not known"""
 
 
 class SpeechSettings(NamedTuple):
@@ -75,15 +87,16 @@ def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
     return Networks(speech, vocoder, random, device, dtype)
 
 
-def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Tensor:
-    """The vectors (K, C) of a voice from its recordings (S,) at 24 kHz."""
+def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Voice:
+    """The voice in recordings (S,) at 24 kHz."""
     sounds = []
     for clip in clips:
         level = clip.square().mean().sqrt().clamp(min=FAINTEST)
         sounds.append(clip * (10 ** (LEVEL / 20) / level))
     sound = torch.cat(sounds)
     sound = F.pad(sound, (0, max(0, LEAST * HOP - len(sound)))).to(nets.device)
-    frames = normalised(mel(sound))
+    mels = mel(sound)
+    frames = normalised(mels)
     count = max(1, round(frames.shape[-1] / WINDOW))
     vectors, total = torch.zeros_like(nets.random["mean"]), 0
     for window in frames.tensor_split(count, dim=-1):
@@ -91,14 +104,28 @@ def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Tensor:
         mask = torch.ones(1, length, dtype=torch.bool, device=nets.device)
         vectors += length * nets.speech.voice(window[None, :, :length], mask)[0]
         total += length
-    return vectors / total
+    return Voice(vectors / total, median_pitch(nets, mels))
 
 
-def random_voice(nets: Networks, seed: int) -> Tensor:
-    """The vectors (K, C) of a voice that does not exist."""
-    basis = nets.random["basis"]
+def median_pitch(nets: Networks, mels: Tensor) -> Tensor:
+    """(1,) Hz, as the vocoder hears it in log mels (MELS, T); 0 where there is too little voice."""
+    pitch = pitch_of(nets.vocoder.filters_of(mels[None]).pitch)
+    voiced = pitch[pitch > 0]
+    return voiced.median()[None] if len(voiced) >= LEAST_VOICED else pitch.new_zeros(1)
+
+
+def mixed(voices: Sequence[Voice]) -> Voice:
+    """The mean of several voices; of their pitches the geometric one."""
+    known = torch.cat([voice.pitch for voice in voices if voice.pitch > 0] or [voices[0].pitch])
+    return Voice(torch.stack([voice.vectors for voice in voices]).mean(0), known.log().mean().exp()[None])
+
+
+def random_voice(nets: Networks, seed: int) -> Voice:
+    """A voice that does not exist."""
+    basis, pitch = nets.random["basis"], nets.random["pitch"]
     drawn = Noise([seed], (len(basis),), nets.device)(START, 0)[0]
-    return nets.random["mean"] + torch.einsum("n,nkc->kc", drawn, basis)
+    vectors = nets.random["mean"] + torch.einsum("n,nkc->kc", drawn, basis)
+    return Voice(vectors, (pitch[:1] + drawn @ pitch[1:]).exp())
 
 
 def symbols_of(phonemes: str) -> list[int]:
@@ -107,11 +134,12 @@ def symbols_of(phonemes: str) -> list[int]:
 
 
 def aligned(nets: Networks, phonemes: str, voice: Tensor, speed: float) -> tuple[Tensor, int]:
-    """A vector for each frame of a text, (1, T, C) with T a multiple of PATCH, and the number of frames."""
+    """A vector for each frame of a text, (1, T, C) with T a multiple of PATCH, and the number of frames. `voice`: the
+    vectors (1, K, C), with the pitch."""
     symbols = torch.tensor([symbols_of(phonemes)], device=nets.device)
     mask = torch.ones_like(symbols, dtype=torch.bool)
     text = nets.speech.text(symbols, mask)
-    frames = nets.speech.durations(text, voice[None], mask).exp() / speed
+    frames = nets.speech.durations(text, voice, mask).exp() / speed
     ends = frames.cumsum(1).round().long()
     counts = ends.diff(dim=1, prepend=ends.new_zeros(1, 1))
     total = max(int(ends[0, -1]), LEAST)
@@ -119,28 +147,30 @@ def aligned(nets: Networks, phonemes: str, voice: Tensor, speed: float) -> tuple
 
 
 def spectrograms(
-    nets: Networks, settings: SpeechSettings, phonemes: str, voice: Tensor, seeds: Sequence[int]
+    nets: Networks, settings: SpeechSettings, phonemes: str, voice: Voice, seeds: Sequence[int]
 ) -> Steps[Tensor]:
-    """Log mels (B, MELS, T) of phonemes in a voice (K, C), one for each seed. Yields at every step."""
-    text, total = aligned(nets, phonemes, voice, settings.speed)
+    """Log mels (B, MELS, T) of phonemes in a voice, one for each seed. Yields at every step."""
+    height = nets.speech.voice.height(voice.pitch)
+    vectors = voice.vectors + height
+    text, total = aligned(nets, phonemes, vectors, settings.speed)
     batch, length, choice = len(seeds), text.shape[1], settings.choice
     is_guided = settings.guidance != 1 or choice.needs_uncond
-    texts, voices = text.expand(batch, -1, -1), voice.expand(batch, -1, -1)
-    if is_guided:
-        nobody = nets.speech.no_voice.expand(batch, -1, -1)  # guidance is away from the same text in no voice
+    texts, voices = text.expand(batch, -1, -1), vectors.expand(batch, -1, -1)
+    if is_guided:  # away from the same text in no voice, but at the same pitch, which stays where it is
+        nobody = (nets.speech.no_voice + height).expand(batch, -1, -1)
         texts, voices = torch.cat([texts, texts]), torch.cat([voices, nobody])
     mask = (torch.arange(length, device=nets.device) < total).expand(len(texts), -1)
     cond = {"text": texts.to(nets.dtype), "voice": voices.to(nets.dtype), "mask": mask}
     predict = denoiser(nets.speech.flow, FLOW, dtype=nets.dtype, cond=cond)
     if is_guided:
-        guide = guided(settings.guide, choice, predict, None, settings.guidance, MELS * length)
+        guide = guided(settings.guide, choice, predict, None, settings.guidance, CHANNELS * length)
         predict = started(settings.guide, choice, guide)
-    noise = Noise(seeds, (MELS, length), nets.device)
+    noise = Noise(seeds, (CHANNELS, length), nets.device)
     x = noise(START)
     for state in choice.run(predict, x, noise):
         x = state.x
         yield
-    return finite(x[..., :total], "the flow") * DEVIATION + MEAN
+    return finite(x[:, :MELS, :total], "the flow") * DEVIATION + MEAN
 
 
 def sound_of(nets: Networks, mels: Tensor, seed: int) -> Tensor:

@@ -26,6 +26,8 @@ from .synthesis import (
     FILES,
     Networks,
     SpeechSettings,
+    Voice,
+    mixed,
     open_networks,
     random_voice,
     sound_of,
@@ -100,11 +102,11 @@ class MiniSpeaker(Speaker):
             self.voice = self._voice(reference)
         yield from ()
 
-    def _voice(self, reference: Reference) -> Tensor:
-        """The vectors (K, C) of the reference: of several voices the mean."""
+    def _voice(self, reference: Reference) -> Voice:
+        """The voice of the reference: of several the mean."""
         if reference.voices:
             every = [[torch.from_numpy(read_sound(clip, RATE)) for clip in voice.clips] for voice in reference.voices]
-            return torch.stack([voice_of(self.nets, clips) for clips in every]).mean(0)
+            return mixed([voice_of(self.nets, clips) for clips in every])
         if reference.clips:
             from torchaudio.functional import resample
 
