@@ -8,7 +8,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,8 +41,8 @@ Losses = Callable[[range], tuple[Tensor, Tensor]]
 class Trainee:
     """A network in training, with everything that an update changes. `state` and `restore` are its checkpoint."""
 
-    def __init__(self, net: nn.Module, train: TrainConfig) -> None:
-        """`train`: as in a run's config.json."""
+    def __init__(self, net: nn.Module, train: TrainConfig, undecayed: Iterable[Tensor] = ()) -> None:
+        """`train`: as in a run's config.json; `undecayed`: parameters that weight decay spares."""
         self.net = net
         self.params = [p for p in net.parameters() if p.requires_grad]
         own = train["ema"]
@@ -51,8 +51,15 @@ class Trainee:
         self.ema = self.averages[own]
         self.named = {"ema" if std == own else f"ema{std:g}": ema for std, ema in self.averages.items()}
         """The averages by their names in `state`."""
+        spared = {id(p) for p in undecayed}
+        decayed = {"params": [p for p in self.params if id(p) not in spared]}
+        others = {"params": [p for p in self.params if id(p) in spared], "weight_decay": 0.0}
         self.optimizer = torch.optim.AdamW(
-            self.params, lr=train["lr"], betas=(0.9, 0.99), weight_decay=train["weight_decay"], fused=True
+            [decayed, others] if spared else self.params,
+            lr=train["lr"],
+            betas=(0.9, 0.99),
+            weight_decay=train["weight_decay"],
+            fused=True,
         )
         self.step = 0
         self.taken = 0

@@ -29,11 +29,12 @@ class Adapted(nn.Module):
         return self.frozen(x) + F.linear(low, self.up.to(x.dtype))
 
 
-def adapt(decoder: UnifiedVoice, rank: int) -> None:
-    """Adapts the four matrices of each block, in place."""
+def adapted(decoder: UnifiedVoice, rank: int) -> UnifiedVoice:
+    """The decoder itself, with the four matrices of each block adapted."""
     for block in decoder.blocks:
         for pair in (block.attn, block.mlp):
             assert isinstance(pair, nn.ModuleDict)
             for name, layer in pair.items():
                 assert isinstance(layer, Linear)
                 pair[name] = Adapted(layer, rank)
+    return decoder

@@ -10,22 +10,24 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .....audio.files import read_sound
 from .....errors import DifftoolError
 from .....files import digest_of, load_tensors, save_tensors
+from .....nets.layers import Linear
+from .....nets.official import stored_in
 from .....nets.tortoise.autoregressive import ConditioningEncoder
 from .....nets.tortoise.dvae import HOP, DiscreteEncoder, speech_codes
 from .....nets.tortoise.mel import CODE_HZ, conditioning_mel
+from .....nets.tortoise.official import AUTOREGRESSIVE
 from ....tuning import Clip
-from ..files import dvae_folder
+from ..files import DECODER, dvae_folder
 from ..networks import hash_of, open_network
 from ..synthesis import HEARD
 
-RATE = CODE_HZ
-MOST_TOKENS = 398
-LONGEST = 28.0
+PULL = "run difftool models pull tortoise tortoise-dvae"
+TEXT_HEAD = ("text_head.weight", "text_head.bias")
 KEPT_EVERY = 25
 """Clips after which the results are saved."""
 
@@ -60,12 +62,22 @@ class Targets:
         key = digest_of(clip.path)
         return Target(self.tensors[f"codes.{key}"].long(), self.tensors[f"voices.{key}"])
 
+    def text_head(self) -> Linear:
+        """The head of the decoder for text."""
+        weight, bias = (self.tensors[name] for name in TEXT_HEAD)
+        head = Linear(weight.shape[1], len(weight))
+        head.weight = nn.Parameter(weight, requires_grad=False)
+        head.bias = nn.Parameter(bias, requires_grad=False)
+        return head
+
     def compute(self, clips: Sequence[Clip]) -> Iterator[None]:
         """Computes what is missing; yields once for each clip. On the CPU, so that codes never depend on the device."""
         missing = {clip for clip in clips if f"voices.{digest_of(clip.path)}" not in self.tensors}
         if not missing:
             yield from (None for _ in clips)
             return
+        official = stored_in(self.networks / DECODER, AUTOREGRESSIVE, PULL)
+        self.tensors |= {name: official[name].read() for name in TEXT_HEAD}
         encoder = cast(DiscreteEncoder, open_network("dvae", self.dvae))
         listener = cast(ConditioningEncoder, open_network("conditioning_encoder", self.networks))
         for k, clip in enumerate(clips, 1):

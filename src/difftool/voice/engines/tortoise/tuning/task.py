@@ -34,19 +34,18 @@ class Clipset:
     codes: Sequence[Tensor]
     """(M,) of each"""
     voices: Tensor
-    """(V, dim): voices in other clips and possibly in these."""
-    others: Sequence[Sequence[int]]
-    """For each clip, the indices of the voices that it may be told of."""
+    """(V, dim): the voice in windows of clips"""
+    own: Sequence[range]
+    """For each clip, those of the voices that it must not be told of: they come from the clip itself."""
 
     def length(self, k: int) -> int:
         """Positions of a row."""
         return len(self.texts[k]) + len(self.codes[k]) + 5
 
     def voice(self, k: int, seed: int, number: int) -> Tensor:
-        """The voice (dim,) that clip `k` is told of as item `number` of a run: the mean of 1 to MOST_VOICES of its
-        `others`."""
+        """The voice (dim,) that clip `k` is told of as item `number` of a run: the mean of 1 to MOST_VOICES others."""
         first, *picks = uniform(keys([seed]), number, VOICES, 1 + MOST_VOICES)[0].tolist()
-        pool = list(self.others[k])
+        pool = [voice for voice in range(len(self.voices)) if voice not in self.own[k]]
         count = min(_pick(first, MOST_VOICES) + 1, len(pool))
         chosen = [pool.pop(_pick(draw, len(pool))) for draw in picks[:count]]
         return self.voices[chosen].mean(0)
