@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,13 +112,15 @@ class UnifiedVoice(nn.Module):
         `cache` the positions are kept in it from `start` on, and those before `start` are taken from there; one
         position at a time unless start is 0. Rows beyond those of the cache are padding: with
         a constant B all matrix products have the same size, so each row has the same bits in every batch."""
-        again = self.checkpointing and torch.is_grad_enabled()
         for i, block in enumerate(self.blocks):
-            if again:
-                x = checkpoint(block, x, None, 0, use_reentrant=False)
-                continue
-            x = block(x, None if cache is None else cache[i], start)
+            x = self._through(block, x, None if cache is None else cache[i], start)
         return self.final_norm(self.ln_f(x))
+
+    def _through(self, block: nn.Module, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return block(x, cache, start)
+        again: Any = checkpoint(block, x, cache, start, use_reentrant=False)
+        return again
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits of the next code: (..., dim) to (..., codes), float32."""

@@ -1,5 +1,5 @@
-"""From a mel spectrogram to codes of speech, the targets in training: the encoder of a discrete VAE (van den Oord et al.
-2017, arXiv:1711.00937)."""
+"""From a mel spectrogram to codes of speech, the targets in training: the encoder of a discrete VAE (van den Oord et
+al. 2017, arXiv:1711.00937)."""
 
 from __future__ import annotations
 

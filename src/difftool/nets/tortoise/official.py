@@ -110,14 +110,19 @@ def _decoder_of_codes(shapes: Shapes) -> Shapes:
     dim, codes = shapes["codebook.embed"]
     hidden, mels, _ = shapes["encoder.0.0.weight"]
     wide = 2 * hidden
-    weights = {"0": (wide, dim, 1), "4.0.conv": (wide, wide, 3), "5.0.conv": (hidden, wide, 3), "6": (mels, hidden, 1)}
+    made: Shapes = {"codebook.cluster_size": (codes,), "codebook.embed_avg": (dim, codes)}
+    made["decoder.0.weight"] = (wide, dim, 1)
+    made["decoder.4.0.conv.weight"] = (wide, wide, 3)
+    made["decoder.5.0.conv.weight"] = (hidden, wide, 3)
+    made["decoder.6.weight"] = (mels, hidden, 1)
+    for name in ("0", "4.0.conv", "5.0.conv", "6"):
+        made[f"decoder.{name}.bias"] = made[f"decoder.{name}.weight"][:1]
     for name, shape in shapes.items():
-        layer = re.fullmatch(r"encoder\.(\d)\.(net\.\d)\.weight", name)
-        if layer is not None:
-            weights[f"{int(layer[1]) - 1}.{layer[2]}"] = shape
-    decoder = {f"decoder.{name}.weight": shape for name, shape in weights.items()}
-    biases = {f"decoder.{name}.bias": shape[:1] for name, shape in weights.items()}
-    return {**decoder, **biases, "codebook.cluster_size": (codes,), "codebook.embed_avg": (dim, codes)}
+        residual = re.match(r"encoder\.(\d)\.net", name)
+        if residual is not None:
+            there = int(residual[1]) - 1
+            made[f"decoder.{there}{name[9:]}"] = shape
+    return made
 
 
 def _frequencies(shapes: Shapes) -> Shapes:

@@ -4,7 +4,7 @@ by networks that do not change."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -18,7 +18,7 @@ from .....files import digest_of, load_tensors, save_tensors
 from .....nets.layers import Linear
 from .....nets.official import stored_in
 from .....nets.tortoise.autoregressive import ConditioningEncoder
-from .....nets.tortoise.dvae import HOP, DiscreteEncoder, speech_codes
+from .....nets.tortoise.dvae import DiscreteEncoder, speech_codes
 from .....nets.tortoise.mel import CODE_HZ, conditioning_mel
 from .....nets.tortoise.official import AUTOREGRESSIVE
 from ....tuning import Clip
