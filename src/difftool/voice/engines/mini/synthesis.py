@@ -77,7 +77,7 @@ def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
         weights, vocoder_weights = (
             {name: value.float() for name, value in load_tensors(FOLDER / file).tensors.items()} for file in FILES
         )
-        random = {name: weights.pop(f"random.{name}") for name in ("mean", "basis")}
+        random = {name: weights.pop(f"random.{name}") for name in ("mean", "basis", "pitch")}
         speech.load_state_dict(weights)
         vocoder.load_state_dict(vocoder_weights)
     random = {name: value.to(device) for name, value in random.items()}
