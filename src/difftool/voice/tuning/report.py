@@ -18,7 +18,7 @@ from ...learning.report import Outcome, ReportLabels
 from ...learning.report import write as write_page
 from ...learning.runlog import PLOT, ClosingLine, final_loss, held_out_of, improving, read_log, updates_of
 from ..library import WEIGHTS
-from . import ITEMS
+from . import ITEMS, Clip
 from .previews import SAMPLES
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ class Sentence(NamedTuple):
     after: Samples
 
 
+class Recorded(NamedTuple):
+    """A held-out clip, (S,) at 24 kHz."""
+
+    text: str
+    sound: Samples
+
+
 class Figures(NamedTuple):
     """Figures of speech by name, those of FIGURES that could be measured."""
 
@@ -60,7 +67,7 @@ class Figures(NamedTuple):
         return named
 
 
-Judge = Callable[[Sequence[Sentence], Sequence[Samples]], Figures]
+Judge = Callable[[Sequence[Sentence], Sequence[Recorded]], Figures]
 """Judges sentences by the held-out clips. It is passed to a run: nothing that is trained knows its judges."""
 
 
@@ -78,6 +85,8 @@ class Tuned(NamedTuple):
     quality: Mapping[str, float] | None
     """The figures of the speech; None if it was not judged."""
     notes: Sequence[str]
+    held: Sequence[Clip]
+    """The held-out clips."""
     left_out: Mapping[str, str]
     """Clips that could not be learned from: the reason by name."""
     plot: Path
@@ -117,6 +126,7 @@ def result_of(job: Job, config: RunConfig, *, finished_before: bool) -> Tuned:
         loss_before=config["train"].get("held_out_before", float("nan")),
         quality=end["quality"],
         notes=end["notes"],
+        held=job.tuning.clips.held,
         left_out=job.left_out,
         plot=folder / PLOT,
         report=folder / REPORT,

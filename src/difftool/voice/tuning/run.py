@@ -26,7 +26,7 @@ from ...signals import deferred
 from ..library import WEIGHTS
 from .plan import Job, prepared
 from .previews import SAMPLES, preview_path, speak
-from .report import Figures, Judge, Sentence, Tuned, notes_of, result_of, write_report
+from .report import Figures, Judge, Recorded, Sentence, Tuned, notes_of, result_of, write_report
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -173,4 +173,4 @@ def _judged(job: Job, judge: Judge, track: Track) -> Figures:
 
     for _ in track(steps(), 2 * min(tuning.judged, len(tuning.clips.held)), "sentences"):
         pass
-    return judge(sentences, [read_sound(clip.path, RATE) for clip in tuning.clips.held])
+    return judge(sentences, [Recorded(clip.text, read_sound(clip.path, RATE)) for clip in tuning.clips.held])
