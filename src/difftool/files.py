@@ -177,6 +177,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         written.write_bytes(save(contiguous, {**(metadata or {}), "sha256": digest}))
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; none where it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
 class Loaded(NamedTuple):
     """The contents of a safetensors file."""
 

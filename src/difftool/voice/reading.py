@@ -217,8 +217,7 @@ def _config(plan: SpeechPlan) -> dict[str, object]:
     config["engine"] = EARLIER.get(engine, engine)
     config |= {"models": note["models"], "versions": note["versions"]}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
-    if "words" in note:
-        config["words"] = note["words"]
+    config |= {key: note[key] for key in ("words", "trained") if key in note}
     return config
 
 

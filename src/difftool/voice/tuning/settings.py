@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from ...device import DeviceSettings
 from ...learning.settings import LEARNING, LENGTH, MOST_ITEMS, known_dtype_of_training
 from ...limits import count_of
-from ...settings import MACHINE, TEXT, Given, setting
+from ...settings import MACHINE, TEXT, setting
 from ..engines import AUTO
 from . import TRAINABLE, known_engine, known_method
 
@@ -17,18 +17,11 @@ SENTENCE = "She had your dark suit in greasy wash water all year, and nobody kne
 """What the previews of a run say."""
 
 
-def _voices(params: Given) -> list[str]:
-    """The voices in the folder of `--voices-dir`."""
-    from ..library import names
-
-    return names(cast(Path | None, params.get("voices_dir")))
-
-
 @dataclass(frozen=True)
 class Settings(DeviceSettings):
     """Settings of `voice train`. None is the value of the method."""
 
-    voice: str = setting("", "Name of the voice.", argument=True, metavar="NAME", values=_voices)
+    voice: str = ""
     voices_dir: str | Path | None = setting(
         None,
         "Folder of voices; default: ./voices if it exists, else in the user data folder.",

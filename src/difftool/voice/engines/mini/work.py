@@ -95,7 +95,7 @@ class MiniSpeaker(Speaker):
         assert options.guidance is not None
         self.speech = SpeechSettings(work.choice, options.guidance, options, options.speed)
         with timed(self.seconds, "load"):
-            self.nets: Networks = open_networks(*work.settings.machine())
+            self.nets: Networks = open_networks(*work.settings.machine(), work.reference.trained)
 
     def prepare(self, reference: Reference) -> Steps[None]:
         with timed(self.seconds, "conditioning"):
@@ -104,6 +104,8 @@ class MiniSpeaker(Speaker):
 
     def _voice(self, reference: Reference) -> Voice:
         """The voice of the reference: of several the mean."""
+        if self.nets.learned:
+            return self.nets.learned
         if reference.voices:
             every = [[torch.from_numpy(read_sound(clip, RATE)) for clip in voice.clips] for voice in reference.voices]
             return mixed([voice_of(self.nets, clips) for clips in every])
