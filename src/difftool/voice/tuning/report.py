@@ -16,7 +16,7 @@ from ...learning.config import RunConfig
 from ...learning.folder import REPORT, best_average
 from ...learning.report import Outcome, ReportLabels
 from ...learning.report import write as write_page
-from ...learning.runlog import PLOT, ClosingLine, final_loss, held_out_of, improving, read_log, updates_of
+from ...learning.runlog import PLOT, ClosingLine, held_out_of, improving, read_log, updates_of
 from ..library import WEIGHTS
 from . import ITEMS, Clip
 from .previews import SAMPLES
@@ -79,7 +79,7 @@ class Tuned(NamedTuple):
     """What the engine speaks with."""
     clips: int
     """Clips heard in all, repeats included."""
-    loss: float | None
+    loss: float
     """The held-out loss of these weights."""
     loss_before: float
     quality: Mapping[str, float] | None
@@ -116,13 +116,13 @@ def result_of(job: Job, config: RunConfig, *, finished_before: bool) -> Tuned:
     """The result of a finished run, from its folder."""
     folder = job.folder
     unfinished: ClosingLine = {"finished": False, "quality": None, "notes": []}
-    lines, best = read_log(folder), best_average(folder)
+    lines = read_log(folder)
     end = next((line for line in lines if "finished" in line), unfinished)
     return Tuned(
         folder,
         folder / WEIGHTS,
         clips=config["train"]["images"],
-        loss=held_out_of(best.line) if best else final_loss(lines),
+        loss=min(map(held_out_of, updates_of(lines)), default=float("inf")),
         loss_before=config["train"].get("held_out_before", float("nan")),
         quality=end["quality"],
         notes=end["notes"],

@@ -17,10 +17,11 @@ from ... import files
 from ...audio.files import MP3, RATE, read_sound, write_short
 from ...learning.config import RunConfig, last_part
 from ...learning.driver import Cost, RunContext, ended, learn, with_measured_sizes
-from ...learning.folder import LAST, best_average, clear, resumable, standing
+from ...learning.folder import LAST, PREVIOUS, best_average, clear, resumable, standing
 from ...learning.loop import Trainee, held_out
 from ...learning.runlog import EventLog, append, plot
 from ...learning.tasks import Task
+from ...models import AVERAGES
 from ...progress import Track, untracked
 from ...signals import deferred
 from ..library import WEIGHTS
@@ -72,6 +73,7 @@ def _run(job: Job, began: float, context: RunContext, judge: Judge | None, *, ov
         # again, now that the lock keeps others out
         config, finished = standing(folder, job.config, job.layout, overwrite)
         if finished:
+            _tidy(folder)
             return result_of(job, config, finished_before=True)
         _begin(job, config, overwrite=overwrite)
         clips = job.tuning.clips
@@ -85,6 +87,7 @@ def _run(job: Job, began: float, context: RunContext, judge: Judge | None, *, ov
         write_report(job, config, figures, notes)
         quality = figures.named if figures else None
         append(folder, {"finished": True, "quality": quality, "notes": notes})
+        _tidy(folder)
         return result_of(job, config, finished_before=False)
 
 
@@ -97,6 +100,13 @@ def _begin(job: Job, config: RunConfig, *, overwrite: bool) -> None:
         clear(job.folder, job.layout, overwrite=True)
     if not resumable(job.folder):
         files.write_json(job.folder / "config.json", config)
+
+
+def _tidy(folder: Path) -> None:
+    """Removes what a finished run needs no more: its checkpoints take several times the space of the result."""
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / AVERAGES, ignore_errors=True)
 
 
 def _learn(job: Job, config: RunConfig, context: RunContext) -> None:

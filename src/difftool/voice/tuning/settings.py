@@ -13,7 +13,7 @@ from ...settings import MACHINE, TEXT, setting
 from ..engines import AUTO
 from . import TRAINABLE, known_engine, known_method
 
-SENTENCE = "She had your dark suit in greasy wash water all year, and nobody knew why."
+SENTENCE = "Every morning the old baker opens his window and listens to the rain."
 """What the previews of a run say."""
 
 

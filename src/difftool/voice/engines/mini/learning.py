@@ -148,7 +148,6 @@ class MiniTuning(Tuning):
     """The voice in the package, to be trained on a voice."""
 
     files: ClassVar[Sequence[str]] = (ALIGNED,)
-    preset: ClassVar[str] = "standard"
     judged: ClassVar[int] = 8
 
     @property
