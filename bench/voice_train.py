@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "mini"))
 
-from sentences import SENTENCES
-from texts import sentence
+from sentences import SENTENCES  # pyright: ignore[reportMissingImports]
+from texts import sentence  # pyright: ignore[reportMissingImports]
 
 from difftool.audio.files import RATE, read_sound, write_short
 from difftool.audio.loudness import normalised

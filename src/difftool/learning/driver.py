@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -229,18 +228,12 @@ def _follow(
     preview_every = _preview_every(context, train)
     finite_updates: list[Update] = []
     failures, saved_at, timed_from = 0, time.monotonic(), time.monotonic()
-    saving_seconds = 0.0
+    save_after = float(SAVE_SECONDS)
 
     def ask() -> tuple[bool, bool, bool]:
         now = time.monotonic()
-        is_old = context.save_every is None and now - saved_at > max(SAVE_SECONDS, saving_seconds / SAVE_SHARE)
+        is_old = context.save_every is None and now - saved_at > save_after
         return context.stop.code is not None, now > context.end, is_old
-
-    def keep() -> None:
-        save(folder, trainee)
-        if chosen(train, "keep_best", False):
-            drop_worse(folder)
-        context.publish(trainee)
 
     update_stream = updates(trainee, task, train, micro=train.get("micro_batch"), ask=ask)
     update_stream = context.track(update_stream, math.ceil(total / size) - trainee.step)
@@ -267,8 +260,7 @@ def _follow(
             line["images_per_second"] = round(len(finite_updates) * size / (now - timed_from), 2)
             if last or _is_due(held_every, seen, size):
                 _add_held_out_loss(line, trainee, task)
-                if chosen(train, "keep_best", False):
-                    processes.agreed(partial(save_if_best, folder, trainee, line))
+                _keep_if_best(folder, train, trainee, line)
             finite_updates, timed_from = [], time.monotonic()
             if not processes.rank():
                 append(folder, line)
@@ -279,16 +271,34 @@ def _follow(
         save_due = wants_save and not failures  # never save a bad state
         _store_averages(folder, train, trainee, seen)  # before the state, so that it never lacks any
         if last or save_due or stopped:
-            began = time.monotonic()
-            processes.agreed(keep)
-            saved_at = time.monotonic()
-            saving_seconds = saved_at - began
+            seconds = _save(folder, train, trainee, context)
+            saved_at, save_after = time.monotonic(), max(SAVE_SECONDS, seconds / SAVE_SHARE)
         if stopped:
             raise context.stopped(seen, total)
         if preview_due:
             _draw(context, trainee, seen, total, events)
             timed_from = time.monotonic()
     return events
+
+
+def _save(folder: Path, train: TrainConfig, trainee: Trainee, context: RunContext) -> float:
+    """Saves the state and publishes the model; returns how many seconds that took."""
+    began = time.monotonic()
+
+    def keep() -> None:
+        save(folder, trainee)
+        if chosen(train, "keep_best", False):
+            drop_worse(folder)
+        context.publish(trainee)
+
+    processes.agreed(keep)
+    return time.monotonic() - began
+
+
+def _keep_if_best(folder: Path, train: TrainConfig, trainee: Trainee, line: UpdateLine) -> None:
+    """Stores the averages of a moment with the least held-out loss so far, if the recipe says so."""
+    if chosen(train, "keep_best", False):
+        processes.agreed(lambda: save_if_best(folder, trainee, line))
 
 
 def _add_held_out_loss(line: UpdateLine, trainee: Trainee, task: Task) -> None:

@@ -78,9 +78,9 @@ def write(
     outcome: Outcome,
     pictures: Mapping[str, Path],
     labels: ReportLabels,
-    sounds: Mapping[str, Path] = {},
+    sounds: Sequence[tuple[str, Path]] = (),
 ) -> None:
-    """Writes the page: the run's config, outcome and curves, and pictures and MP3 files by title."""
+    """Writes the page: the run's config, outcome and curves, and pictures and MP3 files with their titles."""
     train = config["train"]
     lines = read_log(path.parent)
     data, final = train["data"], final_loss(lines)

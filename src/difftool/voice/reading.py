@@ -217,7 +217,10 @@ def _config(plan: SpeechPlan) -> dict[str, object]:
     config["engine"] = EARLIER.get(engine, engine)
     config |= {"models": note["models"], "versions": note["versions"]}
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
-    config |= {key: note[key] for key in ("words", "trained") if key in note}
+    if "words" in note:
+        config["words"] = note["words"]
+    if "trained" in note:
+        config["trained"] = note["trained"]
     return config
 
 

@@ -203,9 +203,9 @@ class TestSpeaking:
         with_it, _ = clone("with.wav"), clone("without.wav", "--no-trained")
         sha256 = with_it.json["data"]["trained"]["beep"]
         assert len(sha256) == 64
-        note = json.loads((tmp_path / "with.wav.json").read_text())
+        note = json.loads((tmp_path / "with.json").read_text())
         assert note["trained"] == {"beep": sha256}
-        assert "trained" not in json.loads((tmp_path / "without.wav.json").read_text())
+        assert "trained" not in json.loads((tmp_path / "without.json").read_text())
         sounds = {name: (tmp_path / name).read_bytes() for name in ("plain.wav", "with.wav", "without.wav")}
         assert sounds["plain.wav"] == sounds["without.wav"] != sounds["with.wav"]
 

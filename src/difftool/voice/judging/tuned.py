@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...audio.files import RATE, Samples
@@ -30,8 +30,10 @@ def judge_with(device: str, models_dir: Path | None, size: str | None = None) ->
         recorded = {"likeness": statistics.fmean(own)}
         if whisper:
             recorded["wer"] = _word_error_rate(whisper, [clip.text for clip in clips], [clip.sound for clip in clips])
-        spoken = (_figures(whisper, texts, sounds, averaged(prints)) for sounds in (before, after))
-        return Figures(*spoken, recorded)
+        owner = averaged(prints)
+        return Figures(
+            _figures(whisper, texts, before, owner), _figures(whisper, texts, after, owner), _rounded(recorded)
+        )
 
     return judge
 
@@ -43,6 +45,10 @@ def _figures(
     figures = {"likeness": statistics.fmean(float(voiceprint(sound) @ owner) for sound in sounds)}
     if whisper:
         figures["wer"] = _word_error_rate(whisper, texts, sounds)
+    return _rounded(figures)
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in figures.items()}
 
 

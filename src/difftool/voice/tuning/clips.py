@@ -82,7 +82,7 @@ def split(clips: Sequence[Clip]) -> Clips:
     return Clips(train, [clip for clip in clips if clip.name in held])
 
 
-def _shuffled(names: Sequence[str]) -> list[str]:
+def _shuffled(names: list[str]) -> list[str]:
     order = uniform(keys([SEED]), 0, 0, max(len(names), 1))[0].argsort().tolist()
     return [names[k] for k in order[: len(names)]]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ...device import choose, cpu_computes_bf16, name_of
 from ...errors import DifftoolError, Exit, pick
@@ -103,7 +103,10 @@ def _config(tuning: Tuning, usual: Method) -> RunConfig:
     """The contents of config.json."""
     settings, clips = tuning.settings, tuning.clips
     length = _length(settings, usual, len(clips.train))
-    train: dict[str, Any] = {
+    assert settings.batch_size is not None
+    known = {"images": int(length["steps"]) * settings.batch_size} if "steps" in length else {}
+    sparing = {"checkpointing": True} if settings.checkpointing else {}
+    train = {
         "preset": f"{settings.engine} {settings.method}",
         "data": {"name": tuning.voice.name, "pictures": len(clips.train), "sha256": fingerprint(clips)},
         "length": length,
@@ -113,13 +116,11 @@ def _config(tuning: Tuning, usual: Method) -> RunConfig:
         "ema": usual.ema,
         "weight_decay": usual.weight_decay,
         "keep_best": True,
+        **known,
+        **sparing,
         "seed": settings.seed,
         "dtype": settings.dtype,
     }
-    if settings.checkpointing:
-        train["checkpointing"] = True
-    if "steps" in length:
-        train["images"] = int(length["steps"]) * train["batch_size"]
     return cast(RunConfig, {"schema": SCHEMA, "net": tuning.net, "train": train})
 
 

@@ -74,7 +74,7 @@ class Learner(nn.Module):
         for part in (speech.flow, speech.durations):
             part.requires_grad_(True)
         self.vectors = nn.Parameter(voice.vectors.clone())
-        self.register_buffer("height", speech.voice.height(voice.pitch).detach().float())
+        self.height = nn.Buffer(speech.voice.height(voice.pitch).detach().float())
 
     def forward(self, batch: Batch, level: Level, eps: Tensor) -> Tensor:
         """The losses (B,) of a batch with this noise."""

@@ -72,13 +72,18 @@ class Terms(NamedTuple):
 
 def batched(items: Sequence[Item]) -> Batch:
     """Items as a batch."""
-    text, frames, logs, start, mels, tunes = zip(*items, strict=True)
-    padded = (pad_sequence(parts, batch_first=True) for parts in (text, frames, logs))
-    mel, mask = padded_mels(mels)
+    mel, mask = padded_mels([item.mel for item in items])
     tune = torch.zeros_like(mel[:, 0])
-    for row, one in zip(tune, tunes, strict=True):
-        row[: len(one)] = one
-    return Batch(*padded, torch.tensor(start), torch.cat([mel, tune[:, None]], 1), mask)
+    for row, item in zip(tune, items, strict=True):
+        row[: len(item.tune)] = item.tune
+    return Batch(
+        pad_sequence([item.text for item in items], batch_first=True),
+        pad_sequence([item.frames for item in items], batch_first=True),
+        pad_sequence([item.log_frames for item in items], batch_first=True),
+        torch.tensor([item.start for item in items]),
+        torch.cat([mel, tune[:, None]], 1),
+        mask,
+    )
 
 
 def padded_mels(rows: Sequence[npt.NDArray[np.float16]]) -> tuple[Tensor, Tensor]:
