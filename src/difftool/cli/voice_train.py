@@ -44,15 +44,13 @@ def train(
 
     difftool voice train me --engine tortoise --minutes 480
     """
-    from ..voice.tuning import tuner
     from ..voice.tuning.plan import prepared
 
     job = prepared(replace(settings, voice=name))
     tuning = job.tuning
-    console.say(tuner(tuning.settings.engine).LEARNED)
     if job.left_out:
         some = [f"{clip} ({reason})" for clip, reason in [*job.left_out.items()][:SHOWN]]
-        more = ["..."] if job.left_out.keys() and len(job.left_out) > SHOWN else []
+        more = ["..."] if len(job.left_out) > SHOWN else []
         console.warn(f"{counted(len(job.left_out), 'clip')} left out: {', '.join([*some, *more])}")
     if dry_run:
         return _dry(job, overwrite=overwrite)

@@ -22,6 +22,7 @@ from difftool.voice import tuning
 from difftool.voice.tuning.report import Figures, Recorded, Sentence
 
 Run = Callable[..., Any]
+FIGURES = Figures({"likeness": 0.5}, {"likeness": 0.75}, {"likeness": 1.0})
 KILLS = 20
 
 
@@ -55,8 +56,13 @@ def voice(folder: Path, name: str = "me", count: int = 20, text: str = "One two 
 
 @pytest.fixture
 def me(tmp_path: Path, trainable: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the voice me, below that of this test."""
+    """The folder of the voice me, below that of this test. Runs have one preview, and are judged in no time."""
+    from difftool.learning import driver
+    from difftool.voice.judging import tuned
+
     monkeypatch.delenv("DIFFTOOL_VOICES_DIR", raising=False)
+    monkeypatch.setattr(driver, "PREVIEWS", 1)
+    monkeypatch.setattr(tuned, "judge_with", lambda *args: lambda sentences, clips: FIGURES)
     return voice(tmp_path / "voices")
 
 
@@ -69,17 +75,17 @@ def weights(own: Path) -> bytes:
 
 class TestRun:
     def test_learns_and_reports(self, difftool: Run, me: Path) -> None:
-        ended = difftool(*TRAIN, "--steps", 200, "--json")
+        ended = difftool(*TRAIN, "--steps", 100, "--json")
         assert ended.code == 0, ended
         data, folder = ended.json["data"], me / "trained" / "beep"
         assert [Path(row["path"]).resolve() for row in data["outputs"]] == [folder / "voice.safetensors"]
         second = float(load_tensors(folder / "voice.safetensors").tensors["seconds"])
         assert second == pytest.approx(1.1 / 3, abs=0.03)
         assert data["held_out"]["after"] < 0.1 < data["held_out"]["before"]
-        assert set(data["quality"]) >= {"likeness", "likeness_before", "likeness_recorded"}
+        assert data["quality"] == {"likeness": 0.75, "likeness_before": 0.5, "likeness_recorded": 1.0}
         page = (folder / "report.html").read_text()
-        assert page.count("<audio") == 1 + 5 + 3 * 2
-        assert "before: " in page
+        assert page.count("<audio") == 2 + 3 * 2
+        assert "<b>0.75</b><span>before: 0.5</span><span>real: 1</span>" in page
         names = {path.name for path in folder.iterdir()}
         assert {"config.json", "log.jsonl", "loss.png", "report.html", "samples"} <= names
         assert not {"last.safetensors", "previous.safetensors", "averages"} & names
@@ -142,7 +148,7 @@ class TestRun:
 
         def judge(sentences: Any, clips: Any) -> Figures:
             heard.append((sentences, clips))
-            return Figures({"likeness": 0.5}, {"likeness": 0.75}, {"likeness": 1.0})
+            return FIGURES
 
         done = train("me", engine="beep", steps=10, voices_dir=me.parent, judge=judge)
         ((sentences, clips),) = heard
@@ -247,6 +253,7 @@ class TestRefused:
             (2, ("me", "--method", "full", "--rank", 8), "the method full has no --rank"),
             (2, ("me", "--method", "half"), "unknown method 'half'"),
             (2, ("me", "--engine", "mini", "--method", "lora"), "unknown method 'lora'"),
+            (2, ("me", "--engine", "mini", "--checkpointing"), "has no --checkpointing"),
             (2, ("me", "--minutes", 1, "--steps", 1), "cannot be used together"),
             (2, ("me", "--steps", 0), "steps"),
             (2, ("me", "--dtype", "fp16"), "training in fp16"),

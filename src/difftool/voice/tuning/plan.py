@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +23,8 @@ from . import ITEMS, TRAINABLE, Method, Tuning, tuner
 from .clips import clips_of, fingerprint, split
 from .previews import SAMPLES, preview_path, speech_of
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 LORA, RANK = "lora", 16
 """The method with a rank, and its usual one."""
@@ -88,6 +91,7 @@ def prepared(settings: Settings) -> Job:
         dtype=number_format,
     )
     tuning = learner.plan(settings, voice, parts)
+    log.info(learner.LEARNED)
     speech_of(tuning, settings.text)  # whether previews can be spoken
     return Job(tuning, _config(tuning, usual), voice.folder / TRAINED / engine, left_out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ....errors import DifftoolError, Exit
 from ...tuning import Clip, Clips, Method
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def unusable(clip: Clip) -> str | None:
 
 def plan(settings: Settings, voice: Voice, clips: Clips) -> MiniTuning:
     """As `Tuner.plan`."""
+    if settings.checkpointing:
+        message = "the engine mini has no --checkpointing: its networks are small"
+        raise DifftoolError(Exit.USAGE, message, "leave it out")
     from .learning import MiniTuning
 
     return MiniTuning(settings, voice, clips)

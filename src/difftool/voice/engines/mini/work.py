@@ -73,7 +73,10 @@ class MiniWork(Work):
 
     @property
     def terms(self) -> Mapping[str, str]:
-        return TERMS
+        if self.reference.trained is None:
+            return TERMS
+        tuned = {key: value for key, value in TERMS.items() if key != "limits"}
+        return {**tuned, "tuned_on": "clips of the voice"}
 
     def models(self) -> dict[str, str]:
         return {file: digest_of(FOLDER / file) for file in FILES}
