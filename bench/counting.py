@@ -15,6 +15,7 @@ from difftool.models import ASSETS, build_net
 from difftool.nets.f5.architecture import V1
 from difftool.nets.f5.dit import HEAD, Condition, Modulations
 from difftool.nets.f5.official import checkpoint_of
+from difftool.nets.layers import Linear
 from difftool.nets.mini.speech import CHANNELS, Speech
 from difftool.nets.mini.vocoder import Vocoder
 from difftool.nets.spectrum import HOP, MELS
@@ -26,12 +27,16 @@ from difftool.nets.vocos.vocoder import Vocos
 from difftool.presets import family, needs
 from difftool.text2img.pipeline import class_of, quiet
 from difftool.text2img.settings import BUNDLED
+from difftool.voice.engines.tortoise.tuning.lora import adapted
+from difftool.voice.engines.tortoise.tuning.task import CodePredictor
 
 HALF = torch.float16
 TEXT, CODES, ROWS = 80, 500, 16
 """Tokens and codes of a long sentence to Tortoise, and how many samples of it are drawn or scored at once."""
 LONGEST = 2063
 """Frames of the longest reference and part that F5-TTS takes together: 22 s."""
+CLIP_CODES, WINDOW = 250, 448
+"""Codes of a clip that Tortoise learns from, 11.6 s; frames of one for the voice in the package."""
 FRAMES = 1000
 """Of the longest part that the voice in the package speaks, with room to spare: 10.7 s."""
 
@@ -199,6 +204,47 @@ def speaking_small() -> dict[str, dict[str, int]]:
         vocoder(torch.zeros(1, MELS, FRAMES), torch.zeros(1, HOP * FRAMES))
 
     return _used({"speech": speech, "vocoder": vocoder}, {"speech": flow, "vocoder": sound})
+
+
+def tuning(name: str) -> dict[str, int]:
+    """Of an engine and a method of `voice train`: parameters, how many of them are learned, and bytes that the longest
+    usual clip keeps for the way back, in float32."""
+    net, work = _tuned_small() if name == "mini-full" else _tuned_tortoise(name)
+    learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+    def live(count: int) -> int:
+        net.zero_grad(set_to_none=True)
+        return peak_of(lambda: work(count).mean().backward())
+
+    return {"parameters": parameters(net), "learned": learned, "clip": live(3) - live(2)}
+
+
+def _tuned_small() -> tuple[nn.Module, Callable[[int], Tensor]]:
+    speech = on_meta(Speech)
+    for part in (speech.text, speech.voice):
+        part.requires_grad_(False)
+    sizes = speech.sizes
+
+    def work(count: int) -> Tensor:
+        voice, mask = empty(count, sizes.slots, sizes.voice), empty(count, WINDOW, dtype=torch.bool)
+        text, level = empty(count, WINDOW, sizes.text), empty(count)
+        return speech.flow(empty(count, CHANNELS, WINDOW), level, text, voice, mask).square()
+
+    return speech, work
+
+
+def _tuned_tortoise(name: str) -> tuple[nn.Module, Callable[[int], Tensor]]:
+    decoder = on_meta(UnifiedVoice)
+    net = CodePredictor(decoder, on_meta(lambda: Linear(1024, 256)))
+    net.requires_grad_(name == "tortoise-full")
+    if name == "tortoise-lora":
+        adapted(decoder, 16)
+    text, codes = empty(TEXT, dtype=torch.int64), empty(CLIP_CODES, dtype=torch.int64)
+
+    def work(count: int) -> Tensor:
+        return sum(net(empty(count, 1024), [text] * count, [codes] * count))
+
+    return net, work
 
 
 def speaking_by_flow() -> dict[str, dict[str, int]]:

@@ -103,6 +103,16 @@ def test_notes_that_nothing_makes_again_are_no_results(kind: str, tmp_path: Path
         files.unused([tmp_path / "a.json"], overwrite=True)
 
 
+def test_equal_tensors_and_notes_make_equal_files(tmp_path: Path) -> None:
+    notes = {name: name for name in "gfedcba"}
+    for name, given in (("one", notes), ("other", dict(sorted(notes.items())))):
+        files.save_tensors(tmp_path / name, {"a": torch.ones(3), "b": torch.ones(2).half()}, given)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    loaded = files.load_tensors(tmp_path / "one")
+    assert {name: loaded.metadata[name] for name in notes} == notes
+    assert loaded.tensors["b"].dtype == torch.float16
+
+
 def test_unused(tmp_path: Path) -> None:
     files.write_json(tmp_path / "a", files.manifest("sample", "1", {}, ()))
     (tmp_path / "d").mkdir()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from difftool.core import EPS, START, DiscreteVP, Noise, betas, cfg, clip, denoiser, first_order, grid
 from difftool.core.noise import keys, normal
-from difftool.nets.layers import prepare
+from difftool.nets.layers import Linear, prepare
 from difftool.nets.official import ours, shapes
 from difftool.nets.tortoise.diffusion import Condition, frames
 from difftool.nets.tortoise.official import CHECKPOINTS
@@ -34,6 +34,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "vocoder": {"channels": 8, "noise": 16},
     "random_autoregressive": {"dim": 64},
     "random_diffusion": {"dim": 128},
+    "dvae": {"dim": 16, "hidden": 16},
 }
 """The config.json of a folder of tiny networks."""
 STOCK: dict[str, dict[str, Any]] = {
@@ -133,6 +134,18 @@ def integers(seed: int, low: int, high: int, *shape: int) -> Tensor:
     """Whole numbers from low to high - 1."""
     drawn = random.Random(seed)
     return torch.tensor([drawn.randrange(low, high) for _ in range(math.prod(shape))]).view(shape)
+
+
+def text_head() -> Linear:
+    """The head of the decoder for text, with those weights."""
+    head, weights = Linear(64, 256), checkpoint("autoregressive.pth")
+    head.load_state_dict({key: weights[f"text_head.{key}"] for key in ("weight", "bias")})
+    return head.requires_grad_(False)
+
+
+def learned_row() -> tuple[Tensor, Tensor, Tensor]:
+    """The voice (1, dim), the text (1, N) and the codes (1, M) of a clip whose losses are stored."""
+    return noise(2, 1, 64), integers(3, 3, 255, 1, 12), integers(4, 0, 8192, 1, 20)
 
 
 CODES, TOKENS = 24, 20

@@ -9,13 +9,14 @@ import torch
 from dataset import packed
 from fetch import vocabulary
 from pairs import SHIFT, Pairs, symbol_rows
-from runs import addresses, config_of, masked_mean, run, unbanded, with_weights
+from runs import addresses, config_of, run, unbanded, with_weights
 from torch import Tensor
 
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, seeded
 from difftool.nets.mini.aligner import Aligner
 from difftool.nets.mini.speech import DEVIATION, MEAN
+from difftool.voice.engines.mini.losses import masked_mean
 
 
 class Classifying:
@@ -46,7 +47,7 @@ class Classifying:
             return self._losses(held, *addresses(HELD_SEED, rows))
 
     def _losses(self, rows: list[int], seeds: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
-        batch = self.pairs.items(rows, seeds, here)
+        batch, _ = self.pairs.items(rows, seeds, here)
         mask = batch.mask
         index = batch.start[:, None] + torch.arange(mask.shape[1])
         place = torch.searchsorted(batch.frames.cumsum(1), index, right=True)

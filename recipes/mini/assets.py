@@ -71,10 +71,10 @@ def random_voices(net: Speech, pairs: Pairs) -> dict[str, Tensor]:
     voices, pitches = [], []
     for first in range(0, pairs.count - TOGETHER, EVERY):
         seeds, rows = addresses(SEED, range(first, first + TOGETHER))
-        batch = pairs.items(rows.tolist(), seeds, rows)
-        known = batch.pitch > 0
-        voices.append(net.voice(batch.reference, batch.heard)[known])
-        pitches.append(batch.pitch[known].log())
+        _, heard = pairs.items(rows.tolist(), seeds, rows)
+        known = heard.pitch > 0
+        voices.append(net.voice(heard.reference, heard.mask)[known])
+        pitches.append(heard.pitch[known].log())
     every = torch.cat(voices)
     mean = every.mean(0)
     flat = (every - mean).flatten(1)

@@ -12,18 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from dataset import FACTORS, FRAME, HELD_OUT, frames_of, hertz_of, mels_of, picked, rows_of
-from plan import TRAININGS
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from difftool.core.noise import keys, uniform
 from difftool.learning.tasks import indices
-from difftool.nets.mini.speech import PATCH, normalised, tuned
-from difftool.nets.spectrum import HOP, MELS
+from difftool.nets.spectrum import HOP
+from difftool.voice.engines.mini.losses import LONGEST, Batch, Item, batched, contour, padded_mels
 from difftool.voice.engines.mini.phonemes import SYMBOLS
 
-LONGEST = TRAININGS["speech"].frames
-"""Most frames of an item; of longer utterances a window is taken."""
 LEAST, MOST = 128, 384
 """Frames of a reference."""
 SILENCE, SHIFT = 1, 2
@@ -38,48 +34,15 @@ LEAST_VOICED = 10
 """Voiced frames that a pitch is measured in."""
 
 
-class Item(NamedTuple):
-    """An utterance of L symbols."""
+class Heard(NamedTuple):
+    """The references of B items."""
 
-    text: Tensor
-    """(L,) symbols"""
-    frames: Tensor
-    """(L,) whole frames of each symbol"""
-    log_frames: Tensor
-    """(L,) the logarithm of their exact number"""
-    start: int
-    """The first frame of the window"""
-    mel: npt.NDArray[np.float16]
-    """(T, MELS) in the window"""
-    tune: Tensor
-    """(T,) the pitch in the window, as the flow makes it"""
-    reference: npt.NDArray[np.float16]
-    """(T', MELS)"""
-    pitch: float
-    """Hz, the median of the reference, 0 where it is not known"""
-
-
-class Batch(NamedTuple):
-    """B items. Spectrograms are normalised; masks are True where there is something."""
-
-    text: Tensor
-    """(B, L) symbols, then 0"""
-    frames: Tensor
-    """(B, L)"""
-    log_frames: Tensor
-    """(B, L)"""
-    start: Tensor
-    """(B,)"""
-    speech: Tensor
-    """(B, CHANNELS, T), T a multiple of PATCH"""
-    mask: Tensor
-    """(B, T)"""
     reference: Tensor
-    """(B, MELS, T')"""
-    heard: Tensor
-    """(B, T'), the mask of the reference"""
+    """(B, MELS, T'), normalised"""
+    mask: Tensor
+    """(B, T'), True where it is"""
     pitch: Tensor
-    """(B,) Hz, the median of the reference, 0 where it is not known"""
+    """(B,) Hz, its median, 0 where it is not known"""
     drop: Tensor
     """(B,) in (0, 1]: decides what the network is not told"""
 
@@ -113,23 +76,17 @@ class Pairs:
         batches = rows[: len(rows) // size * size].reshape(-1, size)
         return batches[indices(seed, len(batches), epoch * len(batches), len(batches)).numpy()]
 
-    def items(self, rows: list[int], seeds: Tensor, here: Tensor) -> Batch:
-        """Items of these rows, by seeds (B,) and their numbers (B,) in a run."""
+    def items(self, rows: list[int], seeds: Tensor, here: Tensor) -> tuple[Batch, Heard]:
+        """Items of these rows, by seeds (B,) and their numbers (B,) in a run, and their references."""
         drawn = [uniform(seeds, here, stage, 1)[:, 0] for stage in STAGES]
         draws = [dict(zip(STAGES, values, strict=True)) for values in torch.stack(drawn, 1).tolist()]
         each = [self._item(*two) for two in zip(rows, draws, strict=True)]
-        text, frames, logs, start, mels, tunes, references, pitches = zip(*each, strict=True)
-        padded = (pad_sequence(parts, batch_first=True) for parts in (text, frames, logs))
-        mel, mask = _mels(mels)
-        tune = torch.zeros_like(mel[:, 0])
-        for row, one in zip(tune, tunes, strict=True):
-            row[: len(one)] = one
-        speech = torch.cat([mel, tune[:, None]], 1)
-        heard = (*_mels(references), torch.tensor(pitches))
-        return Batch(*padded, torch.tensor(start), speech, mask, *heard, drawn[STAGES.index(DROP)])
+        items, references, pitches = zip(*each, strict=True)
+        heard = Heard(*padded_mels(references), torch.tensor(pitches), drawn[STAGES.index(DROP)])
+        return batched(items), heard
 
-    def _item(self, row: int, draw: dict[int, float]) -> Item:
-        """An item by a number in (0, 1] for each stage."""
+    def _item(self, row: int, draw: dict[int, float]) -> tuple[Item, npt.NDArray[np.float16], float]:
+        """An item, its reference (T', MELS) and the pitch of that, by a number in (0, 1] for each stage."""
         factor = FACTORS[picked(draw[FACTOR], len(FACTORS))]
         mel = self.mel(row, factor)
         exact = self.durations[row] * (FRAME * 10 / factor / HOP)
@@ -147,7 +104,7 @@ class Pairs:
         window, part = slice(start, start + LONGEST), slice(first, first + length)
         tune = contour(hertz_of(self.pitches[row], len(mel), factor))[window]
         pitch = measured(hertz_of(self.pitches[number], len(other), factor)[part], draw[MEASURED])
-        return Item(*tensors, start, mel[window], tune, other[part], pitch)
+        return Item(*tensors, start, mel[window], tune), other[part], pitch
 
     def others(self, row: int) -> list[int]:
         """The other rows of the same speaker."""
@@ -158,15 +115,6 @@ class Pairs:
         """(T, MELS) of a row at a factor."""
         places = self.places[factor]
         return self.mels[factor][places[row] : places[row + 1]]
-
-
-def contour(hertz: npt.NDArray[np.float32]) -> Tensor:
-    """(T,) a pitch as the flow makes it: unvoiced frames lie between the voiced ones beside them."""
-    voiced = np.flatnonzero(hertz)
-    if not len(voiced):
-        return torch.zeros(len(hertz))
-    logs = np.interp(np.arange(len(hertz)), voiced, np.log(hertz[voiced]))
-    return tuned(torch.from_numpy(logs).float().exp())
 
 
 def measured(hertz: npt.NDArray[np.float32], draw: float) -> float:
@@ -182,13 +130,3 @@ def symbol_rows(vocabulary: Path) -> list[int]:
     teacher's numbers of the phonemes."""
     known = json.loads(vocabulary.read_text(encoding="utf-8"))
     return [0, SILENCE, *(known[sign] + SHIFT for sign in SYMBOLS)]
-
-
-def _mels(rows: tuple[npt.NDArray[np.float16], ...]) -> tuple[Tensor, Tensor]:
-    """Normalised spectrograms (B, MELS, T) padded to whole patches, and where they are (B, T)."""
-    longest = -(-max(map(len, rows)) // PATCH) * PATCH
-    mel, mask = torch.zeros(len(rows), longest, MELS), torch.zeros(len(rows), longest, dtype=torch.bool)
-    for k, row in enumerate(rows):
-        mel[k, : len(row)] = normalised(torch.from_numpy(row.astype(np.float32)))
-        mask[k, : len(row)] = True
-    return mel.transpose(1, 2), mask

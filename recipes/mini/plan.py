@@ -6,6 +6,7 @@ import time
 from typing import NamedTuple
 
 from difftool.errors import DifftoolError, Exit
+from difftool.voice.engines.mini.losses import LONGEST
 
 
 class Stage(NamedTuple):
@@ -63,11 +64,11 @@ TRAININGS = {
             "blocks": 9,
         },
         8,
-        448,
+        LONGEST,
         1e-3,
         29_600,
     ),
-    "aligner": Training({}, 8, 448, 3e-3, 3_000),
+    "aligner": Training({}, 8, LONGEST, 3e-3, 3_000),
 }
 """The networks that are trained by the loop of `difftool.learning`."""
 

@@ -94,11 +94,6 @@ def unbanded(losses: Tensor) -> tuple[Tensor, Tensor]:
     return losses, torch.zeros(len(losses), dtype=torch.int64)
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """(B,), the mean of values (B, T) where the mask is True."""
-    return (values * mask).sum(1) / mask.sum(1)
-
-
 @contextmanager
 def with_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside, a network has other weights, by parameter name."""

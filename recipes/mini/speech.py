@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from dataset import packed
-from pairs import LENGTH, LONGEST, Batch, Pairs
-from runs import addresses, arguments, config_of, masked_mean, run, unbanded, with_weights
+from pairs import LENGTH, Pairs
+from runs import addresses, arguments, config_of, run, unbanded, with_weights
 from torch import Tensor, nn
 
 from difftool.core.noise import keys, normal, uniform
-from difftool.core.objective import DENSITIES, loss, times, training_level
+from difftool.core.objective import DENSITIES, times, training_level
 from difftool.core.paths import Flow as Straight
-from difftool.core.predict import FLOW
 from difftool.learning.config import RunConfig
 from difftool.learning.tasks import HELD_SEED, seeded
-from difftool.nets.mini.speech import CHANNELS, Speech, normalised, spread_out
+from difftool.nets.mini.speech import Speech, normalised
 from difftool.nets.spectrum import MELS
+from difftool.voice.engines.mini.losses import NOISIER, PACING, masked_mean, terms_of
 
 NOISE = 0
 """Stage of the random numbers; the others are those of `pairs`."""
@@ -27,16 +27,12 @@ ALONE = 0.1
 """Share of the items without a voice, for guidance."""
 PITCHLESS = 0.25
 """Share of those without a voice in which the pitch is unknown, too: guidance shall not move it."""
-NOISIER = {"mean": 0.8, "std": 1.4}
-"""Of the times: nearly pure noise, where timbre and pitch are decided, comes oftener than with the usual mean of 0."""
 CUT, FLOOR = 16, 17
 """Stages of the random numbers of `worn`."""
 LOWEST_CUT, QUIETEST, NOISE_RANGE = 62, -16.1, 8.0
 """The lowest band above which a reference is cut off, 3.5 kHz; the log mel of silence, and how far noise lies above."""
-TUNING = 10**0.5
-"""What the error of the pitch is multiplied by: it counts as much as ten bands."""
-GUESSING, PACING = 0.2, 0.1
-"""Weights of the losses of the guess and of the durations."""
+GUESSING = 0.2
+"""Weight of the loss of the guess."""
 
 
 class Guess(nn.Module):
@@ -96,39 +92,18 @@ class Speaking:
             return self._losses([self.pairs.count + k for k in rows], seeds, here, when)
 
     def _losses(self, rows: list[int], seeds: Tensor, here: Tensor, when: list[float]) -> tuple[Tensor, Tensor]:
-        batch, net = self.pairs.items(rows, seeds, here), self.net["speech"]
-        shown, mask, hidden = batch.text > 0, batch.mask, batch.drop[:, None, None]
+        (batch, heard), net = self.pairs.items(rows, seeds, here), self.net["speech"]
+        hidden = heard.drop[:, None, None]
         with torch.autocast("cpu", torch.bfloat16):
-            text = net.text(batch.text, shown)
-            voice, height = net.voice(worn(batch.reference, seeds, here), batch.heard), net.voice.height(batch.pitch)
+            voice, height = net.voice(worn(heard.reference, seeds, here), heard.mask), net.voice.height(heard.pitch)
             nobody = net.no_voice + torch.where(hidden < ALONE * PITCHLESS, 0.0, height)
             voice = torch.where(hidden < ALONE, nobody.to(voice.dtype), voice + height)
-            logs = net.durations(text, voice, shown)
-            aligned = _aligned(text, batch)
-            guess = self.net["guess"](aligned, voice).float()
             level = training_level(self.path, when, 3, "cpu", self.density)
             eps = normal(seeds, here, NOISE, batch.speech.shape[1:])
-            wanted, weights = eps - batch.speech, torch.ones(CHANNELS, 1)
-            weights[MELS:] = TUNING
-
-            def masked(x: Tensor, s: Tensor, **cond: Tensor) -> Tensor:
-                # where there is nothing, the error is 0, and the rest counts as much as if it were the whole
-                error = net.flow(x, s, **cond).float() - wanted
-                return wanted + weights * error * mask[:, None]
-
-            cond = {"text": aligned, "voice": voice, "mask": mask}
-            flow = loss(masked, FLOW, batch.speech, level, eps, cond=cond) / mask.float().mean(1)
-        guessing = masked_mean((guess - batch.speech[:, :MELS]).square().mean(1), mask)
-        pacing = masked_mean((logs.float() - batch.log_frames).square(), shown)
-        return unbanded(flow + GUESSING * guessing + PACING * pacing)
-
-
-def _aligned(text: Tensor, batch: Batch) -> Tensor:
-    """The vectors (B, T, C) of the frames in the window of each item, from those (B, L, C) of its symbols."""
-    every = spread_out(text, batch.frames, int(batch.frames.sum(1).max()) + LONGEST)
-    index = batch.start[:, None] + torch.arange(batch.mask.shape[1])
-    index = index[..., None].expand(-1, -1, every.shape[-1])
-    return every.gather(1, index) * batch.mask[..., None]
+            terms = terms_of(net, batch, voice, level, eps)
+            guess = self.net["guess"](terms.aligned, voice).float()
+        guessing = masked_mean((guess - batch.speech[:, :MELS]).square().mean(1), batch.mask)
+        return unbanded(terms.flow + GUESSING * guessing + PACING * terms.pacing)
 
 
 def train(folder: Path, end: float) -> None:

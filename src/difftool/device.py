@@ -156,6 +156,13 @@ def _without_gpu() -> str:
     return "PyTorch finds no usable NVIDIA GPU"
 
 
+def cpu_computes_bf16() -> bool:
+    """Whether the CPU multiplies in bf16 (AMX, AVX512-BF16), not just converts to it."""
+    from torch import cpu
+
+    return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
+
+
 def _computes_bf16(gpu: torch.device) -> bool:
     import torch
 

@@ -174,7 +174,28 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     digest = hashlib.sha256(_payload(save(contiguous))).hexdigest()
     with replacing(path) as written:
-        written.write_bytes(save(contiguous, {**(metadata or {}), "sha256": digest}))
+        written.write_bytes(_ordered(save(contiguous, {**(metadata or {}), "sha256": digest})))
+
+
+def _ordered(data: bytes) -> bytes:
+    """The bytes of a safetensors file with its metadata in order, which safetensors writes in any."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; none where it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
 
 
 class Loaded(NamedTuple):

@@ -174,6 +174,13 @@ def test_the_table_of_f5() -> None:
     assert counting.speaking_by_flow() == {"parameters": plain(need.parameters), "live": plain(need.live)}
 
 
+@pytest.mark.parametrize("name", needs("tuning"))
+def test_the_table_of_tuning(name: str) -> None:
+    need = needs("tuning")[name]
+    counted = {"parameters": need.parameters, "learned": need.learned, "clip": need.clip}
+    assert counting.tuning(name) == counted
+
+
 @pytest.mark.parametrize("size", family("whisper"))
 def test_the_table_of_transcribing(size: str) -> None:
     need = needs("whisper")[size]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -204,10 +205,24 @@ def test_a_probe_finds_that_all_fit_and_leaves_nothing(config: dict[str, Any]) -
     assert all(p.grad is None for p in trainee.params)
 
 
+def test_a_probe_takes_the_largest_items(config: dict[str, Any]) -> None:
+    _, task = begin(config)
+    probed: list[int] = []
+
+    def heaviest(rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+        probed.append(len(rows))
+        return task.losses(8, rows)
+
+    task.heaviest = heaviest  # type: ignore[attr-defined]
+    loop.items_that_fit(task, config["train"])
+    assert probed == [1, 2]
+
+
 def test_memory_grows_with_the_batch(config: dict[str, Any]) -> None:
     _, task = begin(config)
+    losses = partial(task.losses, 0)
     one, four = (
-        loop._peak(CPU, lambda rows=rows: loop._backward(task, 0, range(rows), rows, rows, CPU)) for rows in (2, 8)
+        loop._peak(CPU, lambda rows=rows: loop._backward(losses, range(rows), rows, rows, CPU)) for rows in (2, 8)
     )
     assert 1.5 * one < four < 4.5 * one
 

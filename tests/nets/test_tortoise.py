@@ -17,6 +17,7 @@ from difftool.nets.layers import Linear, attention, prepare
 from difftool.nets.official import ours, shapes
 from difftool.nets.tortoise import layers
 from difftool.nets.tortoise.diffusion import DiffusionTts, denormalise, frames
+from difftool.nets.tortoise.dvae import DiscreteEncoder, speech_codes
 from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.vocoder import UnivNet, local_convolution
@@ -65,6 +66,7 @@ def test_mels_have_the_frames_that_the_networks_expect() -> None:
         ("vocoder.pth", 132, 14_865_506),
         ("rlg_auto.pth", 12, 6_297_600),
         ("rlg_diffuser.pth", 12, 25_178_112),
+        ("dvae.pth", 53, 51_567_184 + 8_396_800),
     ],
 )
 def test_the_official_sizes_are_the_default(file: str, tensors: int, numbers: int) -> None:
@@ -72,6 +74,65 @@ def test_the_official_sizes_are_the_default(file: str, tensors: int, numbers: in
         needed = shapes(CHECKPOINTS[file], networks(file, {}))
     assert len(needed) == tensors
     assert sum(map(math.prod, needed.values())) == numbers
+
+
+def lively() -> tuple[DiscreteEncoder, dict[str, torch.Tensor]]:
+    """A tiny encoder whose codes differ from frame to frame, and the official tensors of it."""
+    weights = checkpoint("dvae.pth")
+    loud = {name: 3 * w for name, w in weights.items() if name.startswith("encoder") and w.ndim > 1}
+    nets = networks("dvae.pth")
+    nets["dvae"].load_state_dict(ours(CHECKPOINTS["dvae.pth"], nets, weights | loud))
+    encoder = nets["dvae"].eval()
+    assert isinstance(encoder, DiscreteEncoder)
+    return encoder, weights | loud
+
+
+RISING = noise(12, 22_050) * torch.linspace(0, 1, 22_050) ** 3
+# of RISING, made once by the DiscreteVAE of DL-Art-School with these weights
+RISING_CODES = [374, 1580, 427, 5662, 2675, 2675, 2675, 5201, 2675, 2667, 5662, 6562, 2667, 5662, 2363, 4430]
+RISING_CODES += [43, 43, 4430, 5491, 5491, 4639]
+
+
+def test_codes_of_speech_are_the_originals() -> None:
+    assert speech_codes(lively()[0], RISING).tolist() == RISING_CODES
+
+
+def test_codes_follow_the_published_formula() -> None:
+    encoder, w = lively()
+    h = conditioning_mel(F.pad(RISING, (0, 8192))[None]).double()
+
+    def convolved(x: torch.Tensor, name: str, **kind: int) -> torch.Tensor:
+        return F.conv1d(x, w[f"encoder.{name}.weight"].double(), w[f"encoder.{name}.bias"].double(), **kind)
+
+    for name in ("0.0", "1.0"):
+        h = convolved(h, name, stride=2, padding=1).relu()
+    for block in "234":
+        inner = convolved(h, f"{block}.net.0", padding=1).relu()
+        inner = convolved(inner, f"{block}.net.2", padding=1).relu()
+        h = h + convolved(inner, f"{block}.net.4")
+    z = convolved(h, "5")[0].T
+    nearest = torch.cdist(z, w["codebook.embed"].double().T).argmin(1)[:22]
+    assert speech_codes(encoder, RISING).tolist() == nearest.tolist()
+
+
+@pytest.mark.parametrize("samples", [1, 1023, 1024, 22_050, 25_600, 40_000])
+def test_codes_of_a_clip_do_not_depend_on_what_is_behind_it(samples: int) -> None:
+    encoder, _ = lively()
+    sound = noise(13, samples) * 0.1
+    made = speech_codes(encoder, sound)
+    assert len(made) == samples // 1024 + 1
+    in_batch = encoder(conditioning_mel(F.pad(sound, (0, 30_000))[None]))[0]
+    assert torch.equal(made, in_batch[: len(made)])
+
+
+def test_the_first_of_two_equal_codes_is_taken() -> None:
+    encoder, _ = lively()
+    doubled = encoder.codebook.clone()
+    doubled[:, 5491], doubled[:, 8000] = doubled[:, 4639], doubled[:, 4639]
+    encoder.codebook.copy_(doubled)
+    assert speech_codes(encoder, RISING)[-1] == 4639
+    encoder.codebook[:, 7] = doubled[:, 4639]
+    assert speech_codes(encoder, RISING)[-1] == 7
 
 
 def test_weight_normalisation_is_folded() -> None:

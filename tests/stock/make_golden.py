@@ -15,9 +15,9 @@ import torch
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
-from original import original, outputs, speaker, speech  # noqa: E402
+from original import losses, original, outputs, speaker, speech  # noqa: E402
 from sentences import sentences  # noqa: E402
-from tiny_tortoise import STOCK, checkpoint, noise, talkative, thinned  # noqa: E402
+from tiny_tortoise import STOCK, checkpoint, learned_row, noise, talkative, thinned  # noqa: E402
 from tortoise.models.arch_util import TorchMelSpectrogram  # noqa: E402
 from tortoise.utils.audio import wav_to_univnet_mel  # noqa: E402
 from tortoise.utils.tokenizer import VoiceBpeTokenizer  # noqa: E402
@@ -29,7 +29,10 @@ with torch.no_grad():
         "mel_conditioning": TorchMelSpectrogram()(sound),
         "mel_diffusion": wav_to_univnet_mel(sound, device="cpu"),
     }
+    decoder = original("autoregressive.pth", checkpoint("autoregressive.pth"), STOCK["autoregressive.pth"])
+    row = losses(decoder, *learned_row())
 np.savez_compressed(TESTS / "golden" / "tortoise.npz", **{name: thinned(made).numpy() for name, made in stored.items()})
+(TESTS / "golden" / "tortoise_losses.json").write_text(json.dumps(row) + "\n")
 tokenizer = VoiceBpeTokenizer()
 tokens = [[text, tokenizer.encode(text)] for text in sentences(400)]
 lines = ",\n".join(json.dumps(pair) for pair in tokens)

@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from tiny_tortoise import CODES, TOKENS, integers, noise
+from tiny_tortoise import CODES, STOCK, TOKENS, integers, noise
 from torch import Tensor
 from tortoise.api import TextToSpeech, load_discrete_vocoder_diffuser
 from tortoise.models.autoregressive import UnifiedVoice
@@ -22,7 +22,6 @@ from tortoise.utils.tokenizer import VoiceBpeTokenizer
 
 from difftool.core import START, Noise
 from difftool.nets.tortoise.diffusion import frames
-from difftool.nets.tortoise.official import CHECKPOINTS
 
 
 def original(file: str, weights: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> Any:
@@ -125,12 +124,34 @@ def outputs(net: Callable[[str], Any], steps: tuple[int, ...] = (30, 80)) -> Ite
             yield name, converter(torch.zeros(1))
 
 
+def losses(decoder: Any, voice: Tensor, text: Tensor, codes: Tensor) -> dict[str, float]:
+    """The sums of -log p that the original's forward averages for one clip, with the text in the form in which `tts`
+    speaks it, and without what it predicts after the first stop of either stream."""
+    heads, heard = {"text": decoder.text_head, "codes": decoder.mel_head}, {}
+    hooks = [
+        head.register_forward_hook(lambda module, args, made, name=name: heard.update({name: made[0]}))
+        for name, head in heads.items()
+    ]
+    spoken = F.pad(text, (0, 1))
+    lengths = torch.tensor([spoken.shape[1]]), codes, torch.tensor([codes.shape[1] * 1024])
+    means = decoder(voice, spoken, *lengths, clip_inputs=True)[:2]
+    for hook in hooks:
+        hook.remove()
+    sums = {}
+    for name, mean, row, stop in (("text", means[0], text, 0), ("codes", means[1], codes, decoder.stop_mel_token)):
+        targets = F.pad(row[0], (0, len(heard[name]) - row.shape[1]), value=stop)
+        each = F.cross_entropy(heard[name], targets, reduction="none")
+        assert abs(each.mean() - mean) < 1e-5
+        sums[name] = float(each[: row.shape[1] + 1].sum())
+    return sums
+
+
 def speaker(
     weights: Callable[[str], Mapping[str, Tensor]], sizes: Mapping[str, Any], *, kv_cache: bool, batch: int
 ) -> TextToSpeech:
     """The original's `TextToSpeech` on given weights, of given sizes."""
     tts = TextToSpeech.__new__(TextToSpeech)
-    net = {file: original(file, weights(file), sizes.get(file, {})) for file in CHECKPOINTS}
+    net = {file: original(file, weights(file), sizes.get(file, {})) for file in STOCK}
     net["autoregressive.pth"].post_init_gpt2_config(kv_cache=kv_cache)
     tts.autoregressive, tts.diffusion, tts.clvp, tts.vocoder, tts.rlg_auto, tts.rlg_diffusion = (
         net[file]

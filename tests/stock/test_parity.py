@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_tortoise import STOCK, checkpoint, network, off, talkative
+from tiny_tortoise import STOCK, checkpoint, learned_row, network, off, talkative, text_head
 from tiny_tortoise import outputs as our_outputs
 from torch import Tensor
 
@@ -17,12 +17,13 @@ from difftool.nets.tortoise.mel import conditioning_mel, diffusion_mel
 from difftool.nets.tortoise.official import CHECKPOINTS
 from difftool.nets.tortoise.tokenizer import tokenize
 from difftool.voice.engines.tortoise.networks import open_network
+from difftool.voice.engines.tortoise.tuning.task import CodePredictor
 from difftool.voice.plan import plan_speech_with
 from difftool.voice.speak import clone, speak_plan
 
 pytest.importorskip("tortoise", reason="tortoise-tts is not installed: make test-stock")
 
-from original import original, outputs, speaker, speech
+from original import losses, original, outputs, speaker, speech
 from sentences import sentences
 
 TEXT = "Hello there, Dr. Smith."
@@ -52,6 +53,15 @@ def test_tiny_networks_agree_as_they_run() -> None:
         our_outputs(lambda name: network(name, torch.float32)),
         outputs(lambda file: original(file, checkpoint(file), STOCK[file])),
     )
+
+
+def test_losses_agree() -> None:
+    predictor = CodePredictor(network("autoregressive"), text_head())
+    voice, text, codes = learned_row()
+    decoder = original("autoregressive.pth", checkpoint("autoregressive.pth"), STOCK["autoregressive.pth"])
+    wanted = losses(decoder, voice, text, codes)
+    for found, name in zip(predictor(voice, [text[0]], [codes[0]]), ("text", "codes"), strict=True):
+        assert float(found) == pytest.approx(wanted[name], rel=1e-5)
 
 
 @pytest.mark.slow

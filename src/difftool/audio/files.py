@@ -45,6 +45,8 @@ BRANDS = {".m4b": {"brand": "M4B "}}
 BRAND_TAGS = ("major_brand", "minor_version", "compatible_brands")
 """What ffmpeg lists among the tags of an MPEG-4 file."""
 
+MP3 = {"format": "MP3", "compression_level": 0.75, "bitrate_mode": "VARIABLE"}
+"""A kind of `write_short`, for pages that play it."""
 FILE = "file:"
 """Placeholder for a file in a command of ffmpeg-python, which does not support names that are not UTF-8."""
 

@@ -9,6 +9,7 @@ COMMANDS = {
     "eval": ("difftool.cli.evaluate:evaluate", "Measure the quality of a model on held-out pictures."),
     "voice clone": ("difftool.cli.voice_clone:clone", "Speak a text in a voice."),
     "voice prep": ("difftool.cli.voice_prep:prep", "Build a voice from recordings and grade it."),
+    "voice train": ("difftool.cli.voice_train:train", "Fine-tune an engine on a voice."),
     "voice judge": ("difftool.cli.voice_judge:judge", "Judge speech: its words, whose voice it is, and how it sounds."),
     "voice consent": ("difftool.cli.voice_consent:consent", "Record the consent of a voice's owner."),
     "voice list": ("difftool.cli.voice_library:ls", "List voices."),
@@ -40,7 +41,7 @@ GROUPS = {
     "cache": "List and clear the cache.",
 }
 """First word of the commands of a group to a line of help."""
-LOADING = ("train", "sample", "txt2img", "eval", "voice clone", "voice prep", "voice judge", "rerun")
+LOADING = ("train", "sample", "txt2img", "eval", "voice clone", "voice prep", "voice train", "voice judge", "rerun")
 """Commands that import torch, which takes seconds."""
 TOGETHER = ("train", "sample", "txt2img", "eval", "voice clone")
 """Commands that can run in several processes (torchrun)."""

@@ -168,6 +168,7 @@ def report(console: Console, plan: SpeechPlan, to: Places, written: Written) -> 
         "settings": plan.manifest,
         "voices": written.manifest["voices"],
         "models": written.manifest["models"],
+        "trained": written.manifest.get("trained", {}),
         "timing": timing,
         "rtf": round(real_time_factor, 3),
     }
@@ -216,7 +217,8 @@ def _warn_of_cuts(console: Console, plan: SpeechPlan, parts: Sequence[CandidateR
 
 
 def _how(plan: SpeechPlan) -> str:
-    return f"in the voice {plan.settings.voice} ({plan.work.summary}, seed {plan.settings.seed})"
+    trained = ", trained" if plan.work.reference.trained else ""
+    return f"in the voice {plan.settings.voice}{trained} ({plan.work.summary}, seed {plan.settings.seed})"
 
 
 def warn_of_signs(console: Console, plan: SpeechPlan) -> None:

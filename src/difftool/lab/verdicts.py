@@ -14,6 +14,7 @@ from ..presets.rows import (
     PicturePreset,
     TrainNeeds,
     TrainPreset,
+    TuningNeeds,
     VoiceNeeds,
     VoicePreset,
     WhisperRow,
@@ -32,6 +33,8 @@ half precision, of which 1.5 are counted), for a network by Forge's (1.4 GB for 
 """
 TRAINED = 20
 """Bytes per parameter in training: weights, gradients, two moments and the average, in float32."""
+LEARNED = 16
+"""Bytes per parameter that is learned beside the weights: gradients, two moments and the average, in float32."""
 WORKSPACE = 1.5
 """Memory of a batch in training, as a multiple of what it keeps for the backward pass."""
 KEPT = 4
@@ -95,7 +98,8 @@ class Verdict(NamedTuple):
 
 def presets() -> list[Preset]:
     """The presets of all commands, with their needs."""
-    return [*_training(), *_painting(), *_speaking(), *_speaking_by_flow(), *_speaking_small(), *_transcribing()]
+    spoken = (*_speaking(), *_speaking_by_flow(), *_speaking_small())
+    return [*_training(), *_painting(), *spoken, *_tuning(), *_transcribing()]
 
 
 def presets_named(names: list[str]) -> list[Preset]:
@@ -264,6 +268,29 @@ def _speaking_variants(need: VoiceNeeds, width: int) -> tuple[Variant, ...]:
         Variant((), whole + CONTEXT, 2 * BARE),
         Variant(("--low-vram",), largest + CONTEXT, 2 * BARE, "one network at a time"),
     )
+
+
+def _tuning() -> Iterator[Preset]:
+    """Engines that are trained on a voice, one clip at a time; more are taken where they fit."""
+    for name, need in needs("tuning").items():
+        spares = name.startswith("tortoise")
+        half, wide = (_tuning_variants(need, width, CONTEXT, 2 * BARE, spares=spares) for width in (2, 4))
+        cpu = tuple(
+            Variant(flags, 0, BARE + size, note)
+            for flags, size, _, note in _tuning_variants(need, 4, 0, 0, spares=spares)
+        )
+        disk = 2 * (LEARNED - 4) * need.learned  # two checkpoints
+        yield Preset("voice train", name, _measured(half, need.measured), wide, cpu, disk, need.parameters)
+
+
+def _tuning_variants(need: TuningNeeds, width: int, more: int, ram: int, *, spares: bool) -> tuple[Variant, ...]:
+    """The variants to train with numbers of `width` bytes, with `more` memory besides; `spares`: with --checkpointing,
+    too."""
+    weights = 4 * need.parameters + LEARNED * need.learned + more
+    clip = need.clip * WORKSPACE * width / 4
+    whole = Variant((), int(weights + clip), ram)
+    less = Variant(("--checkpointing",), int(weights + clip / KEPT), ram, "also automatically")
+    return (whole, less) if spares else (whole,)
 
 
 def _transcribing() -> Iterator[Preset]:

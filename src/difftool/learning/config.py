@@ -81,6 +81,10 @@ class TrainConfig(TypedDict):
     planned: NotRequired[int]
     """Items planned in all, if the last part ran out of time."""
     micro_batch: NotRequired[int]
+    keep_best: NotRequired[bool]
+    """Whether the averages with the least held-out loss are stored."""
+    held_out_before: NotRequired[float]
+    """The held-out loss of the weights that the run begins with."""
     guidance: NotRequired[float]
     scale: NotRequired[float]
     """Scale of the latents."""

@@ -10,7 +10,7 @@ from .config import readable
 
 SHOWN, HASH_SHOWN = 80, 12
 """Longest setting and hash in a message, in characters."""
-MEASURED = {f"train.{key}" for key in ("images", "planned", "more", "micro_batch", "scale")}
+MEASURED = {f"train.{key}" for key in ("images", "planned", "more", "micro_batch", "scale", "held_out_before")}
 """What a run adds to its recipe, or what follows from it."""
 PARTS = {"net": "network", "train": "recipe"}
 """Names of the parts of a config in messages."""

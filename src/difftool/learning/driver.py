@@ -12,11 +12,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .. import files, processes
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
 from ..progress import Track
 from ..signals import Stop
 from .config import RunConfig, TrainConfig, chosen, last_part, part_at
-from .folder import Layout, clear, resume, save, save_averages
+from .folder import Layout, clear, drop_worse, resume, save, save_averages, save_if_best
 from .loop import Trainee, Update, held_out, items_that_fit, seconds_per_update, updates
 from .runlog import EventLog, UpdateLine, append
 from .tasks import Task
@@ -24,7 +24,8 @@ from .tasks import Task
 log = logging.getLogger(__name__)
 
 BAD_IN_A_ROW = 10
-SAVE_SECONDS = 60
+SAVE_SECONDS, SAVE_SHARE = 60, 0.05
+"""Seconds between two checkpoints, or more where saving would take a larger share of the time."""
 LOG_LINES, PREVIEWS, HELD_LINES, SNAPSHOTS = 200, 5, 25, 20
 """Default number of log lines, previews and evaluations of the held-out loss in a run, and of moments whose averages of
 the weights are stored."""
@@ -49,21 +50,19 @@ class RunContext(NamedTuple):
     """Writes the current model."""
     preview: Callable[[Trainee, int, EventLog | None], None] = lambda trainee, seen, events: None
     """Writes previews of the published model, after so many items."""
-    resume_option: str = ""
-    """The option that resumes the run."""
+    resume: str = "resume with the same command"
+    """The hint how to resume the run."""
 
     def stopped(self, seen: int, total: int) -> DifftoolError:
         """The error that ends a run after a signal."""
         code = self.stop.code or Exit.TERMINATED
         message = f"stopped after {seen:,} of {total:,} {self.layout.items}; the state is saved"
-        return DifftoolError(
-            code, message, f"resume with the same command, with {self.resume_option} and without --overwrite"
-        )
+        return DifftoolError(code, message, self.resume)
 
     def diverged(self, seen: int, lr: float) -> DifftoolError:
         """The error that ends a run whose loss is repeatedly not finite."""
         message = f"the loss was not finite {BAD_IN_A_ROW} times in a row, after {seen:,} {self.layout.items}"
-        hint = f"train in a new folder, with a smaller learning rate than --lr {lr:g}"
+        hint = f"{self.layout.again}, with a smaller learning rate than --lr {lr:g}"
         return DifftoolError(Exit.FAILED, f"{message}; the saved state is intact", hint)
 
 
@@ -130,6 +129,25 @@ def _items_in_time(
     return max(int(seconds * (1 - MARGIN) / per_update), 1) * size
 
 
+def ended(error: BaseException, stop: Stop, *, saved: bool, resume: str) -> DifftoolError | None:
+    """The error for a run that was stopped by a signal, or ran out of memory or disk space, with the hint how to
+    resume; `saved`: whether there is a checkpoint. None for any other error, which is raised as it is."""
+    if isinstance(error, DifftoolError) and stop.code in (None, error.code):
+        return None
+    if not saved:
+        resume = "run the same command again"
+    state = "; the state is saved" if saved else ""
+    if stop.code is not None:
+        return DifftoolError(stop.code, f"stopped{state or ' before anything was trained'}", resume)
+    if is_out_of_memory(error):
+        return DifftoolError(Exit.MEMORY, f"out of memory{state}", f"close other programs, and {resume}")
+    if is_disk_full(error):
+        name = getattr(error, "filename", None)
+        where = f": {name}" if name else ""
+        return DifftoolError(Exit.FAILED, f"the disk is full{where}{state}", f"free some space, and {resume}")
+    return None
+
+
 def learn(
     folder: Path, config: RunConfig, trainee: Trainee, task: Task, context: RunContext, *, overwrite: bool = False
 ) -> None:
@@ -139,7 +157,7 @@ def learn(
         folder.mkdir(parents=True, exist_ok=True)
         clear(folder, context.layout, overwrite)
         files.write_json(folder / "config.json", config)
-        resume(folder, trainee)
+        resume(folder, trainee, context.layout)
         return trainee.state()
 
     tensors, numbers = processes.agreed(begin)
@@ -210,15 +228,12 @@ def _follow(
     preview_every = _preview_every(context, train)
     finite_updates: list[Update] = []
     failures, saved_at, timed_from = 0, time.monotonic(), time.monotonic()
+    save_after = float(SAVE_SECONDS)
 
     def ask() -> tuple[bool, bool, bool]:
         now = time.monotonic()
-        is_old = context.save_every is None and now - saved_at > SAVE_SECONDS
+        is_old = context.save_every is None and now - saved_at > save_after
         return context.stop.code is not None, now > context.end, is_old
-
-    def keep() -> None:
-        save(folder, trainee)
-        context.publish(trainee)
 
     update_stream = updates(trainee, task, train, micro=train.get("micro_batch"), ask=ask)
     update_stream = context.track(update_stream, math.ceil(total / size) - trainee.step)
@@ -245,6 +260,7 @@ def _follow(
             line["images_per_second"] = round(len(finite_updates) * size / (now - timed_from), 2)
             if last or _is_due(held_every, seen, size):
                 _add_held_out_loss(line, trainee, task)
+                _keep_if_best(folder, train, trainee, line)
             finite_updates, timed_from = [], time.monotonic()
             if not processes.rank():
                 append(folder, line)
@@ -255,14 +271,34 @@ def _follow(
         save_due = wants_save and not failures  # never save a bad state
         _store_averages(folder, train, trainee, seen)  # before the state, so that it never lacks any
         if last or save_due or stopped:
-            processes.agreed(keep)
-            saved_at = time.monotonic()
+            seconds = _save(folder, train, trainee, context)
+            saved_at, save_after = time.monotonic(), max(SAVE_SECONDS, seconds / SAVE_SHARE)
         if stopped:
             raise context.stopped(seen, total)
         if preview_due:
             _draw(context, trainee, seen, total, events)
             timed_from = time.monotonic()
     return events
+
+
+def _save(folder: Path, train: TrainConfig, trainee: Trainee, context: RunContext) -> float:
+    """Saves the state and publishes the model; returns how many seconds that took."""
+    began = time.monotonic()
+
+    def keep() -> None:
+        save(folder, trainee)
+        if chosen(train, "keep_best", False):
+            drop_worse(folder)
+        context.publish(trainee)
+
+    processes.agreed(keep)
+    return time.monotonic() - began
+
+
+def _keep_if_best(folder: Path, train: TrainConfig, trainee: Trainee, line: UpdateLine) -> None:
+    """Stores the averages of a moment with the least held-out loss so far, if the recipe says so."""
+    if chosen(train, "keep_best", False):
+        processes.agreed(lambda: save_if_best(folder, trainee, line))
 
 
 def _add_held_out_loss(line: UpdateLine, trainee: Trainee, task: Task) -> None:

@@ -17,7 +17,7 @@ from ..models import AVERAGES, SCHEMA, averages_of, save_average
 from .config import Extension, Length, RunConfig, TrainConfig, last_part
 from .differences import decisive, described, differences, short
 from .loop import Trainee
-from .runlog import LOG, PLOT, read_log, updates_of
+from .runlog import LOG, PLOT, UpdateLine, held_out_of, read_log, updates_of
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,10 @@ class Layout(NamedTuple):
     """Values of settings that a config does not contain, by their place in it, such as train.flip."""
     options: Mapping[str, str] = {}
     """Names of settings for messages, by their place in a config."""
+    again: str = "choose a new folder with --output-dir, or add --overwrite"
+    """The hint how to begin anew."""
+    extendable: bool = True
+    """Whether `--more` extends a finished run."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -92,20 +96,20 @@ def _there(folder: Path, config: C, layout: Layout, overwrite: bool, more: Lengt
     for name in layout.files:
         path = folder / name
         if os.path.lexists(path) and not path.is_file():
-            raise _damaged(path, "not a regular file")
+            raise _damaged(path, "not a regular file", layout)
         if name in MOST_BYTES and path.exists() and path.stat().st_size > MOST_BYTES[name]:
-            raise _damaged(path, f"larger than {MOST_BYTES[name]:,} bytes")
+            raise _damaged(path, f"larger than {MOST_BYTES[name]:,} bytes", layout)
     there = cast(C, files.read_json(folder / "config.json"))
     modelled = any((folder / name).exists() for name in layout.models)
     if there.get("schema") == SCHEMA and not (resumable(folder) or modelled):
         return None  # that run ended before it had saved anything
     _same_run(folder, there, config, layout, extended=more is not None)
-    _measured(folder / "config.json", there["train"])
+    _measured(folder / "config.json", there["train"], layout)
     drawn = modelled and layout.preview(folder, there["train"]["images"]).exists()
     finished = drawn and any(line.get("finished") for line in read_log(folder, layout.figures))
     if modelled and not finished and not resumable(folder):
         message = f"{folder} contains a model, but no checkpoint to resume from"
-        raise DifftoolError(Exit.FILE, message, "choose a new folder, or add --overwrite")
+        raise DifftoolError(Exit.FILE, message, layout.again)
     return there, finished
 
 
@@ -123,10 +127,10 @@ def _same_run(folder: Path, there: RunConfig, config: RunConfig, layout: Layout,
         differing = [each for each in differing if each not in other_length]
     if not differing:
         return
-    hint = "choose a new folder with --output-dir, or add --overwrite"
+    hint = layout.again
     if extended:
         hint = "repeat the options of the run, with --more in place of its length"
-    elif differing == other_length:
+    elif layout.extendable and differing == other_length:
         hint = f"use --more AMOUNT instead of a length to train this run further; otherwise {hint}"
     apart = described(decisive(differing, layout.options), layout.options)
     message = f"{folder} contains another run: {apart}"
@@ -198,22 +202,22 @@ def clear(folder: Path, layout: Layout, overwrite: bool) -> None:
             path.unlink(missing_ok=True)
 
 
-def _measured(path: Path, train: TrainConfig) -> None:
+def _measured(path: Path, train: TrainConfig, layout: Layout) -> None:
     """Raises DifftoolError 4 if the numbers that a run measured, or its extensions, are impossible."""
     size = train["batch_size"]
     micro = train.get("micro_batch", 1)
     if type(micro) is not int or not 0 < micro <= size:
-        raise _damaged(path, f"train.micro_batch is {short(micro)}")
+        raise _damaged(path, f"train.micro_batch is {short(micro)}", layout)
     extensions = train.get("more", [])
     if not (isinstance(extensions, list) and all(_is_extension(each, size) for each in extensions)):
-        raise _damaged(path, f"train.more is {short(extensions)}")
+        raise _damaged(path, f"train.more is {short(extensions)}", layout)
     images = train.get("images")
     for key, value in (("images", images), ("planned", train.get("planned", size))):
         if not _is_count(value, size):
-            raise _damaged(path, f"train.{key} is {short(value)}")
+            raise _damaged(path, f"train.{key} is {short(value)}", layout)
     ends = [*(each["after"] for each in extensions), images]
     if ends != sorted(set(ends)):
-        raise _damaged(path, f"train.images is {images}, after {short(ends[:-1])}")
+        raise _damaged(path, f"train.images is {images}, after {short(ends[:-1])}", layout)
 
 
 def _is_extension(value: object, size: int) -> bool:
@@ -230,9 +234,8 @@ def _is_count(value: object, size: int) -> bool:
     return type(value) is int and 0 < value <= MOST_IMAGES and value % size == 0
 
 
-def _damaged(path: Path, why: str) -> DifftoolError:
-    hint = "restore a copy, choose a new folder with --output-dir, or add --overwrite"
-    return DifftoolError(Exit.FILE, f"{path} is damaged: {why}", hint)
+def _damaged(path: Path, why: str, layout: Layout) -> DifftoolError:
+    return DifftoolError(Exit.FILE, f"{path} is damaged: {why}", f"restore a copy; otherwise {layout.again}")
 
 
 def save(folder: Path, trainee: Trainee) -> None:
@@ -253,7 +256,38 @@ def save_averages(folder: Path, trainee: Trainee) -> None:
         save_average(folder, trainee.averaged(std), trainee.taken, std)
 
 
-def resume(folder: Path, trainee: Trainee) -> None:
+class Best(NamedTuple):
+    """The stored average with the least held-out loss, the first of several."""
+
+    path: Path
+    line: UpdateLine
+    """Of the log"""
+
+
+def best_average(folder: Path) -> Best | None:
+    """The best of the averages stored in the folder of a run; None where there is none."""
+    stored = {step: path for path, step, _ in averages_of(folder)}
+    rows = [(line["step"] - line["skipped"], line) for line in updates_of(read_log(folder))]
+    known = [Best(stored[taken], line) for taken, line in rows if taken in stored and "held_out" in line]
+    return min(known, key=lambda best: held_out_of(best.line), default=None)
+
+
+def save_if_best(folder: Path, trainee: Trainee, line: UpdateLine) -> None:
+    """Stores the averages of a moment, with this line of the log, if none that is stored has a lower held-out loss."""
+    best = best_average(folder)
+    if best is None or held_out_of(line) < held_out_of(best.line):
+        save_averages(folder, trainee)
+
+
+def drop_worse(folder: Path) -> None:
+    """Removes all stored averages but the best."""
+    if best := best_average(folder):
+        for path, *_ in averages_of(folder):
+            if path != best.path:
+                path.unlink()
+
+
+def resume(folder: Path, trainee: Trainee, layout: Layout) -> None:
     """Restores the last intact checkpoint and removes later averages and lines of the log. If it is damaged, the
     previous one is used. Raises DifftoolError 4, with the checkpoints unchanged, if none can be used."""
     kept = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
@@ -271,7 +305,7 @@ def resume(folder: Path, trainee: Trainee) -> None:
         except (DifftoolError, KeyError, ValueError) as error:
             if path == kept[-1] or isinstance(error.__cause__, OSError):
                 message = f"no usable checkpoint in {folder}: {error}"
-                hint = "restore a copy, choose a new folder with --output-dir, or add --overwrite"
+                hint = f"restore a copy; otherwise {layout.again}"
                 raise DifftoolError(Exit.FILE, message, hint) from error
             log.warning(f"cannot use {path} ({error}); using the previous checkpoint")
     for path, step, _ in averages_of(folder):

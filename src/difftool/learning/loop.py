@@ -8,7 +8,8 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from ..core.ema import EMA
 from ..device import halved
 from ..errors import is_out_of_memory
 from .config import TrainConfig, chosen, part_at
-from .tasks import BANDS, Task
+from .tasks import BANDS, Ragged, Task
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,15 @@ KEPT = (0.05, 0.1)
 """Widths of the averages that `--keep-averages` stores: those of other widths follow from two."""
 
 
+Losses = Callable[[range], tuple[Tensor, Tensor]]
+"""(loss, band) of some rows of a batch, as `Task.losses`."""
+
+
 class Trainee:
     """A network in training, with everything that an update changes. `state` and `restore` are its checkpoint."""
 
-    def __init__(self, net: nn.Module, train: TrainConfig) -> None:
-        """`train`: as in a run's config.json."""
+    def __init__(self, net: nn.Module, train: TrainConfig, undecayed: Iterable[Tensor] = ()) -> None:
+        """`train`: as in a run's config.json; `undecayed`: parameters that weight decay spares."""
         self.net = net
         self.params = [p for p in net.parameters() if p.requires_grad]
         own = train["ema"]
@@ -46,8 +51,15 @@ class Trainee:
         self.ema = self.averages[own]
         self.named = {"ema" if std == own else f"ema{std:g}": ema for std, ema in self.averages.items()}
         """The averages by their names in `state`."""
+        spared = {id(p) for p in undecayed}
+        decayed = {"params": [p for p in self.params if id(p) not in spared]}
+        others = {"params": [p for p in self.params if id(p) in spared], "weight_decay": 0.0}
         self.optimizer = torch.optim.AdamW(
-            self.params, lr=train["lr"], betas=(0.9, 0.99), weight_decay=train["weight_decay"], fused=True
+            [decayed, others] if spared else self.params,
+            lr=train["lr"],
+            betas=(0.9, 0.99),
+            weight_decay=train["weight_decay"],
+            fused=True,
         )
         self.step = 0
         self.taken = 0
@@ -149,7 +161,7 @@ def updates(
         answers = [float(answer) for answer in ask()]
         while True:
             try:
-                sums = _backward(task, first, mine, micro, size, device)
+                sums = _backward(partial(task.losses, first), mine, micro, size, device)
                 break
             except (RuntimeError, MemoryError) as error:
                 micro = halved(micro, error)
@@ -180,11 +192,11 @@ def means(sums: Sequence[float]) -> list[float | None]:
     return [total / n if n else None for total, n in zip(sums[:BANDS], sums[BANDS:], strict=True)]
 
 
-def _backward(task: Task, first: int, mine: range, micro: int, size: int, device: torch.device) -> Tensor:
+def _backward(losses_of: Losses, mine: range, micro: int, size: int, device: torch.device) -> Tensor:
     """Computes the gradients of this process's rows; returns the sums of the loss by band, followed by their counts."""
     sums = torch.zeros(2 * BANDS, dtype=torch.float64, device=device)
     for start in range(mine.start, mine.stop, micro):
-        losses, bands = task.losses(first, range(start, min(start + micro, mine.stop)))
+        losses, bands = losses_of(range(start, min(start + micro, mine.stop)))
         (losses.sum() / size).backward()
         sums.index_add_(0, bands, losses.detach().double())
         sums.index_add_(0, bands + BANDS, torch.ones_like(losses, dtype=torch.float64))
@@ -219,15 +231,16 @@ def held_out(trainee: Trainee, task: Task) -> list[float | None] | None:
 
 def items_that_fit(task: Task, train: TrainConfig) -> int:
     """Number of items that fit in memory at once, by linear extrapolation from the peak memory of a small batch and of
-    one twice its size. Leaves no gradients."""
+    one twice its size; of items that differ in size, the largest. Leaves no gradients."""
     mine = max(len(processes.share(train["batch_size"])), 1)
     if mine < 4:
         return mine
     small = max(mine // 16, 1)
     device = next(task.net.parameters()).device
+    losses = task.heaviest if isinstance(task, Ragged) else partial(task.losses, 0)
 
     def peak(rows: int) -> float:
-        memory = _peak(device, lambda: _backward(task, 0, range(rows), rows, rows, device))
+        memory = _peak(device, lambda: _backward(losses, range(rows), rows, rows, device))
         task.net.zero_grad(set_to_none=True)
         return memory
 

@@ -28,6 +28,8 @@ class Outcome(NamedTuple):
     machine: str
     more_seconds: float = 0.0
     """Time of other trainings that belong to the run."""
+    before: Mapping[str, float] = {}
+    """The figures before the run, as far as they are known."""
 
 
 class ReportLabels(NamedTuple):
@@ -46,6 +48,7 @@ class Figure(NamedTuple):
 
     label: str
     value: str
+    before: str | None
     real: str | None
     meaning: str
 
@@ -69,8 +72,15 @@ class Panel(NamedTuple):
     up: Sequence[tuple[float, str]]
 
 
-def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str, Path], labels: ReportLabels) -> None:
-    """Writes the page: the run's config, outcome and curves, and pictures by title."""
+def write(
+    path: Path,
+    config: RunConfig,
+    outcome: Outcome,
+    pictures: Mapping[str, Path],
+    labels: ReportLabels,
+    sounds: Sequence[tuple[str, Path]] = (),
+) -> None:
+    """Writes the page: the run's config, outcome and curves, and pictures and MP3 files with their titles."""
     train = config["train"]
     lines = read_log(path.parent)
     data, final = train["data"], final_loss(lines)
@@ -89,6 +99,7 @@ def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str
         items=labels.items,
         panels=list(_panels(curves_of(lines))) if updates_of(lines) else [],
         pictures={title: picture for title, picture in pictures.items() if picture.exists()},
+        sounds=sounds,
         commands=labels.commands,
         facts=list(_facts(training_seconds(lines), train["images"], outcome, labels.items)),
         settings=_flat(config),
@@ -116,8 +127,8 @@ def _figures(outcome: Outcome, labels: Mapping[str, tuple[str, str]]) -> Iterato
     quality = outcome.quality or {}
     for key, (label, meaning) in labels.items():
         if key in quality:
-            real = _rounded(outcome.real[key]) if key in outcome.real else None
-            yield Figure(label, _rounded(quality[key]), real, meaning)
+            before, real = (_rounded(known[key]) if key in known else None for known in (outcome.before, outcome.real))
+            yield Figure(label, _rounded(quality[key]), before, real, meaning)
 
 
 def _rounded(value: float) -> str:

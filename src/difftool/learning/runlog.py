@@ -73,7 +73,7 @@ def read_log(folder: Path, figures: Collection[str] = ()) -> list[Line]:
             closing = isinstance(line, Mapping) and "finished" in line
             if not (_closing(line, figures) if closing else _on_the_way(line)):
                 message = f"{folder / LOG} is damaged: line {k} is not valid"
-                hint = "restore a copy, or choose a new folder with --output-dir"
+                hint = "restore a copy, or start over with --overwrite"
                 raise DifftoolError(Exit.FILE, message, hint)
             lines.append(cast(Line, line))
     return lines
@@ -113,6 +113,12 @@ def final_loss(lines: Sequence[Line]) -> float | None:
     losses = [line["loss"] for line in updates_of(lines)]
     tail = losses[-max(len(losses) // 10, 1) :]
     return sum(tail) / len(tail) if tail else None
+
+
+def held_out_of(line: UpdateLine) -> float:
+    """The held-out loss in a line of the log, infinite where it was not measured or is not a number."""
+    loss = line.get("held_out", math.inf)
+    return loss if math.isfinite(loss) else math.inf
 
 
 def training_seconds(lines: Sequence[Line]) -> float:

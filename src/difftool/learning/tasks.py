@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,15 @@ class Task(Protocol):
 
     def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
         """The same for held-out items, always with the same noise, of a network with these `weights`."""
+        ...
+
+
+@runtime_checkable
+class Ragged(Task, Protocol):
+    """A task whose items differ in size."""
+
+    def heaviest(self, rows: range) -> tuple[Tensor, Tensor]:
+        """The losses of a batch that needs as much memory as any of so many rows."""
         ...
 
 

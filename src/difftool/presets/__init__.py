@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..errors import DifftoolError, Exit, nearest, pick
 from ..settings import restored
-from .rows import FlowPreset, Hardware, PicturePreset, StoreRow, TrainPreset, VoicePreset, WhisperRow
+from .rows import FlowPreset, Hardware, PicturePreset, StoreRow, TrainPreset, TuningPreset, VoicePreset, WhisperRow
 
 FOLDER = Path(__file__).parent
 NEEDS, DEFAULTS, LIKE = "needs", "defaults", "like"
@@ -27,6 +27,7 @@ ROWS: dict[str, type] = {
     "voice": VoicePreset,
     "f5": FlowPreset,
     "mini": FlowPreset,
+    "tuning": TuningPreset,
     "whisper": WhisperRow,
     "store": StoreRow,
 }

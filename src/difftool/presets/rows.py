@@ -174,6 +174,23 @@ class FlowPreset:
 
 
 @dataclass(frozen=True)
+class TuningNeeds:
+    """Memory needs of `voice train`: see tuning.toml."""
+
+    parameters: int
+    learned: int
+    clip: Bytes
+    measured: Bytes | None = None
+
+
+@dataclass(frozen=True)
+class TuningPreset:
+    """A row of tuning.toml, ENGINE-METHOD."""
+
+    needs: TuningNeeds | None = None
+
+
+@dataclass(frozen=True)
 class WhisperDimensions:
     n_mels: int
     n_audio_ctx: int

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict, cast
 
 from .. import processes
-from ..device import DeviceSettings, choose, name_of
+from ..device import DeviceSettings, choose, cpu_computes_bf16, name_of
 from ..errors import DifftoolError, Exit
 from ..learning.config import DenoiserConfig, NetConfig, PathConfig, SourceConfig, TrainConfig
 from ..presets import family
@@ -120,7 +120,7 @@ def prepared(settings: Settings) -> Job:
         log.info("for faster training use smaller pictures, such as --size 32x32")
     _suits(name, row, pictures, recipe, path, target)
     height, width = pictures.pixels.shape[1:3]
-    if settings.dtype == "auto" and device.type == "cpu" and height * width >= LARGE and _computes_bf16():
+    if settings.dtype == "auto" and device.type == "cpu" and height * width >= LARGE and cpu_computes_bf16():
         import torch
 
         dtype = torch.bfloat16
@@ -205,13 +205,6 @@ def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path
 
 def _widths(net: Mapping[str, object]) -> Sequence[int]:
     return cast(Sequence[int], net["widths"])
-
-
-def _computes_bf16() -> bool:
-    """Whether the CPU multiplies in bf16 (AMX, AVX512-BF16), not just converts to it."""
-    from torch import cpu
-
-    return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
 
 
 def classes_of(names: Sequence[str]) -> str:

@@ -12,9 +12,9 @@ from typing import Any, TypedDict
 
 from .. import files, processes
 from ..device import machine_name, name_of
-from ..errors import DifftoolError, Exit, is_disk_full, is_out_of_memory
+from ..errors import DifftoolError, Exit
 from ..learning.config import last_part
-from ..learning.driver import Cost, RunContext, learn, with_measured_sizes
+from ..learning.driver import Cost, RunContext, ended, learn, with_measured_sizes
 from ..learning.folder import LAST, REPORT, standing
 from ..learning.loop import Trainee
 from ..learning.report import Outcome, ReportLabels
@@ -92,42 +92,28 @@ def run(job: Job, folder: Path, began: float, *, overwrite: bool = False, track:
     again = f"--output-dir {shlex.quote(str(folder))}"
     settings = job.settings
     with deferred() as stop:
+        resume = f"resume with the same command, with {again} and without --overwrite"
         context = RunContext(
-            layout(), stop, math.inf, settings.save_every, settings.preview_every, track, resume_option=again
+            layout(), stop, math.inf, settings.save_every, settings.preview_every, track, resume=resume
         )
         try:
             with stop.at_once():  # outside updates a signal stops at once: everything can be repeated
                 return _run(job, folder, began, context, overwrite=overwrite)
         except BaseException as error:
-            if (ended := _ended(error, stop.code, folder, job, again)) is None:
+            if (known := ended(error, stop, saved=_is_saved(folder, job), resume=resume)) is None:
                 raise
-            raise ended from error
+            if known.code == Exit.MEMORY:
+                known.hint = f"add --micro-batch 1 or {known.hint}"
+            raise known from error
 
 
-def _ended(error: BaseException, code: Exit | None, folder: Path, job: Job, again: str) -> DifftoolError | None:
-    """The error for a run that was stopped by the signal of `code`, or ran out of memory or disk space, with the hint
-    to resume. None for any other error, which is raised as it is."""
-    if isinstance(error, DifftoolError) and code in (None, error.code):
-        return None
+def _is_saved(folder: Path, job: Job) -> bool:
+    """Whether there is a checkpoint of this run."""
     try:
         check(job, folder, overwrite=False)
-        saved = any(folder.rglob(LAST))
+        return any(folder.rglob(LAST))
     except DifftoolError:
-        saved = False
-    resume = f"resume with the same command, with {again} and without --overwrite"
-    if not saved:
-        resume = "run the same command again"
-    state = "; the state is saved" if saved else ""
-    if code is not None:
-        return DifftoolError(code, f"stopped{state or ' before anything was trained'}", resume)
-    if is_out_of_memory(error):
-        hint = f"add --micro-batch 1 or close other programs, and {resume}"
-        return DifftoolError(Exit.MEMORY, f"out of memory{state}", hint)
-    if is_disk_full(error):
-        name = getattr(error, "filename", None)
-        where = f": {name}" if name else ""
-        return DifftoolError(Exit.FAILED, f"the disk is full{where}{state}", f"free some space, and {resume}")
-    return None
+        return False
 
 
 def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite: bool) -> Trained:

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..device import DeviceSettings, known_dtype
+from ..device import DeviceSettings
 from ..errors import DifftoolError, Exit
+from ..learning.settings import LEARNING, LENGTH, MOST_ITEMS, known_dtype_of_training
 from ..limits import count_of, size_of
 from ..presets import family
-from ..settings import MACHINE, OUTPUT, knows, one_of, setting
+from ..settings import MACHINE, OUTPUT, one_of, setting
 
-LENGTH, DATA, LEARNING = "Length (give one)", "Data", "Training"
-"""The boxes of the help that no other command has."""
-MAX_IMAGES = 10**12
-"""Of any length of a run."""
+DATA = "Data"
+"""A box of the help that no other command has."""
 AIMS = ("v", "flow", "eps", "x0", "edm", "flow_rev")
 """What a network can be trained to predict, of `core.TARGETS`."""
 WEIGHTINGS = ("plain", "min_snr", "p2", "edm")
@@ -43,7 +42,7 @@ def amount_of(text: str) -> dict[str, float]:
     elif not text.endswith("m"):  # other counts take it for a million
         with suppress(ValueError):
             amount = {"images": count_of(text)}
-    if not 0 < sum(amount.values()) <= MAX_IMAGES:
+    if not 0 < sum(amount.values()) <= MOST_ITEMS:
         message = f"--more must be a time or a number of pictures, not {text!r}"
         raise DifftoolError(Exit.USAGE, message, "for example 2m, 90s, 1h, 20k or 1M")
     return amount
@@ -53,14 +52,6 @@ def known_amount(text: str) -> str:
     """The length of an extension. Raises DifftoolError 2 for any other text."""
     amount_of(text)
     return text
-
-
-@knows(lambda: ("auto", "fp32", "bf16"))
-def known_dtype_of_training(name: str) -> str:
-    """A number format that gradients fit into. Raises DifftoolError 2 for another."""
-    if known_dtype(name) == "fp16":
-        raise DifftoolError(Exit.USAGE, "training in fp16 loses small gradients", "use --dtype bf16 or fp32")
-    return known_dtype(name)
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ class Settings(DeviceSettings):
         stored=False,
     )
     minutes: float | None = setting(
-        None, "Duration of the whole command in minutes.", panel=LENGTH, above=0, most=MAX_IMAGES, stored=False
+        None, "Duration of the whole command in minutes.", panel=LENGTH, above=0, most=MOST_ITEMS, stored=False
     )
     images: int | None = setting(
         None,
@@ -105,7 +96,7 @@ class Settings(DeviceSettings):
         panel=LENGTH,
         metavar="N",
         least=1,
-        most=MAX_IMAGES,
+        most=MOST_ITEMS,
         parser=count_of,
         stored=False,
     )
@@ -115,12 +106,12 @@ class Settings(DeviceSettings):
         panel=LENGTH,
         metavar="N",
         least=1,
-        most=MAX_IMAGES,
+        most=MOST_ITEMS,
         parser=count_of,
         stored=False,
     )
     epochs: float | None = setting(
-        None, "Number of passes over the data.", panel=LENGTH, above=0, most=MAX_IMAGES, stored=False
+        None, "Number of passes over the data.", panel=LENGTH, above=0, most=MOST_ITEMS, stored=False
     )
     more: str | None = setting(
         None,
@@ -141,7 +132,7 @@ class Settings(DeviceSettings):
         stored=False,
     )
     lr: float | None = setting(None, "Peak learning rate.", panel=LEARNING, above=0)
-    batch_size: int | None = setting(None, "Pictures per optimiser step.", panel=LEARNING, least=1, most=MAX_IMAGES)
+    batch_size: int | None = setting(None, "Pictures per optimiser step.", panel=LEARNING, least=1, most=MOST_ITEMS)
     target: str | None = setting(
         None,
         f"Prediction target: {', '.join(AIMS)}.",
@@ -180,7 +171,7 @@ class Settings(DeviceSettings):
         panel=OUTPUT,
         metavar="N",
         least=1,
-        most=MAX_IMAGES,
+        most=MOST_ITEMS,
         parser=count_of,
         stored=False,
     )
@@ -190,7 +181,7 @@ class Settings(DeviceSettings):
         panel=OUTPUT,
         metavar="N",
         least=1,
-        most=MAX_IMAGES,
+        most=MOST_ITEMS,
         parser=count_of,
         stored=False,
     )
@@ -205,7 +196,7 @@ class Settings(DeviceSettings):
         "Pictures per forward pass; default: chosen automatically.",
         panel=MACHINE,
         least=1,
-        most=MAX_IMAGES,
+        most=MOST_ITEMS,
         stored=False,
     )
     compile: bool = setting(False, "Compile the network: slower start, faster training.", panel=MACHINE)

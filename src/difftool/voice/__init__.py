@@ -4,6 +4,7 @@ made = difftool.voice.prepare(["talk.mp3"], "me", "self", slice="vad")    # made
 speech = difftool.voice.clone("It is late.", "me", preset="fast")     # speech.sounds[0]: float32 (S,) at 24 kHz
 sound = difftool.voice.tts_with_preset("It is late.", ["a.wav", "b.wav", "c.wav"], preset="fast")    # (1, 1, S)
 book = difftool.voice.read_out(text, "book.mp3", "me")     # in parts; called again, it resumes
+tuned = difftool.voice.train("me", engine="mini", minutes=20)     # tuned.weights; clone then uses them
 judged = difftool.voice.judge("speech.wav", "me", text="It is late.")     # judged.judgements[0].identity.likeness
 text = difftool.voice.read_document("book.epub")     # instead of a text: chapters, title, author, cover
 """
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     from .output import read_out
     from .prep.folder import prepare
     from .speak import clone, tts_with_preset
+    from .tuning.run import train
 
-__all__ = ["clone", "judge", "prepare", "read_document", "read_out", "tts_with_preset"]
+__all__ = ["clone", "judge", "prepare", "read_document", "read_out", "train", "tts_with_preset"]
 
 _MODULES = {
     "judge": ".judging.judge",
     "prepare": ".prep.folder",
     "read_document": ".documents",
     "read_out": ".output",
+    "train": ".tuning.run",
 }
 
 

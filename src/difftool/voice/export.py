@@ -104,7 +104,7 @@ def _clips(voice: Voice) -> list[Path]:
     return sorted((voice.folder / "clips").glob("*.wav")) or list(voice.clips)
 
 
-def _texts(voice: Voice) -> dict[str, tuple[str, str]]:
+def texts_of(voice: Voice) -> dict[str, tuple[str, str]]:
     """The text of each clip of a voice, as transcribed and normalised, by its number."""
     path = voice.folder / "metadata.csv"
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
@@ -128,7 +128,7 @@ def _at(path: Path, rate: int) -> Samples:
 def _ljspeech(voice: Voice, folder: Path) -> Iterator[Path]:
     (folder / "wavs").mkdir()
     lines = []
-    for name, (text, words) in _texts(voice).items():
+    for name, (text, words) in texts_of(voice).items():
         sound = _at(voice.folder / "clips" / f"{name}.wav", LJSPEECH)
         write_short(folder / "wavs" / f"{name}.wav", sound, LJSPEECH)
         lines.append(f"{name}|{text}|{words}\n")

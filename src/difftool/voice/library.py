@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict, cast
 
 from ..audio.files import KINDS
 from ..errors import DifftoolError, Exit, nearest
-from ..files import TEMPORARY, digest_of, expanded, lock, read_json, remove_folders, unpickled, write_json
+from ..files import (
+    TEMPORARY,
+    digest_of,
+    expanded,
+    lock,
+    made_here,
+    read_json,
+    remove_folders,
+    unpickled,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +39,9 @@ RANDOM = "random"
 """The name of a randomly generated voice."""
 PACKAGE = Path(__file__).parents[1] / "assets" / "voices"
 """The folder of the voices in the package. A voice of the same name in the user's folder takes precedence."""
+TRAINED, WEIGHTS = "trained", "voice.safetensors"
+"""The folder below that of a voice with a folder for each engine, where `voice train` runs, and the file in it that the
+engine speaks with."""
 TORTOISE = "tortoise"
 """The folder below refs/ that every voice of `voice prep` has."""
 CONSENTS = {
@@ -198,6 +211,12 @@ def opened(name: str, folder: Path, references: str = TORTOISE) -> Voice:
     return Voice(name, own, clips, only_latents, cast(Consent, consent) if is_valid else None)
 
 
+def trained(voice: Voice, engine: str) -> Path | None:
+    """The file of what an engine has learned of a voice; None where it was not trained on it."""
+    path = voice.folder / TRAINED / engine / WEIGHTS
+    return path if path.is_file() else None
+
+
 def usable(voices_dir: Path | None = None) -> list[str]:
     """Names of all voices that can be used: those in the folder, and those in the package."""
     return [*dict.fromkeys([*names(voices_dir), *names(PACKAGE)])]
@@ -284,8 +303,9 @@ def made(note: Mapping[str, object], own: Path, path: Path) -> bool:
     """Whether a file in the folder of a voice, with this voice.json, was made by difftool."""
     name = path.relative_to(own)
     is_latents = name.parts[0] == "latents" and path.suffix == ".safetensors"
+    is_trained = name.parts[0] == TRAINED and made_here(own / Path(*name.parts[:2]) / "config.json")
     known = {NOTE, ".lock", *written(note)}
-    return str(name) in known or is_latents or path.match(TEMPORARY)
+    return str(name) in known or is_latents or is_trained or path.match(TEMPORARY)
 
 
 def damaged(own: Path, files: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,10 +19,12 @@ from ..settings import checked, from_call, manifest_of
 from . import engines
 from .documents import Document
 from .engines import CLIP_HZ, Reference, Work
-from .library import RANDOM, find
+from .library import RANDOM, TRAINED, WEIGHTS, Voice, find, trained
 from .settings import Settings
 from .text import Part
 from .verify import Verifier, verifier_of
+
+log = logging.getLogger(__name__)
 
 Clip: TypeAlias = Tensor | Samples | str | Path
 """Mono sound at 22,050 Hz, (S,) or (1, S), or the name of its file."""
@@ -100,7 +103,8 @@ def plan_speech(
     settings, own = engine.filled(replace(settings, engine=name), checked(engine.Options(**given)))
     voices = find(settings.voice, settings.voices_dir, engine.REFERENCES, latents=engine.LATENTS)
     settings = replace(settings, **machine_used(*settings.machine()))
-    work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips]))
+    learned = trained(voices[0], name) if settings.trained and len(voices) == 1 else None
+    work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips], learned))
     work.check_files()
     if settings.verify and work.one_seed:
         message = "--verify needs other seeds to try, and tortoise-tts and f5-tts have one for all parts"
@@ -108,7 +112,20 @@ def plan_speech(
     engines.warn_of_unused(work)
     if is_automatic:
         engines.warn_of_bundled(name, given)
+    if settings.trained:
+        _tell_of_others(voices, name)
     return SpeechPlan(work, document, verifier_of(settings) if settings.verify else None)
+
+
+def _tell_of_others(voices: Sequence[Voice], engine: str) -> None:
+    """Tells of trained weights that are not used: of another engine, or in a mix of voices."""
+    for voice in voices:
+        names = [path.parent.name for path in voice.folder.glob(f"{TRAINED}/*/{WEIGHTS}")]
+        known = sorted(name for name in names if name in engines.ENGINES)
+        if engine in known and len(voices) > 1:
+            log.info("a mix of voices is spoken without what voice train learned of %s", voice.name)
+        elif known and engine not in known:
+            log.info("%s was trained for %s; --engine %s speaks so", voice.name, " and ".join(known), known[0])
 
 
 def _clip(clip: Clip) -> Tensor:

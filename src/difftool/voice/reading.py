@@ -219,6 +219,8 @@ def _config(plan: SpeechPlan) -> dict[str, object]:
     config["voices"] = [[voice["name"], voice["sha256"]] for voice in note["voices"]]
     if "words" in note:
         config["words"] = note["words"]
+    if "trained" in note:
+        config["trained"] = note["trained"]
     return config
 
 

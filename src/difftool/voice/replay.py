@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from ..provenance import beside, located, settings_of
 from ..settings import from_manifest, options
 from . import engines
 from .documents import Document, is_cover
+from .library import TRAINED, WEIGHTS
 from .output import Written, write
 from .plan import SpeechPlan, plan_speech
 from .provenance import load
@@ -70,6 +71,10 @@ def replay(file: Path) -> Replay:
     if [*now.get("files", {}).values()] != [*note.get("files", {}).values()]:
         message = f"the recording has changed since {file} was made"
         raise DifftoolError(Exit.FILE, message, "restore the original file")
+    if now.get("trained") != note.get("trained"):
+        message = f"what voice train learned of the voice has changed since {file} was made"
+        where = f"{TRAINED}/{plan.settings.engine}/{WEIGHTS}"
+        raise DifftoolError(Exit.FILE, message, f"restore {where} in the folder of the voice")
     if note.get("words", now.get("words")) != now.get("words"):
         message = f"the words of the reference have changed since {file} was made"
         raise DifftoolError(Exit.FILE, message, "restore them in the file beside the recording")
@@ -130,7 +135,9 @@ def _read(file: Path, note: Mapping[str, Any]) -> Recorded:
         valid_index = type(index) is int and 0 <= index < settings.candidates
         versions, models, voices = note["versions"].values(), _hashes(note["models"]), _hashes(note["voices"])
         files = note.get("files", {}).values()
-        valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices, *files))
+        trained = note.get("trained", {})
+        settings = replace(settings, trained=bool(trained))
+        valid_texts = all(isinstance(text, str) for text in (*versions, *models, *voices, *files, *trained.values()))
         if settings.text is None or not (valid_attempts and valid_index and valid_texts):
             raise ValueError("not a manifest of voice clone")
     return Recorded(settings, {name: getattr(own, name) for name in rest}, attempts, accepted, index)

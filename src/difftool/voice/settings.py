@@ -63,6 +63,7 @@ class Settings(MachineSettings):
     cache: bool = setting(True, "Cache conditioning latents in the voice's folder.", panel=MACHINE, stored=False)
     batch_size: int | None = setting(None, "Samples drawn at once.", panel=MACHINE, least=1, most=MOST_CANDIDATES)
     low_vram: bool = setting(False, "Keep only one network in memory at a time.", panel=MACHINE, stored=False)
+    trained: bool = setting(True, "Use what voice train learned.", panel=MACHINE, stored=False)
 
     verify: bool = setting(False, "Check parts with Whisper; redo wrong ones.", panel=SAMPLING, stored=False)
     tries: int = setting(
@@ -70,7 +71,7 @@ class Settings(MachineSettings):
     )
     whisper: str = setting(
         WHISPER,
-        "Whisper model to verify with: a size or a .pt file.",
+        "Whisper size or .pt file.",
         panel=SAMPLING,
         check=known_size,
         values=lambda params: family("whisper"),

@@ -15,7 +15,7 @@ from ..audio.files import Mark, Samples
 from ..audio.joining import from_bytes, gain, join, starts, to_bytes
 from ..audio.loudness import loudness
 from ..errors import DifftoolError, Exit
-from ..files import manifest, run_id
+from ..files import digest_of, manifest, run_id
 from ..progress import Track, untracked
 from .documents import Document, DocumentRecord
 from .engines import Speaker, Spoken, Steps
@@ -57,6 +57,8 @@ class Manifest(TypedDict):
     synthetic: bool
     voices: list[VoiceRecord]
     models: dict[str, str]
+    trained: NotRequired[dict[str, str]]
+    """SHA-256 of what `voice train` learned of the voice, by engine."""
     said: NotRequired[list[list[CandidateRecord]]]
     """The candidates of each part."""
     attempts: NotRequired[list[int]]
@@ -102,6 +104,7 @@ def clone(text: str | Document, voice: str = "random", *, track: Track | None = 
     - `device`, `dtype`, `threads`, `low_vram` (one network at a time)
     - `voices_dir`, `models_dir`
     - `cache`: keep the conditioning latents beside the voice.
+    - `trained`: use what `voice train` learned of the voice for the engine.
     - `verify`: check each part with Whisper (`whisper`, a size or a file) and try at most `tries` candidates until one
       is right; `checks` says which parts are. Of the others the try with the fewest errors stays.
 
@@ -239,6 +242,8 @@ def speech_manifest(plan: SpeechPlan, run: str) -> Manifest:
     ]
     common = manifest("voice clone", run, plan.manifest, plan.work.packages)
     speech: dict[str, object] = {"synthetic": True, "voices": records, "models": plan.work.models()}
+    if plan.work.reference.trained:
+        speech["trained"] = {plan.settings.engine: digest_of(plan.work.reference.trained)}
     if plan.work.terms:
         speech["terms"] = {**plan.work.terms}
     if plan.work.inputs:

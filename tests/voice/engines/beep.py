@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from difftool.files import load_tensors
 from difftool.settings import SAMPLING, setting
 from difftool.voice.engines import Reference, Speaker, Spoken, Steps, Work
 from difftool.voice.settings import Settings
@@ -69,6 +70,8 @@ class Beeper(Speaker):
 
         sounds = [read_sound(clip, RATE) for voice in reference.voices for clip in voice.clips]
         self.shift = sum(float(abs(sound).mean()) for sound in sounds)
+        if reference.trained:
+            self.shift = float(load_tensors(reference.trained).tensors["seconds"].sum())
         yield from ()
 
     def say(self, text: str, seed: int, stages: object = None) -> Steps[list[Spoken]]:

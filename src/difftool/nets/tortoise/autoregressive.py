@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..layers import Linear, attention, embedding
 from .layers import AttentionBlock
@@ -28,7 +31,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
         b, t = x.shape[:2]
         live = b if cache is None else cache.shape[1]
-        qkv = self.attn["c_attn"](self.ln_1(x))[:live]
+        qkv = self.attn["c_attn"](self.ln_1(x))
+        if live < b:
+            qkv = qkv[:live]
         qkv = qkv.unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if cache is not None:
@@ -40,7 +45,8 @@ class Block(nn.Module):
             raise ValueError("several positions at once are allowed only at the start")
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True) if t > 1 else attention(q, k, v)
         h = h.transpose(1, 2).flatten(2)
-        h = F.pad(h, (0, 0, 0, 0, 0, b - live))
+        if live < b:
+            h = F.pad(h, (0, 0, 0, 0, 0, b - live))
         x = x + self.attn["c_proj"](h)
         h = self.mlp["c_fc"](self.ln_2(x))
         return x + self.mlp["c_proj"](F.gelu(h, approximate="tanh"))
@@ -51,7 +57,10 @@ def _pair(first: str, one: nn.Module, second: str, other: nn.Module) -> nn.Modul
 
 
 class UnifiedVoice(nn.Module):
-    """The decoder. A sequence is the voice, the text, and the codes; `codes` includes the start and stop codes."""
+    """The decoder. A sequence is the voice, the text, and the codes; `codes` includes the start and stop codes. Where
+    `checkpointing` is set, the backward pass computes the blocks again instead of keeping what was in between."""
+
+    checkpointing = False
 
     def __init__(
         self,
@@ -104,8 +113,14 @@ class UnifiedVoice(nn.Module):
         position at a time unless start is 0. Rows beyond those of the cache are padding: with
         a constant B all matrix products have the same size, so each row has the same bits in every batch."""
         for i, block in enumerate(self.blocks):
-            x = block(x, None if cache is None else cache[i], start)
+            x = self._through(block, x, None if cache is None else cache[i], start)
         return self.final_norm(self.ln_f(x))
+
+    def _through(self, block: nn.Module, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return block(x, cache, start)
+        again: Any = checkpoint(block, x, cache, start, use_reentrant=False)
+        return again
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits of the next code: (..., dim) to (..., codes), float32."""

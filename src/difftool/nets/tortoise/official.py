@@ -11,6 +11,7 @@ from ..official import JOINED, SAME, Checkpoint, Layout, Shape, Shapes
 from .autoregressive import ConditioningEncoder, UnifiedVoice
 from .clvp import CLVP, ROTARY
 from .diffusion import ContextualEmbedder, DiffusionTts
+from .dvae import DiscreteEncoder
 from .latents import RandomLatents
 from .vocoder import UnivNet
 
@@ -104,6 +105,26 @@ def _codes_without_latents(shapes: Shapes) -> Shapes:
     return {"code_embedding.weight": codes, **converter, "mel_head.weight": (mels, dim, 3), "mel_head.bias": (mels,)}
 
 
+def _decoder_of_codes(shapes: Shapes) -> Shapes:
+    """The way back from codes to mels, and averages of the codes, used only in training the DVAE itself."""
+    dim, codes = shapes["codebook.embed"]
+    hidden, mels, _ = shapes["encoder.0.0.weight"]
+    wide = 2 * hidden
+    made: Shapes = {"codebook.cluster_size": (codes,), "codebook.embed_avg": (dim, codes)}
+    made["decoder.0.weight"] = (wide, dim, 1)
+    made["decoder.4.0.conv.weight"] = (wide, wide, 3)
+    made["decoder.5.0.conv.weight"] = (hidden, wide, 3)
+    made["decoder.6.weight"] = (mels, hidden, 1)
+    for name in ("0", "4.0.conv", "5.0.conv", "6"):
+        made[f"decoder.{name}.bias"] = made[f"decoder.{name}.weight"][:1]
+    for name, shape in shapes.items():
+        residual = re.match(r"encoder\.(\d)\.net", name)
+        if residual is not None:
+            there = int(residual[1]) - 1
+            made[f"decoder.{there}{name[9:]}"] = shape
+    return made
+
+
 def _frequencies(shapes: Shapes) -> Shapes:
     """The rotary frequencies of CLVP, which follow from a formula."""
     where = "transformer.attn_layers.rotary_pos_emb.inv_freq"
@@ -129,6 +150,7 @@ DIFFUSION = Checkpoint(
 )
 CLVP2 = Checkpoint({"clvp": ("", CLVP)}, CLVP_NAMES, ((r".*\bto_qkv\.weight", JOINED),), _frequencies)
 VOCODER = Checkpoint({"vocoder": ("", UnivNet)}, VOCODER_NAMES, ((r".*\.weight", FOLDED),), inside="model_g")
+DVAE = Checkpoint({"dvae": ("", DiscreteEncoder)}, ((r"^codebook$", "codebook.embed"),), unused=_decoder_of_codes)
 CHECKPOINTS: dict[str, Checkpoint] = {
     "autoregressive.pth": AUTOREGRESSIVE,
     "diffusion_decoder.pth": DIFFUSION,
@@ -136,4 +158,5 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "vocoder.pth": VOCODER,
     "rlg_auto.pth": Checkpoint({"random_autoregressive": ("", RandomLatents)}),
     "rlg_diffuser.pth": Checkpoint({"random_diffusion": ("", partial(RandomLatents, dim=2048))}),
+    "dvae.pth": DVAE,
 }

@@ -59,6 +59,8 @@ class Reference(NamedTuple):
     """One, or several that are mixed."""
     clips: Sequence[Tensor]
     """Clips (S,) at CLIP_HZ given instead of a voice."""
+    trained: Path | None = None
+    """The file of what the engine has learned of the voice, as `voice train` wrote it."""
 
 
 class Spoken(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ... import html
-from ...audio.files import RATE, write_short
+from ...audio.files import MP3, RATE, write_short
 from ...files import versions
 from ...limits import counted
 from ..comparison import Comparison
@@ -21,7 +21,6 @@ from .opinions import JUDGES
 
 MOST_SECONDS = 600
 """Seconds of a recording that the page plays."""
-MP3 = {"format": "MP3", "compression_level": 0.75, "bitrate_mode": "VARIABLE"}
 PACKAGES = ("torch", "openai-whisper", "silero-vad", "pyloudnorm")
 VERDICTS = {
     "yes": "sounds like {voice}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,12 @@ from ....core.noise import START, Noise, keys, uniform
 from ....core.paths import Level
 from ....core.predict import FLOW, denoiser
 from ....device import finite
-from ....files import load_tensors
+from ....errors import DifftoolError, Exit
+from ....files import digest_of, load_tensors
 from ....nets.mini.mel import mel
 from ....nets.mini.speech import CHANNELS, DEVIATION, MEAN, PATCH, Speech, normalised, spread_out
 from ....nets.mini.vocoder import Vocoder, pitch_of
+from ....nets.official import same_shapes
 from ....nets.spectrum import HOP, MELS
 from ....sampling.choice import Choice
 from ....sampling.guidance import guided, started
@@ -27,6 +30,8 @@ from .files import FOLDER, reading
 from .phonemes import SYMBOLS, phonemes
 
 FILES = ("speech.safetensors", "vocoder.safetensors")
+LEARNED = "difftool/mini-voice/1"
+"""The schema of a file of what was learned of a voice."""
 WINDOW = 384
 """Frames of a reference that are read at once, the longest in training: 4.1 s."""
 LEVEL = -23.0
@@ -47,19 +52,6 @@ SILENCE = 1
 """The symbol of the silence before and after the text; those of SYMBOLS come after it."""
 
 
-class Networks(NamedTuple):
-    """The networks, ready to run."""
-
-    speech: Speech
-    """Its flow is in the number format of the run, the rest in float32."""
-    vocoder: Vocoder
-    random: dict[str, Tensor]
-    """Of the voices that it was trained on: `mean` (K, C), principal directions `basis` (N, K, C), and `pitch`
-    (1 + N,), the logarithm of the pitch at the mean and its change along each direction."""
-    device: torch.device
-    dtype: torch.dtype
-
-
 class Voice(NamedTuple):
     """What the networks know of a voice."""
 
@@ -71,6 +63,21 @@ class Voice(NamedTuple):
     """(MELS, 1), added to the log mels"""
 
 
+class Networks(NamedTuple):
+    """The networks, ready to run."""
+
+    speech: Speech
+    """Its flow is in the number format of the run, the rest in float32."""
+    vocoder: Vocoder
+    random: dict[str, Tensor]
+    """Of the voices that it was trained on: `mean` (K, C), principal directions `basis` (N, K, C), and `pitch`
+    (1 + N,), the logarithm of the pitch at the mean and its change along each direction."""
+    device: torch.device
+    dtype: torch.dtype
+    learned: Voice | None = None
+    """The voice that they were trained on."""
+
+
 class SpeechSettings(NamedTuple):
     """Settings of the synthesis."""
 
@@ -80,8 +87,9 @@ class SpeechSettings(NamedTuple):
     speed: float
 
 
-def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
-    """The networks in the package. Raises DifftoolError 4 where they are missing or damaged."""
+def open_networks(device: torch.device, dtype: torch.dtype, trained: Path | None = None) -> Networks:
+    """The networks in the package, with what was learned of a voice. Raises DifftoolError 4 where a file is missing or
+    damaged, or something was learned with other networks."""
     speech, vocoder = Speech(), Vocoder()  # on the meta device, an embedding would import half of the compiler
     with reading():
         weights, vocoder_weights = (
@@ -90,20 +98,47 @@ def open_networks(device: torch.device, dtype: torch.dtype) -> Networks:
         random = {name: weights.pop(f"random.{name}") for name in ("mean", "basis", "pitch")}
         speech.load_state_dict(weights)
         vocoder.load_state_dict(vocoder_weights)
+    learned = None if trained is None else _learned(trained, speech)
     random = {name: value.to(device) for name, value in random.items()}
     speech.flow.to(dtype)
     for net in (speech, vocoder):
         net.to(device).eval().requires_grad_(False)
-    return Networks(speech, vocoder, random, device, dtype)
+    if learned:
+        learned = Voice(*(value.to(device) for value in learned))
+    return Networks(speech, vocoder, random, device, dtype, learned)
+
+
+def base_of() -> str:
+    """SHA-256 of the weights that are tuned on a voice."""
+    return digest_of(FOLDER / FILES[0])
+
+
+def _learned(path: Path, speech: Speech) -> Voice:
+    """Replaces weights by those that were learned of a voice, in a file; returns the voice."""
+    hint = "train it again: difftool voice train with --overwrite, or add --no-trained"
+    loaded = load_tensors(path)
+    if loaded.metadata.get("schema") != LEARNED:
+        raise DifftoolError(Exit.FILE, f"{path} does not contain what voice train learned for mini", hint)
+    if loaded.metadata.get("base") != base_of():
+        raise DifftoolError(Exit.FILE, f"{path} was trained with another version of the voice in the package", hint)
+    weights = {name: value.float() for name, value in loaded.tensors.items()}
+    try:
+        vectors, pitch = weights.pop("vectors"), float(loaded.metadata["pitch"])
+        same_shapes(
+            {name: tuple(value.shape) for name, value in speech.state_dict().items() if name in weights},
+            {name: tuple(value.shape) for name, value in weights.items()},
+            path,
+            hint,
+        )
+        speech.load_state_dict(weights, strict=False)
+    except (KeyError, ValueError) as error:
+        raise DifftoolError(Exit.FILE, f"{path} is damaged: {error}", hint) from error
+    return Voice(vectors, torch.tensor([pitch]), torch.zeros(MELS, 1))
 
 
 def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Voice:
     """The voice in recordings (S,) at 24 kHz."""
-    sounds = []
-    for clip in clips:
-        level = clip.square().mean().sqrt().clamp(min=FAINTEST)
-        sounds.append(clip * (10 ** (LEVEL / 20) / level))
-    sound = torch.cat(sounds)
+    sound = torch.cat([*map(levelled, clips)])
     sound = F.pad(sound, (0, max(0, LEAST * HOP - len(sound)))).to(nets.device)
     mels = mel(sound)
     frames = normalised(mels)
@@ -118,11 +153,21 @@ def voice_of(nets: Networks, clips: Sequence[Tensor]) -> Voice:
     return voice._replace(tone=missing_tone(nets, voice, mels)) if voice.pitch > 0 else voice
 
 
+def levelled(clip: Tensor) -> Tensor:
+    """A recording (S,) as loud as those in training."""
+    level = clip.square().mean().sqrt().clamp(min=FAINTEST)
+    return clip * (10 ** (LEVEL / 20) / level)
+
+
 def median_pitch(nets: Networks, mels: Tensor) -> Tensor:
     """(1,) Hz, as the vocoder hears it in log mels (MELS, T); 0 where there is too little voice."""
-    pitch = pitch_of(nets.vocoder.filters_of(mels[None]).pitch)
-    voiced = pitch[pitch > 0]
-    return voiced.median()[None] if len(voiced) >= LEAST_VOICED else pitch.new_zeros(1)
+    return median_of(pitch_of(nets.vocoder.filters_of(mels[None]).pitch))
+
+
+def median_of(hertz: Tensor) -> Tensor:
+    """(1,) the median of a pitch, 0 where it is unvoiced; 0 where there is too little voice."""
+    voiced = hertz[hertz > 0]
+    return voiced.median()[None] if len(voiced) >= LEAST_VOICED else hertz.new_zeros(1)
 
 
 def missing_tone(nets: Networks, voice: Voice, mels: Tensor) -> Tensor:

@@ -73,7 +73,10 @@ class MiniWork(Work):
 
     @property
     def terms(self) -> Mapping[str, str]:
-        return TERMS
+        if self.reference.trained is None:
+            return TERMS
+        tuned = {key: value for key, value in TERMS.items() if key != "limits"}
+        return {**tuned, "tuned_on": "clips of the voice"}
 
     def models(self) -> dict[str, str]:
         return {file: digest_of(FOLDER / file) for file in FILES}
@@ -95,7 +98,7 @@ class MiniSpeaker(Speaker):
         assert options.guidance is not None
         self.speech = SpeechSettings(work.choice, options.guidance, options, options.speed)
         with timed(self.seconds, "load"):
-            self.nets: Networks = open_networks(*work.settings.machine())
+            self.nets: Networks = open_networks(*work.settings.machine(), work.reference.trained)
 
     def prepare(self, reference: Reference) -> Steps[None]:
         with timed(self.seconds, "conditioning"):
@@ -104,6 +107,8 @@ class MiniSpeaker(Speaker):
 
     def _voice(self, reference: Reference) -> Voice:
         """The voice of the reference: of several the mean."""
+        if self.nets.learned:
+            return self.nets.learned
         if reference.voices:
             every = [[torch.from_numpy(read_sound(clip, RATE)) for clip in voice.clips] for voice in reference.voices]
             return mixed([voice_of(self.nets, clips) for clips in every])

@@ -8,7 +8,7 @@ from ....files import expanded
 from ....store import DERIVED
 from ....store import home as models_home
 
-DECODER = "autoregressive.pth"
+DECODER, DVAE = "autoregressive.pth", "dvae.pth"
 USUAL = (DECODER, "diffusion_decoder.pth", "vocoder.pth")
 """The files that every run needs."""
 
@@ -24,3 +24,11 @@ def folder_of(models_dir: str | Path | None) -> Path:
     if own is not None and is_stored(own / DECODER):
         return own
     return models_home(None if models_dir is None else Path(models_dir)) / "tortoise"
+
+
+def dvae_folder(models_dir: str | Path | None) -> Path:
+    """The folder of the encoder of speech as codes: that of Tortoise's networks where it is there, else the store."""
+    folder = folder_of(models_dir)
+    if is_stored(folder / DVAE):
+        return folder
+    return models_home(None if models_dir is None else Path(models_dir)) / "tortoise-dvae"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from ....core.paths import require
 from ....errors import DifftoolError, Exit
-from ....files import digest_of, read_json, replacing, unpickled
+from ....files import digest_of, read_json, unpickled
 from ....models import MISFITS
 from ....nets.layers import prepare
-from ....nets.official import Checkpoint, ours, same_shapes, shapes, tensors_in
+from ....nets.official import Checkpoint, ours, same_shapes, shapes, sources, tensors_in
 from ....nets.tortoise.official import CHECKPOINTS
-from ....store import DERIVED, room_for
+from ....store import DERIVED
+from .learned import RETRAIN, opened
+from .weights import metadata_of, sum_name, sum_of, write
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,13 @@ def open_network(
     folder: Path | str,
     *,
     checkpoint: Path | None = None,
+    learned: Path | None = None,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
 ) -> nn.Module:
     """One of FILES, ready to run, from a folder of official .pth files, or from a (fine-tuned) `checkpoint` instead of
-    its file there.
+    its file there; without a `dtype` in float32 as it is trained. `learned` is a file of `voice train`, with what the
+    decoder learned of a voice.
 
     A checkpoint is converted on first use to ``FILE.difftool.safetensors`` beside it; later only the tensors of the
     network are read from that, and the checkpoint may be removed. ``config.json`` in the folder may give networks other
@@ -46,15 +50,33 @@ def open_network(
     Raises DifftoolError 4 for a file that is missing, damaged, of another architecture, or contains code.
     """
     nets, converted = _converted(name, Path(folder), checkpoint)
-    prefix, _ = CHECKPOINTS[FILES[name]].parts[name]
-    return _read(nets[name], prefix, converted, torch.device(device), dtype)
+    row, net = CHECKPOINTS[FILES[name]], nets[name]
+    change = None if learned is None else _changes(row, {name: net}, learned, hash_of(name, folder, checkpoint))
+    return _read(net, row.parts[name][0], converted, torch.device(device), dtype, change)
+
+
+def _changes(
+    row: Checkpoint, nets: Mapping[str, nn.Module], learned: Path, base: str
+) -> Callable[[str, Tensor], Tensor]:
+    """Applies a file of `voice train` to a tensor, by its name in the converted file. Raises DifftoolError 4 if it does
+    not match the networks."""
+    file, own, needed = opened(learned, base), sources(row, nets), shapes(row, nets)
+    if wrong := next((name for name, shape in file.targets() if needed.get(name) != shape), None):
+        message = f"{learned} does not match this network: {wrong} differs"
+        raise DifftoolError(Exit.FILE, message, RETRAIN)
+
+    def change(name: str, tensor: Tensor) -> Tensor:
+        layout, names, _ = own[name]
+        return file.applied(names[0], tensor, layout.ours)
+
+    return change
 
 
 def hash_of(name: str, folder: Path | str, checkpoint: Path | None = None) -> str:
     """SHA-256 of the checkpoint of a network. Raises DifftoolError 4 where there is none."""
     source = checkpoint or Path(folder) / FILES[name]
     converted = source.with_name(source.name + DERIVED)
-    return _metadata(converted)["source_sha256"] if _fresh(converted, source) else digest_of(source)
+    return metadata_of(converted, _AGAIN)["source_sha256"] if _fresh(converted, source) else digest_of(source)
 
 
 def empty(file: str, folder: Path) -> dict[str, nn.Module]:
@@ -94,7 +116,7 @@ def _fresh(converted: Path, source: Path) -> bool:
     """Whether there is a converted file that matches the checkpoint, if that still exists."""
     if not converted.exists():
         return False
-    metadata = _metadata(converted)
+    metadata = metadata_of(converted, _AGAIN)
     if not metadata.get("schema", "").startswith("difftool/tortoise/"):
         raise DifftoolError(Exit.FILE, f"{converted} was not made by difftool", "move it away")
     known = metadata["schema"] == SCHEMA
@@ -106,20 +128,7 @@ def _state(path: Path) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise DifftoolError(Exit.FILE, f"{path} is not a valid safetensors file: {error}", _AGAIN) from error
-
-
 def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, converted: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     log.info("converting %s (only once)", source)
     official = _load(source, row)
     hint = f"use the {FILES[next(iter(nets))]} of Tortoise, or a checkpoint fine-tuned from it"
@@ -135,15 +144,7 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
     invalid = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
     if invalid:
         raise DifftoolError(Exit.FILE, f"{source} is invalid: {invalid} contains values that are not finite", hint)
-    metadata |= {f"sum of {name}": _sum(tensor) for name, tensor in tensors.items()}
-    room_for(sum(tensor.nbytes for tensor in tensors.values()), converted.parent)
-    try:
-        with replacing(converted) as written:
-            save_file(tensors, written, metadata)
-    except (SafetensorError, OSError) as error:  # safetensors raises the first for a full disk
-        reason = getattr(error, "strerror", None) or error
-        message = f"cannot write {converted}: {reason}"
-        raise DifftoolError(Exit.FILE, message, "copy the checkpoints to a writable folder") from error
+    write(converted, tensors, metadata, "copy the checkpoints to a writable folder")
 
 
 def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
@@ -156,17 +157,19 @@ def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:
     return tensors_in(state, row, source, hint)
 
 
-def _sum(tensor: Tensor) -> str:
-    """A fast checksum: any flipped bit changes it."""
-    return str(int(tensor.view(-1).view(torch.int32).sum(dtype=torch.int32)))
-
-
-def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def _read(
+    net: nn.Module,
+    prefix: str,
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    change: Callable[[str, Tensor], Tensor] | None,
+) -> nn.Module:
     """Loads the weights of a network on the meta device layer by layer, so that memory never holds two copies of it:
     tensors that are packed, cast or moved are unmapped before the next layer, and the others stay mapped."""
     from safetensors import SafetensorError, safe_open
 
-    sums = _metadata(path)
+    sums = metadata_of(path, _AGAIN)
     for name, module in net.named_modules(prefix=prefix.rstrip(".")):
         keys = [key for key, _ in module.named_parameters(recurse=False)]
         if not keys:
@@ -178,13 +181,15 @@ def _read(net: nn.Module, prefix: str, path: Path, device: torch.device, dtype: 
                     tensor = file.get_tensor(own)
                     if tensor.shape != (expected := getattr(module, key).shape) or tensor.dtype != torch.float32:
                         raise SafetensorError(f"{own} has the shape {list(tensor.shape)}, not {list(expected)}")
-                    if sums.get(f"sum of {own}") != _sum(tensor):
+                    if sums.get(sum_name(own)) != sum_of(tensor):
                         raise SafetensorError(f"{own} does not match its checksum")
+                    tensor = tensor if change is None else change(own, tensor)
                     # a bias that stayed in the file would keep the weight beside it mapped
                     moved = tensor.to(device, copy=tensor.ndim == 1)
                     setattr(module, key, nn.Parameter(moved, requires_grad=False))
                     del tensor, moved
         except SafetensorError as error:
             raise DifftoolError(Exit.FILE, f"{path} does not match this network: {error}", _AGAIN) from error
-        prepare(module, dtype)
+        if dtype is not None:
+            prepare(module, dtype)
     return net.eval()

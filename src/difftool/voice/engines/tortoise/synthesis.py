@@ -87,9 +87,17 @@ class Networks:
     """The networks of a folder, loaded on demand. `keep` says whether one stays in memory after use; on a CPU loading
     takes half a second, and all of them together take 4 GB in float32."""
 
-    def __init__(self, folder: Path, checkpoint: Path | None, device: torch.device, dtype: torch.dtype) -> None:
-        """`checkpoint` replaces the folder's autoregressive.pth."""
+    def __init__(
+        self,
+        folder: Path,
+        checkpoint: Path | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        learned: Path | None = None,
+    ) -> None:
+        """`checkpoint` replaces the folder's autoregressive.pth; `learned` is what its decoder learned of a voice."""
         self.folder, self.checkpoint, self.device, self.dtype = folder, checkpoint, device, dtype
+        self.learned = learned
         self.keep = False
         self.seconds: dict[str, float] = {}
         """Time of each stage."""
@@ -106,7 +114,12 @@ class Networks:
         if net is None:
             with self.timed("load"):
                 net = open_network(
-                    name, self.folder, checkpoint=self.source(name), device=self.device, dtype=dtype or self.dtype
+                    name,
+                    self.folder,
+                    checkpoint=self.source(name),
+                    learned=self.learned if name == "autoregressive" else None,
+                    device=self.device,
+                    dtype=dtype or self.dtype,
                 )
         with self.timed(stage):
             yield net

@@ -139,7 +139,7 @@ class TortoiseSpeaker(Speaker):
     def __init__(self, work: TortoiseWork) -> None:
         super().__init__()
         self.work = work
-        self.nets = Networks(work.folder, work.checkpoint, *work.settings.machine())
+        self.nets = Networks(work.folder, work.checkpoint, *work.settings.machine(), work.reference.trained)
         self.seconds = self.nets.seconds
 
     def prepare(self, reference: Reference) -> Steps[None]:
@@ -219,6 +219,8 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
         options,
     )
     checkpoint = None if options.ar_checkpoint is None else expanded(options.ar_checkpoint)
+    if checkpoint is not None:  # what was learned belongs to the folder's decoder
+        reference = reference._replace(trained=None)
     used = replace(options, max_mel_tokens=most, ar_checkpoint=checkpoint)
     sizes = (decoder.code_head.in_features, 2 * diffusion.dim)
     return TortoiseWork(settings, used, reference, parts, speech, sizes, folder, checkpoint)

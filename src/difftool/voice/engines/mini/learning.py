@@ -1,0 +1,208 @@
+"""What the voice in the package learns of a voice, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ....audio.files import RATE, read_sound
+from ....core.noise import keys, normal, uniform
+from ....core.objective import DENSITIES, times, training_level
+from ....core.paths import Flow as Straight
+from ....core.paths import Level
+from ....device import DTYPES
+from ....files import digest_of, load_tensors, metadata_of, save_tensors
+from ....learning.config import NetConfig, RunConfig
+from ....learning.loop import Trainee
+from ....learning.tasks import HELD_SEED, Task, indices
+from ....nets.mini.aligner import Aligner, best_path
+from ....nets.mini.mel import mel
+from ....nets.mini.speech import Speech
+from ....nets.mini.vocoder import pitch_of
+from ...tuning import Clip, Tuning
+from ...tuning.clips import fingerprint
+from .files import FOLDER, reading
+from .losses import LONGEST, NOISIER, PACING, Batch, Item, batched, contour, terms_of
+from .phonemes import phonemes
+from .synthesis import (
+    FILES,
+    LEARNED,
+    Networks,
+    Voice,
+    base_of,
+    levelled,
+    median_of,
+    open_networks,
+    symbols_of,
+    voice_of,
+)
+
+ALIGNER = "aligner.safetensors"
+ALIGNED = "clips.safetensors"
+"""In the folder of a run: what is learned from."""
+NOISE, WINDOW, TURN = 0, 10, 15
+"""Stages of the random numbers."""
+MOST_READ = 40
+"""Clips that the vectors of the voice begin with."""
+HELD_ITEMS = 48
+"""In the held-out loss: each clip several times, with different noise."""
+
+
+class Utterance(NamedTuple):
+    """A clip as it is learned from."""
+
+    text: Tensor
+    """(L,) symbols"""
+    frames: Tensor
+    """(L,) of each symbol"""
+    mel: Tensor
+    """(T, MELS) float16"""
+    hertz: Tensor
+    """(T,) the pitch, 0 where unvoiced"""
+
+
+class Learner(nn.Module):
+    """The networks with the vectors of one voice. Flow, durations and these vectors are trained."""
+
+    def __init__(self, speech: Speech, voice: Voice) -> None:
+        super().__init__()
+        self.speech = speech.float().requires_grad_(False)
+        for part in (speech.flow, speech.durations):
+            part.requires_grad_(True)
+        self.vectors = nn.Parameter(voice.vectors.clone())
+        self.height = nn.Buffer(speech.voice.height(voice.pitch).detach().float())
+
+    def forward(self, batch: Batch, level: Level, eps: Tensor) -> Tensor:
+        """The losses (B,) of a batch with this noise."""
+        voice = (self.vectors + self.height).expand(len(batch.text), -1, -1)
+        terms = terms_of(self.speech, batch, voice, level, eps)
+        return terms.flow + PACING * terms.pacing
+
+
+class Imitating:
+    """The task: the clips of a voice from their phonemes. A `Ragged` one."""
+
+    banded = False
+
+    def __init__(self, config: RunConfig, net: Learner, train: Sequence[Utterance], held: Sequence[Utterance]) -> None:
+        self.train, self.net, self.clips, self.held = config["train"], net, train, held
+        self.dtype = getattr(torch, DTYPES[self.train["dtype"]])
+        self.held_out = max(HELD_ITEMS // len(held), 1) * len(held)
+        self.path, self.density = Straight(), DENSITIES["logit_normal"](**NOISIER)
+        self.longest = sorted(train, key=lambda clip: -len(clip.mel))
+
+    def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
+        """As `Task.losses`."""
+        seed, size = self.train["seed"], self.train["batch_size"]
+        chosen = indices(seed, len(self.clips), first, size)[rows.start : rows.stop].tolist()
+        every = times(seed, first, size)  # in order of noise
+        turn = uniform(keys([seed]), first, TURN, size)[0].argsort().tolist()
+        here = first + torch.arange(rows.start, rows.stop)
+        return self._losses(self.net, [self.clips[k] for k in chosen], seed, here, [every[turn[k]] for k in rows])
+
+    def heaviest(self, rows: range) -> tuple[Tensor, Tensor]:
+        """As `Ragged.heaviest`."""
+        clips = [self.longest[k % len(self.longest)] for k in rows]
+        return self._losses(self.net, clips, 0, torch.arange(rows.start, rows.stop), [0.5] * len(rows))
+
+    @torch.no_grad()
+    def held_losses(self, weights: Mapping[str, Tensor], rows: range) -> tuple[Tensor, Tensor]:
+        """As `Task.held_losses`."""
+        clips = [self.held[k % len(self.held)] for k in rows]
+        # every time once, in an order unrelated to that of the clips
+        when = [(k * 37 % self.held_out + 0.5) / self.held_out for k in rows]
+
+        def net(*args: object) -> Tensor:
+            return torch.func.functional_call(self.net, dict(weights), args)
+
+        return self._losses(net, clips, HELD_SEED, torch.arange(rows.start, rows.stop), when)
+
+    def _losses(
+        self, net: Callable[..., Tensor], clips: Sequence[Utterance], seed: int, here: Tensor, when: list[float]
+    ) -> tuple[Tensor, Tensor]:
+        device = self.net.vectors.device
+        seeds, here = keys([seed] * len(clips)).to(device), here.to(device)
+        places = uniform(seeds, here, WINDOW, 1)[:, 0].tolist()
+        items = [_item(clip, place) for clip, place in zip(clips, places, strict=True)]
+        batch = Batch(*(part.to(device) for part in batched(items)))
+        level = training_level(self.path, when, 3, device, self.density)
+        eps = normal(seeds, here, NOISE, batch.speech.shape[1:])
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            losses = net(batch, level, eps)
+        return losses, torch.zeros(len(clips), dtype=torch.int64, device=device)
+
+
+def _item(clip: Utterance, place: float) -> Item:
+    """A clip, or a window of it at a place in (0, 1]."""
+    start = int(place * max(len(clip.mel) - LONGEST, 0))
+    window = slice(start, start + LONGEST)
+    tune = contour(clip.hertz.numpy())[window]
+    return Item(clip.text, clip.frames, clip.frames.log(), start, clip.mel.numpy()[window], tune)
+
+
+class MiniTuning(Tuning):
+    """The voice in the package, to be trained on a voice."""
+
+    files: ClassVar[Sequence[str]] = (ALIGNED,)
+    judged: ClassVar[int] = 8
+
+    @property
+    def net(self) -> NetConfig:
+        return {"type": "mini-full", "base": base_of()}  # type: ignore[typeddict-unknown-key]
+
+    @property
+    def _key(self) -> str:
+        """What the utterances in a file depend on."""
+        return " ".join([fingerprint(self.clips), *(digest_of(FOLDER / file) for file in (ALIGNER, FILES[1]))])
+
+    def prepare(self, folder: Path) -> Iterator[None]:
+        if metadata_of(folder / ALIGNED).get("key") == self._key:
+            return
+        nets, aligner = open_networks(torch.device("cpu"), torch.float32), open_aligner()
+        tensors: dict[str, Tensor] = {}
+        for clip in (*self.clips.train, *self.clips.held):
+            for name, value in utterance(nets, aligner, clip)._asdict().items():
+                tensors[f"{clip.name}.{name}"] = value
+            yield
+        train = torch.cat([tensors[f"{clip.name}.hertz"] for clip in self.clips.train])
+        save_tensors(folder / ALIGNED, tensors, {"key": self._key, "pitch": repr(median_of(train).item())})
+
+    def make(self, folder: Path, config: RunConfig) -> tuple[Trainee, Task]:
+        device = torch.device(self.settings.device)
+        tensors = load_tensors(folder / ALIGNED).tensors
+        train, held = (
+            [Utterance(*(tensors[f"{clip.name}.{name}"] for name in Utterance._fields)) for clip in clips]
+            for clips in self.clips
+        )
+        nets = open_networks(device, torch.float32)
+        sounds = [torch.from_numpy(read_sound(clip.path, RATE)) for clip in self.clips.train[:MOST_READ]]
+        learner = Learner(nets.speech, voice_of(nets, sounds)).to(device)
+        return Trainee(learner, config["train"]), Imitating(config, learner, train, held)
+
+    def publish(self, path: Path, weights: Mapping[str, Tensor]) -> None:
+        halves = {name.removeprefix("speech."): value.half() for name, value in weights.items()}
+        pitch = metadata_of(path.with_name(ALIGNED))["pitch"]
+        save_tensors(path, halves, {"schema": LEARNED, "base": base_of(), "pitch": pitch})
+
+
+def open_aligner() -> Aligner:
+    """The classifier of phonemes in the package. Raises DifftoolError 4 where it is missing or damaged."""
+    aligner = Aligner()
+    with reading():
+        weights = load_tensors(FOLDER / ALIGNER).tensors
+        aligner.load_state_dict({name: value.float() for name, value in weights.items()})
+    return aligner.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def utterance(nets: Networks, aligner: Aligner, clip: Clip) -> Utterance:
+    """A clip with its phonemes, how long each lasts, and its pitch."""
+    mels = mel(levelled(torch.from_numpy(read_sound(clip.path, RATE))))
+    scores = aligner(mels[None], torch.ones(1, mels.shape[-1], dtype=torch.bool))[0]
+    text = torch.tensor(symbols_of(phonemes(clip.text)))
+    hertz = pitch_of(nets.vocoder.filters_of(mels[None]).pitch)[0]
+    return Utterance(text, best_path(scores, text), mels.T.half().contiguous(), hertz)

@@ -1,0 +1,40 @@
+"""Fine-tuning of the voice in the package: of its flow and durations, and of the vectors of the voice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ....errors import DifftoolError, Exit
+from ...tuning import Clip, Clips, Method
+
+if TYPE_CHECKING:
+    from ...library import Voice
+    from ...tuning.settings import Settings
+    from .learning import MiniTuning
+
+METHODS = {"full": Method(lr=3e-4, batch_size=8, minutes=20)}
+LEARNED = "training mini, the voice in this package (Apache-2.0), which was trained on synthetic speech"
+SLOWEST = 25.0
+"""Symbols a second: a clip with more says something else than its text."""
+
+
+def unusable(clip: Clip) -> str | None:
+    """As `Tuner.unusable`."""
+    from .phonemes import phonemes, unspoken
+
+    if unspoken(clip.text):
+        return "its text has characters without a pronunciation"
+    count = len(phonemes(clip.text))
+    if count == 0:
+        return "its text has no words"
+    return "its text is too long for its sound" if count > SLOWEST * clip.seconds else None
+
+
+def plan(settings: Settings, voice: Voice, clips: Clips) -> MiniTuning:
+    """As `Tuner.plan`."""
+    if settings.checkpointing:
+        message = "the engine mini has no --checkpointing: its networks are small"
+        raise DifftoolError(Exit.USAGE, message, "leave it out")
+    from .learning import MiniTuning
+
+    return MiniTuning(settings, voice, clips)

@@ -1,0 +1,97 @@
+"""The clips of a voice as they are learned from: with their texts, and some of them set aside."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+from ...audio.files import RATE, length_of
+from ...core.noise import keys, uniform
+from ...errors import DifftoolError, Exit
+from ...files import digest_of, read_json
+from ...limits import counted
+from ..export import texts_of
+from ..library import Voice
+from . import Clip, Clips
+
+HELD_OUT, LEAST_HELD, MOST_HELD = 0.05, 4, 0.2
+"""Share of the clips that is set aside, at least how many, and the share up to which whole recordings are."""
+FEWEST = 12
+"""Fewest clips to learn from."""
+SHORTEST = 0.6
+"""Seconds of a clip."""
+SEED = 0
+"""Decides what is set aside: the same for runs of all seeds, so that their losses compare."""
+
+
+def clips_of(voice: Voice, unusable: Callable[[Clip], str | None]) -> tuple[list[Clip], dict[str, str]]:
+    """The clips of a voice that voice prep made, and those that cannot be learned from: the reason by name. Raises
+    DifftoolError 4 where they have no texts, or are too few."""
+    sources = _sources(voice)
+    clips: list[Clip] = []
+    left_out: dict[str, str] = {}
+    for name, (_, text) in texts_of(voice).items():
+        path = voice.folder / "clips" / f"{name}.wav"
+        if not path.is_file():
+            left_out[name] = "the file is missing"
+            continue
+        clip = Clip(name, path, text.strip(), length_of(path) / RATE, sources.get(name, ""))
+        reason = "it has no text" if not clip.text else None
+        if clip.seconds < SHORTEST:
+            reason = f"it is shorter than {SHORTEST:g} s"
+        if reason := reason or unusable(clip):
+            left_out[name] = reason
+        else:
+            clips.append(clip)
+    if len(clips) < FEWEST:
+        message = f"the voice {voice.name!r} has only {counted(len(clips), 'clip')} to learn from"
+        if left_out:
+            reason, count = Counter(left_out.values()).most_common(1)[0]
+            message += f"; {counted(count, 'more clip')} left out: {reason}"
+        hint = f"add recordings with difftool voice prep; it takes at least {FEWEST} clips, better 100"
+        raise DifftoolError(Exit.FILE, message, hint)
+    return clips, left_out
+
+
+def _sources(voice: Voice) -> Mapping[str, str]:
+    """The recording of each clip; none where report.json is missing or damaged."""
+    try:
+        takes = read_json(voice.folder / "report.json")["takes"]
+        return {take["id"]: str(take["source"]) for take in cast(Sequence[Mapping[str, str]], takes) if "id" in take}
+    except (DifftoolError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def split(clips: Sequence[Clip]) -> Clips:
+    """Sets clips aside: whole recordings, where some are small enough, else single clips."""
+    least = max(LEAST_HELD, math.ceil(HELD_OUT * len(clips)))
+    most = max(least, int(MOST_HELD * len(clips)))
+    sizes = Counter(clip.source for clip in clips)
+    held: set[str] = set()
+    for source in _shuffled(sorted(sizes)):
+        chosen = {clip.name for clip in clips if clip.source == source}
+        if len(held) < least and len(held) + len(chosen) <= most:
+            held |= chosen
+    for name in _shuffled([clip.name for clip in clips if clip.name not in held]):
+        if len(held) < least:
+            held.add(name)
+    train = [clip for clip in clips if clip.name not in held]
+    return Clips(train, [clip for clip in clips if clip.name in held])
+
+
+def _shuffled(names: list[str]) -> list[str]:
+    order = uniform(keys([SEED]), 0, 0, max(len(names), 1))[0].argsort().tolist()
+    return [names[k] for k in order[: len(names)]]
+
+
+def fingerprint(clips: Clips) -> str:
+    """Hash of all clips and their texts, and of what is set aside."""
+    every = hashlib.sha256()
+    for part in clips:
+        for clip in part:
+            every.update(f"{digest_of(clip.path)}|{clip.text}\n".encode())
+        every.update(b"\n")
+    return every.hexdigest()
