@@ -16,10 +16,11 @@ from .files import TEMPORARY, cache_dir
 
 KINDS = {
     "pictures": "decoded training data",
+    "sounds": "spectrograms of training data",
     "places": "where rerun finds inputs",
 }
 """What is cached, by kind."""
-USUAL = ("pictures",)
+USUAL = ("pictures", "sounds")
 """Kinds that are removed unless others are named: what is missing is made again when it is needed."""
 SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 """Units of an age."""
@@ -42,7 +43,7 @@ class Item(NamedTuple):
 
 def items() -> list[Item]:
     """What lies in the cache, the least recently used first. Files that difftool does not know are left out."""
-    paths = [("pictures", path) for path in (cache_dir() / "pictures").glob("*") if _is_set(path)]
+    paths = [(kind, path) for kind in USUAL for path in (cache_dir() / kind).glob("*") if _is_set(path)]
     paths += [("places", path) for path in cache_dir().glob("*") if fnmatch(path.name.lstrip("."), "places.json*")]
     used = _open_files(cache_dir()) if paths else set()
     rows = []

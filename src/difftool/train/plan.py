@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..learning.config import chosen, last_part
-from .recipe import Job, PictureConfig, classes_of
+from .data.labels import classes_of
+from .recipe import Job, PictureConfig
 from .run import check
 
 BYTES = 20
@@ -66,9 +67,9 @@ def plan_training(job: Job, folder: Path, *, overwrite: bool = False) -> Trainin
     from ..models import build_net
 
     config, finished = check(job, folder, overwrite)
-    held_out = 0 if job.pictures.held_out is None else len(job.pictures.held_out.pixels)
+    held_out = 0 if job.data.held_out is None else job.data.held_out.items
     stands = not overwrite and (folder / "config.json").exists()
     parameters = None
     if not finished and "autoencoder" not in config:
         parameters = sum(p.numel() for p in build_net(config["net"]).parameters())
-    return TrainingPlan(folder, config, finished, stands, held_out, job.pictures.skipped, parameters)
+    return TrainingPlan(folder, config, finished, stands, held_out, job.data.skipped, parameters)

@@ -137,13 +137,13 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
             check(job, folder, overwrite)
             stack.enter_context(files.writable(folder))
             stack.enter_context(files.lock(folder))
-            if job.pictures.path is not None:
-                remember_data(job.config["train"]["data"]["sha256"], job.pictures.path)  # for `runs show`
+            if job.data.path is not None:
+                remember_data(job.config["train"]["data"]["sha256"], job.data.path)  # for `runs show`
             return check(job, folder, overwrite)  # again, now that the lock keeps others out
 
         config, finished = processes.agreed(enter)
         if finished:
-            return report(folder, config, job.pictures, finished_before=True)
+            return report(folder, config, job.data, finished_before=True)
         if config["train"].get("more") and job.settings.more is None:
             log.info("this run was extended with --more; the extension is resumed")
         length, _ = last_part(config["train"])
@@ -153,10 +153,14 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
             from .text2img.run import stages
 
             quality = stages(folder, config, job, context, began, overwrite=overwrite)
+        elif "sound" in config:
+            from .sounds.run import train_sounds
+
+            quality = train_sounds(folder, config, job, context, overwrite=overwrite)
         else:
             quality = _pixels(folder, config, job, context, overwrite=overwrite)
         processes.agreed(lambda: _close(folder, config, job, quality))
-        return report(folder, config, job.pictures, finished_before=False)
+        return report(folder, config, job.data, finished_before=False)
 
 
 def _pixels(
@@ -200,7 +204,7 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]
     if start is not None and overwrite and folder.resolve() == files.expanded(start).resolve():
         message = f"{folder} holds the model that the run begins with; it would be overwritten"
         raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
-    source = job.pictures.path
+    source = job.data.path
     if source is not None and folder.resolve().is_relative_to(source.resolve()):
         message = f"{folder} is inside the training data; the samples of the run would become part of it"
         raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
