@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -63,12 +62,10 @@ class MelFormat:
         """The weights (mels, window / 2 + 1) of the bins in each band, on the device of a tensor."""
         return filters(self.rate, self.window, self.mels, self.scale, self.norm).to(like.device)
 
-    @property
     def centres(self) -> list[float]:
-        """Hz of the middle of each band."""
-        weights = filters(self.rate, self.window, self.mels, self.scale, self.norm).double()
-        bins = torch.arange(weights.shape[1], dtype=torch.float64) * (self.rate / self.window)
-        return ((weights @ bins) / weights.sum(1)).tolist()
+        """The frequency in Hz of the middle of each band."""
+        bins = filters(self.rate, self.window, self.mels, self.scale, self.norm).argmax(1)
+        return (bins * (self.rate / self.window)).tolist()
 
     def scaled(self, logarithms: Tensor) -> Tensor:
         """Log mels (..., mels, T) as mels in [-1, 1]."""

@@ -32,7 +32,7 @@ def spectrogram_grid(
     columns = min(columns, len(mels))
     rows = math.ceil(len(mels) / columns)
     seconds = mels.shape[2] * own.hop / own.rate
-    centres = own.centres
+    centres = own.centres()
     marked = [hertz for hertz in TICKS if centres[0] <= hertz <= centres[-1]]
     places = np.interp(marked, centres, np.arange(own.mels) + 0.5)
     with matplotlib.rc_context():

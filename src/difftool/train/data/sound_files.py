@@ -138,4 +138,4 @@ def _highest(mels: Mels, own: MelFormat) -> float:
     """Hz of the highest band that a recording reaches."""
     levels = np.percentile(mels.astype(np.float32), 99, axis=0)
     least = max(levels.max() - REACH * DECIBELS * own.power, np.log(own.floor) + 0.5)
-    return own.centres[int(np.flatnonzero(levels >= least)[-1])]
+    return own.centres()[int(np.flatnonzero(levels >= least)[-1])]

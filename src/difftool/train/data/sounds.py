@@ -171,7 +171,8 @@ class Windows:
 
         self.part, self.parts = torch.from_numpy(part).to(device), of_items(counts)
         self.first, self.places = of_items(np.cumsum(places) - places), of_items(places)
-        self.ends = of_items(ends)
+        self.ends = torch.from_numpy(np.repeat(ends, places)).to(device)
+        """Of the recording that each place lies in"""
 
     @property
     def shape(self) -> torch.Size:
@@ -200,9 +201,12 @@ class Windows:
         places = self.places[numbers]
         share = (self.part[numbers] + within.double()) / self.parts[numbers]
         place = torch.minimum((share * places).long(), places - 1)
-        start = self.starts[self.first[numbers] + place]
-        columns = start[:, None] + torch.arange(self.frames, device=self.device)
-        beyond = columns >= self.ends[numbers][:, None]
+        return self.everywhere(self.first[numbers] + place)
+
+    def everywhere(self, places: Tensor) -> Tensor:
+        """The windows (R, 1, mels, frames) at some of all allowed places, by their numbers in `starts`."""
+        columns = self.starts[places][:, None] + torch.arange(self.frames, device=self.device)
+        beyond = columns >= self.ends[places][:, None]
         logs = self.mels[columns.clamp(max=len(self.mels) - 1)].float()
         logs[beyond] = self.format.span[0] if not self.format.relative else -torch.inf
         return self.format.scaled(logs.transpose(1, 2))[:, None]
