@@ -1,7 +1,7 @@
 """Model folders: their format, and how they are opened and written.
 
-A folder contains ``config.json`` (the network, its path and target, the size and classes of the pictures) and
-``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type pipeline, can be opened too.
+A folder contains ``config.json`` (the network, its path and target, the size and classes of the pictures; for sounds
+the format of their spectrograms) and ``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type pipeline, can be opened too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from .audio.mels import FORMATS, Sound
 from .core.ema import misfit, posthoc
 from .core.paths import Flow, Karras, Level, Path
 from .core.predict import TARGETS, Target, edm_scale
@@ -46,7 +47,7 @@ ROUGH = 0.1
 
 
 class Model(NamedTuple):
-    """An opened model of pictures."""
+    """An opened model of pictures, or of sounds as spectrograms."""
 
     name: str
     source: str
@@ -58,7 +59,7 @@ class Model(NamedTuple):
     path: Path
     target: Target
     shape: tuple[int, int, int]
-    """(channels, height, width)"""
+    """(channels, height, width); of sounds (1, mels, frames), the lowest band first"""
     classes: tuple[str, ...]
     """Names of the labels; () for a model without labels."""
     any_label: bool
@@ -73,6 +74,8 @@ class Model(NamedTuple):
     """Packages whose versions affect its output."""
     ema: float | None = None
     """Width of the average of the weights; None: as published."""
+    sound: Sound | None = None
+    """What it generates, if it is a model of sounds."""
 
 
 def open_model(
@@ -195,7 +198,8 @@ def build_path(config: Mapping[str, Any]) -> Path:
 
 
 def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
-    """Writes a model folder. `config`: net, path, target, size ([height, width]), classes; other keys are kept."""
+    """Writes a model folder. `config`: net, path, target, size ([height, width]), classes, and for sounds
+    sound ({"format": "mel24", "frames": 128}); other keys are kept."""
     save_tensors(folder / "model.safetensors", weights)
     write_json(folder / "config.json", {"schema": SCHEMA, **config})
 
@@ -252,6 +256,7 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         raise ValueError(f"it lists {len(config['classes'])} classes, but its network has a different number")
     fill(net, loaded.tensors, weights)
     height, width = map(int, config["size"])
+    channels = int(config["net"]["channels"])
     return Model(
         name=FilePath(source).name,
         source=source,
@@ -259,7 +264,7 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         net=net,
         path=build_path(config["path"]),
         target=TARGETS[config["target"]],
-        shape=(int(config["net"]["channels"]), height, width),
+        shape=(channels, height, width),
         classes=tuple(map(str, config["classes"])),
         # a network that was always given labels has no "any"
         any_label=bool(config["classes"]) and config.get("train", {}).get("label_dropout", 1) > 0,
@@ -267,7 +272,21 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         variance="learned" if config["net"].get("learned_range") else "small",
         scale=edm_scale() if config["target"] == "edm" else None,
         ema=ema,
+        sound=_sound(config, (channels, height, width)),
     )
+
+
+def _sound(config: Mapping[str, Any], shape: tuple[int, int, int]) -> Sound | None:
+    """What a model of sounds generates, by its config."""
+    if "sound" not in config:
+        return None
+    name, frames = config["sound"]["format"], int(config["sound"]["frames"])
+    if name not in FORMATS:
+        raise ValueError(f"unknown sound format {name!r}; known: {', '.join(FORMATS)}")
+    own = FORMATS[name]
+    if shape != (1, own.mels, frames):
+        raise ValueError(f"its pictures of {shape} are not {frames} frames of the sound format {name}")
+    return Sound(own, frames)
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
