@@ -1,7 +1,8 @@
 """Model folders: their format, and how they are opened and written.
 
 A folder contains ``config.json`` (the network, its path and target, the size and classes of the pictures; for sounds
-the format of their spectrograms) and ``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type pipeline, can be opened too.
+the format of their spectrograms) and ``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type
+pipeline, can be opened too.
 """
 
 from __future__ import annotations
