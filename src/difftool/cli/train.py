@@ -90,6 +90,7 @@ def train(
 def _result(done: Trained, seconds: float) -> Result:
     """Reports a finished run."""
     from ..train.outcome import next_command
+    from ..train.previews import items_of
 
     data = {
         "outputs": [{"path": str(done.grid), "seed": 0}],
@@ -107,7 +108,7 @@ def _result(done: Trained, seconds: float) -> Result:
     }
     took = f"; {FINISHED}" if done.finished_before else f", {seconds:.0f} s"
     loss = "no finite update" if done.loss is None else f"loss {done.loss:.4f}"
-    summary = [f"{done.images:,} pictures seen, {loss}{took}"]
+    summary = [f"{done.images:,} {items_of(done.config)} seen, {loss}{took}"]
     if done.skipped:
         summary.append(f"skipped {counted(len(done.skipped), 'unreadable file')}")
     if done.quality is not None:
@@ -121,6 +122,9 @@ def _result(done: Trained, seconds: float) -> Result:
 
 def _quality(figures: Mapping[str, float]) -> str:
     """The quality figures on one line."""
+    if "c2st" not in figures:
+        line = "FD {fd:.2f} dB squared, nearest {nearest:.2f}, ceiling {ceiling:.2f} dB (FD {ceiling_fd:.2f})"
+        return line.format(**figures)
     line = "C2ST {c2st:.3f} (0.5: indistinguishable, 1: always recognised), FD {fd:.1f}, nearest {nearest:.2f}"
     if "legible" in figures:
         line += ", {legible:.0%} classified as their label"

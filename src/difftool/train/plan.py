@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..learning.config import chosen, last_part
 from .data.labels import classes_of
+from .previews import items_of
 from .recipe import Job, PictureConfig
 from .run import check
 
@@ -38,14 +39,17 @@ class TrainingPlan(NamedTuple):
         ((unit, value),) = given.items()
         length = f"for {round(value, 3):,.12g} {'more ' if before else ''}{unit}"
         last = f"would {'resume' if self.stands else 'write'} {self.folder}"
+        items = items_of(self.config)
         if before:
-            last = f"would extend {self.folder} beyond {before:,} pictures"
+            last = f"would extend {self.folder} beyond {before:,} {items}"
         if self.parameters is None:
             parts = "a text encoder and a U-Net" if before else "an autoencoder, then a text encoder and a U-Net"
             return [f"would train {parts} on {data['name']} ({data['pictures']:,}) {length}", last]
         height, width = self.config["size"]
         shape = f"{width}x{height}x{self.config['net'].get('channels')}"
-        source = f"{data['pictures']:,} pictures of {shape}: {data['name']}"
+        if sound := self.config.get("sound"):
+            shape = f"{sound['frames']} frames in {sound['format']}"
+        source = f"{data['pictures']:,} {items} of {shape}: {data['name']}"
         if self.config["classes"]:
             source += f" in {classes_of(self.config['classes'])}"
         lines = [f"would train {self.parameters:,} parameters on {source}"]

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ...audio.inversion import inverted
+from ...audio.inversion import griffin_lim, unmixed
 from ...audio.mels import MelFormat
 from ...learning.metrics import frechet, scattered
 from ..data.sounds import Sounds, Windows
 
 Mels = np.ndarray[Any, np.dtype[np.float32]]
 
-JUDGED, JUDGE_SEED = 100, 1000
-"""Most sounds drawn for the figures of a run, and the seed of the first: they share no noise with the previews."""
+JUDGED, JUDGE_SEED = 50, 1000
+"""Sounds drawn for the figures of a run, and the seed of the first: they share no noise with the previews."""
 FEWEST = 20
 """Least number of held-out windows for figures."""
 COMPARED = 500
@@ -92,10 +92,17 @@ def features(mels: Mels, own: MelFormat) -> np.ndarray[Any, Any]:
     return np.concatenate([decibels.mean(2), decibels.std(2), changes.mean(2), changes.std(2)], 1)
 
 
+def sound_of(mels: Mels, own: MelFormat) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The sounds (N, S) in [-1, 1] of spectrograms (N, mels, T), without a vocoder."""
+    bands = own.bands(torch.from_numpy(mels))
+    magnitudes = unmixed(bands, own.filters(bands)) ** (1 / own.power)
+    sounds = griffin_lim(magnitudes, own.hop, range(len(mels)))
+    return (sounds / sounds.abs().amax(1, keepdim=True).clamp(min=1)).numpy()
+
+
 def _through_sound(mels: Mels, own: MelFormat) -> Mels:
     """Spectrograms after the inversion to sound."""
-    sound = inverted(own, own.bands(torch.from_numpy(mels)), range(len(mels)))
-    return own.encode(sound).numpy()
+    return own.encode(torch.from_numpy(sound_of(mels, own))).numpy()
 
 
 def _nearest(sets: Sequence[Mels], sounds: Sounds) -> list[np.ndarray[Any, Any]]:

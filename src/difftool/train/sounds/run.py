@@ -1,16 +1,21 @@
-"""A training run on sounds."""
+"""A training run on sounds: the parts in which it differs from one on pictures."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ... import processes
+from ...audio.files import write_short
 from ...device import name_of
+from ...learning.config import chosen
 from ...learning.driver import Cost, RunContext, learn, with_measured_sizes
 from ...learning.loop import Trainee
 from ...learning.runlog import EventLog
@@ -21,63 +26,115 @@ from ...pixels.draw import ended, walk
 from ...pixels.plan import SamplePlan, plan_samples_with
 from ..data.sounds import Sounds, data_of
 from ..previews import show
+from ..quality import by_share
 from ..recipe import Job, PictureConfig
-
-if TYPE_CHECKING:
-    from ...learning.config import RunConfig
+from .quality import FEWEST, JUDGE_SEED, JUDGED, Mels, is_measurable, quality_of, sound_of, windows_of
 
 log = logging.getLogger(__name__)
 
 PREVIEWED, DRAWING_STEPS = 12, 25
 """Sounds in a preview, and steps to draw them."""
-Mels = np.ndarray[Any, np.dtype[np.float32]]
+HEARD = 3
+"""Held-out windows in the report, as they are and after the inversion."""
+
+
+class Drawing(NamedTuple):
+    """How a run draws samples of its model."""
+
+    folder: Path
+    sounds: Sounds
+    machine: dict[str, Any]
+
+    def previewed(self) -> SamplePlan:
+        """The sounds of a preview, always from the same noise; of some classes if there are many."""
+        classes = self.sounds.classes
+        labels = [classes[k * len(classes) // PREVIEWED] for k in range(PREVIEWED)] if classes else None
+        return self._plan(PREVIEWED, labels, 0)
+
+    def judged(self) -> SamplePlan:
+        """The sounds of the figures."""
+        labels = by_share(self.sounds.held_out or self.sounds, self.sounds.classes, JUDGED)
+        return self._plan(JUDGED, labels, JUDGE_SEED)
+
+    def _plan(self, count: int, labels: Sequence[str] | None, seed: int) -> SamplePlan:
+        return plan_samples_with(
+            self.folder, count=count, label=labels, seed=seed, steps=DRAWING_STEPS, **self.machine
+        )
+
+
+def drawing_of(folder: Path, job: Job) -> Drawing:
+    assert isinstance(job.data, Sounds)
+    return Drawing(folder, job.data, {"device": str(job.device), "dtype": name_of(job.dtype)})
 
 
 def train_sounds(
     folder: Path, config: PictureConfig, job: Job, context: RunContext, *, overwrite: bool
 ) -> dict[str, float] | None:
     """Trains a model of sounds and returns the figures of its samples."""
-    sounds, device, dtype = job.data, job.device, job.dtype
-    assert isinstance(sounds, Sounds)
-    data = data_of(sounds, device, config["train"].get("gain", 0.0))
+    drawing = drawing_of(folder, job)
+    sounds, device = drawing.sounds, job.device
+    data = data_of(sounds, device, chosen(config["train"], "gain", 0.0))
     held = None if sounds.held_out is None else data_of(sounds.held_out, device)
 
     def make() -> tuple[Trainee, Denoising]:
         net = seeded(config["train"]["seed"], lambda: build_net(config["net"]))
         if job.weights is not None:
             net.load_state_dict({**net.state_dict(), **job.weights})
-        task = Denoising(config, net, data, held, dtype)
+        task = Denoising(config, net, data, held, job.dtype)
         return Trainee(task.net, config["train"]), task
 
-    cost = Cost(PREVIEWED, 0, DRAWING_STEPS)
+    cost = Cost(PREVIEWED, JUDGED if is_measurable(sounds) else 0, DRAWING_STEPS)
     context = context._replace(end=with_measured_sizes(config, make, cost, context.end, context.preview_every))
     trainee, task = make()
-    drawing = {"steps": DRAWING_STEPS, "device": str(device), "dtype": name_of(dtype)}
 
     def publish(trainee: Trainee) -> None:
         save_model(folder, config, trainee.averaged())
 
     def preview(trainee: Trainee, seen: int, events: EventLog | None) -> None:
-        _preview(folder, trainee, seen, events, sounds, drawing)
+        plan = drawing.previewed()
+        grid = spectrogram_grid(drawn_mels(plan), sounds.format, titles(plan))
+        processes.agreed(lambda: show(folder, seen, trainee.step, {"": (grid, None)}, events))
 
     context = context._replace(publish=publish, preview=preview)
     learn(folder, config, trainee, task, context, overwrite=overwrite)
-    return None
-
-
-def _preview(
-    folder: Path, trainee: Trainee, seen: int, events: EventLog | None, sounds: Sounds, drawing: dict[str, Any]
-) -> None:
-    """Draws spectrograms from the saved model, always from the same noise, and plots the loss."""
-    classes = sounds.classes
-    labels = [classes[k * len(classes) // PREVIEWED] for k in range(PREVIEWED)] if classes else None
-    plan = plan_samples_with(folder, count=PREVIEWED, label=labels, **drawing)
-    titles = [label or f"seed {k}" for k, label in enumerate(plan.labels)]
-    grid = spectrogram_grid(drawn_mels(plan), sounds.format, titles)
-    processes.agreed(lambda: show(folder, seen, trainee.step, {"": (grid, None)}, events))
+    if not is_measurable(sounds):
+        return None
+    log.info(f"evaluating {JUDGED} samples")
+    drawn = drawn_mels(drawing.judged())
+    return processes.agreed(lambda: quality_of(drawn, sounds)._asdict())
 
 
 def drawn_mels(plan: SamplePlan) -> Mels:
     """The spectrograms (N, mels, T) of a plan, in [-1, 1]."""
     parts = [state.x[:, 0].float().clamp(-1, 1) for _, state in walk(plan, plan.batch_size) if ended(plan, state)]
     return torch.cat(parts).cpu().numpy()
+
+
+def titles(plan: SamplePlan) -> list[str]:
+    """A title for each sound of a plan."""
+    return [label or f"seed {plan.settings.seed + k}" for k, label in enumerate(plan.labels)]
+
+
+def missing(sounds: Sounds) -> str:
+    """Why a run has no figures."""
+    held_out = 0 if sounds.held_out is None else sounds.held_out.items
+    return f"no quality figures: they need {FEWEST} held-out windows, and there are {held_out}"
+
+
+@contextmanager
+def heard(drawing: Drawing) -> Iterator[dict[str, Path]]:
+    """Files of the sounds in the report, by title: those of the preview, and of some held-out windows what is left of
+    them after the inversion."""
+    own = drawing.sounds.format
+    plan = drawing.previewed()
+    named = {f"{k + 1}: {title}": mel for k, (title, mel) in enumerate(zip(titles(plan), drawn_mels(plan), strict=True))}
+    if drawing.sounds.held_out is not None:
+        for k, mel in enumerate(windows_of(drawing.sounds.held_out, HEARD)):
+            named[f"held out {k + 1}, after the inversion"] = mel
+    sounds = sound_of(np.stack([*named.values()]), own)
+    with TemporaryDirectory() as folder:
+        files = {}
+        for k, (title, sound) in enumerate(zip(named, sounds, strict=True)):
+            files[title] = Path(folder) / f"{k}.flac"
+            write_short(files[title], sound, own.rate, format="FLAC")
+        yield files
