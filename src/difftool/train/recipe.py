@@ -121,7 +121,7 @@ def prepared(settings: Settings) -> Job:
     device, dtype = choose(settings.device, settings.dtype, settings.threads)
     device = processes.begin(device)
     source = row.get("data") if settings.data is None else settings.data
-    data = processes.first(lambda: _read(str(source), row, settings))
+    data = processes.first(lambda: _read(str(source), name, row, settings))
     announce(data)
     log.info(data.summary)
     if settings.size is None and data.path is not None and data.shape[1:] == USUAL[::-1] and data.sound is None:
@@ -147,18 +147,25 @@ def prepared(settings: Settings) -> Job:
     return Job(config, data, device, dtype, settings, weights)
 
 
-def _read(source: str, row: Row, settings: Settings) -> Pictures | Sounds:
-    """The data set of a run. Raises DifftoolError 2 for settings of the other kind of data."""
+def _read(source: str, name: str, row: Row, settings: Settings) -> Pictures | Sounds:
+    """The data set of a run with a preset. Raises DifftoolError 2 for settings or a preset of the other kind of
+    data."""
+    from .data.pictures import BUILT_IN as PICTURES
     from .data.pictures import load
+    from .data.sounds import BUILT_IN as SOUNDS
     from .data.sounds import load_sounds
 
-    if "frames" not in row:
+    for_sounds = "frames" in row
+    if source in (PICTURES if for_sounds else SOUNDS):
+        kind = "sounds" if for_sounds else "pictures"
+        raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}, unlike {source}", "leave out --preset")
+    if not for_sounds:
         _refuse(settings, ("sound_format", "frames", "gain"), "pictures")
         return load(source, settings.size, settings.held_out)
     _refuse(settings, ("size", "flip"), "sounds")
-    own = settings.sound_format or row.get("sound_format", "mel24")
-    frames = row["frames"] if settings.frames is None else settings.frames
-    return load_sounds(source, own, frames, settings.held_out)
+    sound_format = settings.sound_format or row.get("sound_format", "mel24")
+    frames = row.get("frames", 0) if settings.frames is None else settings.frames
+    return load_sounds(source, sound_format, frames, settings.held_out)
 
 
 def _refuse(settings: Settings, names: Sequence[str], kind: str) -> None:

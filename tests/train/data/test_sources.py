@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
+from difftool.train.data import cached, sources
 from difftool.train.data import pictures as module
-from difftool.train.data import sources
 from difftool.train.data.pictures import load
 
 RNG = np.random.default_rng(0)

@@ -28,7 +28,7 @@ COVER = re.compile(r"(cover|folder|front|back|album ?art|artwork|booklet|cd|disc
 """Names of pictures that belong to recordings."""
 BLOCK, MARGIN = 4096, 4
 """Frames of a spectrogram that are computed at a time, and on each side the frames whose windows reach into them."""
-REACH = 70.0
+REACH = 60.0
 """dB below the loudest band down to which a band counts as part of a recording."""
 HINT = "pass a folder or zip of recordings, such as .wav, .flac, .mp3 or .ogg"
 
@@ -68,10 +68,11 @@ def is_used(name: str) -> bool:
 def decode_sounds(entries: Contents, own: MelFormat) -> DecodedSounds:
     """The recordings of `entries` in a format. Raises DifftoolError 4 if none can be read."""
 
-    def decoded(name: str) -> Mels | str:
+    def decoded(name: str) -> tuple[Mels, float] | str:
         try:
-            sound = _decoded(entries[name](), PurePosixPath(name).suffix, own.rate)
-            return _mels(sound, own)
+            sound, rate = _decoded(entries[name](), PurePosixPath(name).suffix, own.rate)
+            mels = _mels(sound, own)
+            return mels, min(_highest(mels, own), rate / 2)
         except MemoryError:
             raise
         except DifftoolError as error:
@@ -81,18 +82,19 @@ def decode_sounds(entries: Contents, own: MelFormat) -> DecodedSounds:
 
     with ThreadPoolExecutor() as pool:
         found = dict(zip(entries, in_turn(pool, decoded, entries), strict=True))
-    kept = {name: mels for name, mels in found.items() if not isinstance(mels, str)}
+    kept = {name: result[0] for name, result in found.items() if not isinstance(result, str)}
+    highest = {name: result[1] for name, result in found.items() if not isinstance(result, str)}
     skipped = tuple(f"{name}: {reason}" for name, reason in found.items() if isinstance(reason, str))
     if not kept:
         message = "it contains no sounds"
         if skipped:
             message = f"none of its {len(skipped)} sounds can be used ({skipped[0]})"
         raise DifftoolError(Exit.FILE, message, HINT)
-    return DecodedSounds([*kept], [*kept.values()], skipped, tuple(_narrow(kept, own)))
+    return DecodedSounds([*kept], [*kept.values()], skipped, tuple(_narrow(highest, own)))
 
 
-def _decoded(data: bytes, suffix: str, rate: int) -> Samples:
-    """The sound in a file, mixed to mono, at another rate."""
+def _decoded(data: bytes, suffix: str, rate: int) -> tuple[Samples, int]:
+    """(the sound in a file, mixed to mono, at `rate`; its own rate)."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"it{suffix}"
         path.write_bytes(data)
@@ -108,7 +110,7 @@ def _decoded(data: bytes, suffix: str, rate: int) -> Samples:
     sound = np.concatenate([np.zeros(0, np.float32), *resampled(blocks, own, rate)]).clip(-1, 1)
     if np.abs(sound).max(initial=0) < SILENT:
         raise DifftoolError(Exit.FILE, "only silence" if len(sound) else "no sound", HINT)
-    return sound
+    return sound, own
 
 
 def _mels(sound: Samples, own: MelFormat) -> Mels:
@@ -124,10 +126,10 @@ def _mels(sound: Samples, own: MelFormat) -> Mels:
     return np.concatenate(parts)[:frames]
 
 
-def _narrow(kept: dict[str, Mels], own: MelFormat) -> list[str]:
-    """A note on recordings whose band ends below half of that of the format."""
+def _narrow(highest: dict[str, float], own: MelFormat) -> list[str]:
+    """A note on recordings whose band ends below half of that of the format; `highest`: where it ends, in Hz."""
     half = own.rate / 4
-    narrow = [name for name, mels in kept.items() if _highest(mels, own) < half]
+    narrow = [name for name, hertz in highest.items() if hertz < half]
     if not narrow:
         return []
     lower = "; a format of a lower rate may suit them" if own.rate > 16_000 else ""
@@ -136,6 +138,6 @@ def _narrow(kept: dict[str, Mels], own: MelFormat) -> list[str]:
 
 def _highest(mels: Mels, own: MelFormat) -> float:
     """Hz of the highest band that a recording reaches."""
-    levels = np.percentile(mels.astype(np.float32), 99, axis=0)
+    levels = np.percentile(mels.astype(np.float32), 90, axis=0)
     least = max(levels.max() - REACH * DECIBELS * own.power, np.log(own.floor) + 0.5)
     return own.centres()[int(np.flatnonzero(levels >= least)[-1])]

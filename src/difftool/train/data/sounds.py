@@ -308,6 +308,11 @@ class Stored(NamedTuple):
     about: About
 
 
+def cache() -> Path:
+    """The folder of cached spectrograms."""
+    return cache_dir() / "sounds"
+
+
 def _stored(path: Path, own: MelFormat) -> Stored:
     """The recordings in a folder or an archive, cached by the contents of the files that are used."""
     source = contents(path)
@@ -316,7 +321,7 @@ def _stored(path: Path, own: MelFormat) -> Stored:
         raise DifftoolError(Exit.FILE, "it contains no sounds", sound_files.HINT)
     used = held_in_memory(used, source.size)
     key = key_of([SCHEMA, own.name, *source.left_out, *source.aside], source.files, used)
-    folder = cache_dir() / "sounds" / key
+    folder = cache() / key
     if not (folder / "about.json").exists():
         stored = _read(used, own, source)
         try:

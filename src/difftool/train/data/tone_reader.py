@@ -15,8 +15,6 @@ FRAME, STEP = 2048, 256
 """Samples of a frame, and from one to the next."""
 LOWEST, HIGHEST = 330.0, 1400.0
 """Range of pitches in Hz."""
-HELD = (0.25, 0.4)
-"""Seconds after the beginning in which a chirp has arrived and a drum has ended."""
 
 
 class Reading(NamedTuple):
@@ -40,7 +38,7 @@ def read(sound: Line) -> Reading:
     def at(seconds: float) -> int:
         return min(onset + round(seconds * RATE / STEP), len(frames) - 1)
 
-    fallen = levels[at(0.3) : at(0.4) + 1].mean() < loudest - 16
+    fallen = levels[at(0.3) : at(0.4) + 1].mean() < loudest - 22
     if fallen:
         tail = spectrum(frames[at(0.07) : at(0.18) + 1])
         return Reading("drum", _pitch(tail))
