@@ -33,8 +33,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="Folder, zip, .npz, .npy, .parquet, IDX or CIFAR file, hf:owner/name, digits, shapes, moons, "
-            "swiss_roll or eight_gaussians; default: the preset's data.",
+            help="Folder or zip of pictures or sounds, .npz, .npy, .parquet, IDX or CIFAR file, hf:owner/name, digits, "
+            "shapes, tones, moons, swiss_roll or eight_gaussians; default: the preset's data.",
         ),
     ] = None,
     output_dir: Annotated[
@@ -45,7 +45,7 @@ def train(
     open_report: Open = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Train a model on your pictures, or by default for two minutes on handwritten digits.
+    """Train a model on your pictures or sounds, or by default for two minutes on handwritten digits.
 
     Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run.
 
@@ -64,6 +64,8 @@ def train(
     difftool train ~/others --from runs/mine
 
     difftool train mnist/ --preset mnist --target eps --betas linear
+
+    difftool train ~/sounds --frames 256
     """
     if settings.more is not None and output_dir is None:
         hint = "add --output-dir with the folder of a run; difftool runs ls lists them"
