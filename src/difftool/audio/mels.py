@@ -62,6 +62,11 @@ class MelFormat:
         """The weights (mels, window / 2 + 1) of the bins in each band, on the device of a tensor."""
         return filters(self.rate, self.window, self.mels, self.scale, self.norm).to(like.device)
 
+    def centres(self) -> list[float]:
+        """The frequency in Hz of the middle of each band."""
+        bins = filters(self.rate, self.window, self.mels, self.scale, self.norm).argmax(1)
+        return (bins * (self.rate / self.window)).tolist()
+
     def scaled(self, logarithms: Tensor) -> Tensor:
         """Log mels (..., mels, T) as mels in [-1, 1]."""
         low, high = self.span
