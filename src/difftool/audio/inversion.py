@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.noise import START, keys, uniform
+from .mels import MelFormat
 
 UPDATES = 20
 """Updates of the magnitudes; more change little."""
@@ -21,6 +22,12 @@ ITERATIONS, MOMENTUM = 64, 0.99
 PHASES = 1
 """The stage of the noise that the first phases are drawn from; stage 0 is the starting noise of a sampler."""
 TINY = 1e-16
+
+
+def inverted(own: MelFormat, bands: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Sound (B, (T - 1) * hop) from the bands (B, mels, T) of a format, by a seed for each item."""
+    magnitudes = unmixed(bands, own.filters(bands)) ** (1 / own.power)
+    return griffin_lim(magnitudes, own.hop, seeds, padding=own.padding)
 
 
 def unmixed(bands: Tensor, filters: Tensor, updates: int = UPDATES) -> Tensor:
@@ -40,12 +47,12 @@ def griffin_lim(
     *,
     iterations: int = ITERATIONS,
     momentum: float = MOMENTUM,
-    pad_mode: str = "reflect",
+    padding: str = "reflect",
 ) -> Tensor:
     """The sound (B, (T - 1) * hop) whose spectrum has these magnitudes (B, bins, T), as far as one exists.
 
     The phases start at random, by a seed for each item, and are those of the sound that the spectrum makes, moved on by
-    `momentum` (Perraudin et al. 2013, "A fast Griffin-Lim algorithm"; 0 is Griffin & Lim 1984). `pad_mode`: how the
+    `momentum` (Perraudin et al. 2013, "A fast Griffin-Lim algorithm"; 0 is Griffin & Lim 1984). `padding`: how the
     ends of the sound were continued where the spectrum was taken.
     """
     size = 2 * (magnitudes.shape[-2] - 1)
@@ -56,7 +63,7 @@ def griffin_lim(
     before = torch.zeros_like(phases)
     for _ in range(iterations):
         sound = torch.istft(magnitudes * phases, size, hop, window=window)
-        frames = torch.stft(sound, size, hop, window=window, pad_mode=pad_mode, return_complex=True)
+        frames = torch.stft(sound, size, hop, window=window, pad_mode=padding, return_complex=True)
         ahead = frames - momentum / (1 + momentum) * before
         phases = ahead / ahead.abs().clamp(min=TINY)
         before = frames

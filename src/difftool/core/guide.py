@@ -258,7 +258,8 @@ def windows(predict: Predict, width: int, hop: int) -> Predict:
 
         parts = x[..., [[*range(start, start + width)] for start in starts]]
         out = predict(parts.movedim(-2, 1).flatten(0, 1), level)
-        return Denoised(*(None if estimate is None else joined(estimate) for estimate in out))
+        spread, free = (None if estimate is None else joined(estimate) for estimate in out[1:])
+        return Denoised(joined(out.x0), spread, free)
 
     return predicted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 from ..audio import notes
 from ..audio.files import RATE, Mark, chapters_of
@@ -50,7 +50,7 @@ def chapter_records(marks: Iterable[Mark]) -> list[ChapterRecord]:
     ]
 
 
-def chapters_in(path: Path, note: Mapping[str, Any] | None) -> list[ChapterRecord]:
+def chapters_in(path: Path, note: Mapping[str, object] | None) -> list[ChapterRecord]:
     """The chapters of a sound: those in its manifest, else those in the file itself."""
     rows = note.get("chapters") if note else None
     if not isinstance(rows, list):
