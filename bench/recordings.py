@@ -1,5 +1,5 @@
-"""A model of recordings of people, against held-out recordings: is it closer to them than noise with the right spectrum,
-and does it copy?
+"""A model of recordings of people, against held-out ones: is it closer to them than noise with the right spectrum, and
+does it copy?
 
 python bench/recordings.py [FOLDER] [--minutes 20] [--run RUN]
 
@@ -20,11 +20,11 @@ import numpy as np
 from identity import PEOPLE, fetched
 
 from difftool.models import open_model
+from difftool.pixels.draw import draw_samples
 from difftool.pixels.plan import plan_samples_with
 from difftool.train import train
 from difftool.train.data.sounds import Sounds, load_sounds
 from difftool.train.sounds.quality import COMPARED, distance, quality_of, windows_of
-from difftool.train.sounds.run import drawn_mels
 
 HELD_OUT, COUNT = 0.2, 200
 """Share of the recordings that are held out; sounds drawn."""
@@ -61,14 +61,19 @@ def main() -> None:
         assert model.sound is not None
         sounds = load_sounds(str(folder), model.sound.format.name, model.sound.frames, HELD_OUT)
         assert sounds.held_out is not None
-        drawn = drawn_mels(plan_samples_with(run, count=COUNT, seed=1000))
+        drawn = draw_samples(plan_samples_with(run, count=COUNT, seed=1000)).mels
+        assert drawn is not None
         real = windows_of(sounds.held_out, COMPARED)
         quality = quality_of(drawn, sounds)
         noise = distance(gaussian(sounds, COUNT), real, sounds.format)
         trained = distance(windows_of(sounds, COUNT), real, sounds.format)
     print(sounds.summary)
-    print(f"FD to held-out windows: samples {quality.fd:.2f}, Gaussian of each band {noise:.2f}, training {trained:.2f}")
-    print(f"nearest training window {quality.nearest:.2f}; ceiling {quality.ceiling:.2f} dB, FD {quality.ceiling_fd:.2f}")
+    print(
+        f"FD to held-out windows: samples {quality.fd:.2f}, Gaussian of each band {noise:.2f}, training {trained:.2f}"
+    )
+    print(
+        f"nearest training window {quality.nearest:.2f}; ceiling {quality.ceiling:.2f} dB, FD {quality.ceiling_fd:.2f}"
+    )
     sys.exit(not (quality.fd < noise and quality.nearest >= 0.8))
 
 

@@ -15,11 +15,10 @@ import numpy as np
 from torch import from_numpy
 
 from difftool.audio.mels import FORMATS
-from difftool.pixels.plan import plan_samples_with
+from difftool.pixels.draw import sample
 from difftool.train.data.tone_reader import read
 from difftool.train.data.tones import CLASSES, INSTRUMENTS, draw_set, hertz_of
 from difftool.train.sounds.quality import sound_of
-from difftool.train.sounds.run import drawn_mels
 
 NEAR, SLACK = 30.0, 10.0
 """Cents that a pitch may be off, and beyond the error after the inversion of a true sound."""
@@ -57,11 +56,8 @@ def main() -> None:
     copied = errors(copies, labels)
     shown("after the inversion", *copied)
     names = [CLASSES[label] for label in labels]
-    plan = plan_samples_with(
-        options.model, count=options.count, label=names, steps=options.steps, guidance=options.guidance
-    )
-    sounds = sound_of(drawn_mels(plan), own)
-    cents, right = errors(sounds, labels)
+    drawn = sample(options.model, count=options.count, label=names, steps=options.steps, guidance=options.guidance)
+    cents, right = errors(drawn.sounds, labels)
     allowed = np.maximum(NEAR, copied[0] + SLACK)
     shown("samples", cents, right, allowed)
     kinds = np.array([name.split("-")[0] for name in names])

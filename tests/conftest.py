@@ -69,12 +69,11 @@ def cached_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of decoded pictures for one test; and of sounds, beside it."""
-    from difftool.train.data import pictures, sounds
+    """An empty cache of decoded pictures and sounds for one test."""
+    from difftool.train.data import pictures
 
     place = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(pictures, "cache", lambda: place)
-    monkeypatch.setattr(sounds, "cache", lambda: place.with_name(f"{place.name}-sounds"))
     return place
 
 

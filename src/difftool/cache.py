@@ -16,11 +16,10 @@ from .files import TEMPORARY, cache_dir
 
 KINDS = {
     "pictures": "decoded training data",
-    "sounds": "spectrograms of training data",
     "places": "where rerun finds inputs",
 }
 """What is cached, by kind."""
-USUAL = ("pictures", "sounds")
+USUAL = ("pictures",)
 """Kinds that are removed unless others are named: what is missing is made again when it is needed."""
 SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 """Units of an age."""
@@ -43,7 +42,7 @@ class Item(NamedTuple):
 
 def items() -> list[Item]:
     """What lies in the cache, the least recently used first. Files that difftool does not know are left out."""
-    paths = [(kind, path) for kind in USUAL for path in (cache_dir() / kind).glob("*") if _is_set(path)]
+    paths = [("pictures", path) for path in (cache_dir() / "pictures").glob("*") if _is_set(path)]
     paths += [("places", path) for path in cache_dir().glob("*") if fnmatch(path.name.lstrip("."), "places.json*")]
     used = _open_files(cache_dir()) if paths else set()
     rows = []

@@ -199,8 +199,9 @@ def _training(folder: Path) -> Run:
     train = config["train"]
     last = _last_line(folder / LOG)
     total = train.get("images", 0)
+    item = "window" if "sound" in config else "picture"
     if last is not None and "finished" in last:
-        state, about = FINISHED, f"{counted(total, 'picture')} of {train['data']['name']}"
+        state, about = FINISHED, f"{counted(total, item)} of {train['data']['name']}"
     else:
         state = RUNNING if is_locked(folder) else UNFINISHED
         about = f"{last['images'] if last else 0:,} of {total:,}"

@@ -75,7 +75,7 @@ def test_what_a_run_leaves(tmp_path: Path, data: Path) -> None:
     assert done.quality is not None and done.quality.keys() == {"fd", "nearest", "ceiling", "ceiling_fd"}
     assert all(np.isfinite(value) for value in done.quality.values())
     assert 0.1 < done.quality["ceiling"] < 3
-    assert read_png(done.grid)[0].shape[2] == 3
+    assert read_png(done.grid)[2]["model"]["sha256"] == model.sha256  # type: ignore[index]
     page = done.report.read_text()
     assert page.count("<audio") == 2 + module.HEARD and "data:audio/flac;base64," in page
     assert "16 windows seen" in page and "FD of bands" in page

@@ -52,8 +52,7 @@ def clear(
         list[str] | None,
         typer.Argument(
             metavar="[KIND]...",
-            help="Kinds to remove: pictures, sounds (decoded training data; both by default) or places (where rerun finds "
-            "inputs).",
+            help="Kinds to remove: pictures (decoded training data; the default) or places (where rerun finds inputs).",
             autocompletion=completer(_kinds),
         ),
     ] = None,

@@ -111,7 +111,7 @@ def c2st(a: Array, b: Array) -> float:
     return float(cross_val_score(HistGradientBoostingClassifier(random_state=0), x, y, cv=folds).mean())
 
 
-def frechet(a: Array, b: Array, covariance: Callable[[Array], Array] = lambda x: np.cov(x, rowvar=False)) -> float:
+def frechet(a: Array, b: Array, *, covariance: Callable[[Array], Array] = lambda x: np.cov(x, rowvar=False)) -> float:
     """Frechet distance of the Gaussians fitted to two sets of vectors (N, D) (Heusel et al. 2017, arXiv:1706.08500)."""
     one, two = covariance(a), covariance(b)
     # the trace of (one @ two)^(1/2) from its eigenvalues, which are real and not negative

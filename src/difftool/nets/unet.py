@@ -120,9 +120,10 @@ class UNet(nn.Module):
     stand on each level, and `attention` names the levels (0 is the full size) that also attend. With `classes`, a
     label (B,) in 0 .. classes steers the picture, `classes` itself (and no label at all) meaning "any": the condition
     of classifier-free guidance (Ho & Salimans 2022), learned by replacing some labels by it in training. With
-    `learned_range` it returns twice the channels, the second half for the variance (Nichol & Dhariwal 2021). Where
-    With `rows`, the height of pictures whose rows differ in meaning, as those of spectrograms do, each row has a learned
-    vector, which is added after the first convolution. Where `checkpointing` is set, the way back computes the stages anew instead of keeping what was in between.
+    `learned_range` it returns twice the channels, the second half for the variance (Nichol & Dhariwal 2021). With
+    `rows`, the height of pictures whose rows differ in meaning as those of spectrograms do, each row has a learned
+    vector, which is added after the first convolution. Where `checkpointing` is set, the way back computes the stages
+    anew instead of keeping what was in between.
     """
 
     checkpointing = False

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from .decode import SUFFIXES, Pixels
 from .labels import classes_of
 from .raw import Raw, rows_of
 from .tables import hub
+
+if TYPE_CHECKING:
+    from .sounds import Sounds
 
 log = logging.getLogger(__name__)
 
@@ -181,11 +184,11 @@ def _read(path: Path, size: tuple[int, int] | None, held_out: float | None) -> P
     return _kept(key, read)
 
 
-def announce(pictures: Pictures) -> None:
+def announce(data: Pictures | Sounds) -> None:
     """Logs a warning for each file that was skipped and each note on the data."""
-    for reason in pictures.skipped:
+    for reason in data.skipped:
         log.warning(f"skipped {reason}")
-    for note in pictures.notes:
+    for note in data.notes:
         log.warning(note)
 
 
@@ -228,7 +231,7 @@ def _split(raw: Raw, held_out: float | None) -> Pictures:
 
 
 def cache() -> Path:
-    """The folder of decoded data sets."""
+    """The folder of decoded data sets, of pictures and of sounds."""
     return cache_dir() / "pictures"
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -20,16 +20,15 @@ from torch import Tensor
 
 from ...audio.mels import DECIBELS, FORMATS, MelFormat, Sound
 from ...errors import DifftoolError, Exit, nearest
-from ...files import cache_dir, expanded, replace_folder, temporary, write_json
+from ...files import expanded, replace_folder, temporary, write_json
 from ...learning.tasks import Data
 from ...limits import counted
-from . import sound_files
+from . import pictures, sound_files
 from .cached import bounded, held_in_memory, key_of
 from .contents import Source, contents
 from .decode import Contents, some
 from .labels import classes_of
 from .picture_files import PLAIN, annotated
-from .pictures import BUILT_IN as PICTURES
 from .raw import Raw, rows_of
 from .sound_files import Mels, decode_sounds
 from .splits import places
@@ -234,7 +233,7 @@ def silent_frames(recording: Recording, frames: int) -> int:
 
 def are_sounds(source: str) -> bool:
     """Whether a data set consists of sounds. Raises DifftoolError 4 for a mixture of sounds and pictures."""
-    if source in BUILT_IN or source in PICTURES:
+    if source in BUILT_IN or source in pictures.BUILT_IN:
         return source in BUILT_IN
     path = expanded(source)
     if source.startswith("hf:") or not path.exists():
@@ -308,11 +307,6 @@ class Stored(NamedTuple):
     about: About
 
 
-def cache() -> Path:
-    """The folder of cached spectrograms."""
-    return cache_dir() / "sounds"
-
-
 def _stored(path: Path, own: MelFormat) -> Stored:
     """The recordings in a folder or an archive, cached by the contents of the files that are used."""
     source = contents(path)
@@ -321,7 +315,7 @@ def _stored(path: Path, own: MelFormat) -> Stored:
         raise DifftoolError(Exit.FILE, "it contains no sounds", sound_files.HINT)
     used = held_in_memory(used, source.size)
     key = key_of([SCHEMA, own.name, *source.left_out, *source.aside], source.files, used)
-    folder = cache() / key
+    folder = pictures.cache() / key
     if not (folder / "about.json").exists():
         stored = _read(used, own, source)
         try:
@@ -339,7 +333,7 @@ def _read(files: Contents, own: MelFormat, source: Source) -> Stored:
     names = [name for name in files if sound_files.is_sound(name)]
     place = places(names, "sound")
     decoded = decode_sounds({name: files[name] for name in names if name not in place.left_out}, own)
-    numbers = Raw(np.arange(len(decoded.names)), notes=decoded.notes)
+    numbers = Raw(cast(Any, np.arange(len(decoded.names))), notes=decoded.notes)
     raw = annotated(numbers, decoded.names, names, files, place, "sound")
     test = rows_of(raw, np.zeros(0, int)) if raw.test is None else raw.test
     order = np.concatenate([raw.pixels, test.pixels]).astype(int)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ...audio.inversion import griffin_lim, unmixed
+from ...audio.inversion import inverted
 from ...audio.mels import MelFormat
 from ...learning.metrics import frechet, scattered
 from ..data.sounds import Sounds, Windows
@@ -81,7 +81,7 @@ def distance(a: Mels, b: Mels, own: MelFormat) -> float:
     from sklearn.covariance import ledoit_wolf
 
     one, two = features(a, own), features(b, own)
-    return frechet(one, two, lambda x: ledoit_wolf(x)[0]) / one.shape[1]
+    return frechet(one, two, covariance=lambda x: ledoit_wolf(x)[0]) / one.shape[1]
 
 
 def features(mels: Mels, own: MelFormat) -> np.ndarray[Any, Any]:
@@ -94,9 +94,7 @@ def features(mels: Mels, own: MelFormat) -> np.ndarray[Any, Any]:
 
 def sound_of(mels: Mels, own: MelFormat) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The sounds (N, S) in [-1, 1] of spectrograms (N, mels, T), without a vocoder."""
-    bands = own.bands(torch.from_numpy(mels))
-    magnitudes = unmixed(bands, own.filters(bands)) ** (1 / own.power)
-    sounds = griffin_lim(magnitudes, own.hop, range(len(mels)))
+    sounds = inverted(own, own.bands(torch.from_numpy(mels)), range(len(mels)))
     return (sounds / sounds.abs().amax(1, keepdim=True).clamp(min=1)).numpy()
 
 
@@ -114,5 +112,7 @@ def _nearest(sets: Sequence[Mels], sounds: Sounds) -> list[np.ndarray[Any, Any]]
     best = [torch.full((len(mels),), torch.inf) for mels in sets]
     for places in every.split(BLOCK):
         trained = windows.everywhere(places).flatten(1)
-        best = [torch.minimum(known, torch.cdist(mels, trained).amin(1)) for known, mels in zip(best, flat, strict=True)]
+        best = [
+            torch.minimum(known, torch.cdist(mels, trained).amin(1)) for known, mels in zip(best, flat, strict=True)
+        ]
     return [known.numpy() for known in best]

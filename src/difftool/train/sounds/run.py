@@ -9,26 +9,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-
 from ... import processes
 from ...audio.files import write_short
 from ...device import name_of
 from ...learning.config import chosen
 from ...learning.driver import Cost, RunContext, learn, with_measured_sizes
 from ...learning.loop import Trainee
-from ...learning.runlog import EventLog
+from ...learning.runlog import EventLog, plot
 from ...learning.tasks import Denoising, seeded
 from ...models import build_net, save_model
-from ...pictures.spectrograms import spectrogram_grid
-from ...pixels.draw import ended, walk
+from ...pictures.plots import plot_spectrograms
+from ...pictures.png import read_png
+from ...pixels.draw import Sampled, draw_samples, with_sounds
 from ...pixels.plan import SamplePlan, plan_samples_with
 from ..data.sounds import Sounds, data_of
-from ..previews import show
+from ..previews import grid_path
 from ..quality import by_share
 from ..recipe import Job, PictureConfig
-from .quality import FEWEST, JUDGE_SEED, JUDGED, Mels, is_measurable, quality_of, sound_of, windows_of
+from .quality import FEWEST, JUDGE_SEED, JUDGED, is_measurable, quality_of, sound_of, windows_of
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +55,7 @@ class Drawing(NamedTuple):
         return self._plan(JUDGED, labels, JUDGE_SEED)
 
     def _plan(self, count: int, labels: Sequence[str] | None, seed: int) -> SamplePlan:
-        return plan_samples_with(
-            self.folder, count=count, label=labels, seed=seed, steps=DRAWING_STEPS, **self.machine
-        )
+        return plan_samples_with(self.folder, count=count, label=labels, seed=seed, steps=DRAWING_STEPS, **self.machine)
 
 
 def drawing_of(folder: Path, job: Job) -> Drawing:
@@ -91,28 +87,34 @@ def train_sounds(
         save_model(folder, config, trainee.averaged())
 
     def preview(trainee: Trainee, seen: int, events: EventLog | None) -> None:
-        plan = drawing.previewed()
-        grid = spectrogram_grid(drawn_mels(plan), sounds.format, titles(plan))
-        processes.agreed(lambda: show(folder, seen, trainee.step, {"": (grid, None)}, events))
+        drawn = draw_samples(drawing.previewed())
+        processes.agreed(lambda: _show(drawing, drawn, seen, trainee.step, events))
 
     context = context._replace(publish=publish, preview=preview)
     learn(folder, config, trainee, task, context, overwrite=overwrite)
     if not is_measurable(sounds):
         return None
     log.info(f"evaluating {JUDGED} samples")
-    drawn = drawn_mels(drawing.judged())
-    return processes.agreed(lambda: quality_of(drawn, sounds)._asdict())
+    mels = draw_samples(drawing.judged()).mels
+    assert mels is not None
+    return processes.agreed(lambda: quality_of(mels, sounds)._asdict())
 
 
-def drawn_mels(plan: SamplePlan) -> Mels:
-    """The spectrograms (N, mels, T) of a plan, in [-1, 1]."""
-    parts = [state.x[:, 0].float().clamp(-1, 1) for _, state in walk(plan, plan.batch_size) if ended(plan, state)]
-    return torch.cat(parts).cpu().numpy()
+def _show(drawing: Drawing, drawn: Sampled, seen: int, step: int, events: EventLog | None) -> None:
+    """Writes spectrograms as the preview after `seen` windows, also for TensorBoard, and plots the loss."""
+    own, path = drawing.sounds.format, grid_path(drawing.folder, seen)
+    path.parent.mkdir(exist_ok=True)
+    rows = list(zip(_titles(drawn), drawn.pixels, strict=True))
+    plot_spectrograms(path, rows, own.hop / own.rate, own.centres(), drawn.manifest)
+    if events is not None:
+        events.writer.add_image("samples", read_png(path)[0][..., :3], step, dataformats="HWC")
+        events.writer.flush()
+    plot(drawing.folder)
 
 
-def titles(plan: SamplePlan) -> list[str]:
-    """A title for each sound of a plan."""
-    return [label or f"seed {plan.settings.seed + k}" for k, label in enumerate(plan.labels)]
+def _titles(drawn: Sampled) -> list[str]:
+    """A title for each sound."""
+    return [item.get("label") or f"seed {item['seed']}" for item in drawn.items]
 
 
 def missing(sounds: Sounds) -> str:
@@ -125,16 +127,14 @@ def missing(sounds: Sounds) -> str:
 def heard(drawing: Drawing) -> Iterator[dict[str, Path]]:
     """Files of the sounds in the report, by title: those of the preview, and of some held-out windows what is left of
     them after the inversion."""
-    own = drawing.sounds.format
-    plan = drawing.previewed()
-    named = {f"{k + 1}: {title}": mel for k, (title, mel) in enumerate(zip(titles(plan), drawn_mels(plan), strict=True))}
-    if drawing.sounds.held_out is not None:
-        for k, mel in enumerate(windows_of(drawing.sounds.held_out, HEARD)):
-            named[f"held out {k + 1}, after the inversion"] = mel
-    sounds = sound_of(np.stack([*named.values()]), own)
+    own, held_out = drawing.sounds.format, drawing.sounds.held_out
+    drawn = with_sounds(draw_samples(drawing.previewed()))
+    named = {f"{k}: {title}": sound for k, (title, sound) in enumerate(zip(_titles(drawn), drawn.sounds, strict=True))}
+    if held_out is not None:
+        for k, sound in enumerate(sound_of(windows_of(held_out, HEARD), own)):
+            named[f"held out {k}, after the inversion"] = sound
     with TemporaryDirectory() as folder:
-        files = {}
-        for k, (title, sound) in enumerate(zip(named, sounds, strict=True)):
-            files[title] = Path(folder) / f"{k}.flac"
+        files = {title: Path(folder) / f"{k}.flac" for k, title in enumerate(named)}
+        for title, sound in named.items():
             write_short(files[title], sound, own.rate, format="FLAC")
         yield files
