@@ -152,7 +152,8 @@ class Windows:
 
     def __init__(self, sounds: Sounds, device: torch.device, gain: float = 0.0) -> None:
         """`gain`: the largest change of loudness in dB."""
-        self.format, self.frames, self.gain = sounds.format, sounds.frames, gain
+        self.format, self.frames = sounds.format, sounds.frames
+        self.gain = 0.0 if sounds.format.relative else gain
         self.mels = torch.from_numpy(np.concatenate([each.mels for each in sounds.recordings])).to(device)
         counts = sounds.counts
         lengths = np.array([each.frames for each in sounds.recordings])
