@@ -21,20 +21,8 @@ from difftool.models import AVERAGES
 KILLS = 20
 LINE = ["train", "digits", "--steps", "2000", "--threads", "2", "--keep-averages", "-q", "--output-dir"]
 SOUNDS = [
-    "train",
-    "sounds",
-    "--frames",
-    "16",
-    "--steps",
-    "160",
-    "--batch-size",
-    "2",
-    "--held-out",
-    "0",
-    "--threads",
-    "2",
-    "-q",
-    "--output-dir",
+    *("train", "sounds", "--frames", "16", "--steps", "160", "--batch-size", "2", "--held-out", "0"),
+    *("--threads", "2", "-q", "--output-dir"),
 ]
 
 
