@@ -32,7 +32,10 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def opened(folder: Path) -> Any:
         autoencoder = AutoencoderKL.from_pretrained(folder / "vqvae") if (folder / "vqvae").exists() else None
-        net, scheduler = UNet2DModel.from_pretrained(folder / "unet"), DDIMScheduler.from_pretrained(folder / "scheduler")
+        net, scheduler = (
+            UNet2DModel.from_pretrained(folder / "unet"),
+            DDIMScheduler.from_pretrained(folder / "scheduler"),
+        )
         made = pipeline_audio_diffusion.AudioDiffusionPipeline(autoencoder, net, mel.Mel(**MEL), scheduler)
         made.set_progress_bar_config(disable=True)
         return made
@@ -56,12 +59,12 @@ def test_it_draws_what_the_pipeline_draws(tmp_path: Path, pipeline: Any, latent:
 
 
 def test_a_spectrogram_is_that_of_the_pipeline(tmp_path: Path) -> None:
-    """As diffusers' `Mel` computes it with librosa: see tests/audio for its golden; here the sizes of another config."""
+    """As `Mel` computes it; tests/audio has a golden of librosa, and here are the sizes of another config."""
     form, frames = format_of(MEL)
     sound = torch.sin(torch.arange(frames * form.hop - 1) * 0.3)
-    power = torch.stft(
-        sound, 256, 64, window=torch.hann_window(256), pad_mode="constant", return_complex=True
-    ).abs() ** 2
+    power = (
+        torch.stft(sound, 256, 64, window=torch.hann_window(256), pad_mode="constant", return_complex=True).abs() ** 2
+    )
     decibels = 10 * (form.filters(sound) @ power).clamp(min=1e-10).log10()
     decibels = (decibels - decibels.max()).clamp(min=-80)
     torch.testing.assert_close(form.encode(sound), 2 * (decibels + 80) / 80 - 1, atol=1e-5, rtol=1e-5)

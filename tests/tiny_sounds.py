@@ -24,7 +24,7 @@ def own(folder: Path, form: str = "mel16", frames: int = 16) -> Path:
         torch.nn.init.normal_(weights, std=0.05)
     config = {
         "net": net,
-        "path": {"type": "discrete_vp", "betas": "cosine", "T": 100},
+        "path": {"type": "discrete_vp", "betas": "cosine", "T": 1000},
         "target": "v",
         "size": [FORMATS[form].mels, frames],
         "classes": ["a", "b"],
