@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -144,3 +145,29 @@ FORMATS = {
 }
 """The formats by name. A sine or square wave of full scale stays just below 1. Where scale or floor differ, no vocoder
 fits both."""
+ORIGINAL = "audio_diffusion"
+"""The format whose sizes a diffusers folder sets."""
+MOST_SIZE = 2**20
+
+
+def format_of(mel: Mapping[str, object]) -> tuple[MelFormat, int]:
+    """The format of diffusers' `Mel`, from its config, and the frames of its pictures. Raises ValueError for values
+    that make no spectrogram."""
+    sizes = {}
+    defaults = {"x_res": 256, "y_res": 256, "sample_rate": 22_050, "n_fft": 2048, "hop_length": 512, "top_db": 80}
+    for name, default in defaults.items():
+        value = mel.get(name, default)
+        if type(value) is not int or not 1 <= value <= MOST_SIZE:
+            raise ValueError(f"{name} of its mel must be a whole number from 1 to {MOST_SIZE:,}, not {value!r}")
+        sizes[name] = value
+    if sizes["n_fft"] % 2 or not sizes["hop_length"] < sizes["n_fft"]:
+        raise ValueError("the hop_length of its mel must be smaller than its n_fft, which must be even")
+    own = replace(
+        FORMATS[ORIGINAL],
+        rate=sizes["sample_rate"],
+        window=sizes["n_fft"],
+        hop=sizes["hop_length"],
+        mels=sizes["y_res"],
+        span=(_decibels(-sizes["top_db"]), 0.0),
+    )
+    return own, sizes["x_res"]

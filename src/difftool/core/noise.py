@@ -38,7 +38,7 @@ def slerp(first: Tensor, last: Tensor, share: float) -> Tensor:
     length of unit noise, which the points of a straight line have not."""
     cosine = (first * last).sum() / (first.norm() * last.norm())
     angle = math.acos(cosine.clamp(-1, 1))
-    if angle < 1e-4:
+    if angle < 1e-3:  # in float32 that may be zero
         return first + share * (last - first)
     return (math.sin((1 - share) * angle) * first + math.sin(share * angle) * last) / math.sin(angle)
 

@@ -17,7 +17,7 @@ from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling import aliases
 from ..settings import from_call, manifest_of
-from .draw import ended, walk
+from .draw import decoded, ended, walk
 from .plan import SamplePlan, plan_samples
 from .settings import Settings
 
@@ -155,5 +155,5 @@ def _sampled(plan: SamplePlan, draw: int, ticks: Iterator[Any]) -> Tensor:
         if state.i:
             next(ticks)
         if ended(plan, state):
-            ends.append(state.x.cpu())
+            ends.append(decoded(plan.model, state.x).cpu())
     return torch.cat(ends)

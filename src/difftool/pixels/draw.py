@@ -202,13 +202,24 @@ def states(
         away = _predictor(model, anything) if worse is None else _predictor(worse, cond)
     predict = predicted(model, choice, settings, predict, away)
     if edit is not None:
-        known = edit.mel.to(weight.device)
+        known = encoded(model, edit.mel.to(weight.device))
         start = choice.levels[0].alpha * known + start
-        if (mask := edit.mask) is not None:
-            predict = inpaint(predict, known, mask.to(weight.device), first)
+        if edit.mask is not None:
+            columns = edit.mask.view(-1, model.stride).amax(1)
+            predict = inpaint(predict, known, columns.to(weight.device), first)
     noise = Noise(seeds if fresh is None else fresh, model.shape, weight.device)
     yield State(0, choice.levels[0], start)
     yield from choice.run(predict, start, noise)
+
+
+def encoded(model: Model, mel: torch.Tensor) -> torch.Tensor:
+    """The clean data (1, *model.shape) of a spectrogram (mels, T)."""
+    return mel[None, None] if model.autoencoder is None else model.autoencoder.encode(mel[None])
+
+
+def decoded(model: Model, x: torch.Tensor) -> torch.Tensor:
+    """The pictures (B, C, H, W) of clean data (B, *model.shape)."""
+    return x if model.autoencoder is None else model.autoencoder.decode(x)[:, None]
 
 
 def _predictor(model: Model, cond: Mapping[str, torch.Tensor]) -> Predict:
@@ -295,20 +306,23 @@ def _sampled(plan: SamplePlan, size: int, only: Collection[int] | None, track: T
     def steps() -> Iterator[tuple[range, State]]:
         for batch, state in walk(plan, size, only):
             if state.i in shown and batch == runs[0]:
-                trajectory.append(frame_of(state))
+                trajectory.append(frame_of(state, plan.model))
             if state.i:
                 yield batch, state
 
     channels, height, width = plan.model.shape
+    if plan.sound is not None:
+        channels, height, width = 1, plan.sound.own.format.mels, plan.sound.frames
     parts = [np.zeros((0, height, width, channels), dtype=np.uint8)]  # a process may have no batch
     mels = [np.zeros((0, height, width), dtype=np.float32)]
     for batch, state in track(steps(), len(runs) * last):
         if ended(plan, state):
             indices = [k for k in batch if only is None or k in only]
             rows = [k - batch.start for k in indices]
-            parts.append(to_pixels(state.x)[rows])
+            pictures = decoded(plan.model, state.x)[rows]
+            parts.append(to_pixels(pictures))
             if plan.sound is not None:
-                mels.append(state.x[rows, 0].clamp(-1, 1).float().cpu().numpy())
+                mels.append(pictures[:, 0].clamp(-1, 1).float().cpu().numpy())
             items += [ItemNote(index=k, seed=plan.settings.seed_of(k), label=plan.labels[k]) for k in indices]
     return Part(np.concatenate(parts), items, trajectory, np.concatenate(mels) if plan.sound is not None else None)
 
@@ -318,10 +332,12 @@ def evenly(last: int, count: int) -> list[int]:
     return sorted({round(k * last / (count - 1)) for k in range(count)})
 
 
-def frame_of(state: State) -> Frame:
+def frame_of(state: State, model: Model | None = None) -> Frame:
     """The pictures of a state."""
     # states above unit variance are scaled down to it
     deviation = math.hypot(state.level.alpha, state.level.sigma)
     scaled = state.x / max(1.0, deviation)
     estimate = torch.zeros_like(scaled) if state.x0 is None else state.x0
+    if model is not None:
+        scaled, estimate = decoded(model, scaled), decoded(model, estimate)
     return Frame(to_pixels(scaled), to_pixels(estimate))

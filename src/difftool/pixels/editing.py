@@ -46,7 +46,7 @@ def refuse_for_pictures(settings: Settings, model: Model) -> None:
             raise DifftoolError(Exit.USAGE, message, f"leave out {label}, or use a model of sounds")
 
 
-def edit_of(settings: Settings, own: Sound) -> Edit | None:
+def edit_of(settings: Settings, own: Sound, stride: int = 1) -> Edit | None:
     """The sound that a run starts from, in the length of its result. Raises DifftoolError 2 for a mask beyond its end,
     4 for a file that is not a sound."""
     if settings.init is None:
@@ -59,7 +59,7 @@ def edit_of(settings: Settings, own: Sound) -> Edit | None:
     if settings.seconds is not None:
         samples = round(settings.seconds * rate)
         sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]
-    whole = (frames_of(len(sound), own) - 1) * hop
+    whole = (frames_of(len(sound), own, stride) - 1) * hop
     logarithms = own.format.logarithms(F.pad(sound, (0, whole - len(sound))))
     edit = Edit(sound, own.format.scaled(logarithms), float(logarithms.max()))
     if settings.mask is None:
@@ -76,9 +76,10 @@ def edit_of(settings: Settings, own: Sound) -> Edit | None:
     return edit._replace(inside=(first, last), mask=mask.float())
 
 
-def frames_of(samples: int, own: Sound) -> int:
-    """The frames of a sound, at least those of a window."""
-    return max(own.frames, 1 + math.ceil(samples / own.format.hop))
+def frames_of(samples: int, own: Sound, stride: int) -> int:
+    """The frames of a sound, a multiple of `stride`, at least those of a window."""
+    needed = 1 + math.ceil(samples / own.format.hop)
+    return max(own.frames, stride * math.ceil(needed / stride))
 
 
 def strength_of(settings: Settings) -> float | None:

@@ -230,7 +230,7 @@ def windows_of(model: Model) -> list[int]:
 
 def width_of(model: Model) -> int:
     """The width of what the network learned."""
-    return model.shape[2] if model.sound is None else model.sound.frames
+    return model.shape[2] if model.sound is None else model.sound.frames // model.stride
 
 
 def hop_of(width: int) -> int:

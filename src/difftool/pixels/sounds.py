@@ -40,7 +40,7 @@ class SoundPlan(NamedTuple):
 
     def stretched(self, model: Model) -> Model:
         """A model whose items are as long as these sounds."""
-        return model._replace(shape=(*model.shape[:2], self.frames))
+        return model._replace(shape=(*model.shape[:2], self.frames // model.stride))
 
 
 def plan_sounds(settings: Settings, model: Model, device: torch.device | str) -> SoundPlan | None:
@@ -51,14 +51,14 @@ def plan_sounds(settings: Settings, model: Model, device: torch.device | str) ->
         refuse_for_pictures(settings, model)
         return None
     vocoder = vocoder_of(settings.vocoder, own.format, settings.models_dir, device)
-    edit = edit_of(settings, own)
+    edit = edit_of(settings, own, model.stride)
     if edit is not None:
         samples = len(edit.sound)
     elif settings.seconds is not None:
         samples = round(settings.seconds * own.format.rate)
     else:
         samples = (own.frames - 1) * own.format.hop
-    return SoundPlan(own, frames_of(samples, own), samples, vocoder, edit)
+    return SoundPlan(own, frames_of(samples, own, model.stride), samples, vocoder, edit)
 
 
 def sounds_of(plan: SoundPlan, mels: Mels, seeds: Sequence[int]) -> list[Samples]:

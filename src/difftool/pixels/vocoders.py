@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ..audio import AUTO, GRIFFIN_LIM
 from ..errors import DifftoolError, Exit
-from ..files import digest_of, load_tensors
+from ..files import digest_of, load_tensors, read_json
 from ..models import ASSETS
 from ..store import DERIVED, home
 
@@ -80,8 +81,11 @@ def _univnet(file: Path, device: torch.device | str) -> Callable[[Tensor, int], 
     from ..nets.tortoise.official import VOCODER
     from ..nets.tortoise.vocoder import TAIL, UnivNet
 
-    # a converted file has our own names
-    checkpoint = Checkpoint(VOCODER.parts) if file.name.endswith(DERIVED) else VOCODER
+    config = file.with_name("config.json")
+    sizes = read_json(config).get("vocoder", {}) if config.exists() else {}
+    checkpoint = VOCODER._replace(parts={"vocoder": ("", partial(UnivNet, **sizes))})
+    if file.name.endswith(DERIVED):  # has our own names
+        checkpoint = Checkpoint(checkpoint.parts)
     hint = "run difftool models pull tortoise --overwrite"
     stored = stored_in(file, checkpoint, hint)
     net = cast(UnivNet, loaded("vocoder", checkpoint, stored, file, hint, device=device, dtype=torch.float32))
