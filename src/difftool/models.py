@@ -1,7 +1,8 @@
 """Model folders: their format, and how they are opened and written.
 
-A folder contains ``config.json`` (the network, its path and target, the size and classes of the pictures) and
-``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type pipeline, can be opened too.
+A folder contains ``config.json`` (the network, its path and target, the size and classes of the pictures; for sounds
+the format of their spectrograms) and ``model.safetensors``. Folders of diffusers' UNet2DModel, alone or in a DDPM-type
+pipeline, can be opened too.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from .audio.mels import FORMATS, Sound, format_of
 from .core.ema import misfit, posthoc
 from .core.paths import Flow, Karras, Level, Path
 from .core.predict import TARGETS, Target, edm_scale
 from .errors import DifftoolError, Exit, is_out_of_memory, nearest
 from .files import Loaded, expanded, load_tensors, read_json, save_tensors, write_json
 from .limits import LARGEST
+from .nets.diffusers import Autoencoder, Denoiser, combined, weights_in
 from .nets.mlp import MLP
 from .nets.official import same_shapes
 from .nets.unet import UNet
@@ -46,7 +49,7 @@ ROUGH = 0.1
 
 
 class Model(NamedTuple):
-    """An opened model of pictures."""
+    """An opened model of pictures, or of sounds as spectrograms."""
 
     name: str
     source: str
@@ -58,7 +61,7 @@ class Model(NamedTuple):
     path: Path
     target: Target
     shape: tuple[int, int, int]
-    """(channels, height, width)"""
+    """(channels, height, width); of sounds (1, mels, frames), the lowest band first"""
     classes: tuple[str, ...]
     """Names of the labels; () for a model without labels."""
     any_label: bool
@@ -73,6 +76,15 @@ class Model(NamedTuple):
     """Packages whose versions affect its output."""
     ema: float | None = None
     """Width of the average of the weights; None: as published."""
+    sound: Sound | None = None
+    """What it generates, if it is a model of sounds."""
+    autoencoder: Autoencoder | None = None
+    """Makes spectrograms of what the network generates, if that is latents."""
+
+    @property
+    def stride(self) -> int:
+        """Frames of a spectrogram for each column that the network generates."""
+        return 1 if self.sound is None else self.sound.format.mels // self.shape[1]
 
 
 def open_model(
@@ -125,6 +137,8 @@ def open_model(
         message = f"the config.json in {folder} {reason}"
         raise DifftoolError(Exit.FILE, message, "restore the folder, or use another model") from error
     model.net.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    if model.autoencoder is not None:
+        model.autoencoder.to(device).eval().requires_grad_(False)
     return model
 
 
@@ -195,7 +209,8 @@ def build_path(config: Mapping[str, Any]) -> Path:
 
 
 def save_model(folder: FilePath, config: Mapping[str, object], weights: Mapping[str, Tensor]) -> None:
-    """Writes a model folder. `config`: net, path, target, size ([height, width]), classes; other keys are kept."""
+    """Writes a model folder. `config`: net, path, target, size ([height, width]), classes, and for sounds
+    sound ({"format": "mel24", "frames": 128}); other keys are kept."""
     save_tensors(folder / "model.safetensors", weights)
     write_json(folder / "config.json", {"schema": SCHEMA, **config})
 
@@ -252,6 +267,7 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         raise ValueError(f"it lists {len(config['classes'])} classes, but its network has a different number")
     fill(net, loaded.tensors, weights)
     height, width = map(int, config["size"])
+    channels = int(config["net"]["channels"])
     return Model(
         name=FilePath(source).name,
         source=source,
@@ -259,7 +275,7 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         net=net,
         path=build_path(config["path"]),
         target=TARGETS[config["target"]],
-        shape=(int(config["net"]["channels"]), height, width),
+        shape=(channels, height, width),
         classes=tuple(map(str, config["classes"])),
         # a network that was always given labels has no "any"
         any_label=bool(config["classes"]) and config.get("train", {}).get("label_dropout", 1) > 0,
@@ -267,7 +283,21 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         variance="learned" if config["net"].get("learned_range") else "small",
         scale=edm_scale() if config["target"] == "edm" else None,
         ema=ema,
+        sound=_sound(config, (channels, height, width)),
     )
+
+
+def _sound(config: Mapping[str, Any], shape: tuple[int, int, int]) -> Sound | None:
+    """What a model of sounds generates, by its config."""
+    if "sound" not in config:
+        return None
+    name, frames = config["sound"]["format"], int(config["sound"]["frames"])
+    if name not in FORMATS:
+        raise ValueError(f"unknown sound format {name!r}; known: {', '.join(FORMATS)}")
+    own = FORMATS[name]
+    if shape != (1, own.mels, frames):
+        raise ValueError(f"its pictures of {shape} are not {frames} frames of the sound format {name}")
+    return Sound(own, frames)
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], origin: FilePath) -> None:
@@ -291,17 +321,26 @@ def _diffusers_config(folder: FilePath) -> FilePath | None:
     return config if config.exists() and "_class_name" in read_config(config) else None
 
 
+PARTS = ("unet", "scheduler", "mel", "vqvae")
+"""The parts of a pipeline of sounds; one of pictures has the first two."""
+
+
 def _open_diffusers(folder: FilePath, source: str) -> Model:
     unet = _diffusers_config(folder)
     assert unet is not None
     config = read_config(unet)
     if config["_class_name"] != "UNet2DModel":
-        message = f"{folder} is a {config['_class_name']}; sample supports UNet2DModel"
+        needs = ", which needs an encoding of what it draws" if "Condition" in config["_class_name"] else ""
+        message = f"{folder} is a {config['_class_name']}{needs}; sample supports UNet2DModel"
         raise DifftoolError(Exit.FILE, message, "pass the folder of a UNet2DModel")
     index = read_config(folder / "model_index.json") if unet.parent != folder else {}
-    if others := [name for name in index if not name.startswith("_") and name not in ("unet", "scheduler")]:
+    parts = {
+        name: kind for name, kind in index.items() if not name.startswith("_") and kind not in (None, [None, None])
+    }
+    known = PARTS if "mel" in parts else PARTS[:2]
+    if others := [name for name in parts if name not in known]:
         message = f"{folder} is a pipeline with a {others[0]}"
-        raise DifftoolError(Exit.FILE, message, "sample supports pixel models only")
+        raise DifftoolError(Exit.FILE, message, "sample supports models of pixels or mels only")
     scheduler_file = folder / "scheduler" / "scheduler_config.json"
     scheduler = read_config(scheduler_file) if scheduler_file.exists() else {"_class_name": "DDPMScheduler"}
     learned = config["out_channels"] == 2 * config["in_channels"]
@@ -309,28 +348,19 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     if learned != (variance == "learned") or not (learned or config["out_channels"] == config["in_channels"]):
         outs = f"{config['out_channels']} channels for {config['in_channels']}"
         raise ValueError(f"its network returns {outs}, which does not match the variance {variance} of its scheduler")
-    weights = unet.parent / "diffusion_pytorch_model.safetensors"
-    if not weights.exists():
-        message = f"{unet.parent} contains no {weights.name}"
-        raise DifftoolError(Exit.FILE, message, "save the model with safe_serialization=True")
-    loaded = load_tensors(weights)
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-    with torch.device("meta"), bounded(len(loaded.tensors)):
-        fits(UNet2DModel.from_config(config), loaded.tensors, weights)  # pyright: ignore[reportArgumentType]
-    net = UNet2DModel.from_config(config)
-    assert isinstance(net, nn.Module)
-    fill(net, loaded.tensors, weights)
+    net, sha256 = _opened(UNet2DModel, config, unet.parent)
     for key, usable in (("thresholding", False), ("clip_sample_range", 1.0)):
         if scheduler.get(key, usable) != usable:
             raise ValueError(f"its scheduler sets {key}, which is not supported")
     sizes = config["sample_size"]
     height, width = sizes if isinstance(sizes, (list, tuple)) else (sizes, sizes)
-    return Model(
+    model = Model(
         name=FilePath(source).name,
         source=source,
-        sha256=loaded.sha256,
-        net=_Diffusers(net),
+        sha256=sha256,
+        net=Denoiser(net),
         path=discrete_path(scheduler),
         target=target_of(scheduler),
         shape=(int(config["in_channels"]), int(height), int(width)),
@@ -340,14 +370,37 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
         variance=variance,
         packages=("torch", "diffusers"),
     )
+    return _sounding(model, folder, "vqvae" in parts) if "mel" in parts else model
 
 
-class _Diffusers(nn.Module):
-    """Adapts a diffusers network to the signature of ours."""
+def _opened(kind: Any, config: Mapping[str, object], folder: FilePath) -> tuple[nn.Module, str]:
+    """A network of diffusers of a class with the weights in its folder, and their hash."""
+    weights, loaded = weights_in(folder)
+    with torch.device("meta"), bounded(len(loaded.tensors)):
+        fits(kind.from_config(config), loaded.tensors, weights)
+    net = kind.from_config(config)
+    fill(net, loaded.tensors, weights)
+    return net, loaded.sha256
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.net(x, t, class_labels=label, return_dict=False)[0]
+def _sounding(model: Model, folder: FilePath, has_latents: bool) -> Model:
+    """A model of mel spectrograms, as `AudioDiffusionPipeline` saves it."""
+    own, frames = format_of(read_config(folder / "mel" / "mel_config.json"))
+    sound = Sound(own, frames)
+    if not has_latents:
+        if model.shape != (1, own.mels, frames):
+            raise ValueError(f"its network draws pictures of {model.shape}, its mel {(1, own.mels, frames)}")
+        return model._replace(sound=sound)
+    config = read_config(folder / "vqvae" / "config.json")
+    if config["_class_name"] != "AutoencoderKL":
+        message = f"the autoencoder of {folder} is a {config['_class_name']}; sample supports AutoencoderKL"
+        raise DifftoolError(Exit.FILE, message, "use a model without latents, or with an AutoencoderKL")
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    net, sha256 = _opened(AutoencoderKL, config, folder / "vqvae")
+    factor = 2 ** (len(config["block_out_channels"]) - 1)
+    latent = (int(config["latent_channels"]), own.mels // factor, frames // factor)
+    if model.shape != latent or config["in_channels"] != config["out_channels"] or config["out_channels"] not in (1, 3):
+        raise ValueError(f"its network draws latents of {model.shape}, its autoencoder {latent}")
+    autoencoder = Autoencoder(net, float(config.get("scaling_factor", 0.18215)), int(config["out_channels"]))
+    return model._replace(sound=sound, autoencoder=autoencoder, sha256=combined(model.sha256, sha256))

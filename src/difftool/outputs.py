@@ -83,10 +83,17 @@ class Places(NamedTuple):
     grid: Path | None
     trajectory: list[Path]
     """The strip and the animation of the trajectory, or []."""
+    companions: Sequence[Path] = ()
+    """Of sounds: the picture and the manifest beside each."""
+
+    @property
+    def results(self) -> list[Path]:
+        """Those that a run reports."""
+        return [*self.trajectory, *self.singles, *([self.grid] if self.grid else [])]
 
     @property
     def all(self) -> list[Path]:
-        return [*self.trajectory, *self.singles, *([self.grid] if self.grid else [])]
+        return [*self.companions, *self.results]
 
     @property
     def folders(self) -> list[Path]:
@@ -111,10 +118,14 @@ def pictures(to: Destination, items: Sequence[tuple[int, int]], *, trajectory: b
 
 
 def _pictures(to: Destination, items: Sequence[tuple[int, int]], trajectory: bool) -> Places:
-    steps = [to.beside(f"trajectory.{kind}") for kind in ("png", "gif")] if trajectory else []
+    steps = _steps(to, trajectory)
     if len(items) > 1:
         return Places([] if to.grid_only else _singles(to, items), to.output or to.home / "grid.png", steps)
     return Places([to.output] if to.output else _singles(to, items), None, steps)
+
+
+def _steps(to: Destination, trajectory: bool) -> list[Path]:
+    return [to.beside(f"trajectory.{kind}") for kind in ("png", "gif")] if trajectory else []
 
 
 def _singles(to: Destination, items: Sequence[tuple[int, int]]) -> list[Path]:
@@ -168,6 +179,27 @@ def sounds(
     paths = [to.beside(name) for name in names(items, suffix)]
     free = to.freed(paths)
     return paths if free is to else [free.beside(path.name) for path in paths]
+
+
+def sampled_sounds(to: Destination, items: Sequence[tuple[int, int]], *, trajectory: bool = False) -> Places:
+    """The files for generated sounds with these (index, seed), a picture and a manifest beside each, and a figure of
+    several. Raises DifftoolError 2 if the output is not a WAV file or only a grid is wanted, 4 if a file exists that
+    may not be overwritten."""
+    if to.grid_only:
+        raise DifftoolError(Exit.USAGE, "--grid-only is for pictures", "leave it out for sounds")
+    refuse_other(to.output, "sounds are written as WAV", (".wav",))
+
+    def files(to: Destination) -> Places:
+        paths = [to.beside(name) for name in names(items, ".wav")]
+        if to.output is not None:
+            paths[0] = to.output
+        companions = [path.with_suffix(suffix) for path in paths for suffix in (".png", ".json")]
+        grid = to.beside("grid.png") if len(items) > 1 else None
+        return Places(paths, grid, _steps(to, trajectory), companions)
+
+    to = to.freed(files(to).all)
+    to.claim(files(to).all)
+    return files(to)
 
 
 def names(items: Iterable[tuple[int, int]], suffix: str) -> list[str]:

@@ -40,10 +40,11 @@ COMMANDS: dict[str, type[PixelSettings | WordSettings | ForwardSettings]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """A picture and how it was made."""
+    """A picture or a generated sound, and how it was made."""
 
     file: Path
     pixels: Pixels
+    """Of a sound its samples, int16 (S,)"""
     settings: PixelSettings | WordSettings | ForwardSettings
     sha256: str
     """Hash of the model's weights."""
@@ -59,6 +60,10 @@ class Source:
     """Index of the picture in its run; None for a grid of all."""
 
     @property
+    def is_sound(self) -> bool:
+        return self.pixels.ndim == 1
+
+    @property
     def indices(self) -> Sequence[int]:
         """Indices of the pictures to reproduce."""
         return range(count_of(self.settings)) if self.index is None else [self.index]
@@ -66,12 +71,17 @@ class Source:
     @property
     def items(self) -> list[tuple[int, int]]:
         """(index, seed) of these pictures."""
-        return [(index, self.settings.seed + index) for index in self.indices]
+        return [(index, seed_of(self.settings, index)) for index in self.indices]
 
 
 def count_of(settings: PixelSettings | WordSettings | ForwardSettings) -> int:
     """The number of pictures of a run; a forward process has none."""
     return 0 if isinstance(settings, ForwardSettings) else settings.count or 0
+
+
+def seed_of(settings: PixelSettings | WordSettings | ForwardSettings, index: int) -> int:
+    """The seed of an item of a run."""
+    return settings.seed_of(index) if isinstance(settings, PixelSettings) else settings.seed + index
 
 
 class Replay(NamedTuple):
@@ -114,17 +124,40 @@ def rerun(
     damaged settings, the model is missing or has changed, or the output exists.
     """
     to = destination_of("rerun", output, output_dir, overwrite=overwrite, grid_only=grid_only)
-    if Path(file).suffix.lower() in FORMATS:
+    if is_speech(Path(file)):
         return _respoken(Path(file), to, track)
     return redraw(plan_replay(source_of(Path(file)), to), track=track)
 
 
+def is_speech(file: Path) -> bool:
+    """Whether a file is a sound that `sample` did not make."""
+    if file.suffix.lower() not in FORMATS:
+        return False
+    from .audio.notes import load
+
+    _, note = load(file)
+    return note is None or note.get("command") != "sample"
+
+
+def _sound_in(file: Path) -> tuple[Pixels, Any]:
+    """The samples, int16 (S,), of a sound of `sample`, and its manifest."""
+    import numpy as np
+
+    from .audio.files import samples_of
+    from .audio.notes import load
+
+    return np.frombuffer(samples_of(file), "int16"), load(file)[1]
+
+
 def source_of(file: Path) -> Source:
-    """Reads a picture and how it was made. Raises DifftoolError 4 if it is not a picture or its settings are missing or
-    invalid: files may come from anywhere."""
+    """Reads a picture or a sound of `sample` and how it was made. Raises DifftoolError 4 if it is none or its settings
+    are missing or invalid: files may come from anywhere."""
     from .pictures.png import read_png
 
-    pixels, _, manifest = read_png(file)
+    if file.suffix.lower() in FORMATS:
+        pixels, manifest = _sound_in(file)
+    else:
+        pixels, _, manifest = read_png(file)
     if manifest is None:
         raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "pass a picture made by difftool")
     command = manifest.get("command")
@@ -158,26 +191,30 @@ def source_of(file: Path) -> Source:
 def _named(settings: Any) -> list[str]:
     """The files named in the settings of a manifest."""
     names = [*(name for name, *_ in settings.get("loras", [])), settings.get("init"), settings.get("mask")]
-    return [name for name in names if name is not None]
+    return [name for name in names if isinstance(name, str)]
 
 
 def plan_replay(source: Source, to: Destination) -> Replay:
     """The plan that reproduces a picture. Raises DifftoolError 2 if the output is not a PNG, 4 if it exists or if the
     model is missing or has changed."""
-    is_forward = isinstance(source.settings, ForwardSettings)
-    places = outputs.animation(to, "forward") if is_forward else outputs.pictures(to, source.items)
+    if isinstance(source.settings, ForwardSettings):
+        places = outputs.animation(to, "forward")
+    else:
+        places = (outputs.sampled_sounds if source.is_sound else outputs.pictures)(to, source.items)
     from .pixels.plan import SamplePlan as PixelPlan
     from .text2img.batch import BatchPlan
 
     with settings_of(source.file):
         plan = _plan(source, places)
     model = plan.works[0].plan.session.pipeline if isinstance(plan, BatchPlan) else plan.model
-    worse = plan.worse if isinstance(plan, PixelPlan) else None
-    changed = model if model.sha256 != source.sha256 else None
-    if worse is not None and worse.sha256 != source.models.get("autoguide"):
-        changed = worse
+    changed = model.source if model.sha256 != source.sha256 else None
+    if isinstance(plan, PixelPlan):
+        if plan.worse is not None and plan.worse.sha256 != source.models.get("autoguide"):
+            changed = plan.worse.source
+        if plan.sound is not None and plan.sound.vocoder.sha256 != source.models.get("vocoder"):
+            changed = plan.sound.vocoder.name
     if changed is not None:
-        message = f"{changed.source} is not the model that made {source.file}: its weights differ"
+        message = f"{changed} is not the model that made {source.file}: its weights differ"
         raise DifftoolError(Exit.FILE, message, "restore the original model")
     return Replay(source, plan, places, to)
 
@@ -219,22 +256,26 @@ def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
 def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
     import numpy as np
 
+    from .audio.joining import to_bytes
     from .pictures.sheets import sheet
-    from .pixels.draw import columns, draw_samples
+    from .pixels.draw import columns, draw_samples, with_sounds
     from .pixels.write import write
 
     source, began = replay.source, time.monotonic()
     with writable(*replay.places.folders):
-        drawn = draw_samples(plan, only=source.indices, track=track, name=replay.to.run_id)
+        drawn = with_sounds(draw_samples(plan, only=source.indices, track=track, name=replay.to.run_id))
         ended = time.monotonic()
         written = write(drawn, replay.places)
     seconds = {"sample": ended - began, "save": time.monotonic() - ended}
-    if source.index is None:  # grids of earlier versions have a column for each class
+    if source.is_sound:
+        sheets = [np.frombuffer(to_bytes(drawn.sounds[0]), "int16")]
+    elif source.index is None:  # grids of earlier versions have a column for each class
         sheets = [sheet(drawn.pixels, wide) for wide in {columns(drawn), len(plan.model.classes) or None}]
     else:
         sheets = [drawn.pixels[0]]
     identical = any(np.array_equal(source.pixels, pixels) for pixels in sheets)
-    return Replayed(written, identical, source.versions, versions(*plan.model.packages), seconds)
+    then, now = _hashes(source, drawn.manifest)
+    return Replayed(written, identical, {**source.versions, **then}, {**versions(*plan.model.packages), **now}, seconds)
 
 
 def _redraw_forward(replay: Replay, plan: ForwardPlan) -> Replayed:
@@ -256,7 +297,7 @@ def _redraw_forward(replay: Replay, plan: ForwardPlan) -> Replayed:
 def _hashes(source: Source, note: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """The hashes of the input files of a picture, then and now (`note` is the new manifest), by their names now."""
     then = {source.places.get(name, name): digest for name, digest in source.hashes.items()}
-    now = {source.places.get(name, name): digest for name, digest in shared(note)["files"].items()}
+    now = {source.places.get(name, name): digest for name, digest in shared(note).get("files", {}).items()}
     return then, now
 
 

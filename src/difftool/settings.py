@@ -27,7 +27,8 @@ Given = Mapping[str, object]
 Values = Callable[[Given], Iterable[str]]
 """Names that an option takes, from the values of the others."""
 
-WORDS, TEXT, SAMPLING, OUTPUT, MACHINE = "Prompt and model", "Voice and text", "Sampling", "Output", "Machine"
+WORDS, TEXT, SAMPLING, SOUND = "Prompt and model", "Voice and text", "Sampling", "Sound"
+OUTPUT, MACHINE = "Output", "Machine"
 """Panels of the help."""
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -28,9 +30,10 @@ from difftool.core import (
     inpaint,
     skip_layers,
     tcfg,
+    windows,
     zero_init,
 )
-from difftool.core.guide import MODES
+from difftool.core.guide import MODES, window_starts
 
 PATH = DiscreteVP(betas("cosine"))
 LEVEL = PATH.level(500)
@@ -272,3 +275,69 @@ def test_the_network_sees_the_known_part_with_the_given_noise() -> None:
     torch.testing.assert_close(seen["x"][:, :3], x[:, :3])
     torch.testing.assert_close(seen["x"][:, 3:], (LEVEL.alpha * known + LEVEL.sigma * noise)[:, 3:])
     torch.testing.assert_close(out, torch.cat([torch.zeros(1, 3), known[:, 3:]], dim=1))
+
+
+def local(x: Tensor, level: Level) -> Denoised:
+    """A prediction that hangs on the place in the window and on all of it, as a network's does."""
+    place = torch.arange(x.shape[-1], dtype=x.dtype) / x.shape[-1]
+    return Denoised(x.mean(-1, keepdim=True) + x * place, (x * 0.1).sigmoid())
+
+
+def test_a_state_of_one_window_is_predicted_as_without_windows() -> None:
+    x = torch.randn(3, 1, 5, 16)
+    whole, plain = windows(local, 16, 8)(x, LEVEL), local(x, LEVEL)
+    assert torch.equal(whole.x0, plain.x0)
+    assert torch.equal(whole.spread, plain.spread)
+    assert whole.free is None
+
+
+@pytest.mark.parametrize(("length", "hop"), [(40, 8), (24, 8), (37, 8), (17, 16), (48, 16), (29, 5)])
+def test_windows_are_the_mean_of_their_predictions_weighted_by_the_distance_to_their_ends(length, hop) -> None:
+    x = torch.randn(2, 1, 3, length, dtype=torch.float64)
+    sums, weights = torch.zeros_like(x), torch.zeros(length)
+    starts = window_starts(length, 16, hop)
+    assert starts[0] == 0
+    assert starts[-1] == length - 16
+    assert max(b - a for a, b in pairwise(starts)) <= hop
+    for start in starts:
+        estimate = local(x[..., start : start + 16], LEVEL).x0
+        for k in range(16):
+            weight = min(k + 1, 16 - k)
+            sums[..., start + k] += weight * estimate[..., k]
+            weights[start + k] += weight
+    torch.testing.assert_close(windows(local, 16, hop)(x, LEVEL).x0, sums / weights, rtol=1e-12, atol=1e-12)
+
+
+def test_windows_keep_what_they_agree_on() -> None:
+    """A constant stays one, and a prediction that depends on nothing beside a place is that without windows."""
+    x = torch.randn(2, 1, 3, 61, dtype=torch.float64)
+    constant = windows(lambda x, level: Denoised(torch.full_like(x, 0.3)), 16, 8)(x, LEVEL).x0
+    torch.testing.assert_close(constant, torch.full_like(x, 0.3), rtol=1e-15, atol=0)
+    pointwise = lambda x, level: Denoised(x / 2, x.sigmoid(), x / 3)  # noqa: E731
+    for given, expected in zip(windows(pointwise, 16, 8)(x, LEVEL), pointwise(x, LEVEL), strict=True):
+        torch.testing.assert_close(given, expected, rtol=1e-14, atol=1e-14)
+
+
+def test_windows_of_an_item_do_not_depend_on_its_batch_and_get_its_condition() -> None:
+    x, labels = torch.randn(3, 1, 5, 40), torch.tensor([1.0, 2.0, 3.0])
+
+    def labelled(labels):
+        repeated = labels.repeat_interleave(len(window_starts(40, 16, 8)))
+        return windows(lambda x, level: Denoised(local(x, level).x0 + repeated[:, None, None, None]), 16, 8)
+
+    together = labelled(labels)(x, LEVEL).x0
+    for k in range(3):
+        assert torch.equal(labelled(labels[k : k + 1])(x[k : k + 1], LEVEL).x0, together[k : k + 1])
+
+
+def test_a_run_in_windows_has_no_seam() -> None:
+    """Of a network that would draw the same in each window, the whole is that, shifted; every sampler step included."""
+    x = Noise([1], (1, 2, 48))(START)
+    *_, end = first_order(windows(lambda x, level: Denoised(x * 0 + 0.5), 16, 8), x, grid(PATH, 6))
+    torch.testing.assert_close(end.x, torch.full_like(x, 0.5))
+
+
+@pytest.mark.parametrize(("length", "hop"), [(15, 8), (40, 0), (40, 17)])
+def test_windows_refuse_what_leaves_gaps(length, hop) -> None:
+    with pytest.raises(ValueError, match="windows of 16"):
+        windows(local, 16, hop)(torch.zeros(1, 1, 1, length), LEVEL)

@@ -120,24 +120,28 @@ def write_sound(
     tags: Mapping[str, str],
     marks: Sequence[Mark] = (),
     cover: bytes | None = None,
+    *,
+    rate: int = RATE,
 ) -> None:
-    """Writes a sound file atomically, in the format of its suffix, with tags, from pieces of 16-bit mono samples at
-    RATE, where the format has them also with chapters and a cover (JPEG or PNG). Only one piece is in memory at a time,
-    and equal pieces give equal bytes."""
+    """Writes a sound file atomically, in the format of its suffix, with tags, from pieces of 16-bit mono samples at a
+    `rate`; where the format has them, also with chapters (at RATE) and a cover (JPEG or PNG). Only one piece is in
+    memory at a time, and equal pieces give equal bytes."""
     has_extras = marks or cover
     with replacing(path) as written, TemporaryDirectory() if has_extras else nullcontext(path.parent) as folder:
         extras = _extras(path, Path(folder), marks, cover)
-        _encode(path, pieces, _command(path, written, tags, extras, chapters=bool(marks)))
+        _encode(path, pieces, _command(path, written, tags, extras, rate, chapters=bool(marks)))
         if path.suffix.lower() in MPEG4:
             with written.open("ab") as file:
                 file.write(_free_box(tags.get("comment", "")))
 
 
-def _command(path: Path, written: Path, tags: Mapping[str, str], extras: Sequence[str], *, chapters: bool) -> list[str]:
+def _command(
+    path: Path, written: Path, tags: Mapping[str, str], extras: Sequence[str], rate: int, *, chapters: bool
+) -> list[str]:
     """The command line that encodes samples from stdin to the file `written` in the format of `path`."""
     import ffmpeg as build
 
-    given = build.input("pipe:", format="s16le", ac=1, ar=RATE)
+    given = build.input("pipe:", format="s16le", ac=1, ar=rate)
     plain = [f"{key}={value}".encode(errors="replace").decode() for key, value in tags.items()]
     options = {f"metadata:g:{k}": tag for k, tag in enumerate(plain)}
     # the file of the chapters has no tags of its own; without any tags there would be no titles of chapters either

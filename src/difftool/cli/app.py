@@ -22,7 +22,7 @@ import typer.core
 from .. import processes
 from ..errors import MEANING, DifftoolError, Exit, is_disk_full, is_out_of_memory, nearest
 from ..files import expanded
-from ..settings import MACHINE, OUTPUT, SAMPLING, TEXT, WORDS, check_required, from_typed, key_of
+from ..settings import MACHINE, OUTPUT, SAMPLING, SOUND, TEXT, WORDS, check_required, from_typed, key_of
 from ..settings import options as settings_of
 from ..signals import Terminated, sigterm_raises
 from . import COMMANDS, GROUPS, LOADING, TOGETHER, help
@@ -35,7 +35,7 @@ Table = Mapping[str, tuple[str, str]]
 HELP = "help"
 """`difftool help CMD` is `difftool CMD --help`."""
 MESSAGES = "Global options"
-BOXES = ("", None, WORDS, TEXT, SAMPLING, OUTPUT, MACHINE)
+BOXES = ("", None, WORDS, TEXT, SAMPLING, SOUND, OUTPUT, MACHINE)
 """Panels of the help, in order; "" is for arguments, None for options without a panel."""
 ROOMY = 100
 """Minimum terminal width, in columns, for help in Rich panels."""

@@ -171,9 +171,9 @@ def _checked(path: Path, key: str, value: Any, annotation: Any) -> Any:
         if isinstance(value, str) and any(getattr(option, "parser", None) for option in options):
             return value
     kinds = set(typing.get_args(annotation)) if isinstance(annotation, types.UnionType) else {annotation}
-    listed = next((kind for kind in kinds if typing.get_origin(kind) is list), None)
+    listed = next((kind for kind in kinds if typing.get_origin(kind) in (list, tuple)), None)
     if listed is not None:
-        (kind,) = typing.get_args(listed)
+        kind, *_ = typing.get_args(listed)
         items = value if isinstance(value, list) else [value]
         return [_checked(path, key, item, kind) for item in items]
     for kind in kinds & ALLOWED.keys():

@@ -42,7 +42,8 @@ def meta(
 
 
 def _of_sound(file: Path) -> Result:
-    from ..voice.provenance import chapters_in, load
+    from ..audio.notes import load
+    from ..voice.provenance import chapters_in
 
     tags, manifest = load(file)
     tags.pop("encoder", None)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..audio import FORMATS
 from ..files import unused
-from ..replay import plan_replay, redraw, source_of
+from ..replay import is_speech, plan_replay, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
 from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, Show
@@ -41,7 +40,7 @@ def rerun(
 
     difftool rerun digits-00003-3.png -o again.png
     """
-    if file.suffix.lower() in FORMATS:
+    if is_speech(file):
         return _sound(console, file, output, output_dir, overwrite=overwrite, dry_run=dry_run)
     source = source_of(file)
     replay = plan_replay(source, console.destination(output, output_dir, overwrite=overwrite, grid_only=grid_only))
@@ -52,7 +51,8 @@ def rerun(
         console.resume = "run it again with --overwrite"  # some of the files may exist by then
     done = redraw(replay, track=console.track)
     result = _report(console, done, load)
-    result = _compared(file, result, done.then, done.now, "pixel", done.identical)
+    unit = "sample" if source.is_sound else "pixel"
+    result = _compared(file, result, done.then, done.now, unit, done.identical)
     return showing(console, result) if show else result
 
 

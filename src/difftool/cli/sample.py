@@ -13,7 +13,7 @@ from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
 from ..files import writable
 from ..limits import counted
-from ..outputs import Places, animation, figure, pictures
+from ..outputs import Places, animation, figure, pictures, sampled_sounds
 from ..pixels.settings import COUNT, ForwardSettings, Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
@@ -39,6 +39,7 @@ def _samplers(value: str | None) -> str | None:
 
 UNUSED = (
     *("sampler", "eta", "churn", "ema", "label", "count", "trajectory", "compare", "list_schedules"),
+    *("between", "seconds", "init", "strength", "mask", "vocoder"),
     *("guidance", "guidance_mode", "guidance_interval", "guidance_rescale", "autoguide", "dynamic_threshold"),
 )
 """Options that `--forward` cannot be combined with, since it calls no network."""
@@ -46,6 +47,7 @@ UNUSED = (
 
 @one_of_each(
     *(("compare", name) for name in ("sampler", "trajectory", "list_schedules")),
+    ("seed", "between"),
     *(("forward", name) for name in UNUSED),
 )
 def sample(
@@ -114,7 +116,7 @@ def sample(
     show: Show = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Generate pictures from a model; default: the bundled digits model.
+    """Generate pictures or sounds from a model; default: the bundled digits model.
 
     Examples:
 
@@ -127,6 +129,10 @@ def sample(
     difftool sample --list-schedules --plot --schedule trailing,karras -o schedules.png
 
     difftool sample --forward cat.jpg -o cat-to-noise.png
+
+    difftool sample outputs/train/RUN --seconds 10 -o long.wav
+
+    difftool sample outputs/train/RUN --init talk.wav --mask 2.0-3.5 -o mended.wav
     """
     if list_samplers:
         return _samplers_known()
@@ -143,11 +149,11 @@ def sample(
         result = _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
         return showing(console, result) if show else result
     settings = replace(settings, count=settings.count or COUNT)
-    items = [(k, settings.seed + k) for k in range(settings.count or 0)]
-    places = pictures(to, items, trajectory=trajectory)
+    items = [(k, settings.seed_of(k)) for k in range(settings.count or 0)]
     from ..pixels.plan import plan_samples
 
     plan = plan_samples(settings)
+    places = (pictures if plan.sound is None else sampled_sounds)(to, items, trajectory=trajectory)
     if dry_run:
         return dry(plan, places)
     result = drawn(console, plan, places)
@@ -235,7 +241,7 @@ def report_forward(console: Console, done: Noised, seconds: Mapping[str, float])
 
 def drawn(console: Console, plan: SamplePlan, places: Places) -> Result:
     """Generates the pictures of a plan, writes the files and reports."""
-    from ..pixels.draw import draw_samples
+    from ..pixels.draw import draw_samples, with_sounds
     from ..pixels.write import FRAMES, write
 
     loaded = time.monotonic()
@@ -244,10 +250,11 @@ def drawn(console: Console, plan: SamplePlan, places: Places) -> Result:
         draw_samples(plan, frames=frames)
         return Result({}, [], [])
     with writable(*places.folders):
-        pictures = draw_samples(plan, track=console.track, name=console.run_id, frames=frames)
+        drawn = draw_samples(plan, track=console.track, name=console.run_id, frames=frames)
+        made = with_sounds(drawn)
         ended = time.monotonic()
         console.resume = "run it again with --overwrite"  # some of the files may exist by then
-        written = write(pictures, places)
+        written = write(made, places)
     saving = time.monotonic() - ended
     seconds = {"load": loaded - console.began, "sample": ended - loaded, "save": saving}
     return report(console, written, seconds)
@@ -270,15 +277,20 @@ def report(console: Console, written: Written, seconds: Mapping[str, float]) -> 
     seeds = str(first) if first == last else f"{first} to {last}"
     steps = counted(settings["steps"], "step")
     how = f"{settings['sampler']}, {steps}, guidance {settings['guidance']:g}, seed {seeds}"
-    count = counted(len(drawn.items), "picture")
+    if drawn.sound is not None:
+        how += f", {settings['vocoder']}"
+    count = counted(len(drawn.items), "picture" if drawn.sound is None else "sound")
     head = f"{count} of {model['name']} in {timing['total']:.1f} s"
-    summary = [f"{head} ({how})", str(places.all[-1])]
-    if places.grid and places.singles:
+    summary = [f"{head} ({how})", str(places.results[-1])]
+    if drawn.sound is not None:
+        more = " ..." if places.singles[1:] else ""
+        summary[1:] = [f"{places.singles[0]}{more}", *([f"spectrograms: {places.grid}"] if places.grid else [])]
+    elif places.grid and places.singles:
         summary.append(f"singles: {places.singles[0]} ...")
     if places.trajectory:
         paths = ", ".join(map(str, places.trajectory))
         summary.append(f"trajectory (state above, the network's estimate below): {paths}")
-    return Result(data, summary, places.all)
+    return Result(data, summary, places.results)
 
 
 def dry(plan: SamplePlan, places: Places, only: Collection[int] | None = None) -> Result:
@@ -299,13 +311,13 @@ def dry(plan: SamplePlan, places: Places, only: Collection[int] | None = None) -
     method = f"{used.sampler}, {steps}, {used.schedule}"
     how = f"{method}, guidance {used.guidance:g}, seed {used.seed}"
     where = f"{plan.model.name} on {used.device} in {used.dtype}"
-    count = counted(plan.count if only is None else len(only), "picture")
+    count = counted(plan.count if only is None else len(only), "picture" if plan.sound is None else "sound")
     size = f"{weights / 1e6:.1f} MB"
     files = counted(len(places.all), "file")
     summary = [
         f"would generate {count} of {where}: {how}",
         f"needs {size} of weights and {calls:,} network calls, batch size {used.batch_size}",
-        f"would write {files}, the last {places.all[-1]}",
+        f"would write {files}, the last {places.results[-1]}",
     ]
     paths = [str(path) for path in places.all]
     return Result({"dry_run": True, "settings": settings, "needs": needs, "would_write": paths}, summary, [])

@@ -24,6 +24,7 @@ from .guide import (
     inpaint,
     skip_layers,
     tcfg,
+    windows,
     zero_init,
 )
 from .paths import CLEAN, DiscreteVP, Flow, Karras, Level, Path, betas, dynamic_shift, flux2_shift

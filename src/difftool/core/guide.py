@@ -231,6 +231,47 @@ def inpaint(predict: Predict, known: Tensor, mask: Tensor, noise: Tensor | None 
     return predicted
 
 
+def windows(predict: Predict, width: int, hop: int) -> Predict:
+    """Prediction of states longer than the `width` that a network was trained on, along the last dimension, in windows
+    that overlap (MultiDiffusion, Bar-Tal et al. 2023, arXiv:2302.08113).
+
+    `predict` is given the windows of `window_starts` as one batch, those of an item after one another, so that an
+    item's condition is repeated by `repeat_interleave`. Each estimate is the mean of the windows' at that place, which
+    count less towards their ends."""
+
+    ramp = [min(k + 1, width - k) for k in range(width)]
+
+    def predicted(x: Tensor, level: Level) -> Denoised:
+        starts = window_starts(x.shape[-1], width, hop)
+        total = [0] * x.shape[-1]
+        for start in starts:
+            for k, weight in enumerate(ramp):
+                total[start + k] += weight
+        shares = [[weight / total[start + k] for k, weight in enumerate(ramp)] for start in starts]
+
+        def joined(estimate: Tensor) -> Tensor:
+            parts = estimate.unflatten(0, (-1, len(starts))).unbind(1)
+            whole = x.new_zeros(x.shape)
+            for start, part, share in zip(starts, parts, shares, strict=True):
+                whole[..., start : start + width] += part * x.new_tensor(share)
+            return whole
+
+        parts = x[..., [[*range(start, start + width)] for start in starts]]
+        out = predict(parts.movedim(-2, 1).flatten(0, 1), level)
+        spread, free = (None if estimate is None else joined(estimate) for estimate in out[1:])
+        return Denoised(joined(out.x0), spread, free)
+
+    return predicted
+
+
+def window_starts(length: int, width: int, hop: int) -> list[int]:
+    """Where the windows of a state of `length` begin: `hop` apart, the last one at its end. Raises ValueError if it is
+    shorter than a window."""
+    if not 0 < hop <= width <= length:
+        raise ValueError(f"a length of {length} has no windows of {width}, {hop} apart")
+    return [*range(0, length - width, hop), length - width]
+
+
 def _each(out: Denoised, change: Callable[[Tensor], Tensor]) -> Denoised:
     """The prediction with its estimates changed, the unconditional one too."""
     free = None if out.free is None else change(out.free)

@@ -33,6 +33,16 @@ class Noise:
         return normal(self.seeds, i, j, self.shape).to(self.dtype)
 
 
+def slerp(first: Tensor, last: Tensor, share: float) -> Tensor:
+    """The noise at a share, 0 to 1, of the arc between two draws of unit noise (Shoemake 1985): all of them have the
+    length of unit noise, which the points of a straight line have not."""
+    cosine = (first * last).sum() / (first.norm() * last.norm())
+    angle = math.acos(cosine.clamp(-1, 1))
+    if angle < 1e-3:  # in float32 that may be zero
+        return first + share * (last - first)
+    return (math.sin((1 - share) * angle) * first + math.sin(share * angle) * last) / math.sin(angle)
+
+
 def keys(seeds: Sequence[int], device: Device = "cpu") -> Tensor:
     """Integers of any size as int64 (B,), modulo 2^64: the seeds that `normal` and `uniform` take."""
     wrapped = [(seed + 2**63) % 2**64 - 2**63 for seed in seeds]

@@ -78,9 +78,9 @@ def write(
     outcome: Outcome,
     pictures: Mapping[str, Path],
     labels: ReportLabels,
-    sounds: Sequence[tuple[str, Path]] = (),
+    sounds: Mapping[str, Path] | None = None,
 ) -> None:
-    """Writes the page: the run's config, outcome and curves, and pictures and MP3 files with their titles."""
+    """Writes the page: the run's config, outcome and curves, and pictures and sounds (FLAC or MP3) with their titles."""
     train = config["train"]
     lines = read_log(path.parent)
     data, final = train["data"], final_loss(lines)
@@ -99,7 +99,7 @@ def write(
         items=labels.items,
         panels=list(_panels(curves_of(lines))) if updates_of(lines) else [],
         pictures={title: picture for title, picture in pictures.items() if picture.exists()},
-        sounds=sounds,
+        sounds=sounds or {},
         commands=labels.commands,
         facts=list(_facts(training_seconds(lines), train["images"], outcome, labels.items)),
         settings=_flat(config),

@@ -22,6 +22,8 @@ from .sheets import sheet
 
 WIDTH, DPI = 4.8, 200
 """Inches and resolution of a plot: where it is shown 400 pixels wide, its text is still 10 pixels high."""
+SPECTRUM = "magma"
+"""Colours of spectrograms."""
 ACROSS = 2
 """Blocks side by side at this width."""
 COLOURS = ("#1f6fb4", "#bf4f0b", "#6a4bb0", "#20798b", "#2d8449", "#877a00")
@@ -50,6 +52,41 @@ def plot_compared(
             axes.set_title(caption, fontsize=10, parse_math=False)
             axes.set_axis_off()
         figure.suptitle(title, fontsize=10, parse_math=False)
+
+
+def coloured(pixels: Pixels) -> Pixels:
+    """Grey spectrograms (N, H, W, 1), the lowest band first, as pictures (N, H, W, 3) with that band at the bottom."""
+    import matplotlib
+
+    shades = matplotlib.colormaps[SPECTRUM](np.arange(256), bytes=True)[:, :3]
+    return shades[pixels[:, ::-1, :, 0]]
+
+
+def plot_spectrograms(
+    path: Path,
+    rows: Sequence[tuple[str, Pixels]],
+    seconds: float,
+    hertz: Sequence[float],
+    manifest: Mapping[str, object],
+) -> None:
+    """Writes a PNG of spectrograms (H, W, 1), the lowest band first, side by side, each with a caption. `seconds`: from
+    a frame to the next; `hertz`: the middle of each band."""
+    across = min(len(rows), 2 * ACROSS)
+    down = math.ceil(len(rows) / across)
+    marks = [mark for mark in (100, 300, 1000, 3000, 10_000) if hertz[0] <= mark <= hertz[-1]]
+    with _figure(path, 1.35 * down + 0.5, {"difftool": _as_json(manifest)}) as figure:
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (caption, pixels) in zip(panels, rows, strict=False):
+            bands, frames = pixels.shape[:2]
+            ends = (0, frames * seconds, -0.5, bands - 0.5)
+            axes.imshow(pixels[..., 0], cmap=SPECTRUM, vmin=0, vmax=255, origin="lower", aspect="auto", extent=ends)
+            axes.set_title(caption, fontsize=8, parse_math=False)
+            axes.set_yticks(np.interp(marks, hertz, np.arange(bands)), [f"{mark:,}" for mark in marks])
+            axes.tick_params(labelsize=7)
+        for axes in panels[len(rows) :]:
+            axes.set_axis_off()
+        figure.supxlabel("seconds", fontsize=8)
+        figure.supylabel("Hz", fontsize=8)
 
 
 Curve = tuple[Sequence[float], Sequence[float]]

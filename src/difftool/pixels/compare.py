@@ -12,12 +12,12 @@ import numpy as np
 
 from ..errors import DifftoolError, Exit
 from ..files import manifest
-from ..pictures.plots import plot_compared
+from ..pictures.plots import coloured, plot_compared
 from ..pictures.sheets import to_pixels
 from ..progress import Track, untracked
 from ..sampling import aliases
 from ..settings import from_call, manifest_of
-from .draw import ended, walk
+from .draw import decoded, ended, walk
 from .plan import SamplePlan, plan_samples
 from .settings import Settings
 
@@ -118,10 +118,19 @@ def write(path: Path, results: Sequence[Compared], run_id: str) -> Mapping[str, 
     own = ("sampler", "steps", "schedule", "eta")
     common = {key: value for key, value in manifest_of(first.settings).items() if key not in own}
     note = manifest("compare", run_id, {**common, "draws": DRAWS}, first.model.packages)
-    blocks = [(result.caption, result.pixels[:SHOWN]) for result in results]
+    blocks = [(result.caption, _shown(result)) for result in results]
     title = "rows: starts; columns: draws with fresh noise in the steps"
     plot_compared(path, blocks, title, {**note, "compared": [result.row for result in results]})
     return note["settings"]
+
+
+def _shown(result: Compared) -> Pixels:
+    """Some of the pictures of a sampler; of sounds their spectrograms."""
+    pixels = result.pixels[:SHOWN]
+    if result.plan.sound is None:
+        return pixels
+    pictures = coloured(pixels.reshape(-1, *pixels.shape[2:]))
+    return pictures.reshape(*pixels.shape[:2], *pictures.shape[1:])
 
 
 def _measured(name: str, plan: SamplePlan, ticks: Iterator[Any]) -> Compared:
@@ -146,5 +155,5 @@ def _sampled(plan: SamplePlan, draw: int, ticks: Iterator[Any]) -> Tensor:
         if state.i:
             next(ticks)
         if ended(plan, state):
-            ends.append(state.x.cpu())
+            ends.append(decoded(plan.model, state.x).cpu())
     return torch.cat(ends)

@@ -82,6 +82,9 @@ def plan_forward(settings: ForwardSettings) -> ForwardPlan:
     settings = checked(settings)
     assert settings.init is not None
     model = open_model(settings.model)
+    if model.sound is not None:
+        message = f"--forward is for pictures, and {model.name} is a model of sounds"
+        raise DifftoolError(Exit.USAGE, message, "use a model of pictures, or leave out MODEL")
     file = expanded(settings.init)
     pixels = np.asarray(_whole(file) if settings.model is None else _fitted(file, model))
     steps = STEPS if settings.steps is None else settings.steps

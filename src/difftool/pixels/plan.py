@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import processes
-from ..core.guide import clip, dynamic_threshold
+from ..core.guide import clip, dynamic_threshold, window_starts
 from ..core.predict import Predict
 from ..device import machine_used
 from ..errors import DifftoolError, Exit, unknown
@@ -17,7 +17,9 @@ from ..models import Model, open_model
 from ..sampling.choice import Choice, choose_sampler, refuse_pure_noise
 from ..sampling.guidance import check_guidance, guided, started
 from ..settings import checked, from_call
+from .editing import strength_of
 from .settings import COUNT, Settings
+from .sounds import SoundPlan, plan_sounds
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +44,8 @@ class SamplePlan:
     """The settings that reproduce this plan."""
     worse: Model | None = None
     """The model of autoguidance."""
+    sound: SoundPlan | None = None
+    """What becomes of the spectrograms of a model of sounds."""
 
     @property
     def is_guided(self) -> bool:
@@ -52,9 +56,10 @@ class SamplePlan:
     def calls(self) -> int:
         """Network calls for one batch."""
         settings, away = self.settings, self.is_guided
-        return self.choice.counted(
+        calls = self.choice.counted(
             lambda predict: predicted(self.model, self.choice, settings, predict, predict if away else None)
         )
+        return calls * len(windows_of(self.model))
 
     @property
     def steps(self) -> int:
@@ -83,6 +88,7 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
     device, dtype = settings.machine()
     device = processes.begin(device)
     opened = open_model(settings.model, device, dtype, settings.ema) if model is None else model
+    sound = plan_sounds(settings, opened, device)
     count = COUNT if settings.count is None else settings.count
     labels = read_labels(settings.label, opened, count)
     choice = choose_sampler(
@@ -92,12 +98,15 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
         settings.schedule,
         settings.eta,
         opened.variance,
-        churn=settings.churn,
+        strength_of(settings) or 1.0,
+        settings.churn,
     )
     _check_labels(settings, opened, labels, choice)
     check_guidance(settings, choice, opened.name, settings.guidance != 1, "add --guidance 2")
     worse = _worse(settings, opened, device, dtype)
     refuse_pure_noise(opened.name, opened.target, choice)
+    if sound is not None:
+        opened, worse = sound.stretched(opened), worse and sound.stretched(worse)
     batch_size = 1 if settings.low_vram else settings.batch_size
     if batch_size is None:
         batch_size = _default_batch(opened, count)
@@ -110,10 +119,13 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
         count=count,
         batch_size=min(batch_size, count),
         low_vram=False,
+        seed=settings.seed_of(0),
+        strength=strength_of(settings),
+        vocoder=settings.vocoder if sound is None else sound.vocoder.name,
         autoguide=None if worse is None else worse.source,
         **machine_used(device, dtype),
     )
-    return SamplePlan(opened, choice, labels, used, worse)
+    return SamplePlan(opened, choice, labels, used, worse, sound)
 
 
 def needs_two(settings: Settings, choice: Choice) -> bool:
@@ -208,6 +220,22 @@ def _known_label(name: str, known: Sequence[str]) -> str:
 def _same(name: str, known: Sequence[str]) -> list[str]:
     """The label that is exactly `name`, or else those that differ only in case."""
     return [name] if name in known else [label for label in known if label.casefold() == name.casefold()]
+
+
+def windows_of(model: Model) -> list[int]:
+    """Where the windows begin in which the network sees an item: a sound may be longer than those that it learned."""
+    width = width_of(model)
+    return window_starts(model.shape[2], width, hop_of(width))
+
+
+def width_of(model: Model) -> int:
+    """The width of what the network learned."""
+    return model.shape[2] if model.sound is None else model.sound.frames // model.stride
+
+
+def hop_of(width: int) -> int:
+    """The distance of the windows."""
+    return max(1, width // 2)
 
 
 def batches(plan: SamplePlan, size: int, only: Collection[int] | None = None) -> list[range]:

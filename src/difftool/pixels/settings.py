@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ..audio import AUTO, VOCODERS
 from ..core.grid import SPACINGS
 from ..device import MachineSettings
+from ..errors import DifftoolError, Exit
 from ..limits import GUIDANCE, MAX_COUNT
 from ..sampling.settings import AverageSettings, ChurnSettings, GuidanceSettings, known_sampler, known_schedule
-from ..settings import MACHINE, SAMPLING, knows, setting
+from ..settings import MACHINE, SAMPLING, SOUND, knows, one_of, setting
 
 COUNT = 16
 """Default number of pictures."""
+LONGEST = 600
+"""Maximum seconds of a sound."""
 
 
 @knows(lambda: SPACINGS)
@@ -25,8 +30,61 @@ def known_schedules(names: str) -> str:
     return names
 
 
+def span_of(span: str | Sequence[float]) -> tuple[float, float]:
+    """(first, last) second of FROM-TO, or of such a pair. Raises DifftoolError 2 unless 0 <= first < last."""
+    parts = span.split("-") if isinstance(span, str) else span
+    try:
+        first, last = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        first = last = math.nan
+    if not 0 <= first < last < math.inf:
+        message = f"mask must be two rising numbers of seconds, not {span}"
+        raise DifftoolError(Exit.USAGE, message, "try --mask 2.0-3.5")
+    return first, last
+
+
 @dataclass(frozen=True)
-class Settings(AverageSettings, ChurnSettings, GuidanceSettings, MachineSettings):
+class SoundSettings:
+    """Settings of models of sounds."""
+
+    seconds: float | None = setting(
+        None,
+        "Length; longer sounds than those of the training are generated in overlapping windows; default: that of "
+        "--init, or of the model.",
+        panel=SOUND,
+        above=0,
+        most=LONGEST,
+    )
+    init: Path | None = setting(None, "Sound to start from; any media file.", panel=SOUND)
+    strength: float | None = setting(
+        None,
+        "Denoising strength for --init; 1 generates all of it anew; default: 0.5, and 1 with --mask.",
+        panel=SOUND,
+        above=0,
+        most=1,
+    )
+    mask: tuple[float, float] | None = setting(
+        None,
+        "Generate only these seconds of --init, such as 2.0-3.5, and keep the rest.",
+        metavar="FROM-TO",
+        panel=SOUND,
+        typed=str | None,
+        read=span_of,
+    )
+    vocoder: str = setting(
+        AUTO,
+        f"What makes sound of spectrograms: {', '.join(VOCODERS)}; auto is a network of the store that fits the "
+        "model, or Griffin-Lim.",
+        panel=SOUND,
+        check=one_of("vocoder", VOCODERS),
+    )
+    models_dir: Path | None = setting(
+        None, "Folder of models, for --vocoder; default: in the user data folder.", panel=MACHINE
+    )
+
+
+@dataclass(frozen=True)
+class Settings(SoundSettings, AverageSettings, ChurnSettings, GuidanceSettings, MachineSettings):
     """Settings of `sample`. `model`, `autoguide`: a run folder, model folder or diffusers folder; None: the bundled
     digits, and no autoguidance."""
 
@@ -86,19 +144,30 @@ class Settings(AverageSettings, ChurnSettings, GuidanceSettings, MachineSettings
     )
     count: int | None = setting(
         None,
-        "Number of pictures; default: 16, or 4 with --compare.",
+        "Number of pictures or sounds; default: 16, or 4 with --compare.",
         panel=SAMPLING,
         least=1,
         most=MAX_COUNT,
         filled=True,
     )
-    seed: int = setting(0, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
+    seed: int = setting(0, "Random seed; item k uses SEED + k.", panel=SAMPLING)
+    between: tuple[int, int] | None = setting(
+        None,
+        "Generate the items on the way from the starting noise of one seed to that of another.",
+        metavar="SEED SEED",
+        panel=SAMPLING,
+    )
     batch_size: int | None = setting(
         None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT, filled=True
     )
     low_vram: bool = setting(False, "Use less GPU memory: one picture at a time.", panel=MACHINE, stored=False)
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))
+    requires: ClassVar = {"strength": "init", "mask": "init"}
+
+    def seed_of(self, index: int) -> int:
+        """The seed of an item. Between two seeds it is the first one: nothing but the starting noise changes."""
+        return self.seed + index if self.between is None else self.between[0]
 
 
 @dataclass(frozen=True)

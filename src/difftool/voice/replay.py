@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..audio.files import RATE, Samples, cover_of, read_sound
+from ..audio.notes import load
 from ..errors import DifftoolError, Exit
 from ..files import writable
 from ..limits import MAX_COUNT
@@ -19,7 +20,6 @@ from .documents import Document, is_cover
 from .library import TRAINED, WEIGHTS
 from .output import Written, write
 from .plan import SpeechPlan, plan_speech
-from .provenance import load
 from .settings import Settings
 from .speak import speak_plan, speech_manifest
 

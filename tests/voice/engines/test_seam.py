@@ -176,7 +176,8 @@ class TestOfYesterday:
     """Sounds made before an option was added, or an engine had the name of now."""
 
     def test_what_it_does_not_tell_has_its_default(self, clone: Run, difftool: Run) -> None:
-        from difftool.voice.provenance import load, save
+        from difftool.audio.notes import load
+        from difftool.voice.provenance import save
 
         assert clone("--pitch", 220, "Hello.", "-o", "a.wav").code == 0
         manifest = json.loads(Path("a.json").read_text())

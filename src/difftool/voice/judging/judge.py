@@ -14,6 +14,7 @@ from ... import device as devices
 from ...audio.files import RATE, Samples
 from ...audio.loudness import loudness, true_peak
 from ...audio.media import Span
+from ...audio.notes import load
 from ...audio.pitch import pitches
 from ...errors import DifftoolError, Exit, is_out_of_memory
 from ...files import expanded
@@ -29,7 +30,6 @@ from ..prep.decode import decode
 from ..prep.plan import recordings_in
 from ..prep.settings import WHISPER
 from ..prep.transcribe import Whisper, installed_size, known_language, pull_hint
-from ..provenance import load
 from .likeness import Scale, scale_of, verdict
 from .opinions import opinions
 from .settings import Settings

@@ -155,13 +155,13 @@ def write_report(job: Job, config: RunConfig, figures: Figures | None, notes: Se
     write_page(job.folder / REPORT, config, outcome, {}, labels, _sounds(job))
 
 
-def _sounds(job: Job) -> list[tuple[str, Path]]:
+def _sounds(job: Job) -> dict[str, Path]:
     """The sounds of a run with titles: the sentence of the previews as it went, and held-out sentences."""
     samples, tuning = job.folder / SAMPLES, job.tuning
-    sounds = []
+    sounds = {}
     for path in sorted(samples.glob("[0-9]" * 9 + ".mp3")):
         moment = f"after {int(path.stem):,} {ITEMS}" if int(path.stem) else "before"
-        sounds.append((f"“{tuning.settings.text}” {moment}", path))
+        sounds[f"“{tuning.settings.text}” {moment}"] = path
     for k, clip in enumerate(tuning.clips.held[: tuning.judged], 1):
-        sounds += [(f"“{clip.text}” {kind}", samples / f"{kind}-{k}.mp3") for kind in ("recorded", "before", "after")]
-    return [(title, path) for title, path in sounds if path.exists()]
+        sounds |= {f"“{clip.text}” {kind}": samples / f"{kind}-{k}.mp3" for kind in ("recorded", "before", "after")}
+    return {title: path for title, path in sounds.items() if path.exists()}
