@@ -80,7 +80,7 @@ def write(
     labels: ReportLabels,
     sounds: Mapping[str, Path] | None = None,
 ) -> None:
-    """Writes the page: the run's config, outcome and curves, and pictures and sounds (FLAC or MP3) with their titles."""
+    """Writes the page: the run's config, outcome and curves, and pictures and sounds (FLAC, MP3) with titles."""
     train = config["train"]
     lines = read_log(path.parent)
     data, final = train["data"], final_loss(lines)
