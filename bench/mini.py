@@ -39,15 +39,10 @@ from difftool.sampling.choice import Choice, choose_sampler
 from difftool.sampling.settings import GuidanceSettings
 from difftool.voice.comparison import compare
 from difftool.voice.engines import finished
+from difftool.voice.engines.mini.networks import Networks, open_networks
 from difftool.voice.engines.mini.phonemes import phonemes
-from difftool.voice.engines.mini.synthesis import (
-    Networks,
-    SpeechSettings,
-    open_networks,
-    sound_of,
-    spectrograms,
-    voice_of,
-)
+from difftool.voice.engines.mini.synthesis import SpeechSettings, sound_of, spectrograms
+from difftool.voice.engines.mini.voices import voice_of
 from difftool.voice.identity import voiceprint
 from difftool.voice.prep.transcribe import Whisper
 from difftool.voice.verify import LANGUAGE

@@ -18,7 +18,7 @@ from difftool.nets.mini.speech import Speech
 from difftool.voice.engines.mini import synthesis, tuning
 from difftool.voice.engines.mini.learning import Imitating, Learner, Utterance, open_aligner, utterance
 from difftool.voice.engines.mini.losses import contour
-from difftool.voice.engines.mini.synthesis import Voice, open_networks
+from difftool.voice.engines.mini.networks import Voice, open_networks
 from difftool.voice.tuning import Clip
 
 SMALL = {"text": 16, "voice": 16, "slots": 2, "flow": 16, "hidden": 16, "blocks": 3, "text_blocks": 2}

@@ -23,19 +23,11 @@ from difftool.nets.spectrum import MELS
 from difftool.sampling.choice import choose_sampler
 from difftool.sampling.settings import GuidanceSettings
 from difftool.voice.engines import finished
+from difftool.voice.engines.mini.networks import Voice, open_networks
 from difftool.voice.engines.mini.options import PATH, Options
 from difftool.voice.engines.mini.phonemes import phonemes
-from difftool.voice.engines.mini.synthesis import (
-    SpeechSettings,
-    Voice,
-    long_term_spectrum,
-    mixed,
-    open_networks,
-    random_voice,
-    spectrograms,
-    symbols_of,
-    voice_of,
-)
+from difftool.voice.engines.mini.synthesis import SpeechSettings, spectrograms, symbols_of
+from difftool.voice.engines.mini.voices import long_term_spectrum, mixed, random_voice, voice_of
 from difftool.voice.identity import voiceprint
 from difftool.voice.library import PACKAGE, names
 

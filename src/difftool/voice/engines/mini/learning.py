@@ -27,19 +27,10 @@ from ...tuning import Clip, Tuning
 from ...tuning.clips import fingerprint
 from .files import FOLDER, reading
 from .losses import LONGEST, NOISIER, PACING, Batch, Item, batched, contour, terms_of
+from .networks import FILES, LEARNED, Networks, Voice, base_of, open_networks
 from .phonemes import phonemes
-from .synthesis import (
-    FILES,
-    LEARNED,
-    Networks,
-    Voice,
-    base_of,
-    levelled,
-    median_of,
-    open_networks,
-    symbols_of,
-    voice_of,
-)
+from .synthesis import symbols_of
+from .voices import levelled, median_of, voice_of
 
 ALIGNER = "aligner.safetensors"
 ALIGNED = "clips.safetensors"

@@ -20,20 +20,11 @@ from ...settings import Settings
 from ...text import parts, spoken
 from .. import CLIP_HZ, Reference, Speaker, Spoken, Steps, Work
 from .files import FOLDER
+from .networks import FILES, Networks, Voice, open_networks
 from .options import PATH, Options
 from .phonemes import phonemes, unspoken
-from .synthesis import (
-    FILES,
-    Networks,
-    SpeechSettings,
-    Voice,
-    mixed,
-    open_networks,
-    random_voice,
-    sound_of,
-    spectrograms,
-    voice_of,
-)
+from .synthesis import SpeechSettings, sound_of, spectrograms
+from .voices import mixed, random_voice, voice_of
 
 LONGEST = 140
 """Characters of a part: some nine seconds, twice the longest window in training, which it bears."""
