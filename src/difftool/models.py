@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -283,15 +283,15 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         variance="learned" if config["net"].get("learned_range") else "small",
         scale=edm_scale() if config["target"] == "edm" else None,
         ema=ema,
-        sound=_sound(config, (channels, height, width)),
+        sound=_sound(config.get("sound"), (channels, height, width)),
     )
 
 
-def _sound(config: Mapping[str, Any], shape: tuple[int, int, int]) -> Sound | None:
-    """What a model of sounds generates, by its config."""
-    if "sound" not in config:
+def _sound(described: Mapping[str, object] | None, shape: tuple[int, int, int]) -> Sound | None:
+    """What a model of sounds generates, by the entry in its config."""
+    if described is None:
         return None
-    name, frames = config["sound"]["format"], int(config["sound"]["frames"])
+    name, frames = str(described["format"]), cast(int, described["frames"])
     if name not in FORMATS:
         raise ValueError(f"unknown sound format {name!r}; known: {', '.join(FORMATS)}")
     own = FORMATS[name]

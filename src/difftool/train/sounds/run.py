@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ... import processes
 from ...audio.files import write_short
@@ -41,7 +41,7 @@ class Drawing(NamedTuple):
 
     folder: Path
     sounds: Sounds
-    machine: dict[str, Any]
+    machine: dict[str, str]
 
     def previewed(self) -> SamplePlan:
         """The sounds of a preview, always from the same noise; of some classes if there are many."""
