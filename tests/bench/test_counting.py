@@ -17,9 +17,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from difftool import presets
 from difftool.lab import verdicts
+from difftool.nets.layers import Linear
+from difftool.nets.tortoise.autoregressive import UnifiedVoice
 from difftool.nets.tortoise.clvp import CLVP
 from difftool.nets.unet import UNet
 from difftool.presets import family, needs
+from difftool.voice.engines.tortoise.tuning.lora import adapted
+from difftool.voice.engines.tortoise.tuning.memory import needed
+from difftool.voice.engines.tortoise.tuning.task import CodePredictor
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
@@ -204,3 +209,23 @@ def test_lab_check_believes_what_was_measured(monkeypatch: pytest.MonkeyPatch) -
         assert now.variants[0] == one.variants[0]._replace(vram=123)
         assert (now.variants[1:], now.on_cpu) == (one.variants[1:], one.on_cpu)
         assert now.wide == (now.variants if one.wide == one.variants else one.wide)
+
+
+@pytest.mark.parametrize(("method", "checkpointing"), [("lora", False), ("lora", True), ("full", False)])
+def test_the_memory_of_training_tortoise(method: str, checkpointing: bool) -> None:
+    """What decides about checkpointing is at least what is counted, and not much more."""
+    with torch.device("meta"):
+        decoder = UnifiedVoice(layers=8, dim=256, heads=4, codes=300)
+        net = CodePredictor(decoder, Linear(256, 256)).requires_grad_(method == "full")
+        if method == "lora":
+            adapted(decoder, 4)
+    net.checkpointing = checkpointing
+    text, codes = (torch.empty(n, dtype=torch.int64, device="meta") for n in (60, 200))
+
+    def live(count: int) -> int:
+        net.zero_grad(set_to_none=True)
+        voices = torch.empty(count, 256, device="meta")
+        return peak_of(lambda: sum(net(voices, [text] * count, [codes] * count)).mean().backward())
+
+    counted = live(3) - live(2)
+    assert counted <= needed(net, 265, torch.float32) <= 1.4 * counted

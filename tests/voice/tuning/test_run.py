@@ -182,6 +182,7 @@ class TestKills:
         rng = random.Random(0)
         finish(difftool, me, [rng.randrange(1, 30) for _ in range(KILLS)])
 
+    @pytest.mark.slow
     def test_ctrl_c_keeps_the_state(self, difftool: Run, me: Path) -> None:
         ended = dies(signal.SIGINT, 1, "last.safetensors", *TRAIN, "--steps", 40, cwd=me.parents[1])
         assert ended.returncode == 130

@@ -21,7 +21,7 @@ from ....learning.loop import Trainee
 from ....learning.tasks import HELD_SEED, Task, indices
 from ....nets.mini.aligner import Aligner, best_path
 from ....nets.mini.mel import mel
-from ....nets.mini.speech import Speech
+from ....nets.mini.speech import CHANNELS, Speech
 from ....nets.mini.vocoder import pitch_of
 from ...tuning import Clip, Tuning
 from ...tuning.clips import fingerprint
@@ -121,7 +121,8 @@ class Imitating:
         items = [_item(clip, place) for clip, place in zip(clips, places, strict=True)]
         batch = Batch(*(part.to(device) for part in batched(items)))
         level = training_level(self.path, when, 3, device, self.density)
-        eps = normal(seeds, here, NOISE, batch.speech.shape[1:])
+        length = batch.speech.shape[-1]
+        eps = normal(seeds, here, NOISE, (CHANNELS, LONGEST))[..., :length]  # the same beside longer clips
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
             losses = net(batch, level, eps)
         return losses, torch.zeros(len(clips), dtype=torch.int64, device=device)
@@ -140,6 +141,7 @@ class MiniTuning(Tuning):
 
     files: ClassVar[Sequence[str]] = (ALIGNED,)
     judged: ClassVar[int] = 8
+    drawing: ClassVar[float] = 120.0
 
     @property
     def net(self) -> NetConfig:
