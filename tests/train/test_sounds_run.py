@@ -156,3 +156,18 @@ def test_sounds_have_their_presets(data: Path) -> None:
     assert recipe._usual("tones") == "tones"
     assert recipe._usual("digits") == "digits" and recipe._usual("moons") == "points"
     assert recipe._usual("no/such/folder") == "pictures"
+
+
+def test_a_run_begins_with_a_model_of_its_own_format(tmp_path: Path, data: Path) -> None:
+    train(data, output_dir=tmp_path / "run", steps=1, held_out=0.0)
+    begun = recipe.prepare(data, steps=1, init_from=tmp_path / "run", held_out=0.0)
+    assert begun.weights is not None and begun.weights["rows"].shape == (8, 100, 1)
+    for more, says, hint in (
+        ({"sound_format": "vocos24"}, "--sound-format: mel24 there, vocos24 here", "add --sound-format mel24"),
+        ({"frames": 32}, "--frames: 16 there, 32 here", "add --frames 16"),
+    ):
+        with pytest.raises(DifftoolError, match=says) as error:
+            recipe.prepare(data, steps=1, init_from=tmp_path / "run", **more)
+        assert error.value.code == 4 and hint in error.value.hint
+    with pytest.raises(DifftoolError, match="--sound-format: mel24 there, vocos24 here"):
+        train(data, output_dir=tmp_path / "run", steps=1, held_out=0.0, sound_format="vocos24")

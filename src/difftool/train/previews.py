@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..pictures.sheets import image_grid
 from .recipe import meanings, option_names
 
 if TYPE_CHECKING:
+    from ..learning.config import RunConfig
     from ..pictures import Pixels
 
 SAMPLES, AUTOENCODER = "samples", "autoencoder"
@@ -44,7 +45,7 @@ FIGURES_OF_SOUNDS = {
 }
 
 
-def layout(config: Mapping[str, Any] | None = None) -> Layout:
+def layout(config: RunConfig | None = None) -> Layout:
     """The folder of a run, by its config; by default, of one on pictures."""
     has_sounds = config is not None and "sound" in config
     figures = [*FIGURES_OF_SOUNDS] if has_sounds else ["c2st", "fd", "nearest", "exploded"]
@@ -61,7 +62,7 @@ def layout(config: Mapping[str, Any] | None = None) -> Layout:
     )
 
 
-def items_of(config: Mapping[str, Any] | None) -> str:
+def items_of(config: RunConfig | None) -> str:
     """What a run counts, by its config."""
     return "windows" if config is not None and "sound" in config else "pictures"
 
