@@ -55,7 +55,8 @@ def training(name: str) -> dict[str, int]:
     float32."""
     row, need = family("train")[name], needs("train")[name]
     channels, height, width = need.shape
-    net = on_meta(lambda: build_net({**row["net"], "channels": channels, "classes": need.classes}))
+    rows = {"rows": height} if "frames" in row else {}
+    net = on_meta(lambda: build_net({**row["net"], **rows, "channels": channels, "classes": need.classes}))
     label = torch.empty(2, dtype=torch.int64, device="meta")
 
     def live(count: int) -> int:

@@ -69,7 +69,7 @@ def cached_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of decoded pictures for one test."""
+    """An empty cache of decoded pictures and sounds for one test."""
     from difftool.train.data import pictures
 
     place = tmp_path_factory.mktemp("cache")

@@ -199,8 +199,9 @@ def _training(folder: Path) -> Run:
     train = config["train"]
     last = _last_line(folder / LOG)
     total = train.get("images", 0)
+    item = "window" if "sound" in config else "picture"
     if last is not None and "finished" in last:
-        state, about = FINISHED, f"{counted(total, 'picture')} of {train['data']['name']}"
+        state, about = FINISHED, f"{counted(total, item)} of {train['data']['name']}"
     else:
         state = RUNNING if is_locked(folder) else UNFINISHED
         about = f"{last['images'] if last else 0:,} of {total:,}"
@@ -227,7 +228,7 @@ def _last_line(log: Path) -> ClosingLine | UpdateLine | None:
 def _train_command(folder: Path, config: PictureConfig) -> str:
     """The command that trained a run. Its data are named DATA where this machine does not know their place, which is
     not stored in the run."""
-    from .train.data.pictures import BUILT_IN
+    from .train.data import pictures, sounds
     from .train.settings import Settings
 
     train = cast("dict[str, Any]", config["train"])
@@ -243,10 +244,14 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
         given["learned_range"] = True
     name = train["data"]["name"]
     data = name
-    if name not in BUILT_IN:
+    if name not in {**pictures.BUILT_IN, **sounds.BUILT_IN}:
         data = str(data_path(str(train["data"].get("sha256"))) or "DATA")
         height, width = config["size"]
-        given["size"] = f"{width}x{height}"
+        sound = config.get("sound")
+        if sound is None:
+            given["size"] = f"{width}x{height}"
+        else:
+            given |= {"sound_format": sound["format"], "frames": sound["frames"]}
     given |= {"dtype": train["dtype"], "output_dir": folder}
     words = ["difftool", "train", data]
     for name, value in given.items():

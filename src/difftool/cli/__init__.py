@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 COMMANDS = {
-    "train": ("difftool.cli.train:train", "Train a model on your pictures or on handwritten digits."),
+    "train": ("difftool.cli.train:train", "Train a model on your pictures or sounds, or on handwritten digits."),
     "sample": ("difftool.cli.sample:sample", "Generate pictures from a trained model."),
     "txt2img": ("difftool.cli.txt2img:txt2img", "Generate pictures from a prompt with Stable Diffusion or FLUX."),
     "eval": ("difftool.cli.evaluate:evaluate", "Measure the quality of a model on held-out pictures."),

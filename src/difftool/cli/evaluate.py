@@ -12,7 +12,9 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
     """Measure how close generated pictures are to held-out real ones.
 
     Reports C2ST, KID, the Frechet distances of pixels and of features of a fixed random network, and a check for
-    copies of training pictures. Nothing is downloaded; the standard FID needs --inception.
+    copies of training pictures. Nothing is downloaded; the standard FID needs --inception. For sounds, reports the
+    Frechet distance of the bands of their spectrograms, the same check, and the ceiling: what the inversion to sound
+    changes in real ones.
 
     Examples:
 
@@ -24,8 +26,9 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
 
     plan = plan_evaluation(settings)
     if dry_run:
-        compared = f"{len(plan.held_out.pixels)} of {plan.source}"
-        line = f"would generate {settings.count} pictures and compare them with {compared}"
+        compared = f"{plan.held_out} of {plan.source}"
+        items = "pictures" if plan.data.sound is None else "sounds"
+        line = f"would generate {plan.plan.count} {items} and compare them with {compared}"
         return Result({"dry_run": True, "settings": manifest_of(plan.plan.settings)}, [line], [])
     done = run_evaluation(plan, track=console.track)
     seconds = time.monotonic() - console.began
@@ -37,10 +40,13 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
         "model": done.model,
         "timing": {"total": round(seconds, 3)},
     }
-    compared = f"{done.count} pictures of {done.name} against {done.held_out} of {done.source}"
+    is_sound = plan.data.sound is not None
+    items = "sounds" if is_sound else "pictures"
+    compared = f"{done.count} {items} of {done.name} against {done.held_out} of {done.source}"
     lines = [f"{compared}, {seconds:.0f} s"]
+    shown = FIGURES_OF_SOUNDS if is_sound else FIGURES
     for key, value in done.quality.items():
-        lines.append(FIGURES[key].format(value))
+        lines.append(shown[key].format(value))
     return Result(data, lines, [])
 
 
@@ -55,3 +61,9 @@ FIGURES = {
     "fid": "FID          {:8.2f}  Frechet inception distance",
 }
 """A line of the report for each figure."""
+FIGURES_OF_SOUNDS = {
+    "fd": "FD bands     {:8.2f}  Frechet distance of bands and their changes, in dB squared",
+    "nearest": "nearest      {:8.2f}  distance to training windows, relative to held-out ones; far below 1: copies",
+    "ceiling": "ceiling      {:8.2f}  dB that the inversion to sound changes held-out windows by",
+    "ceiling_fd": "FD ceiling   {:8.2f}  Frechet distance of the same windows before and after it",
+}

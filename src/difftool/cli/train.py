@@ -33,8 +33,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="Folder, zip, .npz, .npy, .parquet, IDX or CIFAR file, hf:owner/name, digits, shapes, moons, "
-            "swiss_roll or eight_gaussians; default: the preset's data.",
+            help="Folder or zip of pictures or sounds, .npz, .npy, .parquet, IDX or CIFAR file, hf:owner/name, digits, "
+            "shapes, tones, moons, swiss_roll or eight_gaussians; default: the preset's data.",
         ),
     ] = None,
     output_dir: Annotated[
@@ -45,7 +45,7 @@ def train(
     open_report: Open = False,
     dry_run: DryRun = False,
 ) -> Result:
-    """Train a model on your pictures, or by default for two minutes on handwritten digits.
+    """Train a model on your pictures or sounds, or by default for two minutes on handwritten digits.
 
     Subfolders become labels. Repeat the command with the same --output-dir to resume an interrupted run.
 
@@ -64,6 +64,8 @@ def train(
     difftool train ~/others --from runs/mine
 
     difftool train mnist/ --preset mnist --target eps --betas linear
+
+    difftool train ~/sounds --frames 256
     """
     if settings.more is not None and output_dir is None:
         hint = "add --output-dir with the folder of a run; difftool runs ls lists them"
@@ -90,6 +92,7 @@ def train(
 def _result(done: Trained, seconds: float) -> Result:
     """Reports a finished run."""
     from ..train.outcome import next_command
+    from ..train.previews import items_of
 
     data = {
         "outputs": [{"path": str(done.grid), "seed": 0}],
@@ -107,7 +110,7 @@ def _result(done: Trained, seconds: float) -> Result:
     }
     took = f"; {FINISHED}" if done.finished_before else f", {seconds:.0f} s"
     loss = "no finite update" if done.loss is None else f"loss {done.loss:.4f}"
-    summary = [f"{done.images:,} pictures seen, {loss}{took}"]
+    summary = [f"{done.images:,} {items_of(done.config)} seen, {loss}{took}"]
     if done.skipped:
         summary.append(f"skipped {counted(len(done.skipped), 'unreadable file')}")
     if done.quality is not None:
@@ -121,6 +124,9 @@ def _result(done: Trained, seconds: float) -> Result:
 
 def _quality(figures: Mapping[str, float]) -> str:
     """The quality figures on one line."""
+    if "c2st" not in figures:
+        line = "FD {fd:.2f} dB squared, nearest {nearest:.2f}, ceiling {ceiling:.2f} dB (FD {ceiling_fd:.2f})"
+        return line.format(**figures)
     line = "C2ST {c2st:.3f} (0.5: indistinguishable, 1: always recognised), FD {fd:.1f}, nearest {nearest:.2f}"
     if "legible" in figures:
         line += ", {legible:.0%} classified as their label"

@@ -15,6 +15,7 @@ class NetConfig(TypedDict):
     channels: NotRequired[int]
     classes: NotRequired[int]
     learned_range: NotRequired[bool]
+    rows: NotRequired[int]
 
 
 class PathConfig(TypedDict):
@@ -97,12 +98,21 @@ class RunConfig(TypedDict):
     train: TrainConfig
 
 
+class SoundConfig(TypedDict):
+    """What a model of sounds generates."""
+
+    format: str
+    """A name of `audio.mels.FORMATS`."""
+    frames: int
+
+
 class DenoiserConfig(RunConfig):
     """The config.json of a run that trains a denoiser."""
 
     path: PathConfig
     target: str
     classes: list[str]
+    sound: NotRequired[SoundConfig]
 
 
 def chosen(train: TrainConfig, name: str, default: T) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -110,9 +111,9 @@ def c2st(a: Array, b: Array) -> float:
     return float(cross_val_score(HistGradientBoostingClassifier(random_state=0), x, y, cv=folds).mean())
 
 
-def frechet(a: Array, b: Array) -> float:
+def frechet(a: Array, b: Array, *, covariance: Callable[[Array], Array] = lambda x: np.cov(x, rowvar=False)) -> float:
     """Frechet distance of the Gaussians fitted to two sets of vectors (N, D) (Heusel et al. 2017, arXiv:1706.08500)."""
-    one, two = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    one, two = covariance(a), covariance(b)
     # the trace of (one @ two)^(1/2) from its eigenvalues, which are real and not negative
     root = np.sqrt(np.maximum(np.linalg.eigvals(one @ two).real, 0)).sum()
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one) + np.trace(two) - 2 * root)

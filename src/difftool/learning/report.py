@@ -69,8 +69,15 @@ class Panel(NamedTuple):
     up: Sequence[tuple[float, str]]
 
 
-def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str, Path], labels: ReportLabels) -> None:
-    """Writes the page: the run's config, outcome and curves, and pictures by title."""
+def write(
+    path: Path,
+    config: RunConfig,
+    outcome: Outcome,
+    pictures: Mapping[str, Path],
+    labels: ReportLabels,
+    sounds: Mapping[str, Path] | None = None,
+) -> None:
+    """Writes the page: the run's config, outcome and curves, pictures by title, and sounds (FLAC) by title."""
     train = config["train"]
     lines = read_log(path.parent)
     data, final = train["data"], final_loss(lines)
@@ -89,6 +96,7 @@ def write(path: Path, config: RunConfig, outcome: Outcome, pictures: Mapping[str
         items=labels.items,
         panels=list(_panels(curves_of(lines))) if updates_of(lines) else [],
         pictures={title: picture for title, picture in pictures.items() if picture.exists()},
+        sounds=sounds or {},
         commands=labels.commands,
         facts=list(_facts(training_seconds(lines), train["images"], outcome, labels.items)),
         settings=_flat(config),

@@ -18,8 +18,9 @@ from ..nets.unet import Dropout, number_dropout
 from .config import DenoiserConfig, TrainConfig, chosen
 from .metrics import scattered
 
-ORDER, FLIP = 3, 4
-"""Stages of the random numbers that shuffle an epoch and mirror items; those of `core.objective` come before them."""
+ORDER, FLIP, WINDOW = 3, 4, 5
+"""Stages of the random numbers that shuffle an epoch, mirror items, and place windows; those of `core.objective` come
+before them."""
 BANDS = 4
 """Bands of noise levels, each with an equal share of the training times."""
 AHEAD = 2**17
@@ -31,11 +32,33 @@ HELD = 256
 HELD_SEED = 2**40
 
 
+class Windows(Protocol):
+    """Items that are windows of something longer, on the network's device."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, H, W)"""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, numbers: Tensor) -> Tensor:
+        """Items (R, C, H, W) by number, each at its middle place."""
+        ...
+
+    def drawn(self, numbers: Tensor, draws: Tensor) -> Tensor:
+        """The same at other places and otherwise varied, by two numbers (R, 2) in (0, 1] for each."""
+        ...
+
+
 class Data(NamedTuple):
     """Training items, on the network's device."""
 
-    x: Tensor
-    """(N, C, H, W): uint8 pictures, or floats such as latents."""
+    x: Tensor | Windows
+    """(N, C, H, W): uint8 pictures, floats such as latents, or windows."""
     cond: Mapping[str, Tensor]
     """The conditioning of each item, (N, ...) by argument of the network: label, tokens."""
     nothing: Mapping[str, Tensor]
@@ -100,7 +123,7 @@ class Denoising:
         seed, size = train["seed"], train["batch_size"]
         numbers = indices(seed, len(x), first + rows.start, len(rows)).to(x.device)
         draws = draw_batch(seed, first // size, rows, size, x.shape[1:], x.device)
-        x0 = floats(x[numbers])
+        x0 = floats(x[numbers]) if isinstance(x, Tensor) else x.drawn(numbers, draws.window)
         if chosen(train, "flip", False):
             x0 = torch.where((draws.flip <= 0.5).reshape(-1, 1, 1, 1), x0.flip(-1), x0)
         cond = {name: value[numbers] for name, value in self.data.cond.items()}
@@ -157,6 +180,8 @@ class BatchDraws(NamedTuple):
     """(R,) in (0, 1]: decides whether the conditioning is hidden."""
     flip: Tensor
     """(R,) in (0, 1]: decides whether the item is mirrored."""
+    window: Tensor
+    """(R, 2) in (0, 1], for items that are windows."""
 
 
 def draw_batch(seed: int, step: int, rows: range, size: int, shape: torch.Size, device: torch.device) -> BatchDraws:
@@ -181,7 +206,8 @@ def _draw_updates(
     banded = bands(every, device).reshape(count, size)[:, mine]
     noise = normal(seeds, here, NOISE, shape)
     drop, flip = (uniform(seeds, here, stage, 1)[:, 0] for stage in (DROP, FLIP))
-    split = (part.split(len(rows)) for part in (noise, drop, flip))
+    window = uniform(seeds, here, WINDOW, 2)
+    split = (part.split(len(rows)) for part in (noise, drop, flip, window))
     return [BatchDraws(*row) for row in zip(whens, banded, *split, strict=True)]
 
 

@@ -120,8 +120,10 @@ class UNet(nn.Module):
     stand on each level, and `attention` names the levels (0 is the full size) that also attend. With `classes`, a
     label (B,) in 0 .. classes steers the picture, `classes` itself (and no label at all) meaning "any": the condition
     of classifier-free guidance (Ho & Salimans 2022), learned by replacing some labels by it in training. With
-    `learned_range` it returns twice the channels, the second half for the variance (Nichol & Dhariwal 2021). Where
-    `checkpointing` is set, the way back computes the stages anew instead of keeping what was in between.
+    `learned_range` it returns twice the channels, the second half for the variance (Nichol & Dhariwal 2021). With
+    `rows`, the height of pictures whose rows differ in meaning as those of spectrograms do, each row has a learned
+    vector, which is added after the first convolution. Where `checkpointing` is set, the way back computes the stages
+    anew instead of keeping what was in between.
     """
 
     checkpointing = False
@@ -136,6 +138,7 @@ class UNet(nn.Module):
         classes: int = 0,
         dropout: float = 0.0,
         learned_range: bool = False,
+        rows: int = 0,
     ) -> None:
         """Raises ValueError where a size does not fit: 1 to 4 channels, a width that is a multiple of 8."""
         super().__init__()
@@ -154,6 +157,8 @@ class UNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.label = nn.Embedding(classes + 1, emb) if classes else None
         self.stem = nn.Conv2d(channels, width, 3, padding=1)
+        padded = rows + -rows % self.multiple
+        self.rows = nn.Parameter(torch.zeros(width, padded, 1)) if rows else None
 
         def stage(level: int, inp: int, out: int) -> Stage:
             extra = [Attention(out)] if level in attending else []
@@ -195,6 +200,8 @@ class UNet(nn.Module):
             emb = emb + self.label(labels_or_any(label, t, self.classes))
         emb = F.silu(emb)
         x = self.stem(x)
+        if self.rows is not None:
+            x = x + self.rows.to(x.dtype)
         skips = [x]
         for stage in self.down:
             x = self._run(stage, x, emb)

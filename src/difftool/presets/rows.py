@@ -100,6 +100,10 @@ class TrainPreset:
     zero_snr: bool = False
     learned_range: bool = False
     flip: bool = False
+    sound_format: str | None = None
+    """Of a preset for sounds, as is `frames`."""
+    frames: int | None = None
+    gain: float = 0.0
     guidance: float | None = None
     autoencoder: AutoencoderRow | None = None
     needs: TrainNeeds | None = None

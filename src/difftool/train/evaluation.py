@@ -1,4 +1,4 @@
-"""Compares the pictures that a model draws with held-out real ones: `difftool eval`."""
+"""Compares the pictures or sounds that a model draws with held-out real ones: `difftool eval`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from ..sampling.settings import AverageSettings, SamplerSettings, known_sampler
 from ..settings import MACHINE, SAMPLING, checked, from_call, options, setting
 
 if TYPE_CHECKING:
+    from ..models import Model
+    from ..pixels.draw import Sampled
     from ..pixels.plan import SamplePlan
     from ..pixels.settings import Settings as DrawingSettings
     from .data.pictures import Pictures
+    from .data.sounds import Sounds
 
 log = logging.getLogger(__name__)
 
 FEWEST = 50
-"""Least number of pictures to draw."""
+"""Least number of pictures or sounds to draw."""
+COUNT, COUNT_OF_SOUNDS = 500, 100
+"""Default number of pictures, and of sounds."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Settings(AverageSettings, SamplerSettings, MachineSettings):
         typed=str | None,
     )
     data: str | Path | None = setting(
-        None, "Data set to compare with, as for train; default: digits.", typed=str | None
+        None, "Data set to compare with, as for train; default: that of a bundled model.", typed=str | None
     )
     inception: Path | None = setting(None, "Inception weights of pytorch-fid; adds the standard FID.")
     held_out: float | None = setting(
@@ -49,7 +54,13 @@ class Settings(AverageSettings, SamplerSettings, MachineSettings):
     guidance: float = setting(
         1.0, "Classifier-free guidance scale; 1 is off.", "--guidance", "--cfg", panel=SAMPLING, **GUIDANCE
     )
-    count: int = setting(500, "Number of pictures to generate.", panel=SAMPLING, least=FEWEST, most=MAX_COUNT)
+    count: int | None = setting(
+        None,
+        f"Number of pictures or sounds to generate; default: {COUNT} pictures, {COUNT_OF_SOUNDS} sounds.",
+        panel=SAMPLING,
+        least=FEWEST,
+        most=MAX_COUNT,
+    )
     seed: int = setting(1000, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
     batch_size: int | None = setting(
         None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT
@@ -69,8 +80,9 @@ class EvaluationPlan(NamedTuple):
     settings: Settings
     source: str
     """Name of the data set."""
-    pictures: Pictures
-    held_out: Pictures
+    data: Pictures | Sounds
+    held_out: int
+    """Number of held-out items that are compared with."""
     plan: SamplePlan
 
 
@@ -79,13 +91,14 @@ class Evaluation:
     """The quality of a model."""
 
     quality: dict[str, float]
-    """Figures of `learning.metrics.judge`, and of `legible` and `fid` where they apply."""
+    """Figures of `learning.metrics.Quality`, and `legible` and `fid` where they apply; or those of
+    `sounds.quality.SoundQuality`."""
     count: int
-    """Number of pictures drawn."""
+    """Number of pictures or sounds drawn."""
     held_out: int
-    """Number of real pictures they were compared with."""
+    """Number of real ones they were compared with."""
     settings: DrawingSettings
-    """The settings that draw these pictures again."""
+    """The settings that draw them again."""
     name: str
     """Name of the model."""
     model: Mapping[str, object]
@@ -97,65 +110,108 @@ class Evaluation:
 def evaluate(
     model: str | Path | None = None, data: str | Path | None = None, *, track: Track = untracked, **settings: Any
 ) -> Evaluation:
-    """Compares the pictures that a model draws with held-out real ones.
+    """Compares the pictures or sounds that a model draws with held-out real ones.
 
     Args:
         model: as for `sample`; None is the bundled model of digits.
-        data: as for `train`; its held-out part is compared with. None is the digits.
+        data: as for `train`; its held-out part is compared with. None is the data of a bundled model.
         track: follows the steps, to show progress.
         settings: fields of `Settings`: `count` pictures, `sampler`, `steps`, `schedule`, `eta`, `guidance`, `ema`,
             `seed`, `held_out` (the share that train held out), `inception` (the file of pytorch-fid's weights, for a
             real FID), `batch_size`, `device`, `dtype`, `threads`.
 
-    Raises DifftoolError as `sample`, and 4 for data of another size or with too few held-out pictures.
+    Raises DifftoolError as `sample`, and 4 for data of another size or with too little held out.
     """
     return run_evaluation(plan_evaluation(from_call(Settings, model=model, data=data, **settings)), track=track)
 
 
 def plan_evaluation(settings: Settings) -> EvaluationPlan:
-    """Opens the model and reads the pictures, without drawing."""
+    """Opens the model and reads the data, without drawing."""
     from ..pixels import plan as pixels
-    from .data.pictures import BUILT_IN, announce, load
-    from .quality import FEWEST as FEWEST_HELD_OUT
-    from .quality import by_share, is_measurable
+    from .data.pictures import announce
+    from .quality import by_share
 
     settings = checked(settings)
     if settings.inception is not None and not settings.inception.is_file():
         message = f"no such file: {settings.inception}"
         raise DifftoolError(Exit.FILE, message, "pass the Inception weights of pytorch-fid")
-    drawing = settings.drawing()
-    plan = pixels.plan_samples(drawing)
-    channels, height, width = plan.model.shape
-    source = "digits" if settings.data is None else str(settings.data)
+    plan = pixels.plan_samples(settings.drawing())
+    has_sounds = plan.model.sound is not None
+    source = str(settings.data or ("tones" if has_sounds else "digits"))
+    data, held_out = (_sounds if has_sounds else _pictures)(source, plan.model, settings)
+    announce(data)
+    count = settings.count or (COUNT_OF_SOUNDS if has_sounds else COUNT)
+    assert data.held_out is not None
+    labels = by_share(data.held_out, plan.model.classes, count)
+    plan = pixels.plan_samples(replace(settings.drawing(), label=labels, count=count), plan.model)
+    return EvaluationPlan(settings, source, data, held_out, plan)
+
+
+def _pictures(source: str, model: Model, settings: Settings) -> tuple[Pictures, int]:
+    """(the pictures to compare with, how many of them are held out). Raises DifftoolError 4 for pictures of another
+    size, or if too few are held out."""
+    from .data.pictures import BUILT_IN, load
+    from .quality import FEWEST as FEWEST_HELD_OUT
+    from .quality import is_measurable
+
+    channels, height, width = model.shape
     pictures = load(source, None if source in BUILT_IN else (width, height), settings.held_out)
-    announce(pictures)
-    if pictures.pixels.shape[1:] != (height, width, channels):
-        _, high, wide, depth = pictures.pixels.shape
+    if pictures.shape != model.shape:
+        depth, high, wide = pictures.shape
         shape, drawn = f"{wide}x{high}x{depth}", f"{width}x{height}x{channels}"
-        message = f"{plan.model.name} generates pictures of {drawn}, but those of {source} are {shape}"
+        message = f"{model.name} generates pictures of {drawn}, but those of {source} are {shape}"
         raise DifftoolError(Exit.FILE, message, "pass the data it was trained on with --data")
-    held_out = pictures.held_out
-    if held_out is None or not is_measurable(pictures):
+    if pictures.held_out is None or not is_measurable(pictures):
         message = f"{source} has fewer than {FEWEST_HELD_OUT} held-out pictures"
         raise DifftoolError(Exit.FILE, message, "use more pictures, or a larger --held-out")
-    labels = by_share(held_out, plan.model.classes, settings.count)
-    plan = pixels.plan_samples(replace(drawing, label=labels), plan.model)
-    return EvaluationPlan(settings, source, pictures, held_out, plan)
+    return pictures, pictures.held_out.items
+
+
+def _sounds(source: str, model: Model, settings: Settings) -> tuple[Sounds, int]:
+    """The same for sounds."""
+    from .data.sounds import load_sounds
+    from .sounds.quality import COMPARED, is_measurable
+    from .sounds.quality import FEWEST as FEWEST_HELD_OUT
+
+    assert model.sound is not None
+    if settings.inception is not None:
+        raise DifftoolError(Exit.USAGE, "--inception has no meaning for sounds", "leave out --inception")
+    sounds = load_sounds(source, model.sound.format.name, model.sound.frames, settings.held_out)
+    if sounds.held_out is None or not is_measurable(sounds):
+        message = f"{source} has fewer than {FEWEST_HELD_OUT} held-out windows"
+        raise DifftoolError(Exit.FILE, message, "use more recordings, or a larger --held-out")
+    return sounds, min(sounds.held_out.items, COMPARED)
 
 
 def run_evaluation(planned: EvaluationPlan, *, track: Track = untracked) -> Evaluation:
-    """Draws the pictures and computes the figures."""
-    from ..learning.metrics import fid
+    """Draws the items and computes the figures."""
     from ..pixels.draw import draw_samples
-    from .quality import measure
 
-    drawn = draw_samples(planned.plan, track=track)
-    log.info("evaluating")
-    quality = measure(drawn, planned.pictures)
-    real = planned.held_out.pixels
-    if planned.settings.inception is not None:
-        quality["fid"] = fid(drawn.pixels, real, planned.settings.inception)
     plan = planned.plan
+    drawn = draw_samples(plan, track=track)
+    log.info("evaluating")
     return Evaluation(
-        quality, plan.count, len(real), plan.settings, plan.model.name, drawn.manifest["model"], planned.source
+        _figures(planned, drawn),
+        plan.count,
+        planned.held_out,
+        plan.settings,
+        plan.model.name,
+        drawn.manifest["model"],
+        planned.source,
     )
+
+
+def _figures(planned: EvaluationPlan, drawn: Sampled) -> dict[str, float]:
+    from ..learning.metrics import fid
+    from .data.sounds import Sounds
+    from .quality import measure
+    from .sounds.quality import quality_of
+
+    if isinstance(planned.data, Sounds):
+        assert drawn.mels is not None
+        return quality_of(drawn.mels, planned.data)._asdict()
+    quality = measure(drawn, planned.data)
+    if planned.settings.inception is not None:
+        assert planned.data.held_out is not None
+        quality["fid"] = fid(drawn.pixels, planned.data.held_out.pixels, planned.settings.inception)
+    return quality

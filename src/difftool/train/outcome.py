@@ -10,6 +10,7 @@ from ..learning.folder import REPORT
 from ..learning.runlog import PLOT, ClosingLine, final_loss, read_log
 from ..models import typed
 from .data.pictures import Pictures
+from .data.sounds import Sounds
 from .previews import grid_path
 from .recipe import PictureConfig
 
@@ -40,7 +41,7 @@ class Trained(NamedTuple):
     """The contents of config.json."""
 
 
-def report(folder: Path, config: PictureConfig, pictures: Pictures, *, finished_before: bool) -> Trained:
+def report(folder: Path, config: PictureConfig, data: Pictures | Sounds, *, finished_before: bool) -> Trained:
     """The result of the run in a folder, from its log."""
     lines = read_log(folder)
     unfinished: ClosingLine = {"finished": False, "quality": None, "notes": []}
@@ -54,7 +55,7 @@ def report(folder: Path, config: PictureConfig, pictures: Pictures, *, finished_
         report=folder / REPORT,
         quality=end.get("quality"),
         notes=tuple(end["notes"]),
-        skipped=pictures.skipped,
+        skipped=data.skipped,
         finished_before=finished_before,
         config=config,
     )

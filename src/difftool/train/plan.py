@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..learning.config import chosen, last_part
-from .recipe import Job, PictureConfig, classes_of
+from .data.labels import classes_of
+from .previews import items_of
+from .recipe import Job, PictureConfig
 from .run import check
 
 BYTES = 20
@@ -37,14 +39,17 @@ class TrainingPlan(NamedTuple):
         ((unit, value),) = given.items()
         length = f"for {round(value, 3):,.12g} {'more ' if before else ''}{unit}"
         last = f"would {'resume' if self.stands else 'write'} {self.folder}"
+        items = items_of(self.config)
         if before:
-            last = f"would extend {self.folder} beyond {before:,} pictures"
+            last = f"would extend {self.folder} beyond {before:,} {items}"
         if self.parameters is None:
             parts = "a text encoder and a U-Net" if before else "an autoencoder, then a text encoder and a U-Net"
             return [f"would train {parts} on {data['name']} ({data['pictures']:,}) {length}", last]
         height, width = self.config["size"]
         shape = f"{width}x{height}x{self.config['net'].get('channels')}"
-        source = f"{data['pictures']:,} pictures of {shape}: {data['name']}"
+        if sound := self.config.get("sound"):
+            shape = f"{sound['frames']} frames in {sound['format']}"
+        source = f"{data['pictures']:,} {items} of {shape}: {data['name']}"
         if self.config["classes"]:
             source += f" in {classes_of(self.config['classes'])}"
         lines = [f"would train {self.parameters:,} parameters on {source}"]
@@ -66,9 +71,9 @@ def plan_training(job: Job, folder: Path, *, overwrite: bool = False) -> Trainin
     from ..models import build_net
 
     config, finished = check(job, folder, overwrite)
-    held_out = 0 if job.pictures.held_out is None else len(job.pictures.held_out.pixels)
+    held_out = 0 if job.data.held_out is None else job.data.held_out.items
     stands = not overwrite and (folder / "config.json").exists()
     parameters = None
     if not finished and "autoencoder" not in config:
         parameters = sum(p.numel() for p in build_net(config["net"]).parameters())
-    return TrainingPlan(folder, config, finished, stands, held_out, job.pictures.skipped, parameters)
+    return TrainingPlan(folder, config, finished, stands, held_out, job.data.skipped, parameters)

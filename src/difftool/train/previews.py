@@ -17,6 +17,7 @@ from ..pictures.sheets import image_grid
 from .recipe import meanings, option_names
 
 if TYPE_CHECKING:
+    from ..learning.config import RunConfig
     from ..pictures import Pixels
 
 SAMPLES, AUTOENCODER = "samples", "autoencoder"
@@ -36,19 +37,34 @@ FIGURES = {
 """Label and explanation of each figure in the report of a run."""
 
 
-def layout() -> Layout:
-    """The folder of a run on pictures."""
+FIGURES_OF_SOUNDS = {
+    "fd": ("FD of bands", "distance of the distributions of the bands and their changes, in dB squared"),
+    "nearest": ("nearest training window", "distance, relative to that of held-out windows; far below 1: copies"),
+    "ceiling": ("ceiling", "dB that the inversion to sound changes held-out windows by; no model sounds better"),
+    "ceiling_fd": ("FD of the ceiling", "of the same windows, before and after the inversion"),
+}
+
+
+def layout(config: RunConfig | None = None) -> Layout:
+    """The folder of a run, by its config; by default, of one on pictures."""
+    has_sounds = config is not None and "sound" in config
+    figures = [*FIGURES_OF_SOUNDS] if has_sounds else ["c2st", "fd", "nearest", "exploded"]
     return Layout(
-        items="pictures",
+        items=items_of(config),
         previews=SAMPLES,
         drawn="[0-9]" * 9 + "*.png",
         preview=grid_path,
         models=("model.safetensors", "model_index.json"),
         folders=(AVERAGES, AUTOENCODER, *PIPELINE),
-        figures=("c2st", "fd", "nearest", "exploded"),
+        figures=figures,
         defaults=meanings(),
         options=option_names(),
     )
+
+
+def items_of(config: RunConfig | None) -> str:
+    """What a run counts, by its config."""
+    return "windows" if config is not None and "sound" in config else "pictures"
 
 
 def grid_path(folder: Path, images: int, kind: str = "") -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..pixels.draw import Sampled
     from .data.pictures import Pictures
+    from .data.sounds import Sounds
 from ..learning.metrics import distances, legible, quality_of, scattered
 
 log = logging.getLogger(__name__)
@@ -52,13 +53,13 @@ def is_measurable(pictures: Pictures) -> bool:
     return pictures.held_out is not None and len(pictures.held_out.pixels) >= FEWEST
 
 
-def by_share(pictures: Pictures, known: Sequence[str], count: int) -> list[str] | None:
-    """The classes of `count` pictures to draw, well mixed, in the shares they have among `pictures`, with which the
-    figures compare. None if drawing the `known` classes of the model in turn gives the same, or without labels."""
-    if pictures.labels is None or not known:
+def by_share(data: Pictures | Sounds, known: Sequence[str], count: int) -> list[str] | None:
+    """The classes of `count` items to draw, well mixed, in the shares they have in `data`, with which the figures
+    compare. None if drawing the `known` classes of the model in turn gives the same, or without labels."""
+    if data.labels is None or not known:
         return None
-    classes = pictures.classes
-    have = np.bincount(pictures.labels, minlength=len(classes))
+    classes = data.classes
+    have = np.bincount(data.labels, minlength=len(classes))
     unknown = [classes[k] for k in np.flatnonzero(have) if classes[k] not in known]
     if unknown:
         log.warning(f"the model has no class {unknown[0]!r}; drawing all its classes equally often")

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .data.pictures import Pictures
+    from .data.sounds import Sounds
 
 log = logging.getLogger(__name__)
 
 ALWAYS = ("batch_size", "lr", "warmup", "ema", "label_dropout", "weight_decay")
 """Numbers that every preset and every config contains."""
-MEANINGS = {"weight": "plain", "times": "even", "flip": False, "learned_range": False}
+MEANINGS = {"weight": "plain", "times": "even", "flip": False, "learned_range": False, "gain": 0.0}
 """The values of these settings if a config does not contain them; None in `Settings` leaves them to the preset."""
 POINTS = ("moons", "swiss_roll", "eight_gaussians")
 LARGE = 32 * 32
@@ -57,6 +58,8 @@ class Row(TypedDict):
     betas: NotRequired[str]
     zero_snr: NotRequired[bool]
     guidance: NotRequired[float]
+    sound_format: NotRequired[str]
+    frames: NotRequired[int]
     net: NetConfig
     autoencoder: NotRequired[AutoencoderConfig]
 
@@ -72,12 +75,17 @@ class Job(NamedTuple):
 
     config: PictureConfig
     """The contents of config.json, without train.images until a run of minutes has been measured."""
-    pictures: Pictures
+    data: Pictures | Sounds
     device: torch.device
     dtype: torch.dtype
     settings: Settings
     weights: Mapping[str, Tensor] | None = None
     """Those that the network begins with; None if it begins anew."""
+
+    @property
+    def pictures(self) -> Pictures:
+        """The data of a run on pictures."""
+        return cast("Pictures", self.data)
 
 
 def prepare(data: str | Path | None = None, **settings: Any) -> Job:
@@ -106,27 +114,27 @@ def prepared(settings: Settings) -> Job:
         message = f"the preset {name} trains several networks, which --from cannot begin with"
         raise DifftoolError(Exit.USAGE, message, "leave out --from; --more trains a finished run further")
     from .data.decode import USUAL
-    from .data.pictures import announce, load  # from here on it takes seconds
+    from .data.pictures import announce  # from here on it takes seconds
     from .initial import open_source, weights_for
 
     start = None if settings.init_from is None else open_source(settings.init_from)
     device, dtype = choose(settings.device, settings.dtype, settings.threads)
     device = processes.begin(device)
     source = row.get("data") if settings.data is None else settings.data
-    pictures = processes.first(lambda: load(str(source), settings.size, settings.held_out))
-    announce(pictures)
-    log.info(_summary(pictures))
-    if settings.size is None and pictures.path is not None and pictures.pixels.shape[1:3] == USUAL[::-1]:
+    data = processes.first(lambda: _read(str(source), name, row, settings))
+    announce(data)
+    log.info(data.summary)
+    if settings.size is None and data.path is not None and data.shape[1:] == USUAL[::-1] and data.sound is None:
         log.info("for faster training use smaller pictures, such as --size 32x32")
-    _suits(name, row, pictures, recipe, path, target)
-    height, width = pictures.pixels.shape[1:3]
-    if settings.dtype == "auto" and device.type == "cpu" and height * width >= LARGE and _computes_bf16():
+    _suits(name, row, data, recipe, path, target)
+    large = math.prod(data.shape[1:]) >= LARGE
+    if settings.dtype == "auto" and device.type == "cpu" and large and _computes_bf16():
         import torch
 
         dtype = torch.bfloat16
     learned_range = recipe.pop("learned_range", False)  # which the network has
-    train: dict[str, object] = {"preset": name, "data": _described(pictures), "length": length, **recipe}
-    train |= _images(length, batch, len(pictures.pixels))
+    train: dict[str, object] = {"preset": name, "data": _described(data), "length": length, **recipe}
+    train |= _images(length, batch, data.items)
     if "autoencoder" in row:
         train["guidance"] = row.get("guidance")
     train |= {"seed": settings.seed, "dtype": name_of(dtype)}
@@ -134,9 +142,38 @@ def prepared(settings: Settings) -> Job:
         train["micro_batch"] = settings.micro_batch
     if start is not None:
         train["init_from"] = SourceConfig(name=start.model.name, sha256=start.model.sha256)
-    config = _config(row, pictures, path, target, cast(TrainConfig, train), learned_range=learned_range)
+    config = _config(row, data, path, target, cast(TrainConfig, train), learned_range=learned_range)
     weights = None if start is None else weights_for(start, config)
-    return Job(config, pictures, device, dtype, settings, weights)
+    return Job(config, data, device, dtype, settings, weights)
+
+
+def _read(source: str, name: str, row: Row, settings: Settings) -> Pictures | Sounds:
+    """The data set of a run with a preset. Raises DifftoolError 2 for settings or a preset of the other kind of
+    data."""
+    from .data.pictures import BUILT_IN as PICTURES
+    from .data.pictures import load
+    from .data.sounds import BUILT_IN as SOUNDS
+    from .data.sounds import load_sounds
+
+    for_sounds = "frames" in row
+    if source in (PICTURES if for_sounds else SOUNDS):
+        kind = "sounds" if for_sounds else "pictures"
+        raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}, unlike {source}", "leave out --preset")
+    if not for_sounds:
+        _refuse(settings, ("sound_format", "frames", "gain"), "pictures")
+        return load(source, settings.size, settings.held_out)
+    _refuse(settings, ("size", "flip"), "sounds")
+    sound_format = settings.sound_format or row.get("sound_format", "mel24")
+    frames = row.get("frames", 0) if settings.frames is None else settings.frames
+    return load_sounds(source, sound_format, frames, settings.held_out)
+
+
+def _refuse(settings: Settings, names: Sequence[str], kind: str) -> None:
+    """Raises DifftoolError 2 if one of these settings is given, as it has no meaning for this kind of data."""
+    for name in names:
+        if getattr(settings, name) is not None:
+            option = option_name(name, options(Settings)[name])
+            raise DifftoolError(Exit.USAGE, f"{option} has no meaning for {kind}", f"leave out {option}")
 
 
 def defaults() -> dict[str, object]:
@@ -158,13 +195,17 @@ def option_names() -> dict[str, str]:
     places = {name: f"train.{name}" for name in (*defaults(), "preset", "seed", "dtype", "init_from")}
     places |= {unit: f"train.length.{unit}" for unit in LENGTHS}
     places |= {"target": "target", "betas": "path.betas", "learned_range": "net.learned_range", "size": "size"}
+    places |= {"sound_format": "sound.format", "frames": "sound.frames"}
     data = {"train.data.name": "DATA", "train.data.pictures": "pictures of DATA"}
     source = {"train.init_from.name": "--from", "train.init_from.sha256": "weights of --from"}
     return {place: names[name] for name, place in places.items()} | data | source
 
 
-def _suits(name: str, row: Row, pictures: Pictures, recipe: dict[str, Any], path: PathConfig, target: str) -> None:
+def _suits(name: str, row: Row, data: Pictures | Sounds, recipe: dict[str, Any], path: PathConfig, target: str) -> None:
     """Raises DifftoolError 2 if the preset is for other data, or a setting for other networks."""
+    if data.sound is not None:
+        return
+    pictures = cast("Pictures", data)
     if (row["net"]["type"] == "mlp") != pictures.points:
         kind = "2-D points" if row["net"]["type"] == "mlp" else "pictures"
         raise DifftoolError(Exit.USAGE, f"the preset {name} is for {kind}", "leave out --preset")
@@ -214,31 +255,6 @@ def _computes_bf16() -> bool:
     return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
 
 
-def classes_of(names: Sequence[str]) -> str:
-    """The number of classes, and the names of the first."""
-    more = ["..."] if len(names) > 10 else []
-    return f"{len(names)} classes ({', '.join([*names[:10], *more])})"
-
-
-def _summary(pictures: Pictures) -> str:
-    """The data set in one line."""
-    number, height, width, channels = pictures.pixels.shape
-    if pictures.points:
-        parts = [f"{number:,} points"]
-    else:
-        kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
-        parts = [f"{number:,} pictures of {width}x{height}, {kinds[channels]}"]
-    if pictures.classes:
-        parts.append(classes_of(pictures.classes))
-    if pictures.captions is not None:
-        parts.append("with captions")
-    if pictures.held_out is not None:
-        parts.append(f"{len(pictures.held_out.pixels):,} more held out")
-    if pictures.duplicates:
-        parts.append(f"{pictures.duplicates:,} duplicates")
-    return f"{pictures.name}: {', '.join(parts)}"
-
-
 def _length(settings: Settings, row: Row) -> dict[str, float]:
     """The length of a new run as {unit: value}. Raises DifftoolError 2 if there are several."""
     units = (*LENGTHS, "more")
@@ -280,9 +296,9 @@ def _path(target: str, betas: str | None) -> PathConfig:
     return {"type": "discrete_vp", "betas": betas or "cosine", "T": 1000}
 
 
-def _described(pictures: Pictures) -> dict[str, object]:
+def _described(data: Pictures | Sounds) -> dict[str, object]:
     """The data set as stored in a config."""
-    return {"name": pictures.name, "pictures": len(pictures.pixels), "sha256": pictures.fingerprint}
+    return {"name": data.name, "pictures": data.items, "sha256": data.fingerprint}
 
 
 def _images(length: dict[str, float], batch: int, epoch: int) -> dict[str, int]:
@@ -295,36 +311,48 @@ def _images(length: dict[str, float], batch: int, epoch: int) -> dict[str, int]:
 
 
 def _config(
-    row: Row, pictures: Pictures, path: PathConfig, target: str, train: TrainConfig, *, learned_range: bool
+    row: Row, data: Pictures | Sounds, path: PathConfig, target: str, train: TrainConfig, *, learned_range: bool
 ) -> PictureConfig:
     """The contents of config.json: the model, and the recipe of its training."""
     from ..models import SCHEMA
 
-    _, height, width, channels = pictures.pixels.shape
+    channels, height, width = data.shape
     captioned = "autoencoder" in row
     config: dict[str, object] = {"schema": SCHEMA}
     if captioned:
         config["net"] = row["net"]
     else:
-        own = {"channels": channels, "classes": len(pictures.classes)}
+        own = {"channels": channels, "classes": len(data.classes)}
+        if data.sound is not None:
+            own["rows"] = height
         ranged = {"learned_range": True} if learned_range else {}
         config["net"] = {**row["net"], **ranged, **own}
     config |= {"path": path, "target": target, "size": [height, width]}
-    config["classes"] = [] if captioned else pictures.classes
+    config["classes"] = [] if captioned else data.classes
+    if data.sound is not None:
+        config["sound"] = {"format": data.sound.format.name, "frames": data.sound.frames}
     if captioned:
         config["autoencoder"] = row["autoencoder"]
     config["train"] = train
     return cast(PictureConfig, config)
 
 
+def _usual(source: str) -> str:
+    """The preset for a data set."""
+    if "data" in family("train").get(source, {}):
+        return source
+    if source in POINTS:
+        return "points"
+    from .data.sounds import are_sounds
+
+    return "sounds" if are_sounds(source) else "pictures"
+
+
 def _preset(settings: Settings) -> tuple[str, Row]:
     """The preset by name, else the one for the data."""
     name, data = settings.preset, settings.data
     if name is None:
-        source = "digits" if data is None else str(data)
-        name = "points" if source in POINTS else "pictures"
-        if "data" in family("train").get(source, {}):
-            name = source
+        name = _usual("digits" if data is None else str(data))
     row = cast(Row, read_preset("train", name))
     if data is None and "data" not in row:
         message = f"the preset {name} has no default data set"

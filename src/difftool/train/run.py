@@ -6,9 +6,10 @@ import logging
 import math
 import shlex
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from .. import files, processes
 from ..device import machine_name, name_of
@@ -33,7 +34,7 @@ from ..signals import deferred
 from .data.pictures import Pictures
 from .data.tensors import data_of
 from .outcome import Trained, more_command, next_command, report
-from .previews import AUTOENCODER, FIGURES, grid_path, layout, nearest_strip, show
+from .previews import AUTOENCODER, FIGURES, FIGURES_OF_SOUNDS, grid_path, items_of, layout, nearest_strip, show
 from .quality import COPIED, FEWEST, JUDGE_SEED, JUDGED, by_share, is_measurable, measure, of_real
 from .recipe import Job, PictureConfig, prepared
 from .settings import Settings, amount_of
@@ -93,7 +94,7 @@ def run(job: Job, folder: Path, began: float, *, overwrite: bool = False, track:
     settings = job.settings
     with deferred() as stop:
         context = RunContext(
-            layout(), stop, math.inf, settings.save_every, settings.preview_every, track, resume_option=again
+            layout(job.config), stop, math.inf, settings.save_every, settings.preview_every, track, resume_option=again
         )
         try:
             with stop.at_once():  # outside updates a signal stops at once: everything can be repeated
@@ -137,13 +138,13 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
             check(job, folder, overwrite)
             stack.enter_context(files.writable(folder))
             stack.enter_context(files.lock(folder))
-            if job.pictures.path is not None:
-                remember_data(job.config["train"]["data"]["sha256"], job.pictures.path)  # for `runs show`
+            if job.data.path is not None:
+                remember_data(job.config["train"]["data"]["sha256"], job.data.path)  # for `runs show`
             return check(job, folder, overwrite)  # again, now that the lock keeps others out
 
         config, finished = processes.agreed(enter)
         if finished:
-            return report(folder, config, job.pictures, finished_before=True)
+            return report(folder, config, job.data, finished_before=True)
         if config["train"].get("more") and job.settings.more is None:
             log.info("this run was extended with --more; the extension is resumed")
         length, _ = last_part(config["train"])
@@ -153,10 +154,14 @@ def _run(job: Job, folder: Path, began: float, context: RunContext, *, overwrite
             from .text2img.run import stages
 
             quality = stages(folder, config, job, context, began, overwrite=overwrite)
+        elif "sound" in config:
+            from .sounds.run import train_sounds
+
+            quality = train_sounds(folder, config, job, context, overwrite=overwrite)
         else:
             quality = _pixels(folder, config, job, context, overwrite=overwrite)
         processes.agreed(lambda: _close(folder, config, job, quality))
-        return report(folder, config, job.pictures, finished_before=False)
+        return report(folder, config, job.data, finished_before=False)
 
 
 def _pixels(
@@ -200,11 +205,11 @@ def check(job: Job, folder: Path, overwrite: bool) -> tuple[PictureConfig, bool]
     if start is not None and overwrite and folder.resolve() == files.expanded(start).resolve():
         message = f"{folder} holds the model that the run begins with; it would be overwritten"
         raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
-    source = job.pictures.path
+    source = job.data.path
     if source is not None and folder.resolve().is_relative_to(source.resolve()):
         message = f"{folder} is inside the training data; the samples of the run would become part of it"
         raise DifftoolError(Exit.USAGE, message, "choose another folder with --output-dir")
-    return standing(folder, job.config, layout(), overwrite, None if more is None else amount_of(more))
+    return standing(folder, job.config, layout(job.config), overwrite, None if more is None else amount_of(more))
 
 
 def _preview(
@@ -252,27 +257,66 @@ def _measured(folder: Path, config: PictureConfig, pictures: Pictures, drawing: 
 
 def _close(folder: Path, config: PictureConfig, job: Job, quality: dict[str, float] | None) -> None:
     """Writes the report and the last line of the log."""
-    pictures = job.pictures
-    notes = [improving(read_log(folder))]
+    with ExitStack() as stack:
+        closing = _closing_sounds(folder, job, quality, stack) if "sound" in config else _closing(job, quality)
+        notes = [improving(read_log(folder)), *closing.notes]
+        before = training_seconds(read_log(folder / AUTOENCODER))
+        outcome = Outcome(quality, closing.real, notes, machine_name(job.device), before)
+        images = config["train"]["images"]
+        shown = {title: grid_path(folder, images, kind) for title, kind in closing.grids.items()}
+        commands = {
+            "generate samples": next_command(folder, config),
+            "train further, with the other options of this run": more_command(folder, job.settings.data),
+        }
+        labels = ReportLabels(items_of(config), closing.figures, commands)
+        write_report(folder / REPORT, config, outcome, shown, labels, closing.sounds)
+    append(folder, {"finished": True, "quality": quality, "notes": notes})
+
+
+class _Closing(NamedTuple):
+    """What the report says of the data of a run."""
+
+    notes: list[str]
+    real: dict[str, float]
+    """The figures of real items in place of samples"""
+    figures: Mapping[str, tuple[str, str]]
+    grids: dict[str, str]
+    """Kinds of grids by title"""
+    sounds: Mapping[str, Path]
+
+
+def _closing(job: Job, quality: dict[str, float] | None) -> _Closing:
+    pictures, notes = job.pictures, []
     if quality is not None and quality["nearest"] < COPIED and not pictures.points:
-        note = f"the samples copy training pictures (nearest {quality['nearest']:.2f}); use more data or a shorter run"
-        notes.append(note)
-        log.warning(note)
+        notes.append(_copied("pictures", quality["nearest"]))
     if quality is None:
-        held_out = 0 if pictures.held_out is None else len(pictures.held_out.pixels)
+        held_out = 0 if pictures.held_out is None else pictures.held_out.items
         notes.append(f"no quality figures: they need {FEWEST} held-out pictures, and there are {held_out}")
     real = {} if quality is None else of_real(pictures)
-    before = training_seconds(read_log(folder / AUTOENCODER))
-    outcome = Outcome(quality, real, notes, machine_name(job.device), before)
-    images = config["train"]["images"]
-    shown = {
-        "Samples with averaged weights": grid_path(folder, images),
-        "Samples with the last weights, from the same noise": grid_path(folder, images, "raw"),
-        "Samples above, nearest training pictures below": grid_path(folder, images, "nearest"),
+    grids = {
+        "Samples with averaged weights": "",
+        "Samples with the last weights, from the same noise": "raw",
+        "Samples above, nearest training pictures below": "nearest",
     }
-    commands = {
-        "generate samples": next_command(folder, config),
-        "train further, with the other options of this run": more_command(folder, job.settings.data),
-    }
-    write_report(folder / REPORT, config, outcome, shown, ReportLabels(layout().items, FIGURES, commands))
-    append(folder, {"finished": True, "quality": quality, "notes": notes})
+    return _Closing(notes, real, FIGURES, grids, {})
+
+
+def _closing_sounds(folder: Path, job: Job, quality: dict[str, float] | None, stack: ExitStack) -> _Closing:
+    from .sounds import quality as of_sounds
+    from .sounds.run import drawing_of, heard, missing
+
+    drawing, notes = drawing_of(folder, job), []
+    if quality is not None and quality["nearest"] < COPIED:
+        notes.append(_copied("windows", quality["nearest"]))
+    if quality is None:
+        notes.append(missing(drawing.sounds))
+    real = {} if quality is None else of_sounds.of_real(drawing.sounds)
+    files = stack.enter_context(heard(drawing))
+    return _Closing(notes, real, FIGURES_OF_SOUNDS, {"Samples with averaged weights": ""}, files)
+
+
+def _copied(items: str, nearest: float) -> str:
+    """The warning that samples copy the training data."""
+    note = f"the samples copy training {items} (nearest {nearest:.2f}); use more data or a shorter run"
+    log.warning(note)
+    return note

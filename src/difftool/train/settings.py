@@ -24,6 +24,8 @@ WEIGHTINGS = ("plain", "min_snr", "p2", "edm")
 TIMES = ("even", "log_normal", "logit_normal")
 BETAS = ("linear", "scaled_linear", "cosine", "sigmoid")
 """Names of `core.WEIGHTS`, `core.DENSITIES` and `core.betas`, which take a second to import."""
+SOUND_FORMATS = ("mel24", "vocos24", "mel16", "mel44", "audio_diffusion")
+"""Names of `audio.mels.FORMATS`, which takes a second to import."""
 LENGTHS = ("steps", "images", "epochs", "minutes")
 """The settings for the length of a run, of which one is used."""
 
@@ -88,6 +90,24 @@ class Settings(DeviceSettings):
         least=0,
         most=0.99,
         stored=False,
+    )
+    sound_format: str | None = setting(
+        None,
+        f"Format of the spectrograms of sounds: {', '.join(SOUND_FORMATS)}; default: mel24.",
+        panel=DATA,
+        check=one_of("sound format", SOUND_FORMATS),
+        stored=False,
+    )
+    frames: int | None = setting(
+        None,
+        "Frames of a window of sounds; default: 128, which are 1.37 s in mel24.",
+        panel=DATA,
+        least=16,
+        most=4096,
+        stored=False,
+    )
+    gain: float | None = setting(
+        None, "Change the loudness of sounds by up to so many dB, at random.", panel=DATA, least=0, most=20
     )
     preset: str | None = setting(
         None,

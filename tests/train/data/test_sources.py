@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from difftool.errors import DifftoolError, Exit
+from difftool.train.data import cached, sources
 from difftool.train.data import pictures as module
-from difftool.train.data import sources
 from difftool.train.data.pictures import load
 
 RNG = np.random.default_rng(0)
@@ -299,7 +299,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
 def test_what_was_not_used_for_longest_goes_first(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEPT_BYTES", 3000)
+    monkeypatch.setattr(cached, "KEPT_BYTES", 3000)
     for k in range(4):
         np.save(tmp_path / "a.npy", pictures(10, 10, 10))
         load(str(tmp_path / "a.npy"))

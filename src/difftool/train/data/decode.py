@@ -169,7 +169,7 @@ def _opened(
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow warns of oddities in pictures that it can read
-        yield from _in_turn(pool, decoded, names)
+        yield from in_turn(pool, decoded, names)
 
 
 def _spans(deep: Collection[_Opened]) -> dict[str, Span]:
@@ -240,7 +240,7 @@ def some(names: Collection[str], what: str) -> str:
     return f"{counted(len(names), what)} ({', '.join([*first, *more])})"
 
 
-def _in_turn(pool: ThreadPoolExecutor, work: Callable[[str], Any], names: Iterable[str]) -> Iterator[Any]:
+def in_turn(pool: ThreadPoolExecutor, work: Callable[[str], Any], names: Iterable[str]) -> Iterator[Any]:
     """Results in the order of the names, a few thousand at a time, so that not all wait in memory at once."""
     rest = [*names]
     while rest:

@@ -82,7 +82,7 @@ def _missing(where: str, rows: Sequence[int] | np.ndarray[Any, Any]) -> Difftool
 
 
 def numbered(
-    values: np.ndarray[Any, Any], where: str, names: Sequence[str] | None = None
+    values: np.ndarray[Any, Any], where: str, names: Sequence[str] | None = None, noun: str = "picture"
 ) -> tuple[Labels, list[str], list[str]]:
     """(labels 0 .. K - 1, the K classes, notes) from `values_of`; `names` are the classes by number, if the source has
     them. Raises DifftoolError 4 for a number below 0, which then stands for a missing label."""
@@ -96,7 +96,7 @@ def numbered(
     distinct, numbers = np.unique(values, return_inverse=True)
     classes, count = len(distinct), len(values)
     if count >= 10 and classes > count / 2:
-        notes.append(f"{where}: {classes:,} classes for {count:,} pictures; most have a single picture")
+        notes.append(f"{where}: {classes:,} classes for {count:,} {noun}s; most have a single {noun}")
     return numbers.astype(np.int64), [_named(value) for value in distinct], notes
 
 
@@ -108,6 +108,12 @@ def known(values: np.ndarray[Any, Any], classes: Sequence[str], names: Sequence[
         return np.where(inside, values, -1).astype(np.int64)
     number = {name: k for k, name in enumerate(classes)}
     return np.array([number.get(_named(value), -1) for value in values], np.int64)
+
+
+def classes_of(names: Sequence[str]) -> str:
+    """The number of classes, and the names of the first."""
+    more = ["..."] if len(names) > 10 else []
+    return f"{len(names)} classes ({', '.join([*names[:10], *more])})"
 
 
 def _named(value: Any) -> str:
@@ -145,9 +151,9 @@ def _decoded(value: bytes, where: str) -> str:
         raise DifftoolError(Exit.FILE, f"{where} contains text that is not UTF-8", "save it as UTF-8") from error
 
 
-def uncaptioned(captions: Sequence[str]) -> list[str]:
-    """A note on pictures without a caption, if there are any."""
+def uncaptioned(captions: Sequence[str], noun: str = "picture") -> list[str]:
+    """A note on items without a caption, if there are any."""
     missing = sum(not caption for caption in captions)
     if not missing:
         return []
-    return [f"{missing:,} of {counted(len(captions), 'picture')} without a caption"]
+    return [f"{missing:,} of {counted(len(captions), noun)} without a caption"]

@@ -1,4 +1,4 @@
-"""Picture files, with captions and labels beside them."""
+"""Picture files, and what lies beside files of pictures or sounds: captions and labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...errors import DifftoolError, Exit
 from .decode import Contents, decode, readable, some
 from .labels import captions_of, uncaptioned
 from .raw import Raw, bytes_of, rows_of, together
-from .splits import places
+from .splits import Places, places
 from .tables import COLUMNS
 
 Cells = Mapping[str, object]
@@ -35,42 +35,50 @@ def read_pictures(files: Contents, size: tuple[int, int] | None) -> Raw:
     """All pictures, cropped around the centre and scaled to one size; `splits.places` decides which are held out and
     which folders are classes. Captions are text files of the same name, or in METADATA. Files that are not intact
     pictures are left out and named."""
-    # 1. pictures, and the text files and tables beside them
     names = [name for name in files if readable(PurePosixPath(name).suffix)]
     place = places(names)
-    rows, metadata, twice = _metadata(files)
     entries = {name: files[name] for name in names if name not in place.left_out}
     decoded = decode(entries, size, place.held)
-    kept = decoded.names
+    raw = Raw(decoded.pixels, skipped=decoded.skipped, notes=decoded.notes)
+    return annotated(raw, decoded.names, names, files, place)
+
+
+def annotated(
+    raw: Raw, kept: Sequence[str], names: Collection[str], files: Contents, place: Places, noun: str = "picture"
+) -> Raw:
+    """`raw` with the captions and labels of its items: those of the files `kept` among the `names` of all items in
+    `files`. Without those that are held out, which become its test part."""
+    # 1. the text files and tables beside them
+    rows, metadata, twice = _metadata(files, noun)
     texts, unused = _texts(files, names)
-    (row_labels, row_texts), more = _rows_of(rows, kept, names)
-    notes = [*place.notes, *decoded.notes, *twice, *more]
+    (row_labels, row_texts), more = _rows_of(rows, kept, names, noun)
+    notes = [*place.notes, *raw.notes, *twice, *more]
     if unused:
-        notes.append(f"{some(unused, 'text')} not used: no picture with that name, or boxes instead of captions")
+        notes.append(f"{some(unused, 'text')} not used: no {noun} with that name, or boxes instead of captions")
     # 2. captions: a row of the table, or else a text file
     captions = None
     if texts or row_texts is not None:
         first = [""] * len(kept) if row_texts is None else row_texts
         captions = [text or texts.get(name, "") for name, text in zip(kept, first, strict=True)]
-        notes += uncaptioned(captions)
+        notes += uncaptioned(captions, noun)
     # 3. labels: a column of the table, or else folders
     labels = row_labels
     if not labels:
         labels = [place.classes.get(name, "") for name in kept] if place.classes else None
     # 4. the held-out part
     held = np.array([name in place.held for name in kept])
-    whole = Raw(decoded.pixels, captions=captions)
+    whole = raw._replace(captions=captions, skipped=(), notes=())
     train = rows_of(whole, np.flatnonzero(~held))
     test = rows_of(whole, np.flatnonzero(held)) if held.any() else None
     split: tuple[list[Any] | None, list[Any] | None] = None, None
     if labels is not None:
         parts = [[labels[k] for k in np.flatnonzero(held == part)] for part in (False, True)]
         if len({*map(repr, parts[0])}) < 2:
-            notes.append("all pictures have the same label or none; labels not used")
+            notes.append(f"all {noun}s have the same label or none; labels not used")
         else:
             split = parts[0], parts[1]
-    raw = train._replace(skipped=decoded.skipped, notes=tuple(notes))
-    return together(raw, test, split, ", ".join(metadata) or "the folder")
+    train = train._replace(skipped=raw.skipped, notes=tuple(notes))
+    return together(train, test, split, ", ".join(metadata) or "the folder", noun=noun)
 
 
 def _stem(name: str) -> str:
@@ -100,8 +108,8 @@ def _texts(files: Contents, names: Collection[str]) -> tuple[dict[str, str], lis
     return {name: decoded[text] for name, text in text_of.items()}, unused
 
 
-def _metadata(files: Contents) -> tuple[dict[str, Cells], list[str], list[str]]:
-    """(rows of METADATA by the name of the picture, the tables, notes). Raises DifftoolError 4 for a file that is not
+def _metadata(files: Contents, noun: str) -> tuple[dict[str, Cells], list[str], list[str]]:
+    """(rows of METADATA by the name of the item, the tables, notes). Raises DifftoolError 4 for a file that is not
     such a table."""
     tables = [name for name in files if PurePosixPath(name).name.lower() in METADATA]
     rows: dict[str, Cells] = {}
@@ -116,7 +124,7 @@ def _metadata(files: Contents) -> tuple[dict[str, Cells], list[str], list[str]]:
             pictures = [str(row["file_name"]) for row in table]
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
             message = f"{name} is not a UTF-8 table with a column file_name"
-            raise DifftoolError(Exit.FILE, message, "write one line per picture: file_name, text or label") from error
+            raise DifftoolError(Exit.FILE, message, f"write one line per {noun}: file_name, text or label") from error
         for picture, row in zip(pictures, table, strict=True):
             if None in row:
                 message = f"{name} has more cells than columns in the row of {picture}"
@@ -126,7 +134,7 @@ def _metadata(files: Contents) -> tuple[dict[str, Cells], list[str], list[str]]:
                 twice[key] = None
             rows[key] = row
     if twice:
-        notes.append(f"{some(twice, 'picture')} with several rows of metadata; the last one is used")
+        notes.append(f"{some(twice, noun)} with several rows of metadata; the last one is used")
     return rows, tables, notes
 
 
@@ -138,14 +146,14 @@ def _table(name: str, text: str) -> list[Any]:
 
 
 def _rows_of(
-    rows: Mapping[str, Cells], kept: Sequence[str], names: Collection[str]
+    rows: Mapping[str, Cells], kept: Sequence[str], names: Collection[str], noun: str
 ) -> tuple[list[list[Any] | None], list[str]]:
-    """([labels of the pictures or None, captions or None], notes) from the rows of METADATA."""
+    """([labels of the items or None, captions or None], notes) from the rows of METADATA."""
     columns = {key: None for row in rows.values() for key in row if key != "file_name"}
     _, label, text = (next((name for name in usual if name in columns), None) for usual in COLUMNS)
     notes = []
     if strange := sorted({*rows} - {*names}):
-        notes.append(f"{some(strange, 'row')} of metadata not used: no such picture")
+        notes.append(f"{some(strange, 'row')} of metadata not used: no such {noun}")
     if unused := [key for key in columns if key not in (label, text)]:
         notes.append(f"{some(unused, 'column')} of metadata not used")
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -20,22 +20,23 @@ from ...errors import DifftoolError, Exit, nearest
 from ...files import cache_dir, expanded, replace_folder, temporary, write_json
 from ...pictures.sheets import points
 from . import sources
-from .contents import UNREADABLE, contents
+from .cached import bounded, held_in_memory, key_of
+from .contents import contents
 from .decode import SUFFIXES, Pixels
+from .labels import classes_of
 from .raw import Raw, rows_of
 from .tables import hub
+
+if TYPE_CHECKING:
+    from .sounds import Sounds
 
 log = logging.getLogger(__name__)
 
 HELD_OUT = 0.05
 """Share of the pictures held out by default, if there are at least LEAST."""
 LEAST = 100
-KEPT_BYTES = 20 * 10**9
-"""Size of the cache; the least recently used data sets are removed first."""
 SCHEMA = "difftool/pictures/2"
 """Version of the cache; it changes when the same files give other pictures, labels or captions."""
-HELD_BYTES = 2**28
-"""Sources up to this size are read once into memory, instead of twice."""
 RASTER = 256
 """2-D points lie on a raster of so many values in each direction."""
 
@@ -94,6 +95,40 @@ class Pictures(NamedTuple):
         """Whether they are 2-D points, stored as two channels of one pixel."""
         return points(self.pixels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of each"""
+        _, height, width, channels = self.pixels.shape
+        return channels, height, width
+
+    @property
+    def items(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def sound(self) -> None:
+        """The sounds that a model of them generates, which are none."""
+        return None
+
+    @property
+    def summary(self) -> str:
+        """The data set in one line."""
+        channels, height, width = self.shape
+        if self.points:
+            parts = [f"{self.items:,} points"]
+        else:
+            kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
+            parts = [f"{self.items:,} pictures of {width}x{height}, {kinds[channels]}"]
+        if self.classes:
+            parts.append(classes_of(self.classes))
+        if self.captions is not None:
+            parts.append("with captions")
+        if self.held_out is not None:
+            parts.append(f"{self.held_out.items:,} more held out")
+        if self.duplicates:
+            parts.append(f"{self.duplicates:,} duplicates")
+        return f"{self.name}: {', '.join(parts)}"
+
 
 def load(source: str, size: tuple[int, int] | None = None, held_out: float | None = None) -> Pictures:
     """A built-in set, `hf:name`, or a file or folder that `sources.read` knows (./digits for a folder of that name).
@@ -135,13 +170,8 @@ def _read(path: Path, size: tuple[int, int] | None, held_out: float | None) -> P
     """The pictures in a file or folder, cached by the contents of the files that are used."""
     source = contents(path)
     _, files, _ = sources.kind_of_files(source.files)
-    if source.size < HELD_BYTES:
-        files = {name: _held(read) for name, read in files.items()}
-    key = json.dumps([SCHEMA, size, held_out, *source.left_out, *source.aside])
-    digest = hashlib.sha256(key.encode())
-    for name in source.files:
-        mark = _print_of(files[name]) if name in files else b""
-        digest.update(f"{name}\0".encode(errors="surrogateescape") + mark)
+    files = held_in_memory(files, source.size)
+    key = key_of([SCHEMA, size, held_out, *source.left_out, *source.aside], source.files, files)
 
     def read() -> Pictures:
         raw = sources.read_source({**source.files, **files}, size)
@@ -151,36 +181,15 @@ def _read(path: Path, size: tuple[int, int] | None, held_out: float | None) -> P
         raw = raw._replace(skipped=tuple(skipped), notes=tuple(notes))
         return _split(raw, held_out)
 
-    return _kept(digest.hexdigest(), read)
+    return _kept(key, read)
 
 
-def announce(pictures: Pictures) -> None:
+def announce(data: Pictures | Sounds) -> None:
     """Logs a warning for each file that was skipped and each note on the data."""
-    for reason in pictures.skipped:
+    for reason in data.skipped:
         log.warning(f"skipped {reason}")
-    for note in pictures.notes:
+    for note in data.notes:
         log.warning(note)
-
-
-def _held(read: Callable[[], bytes]) -> Callable[[], bytes]:
-    """`read`, already called; its error is raised on use."""
-    try:
-        data = read()
-    except UNREADABLE as error:
-        failed = error
-
-        def fail() -> bytes:
-            raise failed
-
-        return fail
-    return lambda: data
-
-
-def _print_of(read: Callable[[], bytes]) -> bytes:
-    try:
-        return hashlib.sha256(read()).digest()
-    except UNREADABLE as error:
-        return repr(error).encode()
 
 
 def _split(raw: Raw, held_out: float | None) -> Pictures:
@@ -222,7 +231,7 @@ def _split(raw: Raw, held_out: float | None) -> Pictures:
 
 
 def cache() -> Path:
-    """The folder of decoded data sets."""
+    """The folder of decoded data sets, of pictures and of sounds."""
     return cache_dir() / "pictures"
 
 
@@ -273,23 +282,13 @@ def _keep(folder: Path, pictures: Pictures) -> None:
         replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    others = [path for path in folder.parent.iterdir() if path != folder]
-    others.sort(key=lambda path: -path.stat().st_mtime)
-    free = KEPT_BYTES - _bytes_of(folder)
-    for path in others:
-        free -= _bytes_of(path)
-        if free < 0:
-            shutil.rmtree(path, ignore_errors=True)
+    bounded(folder)
 
 
 def _save(path: Path, part: Pictures) -> AboutPart:
     np.save(path, part.pixels)
     labels = None if part.labels is None else part.labels.tolist()
     return {"labels": labels, "captions": part.captions}
-
-
-def _bytes_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 # --- built-in data sets ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ class Raw(NamedTuple):
     """The contents of a data set."""
 
     pixels: Pixels
-    """(N, H, W, C)"""
+    """(N, H, W, C); of sounds (N,), their numbers"""
     labels: Labels | None = None
     classes: list[str] = []  # noqa: RUF012
     captions: list[str] | None = None
@@ -31,7 +31,12 @@ class Raw(NamedTuple):
 
 
 def together(
-    train: Raw, test: Raw | None, labels: tuple[Any, Any], where: str, names: Sequence[str] | None = None
+    train: Raw,
+    test: Raw | None,
+    labels: tuple[Any, Any],
+    where: str,
+    names: Sequence[str] | None = None,
+    noun: str = "picture",
 ) -> Raw:
     """The two parts of a data set with the `labels` of each. Test pictures with a label that the train part does not
     have are left out, as is a test part without labels."""
@@ -41,7 +46,7 @@ def together(
     if labels[0] is None:
         return train._replace(test=test)
     values = values_of(labels[0], len(train.pixels), where)
-    numbers, classes, more = numbered(values, where, names)
+    numbers, classes, more = numbered(values, where, names, noun)
     train = train._replace(labels=numbers, classes=classes)
     if test is not None:
         try:
@@ -50,7 +55,7 @@ def together(
             others = np.full(len(test.pixels), -1)
         rows = np.flatnonzero(others >= 0)
         if len(rows) < len(others):
-            without = counted(len(others) - len(rows), "picture")
+            without = counted(len(others) - len(rows), noun)
             more.append(f"{without} of the test part left out: the training part does not have their labels")
         test = rows_of(test._replace(labels=others, classes=classes), rows) if len(rows) else None
     return train._replace(test=test, notes=(*notes, *more))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ...audio.files import KINDS as KINDS_OF_SOUND
 from ...errors import DifftoolError, Exit
 from ...pictures.images import fit
 from .arrays import count_arrays, read_arrays
@@ -61,6 +62,10 @@ def _no_pictures(files: Contents) -> DifftoolError:
     if foreign:
         message = f"it contains only {some(foreign, 'picture')} in unsupported formats"
         return DifftoolError(Exit.FILE, message, f"pass {KNOWN}")
+    sounds = [name for name in files if PurePosixPath(name).suffix.lower() in KINDS_OF_SOUND]
+    if sounds:
+        message = f"it contains {some(sounds, 'sound')}, but no pictures"
+        return DifftoolError(Exit.FILE, message, "train on sounds: leave out --preset, or use --preset sounds")
     packed = next((name for name in files if name.lower().endswith(ARCHIVES)), None)
     if packed is not None:
         return DifftoolError(Exit.FILE, f"it contains no pictures, only {packed}", f"pass {packed} itself")

@@ -46,10 +46,10 @@ def for_test(name: str) -> bool:
     return False
 
 
-def places(names: Collection[str]) -> Places:
-    """What the folders of pictures stand for. Folders called train, test or val are parts of the set; if the pictures,
-    or most of them, lie in two or more other folders, those are classes. Raises DifftoolError 4 for several test parts
-    without a training part."""
+def places(names: Collection[str], noun: str = "picture") -> Places:
+    """What the folders of pictures or sounds stand for. Folders called train, test or val are parts of the set; if the
+    items, or most of them, lie in two or more other folders, those are classes. Raises DifftoolError 4 for several test
+    parts without a training part."""
     # 1. the folders that are parts
     paths: dict[str, tuple[str, ...]] = {name: PurePosixPath(name).parts[:-1] for name in names}
     shared = _shared(paths.values())
@@ -69,7 +69,7 @@ def places(names: Collection[str]) -> Places:
         if trained:
             left_out = {name for name in rest if name not in trained}
             if left_out:
-                notes.append(f"{some(sorted(left_out), 'picture')} left out: not in any part of the data set")
+                notes.append(f"{some(sorted(left_out), noun)} left out: not in any part of the data set")
         else:
             notes.append(f"{words} is used as the held-out part, not as a class")
         for name, depth in (held | trained).items():
@@ -82,7 +82,7 @@ def places(names: Collection[str]) -> Places:
     train = {name: path for name, path in paths.items() if name not in held and name not in left_out}
     shared = _shared(train.values())
     below_shared = {name: path[len(shared) :] for name, path in train.items()}
-    classes, loose, more = _classes(below_shared)
+    classes, loose, more = _classes(below_shared, noun)
     if classes:
         known = {*classes.values()}
         classes |= {name: next((part for part in paths[name] if part in known), "") for name in held}
@@ -132,16 +132,16 @@ def _depths(paths: dict[str, tuple[str, ...]], parts: dict[tuple[str, ...], _Par
     return depths
 
 
-def _classes(paths: dict[str, tuple[str, ...]]) -> tuple[dict[str, str], set[str], list[str]]:
+def _classes(paths: dict[str, tuple[str, ...]], noun: str) -> tuple[dict[str, str], set[str], list[str]]:
     """(classes by name, pictures left out, notes) of the part to train on."""
     loose = {name for name, path in paths.items() if not path}
     counts = Counter(path[0] for path in paths.values() if path)
     if len(counts) < 2:
         return {}, set(), []
     if 2 * len(loose) >= len(paths):
-        note = f"{len(loose):,} pictures are outside the {len(counts)} folders, so the folders are not used as classes"
-        return {}, set(), [f"{note}; move the pictures into folders to use labels"]
-    notes = [f"{some(sorted(loose), 'picture')} left out: outside the class folders"] if loose else []
+        note = f"{len(loose):,} {noun}s are outside the {len(counts)} folders, so the folders are not used as classes"
+        return {}, set(), [f"{note}; move the {noun}s into folders to use labels"]
+    notes = [f"{some(sorted(loose), noun)} left out: outside the class folders"] if loose else []
     return {name: path[0] for name, path in paths.items() if path}, loose, notes
 
 

@@ -177,7 +177,8 @@ def stages(
     assert pictures.held_out is not None
     data, held = (data_of(part._replace(labels=None), device) for part in (pictures, pictures.held_out))
     vae = _autoencoder(folder / AUTOENCODER, config, job, data, held, context, began)
-    latents, held_latents, scale = latents_of(folder / AUTOENCODER, vae, data.x, held.x)
+    pixels = [cast(Tensor, part.x) for part in (data, held)]
+    latents, held_latents, scale = latents_of(folder / AUTOENCODER, vae, *pixels)
     config["train"]["scale"] = scale
     words = _words(folder / "tokenizer", pictures, device)
     nothing = {"tokens": words.nothing}
@@ -296,7 +297,7 @@ def _autoencoder(
 
     def preview(trainee: Trainee, seen: int, events: EventLog | None) -> None:
         with drawing(trainee, averaged=True), torch.no_grad():
-            x = held.x[:SHOWN]
+            x = cast(Tensor, held.x)[:SHOWN]
             back = to_pixels(task.net.decoded(task.net.encoded(x)))
         both = image_grid(np.concatenate([x.permute(0, 2, 3, 1).cpu().numpy(), back]), len(x))
         processes.agreed(lambda: show(folder, seen, trainee.step, {"": (both, None)}, events))

@@ -1,0 +1,1 @@
+"""Training on sounds: the run, its previews and figures."""
