@@ -81,7 +81,8 @@ def train_sounds(
         task = Denoising(config, net, data, held, job.dtype)
         return Trainee(task.net, config["train"]), task
 
-    cost = Cost(PREVIEWED, JUDGED if is_measurable(sounds) else 0, DRAWING_STEPS)
+    judged = JUDGED if is_measurable(sounds) else 0
+    cost = Cost(PREVIEWED, judged + PREVIEWED, DRAWING_STEPS)  # those of the report are drawn again
     context = context._replace(end=with_measured_sizes(config, make, cost, context.end, context.preview_every))
     trainee, task = make()
 
