@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -267,7 +267,7 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         raise ValueError(f"it lists {len(config['classes'])} classes, but its network has a different number")
     fill(net, loaded.tensors, weights)
     height, width = map(int, config["size"])
-    channels = int(config["net"]["channels"])
+    channels, sound = int(config["net"]["channels"]), config.get("sound")
     return Model(
         name=FilePath(source).name,
         source=source,
@@ -283,15 +283,12 @@ def _open_own(folder: FilePath, source: str, ema: float | None = None) -> Model:
         variance="learned" if config["net"].get("learned_range") else "small",
         scale=edm_scale() if config["target"] == "edm" else None,
         ema=ema,
-        sound=_sound(config.get("sound"), (channels, height, width)),
+        sound=None if sound is None else _sound(sound["format"], int(sound["frames"]), (channels, height, width)),
     )
 
 
-def _sound(described: Mapping[str, object] | None, shape: tuple[int, int, int]) -> Sound | None:
-    """What a model of sounds generates, by the entry in its config."""
-    if described is None:
-        return None
-    name, frames = str(described["format"]), cast(int, described["frames"])
+def _sound(name: str, frames: int, shape: tuple[int, int, int]) -> Sound:
+    """What a model of sounds of this shape generates."""
     if name not in FORMATS:
         raise ValueError(f"unknown sound format {name!r}; known: {', '.join(FORMATS)}")
     own = FORMATS[name]

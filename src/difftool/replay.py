@@ -207,6 +207,9 @@ def plan_replay(source: Source, to: Destination) -> Replay:
     with settings_of(source.file):
         plan = _plan(source, places)
     model = plan.works[0].plan.session.pipeline if isinstance(plan, BatchPlan) else plan.model
+    if isinstance(plan, PixelPlan) and (plan.sound is not None) != source.is_sound:
+        message = f"{source.file} is a picture of sounds, which alone are generated again"
+        raise DifftoolError(Exit.FILE, message, "pass one of the WAV files")
     changed = model.source if model.sha256 != source.sha256 else None
     if isinstance(plan, PixelPlan):
         if plan.worse is not None and plan.worse.sha256 != source.models.get("autoguide"):

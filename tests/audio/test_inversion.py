@@ -5,7 +5,8 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from difftool.audio.inversion import griffin_lim, unmixed
+from difftool.audio.inversion import griffin_lim, inverted, unmixed
+from difftool.audio.mels import FORMATS
 
 RATE, WINDOW, HOP = 24_000, 1024, 256
 
@@ -58,6 +59,28 @@ def test_least_squares_and_momentum_beat_the_pseudo_inverse_with_plain_griffin_l
     ours = griffin_lim(unmixed(bands, bank) ** (1 / power), hop, [0], iterations=32)
     assert distance(ours, sound, rate) < 0.97 * distance(plain, sound, rate)
     assert convergence(ours, magnitudes, window, hop) < 0.95 * convergence(plain, magnitudes, window, hop)
+
+
+@pytest.mark.parametrize("form", ["mel24", "vocos24", "mel16", "audio_diffusion"])
+def test_correction_brings_bands_closer(form: str) -> None:
+    """Whatever the format, and hardly moves the bins within them; the sound is that of the seed."""
+    own = FORMATS[form]
+    sound = chords(own.rate)
+    bands = own.logarithms(sound).exp()
+    plain = griffin_lim(unmixed(bands, own.filters(sound)) ** (1 / own.power), own.hop, [3], padding=own.padding)
+    ours = inverted(own, bands, [3])
+    assert ours.shape == plain.shape == (1, (bands.shape[-1] - 1) * own.hop)
+    assert distance(ours, sound, own.rate) < 0.97 * distance(plain, sound, own.rate)
+    magnitudes = spectrum(sound, own.window, own.hop)
+    apart = [convergence(x, magnitudes, own.window, own.hop) for x in (ours, plain)]
+    assert apart[0] < 1.06 * apart[1]
+    assert torch.equal(ours, inverted(own, bands, [3]))
+
+
+def test_silence_stays_silent() -> None:
+    for form in ("mel24", "vocos24", "mel16"):
+        own = FORMATS[form]
+        assert not inverted(own, own.bands(own.encode(torch.zeros(1, 8000))), [0]).any()
 
 
 def test_bins_that_no_band_holds_are_silent_and_all_others_not_negative() -> None:

@@ -78,6 +78,17 @@ def test_rerun_tells_of_another_initial_sound(difftool: Run, model: str) -> None
     assert "the samples differ" in ended.err
 
 
+def test_rerun_refuses_a_picture_of_sounds(refused: Run, difftool: Run, model: str) -> None:
+    """Whether its manifest says so, as in the figure of a run, or it is that of a sound."""
+    assert difftool("sample", model, "--count", 1, "--steps", 1, "-o", "a.wav").code == 0
+    refused(4, "rerun", "a.png", says="cannot rerun")
+    from difftool.pictures.png import read_png, write_png
+
+    pixels, _, note = read_png(Path("a.png"))
+    write_png(Path("b.png"), pixels, {**(note or {}), "command": "sample"})
+    refused(4, "rerun", "b.png", says="is a picture of sounds")
+
+
 def test_comparison_of_samplers(difftool: Run, model: str) -> None:
     ended = difftool("sample", model, "--compare", "ddim,ddpm", "--steps", 2, "--count", 2, "-o", "c.png", "--json")
     assert [row["name"] for row in ended.json["data"]["compared"]] == ["ddim", "ddpm"]

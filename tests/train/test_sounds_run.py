@@ -18,6 +18,7 @@ from difftool.learning.tasks import Denoising, seeded
 from difftool.models import build_net, open_model
 from difftool.pictures.png import read_png
 from difftool.train import recipe, train
+from difftool.train.evaluation import evaluate
 from difftool.train.sounds import quality
 from difftool.train.sounds import run as module
 
@@ -81,6 +82,15 @@ def test_what_a_run_leaves(tmp_path: Path, data: Path) -> None:
     assert "16 windows seen" in page and "FD of bands" in page
     again = train(data, output_dir=folder, steps=4, held_out=0.2)
     assert again.finished_before and again.quality == done.quality
+    # the same figures from the model alone
+    judged = evaluate(folder, data, held_out=0.2, count=50, steps=1)
+    assert judged.quality.keys() == done.quality.keys() and judged.count == 50
+    assert judged.quality["ceiling"] == pytest.approx(done.quality["ceiling"], rel=1e-3)
+    with pytest.raises(DifftoolError, match="held-out windows") as error:
+        evaluate(folder, data, held_out=0.0, count=50)
+    assert error.value.code == 4
+    with pytest.raises(DifftoolError, match="--inception has no meaning for sounds"):
+        evaluate(folder, data, inception=data / "a" / "0.wav")
 
 
 def test_a_run_in_two_parts_is_the_same(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,3 +166,18 @@ def test_sounds_have_their_presets(data: Path) -> None:
     assert recipe._usual("tones") == "tones"
     assert recipe._usual("digits") == "digits" and recipe._usual("moons") == "points"
     assert recipe._usual("no/such/folder") == "pictures"
+
+
+def test_a_run_begins_with_a_model_of_its_own_format(tmp_path: Path, data: Path) -> None:
+    train(data, output_dir=tmp_path / "run", steps=1, held_out=0.0)
+    begun = recipe.prepare(data, steps=1, init_from=tmp_path / "run", held_out=0.0)
+    assert begun.weights is not None and begun.weights["rows"].shape == (8, 100, 1)
+    for more, says, hint in (
+        ({"sound_format": "vocos24"}, "--sound-format: mel24 there, vocos24 here", "add --sound-format mel24"),
+        ({"frames": 32}, "--frames: 16 there, 32 here", "add --frames 16"),
+    ):
+        with pytest.raises(DifftoolError, match=says) as error:
+            recipe.prepare(data, steps=1, init_from=tmp_path / "run", **more)
+        assert error.value.code == 4 and hint in error.value.hint
+    with pytest.raises(DifftoolError, match="--sound-format: mel24 there, vocos24 here"):
+        train(data, output_dir=tmp_path / "run", steps=1, held_out=0.0, sound_format="vocos24")

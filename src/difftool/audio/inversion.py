@@ -1,7 +1,7 @@
 """Sound from the magnitudes of its spectrum, without trained weights.
 
-A mel spectrogram is inverted in two stages: the magnitudes of all bins that explain its bands (non-negative least
-squares), then the phases that fit them (Griffin-Lim).
+A mel spectrogram is inverted in three stages: the magnitudes of all bins that explain its bands (non-negative least
+squares), the phases that fit them (Griffin-Lim), and a correction of what the phases changed in the bands.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ import torch
 from torch import Tensor
 
 from ..core.noise import START, keys, uniform
+from ..nets.spectrum import transformed
 from .mels import MelFormat
 
 UPDATES = 20
 """Updates of the magnitudes; more change little."""
 ITERATIONS, MOMENTUM = 64, 0.99
 """Of Griffin-Lim."""
+CORRECTIONS, LARGEST = 4, 1.0
+"""Corrections of the bands, and how much each changes them at most, in natural logarithms."""
+MARGIN = 1e-3
+"""A band that is closer to the floor of its format is silent."""
 PHASES = 1
 """The stage of the noise that the first phases are drawn from; stage 0 is the starting noise of a sampler."""
 TINY = 1e-16
@@ -26,8 +31,24 @@ TINY = 1e-16
 
 def inverted(own: MelFormat, bands: Tensor, seeds: Sequence[int]) -> Tensor:
     """Sound (B, (T - 1) * hop) from the bands (B, mels, T) of a format, by a seed for each item."""
-    magnitudes = unmixed(bands, own.filters(bands)) ** (1 / own.power)
-    return griffin_lim(magnitudes, own.hop, seeds, padding=own.padding)
+    audible = torch.where(bands > own.floor * (1 + MARGIN), bands, 0.0)
+    magnitudes = unmixed(audible, own.filters(bands)) ** (1 / own.power)
+    sound = griffin_lim(magnitudes, own.hop, seeds, padding=own.padding)
+    for _ in range(CORRECTIONS):
+        sound = matched(own, sound, bands)
+    return sound
+
+
+def matched(own: MelFormat, sound: Tensor, bands: Tensor) -> Tensor:
+    """A sound whose bands are closer to those given: each bin is scaled by what its bands lack. Quiet places gain most,
+    into which the overlap of frames carries what is loud beside them."""
+    frames = transformed(sound, own.window, own.hop, own.padding)
+    filters = own.filters(sound)
+    there = (filters @ frames.abs() ** own.power).clamp(min=own.floor)
+    lacking = (bands.clamp(min=own.floor) / there).log().clamp(-LARGEST, LARGEST) / own.power
+    shares = filters / filters.sum(0).clamp(min=TINY)
+    window = torch.hann_window(own.window, device=sound.device)
+    return torch.istft(frames * (shares.T @ lacking).exp(), own.window, own.hop, window=window)
 
 
 def unmixed(bands: Tensor, filters: Tensor, updates: int = UPDATES) -> Tensor:

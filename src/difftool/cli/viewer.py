@@ -11,10 +11,12 @@ from .console import Console, Result, is_ansi
 
 
 def showing(console: Console, result: Result) -> Result:
-    """The result, whose last picture is shown once it is printed."""
+    """The result, whose last picture, or the spectrogram of a sound, is shown once it is printed."""
     if not result.paths:
         return result
-    return result._replace(after=partial(show_picture, console, Path(result.paths[-1])))
+    last = Path(result.paths[-1])
+    picture = last.with_suffix(".png") if last.suffix.lower() == ".wav" else last
+    return result._replace(after=partial(show_picture, console, picture))
 
 
 def show_picture(console: Console, path: Path) -> None:

@@ -238,28 +238,32 @@ def windows(predict: Predict, width: int, hop: int) -> Predict:
     `predict` is given the windows of `window_starts` as one batch, those of an item after one another, so that an
     item's condition is repeated by `repeat_interleave`. Each estimate is the mean of the windows' at that place, which
     count less towards their ends."""
-
     ramp = [min(k + 1, width - k) for k in range(width)]
 
     def predicted(x: Tensor, level: Level) -> Denoised:
-        starts = window_starts(x.shape[-1], width, hop)
-        total = [0] * x.shape[-1]
-        for start in starts:
-            for k, weight in enumerate(ramp):
-                total[start + k] += weight
-        shares = [[weight / total[start + k] for k, weight in enumerate(ramp)] for start in starts]
+        length = x.shape[-1]
+        starts = window_starts(length, width, hop)
+        places = [slice(start, start + width) for start in starts]
+        weights = x.new_tensor(ramp)
+        total = x.new_zeros(length)
+        for place in places:
+            total[place] += weights
 
         def joined(estimate: Tensor) -> Tensor:
-            parts = estimate.unflatten(0, (-1, len(starts))).unbind(1)
+            parts = estimate.unflatten(0, (-1, len(places)))
             whole = x.new_zeros(x.shape)
-            for start, part, share in zip(starts, parts, shares, strict=True):
-                whole[..., start : start + width] += part * x.new_tensor(share)
+            for k, place in enumerate(places):
+                share = weights / total[place]
+                whole[..., place] += share * parts[:, k]
             return whole
 
-        parts = x[..., [[*range(start, start + width)] for start in starts]]
-        out = predict(parts.movedim(-2, 1).flatten(0, 1), level)
-        spread, free = (None if estimate is None else joined(estimate) for estimate in out[1:])
-        return Denoised(joined(out.x0), spread, free)
+        columns = [[*range(start, start + width)] for start in starts]
+        parts = x[..., columns].movedim(-2, 1)
+        out = predict(parts.flatten(0, 1), level)
+        x0 = joined(out.x0)
+        spread = None if out.spread is None else joined(out.spread)
+        free = None if out.free is None else joined(out.free)
+        return Denoised(x0, spread, free)
 
     return predicted
 

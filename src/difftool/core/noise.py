@@ -36,11 +36,14 @@ class Noise:
 def slerp(first: Tensor, last: Tensor, share: float) -> Tensor:
     """The noise at a share, 0 to 1, of the arc between two draws of unit noise (Shoemake 1985): all of them have the
     length of unit noise, which the points of a straight line have not."""
-    cosine = (first * last).sum() / (first.norm() * last.norm())
+    lengths = first.norm() * last.norm()
+    cosine = (first * last).sum() / lengths
     angle = math.acos(cosine.clamp(-1, 1))
     if angle < 1e-3:  # in float32 that may be zero
-        return first + share * (last - first)
-    return (math.sin((1 - share) * angle) * first + math.sin(share * angle) * last) / math.sin(angle)
+        return torch.lerp(first, last, share)
+    before = math.sin((1 - share) * angle)
+    after = math.sin(share * angle)
+    return (before * first + after * last) / math.sin(angle)
 
 
 def keys(seeds: Sequence[int], device: Device = "cpu") -> Tensor:

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from ..errors import DifftoolError, Exit
 from ..files import Loaded, digest_of, load_tensors, unpickled
+from .official import Checkpoint, tensors_in
 
 WEIGHTS, PICKLED = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
 RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """The layers of attention in 2022, and now."""
+OLD = re.compile(r"(.*attentions\.\d+\.)(query|key|value|proj_attn)(\.(?:weight|bias))")
 
 
 def weights_in(folder: Path) -> tuple[Path, Loaded]:
@@ -31,16 +33,17 @@ def weights_in(folder: Path) -> tuple[Path, Loaded]:
         file = pickled
         hint = "use another copy of the file"
         state = unpickled(file, "file of weights", hint, mmap=True)
-        is_table = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
-        if not is_table:
-            raise DifftoolError(Exit.FILE, f"{file} does not contain a table of tensors", hint)
-        loaded = Loaded({str(name): value for name, value in state.items()}, {}, digest_of(file))
-    return file, loaded._replace(tensors={_named(name): value for name, value in loaded.tensors.items()})
+        loaded = Loaded(tensors_in(state, Checkpoint({}), file, hint), {}, digest_of(file))
+    tensors = {_named(name): value for name, value in loaded.tensors.items()}
+    return file, loaded._replace(tensors=tensors)
 
 
 def _named(name: str) -> str:
-    match = re.fullmatch(r"(.*attentions\.\d+\.)(query|key|value|proj_attn)(\.(?:weight|bias))", name)
-    return name if match is None else f"{match[1]}{RENAMED[match[2]]}{match[3]}"
+    match = OLD.fullmatch(name)
+    if match is None:
+        return name
+    before, layer, after = match.groups()
+    return f"{before}{RENAMED[layer]}{after}"
 
 
 class Denoiser(nn.Module):
@@ -77,5 +80,6 @@ class Autoencoder(nn.Module):
 
 
 def combined(*hashes: str) -> str:
-    """The hash of several files; that of a single one is its own."""
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    """The hash of several files by theirs."""
+    text = "".join(hashes)
+    return hashlib.sha256(text.encode()).hexdigest()

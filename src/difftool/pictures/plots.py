@@ -73,7 +73,7 @@ def plot_spectrograms(
     a frame to the next; `hertz`: the middle of each band."""
     across = min(len(rows), 2 * ACROSS)
     down = math.ceil(len(rows) / across)
-    marks = [mark for mark in (100, 300, 1000, 3000, 10_000) if hertz[0] <= mark <= hertz[-1]]
+    marks = [mark for mark in (300, 1000, 3000, 10_000) if hertz[0] <= mark <= hertz[-1]]
     with _figure(path, 1.35 * down + 0.5, {"difftool": _as_json(manifest)}) as figure:
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (caption, pixels) in zip(panels, rows, strict=False):

@@ -57,7 +57,7 @@ def edit_of(settings: Settings, own: Sound, stride: int = 1) -> Edit | None:
         message = f"{settings.init} is longer than {LONGEST} s"
         raise DifftoolError(Exit.USAGE, message, f"add --seconds for its beginning, such as --seconds {LONGEST}")
     if settings.seconds is not None:
-        samples = round(settings.seconds * rate)
+        samples = max(1, round(settings.seconds * rate))
         sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]
     whole = (frames_of(len(sound), own, stride) - 1) * hop
     logarithms = own.format.logarithms(F.pad(sound, (0, whole - len(sound))))

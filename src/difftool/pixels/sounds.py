@@ -55,7 +55,7 @@ def plan_sounds(settings: Settings, model: Model, device: torch.device | str) ->
     if edit is not None:
         samples = len(edit.sound)
     elif settings.seconds is not None:
-        samples = round(settings.seconds * own.format.rate)
+        samples = max(1, round(settings.seconds * own.format.rate))
     else:
         samples = (own.frames - 1) * own.format.hop
     return SoundPlan(own, frames_of(samples, own, model.stride), samples, vocoder, edit)

@@ -46,7 +46,8 @@ def weights_for(source: Source, config: PictureConfig) -> dict[str, Tensor]:
     Raises DifftoolError 4, with the differences, for a model with another network, path, target or size."""
     name, options = source.model.name, option_names()
     differing = [*differences({"net": _network(source.config)}, {"net": _network(config)}, meanings())]
-    there, here = ({key: each[key] for key in ("path", "target", "size")} for each in (source.config, config))
+    kept = ("path", "target", "size", "sound")
+    there, here = ({key: each[key] for key in kept if key in each} for each in (source.config, config))
     differing += decisive(differences(there, here, {}), options)
     if differing:
         message = f"the model {name} does not fit this run: {described(differing, options)}"
@@ -76,11 +77,18 @@ def _hint(source: Source, differing: list[Difference]) -> str:
         given.append(f"--target {there['target']}")
     if there.get("path.betas") is not None:
         given.append(f"--betas {there['path.betas']}")
-    if "size" in there:
+    if "sound.format" in there:
+        given.append(f"--sound-format {there['sound.format']}")
+    if "sound.frames" in there:
+        given.append(f"--frames {there['sound.frames']}")
+    elif "size" in there and "sound.format" not in there:
         _, height, width = source.model.shape
         given.append(f"--size {width}x{height}")
     if "net.learned_range" in there:
         given.append("--learned-range" if there["net.learned_range"] else "--no-learned-range")
+    if "sound" in there:  # of one of them only
+        kind = "pictures" if there["sound"] is None else "sounds"
+        return f"train on {kind} like those of {source.model.name}, or leave out --from"
     if "net.channels" in there:
         return f"train on pictures like those of {source.model.name}, or leave out --from"
     if not given:

@@ -195,6 +195,7 @@ def option_names() -> dict[str, str]:
     places = {name: f"train.{name}" for name in (*defaults(), "preset", "seed", "dtype", "init_from")}
     places |= {unit: f"train.length.{unit}" for unit in LENGTHS}
     places |= {"target": "target", "betas": "path.betas", "learned_range": "net.learned_range", "size": "size"}
+    places |= {"sound_format": "sound.format", "frames": "sound.frames"}
     data = {"train.data.name": "DATA", "train.data.pictures": "pictures of DATA"}
     source = {"train.init_from.name": "--from", "train.init_from.sha256": "weights of --from"}
     return {place: names[name] for name, place in places.items()} | data | source

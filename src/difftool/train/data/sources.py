@@ -20,7 +20,7 @@ from .published import count_cifar, idx_array, is_idx, read_cifar, read_idx
 from .raw import Raw
 from .tables import count_parquet, read_parquet
 
-KNOWN = "a folder or zip of pictures, MNIST's IDX files, CIFAR's binary files, .npz, .npy or .parquet"
+KNOWN = "a folder or zip of pictures or recordings, MNIST's IDX files, CIFAR's binary files, .npz, .npy or .parquet"
 """The kinds, for hints."""
 
 

@@ -21,6 +21,8 @@ FEWEST = 20
 """Least number of held-out windows for figures."""
 COMPARED = 500
 """Most held-out windows that are compared with."""
+NEIGHBOURS = 100
+"""Those of which the nearest training window is sought."""
 INVERTED = 20
 """Held-out windows that go through the inversion."""
 STARTS = 20_000
@@ -62,7 +64,8 @@ def quality_of(drawn: Mels, sounds: Sounds) -> SoundQuality:
     assert sounds.held_out is not None
     own = sounds.format
     real = windows_of(sounds.held_out, COMPARED)
-    far, usual = (float(np.median(distances)) for distances in _nearest([drawn, real], sounds))
+    some = windows_of(sounds.held_out, NEIGHBOURS)
+    far, usual = (float(np.median(distances)) for distances in _nearest([drawn, some], sounds))
     again = real[:INVERTED]
     back = _through_sound(again, own)
     ceiling = np.abs(back - again).mean() / own.shift(1)

@@ -41,7 +41,8 @@ class Drawing(NamedTuple):
 
     folder: Path
     sounds: Sounds
-    machine: dict[str, str]
+    device: str
+    dtype: str
 
     def previewed(self) -> SamplePlan:
         """The sounds of a preview, always from the same noise; of some classes if there are many."""
@@ -55,12 +56,13 @@ class Drawing(NamedTuple):
         return self._plan(JUDGED, labels, JUDGE_SEED)
 
     def _plan(self, count: int, labels: Sequence[str] | None, seed: int) -> SamplePlan:
-        return plan_samples_with(self.folder, count=count, label=labels, seed=seed, steps=DRAWING_STEPS, **self.machine)
+        machine = {"device": self.device, "dtype": self.dtype}
+        return plan_samples_with(self.folder, count=count, label=labels, seed=seed, steps=DRAWING_STEPS, **machine)
 
 
 def drawing_of(folder: Path, job: Job) -> Drawing:
     assert isinstance(job.data, Sounds)
-    return Drawing(folder, job.data, {"device": str(job.device), "dtype": name_of(job.dtype)})
+    return Drawing(folder, job.data, str(job.device), name_of(job.dtype))
 
 
 def train_sounds(
@@ -79,7 +81,8 @@ def train_sounds(
         task = Denoising(config, net, data, held, job.dtype)
         return Trainee(task.net, config["train"]), task
 
-    cost = Cost(PREVIEWED, JUDGED if is_measurable(sounds) else 0, DRAWING_STEPS)
+    judged = JUDGED if is_measurable(sounds) else 0
+    cost = Cost(PREVIEWED, judged + PREVIEWED, DRAWING_STEPS)  # those of the report are drawn again
     context = context._replace(end=with_measured_sizes(config, make, cost, context.end, context.preview_every))
     trainee, task = make()
 
