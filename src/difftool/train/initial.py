@@ -47,7 +47,7 @@ def weights_for(source: Source, config: PictureConfig) -> dict[str, Tensor]:
     name, options = source.model.name, option_names()
     differing = [*differences({"net": _network(source.config)}, {"net": _network(config)}, meanings())]
     kept = ("path", "target", "size", "sound")
-    there, here = ({key: each[key] for key in kept if key in each} for each in (source.config, config))
+    there, here = ({key: each.get(key) for key in kept if key in each} for each in (source.config, config))
     differing += decisive(differences(there, here, {}), options)
     if differing:
         message = f"the model {name} does not fit this run: {described(differing, options)}"
