@@ -13,6 +13,7 @@ what `lab check` derives: weights, 16 bytes for each learned weight, and what th
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import itertools
 import json
@@ -42,6 +43,7 @@ ROWS = (
     "ours lora bf16",
     "ours lora bf16 checkpointing",
 )
+MODULES = {"stock": "tortoise.models.autoregressive", "ours": "difftool.voice.engines.tortoise.tuning.run"}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -71,6 +73,7 @@ def main() -> None:
 def measured(row: str, clips: int, updates: int) -> dict[str, Any]:
     """One row, in this process."""
     side, method, dtype, *more = row.split()
+    importlib.import_module(MODULES[side])
     before = peak()
     if side == "stock":
         steps, count = stock(clips, DTYPES[dtype]), None
