@@ -33,6 +33,7 @@ PICTURES = {
     "guidance.png": "python bench/shapes.py guidance",
     "identity.png": "python bench/identity.py docs/identity.png",
     "mini-mels.png": "python bench/mini.py mels outputs/mini-voice/held docs/mini-mels.png",
+    "tortoise-training.png": "python bench/tortoise_recipes.py docs/tortoise-training.png",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
     "three.png": "difftool sample --label 3 --count 1 -o docs/three.png --overwrite",
     "forward.png": "difftool sample digits --forward docs/three.png --steps 20 -o docs/forward.png --overwrite",

@@ -211,8 +211,7 @@ def test_lab_check_believes_what_was_measured(monkeypatch: pytest.MonkeyPatch) -
         assert now.wide == (now.variants if one.wide == one.variants else one.wide)
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("method", "checkpointing"), [("lora", False), ("lora", True), ("full", False)])
 def test_the_memory_of_training_tortoise(method: str, checkpointing: bool) -> None:
     """What decides about checkpointing is at least what is counted, and not much more."""
     with torch.device("meta"):

@@ -12,6 +12,9 @@ KEPT = {torch.float32: 68, torch.bfloat16: 48}
 """Bytes that a block keeps for the backward pass, for each position and channel: the input and the output of both norms
 (float32), queries, keys and values, the output of the attention twice, and the hidden layer before and after its
 activation; with products in bf16 also what enters them."""
+ENDS = 32
+"""Bytes before the first block and after the last, for each position and channel: what is embedded, and the hidden
+states with their norms."""
 LOGITS = 16
 """Bytes for each possible code at a position: the logits and their gradients."""
 
@@ -23,7 +26,7 @@ def needed(net: CodePredictor, positions: int, dtype: torch.dtype) -> int:
     blocks = len(decoder.blocks)
     block = KEPT[dtype] * dim
     kept = block + 4 * dim * blocks if net.checkpointing else block * blocks
-    return positions * (kept + LOGITS * codes)
+    return positions * (kept + ENDS * dim + LOGITS * codes)
 
 
 def learned(net: CodePredictor) -> int:
