@@ -16,7 +16,8 @@ from difftool.files import load_tensors, save_tensors
 from difftool.learning.loop import Trainee, held_out, updates
 from difftool.nets.mini.speech import Speech
 from difftool.voice.engines.mini import synthesis, tuning
-from difftool.voice.engines.mini.learning import Imitating, Learner, Utterance, open_aligner, utterance
+from difftool.voice.engines.mini.alignment import frames_of, open_aligner
+from difftool.voice.engines.mini.learning import Imitating, Learner, Utterance, utterance
 from difftool.voice.engines.mini.losses import contour
 from difftool.voice.engines.mini.synthesis import Voice, open_networks
 from difftool.voice.tuning import Clip
@@ -94,10 +95,25 @@ class TestImitating:
 def test_a_clip_is_aligned(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "a.wav", 0.05 * rng.standard_normal(36_000), 24_000)
-    made = utterance(open_networks(CPU, torch.float32), open_aligner(), clip("a", tmp_path / "a.wav", "Hello there."))
+    nets = open_networks(CPU, torch.float32)
+    voice = Voice(nets.random["mean"], torch.tensor([120.0]))
+    made = utterance(nets, open_aligner(), voice, clip("a", tmp_path / "a.wav", "Hello there."))
     assert int(made.frames.sum()) == len(made.mel) == len(made.hertz) == 36_000 // 256
     assert len(made.frames) == len(made.text)
     assert made.frames.min() >= 1
+
+
+def test_frames_follow_the_scores_and_where_these_say_nothing_the_durations() -> None:
+    symbols, expected = torch.tensor([1, 20, 21, 1]), torch.tensor([5.0, 10, 20, 5]).log()
+    told_nothing = torch.zeros(40, 55)
+    assert frames_of(told_nothing, symbols, expected).tolist() == [5, 10, 20, 5]
+    assert frames_of(told_nothing, symbols, expected + 1).tolist() == [5, 10, 20, 5]
+    certain = torch.full((40, 55), -50.0)
+    for symbol, frames in ((1, [*range(4), *range(34, 40)]), (20, range(4, 24)), (21, range(24, 34))):
+        certain[list(frames), symbol] = 0
+    assert frames_of(certain, symbols, expected).tolist() == [4, 20, 10, 6]
+    with pytest.raises(ValueError, match="4 symbols do not fit in 3 frames"):
+        frames_of(certain[:3], symbols, expected)
 
 
 def test_clips_that_cannot_be_learned_from() -> None:

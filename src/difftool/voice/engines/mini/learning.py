@@ -19,13 +19,14 @@ from ....files import digest_of, load_tensors, metadata_of, save_tensors
 from ....learning.config import NetConfig, RunConfig
 from ....learning.loop import Trainee
 from ....learning.tasks import HELD_SEED, Task, indices
-from ....nets.mini.aligner import Aligner, best_path
+from ....nets.mini.aligner import Aligner
 from ....nets.mini.mel import mel
 from ....nets.mini.speech import CHANNELS, Speech
 from ....nets.mini.vocoder import pitch_of
 from ...tuning import Clip, Tuning
 from ...tuning.clips import fingerprint
-from .files import FOLDER, reading
+from .alignment import ALIGNER, frames_of, open_aligner
+from .files import FOLDER
 from .losses import LONGEST, NOISIER, PACING, Batch, Item, batched, contour, terms_of
 from .phonemes import phonemes
 from .synthesis import (
@@ -41,7 +42,6 @@ from .synthesis import (
     voice_of,
 )
 
-ALIGNER = "aligner.safetensors"
 ALIGNED = "clips.safetensors"
 """In the folder of a run: what is learned from."""
 NOISE, WINDOW, TURN = 0, 10, 15
@@ -80,7 +80,10 @@ class Learner(nn.Module):
         """The losses (B,) of a batch with this noise."""
         voice = (self.vectors + self.height).expand(len(batch.text), -1, -1)
         terms = terms_of(self.speech, batch, voice, level, eps)
-        return terms.flow + PACING * terms.pacing
+        # logarithms of durations that vary have a mean that is too short: their sum is held to that of the clip
+        spoken = (terms.logs.float().exp() * (batch.text > 0)).sum(1)
+        tempo = (spoken.log() - batch.frames.sum(1).log()).square()
+        return terms.flow + PACING * (terms.pacing + tempo)
 
 
 class Imitating:
@@ -159,15 +162,16 @@ class MiniTuning(Tuning):
     @property
     def _key(self) -> str:
         """What the utterances in a file depend on."""
-        return " ".join([fingerprint(self.clips), *(digest_of(FOLDER / file) for file in (ALIGNER, FILES[1]))])
+        return " ".join([fingerprint(self.clips), *(digest_of(FOLDER / file) for file in (ALIGNER, *FILES))])
 
     def prepare(self, folder: Path) -> Iterator[None]:
         if metadata_of(folder / ALIGNED).get("key") == self._key:
             return
         nets, aligner = open_networks(torch.device("cpu"), torch.float32), open_aligner()
+        voice = _heard(nets, self.clips.train)
         tensors: dict[str, Tensor] = {}
         for clip in (*self.clips.train, *self.clips.held):
-            for name, value in utterance(nets, aligner, clip)._asdict().items():
+            for name, value in utterance(nets, aligner, voice, clip)._asdict().items():
                 tensors[f"{clip.name}.{name}"] = value
             yield
         train = torch.cat([tensors[f"{clip.name}.hertz"] for clip in self.clips.train])
@@ -181,8 +185,7 @@ class MiniTuning(Tuning):
             for clips in self.clips
         )
         nets = open_networks(device, torch.float32)
-        sounds = [torch.from_numpy(read_sound(clip.path, RATE)) for clip in self.clips.train[:MOST_READ]]
-        learner = Learner(nets.speech, voice_of(nets, sounds)).to(device)
+        learner = Learner(nets.speech, _heard(nets, self.clips.train)).to(device)
         return Trainee(learner, config["train"]), Imitating(config, learner, train, held)
 
     def publish(self, path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -191,20 +194,20 @@ class MiniTuning(Tuning):
         save_tensors(path, halves, {"schema": LEARNED, "base": base_of(), "pitch": pitch})
 
 
-def open_aligner() -> Aligner:
-    """The classifier of phonemes in the package. Raises DifftoolError 4 where it is missing or damaged."""
-    aligner = Aligner()
-    with reading():
-        weights = load_tensors(FOLDER / ALIGNER).tensors
-        aligner.load_state_dict({name: value.float() for name, value in weights.items()})
-    return aligner.eval().requires_grad_(False)
+@torch.no_grad()
+def _heard(nets: Networks, clips: Sequence[Clip]) -> Voice:
+    """The voice in the first clips, as the networks know it without training."""
+    return voice_of(nets, [torch.from_numpy(read_sound(clip.path, RATE)) for clip in clips[:MOST_READ]])
 
 
 @torch.no_grad()
-def utterance(nets: Networks, aligner: Aligner, clip: Clip) -> Utterance:
-    """A clip with its phonemes, how long each lasts, and its pitch."""
+def utterance(nets: Networks, aligner: Aligner, voice: Voice, clip: Clip) -> Utterance:
+    """A clip of a voice with its phonemes, how long each lasts, and its pitch."""
     mels = mel(levelled(torch.from_numpy(read_sound(clip.path, RATE))))
     scores = aligner(mels[None], torch.ones(1, mels.shape[-1], dtype=torch.bool))[0]
     text = torch.tensor(symbols_of(phonemes(clip.text)))
     hertz = pitch_of(nets.vocoder.filters_of(mels[None]).pitch)[0]
-    return Utterance(text, best_path(scores, text), mels.T.half().contiguous(), hertz)
+    mask = torch.ones(1, len(text), dtype=torch.bool)
+    vectors = voice.vectors + nets.speech.voice.height(voice.pitch)
+    logs = nets.speech.durations(nets.speech.text(text[None], mask), vectors, mask)[0]
+    return Utterance(text, frames_of(scores, text, logs), mels.T.half().contiguous(), hertz)

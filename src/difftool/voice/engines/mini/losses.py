@@ -62,12 +62,14 @@ class Batch(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Losses (B,) of a batch."""
+    """Losses (B,) of a batch, and what they are of."""
 
     flow: Tensor
     pacing: Tensor
     aligned: Tensor
     """(B, T, C) the vectors of the frames"""
+    logs: Tensor
+    """(B, L) the predicted logarithms of the frames of each symbol"""
 
 
 def batched(items: Sequence[Item]) -> Batch:
@@ -122,7 +124,7 @@ def terms_of(net: Speech, batch: Batch, voice: Tensor, level: Level, eps: Tensor
     cond = {"text": aligned, "voice": voice, "mask": mask}
     flow = loss(masked, FLOW, batch.speech, level, eps, cond=cond) / mask.float().mean(1)
     pacing = masked_mean((logs.float() - batch.log_frames).square(), shown)
-    return Terms(flow, pacing, aligned)
+    return Terms(flow, pacing, aligned, logs)
 
 
 def _aligned(text: Tensor, batch: Batch) -> Tensor:
