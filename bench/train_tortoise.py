@@ -1,7 +1,7 @@
 """Training Tortoise's decoder at full size on random weights: seconds an update and peak memory, beside a plain full
 fine-tune of tortoise-tts's own UnifiedVoice.
 
-    .venv-stock/bin/python -W ignore bench/train_tortoise.py     # without tortoise-tts, our rows only; needs 16 GB
+    make bench-tuning        # .venv-stock/bin/python -W ignore bench/train_tortoise.py; it needs 16 GB
 
 Clips are 10 s long (40 tokens, 215 codes), `--clips` of them an update and all at once. The plain fine-tune is what a
 short script does: forward, 0.01 x text loss + code loss, backward, the gradient clipped, torch.optim.AdamW; the voices
