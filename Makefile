@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: demo test test-slow test-install test-stock test-f5 lint bench bench-stock bench-clone bench-training bench-gpu acceptance mini-voice docs man help
+.PHONY: demo test test-slow test-install test-stock test-f5 lint bench bench-stock bench-tuning bench-clone bench-training bench-gpu acceptance mini-voice docs man help
 
 help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -68,6 +68,10 @@ bench: $(VENV)/.installed-test ## the figures of docs/benchmarks.md but those th
 bench-stock: ## our networks against the original's: loading, memory, speed (Python 3.11)
 	$(MAKE) .venv-stock/.installed-test $(STOCK)
 	.venv-stock/bin/python -W ignore bench/networks.py
+
+bench-tuning: ## training Tortoise on a voice beside a plain fine-tune of the original (Python 3.11, 16 GB)
+	$(MAKE) .venv-stock/.installed-test $(STOCK)
+	.venv-stock/bin/python -W ignore bench/train_tortoise.py
 
 bench-clone: ## a sentence by difftool voice clone against the original, stage by stage (Python 3.11)
 	$(MAKE) .venv-stock/.installed-test $(STOCK)

@@ -1,7 +1,7 @@
 """Training Tortoise's decoder at full size on random weights: seconds an update and peak memory, beside a plain full
 fine-tune of tortoise-tts's own UnifiedVoice.
 
-    .venv-stock/bin/python -W ignore bench/train_tortoise.py     # without tortoise-tts, our rows only; needs 16 GB
+    make bench-tuning        # .venv-stock/bin/python -W ignore bench/train_tortoise.py; it needs 16 GB
 
 Clips are 10 s long (40 tokens, 215 codes), `--clips` of them an update and all at once. The plain fine-tune is what a
 short script does: forward, 0.01 x text loss + code loss, backward, the gradient clipped, torch.optim.AdamW; the voices
@@ -13,6 +13,7 @@ what `lab check` derives: weights, 16 bytes for each learned weight, and what th
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import itertools
 import json
@@ -42,6 +43,7 @@ ROWS = (
     "ours lora bf16",
     "ours lora bf16 checkpointing",
 )
+MODULES = {"stock": "tortoise.models.autoregressive", "ours": "difftool.voice.engines.tortoise.tuning.run"}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -71,6 +73,7 @@ def main() -> None:
 def measured(row: str, clips: int, updates: int) -> dict[str, Any]:
     """One row, in this process."""
     side, method, dtype, *more = row.split()
+    importlib.import_module(MODULES[side])
     before = peak()
     if side == "stock":
         steps, count = stock(clips, DTYPES[dtype]), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,23 @@ from torch import Tensor
 
 from difftool.audio.files import read_sound
 from difftool.errors import DifftoolError
-from difftool.learning.loop import Trainee, held_out, items_that_fit, updates
+from difftool.learning.loop import ROOM, Trainee, held_out, items_that_fit, updates
 from difftool.learning.tasks import indices
 from difftool.nets.official import stored_in
 from difftool.nets.tortoise.dvae import DiscreteEncoder, speech_codes
 from difftool.nets.tortoise.official import AUTOREGRESSIVE
+from difftool.voice.engines import Reference, tortoise
 from difftool.voice.engines.tortoise import tuning
 from difftool.voice.engines.tortoise.decoding import STOP, TokenSampling, sample_codes
 from difftool.voice.engines.tortoise.networks import open_network
 from difftool.voice.engines.tortoise.tuning.lora import adapted
+from difftool.voice.engines.tortoise.tuning.memory import learned, needed
 from difftool.voice.engines.tortoise.tuning.run import TortoiseTuning
 from difftool.voice.engines.tortoise.tuning.targets import voices_in
 from difftool.voice.engines.tortoise.tuning.task import Clipset, CodePrediction, CodePredictor
+from difftool.voice.engines.tortoise.work import TortoiseSpeaker
 from difftool.voice.library import Voice
+from difftool.voice.settings import Settings as SpeechSettings
 from difftool.voice.tuning import Clip, Clips
 from difftool.voice.tuning.settings import Settings
 
@@ -351,6 +356,17 @@ def test_what_full_training_learned_is_spoken_and_exported(models: Path, sounds:
     )
 
 
+def test_blocks_are_computed_again_where_memory_is_short(
+    models: Path, sounds: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, task = ready(planned(models, sounds), tmp_path / "run")
+    longest = max(map(task.clips.length, range(len(sounds.train))))
+    enough = (needed(task.net, longest, torch.float32) + learned(task.net)) / ROOM
+    for share, expected in ((1.01, False), (0.99, True)):
+        monkeypatch.setattr("psutil.virtual_memory", lambda share=share: SimpleNamespace(available=share * enough))
+        assert ready(planned(models, sounds), tmp_path / "run")[1].net.checkpointing is expected
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_half_precision_learns_the_same(models: Path, sounds: Clips, tmp_path: Path, method: str) -> None:
     losses = []
@@ -380,6 +396,15 @@ def test_a_file_of_another_base_is_not_spoken(models: Path, sounds: Clips, tmp_p
     with pytest.raises(DifftoolError, match="was trained on another") as found:
         open_network("autoregressive", models, learned=path)
     assert found.value.code == 4
+
+
+@pytest.mark.parametrize("checkpoint", [None, "other.pth"])
+def test_another_checkpoint_is_spoken_without_what_was_learned(models: Path, checkpoint: str | None) -> None:
+    given = SpeechSettings(text="Hello.", engine="tortoise", models_dir=models, device="cpu")
+    settings, options = tortoise.filled(given, tortoise.Options(ar_checkpoint=checkpoint))
+    work = tortoise.plan(settings, options, Reference([], [], models / "voice.safetensors"))
+    learned = None if checkpoint else models / "voice.safetensors"
+    assert work.reference.trained == TortoiseSpeaker(work).nets.learned == learned
 
 
 def test_clips_that_cannot_be_learned_from_are_told(sounds: Clips, tmp_path: Path) -> None:

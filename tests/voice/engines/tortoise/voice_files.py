@@ -8,24 +8,10 @@ from pathlib import Path
 import soundfile
 from tiny_tortoise import noise
 
-WORDS = [
-    "alpha",
-    "bravo",
-    "charlie",
-    "delta",
-    "echo",
-    "foxtrot",
-    "golf",
-    "hotel",
-    "india",
-    "juliet",
-    "kilo",
-    "lima",
-    "mike",
-    "november",
-    "oscar",
-    "papa",
-]
+WORDS = (
+    *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"),
+    *("india", "juliet", "kilo", "lima", "mike", "november", "oscar", "papa"),
+)
 
 
 def voice(folder: Path) -> Path:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...tuning.settings import Settings
     from .learning import MiniTuning
 
-METHODS = {"full": Method(lr=3e-4, batch_size=8, minutes=20)}
+METHODS = {"full": Method(lr=6e-4, batch_size=8, minutes=20)}
 LEARNED = "training mini, the voice in this package (Apache-2.0), which was trained on synthetic speech"
 SLOWEST = 25.0
 """Symbols a second: a clip with more says something else than its text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -90,7 +91,7 @@ class TortoiseTuning(Tuning):
         held = _clipset(self.clips.held, [targets[clip] for clip in self.clips.held], told, device)
         task = CodePrediction(train, net, clips, held, dtype if self.is_full else torch.float32)
         if not net.checkpointing and is_short(task, dtype):
-            log.info("memory is short: blocks are computed again in the backward pass, as with --checkpointing")
+            _tell_once("memory is short; training as with --checkpointing, with the same result")
             net.checkpointing = True
         return Trainee(net, train, _vectors_and_tables(net) if self.is_full else ()), task
 
@@ -124,6 +125,12 @@ class TortoiseTuning(Tuning):
             else:  # the head for text
                 made[own] = tensor
         return made
+
+
+@cache
+def _tell_once(message: str) -> None:
+    """Logs a message the first time: a run makes its network more than once."""
+    log.info(message)
 
 
 def plan_tuning(settings: Settings, voice: Voice, clips: Clips) -> TortoiseTuning:
