@@ -22,7 +22,10 @@ def test_what_this_machine_carries(difftool: Difftool) -> None:
     done = difftool("lab", "check", "--json")
     assert done.code == 0, done.err
     jsonschema.validate(done.json["data"], json.loads(SCHEMA.read_text()))
-    assert {one["command"] for one in done.json["data"]["presets"]} == {"train", "txt2img", "voice clone", "voice prep"}
+    commands = {"train", "txt2img", "voice clone", "voice train", "voice prep"}
+    assert {one["command"] for one in done.json["data"]["presets"]} == commands
+    names = [one["preset"] for one in done.json["data"]["presets"] if one["command"] == "voice train"]
+    assert names == ["mini-full", "tortoise-lora", "tortoise-full"]
     plain = difftool("lab", "check")
     for word in ("driver", "PyTorch", "cuDNN", "TensorRT", "free", "sdxl", "whisper-base", "ffmpeg"):
         assert word in plain.out
