@@ -21,7 +21,7 @@ from difftool.models import AVERAGES
 KILLS = 20
 LINE = ["train", "digits", "--steps", "2000", "--threads", "2", "--keep-averages", "-q", "--output-dir"]
 SOUNDS = [
-    *("train", "sounds", "--frames", "16", "--steps", "160", "--batch-size", "2", "--held-out", "0"),
+    *("train", "sounds", "--frames", "16", "--steps", "60", "--batch-size", "2", "--held-out", "0"),
     *("--threads", "2", "-q", "--output-dir"),
 ]
 
@@ -66,4 +66,4 @@ def test_twenty_random_kills_of_a_run_on_sounds(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "sounds").mkdir()
     for k in range(4):
         soundfile.write(tmp_path / "sounds" / f"{k}.wav", 0.2 * rng.standard_normal(12_000 + 999 * k), 24_000)
-    killed_and_left_alone(tmp_path, SOUNDS, range(1, 25), ([4, 8, 16], [160, 320]))
+    killed_and_left_alone(tmp_path, SOUNDS, range(1, 20), ([2, 4, 8], [60, 120]))
