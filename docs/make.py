@@ -34,6 +34,10 @@ PICTURES = {
     "identity.png": "python bench/identity.py docs/identity.png",
     "mini-mels.png": "python bench/mini.py mels outputs/mini-voice/held docs/mini-mels.png",
     "tortoise-training.png": "python bench/tortoise_recipes.py docs/tortoise-training.png",
+    "tones.png": "difftool sample tones --label pluck-A4,bell-A4,flute-A4,drum-A4 --count 4 -o docs/tones.png "
+    "--grid-only --overwrite",
+    "bell.wav": "difftool sample tones --label bell-A4 --count 1 -o docs/bell.wav --overwrite",
+    "bell.png": "difftool sample tones --label bell-A4 --count 1 -o docs/bell.wav --overwrite",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
     "three.png": "difftool sample --label 3 --count 1 -o docs/three.png --overwrite",
     "forward.png": "difftool sample digits --forward docs/three.png --steps 20 -o docs/forward.png --overwrite",
@@ -223,7 +227,7 @@ def draw(name: str) -> None:
     line = [sys.executable, *(["-m", "difftool"] if program == "difftool" else []), *args]
     print(PICTURES[name], flush=True)
     subprocess.run(line, cwd=DOCS.parent, check=True)
-    if before and same_pixels(before, (DOCS / name).read_bytes()):
+    if before and not name.endswith(".wav") and same_pixels(before, (DOCS / name).read_bytes()):
         (DOCS / name).write_bytes(before)
 
 

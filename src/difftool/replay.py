@@ -259,7 +259,7 @@ def redraw(replay: Replay, *, track: Track = untracked) -> Replayed:
 def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
     import numpy as np
 
-    from .audio.joining import to_bytes
+    from .audio.files import to_pcm
     from .pictures.sheets import sheet
     from .pixels.draw import columns, draw_samples, with_sounds
     from .pixels.write import write
@@ -271,7 +271,7 @@ def _redraw_pixels(replay: Replay, plan: PixelPlan, track: Track) -> Replayed:
         written = write(drawn, replay.places)
     seconds = {"sample": ended - began, "save": time.monotonic() - ended}
     if source.is_sound:
-        sheets = [np.frombuffer(to_bytes(drawn.sounds[0]), "int16")]
+        sheets = [np.frombuffer(to_pcm(drawn.sounds[0]), "int16")]
     elif source.index is None:  # grids of earlier versions have a column for each class
         sheets = [sheet(drawn.pixels, wide) for wide in {columns(drawn), len(plan.model.classes) or None}]
     else:

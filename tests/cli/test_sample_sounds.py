@@ -50,6 +50,13 @@ def test_several_sounds_their_figure_and_their_trajectory(difftool: Run, model: 
     assert all(Path(sound).with_suffix(suffix).exists() for sound in sounds for suffix in (".png", ".json"))
 
 
+def test_the_figure_alone(difftool: Run, model: str) -> None:
+    assert (
+        difftool("sample", model, "--count", 2, "--steps", 1, "--grid-only", "-o", "d/a.png", "-q").out == "d/a.png\n"
+    )
+    assert [path.name for path in Path("d").iterdir()] == ["a.png"]
+
+
 def test_rerun_makes_the_same_samples(difftool: Run, model: str) -> None:
     assert difftool("sample", model, "--count", 2, "--steps", 2, "--sampler", "ddpm", "--output-dir", "d").code == 0
     again = difftool("rerun", "d/00001-1.wav", "-o", "again.wav", "--json").json["data"]
@@ -99,7 +106,7 @@ def test_comparison_of_samplers(difftool: Run, model: str) -> None:
     ("code", "given", "says"),
     [
         (2, ("-o", "a.png"), "sounds are written as WAV"),
-        (2, ("--grid-only",), "--grid-only is for pictures"),
+        (2, ("--grid-only", "-o", "a.wav"), "figures are written as PNG"),
         (2, ("--seconds", 0), "--seconds"),
         (2, ("--seconds", 601), "--seconds"),
         (2, ("--strength", 0.5), "--strength needs --init"),

@@ -46,6 +46,18 @@ def test_every_weight_is_trained() -> None:
     assert not still
 
 
+def test_rows_have_a_meaning_where_they_are_declared() -> None:
+    """Of an input that is the same in all rows, the middle ones cannot be told apart without a vector for each."""
+    x, t = torch.ones(1, 1, 50, 8), torch.tensor([500.0])
+    assert unet(rows=0).rows is None
+    net = unet(rows=50)
+    assert net.rows is not None and net.rows.shape == (16, 52, 1)  # as high as the padded picture
+    torch.nn.init.zeros_(net.rows)
+    plain = net(x, t)
+    torch.nn.init.normal_(net.rows)
+    assert net(x, t).shape == x.shape and not torch.allclose(net(x, t), plain, atol=0.1)
+
+
 def test_dropout_only_in_training() -> None:
     net, x, t = unet(dropout=0.5), torch.randn(2, 1, 8, 8), torch.rand(2)
     assert torch.equal(net(x, t), net(x, t))

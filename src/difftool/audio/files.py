@@ -95,6 +95,11 @@ def samples_of(path: Path) -> bytes:
         raise DifftoolError(Exit.FILE, f"cannot read {path}: {error}", "run the same command again") from error
 
 
+def to_pcm(sound: Samples) -> bytes:
+    """16-bit samples of a sound within [-1, 1]; those that were read of a 16-bit file are the same again."""
+    return np.round(sound * 32768).clip(-32768, 32767).astype("<i2").tobytes()
+
+
 def write_short(path: Path, sound: Samples, rate: int, **kind: Any) -> None:
     """Writes a short sound with libsndfile, through memory, since libsndfile does not report a full disk."""
     import soundfile

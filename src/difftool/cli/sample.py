@@ -284,7 +284,8 @@ def report(console: Console, written: Written, seconds: Mapping[str, float]) -> 
     summary = [f"{head} ({how})", str(places.results[-1])]
     if drawn.sound is not None:
         more = " ..." if places.singles[1:] else ""
-        summary[1:] = [f"{places.singles[0]}{more}", *([f"spectrograms: {places.grid}"] if places.grid else [])]
+        singles = [f"{path}{more}" for path in places.singles[:1]]
+        summary[1:] = [*singles, *([f"spectrograms: {places.grid}"] if places.grid else [])]
     elif places.grid and places.singles:
         summary.append(f"singles: {places.singles[0]} ...")
     if places.trajectory:

@@ -52,7 +52,7 @@ def edit_of(settings: Settings, own: Sound, stride: int = 1) -> Edit | None:
     if settings.init is None:
         return None
     rate, hop = own.format.rate, own.format.hop
-    sound = torch.from_numpy(read_sound(expanded(settings.init), rate))
+    sound = torch.from_numpy(read_sound(expanded(settings.init), rate, centred=False))
     if len(sound) > LONGEST * rate and settings.seconds is None:
         message = f"{settings.init} is longer than {LONGEST} s"
         raise DifftoolError(Exit.USAGE, message, f"add --seconds for its beginning, such as --seconds {LONGEST}")

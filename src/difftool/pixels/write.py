@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..audio.joining import to_bytes
+from ..audio.files import to_pcm
 from ..audio.notes import save
 from ..files import ItemNote
 from ..outputs import Places
@@ -69,11 +69,13 @@ def _write_sounds(drawn: Sampled, plan: SoundPlan, places: Places) -> Written:
     name, own = drawn.manifest["model"]["name"], plan.own.format
     outputs: list[Mapping[str, object]] = []
     pictures = coloured(drawn.pixels)
-    for sound, picture, item, path in zip(drawn.sounds, pictures, drawn.items, places.singles, strict=True):
+    for path, sound, picture, item in zip(places.singles, drawn.sounds, pictures, drawn.items, strict=False):
         tags = {"title": f"Synthetic sound: {item.get('label') or name}", "artist": f"difftool, with the model {name}"}
-        save(path, [to_bytes(sound)], tags, {**drawn.manifest, "item": item}, rate=own.rate)
+        save(path, [to_pcm(sound)], tags, {**drawn.manifest, "item": item}, rate=own.rate)
         write_png(path.with_suffix(".png"), image_grid(picture[None]), {**shown, "item": item})
         outputs.append({"path": str(path), **item, "seconds": round(len(sound) / own.rate, 3), "rate": own.rate})
+    if not places.singles:
+        outputs.append({"path": str(places.grid), "seed": drawn.items[0]["seed"]})
     frames = [Frame(*map(coloured, frame)) for frame in drawn.trajectory]
     _write_trajectory(drawn._replace(trajectory=frames), places)
     if places.grid is not None:
