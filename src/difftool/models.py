@@ -347,7 +347,7 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
         raise ValueError(f"its network returns {outs}, which does not match the variance {variance} of its scheduler")
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-    net, sha256 = _opened(UNet2DModel, config, unet.parent)
+    net, sha256 = _opened(UNet2DModel, config, unet.parent, pickled="mel" in parts)
     for key, usable in (("thresholding", False), ("clip_sample_range", 1.0)):
         if scheduler.get(key, usable) != usable:
             raise ValueError(f"its scheduler sets {key}, which is not supported")
@@ -370,9 +370,9 @@ def _open_diffusers(folder: FilePath, source: str) -> Model:
     return _sounding(model, folder, "vqvae" in parts) if "mel" in parts else model
 
 
-def _opened(kind: Any, config: Mapping[str, object], folder: FilePath) -> tuple[nn.Module, str]:
+def _opened(kind: Any, config: Mapping[str, object], folder: FilePath, *, pickled: bool) -> tuple[nn.Module, str]:
     """A network of diffusers of a class with the weights in its folder, and their hash."""
-    weights, loaded = weights_in(folder)
+    weights, loaded = weights_in(folder, pickled=pickled)
     with torch.device("meta"), bounded(len(loaded.tensors)):
         fits(kind.from_config(config), loaded.tensors, weights)
     net = kind.from_config(config)
@@ -394,7 +394,7 @@ def _sounding(model: Model, folder: FilePath, has_latents: bool) -> Model:
         raise DifftoolError(Exit.FILE, message, "use a model without latents, or with an AutoencoderKL")
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    net, sha256 = _opened(AutoencoderKL, config, folder / "vqvae")
+    net, sha256 = _opened(AutoencoderKL, config, folder / "vqvae", pickled=True)
     factor = 2 ** (len(config["block_out_channels"]) - 1)
     latent = (int(config["latent_channels"]), own.mels // factor, frames // factor)
     if model.shape != latent or config["in_channels"] != config["out_channels"] or config["out_channels"] not in (1, 3):

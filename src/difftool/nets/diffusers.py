@@ -20,17 +20,17 @@ RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out
 OLD = re.compile(r"(.*attentions\.\d+\.)(query|key|value|proj_attn)(\.(?:weight|bias))")
 
 
-def weights_in(folder: Path) -> tuple[Path, Loaded]:
-    """The file of weights in the folder of a network, and its tensors by the names of now. Raises DifftoolError 4 where
-    there is none, or it is damaged or would run code."""
-    file, pickled = folder / WEIGHTS, folder / PICKLED
-    if file.exists() or not pickled.exists():
+def weights_in(folder: Path, *, pickled: bool) -> tuple[Path, Loaded]:
+    """The file of weights in the folder of a network, and its tensors by the names of now. Without a safetensors file,
+    one that is `pickled` may do. Raises DifftoolError 4 where there is none, or it is damaged or would run code."""
+    file = folder / WEIGHTS
+    if file.exists() or not (pickled and (folder / PICKLED).exists()):
         if not file.exists():
             message = f"{folder} contains no {WEIGHTS}"
             raise DifftoolError(Exit.FILE, message, "save the model with safe_serialization=True")
         loaded = load_tensors(file)
     else:
-        file = pickled
+        file = folder / PICKLED
         hint = "use another copy of the file"
         state = unpickled(file, "file of weights", hint, mmap=True)
         loaded = Loaded(tensors_in(state, Checkpoint({}), file, hint), {}, digest_of(file))
