@@ -129,6 +129,7 @@ def stock(clips: int, dtype: torch.dtype) -> Iterator[None]:
 
 def ours(method: str, clips: int, dtype: torch.dtype, *, checkpointing: bool) -> tuple[Iterator[object], int]:
     """Updates of `voice train`, and the memory that is counted for it."""
+    from difftool.device import return_memory
     from difftool.learning.loop import Trainee, updates
     from difftool.nets.layers import Linear
     from difftool.nets.tortoise.autoregressive import UnifiedVoice
@@ -136,6 +137,7 @@ def ours(method: str, clips: int, dtype: torch.dtype, *, checkpointing: bool) ->
     from difftool.voice.engines.tortoise.tuning.memory import learned, needed
     from difftool.voice.engines.tortoise.tuning.task import Clipset, CodePrediction, CodePredictor
 
+    return_memory()  # as in a run
     decoder = UnifiedVoice()
     net = CodePredictor(decoder, Linear(1024, 256))
     filled(net).requires_grad_(method == "full")

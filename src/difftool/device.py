@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names on the command line to names in torch."""
 MOST_THREADS = 1024
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Of malloc.h."""
 ROCM_BF16 = r"gfx(908|90a|9[45]|1[12])"
 """AMD architectures with native bf16: CDNA, and RDNA 3 and newer. Older ones emulate it."""
@@ -180,6 +180,17 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def return_memory() -> None:
+    """Makes glibc return blocks of a megabyte and more at once, after `keep_memory`: where large blocks of many sizes
+    come and go, kept ones leave gaps that take half as much memory again."""
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 2**16)
+        mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
 def halved(size: int, error: BaseException, smallest: DifftoolError | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from .....device import choose
+from .....device import choose, return_memory
 from .....errors import DifftoolError, Exit
 from .....files import digest_of, replacing
 from .....learning.config import NetConfig, RunConfig
@@ -73,6 +73,7 @@ class TortoiseTuning(Tuning):
 
     def make(self, folder: Path, config: RunConfig) -> tuple[Trainee, CodePrediction]:
         device, dtype = choose(self.settings.device, self.settings.dtype, self.settings.threads)
+        return_memory()
         train, targets = config["train"], self._targets(folder)
         decoder = cast(UnifiedVoice, open_network("autoregressive", self.networks, dtype=None))
         net = CodePredictor(decoder, targets.text_head())
