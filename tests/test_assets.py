@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import difftool
 from difftool.models import ASSETS
@@ -20,8 +21,9 @@ def test_quality() -> None:
     assert figures["exploded"] == 0
 
 
-def test_it_is_small() -> None:
-    assert sum(path.stat().st_size for path in (ASSETS / "digits").iterdir()) <= 3_000_000
+@pytest.mark.parametrize("name", ["digits", "tones"])
+def test_it_is_small(name: str) -> None:
+    assert sum(path.stat().st_size for path in (ASSETS / name).iterdir()) <= 3_000_000
 
 
 def test_the_voice_in_the_package_is_small() -> None:

@@ -66,7 +66,7 @@ TRAININGS = {
         8,
         LONGEST,
         1e-3,
-        29_600,
+        33_100,
     ),
     "aligner": Training({}, 8, LONGEST, 3e-3, 3_000),
 }

@@ -36,7 +36,7 @@ from .schedulers import _VARIANCES, _known, _vp, discrete_path, target_of
 log = logging.getLogger(__name__)
 
 ASSETS = FilePath(__file__).parent / "assets"
-BUNDLED = ("digits",)
+BUNDLED = ("digits", "tones")
 SCHEMA = "difftool/model/1"
 MOST_CONFIG = 4 * 2**20
 """Maximum size of a config in bytes."""
