@@ -14,7 +14,7 @@ from torchaudio.functional import resample
 from ..audio.files import FORMATS, RATE, Samples, read_sound, write_short, write_sound
 from ..audio.joining import join, to_bytes
 from ..errors import DifftoolError, Exit, pick
-from ..files import read_json, replace_folder, temporary, unused, writable, write_json, write_text
+from ..files import read_json, read_text, replace_folder, temporary, unused, writable, write_json, write_text
 from .engines.f5.clip import LONGEST
 from .engines.f5.prompt import ended, recorded
 from .library import Voice, changed_files, digests, opened
@@ -105,11 +105,19 @@ def _clips(voice: Voice) -> list[Path]:
 
 
 def texts_of(voice: Voice) -> dict[str, tuple[str, str]]:
-    """The text of each clip of a voice, as transcribed and normalised, by its number."""
+    """The text of each clip of a voice, as transcribed and normalised, by its number. Raises DifftoolError 4 where
+    there is none, two lines are about one clip, or a clip is not one of the voice's own."""
     path = voice.folder / "metadata.csv"
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    lines = read_text(path).splitlines() if path.is_file() else []
     rows = [line.split("|") for line in lines]
-    texts = {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[1]}
+    texts: dict[str, tuple[str, str]] = {}
+    for name, text, words in (row for row in rows if len(row) == 3 and row[1]):
+        if Path(name).name != name:
+            message = f"{path} names a clip outside of the folder clips: {name!r}"
+            raise DifftoolError(Exit.FILE, message, "use names of files in it, without .wav")
+        if name in texts:
+            raise DifftoolError(Exit.FILE, f"{path} has two lines for the clip {name!r}", "keep one of them")
+        texts[name] = text, words
     if not texts:
         raise _no_texts(voice)
     return texts

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from ...audio.files import RATE, length_of
+from ...audio.files import RATE, read_sound
 from ...core.noise import keys, uniform
 from ...errors import DifftoolError, Exit
 from ...files import digest_of, read_json
@@ -23,6 +23,7 @@ FEWEST = 12
 """Fewest clips to learn from."""
 SHORTEST = 0.6
 """Seconds of a clip."""
+NO_TEXT = "it has no text"
 SEED = 0
 """Decides what is set aside: the same for runs of all seeds, so that their losses compare."""
 
@@ -32,17 +33,23 @@ def clips_of(voice: Voice, unusable: Callable[[Clip], str | None]) -> tuple[list
     DifftoolError 4 where they have no texts, or are too few."""
     sources = _sources(voice)
     clips: list[Clip] = []
-    left_out: dict[str, str] = {}
-    for name, (_, text) in texts_of(voice).items():
+    texts, first = texts_of(voice), dict[str, str]()
+    left_out = {path.stem: NO_TEXT for path in voice.folder.glob("clips/*.wav") if path.stem not in texts}
+    for name, (_, text) in texts.items():
         path = voice.folder / "clips" / f"{name}.wav"
         if not path.is_file():
             left_out[name] = "the file is missing"
             continue
-        clip = Clip(name, path, text.strip(), length_of(path) / RATE, sources.get(name, ""))
-        reason = "it has no text" if not clip.text else None
-        if clip.seconds < SHORTEST:
-            reason = f"it is shorter than {SHORTEST:g} s"
-        if reason := reason or unusable(clip):
+        try:
+            seconds = len(read_sound(path, RATE)) / RATE
+        except DifftoolError as error:
+            left_out[name] = error.message
+            continue
+        clip = Clip(name, path, text.strip(), seconds, sources.get(name, ""))
+        # a copy that is held out would be known by heart
+        if (twin := first.setdefault(digest_of(path), name)) != name:
+            left_out[name] = f"it repeats {twin}"
+        elif reason := _too_little(clip) or unusable(clip):
             left_out[name] = reason
         else:
             clips.append(clip)
@@ -54,6 +61,13 @@ def clips_of(voice: Voice, unusable: Callable[[Clip], str | None]) -> tuple[list
         hint = f"add recordings with difftool voice prep; it takes at least {FEWEST} clips, better 100"
         raise DifftoolError(Exit.FILE, message, hint)
     return clips, left_out
+
+
+def _too_little(clip: Clip) -> str | None:
+    """Why a clip says too little for any engine."""
+    if not clip.text:
+        return NO_TEXT
+    return f"it is shorter than {SHORTEST:g} s" if clip.seconds < SHORTEST else None
 
 
 def _sources(voice: Voice) -> Mapping[str, str]:

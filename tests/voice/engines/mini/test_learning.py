@@ -15,15 +15,16 @@ from difftool.errors import DifftoolError
 from difftool.files import load_tensors, save_tensors
 from difftool.learning.loop import Trainee, held_out, updates
 from difftool.nets.mini.speech import Speech
-from difftool.voice.engines.mini import synthesis, tuning
+from difftool.voice.engines.mini import tuning
 from difftool.voice.engines.mini.alignment import frames_of, open_aligner
 from difftool.voice.engines.mini.learning import Imitating, Learner, Utterance, utterance
 from difftool.voice.engines.mini.losses import contour
-from difftool.voice.engines.mini.networks import Voice, open_networks
+from difftool.voice.engines.mini.networks import LEARNED, Voice, base_of, open_networks
 from difftool.voice.tuning import Clip
 
 SMALL = {"text": 16, "voice": 16, "slots": 2, "flow": 16, "hidden": 16, "blocks": 3, "text_blocks": 2}
 CPU = torch.device("cpu")
+NO_TONE = torch.zeros(100, 1)
 
 
 def clip(name: str, path: Path, text: str) -> Clip:
@@ -39,7 +40,7 @@ def config(updates: int, lr: float = 0.01) -> Any:
 @pytest.fixture
 def learner() -> Learner:
     torch.manual_seed(0)
-    return Learner(Speech(**SMALL), Voice(torch.randn(2, 16), torch.tensor([120.0])))
+    return Learner(Speech(**SMALL), Voice(torch.randn(2, 16), torch.tensor([120.0]), NO_TONE))
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_clip_is_aligned(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "a.wav", 0.05 * rng.standard_normal(36_000), 24_000)
     nets = open_networks(CPU, torch.float32)
-    voice = Voice(nets.random["mean"], torch.tensor([120.0]))
+    voice = Voice(nets.random["mean"], torch.tensor([120.0]), NO_TONE)
     made = utterance(nets, open_aligner(), voice, clip("a", tmp_path / "a.wav", "Hello there."))
     assert int(made.frames.sum()) == len(made.mel) == len(made.hertz) == 36_000 // 256
     assert len(made.frames) == len(made.text)
@@ -122,6 +123,10 @@ def test_clips_that_cannot_be_learned_from() -> None:
     assert tuning.unusable(clip("a", path, "你好")) == "its text has characters without a pronunciation"
     assert tuning.unusable(clip("a", path, "Hello there. " * 9)) == "its text is too long for its sound"
     assert tuning.unusable(clip("a", path, "...")) == "its text has no words"
+    long = clip("a", path, "Hi.")._replace(seconds=7.68)  # six symbols of 120 frames
+    assert tuning.unusable(long) is None
+    assert tuning.unusable(long._replace(seconds=7.69)) == "its text is too short for its sound"
+    assert tuning.unusable(clip("a", path, "Hello there. " * 30)._replace(seconds=31)) == "it is longer than 30 s"
 
 
 class TestLearned:
@@ -131,7 +136,7 @@ class TestLearned:
         speech = open_networks(CPU, torch.float32).speech
         weights = {f"flow.{name}": value for name, value in speech.flow.state_dict().items()}
         weights |= {"vectors": torch.full((16, 192), 0.5), "flow.norm.bias": torch.full((256,), 2.0)}
-        metadata = {"schema": synthesis.LEARNED, "base": synthesis.base_of(), "pitch": "123.5"}
+        metadata = {"schema": LEARNED, "base": base_of(), "pitch": "123.5"}
         save_tensors(tmp_path / "voice.safetensors", {name: value.half() for name, value in weights.items()}, metadata)
         return tmp_path / "voice.safetensors"
 
@@ -157,8 +162,9 @@ class TestLearned:
         with pytest.raises(DifftoolError, match=says):
             open_networks(CPU, torch.float32, written)
 
-    def test_of_other_networks_is_refused(self, written: Path) -> None:
+    @pytest.mark.parametrize("other", [{"flow.norm.bias": torch.zeros(3)}, {"vectors": torch.zeros(16, 3)}])
+    def test_of_other_networks_is_refused(self, written: Path, other: dict[str, torch.Tensor]) -> None:
         loaded = load_tensors(written)
-        save_tensors(written, {**loaded.tensors, "flow.norm.bias": torch.zeros(3)}, loaded.metadata)
+        save_tensors(written, {**loaded.tensors, **other}, loaded.metadata)
         with pytest.raises(DifftoolError, match="different architecture"):
             open_networks(CPU, torch.float32, written)

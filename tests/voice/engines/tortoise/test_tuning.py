@@ -424,14 +424,6 @@ def test_clips_that_cannot_be_learned_from_are_told(sounds: Clips, tmp_path: Pat
         assert reason in str(tuning.unusable(other))
 
 
-def test_repeated_clips_are_left_out_and_named(models: Path, sounds: Clips, caplog: pytest.LogCaptureFixture) -> None:
-    first = sounds.train[0]
-    twice = Clips([*sounds.train, first._replace(name="again")], [first._replace(name="held"), *sounds.held])
-    plan = planned(models, twice)
-    assert plan.clips == sounds
-    assert "again is left out: it repeats 0000" in caplog.text and "held is left out: it repeats 0000" in caplog.text
-
-
 def test_missing_networks_are_named(models: Path, sounds: Clips) -> None:
     (models / "dvae.pth").unlink()
     with pytest.raises(DifftoolError, match=r"dvae.pth is missing") as found:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ....files import load_tensors
 from ....nets.mini.aligner import Aligner
+from ....nets.spectrum import HOP, RATE
 from .files import FOLDER, reading
 from .phonemes import MARKS, SYMBOLS
 from .synthesis import SILENCE
@@ -28,6 +29,11 @@ def open_aligner() -> Aligner:
         weights = load_tensors(FOLDER / ALIGNER).tensors
         aligner.load_state_dict({name: value.float() for name, value in weights.items()})
     return aligner.eval().requires_grad_(False)
+
+
+def most_seconds(symbols: int) -> float:
+    """The longest sound to which so many symbols can be aligned."""
+    return symbols * MOST * HOP / RATE
 
 
 def frames_of(scores: Tensor, symbols: Tensor, logs: Tensor) -> Tensor:

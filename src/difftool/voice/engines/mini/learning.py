@@ -153,7 +153,8 @@ class MiniTuning(Tuning):
     @property
     def _key(self) -> str:
         """What the utterances in a file depend on."""
-        return " ".join([fingerprint(self.clips), *(digest_of(FOLDER / file) for file in (ALIGNER, *FILES))])
+        names = [clip.name for part in self.clips for clip in part]
+        return " ".join([fingerprint(self.clips), *names, *(digest_of(FOLDER / file) for file in (ALIGNER, *FILES))])
 
     def prepare(self, folder: Path) -> Iterator[None]:
         if metadata_of(folder / ALIGNED).get("key") == self._key:

@@ -58,7 +58,7 @@ def open_networks(device: torch.device, dtype: torch.dtype, trained: Path | None
         random = {name: weights.pop(f"random.{name}") for name in ("mean", "basis", "pitch")}
         speech.load_state_dict(weights)
         vocoder.load_state_dict(vocoder_weights)
-    learned = None if trained is None else _learned(trained, speech)
+    learned = None if trained is None else _learned(trained, speech, random["mean"].shape)
     random = {name: value.to(device) for name, value in random.items()}
     speech.flow.to(dtype)
     for net in (speech, vocoder):
@@ -73,8 +73,8 @@ def base_of() -> str:
     return digest_of(FOLDER / FILES[0])
 
 
-def _learned(path: Path, speech: Speech) -> Voice:
-    """Replaces weights by those that were learned of a voice, in a file; returns the voice."""
+def _learned(path: Path, speech: Speech, shape: tuple[int, ...]) -> Voice:
+    """Replaces weights by those that were learned of a voice, in a file; returns the voice, with vectors of a shape."""
     hint = "train it again: difftool voice train with --overwrite, or add --no-trained"
     loaded = load_tensors(path)
     if loaded.metadata.get("schema") != LEARNED:
@@ -83,13 +83,11 @@ def _learned(path: Path, speech: Speech) -> Voice:
         raise DifftoolError(Exit.FILE, f"{path} was trained with another version of the voice in the package", hint)
     weights = {name: value.float() for name, value in loaded.tensors.items()}
     try:
-        vectors, pitch = weights.pop("vectors"), float(loaded.metadata["pitch"])
-        same_shapes(
-            {name: tuple(value.shape) for name, value in speech.state_dict().items() if name in weights},
-            {name: tuple(value.shape) for name, value in weights.items()},
-            path,
-            hint,
-        )
+        pitch = float(loaded.metadata["pitch"])
+        needed = {name: tuple(value.shape) for name, value in speech.state_dict().items() if name in weights}
+        given = {name: tuple(value.shape) for name, value in weights.items()}
+        same_shapes({**needed, "vectors": tuple(shape)}, given, path, hint)
+        vectors = weights.pop("vectors")
         speech.load_state_dict(weights, strict=False)
     except (KeyError, ValueError) as error:
         raise DifftoolError(Exit.FILE, f"{path} is damaged: {error}", hint) from error

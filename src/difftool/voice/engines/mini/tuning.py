@@ -14,20 +14,28 @@ if TYPE_CHECKING:
 
 METHODS = {"full": Method(lr=6e-4, batch_size=8, minutes=20)}
 LEARNED = "training mini, the voice in this package (Apache-2.0), which was trained on synthetic speech"
-SLOWEST = 25.0
+FASTEST = 25.0
 """Symbols a second: a clip with more says something else than its text."""
+LONGEST = 30.0
+"""Seconds of a clip."""
 
 
 def unusable(clip: Clip) -> str | None:
     """As `Tuner.unusable`."""
+    from .alignment import most_seconds
     from .phonemes import phonemes, unspoken
+    from .synthesis import symbols_of
 
+    if clip.seconds > LONGEST:
+        return f"it is longer than {LONGEST:g} s"
     if unspoken(clip.text):
         return "its text has characters without a pronunciation"
-    count = len(phonemes(clip.text))
-    if count == 0:
+    said = phonemes(clip.text)
+    if not said:
         return "its text has no words"
-    return "its text is too long for its sound" if count > SLOWEST * clip.seconds else None
+    if clip.seconds > most_seconds(len(symbols_of(said))):
+        return "its text is too short for its sound"
+    return "its text is too long for its sound" if len(said) > FASTEST * clip.seconds else None
 
 
 def plan(settings: Settings, voice: Voice, clips: Clips) -> MiniTuning:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .....device import choose, return_memory
 from .....errors import DifftoolError, Exit
-from .....files import digest_of, replacing
+from .....files import replacing
 from .....learning.config import NetConfig, RunConfig
 from .....learning.loop import Trainee
 from .....learning.tasks import place, seeded
@@ -144,20 +144,7 @@ def plan_tuning(settings: Settings, voice: Voice, clips: Clips) -> TortoiseTunin
         raise DifftoolError(Exit.FILE, f"{', '.join(map(str, missing))} {verb} missing", PULL)
     if len(clips.train) < FEWEST:
         log.warning("with so few clips each is also told of its own voice, and not of that in others only")
-    return TortoiseTuning(settings, voice, _distinct(clips), folder, hash_of("autoregressive", folder))
-
-
-def _distinct(clips: Clips) -> Clips:
-    """The clips without those that repeat an earlier one, which would be told of themselves; they are named."""
-    seen: dict[tuple[str, str], str] = {}
-
-    def is_new(clip: Clip) -> bool:
-        first = seen.setdefault((digest_of(clip.path), clip.text), clip.name)
-        if first != clip.name:
-            log.warning("%s is left out: it repeats %s", clip.name, first)
-        return first == clip.name
-
-    return Clips([clip for clip in clips.train if is_new(clip)], [clip for clip in clips.held if is_new(clip)])
+    return TortoiseTuning(settings, voice, clips, folder, hash_of("autoregressive", folder))
 
 
 def _clipset(clips: Sequence[Clip], targets: Sequence[Target], told: Sequence[Target], device: torch.device) -> Clipset:
