@@ -66,9 +66,7 @@ def train(
 
 def _dry(job: Job, *, overwrite: bool) -> Result:
     """Reports what a run would do."""
-    from ..learning.folder import standing
-
-    config, finished = standing(job.folder, job.config, job.layout, overwrite)
+    config, finished = job.standing(overwrite=overwrite)
     folder, clips = str(job.folder), job.tuning.clips
     if finished:
         data = {"dry_run": True, "finished_before": True, "folder": folder}

@@ -107,6 +107,46 @@ class TestRun:
         assert difftool(*TRAIN, "--steps", 11, "--overwrite").code == 0
         assert weights(me) != before
 
+    def test_started_over_it_speaks_with_the_earlier_weights_until_there_are_others(
+        self, difftool: Run, me: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import beep_tuning
+
+        assert difftool(*TRAIN, "--steps", 10).code == 0
+        before = weights(me)
+        with monkeypatch.context() as patch:
+            patch.setattr(beep_tuning.Beeping, "make", lambda *args: (_ for _ in ()).throw(MemoryError))
+            assert difftool(*TRAIN, "--steps", 20, "--overwrite").code == 6
+        assert weights(me) == before
+        ended = difftool(*TRAIN, "--steps", 20, "--json")  # what was not begun needs no --overwrite
+        assert (ended.code, ended.json["data"]["finished_before"]) == (0, False)
+        assert weights(me) != before
+
+    def test_without_its_weights_a_run_is_not_finished(self, difftool: Run, me: Path) -> None:
+        assert difftool(*TRAIN, "--steps", 10).code == 0
+        before = weights(me)
+        (me / "trained" / "beep" / "voice.safetensors").unlink()
+        assert not difftool(*TRAIN, "--steps", 10, "--json").json["data"]["finished_before"]
+        assert weights(me) == before
+
+    def test_clips_that_cannot_be_used_are_named(self, difftool: Run, me: Path) -> None:
+        clips, table = me / "clips", me / "metadata.csv"
+        (clips / "0001.wav").write_bytes(b"RIFF")
+        soundfile.write(clips / "0002.wav", np.zeros(24_000, np.float32), 24_000)
+        shutil.copy(clips / "0003.wav", clips / "0004.wav")
+        shutil.copy(clips / "0005.wav", clips / "extra.wav")
+        (clips / "0006.wav").unlink()
+        table.write_text("\ufeff" + table.read_text(), "utf-8")  # as some editors write it
+        found = difftool(*TRAIN, "--dry-run", "--json").json["data"]["left_out"]
+        assert sorted(found) == ["0001", "0002", "0004", "0006", "extra"]
+        assert "cannot read" in found["0001"]
+        assert "only silence" in found["0002"]
+        assert [found[name] for name in ("0004", "0006", "extra")] == [
+            "it repeats 0003",
+            "the file is missing",
+            "it has no text",
+        ]
+
     def test_other_clips_are_another_run(self, difftool: Run, me: Path) -> None:
         assert difftool(*TRAIN, "--steps", 10).code == 0
         table = me / "metadata.csv"
@@ -280,10 +320,26 @@ class TestRefused:
         ):
             refused(code, "voice", "train", name, "--engine", "beep", says=says)
 
+    @pytest.mark.parametrize(
+        ("line", "says"),
+        [
+            ("../../you/clips/0001|Hello.|Hello.", "names a clip outside of the folder clips"),
+            ("0003|Hello.|Hello.", "has two lines for the clip '0003'"),
+            ("0021|caf\udce9|caf\udce9", "is not UTF-8 text"),
+        ],
+    )
+    def test_lines_that_are_not_valid(self, refused: Run, me: Path, line: str, says: str) -> None:
+        voice(me.parent, "you", consent=False)
+        with (me / "metadata.csv").open("a", errors="surrogateescape") as table:
+            table.write(line + "\n")
+        refused(4, *TRAIN, says=says)
+        refused(4, "voice", "export", "me", "--format", "ljspeech", "-o", "lj", says=says)
+
     def test_a_folder_of_others_is_left_alone(self, refused: Run, me: Path) -> None:
         (me / "trained" / "beep").mkdir(parents=True)
         (me / "trained" / "beep" / "voice.safetensors").write_bytes(b"mine")
         refused(4, *TRAIN, says="contains files that are not a run")
+        refused(4, *TRAIN, "--overwrite", says="contains files that are not a run")
 
     def test_while_another_process_trains(self, refused: Run, me: Path) -> None:
         from difftool.files import lock
@@ -292,3 +348,4 @@ class TestRefused:
         folder.mkdir(parents=True)
         with lock(folder):
             refused(75, *TRAIN)
+            refused(75, "voice", "rm", "me", "--originals")

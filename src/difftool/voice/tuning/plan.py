@@ -13,7 +13,7 @@ from ...device import choose, cpu_computes_bf16, name_of
 from ...errors import DifftoolError, Exit, pick
 from ...files import expanded
 from ...learning.config import Length, RunConfig
-from ...learning.folder import Layout
+from ...learning.folder import REPORT, Layout, standing
 from ...models import AVERAGES, SCHEMA
 from ...settings import checked, options
 from ...settings import name_of as option_name
@@ -48,12 +48,17 @@ class Job(NamedTuple):
             previews=SAMPLES,
             drawn="*.mp3*",
             preview=preview_path,
-            models=(WEIGHTS,),
-            folders=(AVERAGES, *self.tuning.files),
+            models=(REPORT,),  # not WEIGHTS: those of a run before this one stay until there are better ones
+            folders=(AVERAGES, WEIGHTS, *self.tuning.files),
             options=_option_names(),
             again="add --overwrite to start over",
             extendable=False,
         )
+
+    def standing(self, *, overwrite: bool) -> tuple[RunConfig, bool]:
+        """As `learning.folder.standing`. A run whose weights were removed is not finished."""
+        config, finished = standing(self.folder, self.config, self.layout, overwrite)
+        return (config, True) if finished and (self.folder / WEIGHTS).is_file() else (config, False)
 
 
 def prepared(settings: Settings) -> Job:

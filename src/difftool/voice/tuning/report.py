@@ -163,5 +163,7 @@ def _sounds(job: Job) -> dict[str, Path]:
         moment = f"after {int(path.stem):,} {ITEMS}" if int(path.stem) else "before"
         sounds[f"“{tuning.settings.text}” {moment}"] = path
     for k, clip in enumerate(tuning.clips.held[: tuning.judged], 1):
-        sounds |= {f"“{clip.text}” {kind}": samples / f"{kind}-{k}.mp3" for kind in ("recorded", "before", "after")}
+        sounds |= {
+            f"{k}. “{clip.text}” {kind}": samples / f"{kind}-{k}.mp3" for kind in ("recorded", "before", "after")
+        }
     return {title: path for title, path in sounds.items() if path.exists()}

@@ -17,7 +17,7 @@ from ... import files
 from ...audio.files import MP3, RATE, read_sound, write_short
 from ...learning.config import RunConfig, last_part
 from ...learning.driver import Cost, RunContext, ended, learn, with_measured_sizes
-from ...learning.folder import LAST, PREVIOUS, best_average, clear, resumable, standing
+from ...learning.folder import LAST, PREVIOUS, best_average, clear, resumable
 from ...learning.loop import Trainee, held_out
 from ...learning.runlog import EventLog, append, plot
 from ...learning.tasks import Task
@@ -67,11 +67,11 @@ def run(
 def _run(job: Job, began: float, context: RunContext, judge: Judge | None, *, overwrite: bool) -> Tuned:
     folder = job.folder
     with ExitStack() as stack:
-        standing(folder, job.config, job.layout, overwrite)
+        job.standing(overwrite=overwrite)
         stack.enter_context(files.writable(folder, option="--voices-dir"))
         stack.enter_context(files.lock(folder))
         # again, now that the lock keeps others out
-        config, finished = standing(folder, job.config, job.layout, overwrite)
+        config, finished = job.standing(overwrite=overwrite)
         if finished:
             _tidy(folder)
             return result_of(job, config, finished_before=True)
@@ -92,7 +92,8 @@ def _run(job: Job, began: float, context: RunContext, judge: Judge | None, *, ov
 
 
 def _begin(job: Job, config: RunConfig, *, overwrite: bool) -> None:
-    """Makes the folder that of the run. What a run before it left is removed with `overwrite`."""
+    """Makes the folder that of the run. What a run before it left is removed with `overwrite`, but for its weights:
+    until there are others, the engine speaks with them."""
     if overwrite:
         for name in job.tuning.files:
             place = job.folder / name
