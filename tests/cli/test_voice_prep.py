@@ -258,6 +258,19 @@ def test_new_recordings_are_added(prep: Run, tmp_path: Path) -> None:
     assert anew["clips"] < second["clips"]
 
 
+def test_what_was_learned_from_other_recordings_is_not_taken_over(prep: Run, refused: Run, tmp_path: Path) -> None:
+    assert prep("talk.ogg", "--slice", "vad").code == 0
+    learned = tmp_path / "voices" / "me" / "trained" / "mini" / "voice.safetensors"
+    learned.parent.mkdir(parents=True)
+    learned.write_bytes(b"learned")
+    sound, rate = soundfile.read(tmp_path / "talk.ogg")
+    soundfile.write(tmp_path / "other.flac", sound[: 22 * rate], rate)
+    other = ("voice", "prep", "other.flac", "--slice", "vad", "--voice", "me", "--consent", "synthetic", "--overwrite")
+    refused(4, *other, says="was learned from other recordings than these")
+    assert prep("talk.ogg", "other.flac", "--slice", "vad", "--overwrite").code == 0
+    assert learned.read_bytes() == b"learned"
+
+
 def test_the_same_recording_twice_counts_once(prep: Run, tmp_path: Path) -> None:
     alone = prep("talk.ogg", "--slice", "vad", "--json").json["data"]
     sound, rate = soundfile.read(tmp_path / "talk.ogg")

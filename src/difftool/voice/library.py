@@ -19,6 +19,7 @@ from ..files import (
     TEMPORARY,
     digest_of,
     expanded,
+    is_locked,
     lock,
     made_here,
     read_json,
@@ -217,6 +218,12 @@ def trained(voice: Voice, engine: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def not_in_training(own: Path) -> None:
+    """Raises DifftoolError 75 while an engine is trained on the voice in a folder."""
+    if busy := next((path.parent for path in own.glob(f"{TRAINED}/*/.lock") if is_locked(path.parent)), None):
+        raise DifftoolError(Exit.LATER, f"{busy} is in use by another run", "wait for voice train to finish")
+
+
 def usable(voices_dir: Path | None = None) -> list[str]:
     """Names of all voices that can be used: those in the folder, and those in the package."""
     return [*dict.fromkeys([*names(voices_dir), *names(PACKAGE)])]
@@ -327,7 +334,7 @@ def remove(name: str, folder: Path, *, originals: bool = False, dry_run: bool = 
     """Removes a voice, the results kept while preparing it, and leftovers of killed runs, all or nothing; returns the
     folders that are removed, or with `dry_run` would be. Where a voice is a link, its target is removed too. Raises
     DifftoolError 4 where it does not exist, cannot be removed, or (without `originals`) holds files that difftool did
-    not make, 75 while it is being prepared."""
+    not make, 75 while it is being prepared or trained."""
     own = folder / checked(name)
     work = work_of(own)
     gone = [path for path in (own, work, *leftovers(own)) if path.is_dir() or path.is_symlink()]
@@ -341,6 +348,7 @@ def remove(name: str, folder: Path, *, originals: bool = False, dry_run: bool = 
         raise DifftoolError(Exit.FILE, message, "move it away, or add --originals to remove such files too")
     if dry_run:
         return gone
+    not_in_training(own)
     with lock(next(path for path in (work, own, *gone) if path.is_dir())):
         remove_folders(gone)
     return gone

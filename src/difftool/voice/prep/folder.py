@@ -28,7 +28,7 @@ from ...files import (
 )
 from ...nets.tortoise.mel import CODE_HZ
 from ...progress import Track
-from ..library import KINDS, NOTE, SCHEMA, damaged, digests, leftovers, made, note_of
+from ..library import KINDS, NOTE, SCHEMA, TRAINED, WEIGHTS, damaged, digests, leftovers, made, not_in_training, note_of
 from ..text import written_out
 from . import refs, report, speakers, stages, twins
 from .gates import GATES
@@ -105,7 +105,7 @@ def prepare(
     - `device`, `threads`, `voices_dir`, `models_dir`
 
     Raises DifftoolError: 2 for invalid settings, 4 for recordings that cannot be read or give no clip, or a voice that
-    prep did not make, 75 while another run prepares it.
+    prep did not make, 75 while another run prepares or trains it.
     """
     return perform(plan_prep_with(sources, voice, consent, **settings), overwrite=overwrite, track=track)
 
@@ -165,8 +165,12 @@ def _before(plan: PrepPlan, *, overwrite: bool) -> VoiceNote | None:
     if not folder.is_dir() and os.path.lexists(folder):
         fault = "is a link, but not to a folder" if folder.is_symlink() else "is not a folder"
         raise DifftoolError(Exit.FILE, f"{folder} {fault}", "choose another --voice, or move it away")
+    not_in_training(folder)
     if isinstance(note.get("prep"), Mapping):
-        return None if overwrite else cast(VoiceNote, note)
+        if not overwrite:
+            return cast(VoiceNote, note)
+        _check_trained(plan, note)
+        return None
     inside = [*folder.iterdir()] if folder.is_dir() else []
     message = f"{folder} contains a voice that was not made by voice prep"
     taken = next((path.name for path in inside if path.name in OURS - {NOTE}), None)
@@ -176,6 +180,16 @@ def _before(plan: PrepPlan, *, overwrite: bool) -> VoiceNote | None:
         hint = "choose another --voice, or add --overwrite, which keeps its files"
         raise DifftoolError(Exit.FILE, message, hint)
     return None
+
+
+def _check_trained(plan: PrepPlan, note: Mapping[str, Any]) -> None:
+    """Raises DifftoolError 4 where a voice that starts over with other recordings would speak with what was learned
+    from those before."""
+    learned = next(plan.folder.glob(f"{TRAINED}/*/{WEIGHTS}"), None)
+    before = {source["sha256"] for source in note.get("sources", [])}
+    if learned and before.isdisjoint(source.sha256 for source in plan.sources):
+        message = f"{learned} was learned from other recordings than these"
+        raise DifftoolError(Exit.FILE, message, "choose another --voice, or remove its folder first")
 
 
 def _key(plan: PrepPlan, sources: Iterable[Source]) -> str:
