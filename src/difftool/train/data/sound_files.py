@@ -28,6 +28,8 @@ COVER = re.compile(r"(cover|folder|front|back|album ?art|artwork|booklet|cd|disc
 """Names of pictures that belong to recordings."""
 BLOCK, MARGIN = 4096, 4
 """Frames of a spectrogram that are computed at a time, and on each side the frames whose windows reach into them."""
+AUDIBLE = 0.5
+"""Natural logarithms above the floor of a format from which a band has sound."""
 REACH = 60.0
 """dB below the loudest band down to which a band counts as part of a recording."""
 HINT = "pass a folder or zip of recordings, such as .wav, .flac, .mp3 or .ogg"
@@ -72,6 +74,8 @@ def decode_sounds(entries: Contents, own: MelFormat) -> DecodedSounds:
         try:
             sound, rate = _decoded(entries[name](), PurePosixPath(name).suffix, own.rate)
             mels = _mels(sound, own)
+            if mels.max() < np.log(own.floor) + AUDIBLE:
+                return "only silence"
             return mels, min(_highest(mels, own), rate / 2)
         except MemoryError:
             raise
@@ -137,7 +141,9 @@ def _narrow(highest: dict[str, float], own: MelFormat) -> list[str]:
 
 
 def _highest(mels: Mels, own: MelFormat) -> float:
-    """Hz of the highest band that a recording reaches."""
-    levels = np.percentile(mels.astype(np.float32), 90, axis=0)
-    least = max(levels.max() - REACH * DECIBELS * own.power, np.log(own.floor) + 0.5)
+    """Hz of the highest band that a recording reaches where it has sound."""
+    floor = np.log(own.floor) + AUDIBLE
+    sounding = mels[mels.max(1) >= floor].astype(np.float32)
+    levels = np.percentile(sounding, 90, axis=0)
+    least = max(levels.max() - REACH * DECIBELS * own.power, min(floor, levels.max()))
     return own.centres()[int(np.flatnonzero(levels >= least)[-1])]
