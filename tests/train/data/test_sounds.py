@@ -106,6 +106,23 @@ def test_a_sound_in_a_long_silence(tmp_path: Path) -> None:
     assert not any("without anything above" in note for note in sounds.notes)
 
 
+def test_a_small_file_of_many_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound_files, "HOURS", 1 / 3600)
+    monkeypatch.setattr(sound_files, "LEAST_BYTES", 10_000)
+    soundfile.write(tmp_path / "a.flac", np.eye(1, 48_000)[0], 24_000)
+    wav(tmp_path / "b.wav", noise(2))
+    (reason,) = loaded(tmp_path).skipped
+    assert reason.startswith("a.flac: ")
+    assert reason.endswith("hours of sound")
+
+
+def test_one_recording_cannot_be_held_out(tmp_path: Path) -> None:
+    wav(tmp_path / "a.wav", noise(1))
+    with pytest.raises(DifftoolError, match="less than one") as error:
+        loaded(tmp_path, held_out=0.5)
+    assert error.value.hint == "leave out --held-out, or use more recordings"
+
+
 def test_nothing_but_unusable_files(tmp_path: Path) -> None:
     wav(tmp_path / "a/silent.wav", np.zeros(9000))
     failed(tmp_path / "a", 4, "none of its 1 sounds can be used .silent.wav: only silence")

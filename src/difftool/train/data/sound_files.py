@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -32,6 +32,8 @@ AUDIBLE = 0.5
 """Natural logarithms above the floor of a format from which a band has sound."""
 REACH = 60.0
 """dB below the loudest band down to which a band counts as part of a recording."""
+HOURS, LEAST_BYTES = 2, 250
+"""Hours that any file may last, and the bytes of a second of a longer one: no codec of speech needs fewer."""
 HINT = "pass a folder or zip of recordings, such as .wav, .flac, .mp3 or .ogg"
 
 
@@ -105,16 +107,27 @@ def _decoded(data: bytes, suffix: str, rate: int) -> tuple[Samples, int]:
         try:
             track = track_of(path)
             with opened(path, track) as source:
-                own, mix = source.rate, mix_of(path, source.blocks, track.lfe)
+                own, mix = source.rate, mix_of(path, _plausible(source.blocks, source.rate, len(data)), track.lfe)
             with opened(path, track) as source:
-                blocks = [mix(block) for block in source.blocks]
+                parts = [*resampled(map(mix, source.blocks), own, rate)]
         except DifftoolError as error:
             message = error.message.replace(str(path), "the file")
             raise DifftoolError(error.code, message, error.hint) from error
-    sound = np.concatenate([np.zeros(0, np.float32), *resampled(blocks, own, rate)]).clip(-1, 1)
+    sound = np.concatenate([np.zeros(0, np.float32), *parts]).clip(-1, 1)
     if np.abs(sound).max(initial=0) < SILENT:
         raise DifftoolError(Exit.FILE, "only silence" if len(sound) else "no sound", HINT)
     return sound, own
+
+
+def _plausible(blocks: Iterator[Samples], rate: int, size: int) -> Iterator[Samples]:
+    """The blocks of a file of `size` bytes. Raises DifftoolError 4 if it is too small for so long a sound."""
+    seconds = 0.0
+    for block in blocks:
+        seconds += len(block) / rate
+        if seconds > HOURS * 3600 and seconds * LEAST_BYTES > size:
+            message = f"{size:,} bytes would become more than {HOURS} hours of sound"
+            raise DifftoolError(Exit.FILE, message, HINT)
+        yield block
 
 
 def _mels(sound: Samples, own: MelFormat) -> Mels:
