@@ -13,7 +13,7 @@ from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
 from ..files import writable
 from ..limits import counted
-from ..outputs import Places, animation, figure, pictures, sampled_sounds
+from ..outputs import Places, animation, figure, pictures, refuse_other, sampled_sounds
 from ..pixels.settings import COUNT, ForwardSettings, Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
@@ -151,6 +151,7 @@ def sample(
     is_one = output is not None and output.suffix.lower() == ".wav" and settings.between is None
     settings = replace(settings, count=settings.count or (1 if is_one else COUNT))
     items = [(k, settings.seed_of(k)) for k in range(settings.count or 0)]
+    refuse_other(to.output, "pictures are written as PNG, sounds as WAV", (".png", ".wav"))
     from ..pixels.plan import plan_samples
 
     plan = plan_samples(settings)
