@@ -37,7 +37,7 @@ class Settings(AverageSettings, SamplerSettings, MachineSettings):
 
     model: str | Path | None = setting(
         None,
-        "Run folder, model folder or diffusers folder; default: the bundled digits model.",
+        "Run folder, model folder, diffusers folder, or a bundled model: digits (the default) or tones.",
         argument=True,
         metavar="MODEL",
         typed=str | None,
