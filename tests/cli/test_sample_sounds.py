@@ -144,6 +144,11 @@ def test_options_of_sounds_with_a_model_of_pictures(refused: Run, given: tuple[o
     refused(2, "sample", "digits", *given, says="is for sounds, and digits is a model of pictures")
 
 
+@pytest.mark.parametrize(("model", "data"), [("tones", "digits"), ("digits", "tones")])
+def test_eval_with_a_built_in_set_of_the_other_kind(refused: Run, model: str, data: str) -> None:
+    refused(4, "eval", model, "--data", data, says=f"unlike {data}")
+
+
 def test_existing_files_are_kept(refused: Run, difftool: Run, model: str) -> None:
     Path("a.json").write_text("mine")
     refused(4, "sample", model, "--count", 1, "--steps", 1, "-o", "a.wav", says="a.json")

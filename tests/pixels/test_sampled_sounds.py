@@ -211,6 +211,13 @@ def test_one_item_is_not_between_two_seeds(model: Path) -> None:
     assert error.value.code == 2
 
 
+@pytest.mark.parametrize("seeds", [(1, 2, 3), (1.5, 2), 5])
+def test_two_seeds_are_two_whole_numbers(model: Path, seeds: object) -> None:
+    with pytest.raises(DifftoolError) as error:
+        sample(model, count=2, steps=1, between=seeds)
+    assert error.value.code == 2
+
+
 def test_pictures_between_two_seeds(tiny_model: Make) -> None:
     folder = tiny_model()
     way = sample(folder, count=3, steps=3, between=(3, 7), label="a").pixels

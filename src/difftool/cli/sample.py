@@ -130,7 +130,7 @@ def sample(
 
     difftool sample --forward cat.jpg -o cat-to-noise.png
 
-    difftool sample outputs/train/RUN --seconds 10 -o long.wav
+    difftool sample tones --label bell-A4 -o bell.wav
 
     difftool sample outputs/train/RUN --init talk.wav --mask 2.0-3.5 -o mended.wav
     """

@@ -43,6 +43,13 @@ def span_of(span: str | Sequence[float]) -> tuple[float, float]:
     return first, last
 
 
+def two_seeds(seeds: Sequence[int]) -> tuple[int, int]:
+    """Such a pair. Raises DifftoolError 2 for anything else."""
+    if not isinstance(seeds, (list, tuple)) or [*map(type, seeds)] != [int, int]:
+        raise DifftoolError(Exit.USAGE, f"between must be two whole numbers, not {seeds}", "try --between 3 7")
+    return seeds[0], seeds[1]
+
+
 @dataclass(frozen=True)
 class SoundSettings:
     """Settings of models of sounds."""
@@ -87,7 +94,7 @@ class Settings(SoundSettings, AverageSettings, ChurnSettings, GuidanceSettings, 
 
     model: str | Path | None = setting(
         None,
-        "Run folder, model folder or diffusers folder; default: the bundled digits model.",
+        "Run folder, model folder, diffusers folder, or a bundled model: digits (the default) or tones.",
         argument=True,
         metavar="MODEL",
         typed=str | None,
@@ -153,6 +160,7 @@ class Settings(SoundSettings, AverageSettings, ChurnSettings, GuidanceSettings, 
         "Generate the items on the way from the starting noise of one seed to that of another.",
         metavar="SEED SEED",
         panel=SAMPLING,
+        check=two_seeds,
     )
     batch_size: int | None = setting(
         None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT, filled=True

@@ -37,7 +37,7 @@ class Settings(AverageSettings, SamplerSettings, MachineSettings):
 
     model: str | Path | None = setting(
         None,
-        "Run folder, model folder or diffusers folder; default: the bundled digits model.",
+        "Run folder, model folder, diffusers folder, or a bundled model: digits (the default) or tones.",
         argument=True,
         metavar="MODEL",
         typed=str | None,
@@ -128,7 +128,9 @@ def evaluate(
 def plan_evaluation(settings: Settings) -> EvaluationPlan:
     """Opens the model and reads the data, without drawing."""
     from ..pixels import plan as pixels
+    from .data.pictures import BUILT_IN as PICTURES
     from .data.pictures import announce
+    from .data.sounds import BUILT_IN as SOUNDS
     from .quality import by_share
 
     settings = checked(settings)
@@ -138,6 +140,9 @@ def plan_evaluation(settings: Settings) -> EvaluationPlan:
     plan = pixels.plan_samples(settings.drawing())
     has_sounds = plan.model.sound is not None
     source = str(settings.data or ("tones" if has_sounds else "digits"))
+    if source in (PICTURES if has_sounds else SOUNDS):
+        message = f"{plan.model.name} generates {'sounds' if has_sounds else 'pictures'}, unlike {source}"
+        raise DifftoolError(Exit.FILE, message, "pass the data it was trained on with --data")
     data, held_out = (_sounds if has_sounds else _pictures)(source, plan.model, settings)
     announce(data)
     count = settings.count or (COUNT_OF_SOUNDS if has_sounds else COUNT)
