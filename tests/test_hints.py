@@ -31,6 +31,7 @@ OF_A_FILE = {
     "cli/lab": ["lab check"],
     "voice/prep/": ["voice prep"],
     "voice/judging/": ["voice judge"],
+    "voice/tuning/": ["voice train"],
     "voice/export": ["voice export"],
     "voice/": ["voice clone", "voice rm"],
     "train/": ["train", "eval"],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_sounds import MEL, of_diffusers
 
 from difftool import sample
@@ -114,6 +114,15 @@ def test_latents_are_edited_and_longer_too(tmp_path: Path) -> None:
     assert sample(folder, count=1, steps=2, seconds=0.5).pixels.shape == (1, 16, 34, 1)
 
 
+def test_an_autoencoder_that_returns_nan_makes_no_sound(tmp_path: Path) -> None:
+    folder = of_diffusers(tmp_path / "model", latent=True)
+    file = folder / "vqvae" / "diffusion_pytorch_model.safetensors"
+    save_file({name: weight * torch.nan for name, weight in load_file(file).items()}, file)
+    with pytest.raises(DifftoolError, match="not finite") as error:
+        sample(folder, count=1, steps=1)
+    assert error.value.code == 1
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -123,6 +132,10 @@ def test_latents_are_edited_and_longer_too(tmp_path: Path) -> None:
         ({"mel": {"hop_length": 0}}, "hop_length of its mel"),
         ({"mel": {"n_fft": 255}}, "n_fft, which must be even"),
         ({"mel": {"sample_rate": "22050"}}, "sample_rate of its mel"),
+        ({"mel": {"sample_rate": 1}}, "from 1,000 to 1,000,000"),
+        ({"mel": {"n_fft": 2**20}}, "n_fft of its mel"),
+        ({"mel": {"y_res": 17}, "vqvae": {}}, "bands in multiples of 2"),
+        ({"vqvae": {"scaling_factor": 0}}, "scaling_factor"),
         ({"index": {"image_processor": ["diffusers", "A"]}}, "pipeline with a image_processor"),
     ],
 )

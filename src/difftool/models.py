@@ -396,8 +396,13 @@ def _sounding(model: Model, folder: FilePath, has_latents: bool) -> Model:
 
     net, sha256 = _opened(AutoencoderKL, config, folder / "vqvae", pickled=True)
     factor = 2 ** (len(config["block_out_channels"]) - 1)
+    if own.mels % factor:
+        raise ValueError(f"its autoencoder needs bands in multiples of {factor}, and its mel has {own.mels}")
+    scale = float(config.get("scaling_factor", 0.18215))
+    if not 1e-6 < abs(scale) < 1e6:
+        raise ValueError(f"the scaling_factor of its autoencoder is {scale}")
     latent = (int(config["latent_channels"]), own.mels // factor, frames // factor)
     if model.shape != latent or config["in_channels"] != config["out_channels"] or config["out_channels"] not in (1, 3):
         raise ValueError(f"its network draws latents of {model.shape}, its autoencoder {latent}")
-    autoencoder = Autoencoder(net, float(config.get("scaling_factor", 0.18215)), int(config["out_channels"]))
+    autoencoder = Autoencoder(net, scale, int(config["out_channels"]))
     return model._replace(sound=sound, autoencoder=autoencoder, sha256=combined(model.sha256, sha256))

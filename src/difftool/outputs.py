@@ -185,14 +185,13 @@ def sampled_sounds(to: Destination, items: Sequence[tuple[int, int]], *, traject
     """The files for generated sounds with these (index, seed), a picture and a manifest beside each, and a figure of
     several, which may be all. Raises DifftoolError 2 if the output is not a WAV file, or for a figure a PNG, 4 if a
     file exists that may not be overwritten."""
-    only_figure = to.grid_only and len(items) > 1
-    if only_figure:
+    if to.grid_only:
         refuse_other(to.output, "figures are written as PNG", (".png",))
     else:
         refuse_other(to.output, "sounds are written as WAV", (".wav",))
 
     def files(to: Destination) -> Places:
-        if only_figure:
+        if to.grid_only:
             return Places([], to.output or to.home / "grid.png", _steps(to, trajectory))
         paths = [to.beside(name) for name in names(items, ".wav")]
         if to.output is not None:

@@ -26,6 +26,11 @@ def fails(says: str) -> pytest.RaisesExc[DifftoolError]:
     return pytest.RaisesExc(DifftoolError, match=says, check=lambda error: error.code == Exit.FILE)
 
 
+def test_a_tag_without_its_null_characters(tmp_path: Path) -> None:
+    write_sound(tmp_path / "a.wav", [bytes(480)], {"title": "a\0b"})
+    assert tags_of(tmp_path / "a.wav")["title"] == "ab"
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_every_kind_of_wav_is_read(subtype: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.stack([TONE, TONE / 2], axis=1), RATE, subtype=subtype)

@@ -57,6 +57,17 @@ def test_the_figure_alone(difftool: Run, model: str) -> None:
     assert [path.name for path in Path("d").iterdir()] == ["a.png"]
 
 
+def test_a_named_sound_is_one(difftool: Run, model: str) -> None:
+    assert difftool("sample", model, "--steps", 1, "-o", "one.wav", "-q").out == "one.wav\n"
+    assert len(difftool("sample", model, "--steps", 1, "--between", 1, 2, "-o", "d/a.wav", "-q").out.split()) == 17
+    assert difftool("sample", model, "--count", 1, "--steps", 1, "--grid-only", "-o", "one-grid.png").code == 0
+
+
+def test_the_initial_sound_is_kept(refused: Run, difftool: Run, model: str) -> None:
+    assert difftool("sample", model, "--steps", 1, "-o", "a.wav").code == 0
+    refused(2, "sample", model, "--init", "a.wav", "-o", "./a.wav", "--overwrite", says="would overwrite a.wav")
+
+
 def test_rerun_makes_the_same_samples(difftool: Run, model: str) -> None:
     assert difftool("sample", model, "--count", 2, "--steps", 2, "--sampler", "ddpm", "--output-dir", "d").code == 0
     again = difftool("rerun", "d/00001-1.wav", "-o", "again.wav", "--json").json["data"]

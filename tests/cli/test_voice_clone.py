@@ -349,12 +349,11 @@ def test_a_sound_tells_no_path(clone: Run, difftool: Run, tmp_path: Path) -> Non
 @ANY_ENGINE
 def test_a_sound_of_yesterday_is_made_again(clone: Run, difftool: Run, tmp_path: Path) -> None:
     """Its tags hold paths, and its note has another name."""
-    from difftool.audio import files
-    from difftool.voice import provenance
+    from difftool.audio import files, notes
 
     assert clone("Hello there.", "-o", "a.flac").code == 0
     note = json.loads((tmp_path / "a.flac.json").read_text())
-    brief = {key: value for key, value in note.items() if key not in (*provenance.PASSING, "said")}
+    brief = {key: value for key, value in note.items() if key not in (*notes.PASSING, "said")}
     pieces = [files.samples_of(tmp_path / "a.flac")]
     files.write_sound(tmp_path / "a.flac", pieces, {"title": "Synthetic speech", "comment": json.dumps(brief)})
     (tmp_path / "a.flac.json").rename(tmp_path / "a.json")

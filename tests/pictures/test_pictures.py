@@ -35,6 +35,14 @@ def manifest(name: str = "digits", label: str | None = "3") -> dict:
     }
 
 
+def test_captions_of_any_folder(tmp_path: Path) -> None:
+    """Names of folders may be no UTF-8, or look like formulas."""
+    plots.plot_spectrograms(
+        tmp_path / "a.png", [("a\udcff $b", np.zeros((4, 6, 1), np.uint8))], 0.1, [100, 200, 300, 400], {}
+    )
+    assert (tmp_path / "a.png").exists()
+
+
 def test_to_pixels() -> None:
     x = torch.tensor([-2.0, -1.0, -1 + 1 / 127.5, 0.0, 1.0, 3.0]).reshape(1, 1, 2, 3)
     assert to_pixels(x)[0, :, :, 0].tolist() == [[0, 0, 1], [128, 255, 255]]

@@ -147,7 +147,7 @@ def _command(
     import ffmpeg as build
 
     given = build.input("pipe:", format="s16le", ac=1, ar=rate)
-    plain = [f"{key}={value}".encode(errors="replace").decode() for key, value in tags.items()]
+    plain = [f"{key}={value}".replace("\0", "").encode(errors="replace").decode() for key, value in tags.items()]
     options = {f"metadata:g:{k}": tag for k, tag in enumerate(plain)}
     # the file of the chapters has no tags of its own; without any tags there would be no titles of chapters either
     exact = {"fflags": "+bitexact", "flags:a": "+bitexact", "map_metadata": "1" if chapters else "-1"}

@@ -147,18 +147,25 @@ FORMATS = {
 fits both."""
 ORIGINAL = "audio_diffusion"
 """The format whose sizes a diffusers folder sets."""
-MOST_SIZE = 2**20
+SIZES = {
+    "x_res": (256, 1, 2**13),
+    "y_res": (256, 1, 2**13),
+    "sample_rate": (22_050, 1_000, 1_000_000),
+    "n_fft": (2048, 2, 2**14),
+    "hop_length": (512, 1, 2**14),
+    "top_db": (80, 1, 1_000),
+}
+"""The sizes in diffusers' config of a `Mel`: default, least and most."""
 
 
 def format_of(mel: Mapping[str, object]) -> tuple[MelFormat, int]:
     """The format of diffusers' `Mel`, from its config, and the frames of its pictures. Raises ValueError for values
     that make no spectrogram."""
     sizes = {}
-    defaults = {"x_res": 256, "y_res": 256, "sample_rate": 22_050, "n_fft": 2048, "hop_length": 512, "top_db": 80}
-    for name, default in defaults.items():
+    for name, (default, least, most) in SIZES.items():
         value = mel.get(name, default)
-        if type(value) is not int or not 1 <= value <= MOST_SIZE:
-            raise ValueError(f"{name} of its mel must be a whole number from 1 to {MOST_SIZE:,}, not {value!r}")
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"{name} of its mel must be a whole number from {least:,} to {most:,}, not {value!r}")
         sizes[name] = value
     if sizes["n_fft"] % 2 or not sizes["hop_length"] < sizes["n_fft"]:
         raise ValueError("the hop_length of its mel must be smaller than its n_fft, which must be even")

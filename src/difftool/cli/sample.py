@@ -13,7 +13,7 @@ from ..core.solve import SAMPLERS
 from ..errors import DifftoolError, Exit
 from ..files import writable
 from ..limits import counted
-from ..outputs import Places, animation, figure, pictures, sampled_sounds
+from ..outputs import Places, animation, figure, pictures, refuse_other, sampled_sounds
 from ..pixels.settings import COUNT, ForwardSettings, Settings
 from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
@@ -148,12 +148,17 @@ def sample(
     if compare:
         result = _compare(console, compare.split(","), settings, figure(to, "compare.png"), dry_run)
         return showing(console, result) if show else result
-    settings = replace(settings, count=settings.count or COUNT)
+    is_one = output is not None and output.suffix.lower() == ".wav" and settings.between is None
+    settings = replace(settings, count=settings.count or (1 if is_one else COUNT))
     items = [(k, settings.seed_of(k)) for k in range(settings.count or 0)]
+    refuse_other(to.output, "pictures are written as PNG, sounds as WAV", (".png", ".wav"))
     from ..pixels.plan import plan_samples
 
     plan = plan_samples(settings)
     places = (pictures if plan.sound is None else sampled_sounds)(to, items, trajectory=trajectory)
+    if settings.init is not None and any(path.exists() and path.samefile(settings.init) for path in places.all):
+        message = f"the result would overwrite {settings.init}, which it is made from"
+        raise DifftoolError(Exit.USAGE, message, "choose another name")
     if dry_run:
         return dry(plan, places)
     result = drawn(console, plan, places)

@@ -80,7 +80,8 @@ def plot_spectrograms(
             bands, frames = pixels.shape[:2]
             ends = (0, frames * seconds, -0.5, bands - 0.5)
             axes.imshow(pixels[..., 0], cmap=SPECTRUM, vmin=0, vmax=255, origin="lower", aspect="auto", extent=ends)
-            axes.set_title(caption, fontsize=8, parse_math=False)
+            title = caption.encode(errors="replace").decode()  # names of folders may be no UTF-8
+            axes.set_title(title, fontsize=8, parse_math=False)
             axes.set_yticks(np.interp(marks, hertz, np.arange(bands)), [f"{mark:,}" for mark in marks])
             axes.tick_params(labelsize=7)
         for axes in panels[len(rows) :]:

@@ -218,8 +218,12 @@ def encoded(model: Model, mel: torch.Tensor) -> torch.Tensor:
 
 
 def decoded(model: Model, x: torch.Tensor) -> torch.Tensor:
-    """The pictures (B, C, H, W) of clean data (B, *model.shape)."""
-    return x if model.autoencoder is None else model.autoencoder.decode(x)[:, None]
+    """The pictures (B, C, H, W) of clean data (B, *model.shape). Raises DifftoolError 1 if they are not finite."""
+    if model.autoencoder is None:
+        return x
+    pictures = model.autoencoder.decode(x)[:, None]
+    finite(pictures, hint="use another copy of the model")
+    return pictures
 
 
 def _predictor(model: Model, cond: Mapping[str, torch.Tensor]) -> Predict:

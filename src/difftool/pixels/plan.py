@@ -90,6 +90,8 @@ def plan_samples(settings: Settings, model: Model | None = None) -> SamplePlan:
     opened = open_model(settings.model, device, dtype, settings.ema) if model is None else model
     sound = plan_sounds(settings, opened, device)
     count = COUNT if settings.count is None else settings.count
+    if settings.between is not None and count < 2:
+        raise DifftoolError(Exit.USAGE, "--between needs a --count of at least 2", "leave out --count")
     labels = read_labels(settings.label, opened, count)
     choice = choose_sampler(
         opened.path,

@@ -78,9 +78,6 @@ class SoundSettings:
         panel=SOUND,
         check=one_of("vocoder", VOCODERS),
     )
-    models_dir: Path | None = setting(
-        None, "Folder of models, for --vocoder; default: in the user data folder.", panel=MACHINE
-    )
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ class Settings(SoundSettings, AverageSettings, ChurnSettings, GuidanceSettings, 
     )
     count: int | None = setting(
         None,
-        "Number of pictures or sounds; default: 16, or 4 with --compare.",
+        "Number of pictures or sounds; default: 16, 4 with --compare, or 1 with -o FILE.wav.",
         panel=SAMPLING,
         least=1,
         most=MAX_COUNT,
@@ -161,6 +158,9 @@ class Settings(SoundSettings, AverageSettings, ChurnSettings, GuidanceSettings, 
         None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT, filled=True
     )
     low_vram: bool = setting(False, "Use less GPU memory: one picture at a time.", panel=MACHINE, stored=False)
+    models_dir: Path | None = setting(
+        None, "Folder of models, for --vocoder; default: in the user data folder.", panel=MACHINE
+    )
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))
     requires: ClassVar = {"strength": "init", "mask": "init"}

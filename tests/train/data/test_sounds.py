@@ -94,6 +94,35 @@ def test_unusable_files_are_named_and_skipped(tmp_path: Path) -> None:
     assert own.recordings[0].frames == 1
 
 
+def test_a_sound_in_a_long_silence(tmp_path: Path) -> None:
+    """It is used; one below the floor of the format is silence."""
+    sparse = np.zeros(48_000, np.float32)
+    sparse[24_000:24_020] = 0.5
+    wav(tmp_path / "a.wav", sparse)
+    wav(tmp_path / "b.wav", np.where(np.arange(48_000) == 24_000, 2e-4, 0))
+    sounds = loaded(tmp_path)
+    assert [each.name for each in sounds.recordings] == ["a.wav"]
+    assert sounds.skipped == ("b.wav: only silence",)
+    assert not any("without anything above" in note for note in sounds.notes)
+
+
+def test_a_small_file_of_many_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound_files, "HOURS", 1 / 3600)
+    monkeypatch.setattr(sound_files, "LEAST_BYTES", 10_000)
+    soundfile.write(tmp_path / "a.flac", np.eye(1, 48_000)[0], 24_000)
+    wav(tmp_path / "b.wav", noise(2))
+    (reason,) = loaded(tmp_path).skipped
+    assert reason.startswith("a.flac: ")
+    assert reason.endswith("hours of sound")
+
+
+def test_one_recording_cannot_be_held_out(tmp_path: Path) -> None:
+    wav(tmp_path / "a.wav", noise(1))
+    with pytest.raises(DifftoolError, match="less than one") as error:
+        loaded(tmp_path, held_out=0.5)
+    assert error.value.hint == "leave out --held-out, or use more recordings"
+
+
 def test_nothing_but_unusable_files(tmp_path: Path) -> None:
     wav(tmp_path / "a/silent.wav", np.zeros(9000))
     failed(tmp_path / "a", 4, "none of its 1 sounds can be used .silent.wav: only silence")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -28,8 +28,12 @@ COVER = re.compile(r"(cover|folder|front|back|album ?art|artwork|booklet|cd|disc
 """Names of pictures that belong to recordings."""
 BLOCK, MARGIN = 4096, 4
 """Frames of a spectrogram that are computed at a time, and on each side the frames whose windows reach into them."""
+AUDIBLE = 0.5
+"""Natural logarithms above the floor of a format from which a band has sound."""
 REACH = 60.0
 """dB below the loudest band down to which a band counts as part of a recording."""
+HOURS, LEAST_BYTES = 2, 250
+"""Hours that any file may last, and the bytes of a second of a longer one: no codec of speech needs fewer."""
 HINT = "pass a folder or zip of recordings, such as .wav, .flac, .mp3 or .ogg"
 
 
@@ -72,6 +76,8 @@ def decode_sounds(entries: Contents, own: MelFormat) -> DecodedSounds:
         try:
             sound, rate = _decoded(entries[name](), PurePosixPath(name).suffix, own.rate)
             mels = _mels(sound, own)
+            if mels.max() < np.log(own.floor) + AUDIBLE:
+                return "only silence"
             return mels, min(_highest(mels, own), rate / 2)
         except MemoryError:
             raise
@@ -101,16 +107,27 @@ def _decoded(data: bytes, suffix: str, rate: int) -> tuple[Samples, int]:
         try:
             track = track_of(path)
             with opened(path, track) as source:
-                own, mix = source.rate, mix_of(path, source.blocks, track.lfe)
+                own, mix = source.rate, mix_of(path, _plausible(source.blocks, source.rate, len(data)), track.lfe)
             with opened(path, track) as source:
-                blocks = [mix(block) for block in source.blocks]
+                parts = [*resampled(map(mix, source.blocks), own, rate)]
         except DifftoolError as error:
             message = error.message.replace(str(path), "the file")
             raise DifftoolError(error.code, message, error.hint) from error
-    sound = np.concatenate([np.zeros(0, np.float32), *resampled(blocks, own, rate)]).clip(-1, 1)
+    sound = np.concatenate([np.zeros(0, np.float32), *parts]).clip(-1, 1)
     if np.abs(sound).max(initial=0) < SILENT:
         raise DifftoolError(Exit.FILE, "only silence" if len(sound) else "no sound", HINT)
     return sound, own
+
+
+def _plausible(blocks: Iterator[Samples], rate: int, size: int) -> Iterator[Samples]:
+    """The blocks of a file of `size` bytes. Raises DifftoolError 4 if it is too small for so long a sound."""
+    seconds = 0.0
+    for block in blocks:
+        seconds += len(block) / rate
+        if seconds > HOURS * 3600 and seconds * LEAST_BYTES > size:
+            message = f"{size:,} bytes would become more than {HOURS} hours of sound"
+            raise DifftoolError(Exit.FILE, message, HINT)
+        yield block
 
 
 def _mels(sound: Samples, own: MelFormat) -> Mels:
@@ -137,7 +154,9 @@ def _narrow(highest: dict[str, float], own: MelFormat) -> list[str]:
 
 
 def _highest(mels: Mels, own: MelFormat) -> float:
-    """Hz of the highest band that a recording reaches."""
-    levels = np.percentile(mels.astype(np.float32), 90, axis=0)
-    least = max(levels.max() - REACH * DECIBELS * own.power, np.log(own.floor) + 0.5)
+    """Hz of the highest band that a recording reaches where it has sound."""
+    floor = np.log(own.floor) + AUDIBLE
+    sounding = mels[mels.max(1) >= floor].astype(np.float32)
+    levels = np.percentile(sounding, 90, axis=0)
+    least = max(levels.max() - REACH * DECIBELS * own.power, min(floor, levels.max()))
     return own.centres()[int(np.flatnonzero(levels >= least)[-1])]

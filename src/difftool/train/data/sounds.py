@@ -415,7 +415,8 @@ def _chosen(recordings: list[Recording], held_out: float | None) -> tuple[np.nda
     wanted = int(share * count + 1e-9)
     if not wanted:
         message = f"held-out {share:g} of {counted(count, 'recording')} is less than one"
-        raise DifftoolError(Exit.USAGE, message, f"use at least --held-out {math.ceil(100 / count) / 100:g}")
+        least = f"use at least --held-out {math.ceil(100 / count) / 100:g}"
+        raise DifftoolError(Exit.USAGE, message, least if count > 1 else "leave out --held-out, or use more recordings")
     hashes = [hashlib.blake2b(np.ascontiguousarray(each.mels).tobytes()).digest() for each in recordings]
     copies = Counter(hashes)
     order = np.random.RandomState(0).permutation(count)

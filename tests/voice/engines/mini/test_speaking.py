@@ -263,11 +263,11 @@ class TestSettings:
 
     @pytest.mark.parametrize("file", ["speech.safetensors", "lexicon.xz", "letters.safetensors"])
     def test_a_damaged_package(self, refused: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-        from difftool.voice.engines.mini import synthesis, words
+        from difftool.voice.engines.mini import networks, words
 
         folder = tmp_path / "assets"
-        shutil.copytree(synthesis.FOLDER, folder / "mini")
-        monkeypatch.setattr(synthesis, "FOLDER", folder / "mini")
+        shutil.copytree(networks.FOLDER, folder / "mini")
+        monkeypatch.setattr(networks, "FOLDER", folder / "mini")
         monkeypatch.setattr(words, "FOLDER", folder / "mini")
         caches = (words.lexicon, words.network, words._guessed)
         for cached in caches:

@@ -200,6 +200,17 @@ def test_pictures_have_no_options_of_sounds(tiny_model: Make, settings: dict[str
     assert error.value.code == 2
 
 
+def test_the_folder_of_models_may_be_set_for_all(tiny_model: Make, tmp_path: Path) -> None:
+    """As by DIFFTOOL_MODELS_DIR, which no model of pictures refuses."""
+    assert plan_samples_with(tiny_model(), count=1, models_dir=tmp_path).sound is None
+
+
+def test_one_item_is_not_between_two_seeds(model: Path) -> None:
+    with pytest.raises(DifftoolError, match="--count of at least 2") as error:
+        sample(model, count=1, steps=1, between=(3, 7))
+    assert error.value.code == 2
+
+
 def test_pictures_between_two_seeds(tiny_model: Make) -> None:
     folder = tiny_model()
     way = sample(folder, count=3, steps=3, between=(3, 7), label="a").pixels
