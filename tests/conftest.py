@@ -254,6 +254,8 @@ def spoken_words(voices: Path) -> None:
 @pytest.fixture
 def beep(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that beeps, in the table of engines of this process and of those that `dies` starts."""
+    import difftool.voice.settings
+    import difftool.voice.tuning.settings  # noqa: F401 (help that names the engines is written at import)
     from difftool.voice.engines import ENGINES
 
     folder = Path(__file__).parent / "voice" / "engines"

@@ -122,6 +122,22 @@ class TestRun:
         assert (ended.code, ended.json["data"]["finished_before"]) == (0, False)
         assert weights(me) != before
 
+    def test_the_report_tells_what_each_preview_says(self, me: Path) -> None:
+        from difftool.voice.tuning.plan import prepared
+        from difftool.voice.tuning.report import _sounds
+        from difftool.voice.tuning.run import train
+        from difftool.voice.tuning.settings import Settings
+
+        train("me", engine="beep", steps=2, voices_dir=me.parent, text="First.")
+        job = prepared(Settings(voice="me", engine="beep", steps=2, voices_dir=me.parent, text="Second."))
+        assert next(iter(_sounds(job))) == "“First.” before"
+
+    def test_a_voice_that_speaks_another_language(self, difftool: Run, me: Path) -> None:
+        note = json.loads((me / "voice.json").read_text())
+        (me / "voice.json").write_text(json.dumps({**note, "language": "de"}))
+        ended = difftool("voice", "train", "me", "--engine", "mini", "--dry-run")
+        assert "mini speaks only English, and the language of me is de" in ended.err
+
     def test_without_its_weights_a_run_is_not_finished(self, difftool: Run, me: Path) -> None:
         assert difftool(*TRAIN, "--steps", 10).code == 0
         before = weights(me)

@@ -186,8 +186,8 @@ def _check_trained(plan: PrepPlan, note: Mapping[str, Any]) -> None:
     """Raises DifftoolError 4 where a voice that starts over with other recordings would speak with what was learned
     from those before."""
     learned = next(plan.folder.glob(f"{TRAINED}/*/{WEIGHTS}"), None)
-    before = {source["sha256"] for source in note.get("sources", [])}
-    if learned and before.isdisjoint(source.sha256 for source in plan.sources):
+    kept = {source.sha256 for source in plan.sources}
+    if learned and not any(source["sha256"] in kept for source in note.get("sources", [])):
         message = f"{learned} was learned from other recordings than these"
         raise DifftoolError(Exit.FILE, message, "choose another --voice, or remove its folder first")
 

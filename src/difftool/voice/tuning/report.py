@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from ...audio.files import Samples
+from ...audio.notes import load
 from ...device import machine_name
 from ...learning.config import RunConfig
 from ...learning.folder import REPORT, best_average
@@ -161,7 +162,8 @@ def _sounds(job: Job) -> dict[str, Path]:
     sounds = {}
     for path in sorted(samples.glob("[0-9]" * 9 + ".mp3")):
         moment = f"after {int(path.stem):,} {ITEMS}" if int(path.stem) else "before"
-        sounds[f"“{tuning.settings.text}” {moment}"] = path
+        settings = (load(path)[1] or {}).get("settings", {})  # a resumed run may have another text
+        sounds[f"“{settings.get('text', tuning.settings.text)}” {moment}"] = path
     for k, clip in enumerate(tuning.clips.held[: tuning.judged], 1):
         sounds |= {
             f"{k}. “{clip.text}” {kind}": samples / f"{kind}-{k}.mp3" for kind in ("recorded", "before", "after")

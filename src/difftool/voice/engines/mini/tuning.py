@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ....errors import DifftoolError, Exit
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from ...library import Voice
     from ...tuning.settings import Settings
     from .learning import MiniTuning
+
+log = logging.getLogger(__name__)
 
 METHODS = {"full": Method(lr=6e-4, batch_size=8, minutes=20)}
 LEARNED = "training mini, the voice in this package (Apache-2.0), which was trained on synthetic speech"
@@ -43,6 +46,10 @@ def plan(settings: Settings, voice: Voice, clips: Clips) -> MiniTuning:
     if settings.checkpointing:
         message = "the engine mini has no --checkpointing: its networks are small"
         raise DifftoolError(Exit.USAGE, message, "leave it out")
+    from ...library import note_of
     from .learning import MiniTuning
 
+    language = note_of(voice.folder).get("language")
+    if language not in (None, "en"):
+        log.warning("mini speaks only English, and the language of %s is %s", voice.name, language)
     return MiniTuning(settings, voice, clips)
