@@ -23,7 +23,8 @@ from difftool.models import open_model
 from difftool.pixels.draw import draw_samples
 from difftool.pixels.plan import plan_samples_with
 from difftool.train import train
-from difftool.train.data.sounds import Sounds, load_sounds
+from difftool.train.data.sound_sets import load_sounds
+from difftool.train.data.sounds import Sounds
 from difftool.train.sounds.quality import COMPARED, distance, quality_of, windows_of
 
 HELD_OUT, COUNT = 0.2, 200

@@ -228,7 +228,7 @@ def _last_line(log: Path) -> ClosingLine | UpdateLine | None:
 def _train_command(folder: Path, config: PictureConfig) -> str:
     """The command that trained a run. Its data are named DATA where this machine does not know their place, which is
     not stored in the run."""
-    from .train.data import pictures, sounds
+    from .train.data import pictures, sound_sets
     from .train.settings import Settings
 
     train = cast("dict[str, Any]", config["train"])
@@ -244,7 +244,7 @@ def _train_command(folder: Path, config: PictureConfig) -> str:
         given["learned_range"] = True
     name = train["data"]["name"]
     data = name
-    if name not in {**pictures.BUILT_IN, **sounds.BUILT_IN}:
+    if name not in {**pictures.BUILT_IN, **sound_sets.BUILT_IN}:
         data = str(data_path(str(train["data"].get("sha256"))) or "DATA")
         height, width = config["size"]
         sound = config.get("sound")

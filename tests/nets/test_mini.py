@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from difftool.nets.mini.aligner import SYMBOLS, Aligner, best_path, speaker_free
+from difftool.nets.mini.aligner import Aligner, speaker_free
 from difftool.nets.mini.mel import mel, spectrum
 from difftool.nets.mini.speech import CHANNELS, PATCH, Speech, spread_out, tuned
 from difftool.nets.mini.vocoder import BINS, HIGHEST, LOWEST, Vocoder, centres, matched, pitch_of, pulses
@@ -142,23 +142,6 @@ class TestSpeech:
 
 
 class TestAligner:
-    def test_the_best_path_by_trying_all(self) -> None:
-        """Against every way to share 7 frames among 3 symbols."""
-        scores = torch.from_numpy(np.random.default_rng(3).standard_normal((7, SYMBOLS)))
-        symbols = torch.tensor([4, 9, 4])
-
-        def total(first: int, second: int) -> float:
-            spread = symbols.repeat_interleave(torch.tensor([first, second, 7 - first - second]))
-            return float(scores[torch.arange(7), spread].sum())
-
-        ways = [(a, b) for a in range(1, 6) for b in range(1, 7 - a)]
-        best = max(ways, key=lambda way: total(*way))
-        assert best_path(scores, symbols).tolist() == [*best, 7 - sum(best)]
-
-    def test_too_little_sound(self) -> None:
-        with pytest.raises(ValueError, match="3 symbols do not fit in 2 frames"):
-            best_path(torch.zeros(2, SYMBOLS), torch.tensor([1, 2, 3]))
-
     def test_colour_and_level_of_a_recording_do_not_matter(self) -> None:
         torch.manual_seed(0)
         mels, mask = torch.randn(1, MELS, 30), torch.arange(30)[None] < 25

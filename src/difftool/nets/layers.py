@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def packable(weight: Tensor) -> bool:
@@ -115,3 +116,11 @@ def prepare(layer: nn.Module, dtype: torch.dtype) -> None:
         layer.to(dtype)
         if packable(layer.weight):
             layer.pack()
+
+
+def recomputed(module: nn.Module, *inputs: object) -> Tensor:
+    """The result of a module; the backward pass computes it again instead of keeping what was in between."""
+    if not torch.is_grad_enabled():
+        return module(*inputs)
+    result: Any = checkpoint(module, *inputs, use_reentrant=False)
+    return result

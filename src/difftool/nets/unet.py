@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from .layers import recomputed
 
 GROUPS = 8
 
@@ -212,10 +212,7 @@ class UNet(nn.Module):
         return self.head(x)[..., :h, :w]
 
     def _run(self, stage: nn.Module, x: Tensor, emb: Tensor) -> Tensor:
-        if not (self.checkpointing and torch.is_grad_enabled()):
-            return stage(x, emb)
-        again: Any = checkpoint(stage, x, emb, use_reentrant=False)
-        return again
+        return recomputed(stage, x, emb) if self.checkpointing else stage(x, emb)
 
 
 def _joined(x: Tensor, skips: list[Tensor]) -> Tensor:

@@ -130,7 +130,7 @@ def plan_evaluation(settings: Settings) -> EvaluationPlan:
     from ..pixels import plan as pixels
     from .data.pictures import BUILT_IN as PICTURES
     from .data.pictures import announce
-    from .data.sounds import BUILT_IN as SOUNDS
+    from .data.sound_sets import BUILT_IN as SOUNDS
     from .quality import by_share
 
     settings = checked(settings)
@@ -174,7 +174,7 @@ def _pictures(source: str, model: Model, settings: Settings) -> tuple[Pictures, 
 
 def _sounds(source: str, model: Model, settings: Settings) -> tuple[Sounds, int]:
     """The same for sounds."""
-    from .data.sounds import load_sounds
+    from .data.sound_sets import load_sounds
     from .sounds.quality import COMPARED, is_measurable
     from .sounds.quality import FEWEST as FEWEST_HELD_OUT
 

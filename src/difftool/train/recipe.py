@@ -152,8 +152,8 @@ def _read(source: str, name: str, row: Row, settings: Settings) -> Pictures | So
     data."""
     from .data.pictures import BUILT_IN as PICTURES
     from .data.pictures import load
-    from .data.sounds import BUILT_IN as SOUNDS
-    from .data.sounds import load_sounds
+    from .data.sound_sets import BUILT_IN as SOUNDS
+    from .data.sound_sets import load_sounds
 
     for_sounds = "frames" in row
     if source in (PICTURES if for_sounds else SOUNDS):
@@ -336,7 +336,7 @@ def _usual(source: str) -> str:
         return source
     if source in POINTS:
         return "points"
-    from .data.sounds import are_sounds
+    from .data.sound_sets import are_sounds
 
     return "sounds" if are_sounds(source) else "pictures"
 

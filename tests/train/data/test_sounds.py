@@ -13,9 +13,11 @@ from PIL import Image
 
 from difftool.audio.mels import FORMATS
 from difftool.errors import DifftoolError
-from difftool.train.data import sound_files, sounds
+from difftool.train.data import sound_files, sound_sets
 from difftool.train.data.pictures import load
-from difftool.train.data.sounds import Recording, Sounds, Windows, are_sounds, data_of, load_sounds, starts_of
+from difftool.train.data.sound_sets import are_sounds, load_sounds
+from difftool.train.data.sounds import Recording, Sounds, starts_of
+from difftool.train.data.windows import Windows, data_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -217,7 +219,7 @@ def test_a_test_part_is_held_out(tmp_path: Path) -> None:
 def test_spectrograms_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wav(tmp_path / "a.wav", noise(0.5))
     first = loaded(tmp_path)
-    monkeypatch.setattr(sounds, "decode_sounds", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(sound_sets, "decode_sounds", lambda *_: pytest.fail("decoded again"))
     again = loaded(tmp_path)
     assert again.fingerprint == first.fingerprint
     assert loaded(tmp_path, frames=20).fingerprint != first.fingerprint  # other windows, the same spectrograms

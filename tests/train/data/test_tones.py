@@ -7,7 +7,7 @@ import torch
 
 from difftool.audio.inversion import inverted
 from difftool.audio.mels import FORMATS
-from difftool.train.data.sounds import load_sounds
+from difftool.train.data.sound_sets import load_sounds
 from difftool.train.data.tone_reader import read
 from difftool.train.data.tones import CLASSES, INSTRUMENTS, LENGTH, NOTES, draw_set, hertz_of
 
@@ -55,10 +55,10 @@ def test_the_reader_is_right_after_the_inversion() -> None:
 
 
 def test_the_set(monkeypatch) -> None:
-    from difftool.train.data import sounds
+    from difftool.train.data import sound_sets
 
-    monkeypatch.setattr(sounds, "TONES", 120)
-    monkeypatch.setattr(sounds, "TONES_HELD", 60)
+    monkeypatch.setattr(sound_sets, "TONES", 120)
+    monkeypatch.setattr(sound_sets, "TONES_HELD", 60)
     own = load_sounds("tones", "mel24", 64)
     assert own.held_out is not None and own.held_out.items == 60 and own.items == 120
     assert own.shape == (1, 100, 64) and own.classes == CLASSES

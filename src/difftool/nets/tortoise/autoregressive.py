@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..layers import Linear, attention, embedding
+from ..layers import Linear, attention, embedding, recomputed
 from .layers import AttentionBlock
 
 STOP_TEXT = 0
@@ -113,14 +110,9 @@ class UnifiedVoice(nn.Module):
         position at a time unless start is 0. Rows beyond those of the cache are padding: with
         a constant B all matrix products have the same size, so each row has the same bits in every batch."""
         for i, block in enumerate(self.blocks):
-            x = self._through(block, x, None if cache is None else cache[i], start)
+            own = None if cache is None else cache[i]
+            x = recomputed(block, x, own, start) if self.checkpointing else block(x, own, start)
         return self.final_norm(self.ln_f(x))
-
-    def _through(self, block: nn.Module, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
-        if not (self.checkpointing and torch.is_grad_enabled()):
-            return block(x, cache, start)
-        again: Any = checkpoint(block, x, cache, start, use_reentrant=False)
-        return again
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits of the next code: (..., dim) to (..., codes), float32."""

@@ -12,7 +12,8 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
@@ -33,6 +34,16 @@ ASIDE = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbn
 """Folders that operating systems create beside pictures."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+
+
+@contextmanager
+def named_in_errors(source: str) -> Iterator[None]:
+    """Inside, errors name the data set."""
+    try:
+        yield
+    except DifftoolError as error:
+        message = f"cannot train on {source}: {error.message}"
+        raise DifftoolError(error.code, message, error.hint) from error
 
 
 class Source(NamedTuple):

@@ -21,7 +21,7 @@ from ...files import cache_dir, expanded, replace_folder, temporary, write_json
 from ...pictures.sheets import points
 from . import sources
 from .cached import bounded, held_in_memory, key_of
-from .contents import contents
+from .contents import contents, named_in_errors
 from .decode import SUFFIXES, Pixels
 from .labels import classes_of
 from .raw import Raw, rows_of
@@ -147,11 +147,8 @@ def load(source: str, size: tuple[int, int] | None = None, held_out: float | Non
         raise DifftoolError(Exit.FILE, f"no such file or folder: {source}", hint)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         raise DifftoolError(Exit.FILE, f"{source} is a single picture", f"pass its folder: {path.parent}")
-    try:
+    with named_in_errors(source):
         pictures = _read(path, size, held_out)
-    except DifftoolError as error:
-        message = f"cannot train on {source}: {error.message}"
-        raise DifftoolError(error.code, message, error.hint) from error
     return pictures._replace(name=path.stem or str(path), path=path)
 
 

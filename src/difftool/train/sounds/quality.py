@@ -11,7 +11,8 @@ import torch
 from ...audio.inversion import inverted
 from ...audio.mels import MelFormat
 from ...learning.metrics import frechet, scattered
-from ..data.sounds import Sounds, Windows
+from ..data.sounds import Sounds
+from ..data.windows import Windows
 
 Mels = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -22,7 +22,8 @@ from ...pictures.plots import plot_spectrograms
 from ...pictures.png import read_png
 from ...pixels.draw import Sampled, draw_samples, with_sounds
 from ...pixels.plan import SamplePlan, plan_samples_with
-from ..data.sounds import Sounds, data_of
+from ..data.sounds import Sounds
+from ..data.windows import data_of
 from ..previews import grid_path
 from ..quality import by_share
 from ..recipe import Job, PictureConfig

@@ -16,7 +16,7 @@ from difftool.files import load_tensors, save_tensors
 from difftool.learning.loop import Trainee, held_out, updates
 from difftool.nets.mini.speech import Speech
 from difftool.voice.engines.mini import tuning
-from difftool.voice.engines.mini.alignment import frames_of, open_aligner
+from difftool.voice.engines.mini.alignment import SPREADS, TRUST, frames_of, open_aligner
 from difftool.voice.engines.mini.learning import Imitating, Learner, Utterance, utterance
 from difftool.voice.engines.mini.losses import contour
 from difftool.voice.engines.mini.networks import LEARNED, Voice, base_of, open_networks
@@ -102,6 +102,20 @@ def test_a_clip_is_aligned(tmp_path: Path) -> None:
     assert int(made.frames.sum()) == len(made.mel) == len(made.hertz) == 36_000 // 256
     assert len(made.frames) == len(made.text)
     assert made.frames.min() >= 1
+
+
+def test_frames_by_trying_all() -> None:
+    """Against every way to share 7 frames among 3 symbols."""
+    scores = torch.from_numpy(np.random.default_rng(3).standard_normal((7, 55)))
+    symbols, expected = torch.tensor([20, 31, 20]), torch.tensor([2.0, 3, 2]).log()
+
+    def total(*frames: int) -> float:
+        lasts = torch.tensor(frames)
+        sounds = TRUST * float(scores[torch.arange(7), symbols.repeat_interleave(lasts)].sum())
+        return sounds - 0.5 * float(((lasts.log() - expected) / SPREADS["sound"]).square().sum())
+
+    ways = [(a, b, 7 - a - b) for a in range(1, 6) for b in range(1, 7 - a)]
+    assert frames_of(scores, symbols, expected).tolist() == [*max(ways, key=lambda way: total(*way))]
 
 
 def test_frames_follow_the_scores_and_where_these_say_nothing_the_durations() -> None:

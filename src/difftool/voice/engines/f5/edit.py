@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....audio.files import RATE, Samples, read_sound
+from ....audio.files import RATE, Samples, read_sound, to_pcm
 from ....audio.joining import from_bytes
 from ....errors import DifftoolError, Exit
 from ....files import digest_of, expanded, read_text
@@ -147,10 +147,10 @@ def plan_edit(settings: Settings, options: Options, reference: Reference) -> Edi
 
 def _recording(path: Path) -> Samples:
     """A recording (S,) at RATE, whose samples stay the same in a file of 16 bits."""
-    levels = np.round(read_sound(path, RATE, centred=False) * 32768).clip(-32768, 32767)
+    samples = to_pcm(read_sound(path, RATE, centred=False))
     if not _is_kept(path):
         log.warning("%s is converted to mono, %s Hz and 16 bits, also outside the edit", path.name, f"{RATE:,}")
-    return from_bytes(levels.astype("<i2").tobytes())
+    return from_bytes(samples)
 
 
 def _is_kept(path: Path) -> bool:

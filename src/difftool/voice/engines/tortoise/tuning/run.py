@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 TARGETS, EXPORT = "targets.safetensors", "decoder.pth"
 FEWEST = 3
-"""Clips with which each can be told of the voice in others only."""
+"""Clips with which each can be conditioned on the voice in others only."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class TortoiseTuning(Tuning):
             assert rank is not None
             seeded(train["seed"], lambda: adapted(decoder, rank))
         place(net, device, train)
-        told = [targets[clip] for clip in self.clips.train]
-        clips = _clipset(self.clips.train, told, told, device)
-        held = _clipset(self.clips.held, [targets[clip] for clip in self.clips.held], told, device)
+        learned = [targets[clip] for clip in self.clips.train]
+        clips = _clipset(self.clips.train, learned, learned, device)
+        held = _clipset(self.clips.held, [targets[clip] for clip in self.clips.held], learned, device)
         task = CodePrediction(train, net, clips, held, dtype if self.is_full else torch.float32)
         if not net.checkpointing and is_short(task, dtype):
-            _tell_once("memory is short; training as with --checkpointing, with the same result")
+            _log_once("memory is short; training as with --checkpointing, with the same result")
             net.checkpointing = True
         return Trainee(net, train, _vectors_and_tables(net) if self.is_full else ()), task
 
@@ -129,7 +129,7 @@ class TortoiseTuning(Tuning):
 
 
 @cache
-def _tell_once(message: str) -> None:
+def _log_once(message: str) -> None:
     """Logs a message the first time: a run makes its network more than once."""
     log.info(message)
 
@@ -143,21 +143,24 @@ def plan_tuning(settings: Settings, voice: Voice, clips: Clips) -> TortoiseTunin
         verb = "is" if len(missing) == 1 else "are"
         raise DifftoolError(Exit.FILE, f"{', '.join(map(str, missing))} {verb} missing", PULL)
     if len(clips.train) < FEWEST:
-        log.warning("with so few clips each is also told of its own voice, and not of that in others only")
+        log.warning("with so few clips, each is also conditioned on its own voice, not only on that of others")
     return TortoiseTuning(settings, voice, clips, folder, hash_of("autoregressive", folder))
 
 
-def _clipset(clips: Sequence[Clip], targets: Sequence[Target], told: Sequence[Target], device: torch.device) -> Clipset:
-    """Clips as rows that are told of the voice in the clips `told`: if they are those, in others than themselves."""
+def _clipset(
+    clips: Sequence[Clip], targets: Sequence[Target], voices: Sequence[Target], device: torch.device
+) -> Clipset:
+    """Clips as rows, conditioned on the voice in the clips of `voices`; if these are the same clips, in others than the
+    row's own."""
     own, first = [], 0
-    for target in told:
+    for target in voices:
         own.append(range(first, first + len(target.voices)))
         first += len(target.voices)
-    if targets is not told or len(told) < FEWEST:
+    if targets is not voices or len(voices) < FEWEST:
         own = [range(0)] * len(clips)
     texts = [torch.tensor(tokenize(clip.text), device=device) for clip in clips]
     codes = [target.codes.to(device) for target in targets]
-    return Clipset(texts, codes, torch.cat([target.voices for target in told]).to(device), own)
+    return Clipset(texts, codes, torch.cat([target.voices for target in voices]).to(device), own)
 
 
 def _trainable(net: nn.Module) -> None:

@@ -1,5 +1,5 @@
-"""What clips are learned from: their codes, and the voice in them as the decoder is told of it. Both are computed once,
-by networks that do not change."""
+"""What clips are learned from: their codes, and the voice in them, on which the decoder is conditioned. Both are
+computed once, by networks that do not change."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Targets:
 
 
 def voices_in(listener: ConditioningEncoder, sound: Tensor) -> Tensor:
-    """The voice (W, dim) in each of the windows that cover a clip, as the decoder is told of it when it speaks."""
+    """The voice (W, dim) in each of the windows that cover a clip, as the decoder is conditioned on when it speaks."""
     count = math.ceil(len(sound) / HEARD)
     starts = [k * (len(sound) - HEARD) // max(count - 1, 1) for k in range(count)]
     windows = [sound[at : at + HEARD] for at in starts]

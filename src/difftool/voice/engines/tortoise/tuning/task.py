@@ -36,14 +36,15 @@ class Clipset:
     voices: Tensor
     """(V, dim): the voice in windows of clips"""
     own: Sequence[range]
-    """For each clip, those of the voices that it must not be told of: they come from the clip itself."""
+    """For each clip, those of the voices that it must not be conditioned on: they come from the clip itself."""
 
     def length(self, k: int) -> int:
         """Positions of a row."""
         return len(self.texts[k]) + len(self.codes[k]) + 5
 
     def voice(self, k: int, seed: int, number: int) -> Tensor:
-        """The voice (dim,) that clip `k` is told of as item `number` of a run: the mean of 1 to MOST_VOICES others."""
+        """The voice (dim,) that clip `k` is conditioned on, as item `number` of a run: the mean of 1 to MOST_VOICES
+        others."""
         first, *picks = uniform(keys([seed]), number, VOICES, 1 + MOST_VOICES)[0].tolist()
         pool = [voice for voice in range(len(self.voices)) if voice not in self.own[k]]
         count = min(_pick(first, MOST_VOICES) + 1, len(pool))
@@ -92,8 +93,8 @@ class CodePredictor(nn.Module):
         after_codes = [h[len(word) + 1 :][: len(row)] for h, word, row in zip(hidden, words, speech, strict=True)]
         stopped = [F.pad(row, (0, 1), value=decoder.stop_code) for row in codes]
         return (
-            _surprise(self.text_head, after_words, [word[1:-1] for word in words]),
-            _surprise(decoder.code_head, after_codes, stopped),
+            _negative_log_likelihood(self.text_head, after_words, [word[1:-1] for word in words]),
+            _negative_log_likelihood(decoder.code_head, after_codes, stopped),
         )
 
 
@@ -103,7 +104,7 @@ def _embedded(rows: Sequence[Tensor], table: nn.Embedding, positions: nn.Embeddi
     return (table(torch.cat(list(rows))) + positions(places)).split([len(row) for row in rows])
 
 
-def _surprise(head: Linear, hidden: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+def _negative_log_likelihood(head: Linear, hidden: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     """The sum of -log p (R,) of the targets (N,) of each row after hidden states (N, dim)."""
     logits = head(torch.cat(list(hidden))).float()
     each = F.cross_entropy(logits, torch.cat(list(targets)), reduction="none")
