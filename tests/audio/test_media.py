@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,34 @@ def test_any_rate(rate: int, decoded: Any, tmp_path: Path, monkeypatch: pytest.M
         assert len(heard) == pytest.approx(2 * RATE, abs=1)
         wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(heard)) / RATE)
         assert np.abs(heard - wanted)[500:-500].max() < 2e-3
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_001, 24_000, 44_100])
+def test_the_beginning_is_that_of_the_whole(rate: int, tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * rate)
+    soundfile.write(tmp_path / "a.wav", sound, rate, subtype="FLOAT")
+    whole = read_sound(tmp_path / "a.wav", RATE, centred=False)
+    for most in (1, 9_999, len(whole), 10**6):
+        beginning = read_sound(tmp_path / "a.wav", RATE, centred=False, most=most)
+        assert len(beginning) == min(most, len(whole))
+        assert np.abs(beginning - whole[:most]).max() < 1e-6
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_no_more_is_decoded_than_needed(suffix: str, tmp_path: Path) -> None:
+    """Of ten minutes a second fits in little memory, and silence is told of where it was heard."""
+    sound = np.zeros(600 * 8_000, np.int16)
+    sound[8_000:] = 1000
+    soundfile.write(tmp_path / f"a.{suffix}", sound, 8_000)
+    tracemalloc.start()
+    try:
+        assert len(read_sound(tmp_path / f"a.{suffix}", 8_000, centred=False, most=8_100)) == 8_100
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < sound.nbytes  # the whole takes twice as much as floats
+    with pytest.raises(DifftoolError, match=r"contains only silence in its first 0\.5 s"):
+        read_sound(tmp_path / f"a.{suffix}", 8_000, centred=False, most=4_000)
 
 
 @pytest.mark.parametrize("rate", [0, 2**31, 2**32 - 1])

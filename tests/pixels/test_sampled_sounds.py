@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,4 +233,21 @@ def test_pictures_between_two_seeds(tiny_model: Make) -> None:
 def test_masks_that_fit_no_sound(model: Path, talk: Path, mask: tuple[float, float], says: str) -> None:
     with pytest.raises(DifftoolError, match=says) as error:
         sample(model, init=talk, mask=mask)
+    assert error.value.code == 2
+
+
+def test_of_a_long_recording_only_the_beginning_is_decoded(model: Path, tmp_path: Path) -> None:
+    """Twelve minutes, of which 0.3 s are needed, or as many as a sound may have."""
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.full(720 * 8_000, 1000, np.int16), 8_000)
+    tracemalloc.start()
+    try:
+        drawn = sample(model, init=path, seconds=0.3, count=1, steps=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(drawn.sounds[0]) == round(0.3 * RATE)
+    assert peak < 720 * 8_000 * 2
+    with pytest.raises(DifftoolError, match="is longer than 600 s") as error:
+        sample(model, init=path)
     assert error.value.code == 2

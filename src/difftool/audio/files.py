@@ -65,14 +65,15 @@ def ffmpeg() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def read_sound(path: Path, rate: int, *, centred: bool = True) -> Samples:
-    """The sound in a file, (S,), mixed as by `media.mono`, at a sample rate of `rate`.
+def read_sound(path: Path, rate: int, *, centred: bool = True, most: int | None = None) -> Samples:
+    """The sound in a file, (S,), mixed as by `media.mono`, at a sample rate of `rate`; with `most`, not more than its
+    first samples.
 
     Raises DifftoolError 4 where it cannot be read.
     """
     from .media import mono
 
-    return mono(path, rate, centred=centred)
+    return mono(path, rate, centred=centred, most=most)
 
 
 def length_of(path: Path) -> int:

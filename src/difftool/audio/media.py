@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import struct
@@ -375,19 +376,37 @@ def _weights(power: npt.NDArray[np.float64], cross: float, lfe: int | None) -> t
     return np.where(used, 1 / max(1, used.sum()), 0).astype(np.float32), warnings
 
 
-def mono(path: Path, rate: int, *, centred: bool = True) -> Samples:
-    """The whole sound in a file, (S,), mixed as by `mix_of`, at a sample rate of `rate`. Raises DifftoolError 4 where
-    it cannot be read or is silent."""
+def mono(path: Path, rate: int, *, centred: bool = True, most: int | None = None) -> Samples:
+    """The sound in a file, (S,), mixed as by `mix_of`, at a sample rate of `rate`; with `most`, not more than its first
+    samples, and no more is decoded. Raises DifftoolError 4 where it cannot be read or is silent."""
     track = track_of(path)
     with opened(path, track) as source:
-        own, parts = source.rate, list(source.blocks)
+        own = source.rate
+        parts = list(source.blocks if most is None else _first(source.blocks, _needed(most, own, rate)))
     mix = mix_of(path, parts, track.lfe, centred=centred)
     sound = np.concatenate([mix(part) for part in parts]) if parts else np.zeros(0, np.float32)
     if np.abs(sound).max(initial=0) < SILENT:
-        raise DifftoolError(Exit.FILE, f"{path} contains {'only silence' if len(sound) else 'no sound'}", HINT)
+        content = "only silence" if len(sound) else "no sound"
+        if most is not None and len(sound) * rate > most * own:
+            content += f" in its first {most / rate:g} s"
+        raise DifftoolError(Exit.FILE, f"{path} contains {content}", HINT)
     for warning in (*track.warnings, *mix.warnings):
         log.warning("%s: %s", path, warning)
-    return at_rate(sound, own, rate).clip(-1, 1)
+    return at_rate(sound, own, rate)[:most].clip(-1, 1)
+
+
+def _first(blocks: Iterable[Samples], samples: int) -> Iterator[Samples]:
+    """The first samples (at least one) of a sound in blocks."""
+    for block in blocks:
+        yield block[:samples]
+        samples -= len(block)
+        if samples <= 0:
+            return
+
+
+def _needed(most: int, own: int, rate: int) -> int:
+    """The samples of which `at_rate` makes so many."""
+    return math.ceil(most * own / rate) + CONTEXT * max(1, own // rate + 1)
 
 
 def at_rate(sound: Samples, own: int, rate: int) -> Samples:

@@ -52,13 +52,15 @@ def edit_of(settings: Settings, own: Sound, stride: int = 1) -> Edit | None:
     if settings.init is None:
         return None
     rate, hop = own.format.rate, own.format.hop
-    sound = torch.from_numpy(read_sound(expanded(settings.init), rate, centred=False))
-    if len(sound) > LONGEST * rate and settings.seconds is None:
+    longest = LONGEST * rate
+    samples = samples_of(settings.seconds, rate)
+    most = longest + 1 if samples is None else samples
+    sound = torch.from_numpy(read_sound(expanded(settings.init), rate, centred=False, most=most))
+    if samples is not None:
+        sound = F.pad(sound, (0, samples - len(sound)))
+    elif len(sound) > longest:
         message = f"{settings.init} is longer than {LONGEST} s"
         raise DifftoolError(Exit.USAGE, message, f"add --seconds for its beginning, such as --seconds {LONGEST}")
-    if settings.seconds is not None:
-        samples = max(1, round(settings.seconds * rate))
-        sound = F.pad(sound, (0, max(0, samples - len(sound))))[:samples]
     whole = (frames_of(len(sound), own, stride) - 1) * hop
     logarithms = own.format.logarithms(F.pad(sound, (0, whole - len(sound))))
     edit = Edit(sound, own.format.scaled(logarithms), float(logarithms.max()))
@@ -74,6 +76,11 @@ def edit_of(settings: Settings, own: Sound, stride: int = 1) -> Edit | None:
         message = f"--mask contains no frame, which are {1000 * hop / rate:.0f} ms apart"
         raise DifftoolError(Exit.USAGE, message, "make it longer")
     return edit._replace(inside=(first, last), mask=mask.float())
+
+
+def samples_of(seconds: float | None, rate: int) -> int | None:
+    """The samples of a sound of so many seconds, at least one."""
+    return None if seconds is None else max(1, round(seconds * rate))
 
 
 def frames_of(samples: int, own: Sound, stride: int) -> int:

@@ -15,7 +15,7 @@ from ..audio.files import Samples
 from ..audio.loudness import normalised
 from ..audio.mels import Sound
 from ..models import Model
-from .editing import Edit, edit_of, frames_of, refuse_for_pictures
+from .editing import Edit, edit_of, frames_of, refuse_for_pictures, samples_of
 from .settings import Settings
 from .vocoders import Vocoder, vocoder_of
 
@@ -54,10 +54,8 @@ def plan_sounds(settings: Settings, model: Model, device: torch.device | str) ->
     edit = edit_of(settings, own, model.stride)
     if edit is not None:
         samples = len(edit.sound)
-    elif settings.seconds is not None:
-        samples = max(1, round(settings.seconds * own.format.rate))
     else:
-        samples = (own.frames - 1) * own.format.hop
+        samples = samples_of(settings.seconds, own.format.rate) or (own.frames - 1) * own.format.hop
     return SoundPlan(own, frames_of(samples, own, model.stride), samples, vocoder, edit)
 
 
