@@ -82,9 +82,19 @@ class Model(NamedTuple):
     """Makes spectrograms of what the network generates, if that is latents."""
 
     @property
+    def item(self) -> str:
+        """What it generates: a picture or a sound."""
+        return item_of(self.sound)
+
+    @property
     def stride(self) -> int:
         """Frames of a spectrogram for each column that the network generates."""
         return 1 if self.sound is None else self.sound.format.mels // self.shape[1]
+
+
+def item_of(sound: object | None) -> str:
+    """What a model, or a data set, with this `sound` consists of."""
+    return "picture" if sound is None else "sound"
 
 
 def open_model(
@@ -124,7 +134,7 @@ def open_model(
         model = _open_diffusers(folder, source) if is_foreign else _open_own(folder, source, ema)
         if min(model.shape) < 1 or max(model.shape) > LARGEST:
             channels, height, width = model.shape
-            raise ValueError(f"invalid picture size {width}x{height} in {channels} channels")
+            raise ValueError(f"invalid size {width}x{height} in {channels} channels")
         ends = (*model.path.level(model.path.hi), *model.path.level(model.path.lo))
         if not all(map(math.isfinite, ends)):
             raise ValueError("its noise path has values that are not finite")
@@ -293,7 +303,7 @@ def _sound(name: str, frames: int, shape: tuple[int, int, int]) -> Sound:
         raise ValueError(f"unknown sound format {name!r}; known: {', '.join(FORMATS)}")
     own = FORMATS[name]
     if shape != (1, own.mels, frames):
-        raise ValueError(f"its pictures of {shape} are not {frames} frames of the sound format {name}")
+        raise ValueError(f"its size {shape} is not that of {frames} frames of the sound format {name}")
     return Sound(own, frames)
 
 
@@ -386,7 +396,7 @@ def _sounding(model: Model, folder: FilePath, has_latents: bool) -> Model:
     sound = Sound(own, frames)
     if not has_latents:
         if model.shape != (1, own.mels, frames):
-            raise ValueError(f"its network draws pictures of {model.shape}, its mel {(1, own.mels, frames)}")
+            raise ValueError(f"its network draws {model.shape}, its mel {(1, own.mels, frames)}")
         return model._replace(sound=sound)
     config = read_config(folder / "vqvae" / "config.json")
     if config["_class_name"] != "AutoencoderKL":

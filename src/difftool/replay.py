@@ -159,7 +159,8 @@ def source_of(file: Path) -> Source:
     else:
         pixels, _, manifest = read_png(file)
     if manifest is None:
-        raise DifftoolError(Exit.FILE, f"{file} has no settings of difftool", "pass a picture made by difftool")
+        message = f"{file} has no settings of difftool"
+        raise DifftoolError(Exit.FILE, message, "pass a picture or sound made by difftool")
     command = manifest.get("command")
     if manifest.get("schema") != SCHEMA or not isinstance(command, str) or command not in COMMANDS:
         message = f"{file} was made by a command that this version cannot rerun"

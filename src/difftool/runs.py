@@ -25,6 +25,7 @@ from .files import (
     read_json,
     remove_folders,
 )
+from .learning.config import items_of
 from .limits import counted
 from .presets import family
 from .provenance import beside, data_path
@@ -199,7 +200,7 @@ def _training(folder: Path) -> Run:
     train = config["train"]
     last = _last_line(folder / LOG)
     total = train.get("images", 0)
-    item = "window" if "sound" in config else "picture"
+    item = items_of(config).removesuffix("s")
     if last is not None and "finished" in last:
         state, about = FINISHED, f"{counted(total, item)} of {train['data']['name']}"
     else:

@@ -113,6 +113,14 @@ def test_comparison_of_samplers(difftool: Run, model: str) -> None:
     assert np.ptp(np.asarray(Image.open("c.png").convert("RGB")), axis=2).max() > 50  # not grey
 
 
+def test_out_of_memory(refused: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("difftool.pixels.draw._sampled", full)
+    refused(6, "sample", model, "--count", 1, says="one sound does not fit in memory")
+
+
 @pytest.mark.parametrize(
     ("code", "given", "says"),
     [

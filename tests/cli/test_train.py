@@ -134,7 +134,7 @@ def test_what_is_learned_and_what_is_not_is_said(difftool: Callable, pictures: P
         (["data", "--overwrite", "--more", "2m"], 2, "--more and --overwrite cannot be used together"),
         (["data", "--more", "2m"], 2, "--more needs the run that it extends"),
         (["data", "--more", "2m", "--output-dir", "new"], 4, "there is no run in new"),
-        (["data", "--more", "2x"], 2, "pictures, not '2x'"),
+        (["data", "--more", "2x"], 2, "windows, not '2x'"),
         (["data", "--from", "nothing"], 4, "nothing is not a folder"),
         (["data", "--from", "other"], 4, "config.json"),
         (["data", "--from", ""], 2, "name is empty"),
@@ -269,7 +269,7 @@ def test_a_finished_run_is_trained_further(difftool: Callable, pictures: Path, t
     with lock(tmp_path / "begun"):
         assert difftool(*line[:-1], "begun", "--more", "2k").code == 75
     ended = difftool(*line, "--more", "2k", "--dry-run")
-    assert "for 2,000 more images" in ended.out and "would extend run beyond 4 pictures" in ended.out
+    assert "for 2,000 more pictures" in ended.out and "would extend run beyond 4 pictures" in ended.out
     assert "for 1.5 more minutes" in difftool(*line, "--more", "90s", "--dry-run").out
     told = difftool(*line, "--more", 4, "--json").json["data"]
     assert (told["images"], told["finished_before"]) == (8, False)

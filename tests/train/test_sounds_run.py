@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,23 @@ def test_a_run_begins_with_a_model_of_its_own_format(tmp_path: Path, data: Path)
         assert error.value.code == 4 and hint in error.value.hint
     with pytest.raises(DifftoolError, match="--sound-format: mel24 there, vocos24 here"):
         train(data, output_dir=tmp_path / "run", steps=1, held_out=0.0, sound_format="vocos24")
+
+
+def test_what_is_said_of_sounds_names_no_pictures(difftool: Callable[..., Any], data: Path) -> None:
+    """Neither pictures nor images, but windows where a run counts them, and sounds where a model generates them."""
+    given = ("train", data, "--images", 8, "--held-out", 0.2, "--output-dir", "run")
+    sample = ("sample", "./run", "--steps", 1)
+    commands: dict[tuple[object, ...], str] = {
+        (*given, "--dry-run"): "for 8 windows",
+        given: "8 windows seen",
+        (*given, "--gain", 0, "--frames", 32): "contains another run",
+        (*given[:4], *given[6:]): "windows of DATA: ",
+        ("runs", "ls", "."): "8 windows of data",
+        (*sample, "--count", 1, "-o", "a.wav"): "1 sound of run",
+        (*sample, "--compare", "ddim,euler", "--count", 2, "-o", "b.png"): "ms/sound",
+        ("eval", "./run", "--data", data, "--held-out", 0.2, "--dry-run"): "would generate 100 sounds",
+    }
+    for command, says in commands.items():
+        ended = difftool(*command)
+        said = ended.out + ended.err
+        assert says in said and "picture" not in said and "image" not in said.replace("--images", ""), said

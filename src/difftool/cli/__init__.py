@@ -4,9 +4,9 @@ from __future__ import annotations
 
 COMMANDS = {
     "train": ("difftool.cli.train:train", "Train a model on your pictures or sounds, or on handwritten digits."),
-    "sample": ("difftool.cli.sample:sample", "Generate pictures from a trained model."),
+    "sample": ("difftool.cli.sample:sample", "Generate pictures or sounds from a trained model."),
     "txt2img": ("difftool.cli.txt2img:txt2img", "Generate pictures from a prompt with Stable Diffusion or FLUX."),
-    "eval": ("difftool.cli.evaluate:evaluate", "Measure the quality of a model on held-out pictures."),
+    "eval": ("difftool.cli.evaluate:evaluate", "Measure the quality of a model on held-out data."),
     "voice clone": ("difftool.cli.voice_clone:clone", "Speak a text in a voice."),
     "voice prep": ("difftool.cli.voice_prep:prep", "Build a voice from recordings and grade it."),
     "voice train": ("difftool.cli.voice_train:train", "Fine-tune an engine on a voice."),

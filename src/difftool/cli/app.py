@@ -292,7 +292,7 @@ def root(table: Table) -> Any:
             bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
         ] = False,
     ):
-        """Train and run diffusion models at home: pictures and voices."""
+        """Train and run diffusion models at home: pictures, sounds and voices."""
 
     return typer.main.get_command(app)
 

@@ -9,7 +9,7 @@ from .options import DryRun
 
 
 def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> Result:
-    """Measure how close generated pictures are to held-out real ones.
+    """Measure how close generated pictures or sounds are to held-out real ones.
 
     Reports C2ST, KID, the Frechet distances of pixels and of features of a fixed random network, and a check for
     copies of training pictures. Nothing is downloaded; the standard FID needs --inception. For sounds, reports the
@@ -27,8 +27,7 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
     plan = plan_evaluation(settings)
     if dry_run:
         compared = f"{plan.held_out} of {plan.source}"
-        items = "pictures" if plan.data.sound is None else "sounds"
-        line = f"would generate {plan.plan.count} {items} and compare them with {compared}"
+        line = f"would generate {plan.plan.count} {plan.plan.model.item}s and compare them with {compared}"
         return Result({"dry_run": True, "settings": manifest_of(plan.plan.settings)}, [line], [])
     done = run_evaluation(plan, track=console.track)
     seconds = time.monotonic() - console.began
@@ -40,11 +39,9 @@ def evaluate(console: Console, settings: Settings, dry_run: DryRun = False) -> R
         "model": done.model,
         "timing": {"total": round(seconds, 3)},
     }
-    is_sound = plan.data.sound is not None
-    items = "sounds" if is_sound else "pictures"
-    compared = f"{done.count} {items} of {done.name} against {done.held_out} of {done.source}"
+    compared = f"{done.count} {plan.plan.model.item}s of {done.name} against {done.held_out} of {done.source}"
     lines = [f"{compared}, {seconds:.0f} s"]
-    shown = FIGURES_OF_SOUNDS if is_sound else FIGURES
+    shown = FIGURES if plan.data.sound is None else FIGURES_OF_SOUNDS
     for key, value in done.quality.items():
         lines.append(shown[key].format(value))
     return Result(data, lines, [])

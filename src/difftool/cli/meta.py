@@ -34,7 +34,7 @@ def meta(
         message = f"{file} has no settings in a known format"
         if others:
             message += f", only text chunks named {others}"
-        raise DifftoolError(Exit.FILE, message, "pass a picture made by difftool or a similar tool")
+        raise DifftoolError(Exit.FILE, message, "pass a picture or sound made by difftool or a similar tool")
     summary = [] if parameters is None else [parameters.strip()]
     if manifest is not None:
         summary.append(json.dumps(manifest, indent=2, ensure_ascii=False))

@@ -136,11 +136,17 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help=OUTPUT_HELP, rich_help_panel=OUTPUT),
 ]
+AnyOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help=OUTPUT_HELP.replace("PNG;", "PNG, or WAV for a sound;"), rich_help_panel=OUTPUT
+    ),
+]
 GridOnly = Annotated[
     bool,
     typer.Option(
         "--grid-only/--no-grid-only",
-        help="Of several pictures, write only the grid.",
+        help="Of several results, write only the grid.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),
@@ -156,7 +162,10 @@ OutputDir = Annotated[
 Show = Annotated[
     bool,
     typer.Option(
-        "--show/--no-show", help="Show the picture in the terminal.", rich_help_panel=OUTPUT, show_default=False
+        "--show/--no-show",
+        help="Show the picture, or the spectrogram, in the terminal.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
     ),
 ]
 Open = Annotated[

@@ -12,7 +12,7 @@ from ..files import unused
 from ..replay import is_speech, plan_replay, redraw, source_of
 from . import sample, speech, txt2img
 from .console import Console, Result
-from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, Show
+from .options import AnyOutput, DryRun, GridOnly, OutputDir, Overwrite, Show
 from .viewer import showing
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def rerun(
     console: Console,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture or sound made by difftool.")],
-    output: Output = None,
+    output: AnyOutput = None,
     output_dir: OutputDir = None,
     grid_only: GridOnly = False,
     overwrite: Overwrite = False,

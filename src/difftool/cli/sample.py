@@ -19,7 +19,7 @@ from ..sampling import aliases
 from ..settings import OUTPUT, SAMPLING, manifest_of
 from .completion import completer
 from .console import Console, Result
-from .options import DryRun, GridOnly, Output, OutputDir, Overwrite, Show, one_of_each
+from .options import AnyOutput, DryRun, GridOnly, OutputDir, Overwrite, Show, one_of_each
 from .viewer import showing
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def sample(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    output: Output = None,
+    output: AnyOutput = None,
     output_dir: OutputDir = None,
     grid_only: GridOnly = False,
     overwrite: Overwrite = False,
@@ -245,7 +245,7 @@ def report_forward(console: Console, done: Noised, seconds: Mapping[str, float])
 
 
 def drawn(console: Console, plan: SamplePlan, places: Places) -> Result:
-    """Generates the pictures of a plan, writes the files and reports."""
+    """Generates the items of a plan, writes the files and reports."""
     from ..pixels.draw import draw_samples, with_sounds
     from ..pixels.write import FRAMES, write
 
@@ -266,7 +266,9 @@ def drawn(console: Console, plan: SamplePlan, places: Places) -> Result:
 
 
 def report(console: Console, written: Written, seconds: Mapping[str, float]) -> Result:
-    """Reports the pictures that were written."""
+    """Reports the pictures or sounds that were written."""
+    from ..models import item_of
+
     places, drawn = written.places, written.drawn
     settings, model = drawn.manifest["settings"], drawn.manifest["model"]
     timing = console.timing(seconds)
@@ -284,7 +286,7 @@ def report(console: Console, written: Written, seconds: Mapping[str, float]) -> 
     how = f"{settings['sampler']}, {steps}, guidance {settings['guidance']:g}, seed {seeds}"
     if drawn.sound is not None:
         how += f", {settings['vocoder']}"
-    count = counted(len(drawn.items), "picture" if drawn.sound is None else "sound")
+    count = counted(len(drawn.items), item_of(drawn.sound))
     head = f"{count} of {model['name']} in {timing['total']:.1f} s"
     summary = [f"{head} ({how})", str(places.results[-1])]
     if drawn.sound is not None:
@@ -317,7 +319,7 @@ def dry(plan: SamplePlan, places: Places, only: Collection[int] | None = None) -
     method = f"{used.sampler}, {steps}, {used.schedule}"
     how = f"{method}, guidance {used.guidance:g}, seed {used.seed}"
     where = f"{plan.model.name} on {used.device} in {used.dtype}"
-    count = counted(plan.count if only is None else len(only), "picture" if plan.sound is None else "sound")
+    count = counted(plan.count if only is None else len(only), plan.model.item)
     size = f"{weights / 1e6:.1f} MB"
     files = counted(len(places.all), "file")
     summary = [
@@ -343,13 +345,13 @@ def _compare(console: Console, samplers: list[str], settings: Settings, to: Path
         common = write(to, results, console.run_id)
     rows = [result.row for result in results]
     data = {"compared": rows, "outputs": [{"path": str(to)}], "settings": common}
-    return Result(data, [*_table(rows), str(to)], [to])
+    return Result(data, [*_table(rows, results[0].plan.model.item), str(to)], [to])
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
-    """The table of a comparison."""
+def _table(rows: Sequence[Row], item: str) -> list[str]:
+    """The table of a comparison of pictures or sounds."""
     width = max(len(row["name"]) for row in rows)
-    lines = [f"{'sampler':{width}} steps calls   ms/picture diversity  same seeds again"]
+    lines = [f"{'sampler':{width}} steps calls {f'ms/{item}':>12} diversity  same seeds again"]
     for row in rows:
         name = f"{row['name']:{width}}"
         cost = f"{row['steps']:5} {row['network_calls']:5} {row['seconds'] * 1000:12.1f}"

@@ -91,8 +91,8 @@ def train(
 
 def _result(done: Trained, seconds: float) -> Result:
     """Reports a finished run."""
+    from ..learning.config import items_of
     from ..train.outcome import next_command
-    from ..train.previews import items_of
 
     data = {
         "outputs": [{"path": str(done.grid), "seed": 0}],
@@ -116,7 +116,7 @@ def _result(done: Trained, seconds: float) -> Result:
     if done.quality is not None:
         summary.append(_quality(done.quality))
     summary += done.notes
-    paths = {"run": done.folder, "pictures": done.grid, "loss": done.plot, "report": done.report}
+    paths = {"run": done.folder, "samples": done.grid, "loss": done.plot, "report": done.report}
     summary += [f"{name:9} {path}" for name, path in paths.items()]
     summary.append(f"{'next':9} {next_command(done.folder, done.config)}")
     return Result(data, summary, [done.folder])

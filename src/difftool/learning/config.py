@@ -3,6 +3,7 @@ the items are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 T = TypeVar("T")
@@ -117,6 +118,11 @@ class DenoiserConfig(RunConfig):
     target: str
     classes: list[str]
     sound: NotRequired[SoundConfig]
+
+
+def items_of(config: Mapping[str, object]) -> str:
+    """What a run of `train` counts, by its config."""
+    return "windows" if "sound" in config else "pictures"
 
 
 def chosen(train: TrainConfig, name: str, default: T) -> T:

@@ -82,13 +82,13 @@ def sample(model: str | Path | None = None, *, track: Track = untracked, **setti
     `eta` (strength of fresh noise), `churn`, `guidance` (scale of classifier-free guidance, 1 = off), `guidance_mode`,
     `guidance_interval` (low, high), `guidance_rescale`, `autoguide` (a worse model), `dynamic_threshold`, `ema`
     (width of a stored average of the weights), `label` (a class, several separated by commas, or "any"; None cycles
-    through all classes), `count`, `seed` (picture k uses seed + k, whatever the batch), `batch_size` (halved when out
+    through all classes), `count`, `seed` (item k uses seed + k, whatever the batch), `batch_size` (halved when out
     of memory), `device`, `dtype`, `threads`; `between` (two seeds whose starting noises are joined by an arc), and for
     sounds `seconds`, `init` (a file), `strength` (the share of it that is generated anew), `mask` (the seconds of it
     that are generated anew), `vocoder`, `models_dir`.
 
     Raises DifftoolError: 1 if the network returns NaN, 2 for invalid settings, 3 for a device that does not exist, 4
-    for a model that cannot be opened, 6 if not even one picture fits in memory.
+    for a model that cannot be opened, 6 if not even one item fits in memory.
     """
     return with_sounds(draw_samples(plan_samples_with(model, **settings), track=track))
 
@@ -124,8 +124,9 @@ def draw_samples(
             part = _sampled(plan, size, mine, track, frames)
             break
         except (RuntimeError, MemoryError) as error:
+            message = f"one {plan.model.item} does not fit in memory"
             hint = "try --dtype bf16, or use a machine with more memory"
-            size = halved(size, error, DifftoolError(Exit.MEMORY, "one picture does not fit in memory", hint))
+            size = halved(size, error, DifftoolError(Exit.MEMORY, message, hint))
     # the pictures of all processes, in order
     parts = processes.gathered(part)
     items = [item for part in parts for item in part.items]

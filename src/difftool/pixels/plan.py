@@ -156,7 +156,7 @@ def _worse(settings: Settings, model: Model, device: torch.device, dtype: torch.
     worse = open_model(settings.autoguide, device, dtype)
     ends = [[m.path.level(m.path.lo), m.path.level(m.path.hi)] for m in (model, worse)]
     differences = {
-        "pictures of another size": model.shape != worse.shape,
+        f"{model.item}s of another size": model.shape != worse.shape,
         "other classes": model.classes != worse.classes,
         "another noise path": type(model.path) is not type(worse.path) or ends[0] != ends[1],
     }

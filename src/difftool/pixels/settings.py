@@ -17,7 +17,7 @@ from ..sampling.settings import AverageSettings, ChurnSettings, GuidanceSettings
 from ..settings import MACHINE, SAMPLING, SOUND, knows, one_of, setting
 
 COUNT = 16
-"""Default number of pictures."""
+"""Default number of pictures or sounds."""
 LONGEST = 600
 """Maximum seconds of a sound."""
 
@@ -165,7 +165,7 @@ class Settings(SoundSettings, AverageSettings, ChurnSettings, GuidanceSettings, 
     batch_size: int | None = setting(
         None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT, filled=True
     )
-    low_vram: bool = setting(False, "Use less GPU memory: one picture at a time.", panel=MACHINE, stored=False)
+    low_vram: bool = setting(False, "Use less GPU memory: one picture or sound at a time.", panel=MACHINE, stored=False)
     models_dir: Path | None = setting(
         None, "Folder of models, for --vocoder; default: in the user data folder.", panel=MACHINE
     )

@@ -1,4 +1,4 @@
-"""Training a model of pictures: data in, a run folder out."""
+"""Training a model of pictures or sounds: data in, a run folder out."""
 
 from __future__ import annotations
 

@@ -47,7 +47,10 @@ class Settings(AverageSettings, SamplerSettings, MachineSettings):
     )
     inception: Path | None = setting(None, "Inception weights of pytorch-fid; adds the standard FID.")
     held_out: float | None = setting(
-        None, "Share of the pictures held out in training; default: 0.05.", least=0, most=0.99
+        None,
+        "Share held out in training; default: 0.05 of the pictures, or 0.1 of the recordings.",
+        least=0,
+        most=0.99,
     )
     sampler: str | None = setting("ddim", "Sampler, by any of its names.", panel=SAMPLING, check=known_sampler)
     steps: int | None = setting(50, "Number of steps.", panel=SAMPLING, least=1, most=MAX_COUNT)
@@ -61,7 +64,7 @@ class Settings(AverageSettings, SamplerSettings, MachineSettings):
         least=FEWEST,
         most=MAX_COUNT,
     )
-    seed: int = setting(1000, "Random seed; picture k uses SEED + k.", panel=SAMPLING)
+    seed: int = setting(1000, "Random seed; item k uses SEED + k.", panel=SAMPLING)
     batch_size: int | None = setting(
         None, "Batch size; results agree up to rounding.", panel=MACHINE, least=1, most=MAX_COUNT
     )
@@ -75,7 +78,7 @@ class Settings(AverageSettings, SamplerSettings, MachineSettings):
 
 
 class EvaluationPlan(NamedTuple):
-    """An opened model and the pictures to compare with."""
+    """An opened model and the data to compare with."""
 
     settings: Settings
     source: str
@@ -116,9 +119,9 @@ def evaluate(
         model: as for `sample`; None is the bundled model of digits.
         data: as for `train`; its held-out part is compared with. None is the data of a bundled model.
         track: follows the steps, to show progress.
-        settings: fields of `Settings`: `count` pictures, `sampler`, `steps`, `schedule`, `eta`, `guidance`, `ema`,
-            `seed`, `held_out` (the share that train held out), `inception` (the file of pytorch-fid's weights, for a
-            real FID), `batch_size`, `device`, `dtype`, `threads`.
+        settings: fields of `Settings`: `count` pictures or sounds, `sampler`, `steps`, `schedule`, `eta`, `guidance`,
+            `ema`, `seed`, `held_out` (the share that train held out), `inception` (the file of pytorch-fid's weights,
+            for a real FID), `batch_size`, `device`, `dtype`, `threads`.
 
     Raises DifftoolError as `sample`, and 4 for data of another size or with too little held out.
     """
@@ -141,7 +144,7 @@ def plan_evaluation(settings: Settings) -> EvaluationPlan:
     has_sounds = plan.model.sound is not None
     source = str(settings.data or ("tones" if has_sounds else "digits"))
     if source in (PICTURES if has_sounds else SOUNDS):
-        message = f"{plan.model.name} generates {'sounds' if has_sounds else 'pictures'}, unlike {source}"
+        message = f"{plan.model.name} generates {plan.model.item}s, unlike {source}"
         raise DifftoolError(Exit.FILE, message, "pass the data it was trained on with --data")
     data, held_out = (_sounds if has_sounds else _pictures)(source, plan.model, settings)
     announce(data)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import DifftoolError, Exit
 from ..files import expanded
 from ..learning.differences import Difference, decisive, described, differences
-from ..models import ASSETS, BUNDLED, Model, open_model, read_config
+from ..models import ASSETS, BUNDLED, Model, item_of, open_model, read_config
 from ..presets import family
 from .recipe import PictureConfig, meanings, option_names
 
@@ -87,8 +87,7 @@ def _hint(source: Source, differing: list[Difference]) -> str:
     if "net.learned_range" in there:
         given.append("--learned-range" if there["net.learned_range"] else "--no-learned-range")
     if "sound" in there:  # of one of them only
-        kind = "pictures" if there["sound"] is None else "sounds"
-        return f"train on {kind} like those of {source.model.name}, or leave out --from"
+        return f"train on {item_of(there['sound'])}s like those of {source.model.name}, or leave out --from"
     if "net.channels" in there:
         return f"train on pictures like those of {source.model.name}, or leave out --from"
     if not given:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..learning.config import chosen, last_part
+from ..learning.config import chosen, items_of, last_part
 from .data.labels import classes_of
-from .previews import items_of
 from .recipe import Job, PictureConfig
 from .run import check
 
@@ -26,7 +25,7 @@ class TrainingPlan(NamedTuple):
     stands: bool
     """Whether it resumes the run in the folder."""
     held_out: int
-    """Number of held-out pictures."""
+    """Number of held-out pictures or windows."""
     skipped: tuple[str, ...]
     """Files that cannot be read."""
     parameters: int | None
@@ -37,9 +36,10 @@ class TrainingPlan(NamedTuple):
         train, data = self.config["train"], self.config["train"]["data"]
         given, before = last_part(train)
         ((unit, value),) = given.items()
-        length = f"for {round(value, 3):,.12g} {'more ' if before else ''}{unit}"
-        last = f"would {'resume' if self.stands else 'write'} {self.folder}"
         items = items_of(self.config)
+        noun = items if unit == "images" else unit
+        length = f"for {round(value, 3):,.12g} {'more ' if before else ''}{noun}"
+        last = f"would {'resume' if self.stands else 'write'} {self.folder}"
         if before:
             last = f"would extend {self.folder} beyond {before:,} {items}"
         if self.parameters is None:

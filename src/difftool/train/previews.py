@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..learning.config import items_of
 from ..learning.folder import Layout
 from ..learning.metrics import nearest
 from ..learning.runlog import EventLog, plot
@@ -47,10 +48,10 @@ FIGURES_OF_SOUNDS = {
 
 def layout(config: RunConfig | None = None) -> Layout:
     """The folder of a run, by its config; by default, of one on pictures."""
-    has_sounds = config is not None and "sound" in config
-    figures = [*FIGURES_OF_SOUNDS] if has_sounds else ["c2st", "fd", "nearest", "exploded"]
+    items = items_of(config or {})
+    figures = ["c2st", "fd", "nearest", "exploded"] if items == "pictures" else [*FIGURES_OF_SOUNDS]
     return Layout(
-        items=items_of(config),
+        items=items,
         previews=SAMPLES,
         drawn="[0-9]" * 9 + "*.png",
         preview=grid_path,
@@ -58,13 +59,8 @@ def layout(config: RunConfig | None = None) -> Layout:
         folders=(AVERAGES, AUTOENCODER, *PIPELINE),
         figures=figures,
         defaults=meanings(),
-        options=option_names(),
+        options=option_names(items),
     )
-
-
-def items_of(config: RunConfig | None) -> str:
-    """What a run counts, by its config."""
-    return "windows" if config is not None and "sound" in config else "pictures"
 
 
 def grid_path(folder: Path, images: int, kind: str = "") -> Path:

@@ -189,14 +189,14 @@ def meanings() -> dict[str, object]:
     return values | {"net.learned_range": MEANINGS["learned_range"]}
 
 
-def option_names() -> dict[str, str]:
-    """The options behind the entries of a config, by their place in it."""
+def option_names(items: str = "pictures") -> dict[str, str]:
+    """The options behind the entries of a config, by their place in it, for a run that counts `items`."""
     names = {name: option_name(name, option) for name, option in options(Settings).items()}
     places = {name: f"train.{name}" for name in (*defaults(), "preset", "seed", "dtype", "init_from")}
     places |= {unit: f"train.length.{unit}" for unit in LENGTHS}
     places |= {"target": "target", "betas": "path.betas", "learned_range": "net.learned_range", "size": "size"}
     places |= {"sound_format": "sound.format", "frames": "sound.frames"}
-    data = {"train.data.name": "DATA", "train.data.pictures": "pictures of DATA"}
+    data = {"train.data.name": "DATA", "train.data.pictures": f"{items} of DATA"}
     source = {"train.init_from.name": "--from", "train.init_from.sha256": "weights of --from"}
     return {place: names[name] for name, place in places.items()} | data | source
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict
 from .. import files, processes
 from ..device import machine_name, name_of
 from ..errors import DifftoolError, Exit
-from ..learning.config import last_part
+from ..learning.config import items_of, last_part
 from ..learning.driver import Cost, RunContext, ended, learn, with_measured_sizes
 from ..learning.folder import LAST, REPORT, standing
 from ..learning.loop import Trainee
@@ -34,7 +34,7 @@ from ..signals import deferred
 from .data.pictures import Pictures
 from .data.tensors import data_of
 from .outcome import Trained, more_command, next_command, report
-from .previews import AUTOENCODER, FIGURES, FIGURES_OF_SOUNDS, grid_path, items_of, layout, nearest_strip, show
+from .previews import AUTOENCODER, FIGURES, FIGURES_OF_SOUNDS, grid_path, layout, nearest_strip, show
 from .quality import COPIED, FEWEST, JUDGE_SEED, JUDGED, by_share, is_measurable, measure, of_real
 from .recipe import Job, PictureConfig, prepared
 from .settings import Settings, amount_of
@@ -60,7 +60,7 @@ def train(
     track: Track = untracked,
     **settings: Any,
 ) -> Trained:
-    """Trains a model of pictures in the folder `output_dir`, or resumes the run in it.
+    """Trains a model of pictures or sounds in the folder `output_dir`, or resumes the run in it.
 
     Args:
         data: what `data.pictures.load` reads; None is the preset's own data set.
@@ -71,13 +71,13 @@ def train(
             a finished run in `output_dir`; `init_from` is a model as for `open_model`; `size` is
             (width, height); `weight`, `times` and `betas` are rows of `core.WEIGHTS`, `core.DENSITIES` and names of
             `core.betas`. By default the state is saved every minute and previews are drawn five times; `save_every`
-            and `preview_every` count pictures.
+            and `preview_every` count pictures or windows.
 
     With several processes (torchrun) each does its share, and the first one writes.
 
     Raises DifftoolError: 1 if the loss stays not finite, 2 for settings that do not fit, 3 for a device that is not
     available, 4 for data that cannot be trained on or a folder that holds something else, 6 if memory does not suffice
-    for a single picture, 75 while another process trains there, 130 and 143 after Ctrl-C and SIGTERM, with the state
+    for a single item, 75 while another process trains there, 130 and 143 after Ctrl-C and SIGTERM, with the state
     saved.
     """
     began = time.monotonic()

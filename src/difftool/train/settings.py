@@ -45,7 +45,7 @@ def amount_of(text: str) -> dict[str, float]:
         with suppress(ValueError):
             amount = {"images": count_of(text)}
     if not 0 < sum(amount.values()) <= MOST_ITEMS:
-        message = f"--more must be a time or a number of pictures, not {text!r}"
+        message = f"--more must be a time or a number of pictures or windows, not {text!r}"
         raise DifftoolError(Exit.USAGE, message, "for example 2m, 90s, 1h, 20k or 1M")
     return amount
 
@@ -76,7 +76,8 @@ class Settings(DeviceSettings):
     )
     held_out: float | None = setting(
         None,
-        "Share of the pictures held out for evaluation; default: 0.05, if there are 100 or more.",
+        "Share held out for evaluation; default: 0.05 of the pictures, if there are 100 or more, or 0.1 of the "
+        "recordings, if there are 10 or more.",
         panel=DATA,
         least=0,
         most=0.99,
@@ -112,7 +113,7 @@ class Settings(DeviceSettings):
     )
     images: int | None = setting(
         None,
-        "Number of training pictures, repeats included, such as 500k or 2M.",
+        "Number of training pictures, or windows of sounds, repeats included, such as 500k or 2M.",
         panel=LENGTH,
         metavar="N",
         least=1,
@@ -135,8 +136,8 @@ class Settings(DeviceSettings):
     )
     more: str | None = setting(
         None,
-        "Train a finished run further: a time (2m, 90s, 1h) or pictures (20k, 1M). Repeated after an interruption, it "
-        "resumes; once done, it extends the run again.",
+        "Train a finished run further: a time (2m, 90s, 1h) or pictures or windows (20k, 1M). Repeated after an "
+        "interruption, it resumes; once done, it extends the run again.",
         panel=LENGTH,
         metavar="AMOUNT",
         check=known_amount,
@@ -152,7 +153,9 @@ class Settings(DeviceSettings):
         stored=False,
     )
     lr: float | None = setting(None, "Peak learning rate.", panel=LEARNING, above=0)
-    batch_size: int | None = setting(None, "Pictures per optimiser step.", panel=LEARNING, least=1, most=MOST_ITEMS)
+    batch_size: int | None = setting(
+        None, "Pictures or windows per optimiser step.", panel=LEARNING, least=1, most=MOST_ITEMS
+    )
     target: str | None = setting(
         None,
         f"Prediction target: {', '.join(AIMS)}.",
@@ -187,7 +190,7 @@ class Settings(DeviceSettings):
     seed: int = setting(0, "Random seed for weights, data order, times and noise.", panel=LEARNING, stored=False)
     save_every: int | None = setting(
         None,
-        "Save a checkpoint every N training pictures; default: one per minute.",
+        "Save a checkpoint every N training pictures or windows; default: one per minute.",
         panel=OUTPUT,
         metavar="N",
         least=1,
@@ -197,7 +200,7 @@ class Settings(DeviceSettings):
     )
     preview_every: int | None = setting(
         None,
-        "Write a sample grid every N training pictures; default: five per run.",
+        "Write samples every N training pictures or windows; default: five per run.",
         panel=OUTPUT,
         metavar="N",
         least=1,
@@ -213,7 +216,7 @@ class Settings(DeviceSettings):
     )
     micro_batch: int | None = setting(
         None,
-        "Pictures per forward pass; default: chosen automatically.",
+        "Pictures or windows per forward pass; default: chosen automatically.",
         panel=MACHINE,
         least=1,
         most=MOST_ITEMS,

@@ -172,6 +172,21 @@ def test_captions_and_labels_beside_sounds(tmp_path: Path) -> None:
     assert "2 of 3 sounds without a caption" in own.notes
 
 
+def test_errors_of_a_table_beside_sounds_name_sounds(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        wav(tmp_path / f"{name}.wav", noise(0.2))
+    table = tmp_path / "metadata.jsonl"
+    table.write_text('{"file_name": "a.wav", "label": "x"}\n{"file_name": "b.wav"}\n')
+    with pytest.raises(DifftoolError, match="1 sound without a label, the first is number 1") as error:
+        loaded(tmp_path)
+    assert (error.value.code, error.value.hint) == (4, "give each sound a label, or remove the labels")
+    table.write_text('{"file_name": "a.wav", "label": [1, 1]}\n{"file_name": "b.wav", "label": [0, 1]}\n')
+    with pytest.raises(DifftoolError, match="several classes or none per sound"):
+        loaded(tmp_path)
+    table.write_text('{"file_name": "a.wav", "text": ["hum", "buzz"]}\n{"file_name": "b.wav", "text": ["hiss"]}\n')
+    assert "several captions per sound; only the first is used" in " ".join(loaded(tmp_path).notes)
+
+
 def test_silence_is_left_out_and_counted(tmp_path: Path) -> None:
     wav(tmp_path / "a.wav", np.concatenate([noise(1), np.zeros(24_000 * 4), noise(1, seed=1)]))
     own = loaded(tmp_path, frames=32)

@@ -251,7 +251,7 @@ def test_metadata_of_another_kind_are_not_used(tmp_path: Path) -> None:
 
 
 def test_pictures_in_a_folder_of_thumbnails_alone_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DifftoolError, match="the only pictures are in hidden or thumbnail folders: Thumbs"):
+    with pytest.raises(DifftoolError, match="the only files are in hidden or thumbnail folders: Thumbs"):
         lay(tmp_path, "Thumbs/a/0.png", "Thumbs/b/1.png")
     assert load(str(tmp_path / "Thumbs")).classes == ["a", "b"]
 

@@ -64,8 +64,8 @@ def contents(path: Path) -> Source:
     unpacks to too much, and for a path that is neither file nor folder."""
     source = _source(path)
     if source.aside and not source.files:
-        message = f"the only pictures are in hidden or thumbnail folders: {', '.join(source.aside)}"
-        raise DifftoolError(Exit.FILE, message, "unpack it, and pass the folder of the pictures itself")
+        message = f"the only files are in hidden or thumbnail folders: {', '.join(source.aside)}"
+        raise DifftoolError(Exit.FILE, message, "unpack it, and pass the folder of the files itself")
     return source
 
 
@@ -187,7 +187,8 @@ def _folder(root: Path) -> Source:
                 files[name] = partial(_read, Path(entry.path), bytes_)
                 size += bytes_
     if left_out and not files:
-        raise DifftoolError(Exit.FILE, f"it contains no readable files ({left_out[0]})", "pass a folder of pictures")
+        message = f"it contains no readable files ({left_out[0]})"
+        raise DifftoolError(Exit.FILE, message, "pass a folder of pictures or sounds")
     ordered = dict(sorted(files.items(), key=lambda item: item[0].split("/")))
     return Source(ordered, size, tuple(left_out), tuple(sorted(aside)))
 

@@ -12,25 +12,25 @@ from ...limits import counted
 
 Labels: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
-ONE_EACH = "use integers or words as labels, one per picture"
+ONE_EACH = "use integers or words as labels, one each"
 """The hint for labels that are something else."""
 
 
-def values_of(labels: Any, count: int, where: str) -> np.ndarray[Any, Any]:
-    """An integer or a word for each of `count` pictures, from an array or the values of a column; one-hot rows become
+def values_of(labels: Any, count: int, where: str, noun: str = "picture") -> np.ndarray[Any, Any]:
+    """An integer or a word for each of `count` items, from an array or the values of a column; one-hot rows become
     integers. Raises DifftoolError 4, naming `where`, for anything else."""
     if isinstance(labels, list):
-        labels = _array(labels, where)
+        labels = _array(labels, where, noun)
     if labels.size == count and labels.dtype.kind in "uifbUS":
         values = labels.reshape(count)
     elif labels.ndim == 2 and len(labels) == count and _one_hot(labels):
         values = labels.argmax(1)
     else:
-        raise _no_labels(labels, count, where)
+        raise _no_labels(labels, count, where, noun)
     if values.dtype.kind == "f":
         missing = np.flatnonzero(np.isnan(values))
         if len(missing):
-            raise _missing(where, missing)
+            raise _missing(where, missing, noun)
         whole = (values == np.round(values)) & ~np.isinf(values)
         if not whole.all():
             message = f"{where}: non-integer labels such as {values[~whole][0]:g}"
@@ -40,10 +40,10 @@ def values_of(labels: Any, count: int, where: str) -> np.ndarray[Any, Any]:
     return values
 
 
-def _array(labels: list[Any], where: str) -> np.ndarray[Any, Any]:
+def _array(labels: list[Any], where: str, noun: str) -> np.ndarray[Any, Any]:
     """The values of a column."""
     if missing := [k for k, label in enumerate(labels) if label is None]:
-        raise _missing(where, missing)
+        raise _missing(where, missing, noun)
     labels = [_decoded(label, where) if isinstance(label, bytes) else label for label in labels]
     lengths = {len(label) if isinstance(label, list) else -1 for label in labels}
     others = [label for label in labels if not isinstance(label, int | float | str | list)]
@@ -64,21 +64,21 @@ def _one_hot(labels: np.ndarray[Any, Any]) -> bool:
     return bool(binary and (labels.sum(1) == 1).all())
 
 
-def _no_labels(labels: np.ndarray[Any, Any], count: int, where: str) -> DifftoolError:
+def _no_labels(labels: np.ndarray[Any, Any], count: int, where: str, noun: str) -> DifftoolError:
     reason = f"{labels.dtype} of shape {list(labels.shape)}"
     if labels.ndim == 0:
-        reason = f"one label for {count:,} pictures"
+        reason = f"one label for {count:,} {noun}s"
     elif len(labels) != count:
-        reason = f"{len(labels):,} labels for {count:,} pictures"
+        reason = f"{len(labels):,} labels for {count:,} {noun}s"
     elif labels.ndim == 2 and labels.dtype.kind in "uifb":
         binary = np.isin(labels, (0, 1)).all()
-        reason = "several classes or none per picture" if binary else f"{labels.shape[1]} numbers per picture"
+        reason = f"several classes or none per {noun}" if binary else f"{labels.shape[1]} numbers per {noun}"
     return DifftoolError(Exit.FILE, f"{where}: {reason}", ONE_EACH)
 
 
-def _missing(where: str, rows: Sequence[int] | np.ndarray[Any, Any]) -> DifftoolError:
-    message = f"{where}: {counted(len(rows), 'picture')} without a label, the first is number {rows[0]}"
-    return DifftoolError(Exit.FILE, message, "give each picture a label, or remove the labels")
+def _missing(where: str, rows: Sequence[int] | np.ndarray[Any, Any], noun: str) -> DifftoolError:
+    message = f"{where}: {counted(len(rows), noun)} without a label, the first is number {rows[0]}"
+    return DifftoolError(Exit.FILE, message, f"give each {noun} a label, or remove the labels")
 
 
 def numbered(
@@ -89,7 +89,7 @@ def numbered(
     notes: list[str] = []
     if names is not None and values.dtype.kind in "ui" and len(values):
         if values.min() < 0:
-            raise _missing(where, np.flatnonzero(values < 0))
+            raise _missing(where, np.flatnonzero(values < 0), noun)
         if values.max() < len(names):
             return values.astype(np.int64), list(names), notes
         notes.append(f"{where}: the highest label is {values.max()}, but there are {len(names)} names; names not used")
@@ -101,7 +101,7 @@ def numbered(
 
 
 def known(values: np.ndarray[Any, Any], classes: Sequence[str], names: Sequence[str] | None = None) -> Labels:
-    """Labels of other pictures in the same classes, -1 for none of them."""
+    """Labels of other items in the same classes, -1 for none of them."""
     named = names is not None and list(names) == list(classes)
     if named and values.dtype.kind in "ui":
         inside = (values >= 0) & (values < len(classes))
@@ -120,13 +120,13 @@ def _named(value: Any) -> str:
     return f"{value:g}" if isinstance(value, np.floating) else str(value)
 
 
-def captions_of(values: Sequence[Any], where: str) -> tuple[list[str], list[str]]:
+def captions_of(values: Sequence[Any], where: str, noun: str = "picture") -> tuple[list[str], list[str]]:
     """(captions, notes) from a column of text; of a list of captions the first is used."""
     captions = [_caption(value, where) for value in values]
     lists = [value for value in values if isinstance(value, list)]
     notes = []
     if any(len(value) > 1 for value in lists):
-        notes.append(f"{where}: several captions per picture; only the first is used")
+        notes.append(f"{where}: several captions per {noun}; only the first is used")
     return captions, notes
 
 

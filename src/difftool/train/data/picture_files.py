@@ -165,6 +165,6 @@ def _rows_of(
 
     labels, captions = column(label), column(text)
     if captions is not None:
-        captions, more = captions_of(captions, f"{text} of metadata")
+        captions, more = captions_of(captions, f"{text} of metadata", noun)
         notes += more
     return [labels, captions], notes

@@ -45,12 +45,12 @@ def together(
         test = test._replace(captions=[""] * len(test.pixels))
     if labels[0] is None:
         return train._replace(test=test)
-    values = values_of(labels[0], len(train.pixels), where)
+    values = values_of(labels[0], len(train.pixels), where, noun)
     numbers, classes, more = numbered(values, where, names, noun)
     train = train._replace(labels=numbers, classes=classes)
     if test is not None:
         try:
-            others = known(values_of(labels[1], len(test.pixels), where), classes, names)
+            others = known(values_of(labels[1], len(test.pixels), where, noun), classes, names)
         except (DifftoolError, AttributeError):
             others = np.full(len(test.pixels), -1)
         rows = np.flatnonzero(others >= 0)

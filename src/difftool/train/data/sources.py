@@ -68,8 +68,8 @@ def _no_pictures(files: Contents) -> DifftoolError:
         return DifftoolError(Exit.FILE, message, "train on sounds: leave out --preset, or use --preset sounds")
     packed = next((name for name in files if name.lower().endswith(ARCHIVES)), None)
     if packed is not None:
-        return DifftoolError(Exit.FILE, f"it contains no pictures, only {packed}", f"pass {packed} itself")
-    return DifftoolError(Exit.FILE, "it contains no pictures", f"pass {KNOWN}")
+        return DifftoolError(Exit.FILE, f"it contains no pictures or sounds, only {packed}", f"pass {packed} itself")
+    return DifftoolError(Exit.FILE, "it contains no pictures or sounds", f"pass {KNOWN}")
 
 
 def _counted(kind: Kind, files: Contents) -> tuple[int, str]:
