@@ -269,6 +269,39 @@ def test_what_is_damaged_is_a_hole(suffix: str, talk: Path, decoded: Any, tmp_pa
     assert 4 < found.holes[0].start < 7
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("mp3", "libmp3lame"), ("ogg", "libvorbis")])
+def test_damage_is_found_in_the_same_place_each_time(suffix: str, codec: str, talk: Path, tmp_path: Path) -> None:
+    path = made(tmp_path / f"a.{suffix}", "-i", talk, "-b:a", "64k", "-c:a", codec)
+    data = bytearray(path.read_bytes())
+    for share in (0.3, 0.6):
+        first = round(len(data) * share)
+        data[first : first + len(data) // 24] = bytes(len(data) // 24)
+    path.write_bytes(data)
+    track = media.track_of(path)
+    for filled in (False, True):
+        found = [media.damage_of(path, track, filled=filled) for _ in range(4)]
+        assert all(spans == found[0] for spans in found)
+        assert len(found[0]) == 2 and 2 < found[0][0].start < 4.5 < found[0][1].start < 8
+
+
+@pytest.mark.parametrize("early", [0, 1, 9, 20])
+def test_damage_is_where_the_times_have_a_gap(early: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many frames before it ffmpeg's threads report it. Frames of 0.1 s; the one at 3 s is lost, and one at 9 s
+    was made up."""
+    lines: list[str] = []
+    for k in range(120):
+        if k != 30:
+            lines += [f"[Eval @ 0x1] [info] {number:f}" for number in (1e5, k / 10)]
+    lines.insert(2 * (30 - min(early, 29)), "[mp3float @ 0x2] [error] Header missing")
+    lines.insert(2 * 89 + 1, "[mp3float @ 0x2] [error] overread")
+    monkeypatch.setattr(media, "_lines", lambda options, stream: lines)
+    track = media.Track(0, None, timed=True, warnings=())
+    for filled, later in ((False, 8.9), (True, 9.0)):
+        lost, concealed = media.damage_of(Path("a.mp3"), track, filled=filled)
+        assert lost == pytest.approx((3, 3.4))
+        assert concealed == pytest.approx((later, later + 1))
+
+
 def test_what_breaks_off(talk: Path, decoded: Any, tmp_path: Path) -> None:
     for suffix in ("flac", "m4a"):
         path = made(tmp_path / f"a.{suffix}", "-i", talk)

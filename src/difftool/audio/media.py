@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import tempfile
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ APART = 0.1
 LAG, FRAMES = 0.3, 4
 """Seconds, or frames, that ffmpeg may have decoded before it reports an error."""
 WAITING = 10
-"""Most decoded frames that wait for ffmpeg's filters."""
+"""Most packets that wait for ffmpeg's decoder, and most frames that wait for its filters."""
 UNTIMED = frozenset(["wav", "w64", "flac", "mp3", "aac", "aiff", "au", "caf", "ac3", "amr", "wv"])
 """Formats without timestamps."""
 PLAIN = frozenset(["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
@@ -195,42 +196,80 @@ def timeline_of(path: Path, track: Track) -> Timeline:
 
 def damage_of(path: Path, track: Track, *, filled: bool = False) -> list[Span]:
     """Stretches that ffmpeg could not decode, in seconds of the samples of `opened`."""
-    found: list[Span] = []
-    reported: float | None = None  # where an error was reported that has no span yet
-    at = length = ends = 0.0
+    gaps, errors = list[_Place](), list[_Place]()
+    frame, at, ends, length = 0, 0.0, math.nan, 0.0
+    for decoded in _decoded(path, track):
+        if decoded is None:
+            if frame:  # errors before the first frame are from probing
+                errors.append(_Place(frame, at, length))
+            continue
+        starts = ends if math.isnan(decoded.start) else decoded.start
+        if starts > ends + length / 2:
+            gaps.append(_Place(frame, at, length))
+            at += starts - ends if filled else 0.0
+        length = decoded.seconds
+        frame, at, ends = frame + 1, at + length, starts + length
+    # an error is reported while packets and frames before it wait; a gap in the times says where it is
+    ahead = 2 * WAITING
+    lost = [gap for gap in gaps if _is_any(errors, gap.frame - ahead, gap.frame)]
+    spans = [Span(gap.at, gap.at + max(LAG, FRAMES * gap.length)) for gap in lost]
+    last = -math.inf
+    for error in errors:  # where the decoder made something up, it is somewhere among the waiting frames
+        end = error.at + max(LAG, WAITING * error.length)
+        if error.at > last and not _is_any(gaps, error.frame, error.frame + ahead):
+            spans.append(Span(error.at, end))
+            last = end
+    return sorted(spans)
 
-    def add(start: float) -> None:
-        found.append(Span(start, start + max(LAG, FRAMES * length)))
 
-    shown = ["-af", ",".join([*_filling(filled), "ashowinfo"]), "-f", "null", "-"]
+class _Place(NamedTuple):
+    """A place between decoded frames."""
+
+    frame: int
+    """The number of frames before it"""
+    at: float
+    """Seconds of sound before it"""
+    length: float
+    """Seconds of the last frame"""
+
+
+class _Frame(NamedTuple):
+    """A decoded frame, in seconds."""
+
+    start: float
+    """Its timestamp; NaN without one"""
+    seconds: float
+
+
+def _is_any(places: Sequence[_Place], first: int, last: int) -> bool:
+    """Whether one of these places, in order, is behind `first` to `last` frames."""
+    k = bisect_left(places, first, key=lambda place: place.frame)
+    return k < len(places) and places[k].frame <= last
+
+
+def _decoded(path: Path, track: Track) -> Iterator[_Frame | None]:
+    """The frames of a track, and None where ffmpeg reports an error."""
+    # printed in whole lines: one in parts, as by ashowinfo, takes the level from an error between its parts
+    numbers = "asetpts='print(1e6*NB_SAMPLES/SR);print(T);PTS'"
     # one thread, so that frames come in order
-    options = ["-loglevel", "level+info", "-threads", "1", "-i", _url(path), "-map", f"0:a:{track.number}", *shown]
+    options = ["-loglevel", "repeat+level+info", "-threads", "1", "-i", _url(path)]
+    options += ["-map", f"0:a:{track.number}", "-af", numbers, "-f", "null", "-"]
+    seconds: float | None = None
     for line in _lines(options, "stderr"):
-        if frame := re.search(r"Parsed_ashowinfo.* pts_time:(\S+).* rate:(\d+) nb_samples:(\d+)", line):
-            starts = ends if frame[1] == "NOPTS" else float(frame[1])
-            # an error is reported while earlier frames still wait for the filters; a gap in the times says where
-            is_gap = starts > ends + length / 2
-            if reported is not None and (is_gap or at > reported + WAITING * length):
-                add(at if is_gap else reported)
-                reported = None
-            length = int(frame[3]) / int(frame[2])
-            at += length
-            ends = starts + length
-        elif "[error]" in line and at and reported is None and (not found or at > found[-1].start):
-            reported = at  # errors before the first frame are from probing
-    if reported is not None:
-        add(reported)
-    return found
+        if number := re.search(r"\[Eval @ .*\] \[info\] (\S+)$", line):
+            if seconds is None:
+                seconds = float(number[1]) / 1e6
+            else:
+                yield _Frame(float(number[1]), seconds)
+                seconds = None
+        elif "[error]" in line:
+            yield None
 
 
 def _filters(track: Track, filled: bool) -> list[str]:
     """ffmpeg filters that insert silence for missing packets, and time samples by their number, since the timestamps of
     a concatenated file start again."""
-    return [*_filling(filled), *(["asetpts=N/SR/TB"] if track.timed else [])]
-
-
-def _filling(filled: bool) -> list[str]:
-    return ["aresample=async=1"] if filled else []
+    return [*(["aresample=async=1"] if filled else []), *(["asetpts=N/SR/TB"] if track.timed else [])]
 
 
 @contextmanager
