@@ -40,9 +40,9 @@ RANDOM = "random"
 """The name of a randomly generated voice."""
 PACKAGE = Path(__file__).parents[1] / "assets" / "voices"
 """The folder of the voices in the package. A voice of the same name in the user's folder takes precedence."""
-TRAINED, WEIGHTS = "trained", "voice.safetensors"
-"""The folder below that of a voice with a folder for each engine, where `voice train` runs, and the file in it that the
-engine speaks with."""
+TRAINED, WEIGHTS, LEARNED = "trained", "voice.safetensors", "learned.json"
+"""The folder below that of a voice with a folder for each engine, where `voice train` runs, the file in it that the
+engine speaks with, and the hashes of the clips that it was learned from."""
 TORTOISE = "tortoise"
 """The folder below refs/ that every voice of `voice prep` has."""
 CONSENTS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from .engines import CLIP_HZ, Reference, Work
 from .library import RANDOM, TRAINED, WEIGHTS, Voice, find, trained
 from .settings import Settings
 from .text import Part
+from .tuning.clips import changes_since
 from .verify import Verifier, verifier_of
 
 log = logging.getLogger(__name__)
@@ -112,9 +114,18 @@ def plan_speech(
     engines.warn_of_unused(work)
     if is_automatic:
         engines.warn_of_bundled(name, given)
+    if learned:
+        _warn_of_changes(voices[0], name, learned)
     if settings.trained:
         _tell_of_others(voices, name)
     return SpeechPlan(work, document, verifier_of(settings) if settings.verify else None)
+
+
+def _warn_of_changes(voice: Voice, engine: str, learned: Path) -> None:
+    """Warns where the clips of a voice are no longer those that an engine was trained on."""
+    if changes := changes_since(voice, learned):
+        again = f"difftool voice train {shlex.quote(voice.name)} --engine {engine} --overwrite"
+        log.warning("since %s was trained: %s; to train it again run %s", voice.name, changes, again)
 
 
 def _tell_of_others(voices: Sequence[Voice], engine: str) -> None:

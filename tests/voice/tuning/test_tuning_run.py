@@ -152,14 +152,16 @@ class TestRun:
         shutil.copy(clips / "0003.wav", clips / "0004.wav")
         shutil.copy(clips / "0005.wav", clips / "extra.wav")
         (clips / "0006.wav").unlink()
+        soundfile.write(clips / "0007.wav", soundfile.read(clips / "0007.wav")[0][:14_399], 24_000)
         table.write_text("\ufeff" + table.read_text(), "utf-8")  # as some editors write it
         found = difftool(*TRAIN, "--dry-run", "--json").json["data"]["left_out"]
-        assert sorted(found) == ["0001", "0002", "0004", "0006", "extra"]
+        assert sorted(found) == ["0001", "0002", "0004", "0006", "0007", "extra"]
         assert "cannot read" in found["0001"]
         assert "only silence" in found["0002"]
-        assert [found[name] for name in ("0004", "0006", "extra")] == [
+        assert [found[name] for name in ("0004", "0006", "0007", "extra")] == [
             "it repeats 0003",
             "the file is missing",
+            "it is shorter than 0.6 s",
             "it has no text",
         ]
 
@@ -285,6 +287,25 @@ class TestSpeaking:
         assert "what voice train learned of the voice has changed since" in changed.err
         assert difftool("rerun", "plain.wav", "-o", "fourth.wav").code == 0
 
+    def test_says_that_the_clips_have_changed_since(self, difftool: Run, clone: Run, me: Path) -> None:
+        assert difftool(*TRAIN, "--steps", 10).code == 0
+        assert clone("a.wav").json["warnings"] == []
+        clips, table = me / "clips", me / "metadata.csv"
+        shutil.copy(clips / "0005.wav", clips / "0021.wav")
+        (clips / "0003.wav").unlink()
+        soundfile.write(clips / "0004.wav", soundfile.read(clips / "0004.wav")[0] / 2, 24_000)
+        lines = table.read_text().replace("0007|One two three|One two three", "0007|One two|One two")
+        table.write_text(f"{lines}0021|Four|Four\n")
+        (warning,) = clone("b.wav").json["warnings"]
+        assert "since me was trained: 1 clip added, 2 clips edited, 1 clip removed; to train it again run" in warning
+        assert "difftool voice train me --engine beep --overwrite" in warning
+        assert clone("c.wav", "--no-trained").json["warnings"] == []
+        assert difftool(*TRAIN, "--steps", 10, "--overwrite").code == 0
+        assert clone("d.wav").json["warnings"] == []
+        (me / "trained" / "beep" / "learned.json").unlink()  # as before it was written
+        table.write_text(lines)
+        assert clone("e.wav").json["warnings"] == []
+
     def test_another_engine_is_told_of_it(self, difftool: Run, me: Path) -> None:
         assert difftool(*TRAIN, "--steps", 10).code == 0
         other = difftool("voice", "clone", "--voice", "me", "--engine", "mini", "--dry-run", "Hello.")
@@ -309,7 +330,9 @@ class TestRefused:
             (2, ("me", "--engine", "bep"), "unknown engine 'bep'"),
             (2, ("me", "--method", "full", "--rank", 8), "the method full has no --rank"),
             (2, ("me", "--method", "half"), "unknown method 'half'"),
-            (2, ("me", "--engine", "mini", "--method", "lora"), "unknown method 'lora'"),
+            (2, ("me", "--engine", "mini", "--method", "lora"), "the engine mini has no method lora; it has full"),
+            (2, ("me", "--engine", "mini", "--method", "lora"), "leave out --method, or use --engine tortoise"),
+            (2, ("me", "--engine", "mini", "--rank", 8), "leave it out, or use --engine tortoise"),
             (2, ("me", "--engine", "mini", "--checkpointing"), "has no --checkpointing"),
             (2, ("me", "--minutes", 1, "--steps", 1), "cannot be used together"),
             (2, ("me", "--steps", 0), "steps"),

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 from ...audio.files import RATE, read_sound
@@ -14,7 +15,7 @@ from ...errors import DifftoolError, Exit
 from ...files import digest_of, read_json
 from ...limits import counted
 from ..export import texts_of
-from ..library import Voice
+from ..library import LEARNED, Voice
 from . import Clip, Clips
 
 HELD_OUT, LEAST_HELD, MOST_HELD = 0.05, 4, 0.2
@@ -22,7 +23,7 @@ HELD_OUT, LEAST_HELD, MOST_HELD = 0.05, 4, 0.2
 FEWEST = 12
 """Fewest clips to learn from."""
 SHORTEST = 0.6
-"""Seconds of a clip."""
+"""Seconds of a clip: a shorter one ends before the voice can be heard."""
 NO_TEXT = "it has no text"
 SEED = 0
 """Decides what is set aside: the same for runs of all seeds, so that their losses compare."""
@@ -99,6 +100,33 @@ def split(clips: Sequence[Clip]) -> Clips:
 def _shuffled(names: list[str]) -> list[str]:
     order = uniform(keys([SEED]), 0, 0, max(len(names), 1))[0].argsort().tolist()
     return [names[k] for k in order[: len(names)]]
+
+
+def hashes(voice: Voice) -> dict[str, str]:
+    """The hash of each clip of a voice and its text, by name; none where they have no texts."""
+    try:
+        texts = texts_of(voice)
+    except DifftoolError:
+        return {}
+    paths = {name: voice.folder / "clips" / f"{name}.wav" for name in texts}
+    pairs = {name: f"{digest_of(path)}|{texts[name][1].strip()}" for name, path in paths.items() if path.is_file()}
+    return {name: hashlib.sha256(pair.encode()).hexdigest() for name, pair in pairs.items()}
+
+
+def changes_since(voice: Voice, weights: Path) -> str:
+    """What became of the clips of a voice since these weights were learned from them, in words; empty where nothing is
+    known of it, or nothing changed."""
+    try:
+        before = read_json(weights.with_name(LEARNED))
+    except DifftoolError:
+        return ""
+    now = hashes(voice)
+    counts = {
+        "added": len(now.keys() - before.keys()),
+        "edited": sum(now[name] != before[name] for name in now.keys() & before.keys()),
+        "removed": len(before.keys() - now.keys()),
+    }
+    return ", ".join(f"{counted(count, 'clip')} {verb}" for verb, count in counts.items() if count)
 
 
 def fingerprint(clips: Clips) -> str:

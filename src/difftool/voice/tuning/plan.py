@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from ...device import choose, cpu_computes_bf16, name_of
-from ...errors import DifftoolError, Exit, pick
+from ...errors import DifftoolError, Exit
 from ...files import expanded
 from ...learning.config import Length, RunConfig
 from ...learning.folder import REPORT, Layout, standing
@@ -74,9 +74,13 @@ def prepared(settings: Settings) -> Job:
     engine = _engine(settings.engine, models_dir)
     learner = tuner(engine)
     method = settings.method or next(iter(learner.METHODS))
-    usual = learner.METHODS[pick("method", method, {name: name for name in learner.METHODS})]
+    if method not in learner.METHODS:
+        message = f"the engine {engine} has no method {method}; it has {' and '.join(learner.METHODS)}"
+        raise DifftoolError(Exit.USAGE, message, f"leave out --method, or use --engine {_having(method)}")
+    usual = learner.METHODS[method]
     if settings.rank is not None and method != LORA:
-        raise DifftoolError(Exit.USAGE, f"the method {method} has no --rank", f"leave it out, or use --method {LORA}")
+        other = f"--method {LORA}" if LORA in learner.METHODS else f"--engine {_having(LORA)}"
+        raise DifftoolError(Exit.USAGE, f"the method {method} has no --rank", f"leave it out, or use {other}")
     clips, left_out = clips_of(voice, learner.unusable)
     parts = split(clips)
     device, dtype = choose(settings.device, settings.dtype, settings.threads)
@@ -106,6 +110,11 @@ def _engine(name: str, models_dir: Path | None) -> str:
     if name != engines.AUTO:
         return name
     return next(row for row in engines.ENGINES if row in TRAINABLE and engines.engine(row).installed(models_dir))
+
+
+def _having(method: str) -> str:
+    """The engines that have a method."""
+    return " or ".join(name for name in TRAINABLE if method in tuner(name).METHODS)
 
 
 def _config(tuning: Tuning, usual: Method) -> RunConfig:

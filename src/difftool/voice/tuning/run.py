@@ -24,7 +24,8 @@ from ...learning.tasks import Task
 from ...models import AVERAGES
 from ...progress import Track, untracked
 from ...signals import deferred
-from ..library import WEIGHTS
+from ..library import LEARNED, WEIGHTS
+from .clips import hashes
 from .plan import Job, prepared
 from .previews import SAMPLES, preview_path, speak
 from .report import Figures, Judge, Recorded, Sentence, Tuned, notes_of, result_of, write_report
@@ -128,13 +129,14 @@ def _learn(job: Job, config: RunConfig, context: RunContext) -> None:
         bands = [loss for loss in held_out(trainee, task) or [] if loss is not None]
         train["held_out_before"] = sum(bands) / len(bands)
     log.info(f"held-out loss before training: {train['held_out_before']:.4f}")
-    published: list[Path | None] = []
+    published, learned = list[Path | None](), hashes(tuning.voice)
 
     def publish(trainee: Trainee) -> None:
         best = best_average(folder)
         path = best.path if best else None
         if path is None or [path] != published:
             tuning.publish(folder / WEIGHTS, _weights(folder, trainee))
+            files.write_json(folder / LEARNED, learned)
             published[:] = [path]
 
     def preview(trainee: Trainee, seen: int, events: EventLog | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,16 +14,19 @@ import pytest
 import soundfile
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from tiny_tortoise import checkpoint, finished, integers, learned_row, network, noise, official, text_head
 from torch import Tensor
 
 from difftool.audio.files import read_sound
 from difftool.errors import DifftoolError
+from difftool.learning.driver import ended
 from difftool.learning.loop import ROOM, Trainee, held_out, items_that_fit, updates
 from difftool.learning.tasks import indices
 from difftool.nets.official import stored_in
 from difftool.nets.tortoise.dvae import DiscreteEncoder, speech_codes
 from difftool.nets.tortoise.official import AUTOREGRESSIVE
+from difftool.signals import deferred
 from difftool.voice.engines import Reference, tortoise
 from difftool.voice.engines.tortoise import tuning
 from difftool.voice.engines.tortoise.decoding import STOP, TokenSampling, sample_codes
@@ -323,6 +327,35 @@ def test_what_lora_learned_is_spoken_and_exported(models: Path, sounds: Clips, t
     assert names["gpt.h.1.mlp.c_fc.lora_B.weight"].shape == (256, 4)
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
+def test_a_full_disk_is_told_as_one(
+    models: Path, sounds: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the run ends with 1 and the saved state, and not with 4. What was published before stays."""
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    plan, folder = planned(models, sounds), tmp_path / "run"
+    weights = ready(plan, folder)[0].averaged()
+    (folder / "voice.safetensors").write_bytes(b"before")
+    files = sorted(folder.iterdir())
+    with monkeypatch.context() as disk, deferred() as stop:
+        disk.setattr("safetensors.torch.save_file", full)
+        disk.setattr(
+            "difftool.voice.engines.tortoise.tuning.run.replacing", lambda path: nullcontext(Path("/dev/full"))
+        )
+        for save in (lambda: plan.publish(folder / "voice.safetensors", weights), lambda: plan.export(folder, weights)):
+            with pytest.raises(OSError, match="No space left") as error:
+                save()
+            known = ended(error.value, stop, saved=True, resume="go on")
+            assert known is not None
+            assert (known.code, known.message) == (1, "the disk is full; the state is saved")
+    assert (folder / "voice.safetensors").read_bytes() == b"before"
+    assert sorted(folder.iterdir()) == files
+
+
 def opened_as_a_checkpoint(plan: TortoiseTuning, folder: Path, weights: dict[str, Tensor], wanted: Tensor) -> None:
     """What is exported has all official names, and says the same."""
     (path,) = plan.export(folder, weights)
@@ -417,7 +450,6 @@ def test_clips_that_cannot_be_learned_from_are_told(sounds: Clips, tmp_path: Pat
         (clip._replace(text="a [stop] b {c}"), "characters that Tortoise does not know"),
         (clip._replace(text="word " * 500), "more than 398"),
         (clip._replace(text="1" * 60), "too large to be spoken"),
-        (clip._replace(seconds=0.5), "shorter than 0.6 s"),
         (clip._replace(seconds=28.5), "longer than 28 s"),
         (clip._replace(path=silent), "silence"),
     ):

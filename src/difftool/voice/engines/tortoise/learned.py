@@ -63,4 +63,4 @@ def opened(path: Path, base: str) -> Learned:
 def write_learned(path: Path, tensors: Mapping[str, Tensor], base: str) -> None:
     """Writes what was learned on the decoder of the SHA-256 `base`, by official name and in the official layout."""
     contiguous = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
-    write(path, contiguous, {"schema": SCHEMA, "base": base}, "free some space")
+    write(path, contiguous, {"schema": SCHEMA, "base": base})

@@ -16,7 +16,7 @@ from ....models import MISFITS
 from ....nets.layers import prepare
 from ....nets.official import Checkpoint, ours, same_shapes, shapes, sources, tensors_in
 from ....nets.tortoise.official import CHECKPOINTS
-from ....store import DERIVED
+from ....store import DERIVED, room_for
 from .learned import RETRAIN, opened
 from .weights import metadata_of, sum_name, sum_of, write
 
@@ -144,7 +144,12 @@ def _convert(row: Checkpoint, nets: Mapping[str, nn.Module], source: Path, conve
     invalid = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
     if invalid:
         raise DifftoolError(Exit.FILE, f"{source} is invalid: {invalid} contains values that are not finite", hint)
-    write(converted, tensors, metadata, "copy the checkpoints to a writable folder")
+    room_for(sum(tensor.nbytes for tensor in tensors.values()), converted.parent)
+    try:
+        write(converted, tensors, metadata)
+    except OSError as error:
+        message = f"cannot write {converted}: {error.strerror}"
+        raise DifftoolError(Exit.FILE, message, "copy the checkpoints to a writable folder") from error
 
 
 def _load(source: Path, row: Checkpoint) -> dict[str, Tensor]:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ....errors import DifftoolError, Exit
+from ....errors import DifftoolError, Exit, raise_what_ended
 from ....files import replacing
-from ....store import room_for
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], hint: str) -> None:
-    """Writes float32 tensors atomically. Raises DifftoolError 4, with this hint, where they cannot be written."""
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes float32 tensors atomically. Raises OSError where they cannot be written."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    room_for(sum(tensor.nbytes for tensor in tensors.values()), path.parent)
     sums = {sum_name(name): sum_of(tensor) for name, tensor in tensors.items()}
     try:
         with replacing(path) as written:
             save_file(dict(tensors), written, {**metadata, **sums})
-    except (SafetensorError, OSError) as error:  # safetensors raises the first for a full disk
-        reason = getattr(error, "strerror", None) or error
-        raise DifftoolError(Exit.FILE, f"cannot write {path}: {reason}", hint) from error
+    except SafetensorError as error:  # for a full disk
+        raise_what_ended(str(error))
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def metadata_of(path: Path, hint: str) -> dict[str, str]:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 METHODS = {"lora": Method(lr=1e-4, batch_size=32, weight_decay=0.0), "full": Method(lr=1e-5, batch_size=32)}
 LEARNED = "Tortoise (Apache-2.0), trained by J. Betker on some 49,000 hours of English recordings"
-SHORTEST, LONGEST = 0.6, 28.0
-"""Seconds of a clip: a shorter one ends before the voice can be heard, a longer one has more codes than the decoder has
-positions."""
+LONGEST = 28.0
+"""Seconds of a clip: a longer one has more codes than the decoder has positions."""
 MOST_TOKENS = 398
 """Tokens of a text, for the same reason."""
 QUIET = 1e-3
@@ -40,8 +39,6 @@ def unusable(clip: Clip) -> str | None:
         return "its text contains characters that Tortoise does not know"
     if len(tokens) > MOST_TOKENS:
         return f"its text has {len(tokens)} tokens, more than {MOST_TOKENS}"
-    if clip.seconds < SHORTEST:
-        return f"shorter than {SHORTEST:g} s"
     if clip.seconds > LONGEST:
         return f"longer than {LONGEST:g} s"
     try:

@@ -23,7 +23,6 @@ from .....nets.official import sources, stored_in
 from .....nets.tortoise.autoregressive import UnifiedVoice
 from .....nets.tortoise.official import AUTOREGRESSIVE, TRANSPOSED
 from .....nets.tortoise.tokenizer import tokenize
-from .....store import room_for
 from ....library import Voice
 from ....tuning import Clip, Clips, Tuning
 from ....tuning.settings import Settings
@@ -104,9 +103,9 @@ class TortoiseTuning(Tuning):
         learned = Learned(self._official(weights))
         base = stored_in(self.networks / DECODER, AUTOREGRESSIVE, PULL)
         tensors = {name: learned.applied(name, entry.read()).contiguous() for name, entry in base.items()}
-        room_for(sum(tensor.nbytes for tensor in tensors.values()), folder)
-        with replacing(folder / EXPORT) as written:
-            torch.save(tensors, written)
+        # into an open file, which tells of a full disk
+        with replacing(folder / EXPORT) as written, written.open("wb") as file:
+            torch.save(tensors, file)
         return [folder / EXPORT]
 
     def _official(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
