@@ -56,7 +56,8 @@ def misfit(steps: Sequence[float], stds: Sequence[float], step: float, std: floa
     """How far stored averages, combined by these `shares`, are from the one of width `std` after `step`: the distance
     of the weights over time, relative to their norm."""
     wanted = (step, gamma(std))
-    parts = [(-1.0, wanted), *zip(shares, zip(steps, map(gamma, stds), strict=True), strict=True)]
+    stored = zip(steps, map(gamma, stds), strict=True)
+    parts = [(-1.0, wanted), *zip(shares, stored, strict=True)]
     square = sum(a * b * _overlap(one, other) for a, one in parts for b, other in parts)
     return max(square / _overlap(wanted, wanted), 0.0) ** 0.5
 
@@ -64,4 +65,5 @@ def misfit(steps: Sequence[float], stds: Sequence[float], step: float, std: floa
 def _overlap(first: tuple[float, float], second: tuple[float, float]) -> float:
     """The integral of the product of two averages' weights (g + 1) / t * (tau / t)^g over the time tau they share."""
     (t, g), (s, h) = sorted((first, second))
-    return (g + 1) * (h + 1) / (g + h + 1) * (t / s) ** h / s
+    whole = (g + 1) * (h + 1) / (g + h + 1)
+    return whole * (t / s) ** h / s

@@ -395,15 +395,14 @@ def grid(
     rho = RHO.get(spacing, 1.0) if rho is None else rho
     span = Span(path, sum(counts), counts, path.clean + whole, whole, rho)
     require(not path.discrete or span.n <= whole, f"{whole:g} levels are too few for {span.n} steps")
-    require(
-        spacing != "all" or not path.discrete or span.n == whole,
-        f"schedule all takes {whole:g} steps on this path, not {span.n}",
-    )
+    if spacing == "all" and path.discrete:
+        require(span.n == whole, f"schedule all takes {whole:g} steps on this path, not {span.n}")
     levels = SPACINGS[spacing].rule(span)
     # the share of noise tells noisier from cleaner and is finite everywhere
     shares = [level.share for level in (*levels, end)]
     before = accumulate([2.0, *shares], min)
-    kept = [level for level, share, last in zip(levels, shares, before, strict=False) if shares[-1] < share < last]
+    rows = zip(levels, shares, before, strict=False)
+    kept = [level for level, share, last in rows if shares[-1] < share < last]
     require(bool(kept), "no level of the grid is noisier than its end")
     return [*kept, end]
 

@@ -129,9 +129,11 @@ def tcfg(cond: Predict, uncond: Predict | None, scale: Scale, *, chart: float = 
             return _plain(x, level, towards, away, s)
         c, u = x - share * towards, x - share * away
         cc, cu, uu = _dot(c, c), _dot(c, u), _dot(u, u)
-        top = (cc + uu) / 2 + ((cc - uu) ** 2 / 4 + cu**2).sqrt()
+        middle, apart = (cc + uu) / 2, (cc - uu) ** 2 / 4
+        top = middle + (apart + cu**2).sqrt()
         axis = cu * c + (top - cc) * u
-        on_axis = (_dot(u, axis) / _dot(axis, axis)).nan_to_num(0.0) * axis
+        length = _dot(u, axis) / _dot(axis, axis)
+        on_axis = length.nan_to_num(0.0) * axis
         return (x - on_axis - s * (c - on_axis)) / share
 
     return cfg(cond, uncond, scale, rule=rule, **options)

@@ -83,7 +83,8 @@ def betas(kind: str, T: int = 1000, start: float | None = None, end: float | Non
     require(T >= 1, f"a schedule needs at least 1 level, not {T}")
     if kind in CURVES:
         require(start is None and end is None, f"the {kind} schedule takes no start and end")
-        return [min(1 - after / before, 0.999) for before, after in pairwise(CURVES[kind](i / T) for i in range(T + 1))]
+        abars = [CURVES[kind](i / T) for i in range(T + 1)]
+        return [min(1 - after / before, 0.999) for before, after in pairwise(abars)]
     require(kind in RAMPS, f"unknown beta schedule {kind!r} (known: {', '.join([*RAMPS, *CURVES])})")
     first, last, power = RAMPS[kind]
     first, last = first if start is None else start, last if end is None else end
@@ -111,8 +112,8 @@ class DiscreteVP:
             "betas must be a non-empty sequence of numbers between 0 and 1",
         )
         self.hi = len(betas) - 1.0
-        abars = accumulate(betas, lambda abar, beta: abar * (1 - beta), initial=1.0)
-        self._levels = [Level(float(i - 1), math.sqrt(a), math.sqrt(1 - a)) for i, a in enumerate(abars)][1:]
+        _, *abars = accumulate(betas, lambda abar, beta: abar * (1 - beta), initial=1.0)
+        self._levels = [Level(float(i), math.sqrt(a), math.sqrt(1 - a)) for i, a in enumerate(abars)]
         self._falling = [-level.lam for level in self._levels]  # ascending, for bisect
 
     def zero_snr(self) -> DiscreteVP:
@@ -120,8 +121,9 @@ class DiscreteVP:
         arXiv:2305.08891, algorithm 1). Only targets other than eps can start there."""
         first, last = self._levels[0].alpha, self._levels[-1].alpha
         require(first > last, "a path that ends in pure noise needs at least two different levels")
-        abar = [1.0, *(((level.alpha - last) * first / (first - last)) ** 2 for level in self._levels)]
-        return DiscreteVP([1 - after / before for before, after in pairwise(abar)])
+        alphas = [(level.alpha - last) * first / (first - last) for level in self._levels]
+        abars = [1.0, *(alpha**2 for alpha in alphas)]
+        return DiscreteVP([1 - after / before for before, after in pairwise(abars)])
 
     def level(self, u: float) -> Level:
         require(self.lo <= u <= self.hi, f"level {u} is outside 0 to {self.hi:g}")
@@ -129,12 +131,15 @@ class DiscreteVP:
         if i == u:
             return self._levels[i]
         w = u - i
-        return Level(u, *_vp(-(1 - w) * self._falling[i] - w * self._falling[i + 1]))
+        before, after = self._falling[i], self._falling[i + 1]
+        return Level(u, *_vp(-(1 - w) * before - w * after))
 
     def at(self, lam: float) -> Level:
         j = min(max(bisect_left(self._falling, -lam), 1), len(self._levels) - 1)
         before, after = self._falling[j - 1], self._falling[j]
-        u = j - 1 + (-lam - before) / (after - before) if 0 < after - before < math.inf else float(j)
+        gap, u = after - before, float(j)
+        if 0 < gap < math.inf:
+            u = j - 1 + (-lam - before) / gap
         return Level(min(max(u, self.lo), self.hi), *_vp(lam))
 
 
@@ -163,8 +168,10 @@ class Flow:
         return Level(self.clock(sigma), alpha, sigma)
 
     def at(self, lam: float) -> Level:
-        big = 1 / (1 + (e := math.exp(-abs(lam))))
-        alpha, sigma = (big, e * big) if lam > 0 else (e * big, big)
+        ratio = math.exp(-abs(lam))
+        big = 1 / (1 + ratio)
+        small = ratio * big
+        alpha, sigma = (big, small) if lam > 0 else (small, big)
         return Level(self.clock(sigma), alpha, sigma)
 
 
@@ -177,7 +184,8 @@ def flux2_shift(tokens: float, steps: int) -> float:
     """FLUX.2's `shift` of a `Flow` for so many tokens and steps: e^mu, mu straight in the steps through the lines of 10
     and 200; above 4,300 tokens that of 200."""
     at_10, at_200 = 8.73809524e-5 * tokens + 1.89833333, 1.6927e-4 * tokens + 0.45666666
-    mu = at_200 if tokens > 4300 else at_200 + (at_200 - at_10) / 190 * (steps - 200)
+    slope = (at_200 - at_10) / 190
+    mu = at_200 if tokens > 4300 else at_200 + slope * (steps - 200)
     return math.exp(mu)
 
 

@@ -267,7 +267,8 @@ def _adams(
         if q.sigma:
             scale_q, k_q, *_ = at(q)
             move = scale_q * (k_q - k_p)
-            shares = [weight / levels[i - j].sigma for j, weight in enumerate(weights[len(past) - 1])]
+            rule = weights[len(past) - 1]
+            shares = [weight / levels[i - j].sigma for j, weight in enumerate(rule)]
             moved = scaled(zip(past, shares, strict=True), move)
             now = weighted([(now, scale_q / scale_p), *moved])
             if free is not x0:
@@ -309,7 +310,9 @@ def _slope(predict: Predict, at: Chart, x: Tensor, p: Level) -> tuple[Tensor, Te
     x and x0."""
     x0 = predict(x, p).x0
     _, _, data, fog = at(p)
-    return x0, [(x, fog / p.sigma), (x0, data - fog * p.alpha / p.sigma)]
+    of_x = fog / p.sigma
+    of_x0 = data - fog * p.alpha / p.sigma
+    return x0, [(x, of_x), (x0, of_x0)]
 
 
 def _along(at: Chart, x: Tensor, slope: Terms, p: Level, q: Level) -> Tensor:
@@ -330,7 +333,9 @@ def _churned(
     if not churn.lo <= p.sigma / p.alpha <= churn.hi:
         return x, p
     lift = min(churn.amount / (len(levels) - 1), math.sqrt(2) - 1)
-    up = path.at(p.lam - math.log1p(lift)) if path else p._replace(sigma=p.sigma * (1 + lift))
+    up = p._replace(sigma=p.sigma * (1 + lift))
+    if path:
+        up = path.at(p.lam - math.log1p(lift))
     there = up.alpha * p.sigma / p.alpha
     added = math.sqrt(up.sigma**2 - there**2) * churn.noise
     fresh = need(noise, "noise")(i, 1)

@@ -73,7 +73,8 @@ class Autoencoder(nn.Module):
         return self.net.encode(pictures).latent_dist.mode() * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        pictures = self.net.decode(latents.float() / self.scale, return_dict=False)[0].clamp(-1, 1)
+        (decoded,) = self.net.decode(latents.float() / self.scale, return_dict=False)
+        pictures = decoded.clamp(-1, 1)
         if self.channels == 1:
             return pictures[:, 0]
         return torch.einsum("bchw,c->bhw", pictures, pictures.new_tensor(LUMINANCE))

@@ -97,8 +97,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, -1, h * w)
-        q, k, v = qkv.transpose(-1, -2).unbind(1)
+        qkv = self.qkv(self.norm(x))
+        heads = qkv.reshape(b, 3, self.heads, -1, h * w)
+        q, k, v = heads.transpose(-1, -2).unbind(1)
         y = F.scaled_dot_product_attention(q, k, v)
         y = y.transpose(-1, -2).reshape(b, c, h, w)
         return x + self.out(y)

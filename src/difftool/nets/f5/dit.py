@@ -127,7 +127,8 @@ def rotated(x: Tensor, rotation: Tensor) -> Tensor:
 
 def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """x (B, T, dim), each frame normalised in float32, times 1 + scale, plus shift."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
+    normalised = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return torch.addcmul(shift, normalised, 1 + scale)
 
 
 class DiT(nn.Module):

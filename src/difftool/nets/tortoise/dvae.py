@@ -20,13 +20,9 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv1d(channels, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv1d(channels, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv1d(channels, channels, 1),
-        )
+        first, second = (nn.Conv1d(channels, channels, 3, padding=1) for _ in range(2))
+        mixed = nn.Conv1d(channels, channels, 1)
+        self.net = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), mixed)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.net(x)
@@ -42,12 +38,9 @@ class DiscreteEncoder(nn.Module):
     def __init__(self, codes: int = 8192, dim: int = 512, hidden: int = 512, mels: int = 80) -> None:
         super().__init__()
         wide = 2 * hidden
-        self.encoder = nn.Sequential(
-            _halved(mels, hidden),
-            _halved(hidden, wide),
-            *(Residual(wide) for _ in range(3)),
-            nn.Conv1d(wide, dim, 1),
-        )
+        halves = _halved(mels, hidden), _halved(hidden, wide)
+        residuals = [Residual(wide) for _ in range(3)]
+        self.encoder = nn.Sequential(*halves, *residuals, nn.Conv1d(wide, dim, 1))
         self.codebook = nn.Parameter(torch.empty(dim, codes))
 
     def forward(self, mel: Tensor) -> Tensor:

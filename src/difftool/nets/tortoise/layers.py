@@ -71,7 +71,8 @@ class Conv3(nn.Module):
         x = F.pad(x.float(), (0, 0, 1, behind))
         pieces = x.unfold(1, 6, 4).transpose(2, 3)  # six, overlapping
         spread = torch.matmul(_SPREAD, pieces).to(self.weight.dtype)  # (B, tiles, 6, inp)
-        products = torch.stack([product(spread[:, :, i], kernel) for i, kernel in enumerate(self.blocks)], dim=2)
+        pairs = zip(spread.unbind(2), self.blocks, strict=True)
+        products = torch.stack([product(piece, kernel) for piece, kernel in pairs], dim=2)
         out = torch.matmul(_GATHER, products.float()).flatten(1, 2)
         return out[:, :t].add_(self.bias)
 
