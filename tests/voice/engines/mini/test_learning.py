@@ -92,7 +92,6 @@ class TestImitating:
         assert before and after and before[0] and after[0]
         assert after[0] < 0.8 * before[0]
 
-
     def test_a_voice_speaks_between_the_package_and_what_was_trained(
         self, learner: Learner, clips: list[Utterance]
     ) -> None:
