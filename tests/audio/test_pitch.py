@@ -33,3 +33,12 @@ def test_without_pitch() -> None:
     assert len(pitches(np.zeros(10, np.float32))) == 0
     assert len(pitches(np.zeros(RATE, np.float32))) == 0
     assert len(pitches(0.1 * rng.normal(size=RATE).astype(np.float32))) <= 5
+
+
+def test_dull_noise_has_no_pitch() -> None:
+    """Its correlation falls from lag 0 on, so that the shortest lag is no period."""
+    rng = np.random.default_rng(0)
+    dull = np.convolve(rng.normal(size=RATE), np.hanning(300), "same").astype(np.float32)
+    found = pitches(0.01 * dull)
+    assert len(found) < 20
+    assert not (found > 490).any()

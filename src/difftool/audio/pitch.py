@@ -42,13 +42,16 @@ def _frame_pitches(frames: Samples, rate: int) -> tuple[npt.NDArray[np.float64],
     lags = np.arange(first, last + 1)
     total = np.maximum(own[:, :1], 1e-9)
     correlation = own[:, first : last + 1] / total / (windows[first : last + 1] / windows[0])
-    costed = correlation - OCTAVE * np.log2(lags / first)
-    best = costed[:, 1:-1].argmax(1) + 1
+    inner = correlation[:, 1:-1]
+    is_peak = (inner >= correlation[:, :-2]) & (inner >= correlation[:, 2:])  # noise has none, and falls from lag 0 on
+    costed = np.where(is_peak, inner - OCTAVE * np.log2(lags[1:-1] / first), -np.inf)
+    best = costed.argmax(1) + 1
     rows = np.arange(len(frames))
     before, at, after = (correlation[rows, best + k] for k in (-1, 0, 1))
+    strength = np.where(is_peak.any(1), at, 0.0)
     bend = before - 2 * at + after
     offset = np.where(bend < 0, (before - after) / (2 * np.where(bend < 0, bend, 1)), 0).clip(-1, 1)  # of a parabola
-    return rate / (first + best + offset), at, (centred**2).mean(1)
+    return rate / (first + best + offset), strength, (centred**2).mean(1)
 
 
 def _autocorrelation(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

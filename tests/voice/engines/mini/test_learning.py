@@ -17,7 +17,7 @@ from difftool.learning.loop import Trainee, held_out, updates
 from difftool.nets.mini.speech import Speech
 from difftool.voice.engines.mini import tuning
 from difftool.voice.engines.mini.alignment import SPREADS, TRUST, frames_of, open_aligner
-from difftool.voice.engines.mini.learning import Imitating, Learner, Utterance, utterance
+from difftool.voice.engines.mini.learning import MOVED, Imitating, Learner, Utterance, blend, start_of, utterance
 from difftool.voice.engines.mini.losses import contour
 from difftool.voice.engines.mini.networks import LEARNED, Voice, base_of, open_networks
 from difftool.voice.tuning import Clip
@@ -40,7 +40,7 @@ def config(updates: int, lr: float = 0.01) -> Any:
 @pytest.fixture
 def learner() -> Learner:
     torch.manual_seed(0)
-    return Learner(Speech(**SMALL), Voice(torch.randn(2, 16), torch.tensor([120.0]), NO_TONE))
+    return Learner(Speech(**SMALL), torch.randn(2, 16), torch.tensor([120.0]))
 
 
 @pytest.fixture
@@ -91,6 +91,21 @@ class TestImitating:
         after = held_out(trainee, task)
         assert before and after and before[0] and after[0]
         assert after[0] < 0.8 * before[0]
+
+    def test_a_voice_speaks_between_the_package_and_what_was_trained(
+        self, learner: Learner, clips: list[Utterance]
+    ) -> None:
+        task = Imitating(config(2), learner, clips[:4], clips[4:])
+        start = start_of(learner)
+        trained = {name: value + torch.randn_like(value) for name, value in start.items()}
+        published = blend(start, trained)
+        expected = start["vectors"] + MOVED * (trained["vectors"] - start["vectors"])
+        assert published.keys() == start.keys()
+        assert torch.allclose(published["vectors"], expected, atol=1e-6)
+        held = task.held_losses(trained, range(4))[0]
+        learner.load_state_dict(published, strict=False)
+        again = Imitating(config(2), learner, clips[:4], clips[4:])
+        assert torch.allclose(held, again.held_losses(start_of(learner), range(4))[0], atol=1e-5)
 
 
 def test_a_clip_is_aligned(tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ from torchaudio.functional import lowpass_biquad
 import difftool as package
 from difftool.audio.files import RATE
 from difftool.audio.pitch import pitches
+from difftool.core.paths import Level
+from difftool.core.predict import Denoised
 from difftool.nets.mini.mel import mel
+from difftool.nets.mini.speech import CHANNELS
 from difftool.nets.spectrum import MELS
 from difftool.sampling.choice import choose_sampler
 from difftool.sampling.settings import GuidanceSettings
@@ -26,8 +29,8 @@ from difftool.voice.engines import finished
 from difftool.voice.engines.mini.networks import Voice, open_networks
 from difftool.voice.engines.mini.options import PATH, Options
 from difftool.voice.engines.mini.phonemes import phonemes
-from difftool.voice.engines.mini.synthesis import SpeechSettings, spectrograms, symbols_of
-from difftool.voice.engines.mini.voices import long_term_spectrum, mixed, random_voice, voice_of
+from difftool.voice.engines.mini.synthesis import SpeechSettings, pitched, spectrograms, symbols_of
+from difftool.voice.engines.mini.voices import PANGRAM, long_term_spectrum, median_of, mixed, random_voice, voice_of
 from difftool.voice.identity import voiceprint
 from difftool.voice.library import PACKAGE, names
 
@@ -160,7 +163,7 @@ class TestVoices:
         settings = SpeechSettings(choose_sampler(PATH, "euler", 4), 1.0, GuidanceSettings(), 1.0)
 
         def distance(voice: Voice) -> float:
-            work = spectrograms(nets, settings, phonemes(LINE), voice, [0])
+            work = spectrograms(nets, settings, phonemes(PANGRAM), voice, [0])
             missing = wanted - long_term_spectrum(finished(work)[0])
             return float((missing - missing.median())[:70].square().mean())
 
@@ -176,6 +179,20 @@ class TestVoices:
         assert torch.equal(one.vectors, same.vectors)
         assert (one.vectors - other.vectors).norm() > 1
         assert 60 < one.pitch != other.pitch < 400
+
+    def test_the_median_pitch_of_an_estimate_is_that_of_the_voice(self) -> None:
+        made = torch.randn(2, CHANNELS, 24, generator=torch.Generator().manual_seed(0))
+        predict = pitched(lambda x, level: Denoised(x, None), torch.tensor([117.0]), 19)
+        x0 = predict(made, Level(0.5, 0.5, 0.5)).x0
+        assert torch.equal(x0[:, :MELS], made[:, :MELS])
+        hertz = (x0[:, MELS, :19].median(-1).values * 0.35 + 5.1).exp()
+        assert hertz.tolist() == pytest.approx([117, 117], rel=1e-4)
+        moved = x0[:, MELS] - made[:, MELS]
+        assert torch.allclose(moved, moved[:, :1].expand_as(moved), atol=1e-5)
+
+    def test_creak_is_not_the_pitch_of_a_voice(self) -> None:
+        hertz = torch.tensor([50.4] * 30 + [0.0] * 10 + [180.0, 200.0, 220.0] * 8)
+        assert median_of(hertz).item() == 200
 
     def test_voices_sound_different(self, clone: Run) -> None:
         """By pitch, and as the speaker encoder hears them, which no part was trained with."""

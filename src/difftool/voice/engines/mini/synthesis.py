@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ....core.noise import START, Noise, keys, uniform
-from ....core.predict import FLOW, denoiser
+from ....core.paths import Level
+from ....core.predict import FLOW, Denoised, Predict, denoiser
 from ....device import finite
-from ....nets.mini.speech import CHANNELS, DEVIATION, MEAN, PATCH, spread_out
+from ....nets.mini.speech import CHANNELS, DEVIATION, MEAN, PATCH, spread_out, tuned
 from ....nets.spectrum import HOP, MELS
 from ....sampling.choice import Choice
 from ....sampling.guidance import guided, started
@@ -74,6 +75,8 @@ def spectrograms(
     mask = (torch.arange(length, device=nets.device) < total).expand(len(texts), -1)
     cond = {"text": texts.to(nets.dtype), "voice": voices.to(nets.dtype), "mask": mask}
     predict = denoiser(nets.speech.flow, FLOW, dtype=nets.dtype, cond=cond)
+    if voice.pitch > 0:
+        predict = pitched(predict, voice.pitch, total)
     if is_guided:
         guide = guided(settings.guide, choice, predict, None, settings.guidance, CHANNELS * length)
         predict = started(settings.guide, choice, guide)
@@ -83,6 +86,20 @@ def spectrograms(
         x = state.x
         yield
     return finite(x[:, :MELS, :total], "the flow") * DEVIATION + MEAN + voice.tone
+
+
+def pitched(predict: Predict, pitch: Tensor, total: int) -> Predict:
+    """The prediction with a median pitch (1,) in Hz over the first `total` frames. The mels of later steps follow."""
+    wanted = tuned(pitch)
+
+    def shifted(x: Tensor, level: Level) -> Denoised:
+        estimate = predict(x, level)
+        x0 = estimate.x0.clone()
+        median = x0[:, MELS:, :total].median(-1, keepdim=True).values
+        x0[:, MELS:] += wanted - median
+        return estimate._replace(x0=x0)
+
+    return shifted
 
 
 def sound_of(nets: Networks, mels: Tensor, seed: int) -> Tensor:

@@ -24,6 +24,8 @@ WINDOW = 384
 LEVEL = -23.0
 """dB of full scale, root mean square, that references are brought to: the loudness of the training data."""
 FAINTEST = 1e-5
+CREAK = 55.0
+"""Hz: a lower pitch is creak, or noise in the recording."""
 LEAST_VOICED = 10
 """Voiced frames from which the pitch of a reference is taken as known."""
 SILENT = 7.0
@@ -65,7 +67,7 @@ def median_pitch(nets: Networks, mels: Tensor) -> Tensor:
 
 def median_of(hertz: Tensor) -> Tensor:
     """(1,) the median of a pitch, 0 where it is unvoiced; 0 where there is too little voice."""
-    voiced = hertz[hertz > 0]
+    voiced = hertz[hertz > CREAK]
     return voiced.median()[None] if len(voiced) >= LEAST_VOICED else hertz.new_zeros(1)
 
 
