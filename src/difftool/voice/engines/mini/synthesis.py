@@ -24,6 +24,8 @@ from .phonemes import SYMBOLS
 
 LEAST = 4
 """Frames of the shortest sound: a spectrum needs half a window on both sides."""
+PITCH_RANGE = 1.06
+"""By what factor the pitch of a sentence may differ from that of the voice."""
 SILENCE = 1
 """The symbol of the silence before and after the text; those of SYMBOLS come after it."""
 
@@ -89,14 +91,15 @@ def spectrograms(
 
 
 def pitched(predict: Predict, pitch: Tensor, total: int) -> Predict:
-    """The prediction with a median pitch (1,) in Hz over the first `total` frames. The mels of later steps follow."""
-    wanted = tuned(pitch)
+    """The prediction with a median pitch over the first `total` frames that is at most PITCH_RANGE away from `pitch`
+    (1,) in Hz. The mels of later steps follow."""
+    lowest, highest = (tuned(pitch * factor) for factor in (1 / PITCH_RANGE, PITCH_RANGE))
 
     def shifted(x: Tensor, level: Level) -> Denoised:
         estimate = predict(x, level)
         x0 = estimate.x0.clone()
         median = x0[:, MELS:, :total].median(-1, keepdim=True).values
-        x0[:, MELS:] += wanted - median
+        x0[:, MELS:] += median.clamp(lowest, highest) - median
         return estimate._replace(x0=x0)
 
     return shifted
