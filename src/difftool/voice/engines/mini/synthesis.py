@@ -49,16 +49,22 @@ def voiced(nets: Networks, voice: Voice) -> Tensor:
     return voice.vectors + nets.speech.voice.height(voice.pitch)
 
 
-def aligned(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, int]:
-    """A vector for each frame of a text, (1, T, C) with T a multiple of PATCH, and the number of frames. `voice`: the
-    vectors (1, K, C), with the pitch."""
+def timed(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The symbols (1, L) of a text, their vectors (1, L, C), and the frames (1, L) that each lasts. `voice`: its vectors
+    (1, K, C), with the pitch."""
     symbols = torch.tensor([symbols_of(signs)], device=nets.device)
     mask = torch.ones_like(symbols, dtype=torch.bool)
     text = nets.speech.text(symbols, mask)
     frames = nets.speech.durations(text, voice, mask).exp() / speed
     ends = frames.cumsum(1).round().long()
-    counts = ends.diff(dim=1, prepend=ends.new_zeros(1, 1))
-    total = max(int(ends[0, -1]), LEAST)
+    return symbols, text, ends.diff(dim=1, prepend=ends.new_zeros(1, 1))
+
+
+def aligned(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, int]:
+    """A vector for each frame of a text, (1, T, C) with T a multiple of PATCH, and the number of frames. `voice`: as
+    for `timed`."""
+    _, text, counts = timed(nets, signs, voice, speed)
+    total = max(int(counts.sum()), LEAST)
     return spread_out(text, counts, -(-total // PATCH) * PATCH), total
 
 
