@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -23,9 +24,12 @@ from ....nets.mini.aligner import Aligner
 from ....nets.mini.mel import mel
 from ....nets.mini.speech import CHANNELS, Speech
 from ....nets.mini.vocoder import pitch_of
+from ....nets.spectrum import MELS
+from ...library import WEIGHTS
 from ...tuning import Clip, Tuning
 from ...tuning.clips import fingerprint
 from .alignment import ALIGNER, frames_of, open_aligner
+from .clarity import clarity
 from .files import FOLDER
 from .losses import LONGEST, NOISIER, PACING, Batch, Item, batched, contour, terms_of
 from .networks import FILES, LEARNED, Networks, Voice, base_of, open_networks
@@ -35,13 +39,17 @@ from .voices import levelled, median_of, voice_of
 
 ALIGNED, VERSION = "clips.safetensors", "2"
 """In the folder of a run: what is learned from, and the version of its contents."""
+log = logging.getLogger(__name__)
 NOISE, WINDOW, TURN = 0, 10, 15
 """Stages of the random numbers."""
 MOST_READ = 40
 """Clips that the vectors of the voice begin with."""
-MOVED = 0.4
-"""How far the weights move from those of the package to the trained ones. Between the two, speech is nearly as like its
-speaker and much clearer than at the end (as with classifiers in Wortsman et al. 2022, arXiv:2109.01903)."""
+SHARES = (1.0, 0.7, 0.5, 0.35)
+"""How far the weights that a voice speaks with may lie from those of the package to the trained ones. Between the two,
+speech is like its speaker and clearer than at the end (as with classifiers in Wortsman et al. 2022, arXiv:2109.01903);
+the first share that is clear enough is taken."""
+LOST = 0.1
+"""How much clarity may be lost, see `clarity`."""
 HELD_ITEMS = 48
 """In the held-out loss: each clip several times, with different noise."""
 
@@ -92,7 +100,6 @@ class Imitating:
         self.held_out = max(HELD_ITEMS // len(held), 1) * len(held)
         self.path, self.density = Straight(), DENSITIES["logit_normal"](**NOISIER)
         self.longest = sorted(train, key=lambda clip: -len(clip.mel))
-        self.start = start_of(net)
 
     def losses(self, first: int, rows: range) -> tuple[Tensor, Tensor]:
         """As `Task.losses`."""
@@ -115,10 +122,8 @@ class Imitating:
         # every time once, in an order unrelated to that of the clips
         when = [(k * 37 % self.held_out + 0.5) / self.held_out for k in rows]
 
-        blended = blend(self.start, weights)
-
         def net(*args: object) -> Tensor:
-            return torch.func.functional_call(self.net, blended, args)
+            return torch.func.functional_call(self.net, dict(weights), args)
 
         return self._losses(net, clips, HELD_SEED, torch.arange(rows.start, rows.stop), when)
 
@@ -138,14 +143,9 @@ class Imitating:
         return losses, torch.zeros(len(clips), dtype=torch.int64, device=device)
 
 
-def start_of(net: Learner) -> dict[str, Tensor]:
-    """A copy of the parameters that are trained, by name."""
-    return {name: value.detach().clone() for name, value in net.named_parameters() if value.requires_grad}
-
-
-def blend(start: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights between those of the beginning and the trained ones that a voice speaks with."""
-    return {name: start[name].lerp(value.to(start[name]), MOVED) for name, value in trained.items()}
+def blend(start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights at a share of the way from those of the beginning to the trained ones."""
+    return {name: start[name].lerp(value.to(start[name]), share) for name, value in trained.items()}
 
 
 def _item(clip: Utterance, place: float) -> Item:
@@ -193,20 +193,47 @@ class MiniTuning(Tuning):
             [Utterance(*(tensors[f"{clip.name}.{name}"] for name in Utterance._fields)) for clip in clips]
             for clips in self.clips
         )
-        learner = _untrained(folder).to(self.settings.device)
+        learner = _untrained(open_networks(torch.device("cpu"), torch.float32), folder).to(self.settings.device)
         return Trainee(learner, config["train"]), Imitating(config, learner, train, held)
 
     def publish(self, path: Path, weights: Mapping[str, Tensor]) -> None:
-        blended = blend(start_of(_untrained(path.parent)), weights)
-        halves = {name.removeprefix("speech."): value.half() for name, value in blended.items()}
-        pitch = metadata_of(path.with_name(ALIGNED))["pitch"]
-        save_tensors(path, halves, {"schema": LEARNED, "base": base_of(), "pitch": pitch})
+        _write(path, weights, SHARES[-1])
+
+    def export(self, folder: Path, weights: Mapping[str, Tensor]) -> Sequence[Path]:
+        share = clear_share(folder, weights, [phonemes(clip.text) for clip in self.clips.held[: self.judged]])
+        log.info(f"the voice speaks with {share:.0%} of what was learned" + (", to stay clear" if share < 1 else ""))
+        _write(folder / WEIGHTS, weights, share)
+        return ()
 
 
-def _untrained(folder: Path) -> Learner:
-    """What a run in a folder begins with."""
-    aligned = load_tensors(folder / ALIGNED)
+def _write(path: Path, weights: Mapping[str, Tensor], share: float) -> None:
+    """Writes what the voice speaks with, beside what the clips are learned from."""
+    learner = _untrained(open_networks(torch.device("cpu"), torch.float32), path.parent)
+    blended = blend(dict(learner.named_parameters()), weights, share)
+    halves = {name.removeprefix("speech."): value.detach().half() for name, value in blended.items()}
+    pitch = metadata_of(path.with_name(ALIGNED))["pitch"]
+    save_tensors(path, halves, {"schema": LEARNED, "base": base_of(), "pitch": pitch})
+
+
+@torch.no_grad()
+def clear_share(folder: Path, weights: Mapping[str, Tensor], texts: Sequence[str]) -> float:
+    """The first of SHARES with which texts, as phonemes, are said about as clearly as without training."""
     nets = open_networks(torch.device("cpu"), torch.float32)
+    learner = _untrained(nets, folder)
+    start = {name: value.clone() for name, value in learner.named_parameters()}
+    pitch = torch.tensor([float(metadata_of(folder / ALIGNED)["pitch"])])
+
+    def clear(share: float) -> float:
+        learner.load_state_dict(blend(start, weights, share), strict=False)
+        return clarity(nets, Voice(learner.vectors, pitch, torch.zeros(MELS, 1)), texts)
+
+    least = clear(0.0) - LOST
+    return next((share for share in SHARES[:-1] if clear(share) >= least), SHARES[-1])
+
+
+def _untrained(nets: Networks, folder: Path) -> Learner:
+    """What a run in a folder begins with; its networks become those of the learner."""
+    aligned = load_tensors(folder / ALIGNED)
     pitch = torch.tensor([float(aligned.metadata["pitch"])])
     return Learner(nets.speech, aligned.tensors["vectors"], pitch)
 

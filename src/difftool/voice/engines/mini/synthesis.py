@@ -24,6 +24,8 @@ from .phonemes import SYMBOLS
 
 LEAST = 4
 """Frames of the shortest sound: a spectrum needs half a window on both sides."""
+PITCH_RANGE = 1.06
+"""By what factor the pitch of a sentence may differ from that of the voice."""
 SILENCE = 1
 """The symbol of the silence before and after the text; those of SYMBOLS come after it."""
 
@@ -47,16 +49,22 @@ def voiced(nets: Networks, voice: Voice) -> Tensor:
     return voice.vectors + nets.speech.voice.height(voice.pitch)
 
 
-def aligned(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, int]:
-    """A vector for each frame of a text, (1, T, C) with T a multiple of PATCH, and the number of frames. `voice`: the
-    vectors (1, K, C), with the pitch."""
+def timed(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The symbols (1, L) of a text, their vectors (1, L, C), and the frames (1, L) that each lasts. `voice`: its vectors
+    (1, K, C), with the pitch."""
     symbols = torch.tensor([symbols_of(signs)], device=nets.device)
     mask = torch.ones_like(symbols, dtype=torch.bool)
     text = nets.speech.text(symbols, mask)
     frames = nets.speech.durations(text, voice, mask).exp() / speed
     ends = frames.cumsum(1).round().long()
-    counts = ends.diff(dim=1, prepend=ends.new_zeros(1, 1))
-    total = max(int(ends[0, -1]), LEAST)
+    return symbols, text, ends.diff(dim=1, prepend=ends.new_zeros(1, 1))
+
+
+def aligned(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, int]:
+    """A vector for each frame of a text, (1, T, C) with T a multiple of PATCH, and the number of frames. `voice`: as
+    for `timed`."""
+    _, text, counts = timed(nets, signs, voice, speed)
+    total = max(int(counts.sum()), LEAST)
     return spread_out(text, counts, -(-total // PATCH) * PATCH), total
 
 
@@ -89,14 +97,15 @@ def spectrograms(
 
 
 def pitched(predict: Predict, pitch: Tensor, total: int) -> Predict:
-    """The prediction with a median pitch (1,) in Hz over the first `total` frames. The mels of later steps follow."""
-    wanted = tuned(pitch)
+    """The prediction with a median pitch over the first `total` frames that is at most PITCH_RANGE away from `pitch`
+    (1,) in Hz. The mels of later steps follow."""
+    lowest, highest = (tuned(pitch * factor) for factor in (1 / PITCH_RANGE, PITCH_RANGE))
 
     def shifted(x: Tensor, level: Level) -> Denoised:
         estimate = predict(x, level)
         x0 = estimate.x0.clone()
         median = x0[:, MELS:, :total].median(-1, keepdim=True).values
-        x0[:, MELS:] += wanted - median
+        x0[:, MELS:] += median.clamp(lowest, highest) - median
         return estimate._replace(x0=x0)
 
     return shifted
