@@ -28,7 +28,8 @@ EVERY = 0.1
 PRELOAD = (
     *("difftool.cli.app", "difftool.cli.sample", "difftool.cli.txt2img", "difftool.cli.voice_clone"),
     *("difftool.cli.rerun", "difftool.pixels.draw", "difftool.pixels.write", "difftool.voice.speak"),
-    *("difftool.voice.output", "difftool.voice.engines.mini.synthesis", "difftool.voice.engines.mini.networks"),
+    *("difftool.voice.prep.audition", "difftool.voice.output"),
+    *("difftool.voice.engines.mini.synthesis", "difftool.voice.engines.mini.networks"),
 )
 """Modules that most jobs import, which are imported once for all."""
 

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..errors import DifftoolError
-from . import recordings, state
+from . import openai, recordings, state
 from .bodies import Refused, json_of, number_of
 from .commands import CommandLine, Line, line_of
 from .errors import refused
@@ -146,7 +146,7 @@ async def rerun(request: Request) -> Response:
     if first.state != DONE or source is None:
         raise Refused(409, "only a job whose files are there can be run again", "wait until it is done")
     line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))
-    again = studio.queue.submit(first.kind, first.settings, line, rerun_of=first.id)
+    again = studio.queue.submit(first.kind, first.settings, line, rerun={"of": first.id, "identical": None})
     return JSONResponse(studio.queue.shown(again), 202)
 
 
@@ -191,6 +191,7 @@ ROUTES: list[BaseRoute] = [
     Route("/api/events", listen),
     Route("/api/login", login, methods=["POST"]),
     *recordings.ROUTES,
+    *openai.ROUTES,
     Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
 ]
 
