@@ -159,6 +159,13 @@ async def file(request: Request) -> Response:
     return FileResponse(path, filename=name, content_disposition_type=how)
 
 
+async def preview(request: Request) -> Response:
+    shown = of(request).queue.preview
+    if shown is None or shown.id != request.path_params["id"]:
+        raise Refused(404, "there is no preview of this job", "only pictures have one, while they are drawn")
+    return Response(shown.data, media_type="image/png")
+
+
 async def listen(request: Request) -> Response:
     studio = of(request)
     if studio.events.is_full:
@@ -188,6 +195,7 @@ ROUTES: list[BaseRoute] = [
     Route("/api/jobs/{id}", job, methods=["GET", "DELETE"]),
     Route("/api/jobs/{id}/rerun", rerun, methods=["POST"]),
     Route("/api/jobs/{id}/files/{name}", file),
+    Route("/api/jobs/{id}/preview", preview),
     Route("/api/events", listen),
     Route("/api/login", login, methods=["POST"]),
     *recordings.ROUTES,

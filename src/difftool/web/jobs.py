@@ -47,6 +47,8 @@ class Job:
     """Of a job that repeats another one: its ID, and when it is done, whether the results are identical."""
     voice: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
+    preview: str | None = None
+    """Where the picture is that is being drawn."""
 
     @property
     def folder(self) -> Path | None:
@@ -97,7 +99,8 @@ class Job:
         self.end()
 
     def end(self, state: str | None = None) -> None:
-        self.state, self.ended, self.progress = state or self.state, now(), None
+        self.state, self.ended = state or self.state, now()
+        self.progress = self.preview = None
 
 
 def _outputs(data: Mapping[str, Any], job: Job) -> Iterator[dict[str, Any]]:
@@ -146,7 +149,7 @@ class Records:
 
     def save(self, job: Job) -> None:
         fields = dataclasses.asdict(job)
-        del fields["progress"]
+        del fields["progress"], fields["preview"]
         write_json(self._path(job.id), fields)
 
     def load(self, name: str) -> Job | None:
