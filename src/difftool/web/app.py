@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
@@ -211,7 +212,7 @@ ROUTES: list[BaseRoute] = [
 
 def application(studio: Studio) -> ASGIApp:
     """The page and its API, guarded."""
-    handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, 404, 405), refused)
+    handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, HTTPException), refused)
     app = Starlette(
         routes=ROUTES,
         exception_handlers={**handlers, Exception: refused},

@@ -12,12 +12,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import DifftoolError, Exit
 from .app import Studio, application
+from .guard import LARGEST_HEAD
 
 MOST_CONNECTIONS = 100
 SLOWEST_HEAD = 20.0
 """Seconds."""
-LARGEST_HEAD = 2**14
-"""Bytes of a request line and its headers."""
 
 
 def listening(host: str, port: int) -> socket.socket:
