@@ -145,10 +145,12 @@ async def job(request: Request) -> Response:
 
 
 async def rerun(request: Request) -> Response:
-    """Makes the first file of a job again, with all others if it is a grid."""
+    """Makes the first sound of a job again, or its last picture: the grid, with all pictures in it."""
     studio = of(request)
     first = studio.job(request)
-    source = first.file(studio.root, first.outputs[0]["name"]) if first.outputs else None
+    ends = [*first.outputs[:1], *first.outputs[-1:]]
+    names = [output["name"] for output in ends if output["kind"] == ends[0]["kind"]]
+    source = first.file(studio.root, names[0 if ends[0]["kind"] == "sound" else -1]) if names else None
     if first.state != DONE or source is None:
         raise Refused(409, "only a job whose files are there can be run again", "wait until it is done")
     line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))
