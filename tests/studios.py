@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from difftool.cli.app import check
-from difftool.web.app import Studio
 from difftool.web.commands import CommandLine
 from difftool.web.guard import access
 from difftool.web.server import Server, listening, server_for
+from difftool.web.studio import Studio
 
 PRELOAD = ("difftool.cli.app", "difftool.web.server", "difftool.audio.media", "torchaudio.functional")
 SECONDS = 120.0

@@ -85,10 +85,10 @@ def studio(
 
     difftool studio --host 0.0.0.0 --tls
     """
-    from ..web.app import FOLDER, Studio
     from ..web.commands import CommandLine
     from ..web.guard import access, is_loopback
     from ..web.server import listening, serve
+    from ..web.studio import FOLDER, Studio
 
     if token is not None and (len(token) < LEAST_TOKEN or not re.fullmatch(r"[A-Za-z0-9._~-]+", token)):
         message = f"--token must have at least {LEAST_TOKEN} letters, digits or any of . _ ~ -"
