@@ -1,0 +1,88 @@
+// The page of difftool studio: signs in, reads what the studio can do, and shows one section at a time.
+
+import { Failure, follow, learn, know, refresh, request } from "./api.js";
+import { narrate } from "./cards.js";
+import { $, $$, form } from "./dom.js";
+import * as pictures from "./pictures.js";
+import * as queue from "./queue.js";
+import * as record from "./record.js";
+import * as speak from "./speak.js";
+
+const SECTIONS = ["speak", "record", "pictures", "queue"];
+
+let current = SECTIONS[0];
+
+function section() {
+  const [name, query] = location.hash.slice(1).split("?");
+  if (SECTIONS.includes(name)) current = name; // any other is an anchor within the section
+  return [current, new URLSearchParams(query)];
+}
+
+function go(event) {
+  const [name, query] = section();
+  if (name !== "record") record.leave();
+  for (const page of $$(".page")) page.hidden = page.id !== name;
+  for (const link of $$(".bar nav a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${$(`#${name} h1`).textContent} · difftool studio`;
+  if (query.has("voice")) {
+    speak.useVoice(query.get("voice"));
+    history.replaceState(null, "", `#${name}`);
+  } else if (event) {
+    $(`#${name} h1`).focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+}
+
+/** The token of the address, once: it does not stay in the history of the browser. */
+async function token() {
+  const match = /^#token=(.+)$/.exec(location.hash);
+  if (!match) return;
+  history.replaceState(null, "", location.pathname);
+  await request("POST", "/api/login", { token: decodeURIComponent(match[1]) });
+}
+
+function login(error) {
+  for (const page of $$(".page")) page.hidden = page.id !== "login";
+  $(".bar nav").hidden = true;
+  const element = $("#login-form");
+  form(element, async () => {
+    await request("POST", "/api/login", { token: element.elements.token.value.trim() });
+    location.reload();
+  });
+  if (error.status !== 401) throw error;
+  element.elements.token.focus();
+}
+
+async function start() {
+  try {
+    await token();
+    await learn();
+  } catch (error) {
+    if (error instanceof Failure && [401, 403].includes(error.status)) return login(error);
+    $("#lost").hidden = false;
+    setTimeout(start, 3000);
+    return null;
+  }
+  $("#lost").hidden = true;
+  know((state) => {
+    $("#machine").textContent = [state.device, `difftool ${state.version}`].filter(Boolean).join(" · ");
+    for (const folder of $$(".folder")) folder.textContent = "outputs";
+    for (const folder of $$(".folder")) folder.title = state.folder ?? "";
+  });
+  await refresh();
+  speak.start();
+  pictures.start();
+  queue.start();
+  record.start();
+  document.addEventListener("speech-settings", (event) => { location.hash = "speak"; speak.use(event.detail); });
+  addEventListener("hashchange", go);
+  go();
+  narrate();
+  follow((connected) => ($("#lost").hidden = connected));
+  return null;
+}
+
+start();

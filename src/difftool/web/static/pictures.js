@@ -1,0 +1,113 @@
+// The section Pictures: a prompt or a label, a model, and what came of it.
+
+import { know, request, submit } from "./api.js";
+import { card, list } from "./cards.js";
+import { $, $$, announce, droppable, fill, form, h, memory, problem } from "./dom.js";
+
+const NAMES = ["model", "prompt", "negative", "label", "size", "count", "sampler", "steps", "guidance", "seed"];
+const SHAPES = "Shapes knows circle, square, triangle, star, cross and ring, in colours and places: “a red circle on a blue ground”.";
+const element = $("#pictures-form");
+const fields = element.elements;
+let models = { txt2img: [], sample: [] };
+
+const kind = () => (fields.model.value.startsWith("sample:") ? "sample" : "pictures");
+const name = () => fields.model.value.slice(fields.model.value.indexOf(":") + 1);
+const model = () => models[kind() === "sample" ? "sample" : "txt2img"].find((row) => row.name === name());
+const number = (value) => (value === "" ? undefined : Number(value));
+
+/** Shows the fields that the model has, with its own defaults in them. */
+function adapt() {
+  const row = model() ?? {};
+  for (const part of $$("[data-for]", element)) part.hidden = part.dataset.for !== kind();
+  fields.prompt.required = kind() === "pictures";
+  const shapes = name() === "shapes";
+  fields.prompt.placeholder = shapes ? "a red circle on a blue ground" : "a lighthouse in a storm, oil on canvas";
+  $("#prompt-note").textContent = shapes ? SHAPES : "(word:1.3) gives a word more weight.";
+  fill(fields.size, (row.sizes ?? []).map((size) => [size, size.replace("x", " × ")]));
+  fill(fields.label, [["", "all in turn"], ...(row.labels ?? []).map((label) => [label, label])]);
+  fields.label.closest(".field").hidden ||= !row.labels?.length;
+  fields.steps.placeholder = row.steps ?? "default";
+  fields.guidance.placeholder = row.guidance ?? "default";
+}
+
+function keep() {
+  memory.write("pictures", Object.fromEntries(NAMES.map((field) => [field, fields[field].value])));
+}
+
+function settings() {
+  const common = { model: name(), sampler: fields.sampler.value || undefined, steps: number(fields.steps.value), guidance: number(fields.guidance.value), seed: number(fields.seed.value), count: number(fields.count.value) };
+  if (kind() === "sample") return { ...common, label: fields.label.value || undefined };
+  return { ...common, prompt: fields.prompt.value.trim(), negative: fields.negative.value.trim() || undefined, size: fields.size.value || undefined };
+}
+
+/** Puts settings into the form. */
+export function use(values, of) {
+  const wanted = `${of === "sample" ? "sample" : "txt2img"}:${values.model ?? "shapes"}`;
+  if ([...fields.model.options].some((option) => option.value === wanted)) fields.model.value = wanted;
+  adapt();
+  for (const field of NAMES.slice(1)) {
+    const value = values[field];
+    if (fields[field].tagName === "SELECT") {
+      const known = [...fields[field].options].map((option) => option.value);
+      if (value && !known.includes(String(value))) fields[field].append(h("option", { value }, String(value)));
+      fields[field].value = value ?? known[0] ?? "";
+    } else fields[field].value = value ?? (field === "count" ? 1 : field === "seed" ? 0 : "");
+  }
+  keep();
+}
+
+async function read(files) {
+  const region = $(".problem", element);
+  problem(region, null);
+  if (!files.length) return;
+  try {
+    const found = await request("POST", "/api/settings", files[0]);
+    if (found.kind === "speech") {
+      document.dispatchEvent(new CustomEvent("speech-settings", { detail: found.settings }));
+      return;
+    }
+    use(found.settings, found.kind);
+    announce(`The settings of ${files[0].name} are in the form.`);
+  } catch (error) {
+    problem(region, error);
+  }
+}
+
+function learned(state) {
+  models = state.models;
+  const group = (label, prefix, rows) =>
+    rows.length ? h("optgroup", { label }, rows.map((row) => h("option", { value: `${prefix}:${row.name}` }, row.title ?? row.name))) : null;
+  const before = fields.model.value;
+  fields.model.replaceChildren(...[group("From a prompt", "txt2img", models.txt2img), group("Trained models", "sample", models.sample)].filter(Boolean));
+  if (before) fields.model.value = before;
+  fill(fields.sampler, [["", "default"], ...state.samplers.map((row) => [row.name, row.title ?? row.name])]);
+  adapt();
+}
+
+export function start() {
+  const before = memory.read("pictures");
+  let restored = false;
+  know((state) => {
+    learned(state);
+    if (restored || !before.model) return;
+    restored = true;
+    const [of, ...rest] = before.model.split(":");
+    use({ ...before, model: rest.join(":") }, of);
+  });
+  fields.model.addEventListener("change", adapt);
+  element.addEventListener("input", keep);
+  element.addEventListener("change", (event) => { if (event.target.name) keep(); });
+  droppable($("#settings-drop"), read);
+  const page = $("#pictures");
+  for (const event of ["dragover", "drop"]) page.addEventListener(event, (drag) => drag.preventDefault()); // a near miss shall not leave the page
+  form(element, async () => {
+    const job = await submit(kind(), settings());
+    $(`#pictures-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  });
+  const another = (job) => submit(job.kind, { ...job.settings, seed: Number(job.settings.seed ?? 0) + Number(job.settings.count ?? 1) });
+  list($("#pictures-jobs"), {
+    keep: (job) => job.kind === "pictures" || job.kind === "sample",
+    make: (job) => card(job, { use: (old) => { use(old.settings, old.kind); (fields.prompt.required ? fields.prompt : fields.model).focus(); }, another }),
+    empty: $("#pictures-empty"),
+  });
+}
