@@ -24,7 +24,7 @@ function facts(job) {
     speech: () => [s.voice, s.engine === "auto" ? null : s.engine, s.preset, given("seed"), given("speed", "rate")],
     pictures: () => [s.model, s.size, s.sampler, s.steps && plural(s.steps, "step"), given("guidance"), given("seed"), s.negative && `without ${s.negative}`],
     sample: () => [s.sampler, s.steps && plural(s.steps, "step"), given("guidance"), given("seed")],
-    voice: () => [s.takes?.length && plural(s.takes.length, "take"), s.uploads?.length && plural(s.uploads.length, "recording"), s.consent && `consent: ${s.consent}`],
+    voice: () => [s.takes?.length && plural(s.takes.length, "take"), s.uploads?.length && plural(s.uploads.length, "recording"), s.consent && `consent: ${s.consent.kind ?? s.consent}`],
   }[job.kind];
   return (list?.() ?? []).filter(Boolean).map(String);
 }
@@ -78,14 +78,13 @@ function command(job) {
   return h("details", { class: "command" }, h("summary", {}, "Command line"), h("div", {}, code, copy));
 }
 
-function download(job, output) {
-  return h("a", { class: "action", href: `${output.url}?download=1`, download: output.name }, icon("download"), output.kind === "picture" ? "Download grid" : "Download");
-}
+const download = (output, word) =>
+  h("a", { class: "action", href: `${output.url}?download=1`, download: output.name }, icon("download"), h("span", {}, word));
 
+/** The pictures of a job, without their grid. */
 function pictures(job) {
   const all = job.outputs.filter((output) => output.kind === "picture");
-  const singles = all.filter((output) => output.seed !== null && output.seed !== undefined);
-  return singles.length ? singles : all;
+  return all.length > 1 ? all.filter((output) => output.seed !== null && output.seed !== undefined) : all;
 }
 
 function grid(job) {
@@ -120,20 +119,20 @@ function status(job) {
 }
 
 function downloads(job) {
-  const sounds = job.outputs.filter((output) => output.kind === "sound");
+  if (job.outputs.length === 1) return [download(job.outputs[0], "Download")];
   const shown = new Set(pictures(job));
-  const sheets = job.outputs.filter((output) => output.kind === "picture" && !shown.has(output));
-  return [...sounds, ...sheets].map((output) => download(job, output));
+  const rest = job.outputs.filter((output) => !shown.has(output)); // of pictures, the grid; singles are in the lightbox
+  return rest.map((output) => download(output, output.kind === "picture" ? "Download grid" : `Download ${output.name}`));
 }
 
 /** The buttons below a job. `use` puts its settings into the form, `another` makes the next seed. */
-function buttons(job, { use, another }) {
-  const list = [];
+function buttons(job, { use, another, first }) {
+  const list = first && job.state === "done" ? [first(job)] : [];
   if (another && job.state === "done") list.push(action("next", job.kind === "speech" ? "Another take" : "More", () => attempt(job, another), "first"));
   if (job.state === "done") list.push(...downloads(job));
-  if (use) list.push(action("edit", "Edit", () => use(job)));
-  if (ended(job) && job.kind !== "voice") list.push(action("rerun", "Rerun", () => attempt(job, rerun)));
-  if (ended(job)) list.push(action("trash", "Forget", () => attempt(job, remove)));
+  if (use) list.push(action("edit", "Edit", () => use(job), "minor"));
+  if (ended(job) && job.kind !== "voice") list.push(action("rerun", "Rerun", () => attempt(job, rerun), "minor"));
+  if (ended(job)) list.push(action("trash", "Forget", () => attempt(job, remove), "minor"));
   return h("div", { class: "actions" }, list);
 }
 
@@ -181,8 +180,8 @@ export function row(job, { open }) {
   const told = [KINDS[job.kind] ?? job.kind, when(job.created), seconds !== null ? `took ${duration(seconds)}` : null, ...facts(job)].filter(Boolean);
   const list = [];
   if (job.state === "done") list.push(action("right", "Show", () => open(job)));
-  if (ended(job) && job.kind !== "voice") list.push(action("rerun", "Rerun", () => attempt(job, rerun)));
-  if (ended(job)) list.push(action("trash", "Forget", () => attempt(job, remove)));
+  if (ended(job) && job.kind !== "voice") list.push(action("rerun", "Rerun", () => attempt(job, rerun), "minor"));
+  if (ended(job)) list.push(action("trash", "Forget", () => attempt(job, remove), "minor"));
   const root = h("article", { class: "row", "data-job": job.id, "aria-label": `${STATES[job.state]}: ${title(job).slice(0, 80)}` },
     identical(job) ?? h("span", { class: `badge ${job.state}` }, STATES[job.state]),
     h("div", {}, h("h3", { class: "job-title" }, title(job)), h("p", { class: "facts" }, told.map((fact) => h("span", {}, fact)))),
@@ -192,7 +191,7 @@ export function row(job, { open }) {
     root.append(bar);
     root.update = bar.update;
   }
-  root.append(...[warnings(job), failure(job), ended(job) ? command(job) : null].filter(Boolean));
+  root.append(...[warnings(job), failure(job)].filter(Boolean));
   return root;
 }
 

@@ -27,7 +27,7 @@ export function icon(name) {
 
 /** A button with an icon and a word. */
 export const action = (name, word, onclick, kind = "") =>
-  h("button", { type: "button", class: `action ${kind}`, onclick }, icon(name), word);
+  h("button", { type: "button", class: `action ${kind}`, title: kind === "minor" ? word : null, onclick }, icon(name), h("span", {}, word));
 
 /** A button with an icon only. */
 export const iconButton = (name, label, onclick) =>

@@ -2,7 +2,7 @@
 
 import { know, learn, request, submit, subscribe } from "./api.js";
 import { card, list } from "./cards.js";
-import { $, action, announce, clock, droppable, duration, fill, form, h, iconButton, memory, plural, problem, sentence } from "./dom.js";
+import { $, action, announce, clock, droppable, duration, fill, form, h, icon, iconButton, memory, plural, problem, sentence } from "./dom.js";
 import { player } from "./player.js";
 import { LONGEST, Recorder, obstacle } from "./recorder.js";
 
@@ -23,7 +23,6 @@ let sentences = [];
 let consents = [];
 let current = 0;
 let phase = "off"; // off, ready, recording, ending
-let pressed = 0;
 let timer = null;
 
 // the sentence
@@ -54,7 +53,7 @@ function level(peak) {
   shownLevel = Math.max(peak, shownLevel * 0.86);
   heard = Math.max(peak, heard * 0.97);
   const decibels = Math.max(-60, 20 * Math.log10(shownLevel || 1e-6));
-  $("#meter i").style.transform = `scaleX(${-decibels / 60})`;
+  $("#meter i").style.clipPath = `inset(0 ${(-decibels / 60) * 100}% 0 0 round 6px)`;
   const word = heard < 0.003 ? "silent" : heard < 0.05 ? "quiet: move closer" : heard < 0.95 ? "good" : "too loud: move away";
   const meter = $("#meter");
   if (meter.getAttribute("aria-valuetext") !== word) {
@@ -68,9 +67,10 @@ function level(peak) {
 
 function set(to) {
   phase = to;
-  const words = { off: "Turn on the microphone", ready: "Press and hold to record", recording: "Recording", ending: "Recording" };
+  const words = { off: "Turn on the microphone", ready: "Press and hold to record", recording: "Release to stop", ending: "Release to stop" };
   $("span", button).textContent = words[phase];
   booth.classList.toggle("recording", phase === "recording");
+  button.classList.toggle("off", phase === "off");
   button.setAttribute("aria-pressed", phase === "recording");
   $("#record-help").textContent = phase === "off" ? "Your voice stays on this machine." : HELP;
   $("#sentence-back").disabled = $("#sentence-on").disabled = phase === "recording";
@@ -120,10 +120,8 @@ function problemOfMicrophone(error) {
 
 function press() {
   if (phase === "off") return open();
-  pressed = performance.now();
   if (phase === "recording") return finish();
   if (phase !== "ready") return null;
-  pressed = performance.now();
   for (const audio of document.querySelectorAll("audio")) audio.pause();
   recorder.begin();
   set("recording");
@@ -132,7 +130,9 @@ function press() {
 }
 
 function release() {
-  if (phase === "recording" && performance.now() - recorder.began > TAP) finish();
+  if (phase !== "recording") return;
+  if (performance.now() - recorder.began > TAP) finish();
+  else $("span", button).textContent = "Press to stop"; // a tap
 }
 
 async function finish() {
@@ -173,7 +173,7 @@ function listen() {
     held = false;
     release();
   });
-  button.addEventListener("blur", () => { held = false; release(); });
+  button.addEventListener("blur", () => { if (held) release(); held = false; });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && phase === "recording") discard(); });
   document.addEventListener("visibilitychange", () => { if (document.hidden && phase === "recording") discard(); });
 }
@@ -300,11 +300,11 @@ function consentNeeds() {
 
 async function consent() {
   const { kind, needs } = chosen();
-  if (needs === "text") return `${kind}:${element.elements["consent-text"].value.trim()}`;
+  if (needs === "text") return { kind, text: element.elements["consent-text"].value.trim() };
   if (needs !== "file") return kind;
   const paper = element.elements["consent-file"].files[0];
-  const { id } = await request("POST", `/api/uploads?paper=1&name=${encodeURIComponent(paper.name)}`, paper);
-  return `${kind}:${id}`;
+  const { id } = await request("POST", `/api/uploads?name=${encodeURIComponent(paper.name)}`, paper);
+  return { kind, file: id };
 }
 
 async function build() {
@@ -322,9 +322,10 @@ function built(job) {
   return [
     h("div", { class: "take" }, grade ? h("span", { class: `grade ${grade}`, "aria-label": `Grade ${grade}` }, grade) : null,
       h("div", {}, h("p", { class: "words" }, h("b", {}, name), " is ready."), tells.length ? h("ul", { class: "advice" }, tells) : null)),
-    h("a", { class: "action first", href: `#speak?voice=${encodeURIComponent(name)}` }, "Speak in this voice"),
   ];
 }
+
+const speakIn = (job) => h("a", { class: "action first", href: `#speak?voice=${encodeURIComponent(job.settings.name)}` }, icon("right"), h("span", {}, "Speak in this voice"));
 
 export async function start() {
   const seen = new Set();
@@ -334,7 +335,12 @@ export async function start() {
     consentFields();
     turn(current);
   });
-  if (obstacle()) { booth.classList.add("without"); button.disabled = true; problemOfMicrophone(null); }
+  if (obstacle()) {
+    problemOfMicrophone(null);
+    booth.hidden = true;
+    $("#takes-panel").hidden = true;
+    $("#no-microphone").after($("#upload-panel"));
+  }
   element.elements.name.value = memory.read("record").name ?? "";
   listen();
   $("#sentence-back").addEventListener("click", () => turn(current - 1));
@@ -343,7 +349,7 @@ export async function start() {
   element.addEventListener("change", consentNeeds);
   droppable($("#upload-drop"), upload);
   form(element, build);
-  list($("#voice-jobs"), { keep: (job) => job.kind === "voice", make: (job) => card(job, { results: built }) });
+  list($("#voice-jobs"), { keep: (job) => job.kind === "voice", make: (job) => card(job, { results: built, first: speakIn }) });
   subscribe((job) => {
     if (job.kind !== "voice" || job.state !== "done" || seen.has(job.id)) return;
     seen.add(job.id);
