@@ -16,6 +16,7 @@ COMMANDS = {
     "voice show": ("difftool.cli.voice_library:show", "Show the sources, clips and grade of a voice."),
     "voice export": ("difftool.cli.voice_library:export", "Export a voice for other tools."),
     "voice rm": ("difftool.cli.voice_library:rm", "Remove a voice."),
+    "studio": ("difftool.cli.studio:studio", "Open a page in the browser: record a voice, speak with it, and draw."),
     "lab check": ("difftool.cli.lab:check", "Check which presets this machine can run."),
     "lab plan": ("difftool.cli.lab:plan", "Show a hardware upgrade path."),
     "models ls": ("difftool.cli.models:ls", "List available and installed models."),

@@ -48,11 +48,12 @@ SHARED = {
 """Flags of every command: their names and one line of help."""
 
 
-def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
-    """Runs a command line (default: `sys.argv`) and returns its exit code."""
+def main(argv: Sequence[str] | None = None, table: Table = COMMANDS, console: Console | None = None) -> int:
+    """Runs a command line (default: `sys.argv`) and returns its exit code; `console` is where it prints."""
     args = list(sys.argv[1:] if argv is None else argv)
-    # for errors in the command line itself, which come before its flags are read
-    console = Console(json=_asked("json", args), debug=_asked("debug", args))
+    if console is None:
+        # for errors in the command line itself, which come before its flags are read
+        console = Console(json=_asked("json", args), debug=_asked("debug", args))
     succeeded = False
     processes.part()
     try:
@@ -80,6 +81,16 @@ def main(argv: Sequence[str] | None = None, table: Table = COMMANDS) -> int:
     finally:
         processes.end(well=succeeded)
         console.release()
+
+
+def check(argv: Sequence[str]) -> None:
+    """Reads a command line without running it. Raises DifftoolError 2 as `main` would report it."""
+    name = next(name for name in COMMANDS if [*argv[: len(name.split())]] == name.split())
+    args = [*argv[len(name.split()) :]]
+    try:
+        load(name, *COMMANDS[name]).make_context(f"difftool {name}", args, obj=Console())
+    except typer.TyperException as error:
+        raise _usage(error) from error
 
 
 def entry() -> None:

@@ -1,0 +1,168 @@
+"""The routes of the page and its API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from ..errors import DifftoolError
+from . import state
+from .bodies import Refused, json_of, number_of
+from .commands import CommandLine, Line, line_of
+from .errors import refused
+from .events import Events
+from .jobs import DONE, Job, Records
+from .processes import Nursery
+from .queue import Queue
+
+STATIC = Path(__file__).parent / "static"
+SHOWN = 50
+"""Jobs in a list, unless `limit` says otherwise."""
+
+
+class Studio:
+    """What all routes share."""
+
+    queue: Queue
+
+    def __init__(self, root: Path, commands: CommandLine, secure_hint: str | None = None) -> None:
+        self.root, self.commands, self.secure_hint = root, commands, secure_hint
+        self.folder = root / "outputs" / ".studio"
+        self.events = Events()
+        self.nursery = Nursery(commands.preload)
+        self.device: str | None = None
+
+    @contextlib.asynccontextmanager
+    async def life(self, app: Starlette) -> AsyncIterator[None]:
+        """The queue works as long as the server runs."""
+        records = Records(self.folder / "jobs")
+        self.queue = Queue(self.root, records, self.commands, self.nursery, self.events)
+        tasks = [asyncio.create_task(self.queue.work()), asyncio.create_task(self._look())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            self.queue.close()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.nursery.close()
+
+    async def _look(self) -> None:
+        """Finds the device, in a process that imports torch."""
+        self.device = await self.nursery.call(300, device)
+
+    def job(self, request: Request) -> Job:
+        job = self.queue.find(request.path_params["id"])
+        if job is None:
+            raise Refused(404, "there is no such job", "it may have been forgotten")
+        return job
+
+
+def device(report: Any) -> str:
+    """The device that jobs use, in words."""
+    from ..device import choose
+
+    chosen, _ = choose()
+    if chosen.type == "cpu":
+        return "CPU"
+    import torch
+
+    return torch.cuda.get_device_name(chosen)
+
+
+def of(request: Request) -> Studio:
+    return request.app.state.studio
+
+
+async def page(request: Request) -> Response:
+    return FileResponse(STATIC / "index.html")
+
+
+async def show_state(request: Request) -> Response:
+    studio = of(request)
+    offered = await asyncio.to_thread(state.described, studio.root, studio.secure_hint, studio.device)
+    return JSONResponse(offered)
+
+
+async def submit(request: Request) -> Response:
+    studio, body = of(request), await json_of(request)
+    kind, settings = body.get("kind"), body.get("settings")
+    if not isinstance(kind, str) or not isinstance(settings, dict) or {*body} != {"kind", "settings"}:
+        raise Refused(400, "a job has a kind and settings", 'send {"kind": "speech", "settings": {"text": "Hello."}}')
+    line = line_of(kind, settings, state.models(studio.root).get(kind, {}))
+    job = studio.queue.submit(kind, settings, line)
+    return JSONResponse(studio.queue.shown(job), 202)
+
+
+async def jobs(request: Request) -> Response:
+    queue = of(request).queue
+    limit = number_of(request, "limit", SHOWN, 1, 1000)
+    return JSONResponse([queue.shown(job) for job in queue.newest(limit)])
+
+
+async def job(request: Request) -> Response:
+    studio = of(request)
+    job = studio.job(request)
+    if request.method == "DELETE":
+        studio.queue.cancel(job)
+        return Response(status_code=204)
+    return JSONResponse(studio.queue.shown(job))
+
+
+async def rerun(request: Request) -> Response:
+    """Makes the first file of a job again, with all others if it is a grid."""
+    studio = of(request)
+    first = studio.job(request)
+    source = first.file(studio.root, first.outputs[0]["name"]) if first.outputs else None
+    if first.state != DONE or source is None:
+        raise Refused(409, "only a job whose files are there can be run again", "wait until it is done")
+    line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))
+    again = studio.queue.submit(first.kind, first.settings, line, rerun_of=first.id)
+    return JSONResponse(studio.queue.shown(again), 202)
+
+
+async def file(request: Request) -> Response:
+    studio, name = of(request), request.path_params["name"]
+    path = studio.job(request).file(studio.root, name)
+    if path is None:
+        raise Refused(404, "the job has no such file", "see its outputs")
+    how = "attachment" if request.query_params.get("download") else "inline"
+    return FileResponse(path, filename=name, content_disposition_type=how)
+
+
+async def listen(request: Request) -> Response:
+    studio = of(request)
+    if studio.events.is_full:
+        raise Refused(429, "too many pages are open", "close some of them")
+    current = [studio.queue.shown(job) for job in studio.queue.unfinished()]
+    return StreamingResponse(studio.events.stream(current), media_type="text/event-stream")
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/", page),
+    Route("/api/state", show_state),
+    Route("/api/jobs", submit, methods=["POST"]),
+    Route("/api/jobs", jobs),
+    Route("/api/jobs/{id}", job, methods=["GET", "DELETE"]),
+    Route("/api/jobs/{id}/rerun", rerun, methods=["POST"]),
+    Route("/api/jobs/{id}/files/{name}", file),
+    Route("/api/events", listen),
+    Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
+]
+
+
+def application(studio: Studio) -> Starlette:
+    """The page and its API."""
+    handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, 404, 405), refused)
+    app = Starlette(routes=ROUTES, exception_handlers={**handlers, Exception: refused}, lifespan=studio.life)
+    app.state.studio = studio
+    return app

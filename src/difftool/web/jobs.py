@@ -1,0 +1,203 @@
+"""Jobs: what was asked for, how far it is, and what came of it. Each is a JSON file of the state folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ..errors import DifftoolError, Exit
+from ..files import TEMPORARY, default_dir, read_json, write_json
+from .commands import Line
+
+log = logging.getLogger(__name__)
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+UNFINISHED = (QUEUED, RUNNING)
+ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+MOST_KEPT = 1000
+"""Ended jobs that are remembered."""
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
+
+
+@dataclass
+class Job:
+    """A job of the queue."""
+
+    id: str
+    kind: str
+    settings: dict[str, Any]
+    line: Line
+    created: str
+    state: str = QUEUED
+    started: str | None = None
+    ended: str | None = None
+    tries: int = 0
+    """How often it was started."""
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    rerun_of: str | None = None
+    rerun: dict[str, bool] | None = None
+    voice: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of its files, in that of the studio; a voice has none."""
+        command = " ".join(self.line.command)
+        return None if command == "voice prep" else default_dir(command, self.id)
+
+    @property
+    def argv(self) -> list[str]:
+        """The words of the command that is run. One that was killed may have left files, which are the same."""
+        if self.folder is None:
+            return self.line.words("--json")
+        again = ["--overwrite"] if self.tries > 1 else []
+        return self.line.words("--json", f"--output-dir={self.folder}", *again)
+
+    def file(self, root: Path, name: str) -> Path | None:
+        """The path of one of its files: an output, or the manifest beside it."""
+        names = {output["name"] for output in self.outputs}
+        names |= {str(Path(output["name"]).with_suffix(".json")) for output in self.outputs}
+        if self.folder is None or name not in names:
+            return None
+        path = root / self.folder / name
+        is_own = path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(root.resolve())
+        return path if is_own else None
+
+    def shown(self, position: int | None = None) -> dict[str, Any]:
+        """As the API shows it."""
+        fields = dataclasses.asdict(self)
+        line = fields.pop("line")
+        del fields["tries"]
+        return {**fields, "position": position, "command": Line(*map(tuple, line)).typed}
+
+    def finish(self, outcome: Mapping[str, Any]) -> None:
+        """Takes over what its command returned: the exit code, and the JSON object that it printed."""
+        result = outcome.get("result") or {}
+        error, data = result.get("error"), result.get("data") or {}
+        self.state = FAILED if error or outcome["code"] else DONE
+        self.error = error
+        if self.state == FAILED and error is None:
+            self.error = {"code": outcome["code"], "message": "it failed without a message", "hint": "try it again"}
+        self.warnings += result.get("warnings", [])
+        self.outputs = [*_outputs(data, self)]
+        if "identical" in data:
+            self.rerun = {"identical": bool(data["identical"])}
+        if "grade" in data:
+            grade = data["grade"]
+            self.voice = {"name": data["voice"], "grade": grade["letter"], "reasons": grade["actions"]}
+        self.end()
+
+    def end(self, state: str | None = None) -> None:
+        self.state, self.ended, self.progress = state or self.state, now(), None
+
+
+def _outputs(data: Mapping[str, Any], job: Job) -> Iterator[dict[str, Any]]:
+    """The files in the result of a command, the grid first."""
+    if job.folder is None:
+        return
+    listed = [dict(output) for output in data.get("outputs", ())]
+    if data.get("grid"):
+        listed.insert(0, {"path": data["grid"], "seed": (data.get("settings") or {}).get("seed")})
+    for output in listed:
+        name = Path(output["path"]).name
+        kind = "sound" if name.endswith(SOUNDS) else "picture"
+        shown = {key: output[key] for key in ("seed", "seconds", "width", "height", "label") if key in output}
+        yield {"name": name, "url": f"/api/jobs/{job.id}/files/{name}", "kind": kind, **shown}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Records:
+    """The jobs on disk. IDs sort by time, and are those of runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(TEMPORARY):
+            left.unlink()
+        self._last = max(self.ids(), default="")
+
+    def new_id(self) -> str:
+        """An ID after all others, also if the clock was set back."""
+        when = datetime.now(UTC)
+        if self._last:
+            seconds, _, micros = self._last.partition("-")
+            last = datetime.strptime(seconds, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            last += timedelta(microseconds=min(int(micros[:5], 16), 999_999) + 1)
+            when = max(when, last)
+        # microseconds in hexadecimal have five digits
+        self._last = f"{when:%Y%m%dT%H%M%SZ}-{when.microsecond:05x}0"
+        return self._last
+
+    def ids(self) -> list[str]:
+        """The IDs of all jobs, the newest first."""
+        return sorted((path.stem for path in self.folder.glob("*.json") if ID.fullmatch(path.stem)), reverse=True)
+
+    def save(self, job: Job) -> None:
+        fields = dataclasses.asdict(job)
+        del fields["progress"]
+        write_json(self._path(job.id), fields)
+
+    def load(self, name: str) -> Job | None:
+        """The job of that ID; None where there is none, or its file is damaged."""
+        if not ID.fullmatch(name):
+            return None
+        with suppress(DifftoolError, TypeError, KeyError):
+            fields = read_json(self._path(name))
+            return Job(**{**fields, "line": Line(*map(tuple, fields["line"]))})
+        return None
+
+    def remove(self, name: str) -> None:
+        for path in (self._path(name), self.outcome(name), self.log(name)):
+            path.unlink(missing_ok=True)
+
+    def forget_old(self) -> None:
+        """Removes the oldest jobs beyond those that are kept; their results stay."""
+        for name in self.ids()[MOST_KEPT:]:
+            job = self.load(name)
+            if job is None or job.state not in UNFINISHED:
+                self.remove(name)
+
+    def unfinished(self) -> list[Job]:
+        """The jobs to go on with, the oldest first. One that ended while nobody listened is done."""
+        jobs = [job for name in reversed(self.ids()) if (job := self.load(name)) and job.state in UNFINISHED]
+        left = []
+        for job in jobs:
+            outcome = self.outcome(job.id)
+            if outcome.exists():
+                job.finish(read_json(outcome))
+            elif job.tries >= MOST_TRIES:
+                job.error = {"code": int(Exit.FAILED), "message": ENDED, "hint": "try it on a machine with more memory"}
+                job.end(FAILED)
+            else:
+                job.state = QUEUED
+                left.append(job)
+            self.save(job)
+            outcome.unlink(missing_ok=True)
+        return left
+
+    def outcome(self, name: str) -> Path:
+        """The file in which the process of a job leaves what its command returned."""
+        return self.folder / f"{name}.outcome"
+
+    def log(self, name: str) -> Path:
+        """What the command wrote to stderr."""
+        return self.folder / f"{name}.log"
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+MOST_TRIES = 3
+ENDED = f"the studio ended {MOST_TRIES} times while this job ran"

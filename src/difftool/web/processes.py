@@ -1,0 +1,116 @@
+"""Functions in processes of their own, forked from one that has imported difftool and torch already. They cannot hurt
+the server, and their memory is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.forkserver import ensure_running
+from typing import Any
+
+from ..errors import DifftoolError, Exit
+
+GRACE = 10.0
+"""Seconds from Ctrl-C to the kill."""
+Report = Callable[[Any], None]
+
+
+class Nursery:
+    """Where processes are forked."""
+
+    def __init__(self, preload: Sequence[str]) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([*preload])
+        self._threads = ThreadPoolExecutor(8, "child")
+        ensure_running()  # it imports in the background
+
+    def child(self, function: Callable[..., Any], *args: Any) -> Child:
+        """A process that will call `function(report, *args)`; both can be pickled."""
+        return Child(self._context, self._threads, function, args)
+
+    async def call(self, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
+        """What a function returns in a process. Raises its DifftoolError, and TimeoutError after so many seconds."""
+        child = self.child(function, *args)
+        try:
+            async with asyncio.timeout(seconds):
+                return await child.result()
+        finally:
+            child.stop(signal.SIGKILL)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Child:
+    """A process that calls one function."""
+
+    def __init__(self, context: Any, threads: ThreadPoolExecutor, function: Callable[..., Any], args: Any) -> None:
+        self._threads = threads
+        self._receiver, self._sender = context.Pipe(duplex=False)
+        self._process = context.Process(target=_called, args=(self._sender, function, args))
+        self._stopped: signal.Signals | None = None
+
+    async def result(self, heard: Report = lambda value: None) -> Any:
+        """What the function returns; `heard` is called with what it reports. Raises its DifftoolError, or one of code 1
+        if the process ends without a result."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._follow, lambda it: loop.call_soon_threadsafe(heard, it))
+
+    def _follow(self, heard: Report) -> Any:
+        self._process.start()  # waits until the modules are imported
+        self._sender.close()
+        if self._stopped:
+            self.stop(self._stopped)
+        try:
+            while True:
+                kind, value = self._receiver.recv()
+                if kind == "error":
+                    raise value
+                if kind == "result":
+                    return value
+                with suppress(RuntimeError):  # the server has ended
+                    heard(value)
+        except EOFError as error:
+            self._process.join()
+            message = f"the process ended unexpectedly (code {self._process.exitcode})"
+            raise DifftoolError(Exit.FAILED, message, "try it again, or with a smaller job") from error
+        finally:
+            self._process.join()
+            self._receiver.close()
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Sends a signal to the process and to what it has started."""
+        self._stopped = number
+        pid = self._process.pid
+        if pid is None or not self._process.is_alive():
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            try:
+                os.killpg(pid, number)
+            except ProcessLookupError:  # it has not made its group yet
+                os.kill(pid, number)
+
+
+def _called(sender: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """The body of a process, which ends when the server does."""
+    os.setpgid(0, 0)  # Ctrl-C in the terminal is for the server
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        answer = ("result", function(lambda value: sender.send(("report", value)), *args))
+    except DifftoolError as error:
+        answer = ("error", error)
+    sender.send(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,150 @@
+"""The queue of jobs: one runs at a time, in the order in which they came, also after the server was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import DifftoolError, Exit
+from ..files import write_json
+from .commands import CommandLine, Line, Run
+from .events import Events
+from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now
+from .processes import GRACE, Child, Nursery
+
+MOST_WAITING = 200
+
+
+class Queue:
+    """Jobs that wait, and the one that runs."""
+
+    def __init__(self, root: Path, records: Records, commands: CommandLine, nursery: Nursery, events: Events) -> None:
+        self.root, self.records, self.events = root, records, events
+        self._commands, self._nursery = commands, nursery
+        self._jobs = {job.id: job for job in records.unfinished()}
+        self._wake, self._ended = asyncio.Event(), asyncio.Event()
+        self._running: Child | None = None
+
+    def submit(self, kind: str, settings: Mapping[str, Any], line: Line, **more: Any) -> Job:
+        """Adds a job. Raises DifftoolError 2 for a command line that cannot be read, 75 if too many wait."""
+        if len(self._jobs) >= MOST_WAITING:
+            raise DifftoolError(Exit.LATER, f"{MOST_WAITING} jobs are waiting", "wait until some are done")
+        self._commands.check(line.words())
+        job = Job(self.records.new_id(), kind, dict(settings), line, now(), **more)
+        self.records.save(job)
+        self._jobs[job.id] = job
+        self._changed(job)
+        self._wake.set()
+        return job
+
+    def find(self, name: str) -> Job | None:
+        return self._jobs.get(name) or self.records.load(name)
+
+    def shown(self, job: Job) -> dict[str, Any]:
+        """A job for the API, with its place in the queue."""
+        return job.shown(self._waiting().index(job) + 1 if job.state == QUEUED and job.id in self._jobs else None)
+
+    def newest(self, limit: int) -> list[Job]:
+        return [job for name in self.records.ids()[:limit] if (job := self.find(name))]
+
+    def unfinished(self) -> list[Job]:
+        return [*self._jobs.values()]
+
+    def cancel(self, job: Job) -> None:
+        """Cancels a job that has not ended, and forgets one that has; its files stay."""
+        if job.state not in UNFINISHED:
+            self.records.remove(job.id)
+        elif job.state == RUNNING and self._running is not None:
+            child, job.state = self._running, CANCELLED
+            self._changed(job)
+            child.stop(signal.SIGINT)
+            asyncio.get_running_loop().call_later(GRACE, child.stop, signal.SIGKILL)
+        else:
+            self._end(job, CANCELLED)
+
+    async def ended(self, job: Job) -> Job:
+        """The job, when it has ended."""
+        while job.id in self._jobs:
+            await self._ended.wait()
+        return job
+
+    async def work(self) -> None:
+        """Carries out the jobs, until it is cancelled."""
+        while True:
+            if not (waiting := self._waiting()):
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._carry_out(waiting[0])
+
+    async def _carry_out(self, job: Job) -> None:
+        job.state, job.started, job.tries = RUNNING, now(), job.tries + 1
+        self._changed(job)
+        for other in self._waiting():
+            self.events.publish(self.shown(other))
+        self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
+
+        def heard(progress: Mapping[str, Any]) -> None:
+            if job.state == RUNNING:
+                job.progress = dict(progress)
+                self.events.publish(self.shown(job))
+
+        try:
+            outcome = await self._running.result(heard)
+        except DifftoolError as error:
+            outcome = {"code": int(error.code), "result": {"error": described(error)}}
+        finally:
+            self._running = None
+        if job.state == RUNNING:  # not cancelled
+            job.finish(outcome)
+        self._end(job, job.state)
+
+    def _end(self, job: Job, state: str) -> None:
+        if job.ended is None:
+            job.end(state)
+        self.records.save(job)
+        self.records.outcome(job.id).unlink(missing_ok=True)
+        if state != FAILED:
+            self.records.log(job.id).unlink(missing_ok=True)
+        self.records.forget_old()
+        del self._jobs[job.id]
+        self.events.publish(self.shown(job))
+        self._ended.set()
+        self._ended = asyncio.Event()
+
+    def _changed(self, job: Job) -> None:
+        self.records.save(job)
+        self.events.publish(self.shown(job))
+
+    def _waiting(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.state == QUEUED]
+
+    def close(self) -> None:
+        """Stops the job that runs; it is run again when the studio starts again."""
+        if self._running is not None:
+            self._running.stop(signal.SIGKILL)
+
+
+def described(error: DifftoolError) -> dict[str, Any]:
+    return {"code": int(error.code), "message": error.message, "hint": error.hint}
+
+
+def perform(
+    report: Callable[[Any], None], run: Run, argv: Sequence[str], name: str, root: Path, records: Records
+) -> Mapping[str, Any]:
+    """Runs a job in this process, which is its own, and stores the outcome before anybody hears of it. After the server
+    was killed, the process of the job before may live for a moment: this one waits for it."""
+    os.chdir(root)
+    with (records.folder / "worker.lock").open("w") as lock, records.log(name).open("w") as log:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
+        outcome = run(argv, name, report)
+        if outcome["code"] not in (Exit.INTERRUPTED, Exit.TERMINATED):
+            write_json(records.outcome(name), outcome)
+        return outcome

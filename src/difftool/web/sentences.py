@@ -1,0 +1,28 @@
+"""Sentences to be read aloud for a voice: everyday words, with all sounds of English among them."""
+
+SENTENCES = (
+    "The morning train was late again, so we walked along the river.",
+    "Could you pass me the large blue jug beside the kettle?",
+    "A thin layer of ice had formed on the garden pond overnight.",
+    "My youngest brother enjoys fixing old radios in the garage.",
+    "They chose a quiet table near the window and ordered soup.",
+    "Which of these three paths leads up to the castle?",
+    "Fresh bread, yellow cheese and a few olives were all we needed.",
+    "She measured the width of the shelf twice before cutting it.",
+    "Thunder rolled over the valley while the children slept.",
+    "We usually watch the boats come in before the sun goes down.",
+    "His voice was calm, though his hands shook a little.",
+    "Please put your shoes on the mat and hang up your coat.",
+    "Nothing in the huge museum pleased her more than the tiny clocks.",
+    "The judge thanked the witness and closed the heavy folder.",
+    "I would rather have a short holiday now than a long one later.",
+    "Every spring, a pair of swallows builds a nest above our door.",
+    "Why did the engine make such a strange noise on the hill?",
+    "Ten fishing boats and one white ferry lay in the harbour.",
+    "The doctor advised him to drink more water and rest his eyes.",
+    "Our neighbours grow beans, carrots, onions and bright orange pumpkins.",
+    "Just before noon, a cool breeze moved the curtains.",
+    "Both girls laughed when the puppy chased its own tail.",
+    "You can leave the keys with the woman at the front desk.",
+    "There is usually a choice of rough or smooth paper.",
+)

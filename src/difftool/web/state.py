@@ -1,0 +1,122 @@
+"""What the page can offer: engines, voices, models and samplers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .. import store
+from ..core.solve import SAMPLERS
+from ..errors import DifftoolError
+from ..files import read_json
+from ..presets import family
+from ..text2img.settings import BUNDLED as PIPELINES
+from ..voice import engines, library
+from ..voice.settings import Settings as SpeechSettings
+from .sentences import SENTENCES
+
+BUNDLED = ("digits", "tones")
+"""Models of `sample` in the package."""
+ASSETS = Path(__file__).parents[1] / "assets"
+RUNS = ("outputs/train", "runs")
+"""Where trained models lie, in the folder of the studio."""
+PRESETS = {"sd15": "sd", "sd21": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux"}
+"""The beginnings of names in the store, and the presets of such models."""
+SIZES = {"shapes": ["64x64"], "sd": ["512x512", "512x768", "768x512"]}
+LARGE = ["1024x1024", "832x1216", "1216x832"]
+CONSENTS = (
+    {"kind": "self", "title": "It is my own voice.", "needs": None},
+    {"kind": "written", "title": "Its owner has agreed in writing.", "needs": "file"},
+    {"kind": "license", "title": "A license of the recordings permits it.", "needs": "text"},
+    {"kind": "synthetic", "title": "It is the voice of no real person.", "needs": None},
+)
+
+
+def models(root: Path) -> dict[str, dict[str, str]]:
+    """For each kind of job, the names of models, and what the command calls them."""
+    installed = (name for name, entry in store.entries().items() if "model_index.json" in entry.files and _held(entry))
+    pictures = {name: name for name in (*PIPELINES, *installed)}
+    runs = {folder.name: str(folder.relative_to(root)) for folder in _runs(root)}
+    return {"pictures": pictures, "sample": {name: name for name in BUNDLED} | runs, "speech": {}}
+
+
+def _held(entry: store.Entry) -> bool:
+    return all(file.state in ("whole", "unchecked") for file in store.held(entry))
+
+
+def _runs(root: Path) -> list[Path]:
+    """The folders of training runs with a model, the newest last."""
+    weights = [path for place in RUNS for path in (root / place).glob("*/model.safetensors")]
+    return [path.parent for path in sorted(weights) if not path.parent.is_symlink()]
+
+
+def described(root: Path, secure_hint: str | None, device: str | None) -> dict[str, Any]:
+    """What `GET /api/state` returns."""
+    known = models(root)
+    usual = SpeechSettings()
+    names = [{"name": name, "presets": [*engines.engine(name).presets()]} for name in (engines.AUTO, *_engines())[1:]]
+    auto = {"name": engines.AUTO, "presets": [*engines.PRESETS]}
+    return {
+        "version": version("difftool"),
+        "folder": root.name,
+        "secure_hint": secure_hint,
+        "device": device,
+        "engines": [{**row, "default": usual.preset} for row in (auto, *names)],
+        "voices": voices(),
+        "models": {
+            "txt2img": [_pipeline(name) for name in known["pictures"]],
+            "sample": [_model(name, root / path) for name, path in known["sample"].items()],
+        },
+        "samplers": [{"name": name, "title": row.title} for name, row in SAMPLERS.items()],
+        "sentences": [*SENTENCES],
+        "consents": [*CONSENTS],
+    }
+
+
+def _engines() -> list[str]:
+    """The engines that can speak here."""
+    return [name for name in engines.ENGINES if engines.engine(name).AUTOMATIC and engines.engine(name).installed(None)]
+
+
+def voices() -> list[dict[str, Any]]:
+    """The voices that can be used, those of the user first."""
+    folder = library.home(None)
+    own = set(library.names(None))
+    rows = []
+    for name in library.usable(None):
+        try:
+            about = library.about(name, folder)
+        except DifftoolError:  # damaged
+            continue
+        row = {"name": name, "source": "yours" if name in own else "package"}
+        row |= {"grade": about["grade"], "consent": about["consent"]}
+        trained = Path(about["path"]) / library.TRAINED
+        rows.append({**row, "trained": any(trained.glob(f"*/{library.WEIGHTS}"))})
+    return rows
+
+
+def _pipeline(name: str) -> dict[str, Any]:
+    preset = name if name in family("txt2img") else next((PRESETS[start] for start in PRESETS if start in name), None)
+    for fast in ("turbo", "lcm", "schnell"):
+        preset = fast if fast in name else preset
+    row: Mapping[str, Any] = family("txt2img").get(preset or "", {})
+    title = store.entries()[name].about if name in store.entries() else f"{name}, in the package"
+    sizes = SIZES.get(preset or "", LARGE)
+    return {"name": name, "title": title, "sizes": sizes, "steps": row.get("steps"), "guidance": row.get("guidance")}
+
+
+def _model(name: str, folder: Path) -> dict[str, Any]:
+    try:
+        config = read_json((ASSETS / name if name in BUNDLED else folder) / "config.json")
+    except DifftoolError:
+        config = {}
+    labels = [str(label) for label in config.get("classes") or ()]
+    return {"name": name, "labels": labels, "kind": "sounds" if config.get("sound") else "pictures"}
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be the name of a voice or a file that is shown."""
+    return bool(re.fullmatch(r"[^\x00-\x1f/\\]{1,100}", text))
