@@ -70,8 +70,7 @@ export async function remove(job) {
 
 /** Reads the newest jobs, which also covers what was missed while the connection was down. */
 export async function refresh() {
-  const answer = await request("GET", "/api/jobs?limit=200");
-  const list = answer.jobs ?? answer;
+  const list = await request("GET", "/api/jobs?limit=200");
   const known = new Set(list.map((job) => job.id));
   for (const job of [...jobs.values()]) if (!known.has(job.id) && list.length < 200) changed(job, true);
   for (const job of list.reverse()) {

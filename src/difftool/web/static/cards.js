@@ -106,7 +106,7 @@ function results(job) {
 }
 
 function identical(job) {
-  if (!job.rerun || typeof job.rerun.identical !== "boolean") return null;
+  if (typeof job.rerun?.identical !== "boolean") return null;
   return job.rerun.identical
     ? h("span", { class: "badge good" }, "Rerun: identical")
     : h("span", { class: "badge failed" }, "Rerun: differs");
@@ -114,7 +114,7 @@ function identical(job) {
 
 function status(job) {
   if (job.state === "done") return identical(job);
-  const word = job.rerun && !ended(job) ? `${STATES[job.state]}: rerun` : STATES[job.state];
+  const word = job.rerun_of && !ended(job) ? `${STATES[job.state]}: rerun` : STATES[job.state];
   return h("span", { class: `badge ${job.state}` }, word);
 }
 
@@ -211,9 +211,10 @@ export function list(root, { keep, make, empty }) {
       now.element.update(job);
     } else {
       const element = make(job);
+      const since = element.dataset.since = `${job.created} ${job.id}`;
       const focused = now?.element.contains(document.activeElement);
       if (now) now.element.replaceWith(element);
-      else root.insertBefore(element, [...root.children].find((other) => other.dataset.job < job.id) ?? null);
+      else root.insertBefore(element, [...root.children].find((other) => other.dataset.since < since) ?? null);
       if (focused) element.querySelector("button")?.focus();
       shown.set(job.id, { element, state: job.state });
     }

@@ -356,8 +356,8 @@ export async function start() {
     learn();
   });
   const [before, files] = await Promise.all([request("GET", "/api/takes"), request("GET", "/api/uploads")]);
-  for (const take of before.takes ?? before) put(takes, take);
-  for (const item of files.uploads ?? files) put(recordings, item);
+  for (const take of before) put(takes, take);
+  for (const item of files) if (item.seconds) put(recordings, item); // papers of consent have no seconds
   if (takes.size) next();
 }
 
