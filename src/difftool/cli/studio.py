@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import secrets
+import shlex
+import socket
 import time
+import webbrowser
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
@@ -10,12 +15,14 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import DifftoolError, Exit
 from ..files import lock
 from ..settings import OUTPUT
 from .app import check, main
 from .console import Console, Result
-from .options import Open
 
+LEAST_TOKEN = 16
+"""Characters."""
 EVERY = 0.1
 """Seconds between two reports of progress."""
 PRELOAD = (
@@ -34,34 +41,87 @@ def studio(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is the whole network.", rich_help_panel=OUTPUT)
     ] = "127.0.0.1",
-    open_page: Open = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            help="Token that every request must have; by default, with --host a new one.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    tls: Annotated[
+        bool,
+        typer.Option(
+            "--tls/--no-tls",
+            help="Serve https with a certificate made on the spot: browsers allow microphones on https and on this "
+            "machine only.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    open_page: Annotated[
+        bool,
+        typer.Option(
+            "--open/--no-open", help="Open the page in the browser.", rich_help_panel=OUTPUT, show_default=False
+        ),
+    ] = False,
 ) -> Result:
     """Open a page in the browser: record a voice, speak with it, and draw.
 
     Results lie in the outputs folder, as those of the commands do. Ctrl-C ends the studio; jobs that are waiting go on
-    when it is started again in the same folder.
+    when it is started again in the same folder. The page and its API need no network.
+
+    Examples:
+
+    difftool studio --open
+
+    difftool studio --host 0.0.0.0 --tls
     """
-    from ..web.app import Studio
+    from ..web.app import FOLDER, Studio
     from ..web.commands import CommandLine
+    from ..web.guard import access, is_loopback
     from ..web.server import listening, serve
 
+    if token is not None and (len(token) < LEAST_TOKEN or not re.fullmatch(r"[A-Za-z0-9._~-]+", token)):
+        message = f"--token must have at least {LEAST_TOKEN} letters, digits or any of . _ ~ -"
+        raise DifftoolError(Exit.USAGE, message, "leave it out for a new one")
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
     root = Path.cwd()
-    taken = listening(host, port)
-    address = f"http://{host}:{taken.getsockname()[1]}/"
-
-    state = root / "outputs" / ".studio"
-    state.mkdir(parents=True, exist_ok=True)
-    locked = ExitStack()
-    locked.enter_context(lock(state))
-    served = Studio(root, CommandLine(run_line, check, PRELOAD))
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        taken = stack.enter_context(listening(host, port))
+        stack.enter_context(lock(root / FOLDER))
+        files = _certificate(root / FOLDER / "tls", host) if tls else None
+        hint = None if tls or is_loopback(host) else shlex.join(["difftool", "studio", "--host", host, "--tls"])
+        line = CommandLine(run_line, check, PRELOAD)
+        served = Studio(root, line, access(host, token, is_tls=tls), hint)
+        open_until = stack.pop_all()
+    address = address_of(host, taken.getsockname()[1], token, is_tls=tls)
 
     def run() -> None:
-        with locked, suppress(KeyboardInterrupt):  # which is how it ends
-            serve(served, taken)
-        console.note("stopped; jobs that are waiting go on when the studio is started again here")
+        if open_page:
+            webbrowser.open(address)
+        with open_until, suppress(KeyboardInterrupt):  # which is how it ends
+            serve(served, taken, files)
+        console.note("stopped; jobs that are waiting go on when the studio is started here again")
 
-    data = {"url": address}
-    return Result(data, [address], [address], after=run)
+    data = {"url": address, "host": host, "port": taken.getsockname()[1], "tls": tls}
+    return Result(data, [f"the studio is open at {address}; Ctrl-C ends it"], [address], after=run)
+
+
+def _certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    from ..web.tls import certificate, names_of
+
+    return certificate(folder, names_of(host))
+
+
+def address_of(host: str, port: int, token: str | None, *, is_tls: bool) -> str:
+    """The address of the page; the token is behind the #, which browsers do not send."""
+    name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    if ":" in name:
+        name = f"[{name.strip('[]')}]"
+    return f"{'https' if is_tls else 'http'}://{name}:{port}/{f'#token={token}' if token else ''}"
 
 
 def run_line(argv: Sequence[str], run_id: str, report: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:

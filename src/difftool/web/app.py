@@ -13,17 +13,23 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from ..errors import DifftoolError
-from . import state
+from . import recordings, state
 from .bodies import Refused, json_of, number_of
 from .commands import CommandLine, Line, line_of
 from .errors import refused
 from .events import Events
+from .guard import COOKIE, Access, Guard
 from .jobs import DONE, Job, Records
 from .processes import Nursery
 from .queue import Queue
+from .takes import MOST_TAKES, MOST_UPLOADS, Shelf
+from .voices import voice_line
 
+FOLDER = Path("outputs") / ".studio"
+"""The state of the studio, in the folder where it was started."""
 STATIC = Path(__file__).parent / "static"
 SHOWN = 50
 """Jobs in a list, unless `limit` says otherwise."""
@@ -34,10 +40,20 @@ class Studio:
 
     queue: Queue
 
-    def __init__(self, root: Path, commands: CommandLine, secure_hint: str | None = None) -> None:
-        self.root, self.commands, self.secure_hint = root, commands, secure_hint
-        self.folder = root / "outputs" / ".studio"
+    def __init__(
+        self,
+        root: Path,
+        commands: CommandLine,
+        access: Access,
+        secure_hint: str | None = None,
+    ) -> None:
+        self.root, self.commands, self.access, self.secure_hint = root, commands, access, secure_hint
+        self.folder = root / FOLDER
         self.events = Events()
+        self.takes = Shelf(self.folder / "takes", MOST_TAKES, "/api/takes")
+        self.uploads = Shelf(self.folder / "uploads", MOST_UPLOADS, "/api/uploads")
+        self.reading = asyncio.Semaphore(2)
+        """Recordings that are read at once."""
         self.nursery = Nursery(commands.preload)
         self.device: str | None = None
 
@@ -98,8 +114,12 @@ async def submit(request: Request) -> Response:
     kind, settings = body.get("kind"), body.get("settings")
     if not isinstance(kind, str) or not isinstance(settings, dict) or {*body} != {"kind", "settings"}:
         raise Refused(400, "a job has a kind and settings", 'send {"kind": "speech", "settings": {"text": "Hello."}}')
-    line = line_of(kind, settings, state.models(studio.root).get(kind, {}))
-    job = studio.queue.submit(kind, settings, line)
+    warnings: list[str] = []
+    if kind == "voice":
+        line, warnings = voice_line(settings, studio.takes, studio.uploads, studio.root)
+    else:
+        line = line_of(kind, settings, state.models(studio.root).get(kind, {}))
+    job = studio.queue.submit(kind, settings, line, warnings=warnings)
     return JSONResponse(studio.queue.shown(job), 202)
 
 
@@ -147,6 +167,19 @@ async def listen(request: Request) -> Response:
     return StreamingResponse(studio.events.stream(current), media_type="text/event-stream")
 
 
+async def login(request: Request) -> Response:
+    """Sets the token as a cookie, for sounds and downloads, where a browser sends no header."""
+    access = of(request).access
+    given = (await json_of(request)).get("token")
+    if access.token is None:
+        return Response(status_code=204)
+    if not isinstance(given, str) or not access.is_token(given):
+        raise Refused(401, "the token is wrong", "open the address that difftool studio printed")
+    response = Response(status_code=204)
+    response.set_cookie(COOKIE, access.token, httponly=True, samesite="strict", secure=access.is_tls)
+    return response
+
+
 ROUTES: list[BaseRoute] = [
     Route("/", page),
     Route("/api/state", show_state),
@@ -156,13 +189,20 @@ ROUTES: list[BaseRoute] = [
     Route("/api/jobs/{id}/rerun", rerun, methods=["POST"]),
     Route("/api/jobs/{id}/files/{name}", file),
     Route("/api/events", listen),
+    Route("/api/login", login, methods=["POST"]),
+    *recordings.ROUTES,
     Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
 ]
 
 
-def application(studio: Studio) -> Starlette:
-    """The page and its API."""
+def application(studio: Studio) -> ASGIApp:
+    """The page and its API, guarded."""
     handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, 404, 405), refused)
-    app = Starlette(routes=ROUTES, exception_handlers={**handlers, Exception: refused}, lifespan=studio.life)
+    app = Starlette(
+        routes=ROUTES,
+        exception_handlers={**handlers, Exception: refused},
+        lifespan=studio.life,
+    )
+    app.router.redirect_slashes = False
     app.state.studio = studio
-    return app
+    return Guard(app, studio.access)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
 from typing import Any
 
 from starlette.requests import Request
+from starlette.types import Message
 
 from ..errors import Exit
 
 MOST_JSON = 2**20
 """Bytes of a JSON body."""
-SLOWEST = 30.0
-"""Seconds that a body may take, and once more for each MEGABYTE."""
-MEGABYTE = 2**20
+SLOWEST, SLOWEST_RATE = 30.0, 100_000
+"""Seconds that a body may take, and bytes a second that it must have beyond that."""
 
 
 class Refused(Exception):
@@ -26,21 +26,27 @@ class Refused(Exception):
         self.status, self.message, self.hint, self.code = status, message, hint, code
 
 
-async def pieces_of(request: Request, most: int) -> AsyncIterator[bytes]:
-    """The body in pieces. Raises Refused 413 for more than `most` bytes, 408 for one that comes too slowly."""
+def capped(request: Request, most: int) -> Request:
+    """A request whose body is refused when it is larger than `most` bytes (413), or comes too slowly (408)."""
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > most:
+    if not (length.isascii() and length.isdecimal()) or int(length[:20]) > most:
         raise too_large(most)
+    deadline = time.monotonic() + SLOWEST + most / SLOWEST_RATE
     size = 0
-    try:
-        async with asyncio.timeout(SLOWEST * (1 + most / MEGABYTE / 20)):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > most:
-                    raise too_large(most)
-                yield piece
-    except TimeoutError as error:
-        raise Refused(408, "the body came too slowly", "try it again") from error
+
+    async def receive() -> Message:
+        nonlocal size
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise Refused(408, "the body came too slowly", "try it again") from error
+        size += len(message.get("body", b""))
+        if size > most:
+            raise too_large(most)
+        return message
+
+    return Request(request.scope, receive)
 
 
 def too_large(most: int) -> Refused:
@@ -51,7 +57,7 @@ async def json_of(request: Request) -> dict[str, Any]:
     """The JSON object in a body. Raises Refused 415 for another type, 400 for anything else."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "the body is not application/json", "send JSON, and say so in Content-Type")
-    data = b"".join([piece async for piece in pieces_of(request, MOST_JSON)])
+    data = await capped(request, MOST_JSON).body()
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

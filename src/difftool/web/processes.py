@@ -61,7 +61,12 @@ class Child:
         """What the function returns; `heard` is called with what it reports. Raises its DifftoolError, or one of code 1
         if the process ends without a result."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._follow, lambda it: loop.call_soon_threadsafe(heard, it))
+
+        def hear(value: Any) -> None:
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(heard, value)
+
+        return await loop.run_in_executor(self._threads, self._follow, hear)
 
     def _follow(self, heard: Report) -> Any:
         self._process.start()  # waits until the modules are imported
@@ -75,8 +80,7 @@ class Child:
                     raise value
                 if kind == "result":
                     return value
-                with suppress(RuntimeError):  # the server has ended
-                    heard(value)
+                heard(value)
         except EOFError as error:
             self._process.join()
             message = f"the process ended unexpectedly (code {self._process.exitcode})"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import DifftoolError, Exit
 from .app import Studio, application
 
 MOST_CONNECTIONS = 100
+SLOWEST_HEAD = 20.0
+"""Seconds."""
 LARGEST_HEAD = 2**14
 """Bytes of a request line and its headers."""
 
@@ -25,10 +30,25 @@ def listening(host: str, port: int) -> socket.socket:
         taken.listen(128)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
-        code = Exit.LATER if getattr(error, "errno", None) == 98 else Exit.USAGE
+        code = Exit.LATER if getattr(error, "errno", None) == errno.EADDRINUSE else Exit.USAGE
         message = f"cannot listen on port {port} of {host}: {reason}"
         raise DifftoolError(code, message, "choose another --port or --host") from error
     return taken
+
+
+class Connection(H11Protocol):
+    """A connection that is closed where the head of a request does not come in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch(self)
+
+    def _watch(self, before: object) -> None:
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and self.cycle is before:  # as long ago as that
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.loop.call_later(SLOWEST_HEAD, self._watch, self.cycle if is_idle else self)
 
 
 class Server(uvicorn.Server):
@@ -46,11 +66,11 @@ def serve(studio: Studio, taken: socket.socket, tls: tuple[Path, Path] | None = 
     config = uvicorn.Config(
         application(studio),
         loop="asyncio",
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level="warning",
+        log_level="critical",
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -42,7 +42,7 @@ def grade(clips: Sequence[VoiceTake], rejected: Sequence[VoiceTake], references:
     }
     for name in ("snr", "decay", "treble"):
         figures[name] = round(statistics.median(clip["figures"][name] or 0.0 for clip in clips), 1)
-    letters = {name: _letter(figures[name], bounds) for name, (bounds, _) in ROWS.items()}
+    letters = {name: letter_of(figures[name], bounds) for name, (bounds, _) in ROWS.items()}
     worst = max(letter for name, letter in letters.items() if name != "sources")
     return Grade(worst, figures, letters, _actions(figures, letters, worst, rejected)[:3])
 
@@ -76,7 +76,8 @@ def _actions(
     return sorted(weights, key=lambda text: (-weights[text], text))
 
 
-def _letter(value: float, bounds: tuple[float, float, float]) -> str:
+def letter_of(value: float, bounds: tuple[float, float, float]) -> str:
+    """The letter of a figure, by the minimum for A, B and C."""
     for letter, bound in zip(LETTERS, bounds, strict=False):
         if value >= bound:
             return letter

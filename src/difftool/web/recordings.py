@@ -1,0 +1,144 @@
+"""The routes for recordings, and for settings in files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from ..errors import DifftoolError, Exit
+from . import state, takes
+from .bodies import Refused, capped
+from .commands import settings_in
+from .media import kind_of
+from .sentences import SENTENCES
+from .takes import Shelf
+
+if TYPE_CHECKING:
+    from .app import Studio
+
+MOST_PICTURE = 50 * 2**20
+PNG = b"\x89PNG\r\n\x1a\n"
+PIECE = 2**20
+
+
+def of(request: Request) -> Studio:
+    return request.app.state.studio
+
+
+async def add_take(request: Request) -> Response:
+    """Grades a take at once; it is kept if it can be read."""
+    studio = of(request)
+    text = SENTENCES[takes.sentence_of(request.query_params.get("sentence"))]
+    name, part, head = await studio.takes.receive(capped(request, takes.MOST_BYTES).stream())
+    try:
+        kind = takes.sound_kind(head)
+        grade = await _read(studio, takes.HEARD, takes.heard, part, text)
+        if grade["seconds"] > takes.MOST_SECONDS:
+            hint = "stop after each sentence"
+            raise Refused(413, f"the take is longer than {takes.MOST_SECONDS:.0f} seconds", hint)
+        note = {"sentence": SENTENCES.index(text), "text": text, **grade}
+        kept = studio.takes.keep(name, part, kind, note)
+    finally:
+        part.unlink(missing_ok=True)
+    return JSONResponse(studio.takes.shown(kept), 201)
+
+
+async def add_upload(request: Request) -> Response:
+    """Keeps a file in the place of takes; one that is no sound can be an agreement."""
+    studio = of(request)
+    limited = capped(request, takes.MOST_UPLOADED)
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        try:
+            form = await limited.form(max_files=1, max_fields=4)
+        except MultiPartException as error:
+            raise Refused(400, "the form cannot be read", "send one file in the field file") from error
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise Refused(400, "the form has no file", "send one file in the field file")
+        title, pieces = file.filename, _pieces(file)
+    else:
+        title, pieces = request.query_params.get("name"), limited.stream()
+    name, part, head = await studio.uploads.receive(pieces)
+    try:
+        kind = kind_of(head)
+        seconds = await _read(studio, takes.READ, takes.length, part) if kind else None
+        shown = title if title and state.is_name(title) else "recording"
+        kept = studio.uploads.keep(name, part, kind, {"name": shown, "seconds": seconds})
+    finally:
+        part.unlink(missing_ok=True)
+    return JSONResponse(studio.uploads.shown(kept), 201)
+
+
+async def _read(studio: Studio, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
+    """What a function finds in a file, in a process of its own. Raises Refused 422 where it cannot be read."""
+    try:
+        async with studio.reading:
+            return await studio.nursery.call(seconds, function, *args)
+    except TimeoutError as error:
+        raise Refused(422, "the file could not be read in time", "use a shorter one", Exit.FILE) from error
+    except DifftoolError as error:
+        raise Refused(422, "the file cannot be read", error.hint, error.code) from error
+
+
+async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
+    while piece := await file.read(PIECE):
+        yield piece
+
+
+def shelf(request: Request) -> Shelf:
+    """The takes, or the uploads, by the path of the request."""
+    studio = of(request)
+    return studio.takes if request.url.path.startswith(studio.takes.url) else studio.uploads
+
+
+async def listed(request: Request) -> Response:
+    recordings = shelf(request)
+    return JSONResponse([recordings.shown(note) for note in recordings.notes()])
+
+
+async def one(request: Request) -> Response:
+    """The sound of a recording, or with DELETE its end."""
+    recordings, name = shelf(request), request.path_params["id"]
+    if request.method == "DELETE":
+        recordings.remove(name)
+        return Response(status_code=204)
+    note = recordings.note(name)
+    path = recordings.path(note)
+    if not path.is_file() or path.is_symlink():
+        raise Refused(404, "there is no such recording", "it may have been removed")
+    return FileResponse(path, media_type=note["type"])
+
+
+async def read_settings(request: Request) -> Response:
+    """The settings in a picture or a sound that difftool made."""
+    studio = of(request)
+    data = await capped(request, MOST_PICTURE).body()
+    suffix = ".png" if data.startswith(PNG) else takes.sound_kind(data[: takes.HEAD]).suffix
+    path = takes.scratch(studio.uploads.folder, suffix)
+    try:
+        await asyncio.to_thread(path.write_bytes, data)
+        note = await _read(studio, takes.HEARD, takes.manifest_in, path)
+    finally:
+        path.unlink()
+    found = settings_in(note or {}, state.models(studio.root))
+    if found is None:
+        raise Refused(400, "there are no settings of the page in this file", "use what difftool drew or spoke")
+    return JSONResponse({"kind": found[0], "settings": found[1]})
+
+
+ROUTES = [
+    Route("/api/takes", add_take, methods=["POST"]),
+    Route("/api/takes", listed),
+    Route("/api/takes/{id}", one, methods=["GET", "DELETE"]),
+    Route("/api/uploads", add_upload, methods=["POST"]),
+    Route("/api/uploads", listed),
+    Route("/api/uploads/{id}", one, methods=["GET", "DELETE"]),
+    Route("/api/settings", read_settings, methods=["POST"]),
+]

@@ -1,0 +1,153 @@
+"""Recordings from the page: takes of its sentences, which are graded at once, and files instead of a microphone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DifftoolError, Exit
+from ..files import read_json, run_id, write_json
+from .bodies import Refused
+from .jobs import ID
+from .media import HEAD, Kind, kind_of
+from .sentences import SENTENCES
+
+MOST_BYTES, MOST_SECONDS, MOST_TAKES = 20 * 2**20, 60.0, 200
+"""Of takes."""
+MOST_UPLOADED, MOST_UPLOADS = 200 * 2**20, 50
+"""Bytes of an uploaded file, and their number."""
+HEARD = 60.0
+"""Seconds that the grading of a take may need; the first one waits for torch."""
+READ = 300.0
+"""Seconds that reading an uploaded file may need."""
+
+
+class Shelf:
+    """A folder of recordings, each with a JSON file beside it."""
+
+    def __init__(self, folder: Path, most: int, url: str) -> None:
+        self.folder, self.most, self.url = folder, most, url
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What is known of each recording, the oldest first."""
+        return [note for path in sorted(self.folder.glob("*.json")) if (note := self.find(path.stem))]
+
+    def find(self, name: object) -> dict[str, Any] | None:
+        """What is known of a recording; None where there is none of that ID."""
+        if not isinstance(name, str) or not ID.fullmatch(name):
+            return None
+        try:
+            return read_json(self.folder / f"{name}.json")
+        except DifftoolError:
+            return None
+
+    def note(self, name: object) -> dict[str, Any]:
+        """The same. Raises Refused 404."""
+        if (note := self.find(name)) is None:
+            raise Refused(404, "there is no such recording", "it may have been removed")
+        return note
+
+    def path(self, note: Mapping[str, Any]) -> Path:
+        return self.folder / f"{note['id']}{note['suffix']}"
+
+    def remove(self, name: str) -> None:
+        path = self.path(self.note(name))
+        (self.folder / f"{name}.json").unlink()
+        path.unlink(missing_ok=True)
+
+    async def receive(self, pieces: AsyncIterator[bytes]) -> tuple[str, Path, bytes]:
+        """(ID, path, first bytes) of a new file. Raises Refused 409 if there are too many."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if len([*self.folder.glob("*.json")]) >= self.most:
+            raise Refused(409, f"there are {self.most} recordings already", "remove some of them")
+        name = run_id()
+        path, head = self.folder / f"{name}.part", b""
+        try:
+            with path.open("wb") as file:
+                async for piece in pieces:
+                    head += piece[: HEAD - len(head)]
+                    file.write(piece)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return name, path, head
+
+    def keep(self, name: str, part: Path, kind: Kind | None, note: Mapping[str, Any]) -> dict[str, Any]:
+        """Keeps a file that was received, and what is known of it."""
+        suffix = kind.suffix if kind else ".bin"
+        part.replace(self.folder / f"{name}{suffix}")
+        whole = {"id": name, "suffix": suffix, "type": kind.type if kind else "application/octet-stream", **note}
+        write_json(self.folder / f"{name}.json", whole)
+        return whole
+
+    def shown(self, note: Mapping[str, Any]) -> dict[str, Any]:
+        """As the API shows it."""
+        hidden = ("suffix", "type", "span")
+        return {key: value for key, value in note.items() if key not in hidden} | {"url": f"{self.url}/{note['id']}"}
+
+
+def sound_kind(head: bytes) -> Kind:
+    """The kind of a sound. Raises Refused 415 for anything else."""
+    if (kind := kind_of(head)) is None:
+        raise Refused(415, "this is no sound that can be read", "send WAV, FLAC, MP3, Ogg, WebM or MP4", Exit.FILE)
+    return kind
+
+
+def sentence_of(text: str | None) -> int:
+    """The number of a sentence to be read. Raises Refused 400 for another."""
+    if text is None or not text.isdecimal() or not text.isascii() or int(text[:9]) >= len(SENTENCES):
+        raise Refused(
+            400, f"sentence must be a number from 0 to {len(SENTENCES) - 1}", "see the sentences of the state"
+        )
+    return int(text[:9])
+
+
+def heard(report: Callable[[Any], None], path: Path, text: str) -> dict[str, Any]:
+    """In a process of its own: the grade of a recording of a text, and what to do about it."""
+    from ..voice.prep.audition import audition
+
+    grade = audition(path, text)
+    advice = [f"{line[0].upper()}{line[1:]}." for line in grade.advice]
+    return {
+        "seconds": round(grade.seconds, 3),
+        "grade": grade.grade,
+        "advice": advice,
+        "reasons": grade.reasons,
+        "figures": dict(grade.figures),
+        "span": grade.span,
+    }
+
+
+def length(report: Callable[[Any], None], path: Path) -> float:
+    """In a process of its own: the seconds of a sound."""
+    from ..audio import media
+
+    with media.opened(path, media.track_of(path)) as source:
+        return round(sum(len(block) for block in source.blocks) / source.rate, 3)
+
+
+def manifest_in(report: Callable[[Any], None], path: Path) -> Mapping[str, Any] | None:
+    """In a process of its own: the manifest in a picture or sound; None where there is none."""
+    from ..audio import notes
+    from ..pictures.png import read_manifest
+
+    try:
+        return read_manifest(path) if path.suffix == ".png" else notes.load(path)[1]
+    except DifftoolError:
+        return None
+
+
+def transcript(note: Mapping[str, Any]) -> dict[str, Any]:
+    """The sentence of a take, in the format of Whisper: no transcriber is needed."""
+    start, end = note["span"] or (0.0, note["seconds"])
+    segment = {"start": start, "end": end, "text": note["text"]}
+    return {"language": "en", "segments": [segment]}
+
+
+def scratch(folder: Path, suffix: str) -> Path:
+    """A new empty file for a body that is not kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=False) as file:
+        return Path(file.name)

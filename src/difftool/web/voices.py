@@ -1,0 +1,75 @@
+"""Voices of takes and uploaded recordings: the command line of `voice prep`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import store
+from ..errors import DifftoolError, Exit, unknown
+from ..files import write_json
+from ..voice import library
+from ..voice.prep.settings import WHISPER
+from .commands import Line, prep_line
+from .takes import Shelf, transcript
+
+SETTINGS = ("name", "consent", "takes", "uploads")
+CUT = "cut at pauses, without words, since Whisper is not installed; difftool models pull whisper-base brings it"
+HEARD = f"cut by the words of Whisper {WHISPER}"
+
+
+def voice_line(settings: Mapping[str, Any], takes: Shelf, uploads: Shelf, root: Path) -> tuple[Line, list[str]]:
+    """The command line that makes a voice, and what the user should know of it. Raises DifftoolError 2 for settings
+    that are missing or malformed, Refused 404 for recordings that are not there."""
+    if other := next((name for name in settings if name not in SETTINGS), None):
+        raise unknown("setting", other, SETTINGS)
+    name = settings.get("name")
+    if not isinstance(name, str) or not name:
+        raise DifftoolError(Exit.USAGE, "the voice has no name", "give it a name")
+    spoken = [takes.note(each) for each in _list(settings, "takes")]
+    sent = [uploads.note(each) for each in _list(settings, "uploads")]
+    if not spoken and not sent:
+        raise DifftoolError(Exit.USAGE, "there are no recordings", "record some sentences, or upload a recording")
+    options = [f"--voice={library.named(name)}", f"--consent={_consent(settings.get('consent'), uploads, root)}"]
+    recordings = [takes.path(note) for note in spoken] + [uploads.path(note) for note in sent]
+    transcripts, warnings = [], []
+    if sent:
+        has_whisper = all(
+            file.state in ("whole", "unchecked") for file in store.held(store.entry(f"whisper-{WHISPER}"))
+        )
+        options += [] if has_whisper else ["--slice=vad"]
+        warnings = [HEARD if has_whisper else CUT]
+    else:
+        words = takes.folder / "words"
+        words.mkdir(exist_ok=True)
+        for note in spoken:
+            transcripts.append(words / f"{note['id']}.json")
+            write_json(transcripts[-1], transcript(note))
+    recordings, transcripts = ([path.relative_to(root) for path in paths] for paths in (recordings, transcripts))
+    return prep_line(recordings, transcripts, options), warnings
+
+
+def _list(settings: Mapping[str, Any], name: str) -> list[Any]:
+    value = settings.get(name) or []
+    if not isinstance(value, list):
+        raise DifftoolError(Exit.USAGE, f"{name} must be a list of IDs", "send those that the studio returned")
+    return list(dict.fromkeys(map(str, value)))
+
+
+def _consent(value: object, uploads: Shelf, root: Path) -> str:
+    """A consent as it is typed. Raises DifftoolError 2 for one that is missing or incomplete, Refused 404 for an
+    agreement that was not uploaded."""
+    given = {"kind": value} if isinstance(value, str) else value
+    kind = given.get("kind") if isinstance(given, Mapping) else None
+    if not isinstance(given, Mapping) or kind not in library.CONSENTS:
+        hint = f"say whose voice it is: {', '.join(library.CONSENTS)}"
+        raise DifftoolError(Exit.USAGE, "the consent is missing", hint)
+    if kind == "written":
+        return f"written:{uploads.path(uploads.note(given.get('file'))).relative_to(root)}"
+    if kind == "license":
+        text = given.get("text")
+        if not isinstance(text, str) or not text.strip().isprintable() or not 0 < len(text.strip()) <= 200:
+            raise DifftoolError(Exit.USAGE, "the license has no name", "name it, such as CC-BY-4.0")
+        return f"license:{text.strip()}"
+    return kind
