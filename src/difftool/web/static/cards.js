@@ -36,7 +36,7 @@ const moment = (value) => (typeof value === "number" ? value * 1000 : Date.parse
 export function outlook(job) {
   if (job.state === "queued") return job.position > 1 ? `${plural(job.position - 1, "job")} before it` : "Starts next";
   const { label, done, total, seconds_left: left } = job.progress ?? {};
-  const parts = [label && sentence(label).slice(0, -1), total ? `${done} of ${total}` : null];
+  const parts = [job.kind === "voice" && label ? sentence(label).slice(0, -1) : null, total ? `${Math.floor((100 * done) / total)} %` : null];
   if (left || left === 0) parts.push(`about ${duration(Math.max(1, Math.round(left)))} left`);
   return parts.filter(Boolean).join(" · ") || "Starting";
 }
@@ -49,6 +49,7 @@ function progressOf(job) {
   root.update = (now) => {
     const { done, total } = now.progress ?? {};
     bar.hidden = now.state === "queued";
+    root.classList.toggle("queued", bar.hidden);
     if (total) bar.value = done / total;
     else bar.removeAttribute("value");
     note.textContent = outlook(now);
@@ -84,7 +85,7 @@ const download = (output, word) =>
 /** The pictures of a job, without their grid. */
 function pictures(job) {
   const all = job.outputs.filter((output) => output.kind === "picture");
-  return all.length > 1 ? all.filter((output) => output.seed !== null && output.seed !== undefined) : all;
+  return all.length > 1 ? all.filter((output) => output.name !== "grid.png") : all;
 }
 
 function grid(job) {

@@ -24,7 +24,7 @@ function settings() {
 export function use(values) {
   fields.text.value = values.text ?? "";
   choose("voice", values.voice);
-  choose("engine", values.engine ?? "auto");
+  choose("engine", values.engine);
   presets();
   choose("preset", values.preset);
   fields.seed.value = values.seed ?? 0;
@@ -69,8 +69,9 @@ export function start() {
     const yours = voices.filter((voice) => voice.source !== "package");
     const theirs = voices.filter((voice) => voice.source === "package");
     fill(fields.voice, [...yours, ...theirs].map((voice) => [voice.name, voice.name]).concat([["random", "random"]]));
-    const named = engines.filter((engine) => engine.name !== "auto");
-    fill(fields.engine, [["auto", "auto"], ...named.map((engine) => [engine.name, engine.name])]);
+    fill(fields.engine, engines.map((engine) => [engine.name, engine.name]));
+    if (engines.length === 2) fields.engine.value = engines[1].name; // auto and the only one that is installed
+    $("#engine-note").hidden = engines.length > 2;
     presets();
     if (!restored) use(before);
     restored = true;
