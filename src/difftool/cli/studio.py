@@ -17,18 +17,20 @@ import typer
 
 from ..errors import DifftoolError, Exit
 from ..files import lock
+from ..progress import Step
 from ..settings import OUTPUT
 from .app import check, main
 from .console import Console, Result
 
 LEAST_TOKEN = 16
 """Characters."""
-EVERY = 0.1
+EVERY = 0.2
 """Seconds between two reports of progress."""
 PRELOAD = (
     *("difftool.cli.app", "difftool.cli.sample", "difftool.cli.txt2img", "difftool.cli.voice_clone"),
     *("difftool.cli.rerun", "difftool.pixels.draw", "difftool.pixels.write", "difftool.voice.speak"),
-    *("difftool.voice.output", "difftool.voice.engines.mini.synthesis", "difftool.voice.engines.mini.networks"),
+    *("difftool.voice.prep.audition", "difftool.voice.output"),
+    *("difftool.voice.engines.mini.synthesis", "difftool.voice.engines.mini.networks"),
 )
 """Modules that most jobs import, which are imported once for all."""
 
@@ -146,9 +148,18 @@ class JobConsole(Console):
         for done, item in enumerate(items, 1):
             yield item
             now = time.monotonic()
-            if now - told >= EVERY or done == total:
-                told = now
-                left = (now - began) / done * (total - done)
-                self.report(
-                    {"done": done, "total": total, "label": what or self.command, "seconds_left": round(left, 1)}
-                )
+            if now - told < EVERY and done < total:
+                continue
+            told = now
+            left = round((now - began) / done * (total - done), 1)
+            progress = {"done": done, "total": total, "label": what or self.command, "seconds_left": left}
+            draw = item.preview if isinstance(item, Step) else None
+            self.report({"progress": progress, "preview": None if draw is None else _png(draw())})
+
+
+def _png(pixels: Any) -> bytes:
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(pixels.squeeze()).save(data, "PNG")
+    return data.getvalue()

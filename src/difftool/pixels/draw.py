@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ..errors import DifftoolError, Exit
 from ..files import ItemNote, ModelNote, PictureManifest, digest_of, manifest, run_id
 from ..models import Model
 from ..pictures.sheets import to_pixels
-from ..progress import Track, untracked
+from ..progress import Step, Track, untracked
 from ..sampling.choice import Choice
 from ..settings import manifest_of
 from .editing import Edit
@@ -307,19 +308,19 @@ def _sampled(plan: SamplePlan, size: int, only: Collection[int] | None, track: T
     last, runs = plan.choice.steps, batches(plan, size, only)
     shown = evenly(last, frames) if frames else []
 
-    def steps() -> Iterator[tuple[range, State]]:
+    def steps() -> Iterator[Step]:
         for batch, state in walk(plan, size, only):
             if state.i in shown and batch == runs[0]:
                 trajectory.append(frame_of(state, plan.model))
             if state.i:
-                yield batch, state
+                yield Step(batch, state, partial(_preview, plan.model, state) if plan.sound is None else None)
 
     channels, height, width = plan.model.shape
     if plan.sound is not None:
         channels, height, width = 1, plan.sound.own.format.mels, plan.sound.frames
     parts = [np.zeros((0, height, width, channels), dtype=np.uint8)]  # a process may have no batch
     mels = [np.zeros((0, height, width), dtype=np.float32)]
-    for batch, state in track(steps(), len(runs) * last):
+    for batch, state, _ in track(steps(), len(runs) * last):
         if ended(plan, state):
             indices = [k for k in batch if only is None or k in only]
             rows = [k - batch.start for k in indices]
@@ -329,6 +330,11 @@ def _sampled(plan: SamplePlan, size: int, only: Collection[int] | None, track: T
                 mels.append(pictures[:, 0].clamp(-1, 1).float().cpu().numpy())
             items += [ItemNote(index=k, seed=plan.settings.seed_of(k), label=plan.labels[k]) for k in indices]
     return Part(np.concatenate(parts), items, trajectory, np.concatenate(mels) if plan.sound is not None else None)
+
+
+def _preview(model: Model, state: State) -> Pixels:
+    """The first picture (H, W, C) of a state as the network estimates it."""
+    return frame_of(state._replace(x=state.x[:1], x0=None if state.x0 is None else state.x0[:1]), model).estimate[0]
 
 
 def evenly(last: int, count: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ from ..device import finite
 from ..files import ItemNote, ModelNote, PictureManifest, digest_of, manifest
 from ..pictures.images import rgb
 from ..pictures.sheets import to_pixels
-from ..progress import Track, untracked
+from ..progress import Step, Track, untracked
 from ..settings import checked, from_call, manifest_of
 from .conditioning import caller, encode_prompts
 from .encoders import Conditioning, joined, repeated
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..pictures import Pixels
 
 PACKAGES = ("torch", "diffusers", "transformers")
+PREVIEWED = 128 * 128
+"""Pixels of the largest picture that is decoded while it is drawn."""
 NUMBERS = "try --dtype fp32, or bf16 on a GPU that supports it"
 """The hint for values that are not finite."""
 
@@ -80,12 +82,12 @@ def draw_pictures(
     towards, away = room.within(lambda: conditioning(plan), plan.frame)
     known = room.within(lambda: _known(plan), plan.frame)
 
-    def steps() -> Iterator[tuple[range, Tensor | None]]:
+    def steps() -> Iterator[Step]:
         for batch in wanted:
             yield from _batch(plan, batch, towards, away, known)
 
     total = len(wanted) * plan.choice.steps
-    for batch, latents in track(steps(), total):
+    for batch, latents, _ in track(steps(), total):
         if latents is None:
             continue
         for k in batch if only is None else [k for k in batch if k in only]:
@@ -163,8 +165,8 @@ def _denoiser(plan: PromptPlan, rows: Conditioning, skip: Sequence[int] | None =
 
 def _batch(
     plan: PromptPlan, batch: range, towards: Conditioning, away: Conditioning | None, known: Known | None
-) -> Iterator[tuple[range, Tensor | None]]:
-    """(batch, None) after each step but the last, and (batch, latents) after that."""
+) -> Iterator[Step]:
+    """A batch after each step: with None until the last, and with the latents after that."""
     room, seeds = plan.session.offload, [plan.settings.seed + k for k in batch]
     done: list[Tensor] = []
     while len(done) < len(seeds):
@@ -175,10 +177,18 @@ def _batch(
                     if state.i == plan.choice.steps:
                         done += state.x
                     else:
-                        yield batch, None
+                        yield Step(batch, None, _preview(plan, state))
         except (RuntimeError, MemoryError) as error:
             room.ease(error, plan.frame, len(part))
-    yield batch, finite(torch.stack(done), hint=NUMBERS)
+    yield Step(batch, finite(torch.stack(done), hint=NUMBERS))
+
+
+def _preview(plan: PromptPlan, state: State) -> Callable[[], Pixels] | None:
+    """Draws the first picture of a state as the network estimates it; None where it is too large to be drawn often."""
+    if state.x0 is None or plan.width * plan.height > PREVIEWED:
+        return None
+    estimate = state.x0[:1]
+    return lambda: to_pixels(decoded(plan.session, estimate))[0]
 
 
 @torch.inference_mode()

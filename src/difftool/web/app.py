@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..errors import DifftoolError
-from . import recordings, state
+from . import openai, recordings, state
 from .bodies import Refused, json_of, number_of
 from .commands import CommandLine, Line, line_of
 from .errors import refused
@@ -146,7 +146,7 @@ async def rerun(request: Request) -> Response:
     if first.state != DONE or source is None:
         raise Refused(409, "only a job whose files are there can be run again", "wait until it is done")
     line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))
-    again = studio.queue.submit(first.kind, first.settings, line, rerun_of=first.id)
+    again = studio.queue.submit(first.kind, first.settings, line, rerun={"of": first.id, "identical": None})
     return JSONResponse(studio.queue.shown(again), 202)
 
 
@@ -157,6 +157,13 @@ async def file(request: Request) -> Response:
         raise Refused(404, "the job has no such file", "see its outputs")
     how = "attachment" if request.query_params.get("download") else "inline"
     return FileResponse(path, filename=name, content_disposition_type=how)
+
+
+async def preview(request: Request) -> Response:
+    shown = of(request).queue.preview
+    if shown is None or shown.id != request.path_params["id"]:
+        raise Refused(404, "there is no preview of this job", "only pictures have one, while they are drawn")
+    return Response(shown.data, media_type="image/png")
 
 
 async def listen(request: Request) -> Response:
@@ -188,9 +195,11 @@ ROUTES: list[BaseRoute] = [
     Route("/api/jobs/{id}", job, methods=["GET", "DELETE"]),
     Route("/api/jobs/{id}/rerun", rerun, methods=["POST"]),
     Route("/api/jobs/{id}/files/{name}", file),
+    Route("/api/jobs/{id}/preview", preview),
     Route("/api/events", listen),
     Route("/api/login", login, methods=["POST"]),
     *recordings.ROUTES,
+    *openai.ROUTES,
     Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
 ]
 

@@ -19,11 +19,13 @@ SLOWEST, SLOWEST_RATE = 30.0, 100_000
 
 
 class Refused(Exception):
-    """A request that is refused: the status, and what the caller can do."""
+    """A request that is refused: the status, and what the caller can do; `param` is the field that is wrong."""
 
-    def __init__(self, status: int, message: str, hint: str, code: int = Exit.USAGE) -> None:
+    def __init__(
+        self, status: int, message: str, hint: str, code: int = Exit.USAGE, *, param: str | None = None
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.hint, self.code = status, message, hint, code
+        self.status, self.message, self.hint, self.code, self.param = status, message, hint, code, param
 
 
 def capped(request: Request, most: int) -> Request:

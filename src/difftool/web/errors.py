@@ -20,26 +20,32 @@ KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_e
 
 async def refused(request: Request, error: Exception) -> Response:
     """The answer to a request that failed; of an unexpected error nothing is told but that it happened."""
-    status, code, headers = 500, int(Exit.FAILED), {}
+    status, code, param, headers = 500, int(Exit.FAILED), None, {}
     message, hint = "an unexpected error", "see what difftool studio wrote in the terminal"
     if isinstance(error, DifftoolError):
         status, code, message, hint = STATUS.get(error.code, 500), int(error.code), error.message, error.hint
     elif isinstance(error, Refused):
-        status, code, message, hint = error.status, int(error.code), error.message, error.hint
+        status, code, message, hint, param = error.status, int(error.code), error.message, error.hint, error.param
     elif isinstance(error, HTTPException):
         status, code, headers = error.status_code, int(Exit.USAGE), dict(error.headers or {})
         message, hint = error.detail.lower(), "see docs/studio.md"
     else:
         log.error("%s: %s", request.url.path, error, exc_info=error)
-    return answer(request.url.path, status, code, message, hint, headers)
+    return answer(request.url.path, status, code, message, hint, headers, param)
 
 
 def answer(
-    path: str, status: int, code: int, message: str, hint: str, headers: dict[str, str] | None = None
+    path: str,
+    status: int,
+    code: int,
+    message: str,
+    hint: str,
+    headers: dict[str, str] | None = None,
+    param: str | None = None,
 ) -> Response:
     """An error in the shape that clients of that path expect."""
-    shown = {"code": code, "message": message, "hint": hint}
+    shown: dict[str, object] = {"code": code, "message": message, "hint": hint}
     if path.startswith("/v1/"):
         kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-        shown = {"message": f"{message}; {hint}", "type": kind, "param": None, "code": None}
+        shown = {"message": f"{message}; {hint}", "type": kind, "param": param, "code": None}
     return JSONResponse({"error": shown}, status, headers)

@@ -43,10 +43,12 @@ class Job:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     error: dict[str, Any] | None = None
-    rerun_of: str | None = None
-    rerun: dict[str, bool] | None = None
+    rerun: dict[str, Any] | None = None
+    """Of a job that repeats another one: its ID, and when it is done, whether the results are identical."""
     voice: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
+    preview: str | None = None
+    """Where the picture is that is being drawn."""
 
     @property
     def folder(self) -> Path | None:
@@ -89,24 +91,25 @@ class Job:
             self.error = {"code": outcome["code"], "message": "it failed without a message", "hint": "try it again"}
         self.warnings += result.get("warnings", [])
         self.outputs = [*_outputs(data, self)]
-        if "identical" in data:
-            self.rerun = {"identical": bool(data["identical"])}
+        if self.rerun is not None and "identical" in data:
+            self.rerun["identical"] = bool(data["identical"])
         if "grade" in data:
             grade = data["grade"]
             self.voice = {"name": data["voice"], "grade": grade["letter"], "reasons": grade["actions"]}
         self.end()
 
     def end(self, state: str | None = None) -> None:
-        self.state, self.ended, self.progress = state or self.state, now(), None
+        self.state, self.ended = state or self.state, now()
+        self.progress = self.preview = None
 
 
 def _outputs(data: Mapping[str, Any], job: Job) -> Iterator[dict[str, Any]]:
-    """The files in the result of a command, the grid first."""
+    """The files in the result of a command, the grid last."""
     if job.folder is None:
         return
     listed = [dict(output) for output in data.get("outputs", ())]
     if data.get("grid"):
-        listed.insert(0, {"path": data["grid"], "seed": (data.get("settings") or {}).get("seed")})
+        listed.append({"path": data["grid"], "seed": None})
     for output in listed:
         name = Path(output["path"]).name
         kind = "sound" if name.endswith(SOUNDS) else "picture"
@@ -146,7 +149,7 @@ class Records:
 
     def save(self, job: Job) -> None:
         fields = dataclasses.asdict(job)
-        del fields["progress"]
+        del fields["progress"], fields["preview"]
         write_json(self._path(job.id), fields)
 
     def load(self, name: str) -> Job | None:

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DifftoolError, Exit
 from ..files import write_json
@@ -20,6 +20,13 @@ from .processes import GRACE, Child, Nursery
 MOST_WAITING = 200
 
 
+class Preview(NamedTuple):
+    """What a job draws, as a PNG."""
+
+    id: str
+    data: bytes
+
+
 class Queue:
     """Jobs that wait, and the one that runs."""
 
@@ -29,6 +36,7 @@ class Queue:
         self._jobs = {job.id: job for job in records.unfinished()}
         self._wake, self._ended = asyncio.Event(), asyncio.Event()
         self._running: Child | None = None
+        self.preview: Preview | None = None
 
     def submit(self, kind: str, settings: Mapping[str, Any], line: Line, **more: Any) -> Job:
         """Adds a job. Raises DifftoolError 2 for a command line that cannot be read, 75 if too many wait."""
@@ -89,9 +97,12 @@ class Queue:
             self.events.publish(self.shown(other))
         self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
 
-        def heard(progress: Mapping[str, Any]) -> None:
+        def heard(news: Mapping[str, Any]) -> None:
             if job.state == RUNNING:
-                job.progress = dict(progress)
+                job.progress = news["progress"]
+                if news["preview"] is not None:
+                    self.preview = Preview(job.id, news["preview"])
+                    job.preview = f"/api/jobs/{job.id}/preview?step={news['progress']['done']}"
                 self.events.publish(self.shown(job))
 
         try:
@@ -99,7 +110,7 @@ class Queue:
         except DifftoolError as error:
             outcome = {"code": int(error.code), "result": {"error": described(error)}}
         finally:
-            self._running = None
+            self._running = self.preview = None
         if job.state == RUNNING:  # not cancelled
             job.finish(outcome)
         self._end(job, job.state)

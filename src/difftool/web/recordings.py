@@ -67,7 +67,7 @@ async def add_upload(request: Request) -> Response:
         title, pieces = request.query_params.get("name"), limited.stream()
     name, part, head = await studio.uploads.receive(pieces)
     try:
-        kind = kind_of(head)
+        kind = None if request.query_params.get("paper") else kind_of(head)
         seconds = await _read(studio, takes.READ, takes.length, part) if kind else None
         shown = title if title and state.is_name(title) else "recording"
         kept = studio.uploads.keep(name, part, kind, {"name": shown, "seconds": seconds})

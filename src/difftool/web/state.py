@@ -65,6 +65,7 @@ def described(root: Path, secure_hint: str | None, device: str | None) -> dict[s
         "secure_hint": secure_hint,
         "device": device,
         "engines": [{**row, "default": usual.preset} for row in (auto, *names)],
+        "default_engine": engines.AUTO,
         "voices": voices(),
         "models": {
             "txt2img": [_pipeline(name) for name in known["pictures"]],

@@ -15,6 +15,8 @@ from .commands import Line, prep_line
 from .takes import Shelf, transcript
 
 SETTINGS = ("name", "consent", "takes", "uploads")
+LONGEST_LICENSE = 200
+"""Characters."""
 CUT = "cut at pauses, without words, since Whisper is not installed; difftool models pull whisper-base brings it"
 HEARD = f"cut by the words of Whisper {WHISPER}"
 
@@ -58,18 +60,14 @@ def _list(settings: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _consent(value: object, uploads: Shelf, root: Path) -> str:
-    """A consent as it is typed. Raises DifftoolError 2 for one that is missing or incomplete, Refused 404 for an
-    agreement that was not uploaded."""
-    given = {"kind": value} if isinstance(value, str) else value
-    kind = given.get("kind") if isinstance(given, Mapping) else None
-    if not isinstance(given, Mapping) or kind not in library.CONSENTS:
+    """A consent as the command line has it; the file of written:FILE is the ID of an upload. Raises DifftoolError 2 for
+    one that is missing or incomplete, Refused 404 for an agreement that was not uploaded."""
+    kind, _, detail = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind not in library.CONSENTS:
         hint = f"say whose voice it is: {', '.join(library.CONSENTS)}"
         raise DifftoolError(Exit.USAGE, "the consent is missing", hint)
     if kind == "written":
-        return f"written:{uploads.path(uploads.note(given.get('file'))).relative_to(root)}"
-    if kind == "license":
-        text = given.get("text")
-        if not isinstance(text, str) or not text.strip().isprintable() or not 0 < len(text.strip()) <= 200:
-            raise DifftoolError(Exit.USAGE, "the license has no name", "name it, such as CC-BY-4.0")
-        return f"license:{text.strip()}"
-    return kind
+        return f"written:{uploads.path(uploads.note(detail)).relative_to(root)}"
+    if kind == "license" and not (detail.strip().isprintable() and 0 < len(detail.strip()) <= LONGEST_LICENSE):
+        raise DifftoolError(Exit.USAGE, "the license has no name", "name it, such as license:CC-BY-4.0")
+    return f"{kind}:{detail.strip()}" if kind == "license" else kind

@@ -55,7 +55,9 @@ def speech(samples: Stored, net: Any) -> npt.NDArray[np.float32]:
             piece = gain * samples[max(0, start - warm) : start + per_row]
             offset = max(0, warm - start)
             row[offset : offset + len(piece)] = piece
-        heard = resample(torch.from_numpy(rows), RATE, HEARD)
+        # a lone row need not be longer than the sound
+        needed = -(-min(last - first, per_row) * HEARD // (RATE * WINDOW)) * WINDOW
+        heard = resample(torch.from_numpy(rows), RATE, HEARD)[:, : WARM_UP + needed]
         net.reset_states()
         with torch.inference_mode():
             windows = [net(heard[:, k : k + WINDOW], HEARD) for k in range(0, heard.shape[1], WINDOW)]
