@@ -24,7 +24,7 @@ function facts(job) {
     speech: () => [s.voice, s.engine === "auto" ? null : s.engine, s.preset, given("seed"), given("speed", "rate")],
     pictures: () => [s.model, s.size, s.sampler, s.steps && plural(s.steps, "step"), given("guidance"), given("seed"), s.negative && `without ${s.negative}`],
     sample: () => [s.sampler, s.steps && plural(s.steps, "step"), given("guidance"), given("seed")],
-    voice: () => [s.takes?.length && plural(s.takes.length, "take"), s.uploads?.length && plural(s.uploads.length, "recording"), s.consent && `consent: ${s.consent.kind ?? s.consent}`],
+    voice: () => [s.takes?.length && plural(s.takes.length, "take"), s.uploads?.length && plural(s.uploads.length, "recording"), s.consent && `consent: ${s.consent.split(":")[0]}`],
   }[job.kind];
   return (list?.() ?? []).filter(Boolean).map(String);
 }
@@ -91,17 +91,22 @@ function pictures(job) {
 function grid(job) {
   const list = pictures(job);
   const entries = list.map((output) => ({ ...output, title: `${title(job)} · seed ${output.seed ?? job.settings.seed}` }));
-  const ratio = list[0].width && list[0].height ? list[0].width / list[0].height : 1;
-  const root = h("div", { class: list.length === 1 ? "grid one" : "grid" }, entries.map((entry, i) =>
+  const small = list[0].width < 200;
+  const root = h("div", { class: `grid ${list.length === 1 ? "one" : small ? "small" : ""}` }, entries.map((entry, i) =>
     h("button", { type: "button", "aria-label": `Enlarge picture ${i + 1} of ${list.length}`, onclick: () => show(entries, i) },
-      h("img", { src: entry.url, alt: entry.title, loading: "lazy", class: entry.width < 200 ? "small-picture" : null }))));
-  root.style.setProperty("--ratio", ratio);
+      h("img", { src: entry.url, alt: entry.title, loading: "lazy", class: small ? "small-picture" : null }))));
+  if (list[0].width && list[0].height) root.style.setProperty("--ratio", list[0].width / list[0].height);
   return root;
 }
 
 function results(job) {
   const sounds = job.outputs.filter((output) => output.kind === "sound");
-  const parts = sounds.map((output) => player(output.url, { seconds: output.seconds ?? 0, label: title(job).slice(0, 60) }));
+  const parts = sounds.map((output) => {
+    const sound = player(output.url, { seconds: output.seconds ?? 0, label: title(job).slice(0, 60) });
+    if (sounds.length === 1) return sound;
+    const link = h("a", { class: "icon", href: `${output.url}?download=1`, download: output.name, "aria-label": `Download ${output.name}`, title: "Download" }, icon("download"));
+    return h("div", { class: "sound" }, sound, link);
+  });
   if (pictures(job).length) parts.push(grid(job));
   return parts;
 }
@@ -115,21 +120,22 @@ function identical(job) {
 
 function status(job) {
   if (job.state === "done") return identical(job);
-  const word = job.rerun_of && !ended(job) ? `${STATES[job.state]}: rerun` : STATES[job.state];
+  const word = job.rerun && !ended(job) ? `${STATES[job.state]}: rerun` : STATES[job.state];
   return h("span", { class: `badge ${job.state}` }, word);
 }
 
 function downloads(job) {
   if (job.outputs.length === 1) return [download(job.outputs[0], "Download")];
-  const shown = new Set(pictures(job));
-  const rest = job.outputs.filter((output) => !shown.has(output)); // of pictures, the grid; singles are in the lightbox
-  return rest.map((output) => download(output, output.kind === "picture" ? "Download grid" : `Download ${output.name}`));
+  const sounds = job.outputs.filter((output) => output.kind === "sound");
+  if (sounds.length === 1) return [download(sounds[0], "Download")];
+  const grid = job.outputs.find((output) => output.name === "grid.png"); // the others have buttons of their own
+  return grid && !sounds.length ? [download(grid, "Download grid")] : [];
 }
 
 /** The buttons below a job. `use` puts its settings into the form, `another` makes the next seed. */
 function buttons(job, { use, another, first }) {
   const list = first && job.state === "done" ? [first(job)] : [];
-  if (another && job.state === "done") list.push(action("next", job.kind === "speech" ? "Another take" : "More", () => attempt(job, another), "first"));
+  if (another && job.state === "done") list.push(action("next", job.kind === "speech" ? "Another take" : `Another ${job.settings.count > 1 ? job.settings.count : "one"}`, () => attempt(job, another), "first"));
   if (job.state === "done") list.push(...downloads(job));
   if (use) list.push(action("edit", "Edit", () => use(job), "minor"));
   if (ended(job) && job.kind !== "voice") list.push(action("rerun", "Rerun", () => attempt(job, rerun), "minor"));

@@ -300,11 +300,11 @@ function consentNeeds() {
 
 async function consent() {
   const { kind, needs } = chosen();
-  if (needs === "text") return { kind, text: element.elements["consent-text"].value.trim() };
+  if (needs === "text") return `${kind}:${element.elements["consent-text"].value.trim()}`;
   if (needs !== "file") return kind;
   const paper = element.elements["consent-file"].files[0];
-  const { id } = await request("POST", `/api/uploads?name=${encodeURIComponent(paper.name)}`, paper);
-  return { kind, file: id };
+  const { id } = await request("POST", `/api/uploads?paper=1&name=${encodeURIComponent(paper.name)}`, paper);
+  return `${kind}:${id}`;
 }
 
 async function build() {
