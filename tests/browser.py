@@ -8,11 +8,12 @@ import json
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
@@ -53,35 +54,35 @@ class Browser:
         profile = folder / "profile"
         command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         command += [f"--user-data-dir={profile}", "--mute-audio", *OFFLINE, *sound, *flags, "about:blank"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            self._socket = self._connected(profile / "DevToolsActivePort")
-            self._session: str | None = None
-            self._open_page()
-        except BaseException:
-            self._process.kill()
-            self._process.wait()
-            raise
+        self._command, self._profile = command, profile
+        self._session: str | None = None
 
     def __enter__(self) -> Browser:
+        with ExitStack() as stack:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self._process = stack.enter_context(subprocess.Popen(self._command, **quiet))
+            stack.callback(self._process.terminate)
+            address = self._address()
+            self._socket = stack.enter_context(connect(address, max_size=None, ping_interval=None))
+            self._open_page()
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._socket.close()
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def __exit__(self, *error: object) -> None:
+        with suppress(AssertionError, ConnectionClosed):
+            self._session = None
+            self.send("Browser.close")
+        self._stack.close()
 
-    def _connected(self, written: Path) -> ClientConnection:
+    def _address(self) -> str:
+        """Where the browser takes commands, which it writes into a file of its profile."""
+        written = self._profile / "DevToolsActivePort"
         end = time.monotonic() + 60
         while time.monotonic() < end and self._process.poll() is None:
             lines = written.read_text().splitlines() if written.exists() else []
             if len(lines) == 2:
                 port, path = lines
-                return connect(f"ws://127.0.0.1:{port}{path}", max_size=None, ping_interval=None)
+                return f"ws://127.0.0.1:{port}{path}"
             time.sleep(0.05)
         raise AssertionError("Chromium did not start")
 
@@ -186,7 +187,8 @@ class Browser:
 
     def fill(self, selector: str, text: str) -> None:
         """Replaces the text of a field, as by typing."""
-        self.evaluate(f"(() => {{ const field = document.querySelector({json.dumps(selector)}); field.focus(); field.select(); }})()")
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.evaluate(f"{found}.focus(); {found}.select()")
         self.send("Input.insertText", text=text)
 
     def choose(self, selector: str, value: str) -> None:

@@ -92,7 +92,7 @@ function grid(job) {
   const list = pictures(job);
   const entries = list.map((output) => ({ ...output, title: `${title(job)} · seed ${output.seed ?? job.settings.seed}` }));
   const small = list[0].width < 200;
-  const root = h("div", { class: `grid ${list.length === 1 ? "one" : small ? "small" : ""}` }, entries.map((entry, i) =>
+  const root = h("div", { class: `grid ${list.length === 1 ? "one" : ""} ${small ? "small" : ""}` }, entries.map((entry, i) =>
     h("button", { type: "button", "aria-label": `Enlarge picture ${i + 1} of ${list.length}`, onclick: () => show(entries, i) },
       h("img", { src: entry.url, alt: entry.title, loading: "lazy", class: small ? "small-picture" : null }))));
   if (list[0].width && list[0].height) root.style.setProperty("--ratio", list[0].width / list[0].height);

@@ -1,0 +1,182 @@
+"""The page of difftool studio in a real browser, with a sound as its microphone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browser, binary
+
+import difftool.web
+
+STATIC = Path(difftool.web.__file__).parent / "static"
+SENTENCE = "The morning train was late again, so we walked along the river."
+needs_browser = pytest.mark.skipif(binary() is None, reason="needs Chromium")
+
+NAMELESS = ("button", "textbox", "combobox", "slider", "link", "spinbutton", "radio", "meter", "progressbar", "image")
+"""Roles whose elements have to have a name, which screen readers say."""
+WIDTHS = (400, 700, 1000, 1400)
+SECTIONS = ("speak", "record", "pictures", "queue")
+
+
+@contextmanager
+def studio(folder: Path) -> Iterator[str]:
+    """A studio that works in a folder; its address."""
+    command = [sys.executable, "-m", "difftool", "studio", "--port", "0", "--json"]
+    settings = os.environ | {"XDG_DATA_HOME": str(folder / "data"), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=folder, env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdout is not None
+        try:
+            yield json.loads(server.stdout.readline())["data"]["url"].rstrip("/")
+        finally:
+            server.terminate()
+
+
+def read(address: str, body: Any = None) -> bytes:
+    """What the studio answers, to a request with a body if there is one."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return response.read()
+
+
+def ask(address: str, body: Any = None) -> Any:
+    return json.loads(read(address, body))
+
+
+def spoken(address: str) -> bytes:
+    """A sentence in a voice of the package, by the studio."""
+    settings = {"text": SENTENCE, "voice": "clara", "engine": "mini", "preset": "draft"}
+    job = ask(f"{address}/api/jobs", {"kind": "speech", "settings": settings})
+    with urllib.request.urlopen(f"{address}/api/events") as events:
+        for line in events:
+            if line.startswith(b"data:") and (job := json.loads(line[5:]))["state"] == "done":
+                return read(address + job["outputs"][0]["url"])
+    raise AssertionError("the events ended")
+
+
+def clean(page: Browser, address: str) -> None:
+    """The page reported no error, and asked nobody but the studio."""
+    assert page.errors == []
+    assert {asked.split("/api")[0].split("/static")[0].rstrip("/") for asked in page.addresses} <= {address, "about:blank"}
+
+
+def test_page_is_small_and_self_contained() -> None:
+    files = list(STATIC.iterdir())
+    assert sum(file.stat().st_size for file in files) < 110_000
+    for file in files:
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "http:" not in text and "https:" not in text, f"{file.name} has the address of another host"
+        assert not re.search(r"(inner|outer)HTML|insertAdjacentHTML|document\.write|\beval\(", text), file.name
+    page = (STATIC / "index.html").read_text()
+    assert not re.search(r"\s(style|on\w+)=|<style|<script(?! type=\"module\" src=\"/static/)", page)
+
+
+@needs_browser
+def test_page_fits_and_every_control_has_a_name(tmp_path: Path) -> None:
+    with studio(tmp_path) as address, Browser(tmp_path) as page:
+        page.open(address)
+        page.wait("!document.querySelector('#speak').hidden")
+        for section in SECTIONS:
+            page.evaluate(f"location.hash = '{section}'")
+            page.wait(f"!document.querySelector('#{section}').hidden")
+            nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+            shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in NAMELESS]
+            assert [node for node in shown if not node["name"]["value"]] == []
+            for width in WIDTHS:
+                page.size(width, dark=width % 400 == 0)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (section, width)
+        assert page.evaluate("document.activeElement.id") == "queue-title"
+        clean(page, address)
+
+
+@needs_browser
+def test_page_without_a_microphone_offers_the_upload(tmp_path: Path) -> None:
+    with studio(tmp_path) as address, Browser(tmp_path) as page:
+        http = "Object.defineProperty(window, 'isSecureContext', {value: false})"
+        page.send("Page.addScriptToEvaluateOnNewDocument", source=http)
+        page.open(f"{address}/#record")
+        page.wait("!document.querySelector('#record').hidden")
+        assert "difftool studio --tls" in page.text("#no-microphone")
+        assert not page.evaluate("document.querySelector('#booth').checkVisibility()")
+        assert page.evaluate("document.querySelector('#upload-panel').checkVisibility()")
+        clean(page, address)
+
+
+@needs_browser
+def test_voice_is_recorded_built_and_heard(tmp_path: Path) -> None:
+    microphone = tmp_path / "microphone.wav"
+    with studio(tmp_path) as address:
+        microphone.write_bytes(spoken(address))
+        with Browser(tmp_path, microphone) as page:
+            page.open(f"{address}/#record")
+            record(page)
+            build(page)
+            speak(page, address, tmp_path)
+            draw(page)
+            clean(page, address)
+
+
+def record(page: Browser) -> None:
+    """Three takes of three sentences, each graded."""
+    page.click("#record-button")  # turns the microphone on
+    page.wait("document.querySelector('#record-button').innerText.includes('hold')")
+    sentences = set()
+    for count in (1, 2, 3):
+        sentences.add(page.text("#sentence"))
+        page.hold("#record-button", 3)
+        page.wait(f"document.querySelectorAll('#takes .grade:not(.waiting)').length === {count}")
+    assert len(sentences) == 3
+    assert re.fullmatch("[A-F]{3}", page.evaluate("[...document.querySelectorAll('#takes .grade')].map(e => e.innerText).join('')"))
+    page.wait("document.querySelector('#takes audio').duration > 2.5")
+
+
+def build(page: Browser) -> None:
+    page.fill("#voice-form [name=name]", "me")
+    page.click("#voice-form .primary")  # without a consent
+    assert page.evaluate("document.querySelector('#consents :invalid') !== null")
+    page.click("#consents [value=self]")
+    page.click("#voice-form .primary")
+    page.wait("document.querySelector('#voice-jobs .grade')")
+    page.click("#voice-jobs a.first")
+    page.wait("document.querySelector('#speak-form [name=voice]').value === 'me'")
+
+
+def speak(page: Browser, address: str, folder: Path) -> None:
+    """A sentence in the new voice: its duration, download and rerun."""
+    page.fill("#speak-form [name=text]", "This is my voice.")
+    page.choose("#speak-form [name=preset]", "draft")
+    page.click("#speak-form .primary")
+    page.wait("document.querySelector('#speak-jobs .job:first-child audio')?.duration > 0.5")
+    job = ask(f"{address}/api/jobs?limit=1")[0]
+    output = job["outputs"][0]
+    heard = page.evaluate("document.querySelector('#speak-jobs audio').duration")
+    assert (job["settings"]["voice"], heard) == ("me", pytest.approx(output["seconds"], abs=0.01))
+    page.click("#speak-jobs a[download]")
+    downloaded = page.downloaded().read_bytes()
+    assert downloaded == read(address + output["url"])
+    assert downloaded in [file.read_bytes() for file in folder.glob(f"outputs/*/*/{output['name']}")]
+    page.click("#speak-jobs .action[title=Rerun]")
+    page.wait("document.querySelector('#speak-jobs .badge.good')?.innerText === 'Rerun: identical'")
+
+
+def draw(page: Browser) -> None:
+    """A picture by the model in the package, then its settings out of the file."""
+    page.evaluate("location.hash = 'pictures'")
+    page.fill("#pictures-form [name=prompt]", "a red circle on a blue ground")
+    page.fill("#pictures-form [name=count]", "1")
+    page.click("#pictures-form .primary")
+    page.wait("document.querySelector('#pictures-jobs .grid img')?.naturalWidth === 64")
+    page.click("#pictures-jobs .grid button")
+    page.wait("document.querySelector('#lightbox').open")
+    page.press("Escape")
+    page.wait("!document.querySelector('#lightbox').open")
