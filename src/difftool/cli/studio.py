@@ -96,7 +96,7 @@ def studio(
         stack.enter_context(lock(root / FOLDER))
         files = _certificate(root / FOLDER / "tls", host) if tls else None
         hint = None if tls or is_loopback(host) else shlex.join(["difftool", "studio", "--host", host, "--tls"])
-        line = CommandLine(run_line, check, PRELOAD)
+        line = CommandLine(run_line, check, device, PRELOAD)
         served = Studio(root, line, access(host, token, is_tls=tls), hint)
         open_until = stack.pop_all()
     address = address_of(host, taken.getsockname()[1], token, is_tls=tls)
@@ -124,6 +124,16 @@ def address_of(host: str, port: int, token: str | None, *, is_tls: bool) -> str:
     if ":" in name:
         name = f"[{name.strip('[]')}]"
     return f"{'https' if is_tls else 'http'}://{name}:{port}/{f'#token={token}' if token else ''}"
+
+
+def device() -> str:
+    """What commands run on by default, in words."""
+    import torch
+
+    from ..device import choose
+
+    chosen, _ = choose()
+    return "CPU" if chosen.type == "cpu" else torch.cuda.get_device_name(chosen)
 
 
 def run_line(argv: Sequence[str], run_id: str, report: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:

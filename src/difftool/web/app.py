@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
@@ -16,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..errors import DifftoolError
+from ..voice import library
 from . import openai, recordings, state
 from .bodies import Refused, json_of, number_of
 from .commands import CommandLine, Line, line_of
@@ -31,6 +33,8 @@ from .voices import voice_line
 FOLDER = Path("outputs") / ".studio"
 """The state of the studio, in the folder where it was started."""
 STATIC = Path(__file__).parent / "static"
+LONGEST_LOOK = 300.0
+"""Seconds until the device is given up."""
 SHOWN = 50
 """Jobs in a list, unless `limit` says otherwise."""
 
@@ -52,6 +56,7 @@ class Studio:
         self.events = Events()
         self.takes = Shelf(self.folder / "takes", MOST_TAKES, "/api/takes")
         self.uploads = Shelf(self.folder / "uploads", MOST_UPLOADS, "/api/uploads")
+        self.scratch = Shelf(self.folder / "scratch", MOST_TAKES, "")
         self.reading = asyncio.Semaphore(2)
         """Recordings that are read at once."""
         self.nursery = Nursery(commands.preload)
@@ -60,6 +65,8 @@ class Studio:
     @contextlib.asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """The queue works as long as the server runs."""
+        for shelf in (self.takes, self.uploads, self.scratch):
+            shelf.clear()
         records = Records(self.folder / "jobs")
         self.queue = Queue(self.root, records, self.commands, self.nursery, self.events)
         tasks = [asyncio.create_task(self.queue.work()), asyncio.create_task(self._look())]
@@ -74,7 +81,18 @@ class Studio:
 
     async def _look(self) -> None:
         """Finds the device, in a process that imports torch."""
-        self.device = await self.nursery.call(300, device)
+        self.device = await self.nursery.call(LONGEST_LOOK, device, self.commands.device)
+
+    def submit(self, kind: str, settings: dict[str, Any]) -> Job:
+        """Adds a job to the queue. Raises DifftoolError and Refused for settings that are wrong."""
+        warnings: list[str] = []
+        if kind == "voice":
+            line, warnings = voice_line(settings, self.takes, self.uploads, self.root)
+        else:
+            line = line_of(kind, settings, state.models(self.root).get(kind, {}))
+        if kind == "speech" and "voice" in settings:
+            library.find(str(settings["voice"]))
+        return self.queue.submit(kind, settings, line, warnings=warnings)
 
     def job(self, request: Request) -> Job:
         job = self.queue.find(request.path_params["id"])
@@ -83,16 +101,9 @@ class Studio:
         return job
 
 
-def device(report: Any) -> str:
-    """The device that jobs use, in words."""
-    from ..device import choose
-
-    chosen, _ = choose()
-    if chosen.type == "cpu":
-        return "CPU"
-    import torch
-
-    return torch.cuda.get_device_name(chosen)
+def device(report: Any, name: Callable[[], str]) -> str:
+    """In a process of its own: the device that jobs use, in words."""
+    return name()
 
 
 def of(request: Request) -> Studio:
@@ -114,12 +125,7 @@ async def submit(request: Request) -> Response:
     kind, settings = body.get("kind"), body.get("settings")
     if not isinstance(kind, str) or not isinstance(settings, dict) or {*body} != {"kind", "settings"}:
         raise Refused(400, "a job has a kind and settings", 'send {"kind": "speech", "settings": {"text": "Hello."}}')
-    warnings: list[str] = []
-    if kind == "voice":
-        line, warnings = voice_line(settings, studio.takes, studio.uploads, studio.root)
-    else:
-        line = line_of(kind, settings, state.models(studio.root).get(kind, {}))
-    job = studio.queue.submit(kind, settings, line, warnings=warnings)
+    job = studio.submit(kind, settings)
     return JSONResponse(studio.queue.shown(job), 202)
 
 
@@ -206,7 +212,7 @@ ROUTES: list[BaseRoute] = [
 
 def application(studio: Studio) -> ASGIApp:
     """The page and its API, guarded."""
-    handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, 404, 405), refused)
+    handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, HTTPException), refused)
     app = Starlette(
         routes=ROUTES,
         exception_handlers={**handlers, Exception: refused},

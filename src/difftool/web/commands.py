@@ -80,6 +80,8 @@ class CommandLine(NamedTuple):
     run: Run
     check: Callable[[Sequence[str]], None]
     """Raises DifftoolError 2 for a command line that cannot be read."""
+    device: Callable[[], str]
+    """What commands run on by default, in words."""
     preload: Sequence[str]
     """The modules that commands import, which are imported once for all."""
 

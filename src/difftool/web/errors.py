@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,6 +17,15 @@ log = logging.getLogger(__name__)
 STATUS = {Exit.USAGE: 400, Exit.FILE: 404, Exit.REFUSED: 403, Exit.LATER: 429, Exit.MEMORY: 503}
 """HTTP statuses of exit codes; others are 500."""
 KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+PLACE = re.compile(r"(?<![\w.~/:-])/(?:[^\s/'\"]+/)*(?=[^\s/'\"]+)")
+"""The folders before the name of a file, in a message."""
+
+
+def shareable(text: str) -> str:
+    """A message without the folders of this machine."""
+    return PLACE.sub("", text)
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -44,6 +54,7 @@ def answer(
     param: str | None = None,
 ) -> Response:
     """An error in the shape that clients of that path expect."""
+    message, hint = shareable(message), shareable(hint)
     shown: dict[str, object] = {"code": code, "message": message, "hint": hint}
     if path.startswith("/v1/"):
         kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")

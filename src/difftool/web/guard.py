@@ -21,6 +21,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 COOKIE = "difftool-studio"
 PUBLIC = ("/", "/api/login")
 """What needs no token, beside /static: the page, which asks for it."""
+LARGEST_HEAD = 2**14
+"""Bytes of an address and its headers."""
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 SIMPLE = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
 """Types of bodies that any page may send to any host."""
@@ -108,6 +110,8 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             yield 421, "this is not the address of the studio", "use the address that difftool studio printed"
+        if len(path) + len(scope["query_string"]) + sum(map(len, headers.values())) > LARGEST_HEAD:
+            yield 431, "the address or the headers are too long", "send a shorter request"
         if method not in METHODS:
             yield 405, "method not allowed", "see docs/studio.md"
         if not _is_same_site(method, path, headers, hosts[0]):

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import DifftoolError, Exit
 from ..files import TEMPORARY, default_dir, read_json, write_json
 from .commands import Line
+from .errors import shareable
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Job:
         if self.folder is None or name not in names:
             return None
         path = root / self.folder / name
-        is_own = path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(root.resolve())
+        is_own = path.is_file() and path.resolve().parent == path.parent.resolve()  # no link to another place
         return path if is_own else None
 
     def shown(self, position: int | None = None) -> dict[str, Any]:
@@ -86,10 +87,10 @@ class Job:
         result = outcome.get("result") or {}
         error, data = result.get("error"), result.get("data") or {}
         self.state = FAILED if error or outcome["code"] else DONE
-        self.error = error
+        self.error = error and {**error, "message": shareable(error["message"]), "hint": shareable(error["hint"])}
         if self.state == FAILED and error is None:
             self.error = {"code": outcome["code"], "message": "it failed without a message", "hint": "try it again"}
-        self.warnings += result.get("warnings", [])
+        self.warnings += map(shareable, result.get("warnings", []))
         self.outputs = [*_outputs(data, self)]
         if self.rerun is not None and "identical" in data:
             self.rerun["identical"] = bool(data["identical"])

@@ -19,7 +19,7 @@ from ..errors import Exit
 from ..voice import engines
 from . import state
 from .bodies import Refused, json_of
-from .commands import KINDS, line_of
+from .commands import KINDS
 from .errors import STATUS
 from .jobs import DONE, Job
 
@@ -135,8 +135,7 @@ async def _done(request: Request, kind: str, settings: dict[str, Any]) -> Job:
     """A job, when it is done. It is cancelled if the client goes away. Raises Refused if it fails."""
     studio = of(request)
     settings = {name: value for name, value in settings.items() if value is not None}
-    line = line_of(kind, settings, state.models(studio.root)[kind])
-    queue, job = studio.queue, studio.queue.submit(kind, settings, line)
+    queue, job = studio.queue, studio.submit(kind, settings)
     tasks = [asyncio.create_task(queue.ended(job)), asyncio.create_task(_gone(request))]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

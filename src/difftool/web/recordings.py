@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -119,11 +118,11 @@ async def one(request: Request) -> Response:
 async def read_settings(request: Request) -> Response:
     """The settings in a picture or a sound that difftool made."""
     studio = of(request)
-    data = await capped(request, MOST_PICTURE).body()
-    suffix = ".png" if data.startswith(PNG) else takes.sound_kind(data[: takes.HEAD]).suffix
-    path = takes.scratch(studio.uploads.folder, suffix)
+    _, part, head = await studio.scratch.receive(capped(request, MOST_PICTURE).stream())
+    path = part
     try:
-        await asyncio.to_thread(path.write_bytes, data)
+        suffix = ".png" if head.startswith(PNG) else takes.sound_kind(head).suffix
+        path = part.rename(part.with_suffix(f".part{suffix}"))
         note = await _read(studio, takes.HEARD, takes.manifest_in, path)
     finally:
         path.unlink()

@@ -12,12 +12,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import DifftoolError, Exit
 from .app import Studio, application
+from .guard import LARGEST_HEAD
 
 MOST_CONNECTIONS = 100
 SLOWEST_HEAD = 20.0
 """Seconds."""
-LARGEST_HEAD = 2**14
-"""Bytes of a request line and its headers."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -54,7 +53,9 @@ class Connection(H11Protocol):
 class Server(uvicorn.Server):
     """uvicorn, which ends the streams of events first when it ends."""
 
-    studio: Studio
+    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+        super().__init__(config)
+        self.studio = studio
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.studio.events.close()
@@ -63,6 +64,11 @@ class Server(uvicorn.Server):
 
 def serve(studio: Studio, taken: socket.socket, tls: tuple[Path, Path] | None = None) -> None:
     """Serves the page until Ctrl-C or SIGTERM; `tls` are the files of a certificate and its key."""
+    server_for(studio, tls).run([taken])
+
+
+def server_for(studio: Studio, tls: tuple[Path, Path] | None = None) -> Server:
+    """The server of a studio."""
     config = uvicorn.Config(
         application(studio),
         loop="asyncio",
@@ -80,6 +86,4 @@ def serve(studio: Studio, taken: socket.socket, tls: tuple[Path, Path] | None = 
         ssl_certfile=tls and tls[0],
         ssl_keyfile=tls and tls[1],
     )
-    server = Server(config)
-    server.studio = studio
-    server.run([taken])
+    return Server(config, studio)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,11 @@ class Shelf:
 
     def __init__(self, folder: Path, most: int, url: str) -> None:
         self.folder, self.most, self.url = folder, most, url
+
+    def clear(self) -> None:
+        """Removes what was left by a server that was killed."""
+        for part in self.folder.glob("*.part*"):
+            part.unlink()
 
     def notes(self) -> list[dict[str, Any]]:
         """What is known of each recording, the oldest first."""
@@ -144,10 +148,3 @@ def transcript(note: Mapping[str, Any]) -> dict[str, Any]:
     start, end = note["span"] or (0.0, note["seconds"])
     segment = {"start": start, "end": end, "text": note["text"]}
     return {"language": "en", "segments": [segment]}
-
-
-def scratch(folder: Path, suffix: str) -> Path:
-    """A new empty file for a body that is not kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=False) as file:
-        return Path(file.name)

@@ -1,0 +1,144 @@
+"""The queue: order, cancelling, reruns, and what is left by a server that was killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from studios import gate, open_gate, runs, serving
+
+from difftool.files import write_json
+from difftool.web.commands import Line
+from difftool.web.jobs import DONE, FAILED, MOST_TRIES, QUEUED, RUNNING, Job, Records
+
+
+def test_jobs_run_in_order_one_at_a_time(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        first = client.job("sample", label=gate(tmp_path))
+        others = [client.job("sample", label=str(k)) for k in range(3)]
+        assert client.wait(first, runs)["progress"] == {
+            "done": 1,
+            "total": 2,
+            "label": "pretended",
+            "seconds_left": 1.0,
+        }
+        assert client("GET", f"/api/jobs/{first['id']}/preview").body == b"PNG"
+        assert [client("GET", f"/api/jobs/{job['id']}").json["position"] for job in others] == [1, 2, 3]
+        open_gate(tmp_path, "gate")
+        done = [client.wait(job) for job in (first, *others)]
+        ran = (tmp_path / "ran.txt").read_text().split()
+        assert ran == [job["id"] for job in done] == sorted(ran)
+        assert [job["state"] for job in done] == ["done"] * 4
+        listed = client("GET", "/api/jobs?limit=3").json
+        assert [job["id"] for job in listed] == ran[:0:-1]
+        assert client("GET", f"/api/jobs/{first['id']}/preview").status == 404
+
+
+def test_a_job_is_a_command_line(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        job = client.wait(client.job("pictures", prompt="-o 'x'\n--y", steps=3, seed=7, low_vram=True))
+        assert job["command"] == "difftool txt2img --steps=3 --seed=7 --low-vram -- '-o '\"'\"'x'\"'\"'\n--y'"
+        folder = f"outputs/txt2img/{job['id']}"
+        argv = json.loads(client("GET", job["outputs"][0]["url"]).body)
+        assert argv == [
+            "txt2img",
+            "--json",
+            f"--output-dir={folder}",
+            "--steps=3",
+            "--seed=7",
+            "--low-vram",
+            "--",
+            "-o 'x'\n--y",
+        ]
+        assert (tmp_path / folder / "00000-0.png").is_file()
+        assert job["warnings"] == ["see y"]
+
+
+def test_failures_and_crashes_are_told_without_folders(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        failed, crashed = (
+            client.wait(client.job("sample", label="fail")),
+            client.wait(client.job("sample", label="crash")),
+        )
+        assert failed["error"] == {"code": 4, "message": "no fail", "hint": "see hint.txt"}
+        assert crashed["state"] == "failed" and "unexpectedly (code 9)" in crashed["error"]["message"]
+        assert client.wait(client.job("sample", label="2"))["state"] == "done"
+
+
+def test_jobs_are_cancelled_and_forgotten(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        running, waiting = client.job("sample", label=gate(tmp_path)), client.job("sample", label="1")
+        client.wait(running, runs)
+        for job in (waiting, running):
+            assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
+            assert client.wait(job)["state"] == "cancelled"
+        last = client.wait(client.job("sample", label="2"))
+        assert (tmp_path / "ran.txt").read_text().split() == [last["id"]]
+        assert client("DELETE", f"/api/jobs/{last['id']}").status == 204
+        assert client("GET", f"/api/jobs/{last['id']}").status == 404
+        assert (tmp_path / f"outputs/sample/{last['id']}/00000-0.png").is_file()
+
+
+def test_a_job_is_run_again(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        first = client.wait(client.job("sample", label="1"))
+        again = client("POST", f"/api/jobs/{first['id']}/rerun")
+        assert again.status == 202 and again.json["rerun"] == {"of": first["id"], "identical": None}
+        done = client.wait(again.json)
+        assert done["rerun"] == {"of": first["id"], "identical": True} and done["settings"] == first["settings"]
+        assert done["command"] == f"difftool rerun -- outputs/sample/{first['id']}/00000-0.png"
+        failed = client.wait(client.job("sample", label="fail"))
+        assert client("POST", f"/api/jobs/{failed['id']}/rerun").status == 409
+
+
+def test_jobs_go_on_in_the_next_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        jobs = [client.job("sample", label=label) for label in (gate(tmp_path), "1", "2")]
+        client.wait(jobs[0], runs)
+    assert not (tmp_path / "ran.txt").exists()
+    (tmp_path / "gate").unlink()
+    (tmp_path / "gate").write_bytes(b"")
+    with serving(tmp_path) as client:
+        assert [client.wait(job)["state"] for job in jobs] == ["done"] * 3
+        argv = json.loads(client("GET", f"/api/jobs/{jobs[0]['id']}/files/00000-0.png").body)
+    assert "--overwrite" in argv
+    assert (tmp_path / "ran.txt").read_text().split() == [job["id"] for job in jobs]
+
+
+def recorded(records: Records, **changes: object) -> Job:
+    job = Job(records.new_id(), "sample", {}, Line(("sample",)), "2026-01-01T00:00:00+00:00")
+    for name, value in changes.items():
+        setattr(job, name, value)
+    records.save(job)
+    return job
+
+
+def test_what_a_killed_server_left(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    ended = recorded(records, state=RUNNING, tries=1)
+    write_json(
+        records.outcome(ended.id), {"code": 0, "result": {"data": {"outputs": []}, "warnings": [], "error": None}}
+    )
+    cut = recorded(records, state=RUNNING, tries=1)
+    waiting = recorded(records)
+    deadly = recorded(records, state=RUNNING, tries=MOST_TRIES)
+    recorded(records, state=DONE)
+    (tmp_path / "20260101T000000Z-000000.json").write_text("{broken")
+    records = Records(tmp_path)
+    assert [(job.id, job.state) for job in records.unfinished()] == [(cut.id, QUEUED), (waiting.id, QUEUED)]
+    states = [loaded.state for job in (ended, deadly) if (loaded := records.load(job.id))]
+    assert states == [DONE, FAILED]
+    assert not records.outcome(ended.id).exists()
+
+
+def test_ids_rise_also_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    (tmp_path / "29991231T235959Z-f423f0.json").write_text("{}")
+    records = Records(tmp_path)
+    ids = [records.new_id() for _ in range(50)]
+    assert ids == sorted(set(ids)) and ids[0] > "29991231T235959Z-f423f0"
+
+
+@pytest.mark.parametrize("name", ["../jobs", "x", "20260101T000000Z-00000g", "20260101T000000Z-000000/.."])
+def test_only_ids_are_looked_up(tmp_path: Path, name: str) -> None:
+    assert Records(tmp_path).load(name) is None
