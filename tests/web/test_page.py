@@ -112,6 +112,7 @@ def test_page_without_a_microphone_offers_the_upload(tmp_path: Path) -> None:
         clean(page, address)
 
 
+@pytest.mark.slow
 @needs_browser
 def test_voice_is_recorded_built_and_heard(tmp_path: Path) -> None:
     microphone = tmp_path / "microphone.wav"
@@ -122,21 +123,26 @@ def test_voice_is_recorded_built_and_heard(tmp_path: Path) -> None:
             record(page)
             build(page)
             speak(page, address, tmp_path)
-            draw(page)
+            cancel(page)
+            draw(page, tmp_path)
             clean(page, address)
 
 
 def record(page: Browser) -> None:
-    """Three takes of three sentences, each graded."""
+    """Three takes of three sentences, each graded: two with the mouse, one with the keyboard."""
     page.click("#record-button")  # turns the microphone on
     page.wait("document.querySelector('#record-button').innerText.includes('hold')")
     sentences = set()
     for count in (1, 2, 3):
         sentences.add(page.text("#sentence"))
-        page.hold("#record-button", 3)
+        if count < 3:
+            page.hold("#record-button", 3)
+        else:
+            page.press(" ", 3)
         page.wait(f"document.querySelectorAll('#takes .grade:not(.waiting)').length === {count}")
     assert len(sentences) == 3
-    assert re.fullmatch("[A-F]{3}", page.evaluate("[...document.querySelectorAll('#takes .grade')].map(e => e.innerText).join('')"))
+    grades = "[...document.querySelectorAll('#takes .grade')].map(grade => grade.innerText).join('')"
+    assert re.fullmatch("[A-F]{3}", page.evaluate(grades))
     page.wait("document.querySelector('#takes audio').duration > 2.5")
 
 
@@ -156,6 +162,7 @@ def speak(page: Browser, address: str, folder: Path) -> None:
     page.fill("#speak-form [name=text]", "This is my voice.")
     page.choose("#speak-form [name=preset]", "draft")
     page.click("#speak-form .primary")
+    page.wait("document.querySelector('#speak-jobs .job:first-child h3').innerText === 'This is my voice.'")
     page.wait("document.querySelector('#speak-jobs .job:first-child audio')?.duration > 0.5")
     job = ask(f"{address}/api/jobs?limit=1")[0]
     output = job["outputs"][0]
@@ -165,18 +172,31 @@ def speak(page: Browser, address: str, folder: Path) -> None:
     downloaded = page.downloaded().read_bytes()
     assert downloaded == read(address + output["url"])
     assert downloaded in [file.read_bytes() for file in folder.glob(f"outputs/*/*/{output['name']}")]
-    page.click("#speak-jobs .action[title=Rerun]")
+    page.click("#speak-jobs .action:has([href='#icon-rerun'])")
     page.wait("document.querySelector('#speak-jobs .badge.good')?.innerText === 'Rerun: identical'")
 
 
-def draw(page: Browser) -> None:
-    """A picture by the model in the package, then its settings out of the file."""
+def cancel(page: Browser) -> None:
+    page.fill("#speak-form [name=text]", "It was late. " * 200)
+    page.click("#speak-form .primary")
+    page.click("#speak-jobs .progress .action")
+    page.wait("document.querySelector('#speak-jobs .job:first-child .badge')?.innerText === 'Cancelled'")
+
+
+def draw(page: Browser, folder: Path) -> None:
+    """A picture by the model in the package, and its settings out of its file."""
     page.evaluate("location.hash = 'pictures'")
     page.fill("#pictures-form [name=prompt]", "a red circle on a blue ground")
     page.fill("#pictures-form [name=count]", "1")
+    page.fill("#pictures-form [name=seed]", "7")
     page.click("#pictures-form .primary")
     page.wait("document.querySelector('#pictures-jobs .grid img')?.naturalWidth === 64")
     page.click("#pictures-jobs .grid button")
     page.wait("document.querySelector('#lightbox').open")
     page.press("Escape")
     page.wait("!document.querySelector('#lightbox').open")
+    page.fill("#pictures-form [name=prompt]", "")
+    page.fill("#pictures-form [name=seed]", "0")
+    page.attach("#pictures .drop input", *folder.glob("outputs/txt2img/*/*.png"))
+    page.wait("document.querySelector('#pictures-form [name=prompt]').value === 'a red circle on a blue ground'")
+    assert page.evaluate("document.querySelector('#pictures-form [name=seed]').value") == "7"

@@ -90,9 +90,20 @@ export function follow(connected) {
   events.addEventListener("error", () => {
     lost = true;
     connected(false);
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => follow(connected), 3000);
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => again(connected), 3000);
   });
   events.addEventListener("job", (event) => changed(JSON.parse(event.data)));
+}
+
+/** After a refusal: another token leads to the page that asks for it. */
+async function again(connected) {
+  try {
+    await learn();
+    await refresh();
+  } catch (error) {
+    if (error.status === 401) location.reload();
+  }
+  follow(connected);
 }
 
 /** What the studio can do (`/api/state`): `know` calls at once and whenever it was read again. */

@@ -2,7 +2,7 @@
 
 import { Failure, follow, learn, know, refresh, request } from "./api.js";
 import { narrate } from "./cards.js";
-import { $, $$, form } from "./dom.js";
+import { $, $$, form, problem } from "./dom.js";
 import * as pictures from "./pictures.js";
 import * as queue from "./queue.js";
 import * as record from "./record.js";
@@ -32,7 +32,7 @@ function go(event) {
     history.replaceState(null, "", `#${name}`);
   } else if (event) {
     $(`#${name} h1`).focus({ preventScroll: true });
-    scrollTo(0, 0);
+    scrollTo({ top: 0, behavior: "instant" });
   }
 }
 
@@ -40,8 +40,8 @@ function go(event) {
 async function token() {
   const match = /^#token=(.+)$/.exec(location.hash);
   if (!match) return;
-  history.replaceState(null, "", location.pathname);
   await request("POST", "/api/login", { token: decodeURIComponent(match[1]) });
+  history.replaceState(null, "", location.pathname);
 }
 
 function login(error) {
@@ -52,7 +52,8 @@ function login(error) {
     await request("POST", "/api/login", { token: element.elements.token.value.trim() });
     location.reload();
   });
-  if (error.status !== 401) throw error;
+  if (location.hash.startsWith("#token=")) problem($(".problem", element), error);
+  history.replaceState(null, "", location.pathname);
   element.elements.token.focus();
 }
 
@@ -61,7 +62,7 @@ async function start() {
     await token();
     await learn();
   } catch (error) {
-    if (error instanceof Failure && [401, 403].includes(error.status)) return login(error);
+    if (error instanceof Failure && error.status === 401) return login(error);
     $("#lost").hidden = false;
     setTimeout(start, 3000);
     return null;
@@ -78,7 +79,6 @@ async function start() {
   pictures.start();
   queue.start();
   record.start();
-  document.addEventListener("speech-settings", (event) => { location.hash = "speak"; speak.use(event.detail); });
   addEventListener("hashchange", go);
   go();
   narrate();

@@ -132,14 +132,17 @@ function downloads(job) {
   return grid && !sounds.length ? [download(grid, "Download grid")] : [];
 }
 
+const again = (job) => action("rerun", "Rerun", () => attempt(job, rerun), { title: "Make it again from its settings and compare" });
+const forget = (job) => action("trash", "Forget", () => attempt(job, remove), { title: "Remove it from the list; its files stay" });
+
 /** The buttons below a job. `use` puts its settings into the form, `another` makes the next seed. */
 function buttons(job, { use, another, first }) {
   const list = first && job.state === "done" ? [first(job)] : [];
-  if (another && job.state === "done") list.push(action("next", job.kind === "speech" ? "Another take" : `Another ${job.settings.count > 1 ? job.settings.count : "one"}`, () => attempt(job, another), "first"));
+  if (another && job.state === "done") list.push(action("next", job.kind === "speech" ? "Another take" : `Another ${job.settings.count > 1 ? job.settings.count : "one"}`, () => attempt(job, another), { kind: "first" }));
   if (job.state === "done") list.push(...downloads(job));
-  if (use) list.push(action("edit", "Edit", () => use(job), "minor"));
-  if (ended(job) && job.kind !== "voice") list.push(action("rerun", "Rerun", () => attempt(job, rerun), "minor"));
-  if (ended(job)) list.push(action("trash", "Forget", () => attempt(job, remove), "minor"));
+  if (use) list.push(action("edit", "Edit", () => use(job), { title: "Put these settings into the form" }));
+  if (ended(job) && job.kind !== "voice") list.push(again(job));
+  if (ended(job)) list.push(forget(job));
   return h("div", { class: "actions" }, list);
 }
 
@@ -187,8 +190,8 @@ export function row(job, { open }) {
   const told = [KINDS[job.kind] ?? job.kind, when(job.created), seconds !== null ? `took ${duration(seconds)}` : null, ...facts(job)].filter(Boolean);
   const list = [];
   if (job.state === "done") list.push(action("right", "Show", () => open(job)));
-  if (ended(job) && job.kind !== "voice") list.push(action("rerun", "Rerun", () => attempt(job, rerun), "minor"));
-  if (ended(job)) list.push(action("trash", "Forget", () => attempt(job, remove), "minor"));
+  if (ended(job) && job.kind !== "voice") list.push(again(job));
+  if (ended(job)) list.push(forget(job));
   const root = h("article", { class: "row", "data-job": job.id, "aria-label": `${STATES[job.state]}: ${title(job).slice(0, 80)}` },
     identical(job) ?? h("span", { class: `badge ${job.state}` }, STATES[job.state]),
     h("div", {}, h("h3", { class: "job-title" }, title(job)), h("p", { class: "facts" }, told.map((fact) => h("span", {}, fact)))),

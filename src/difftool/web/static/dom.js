@@ -25,9 +25,9 @@ export function icon(name) {
   return svg;
 }
 
-/** A button with an icon and a word. */
-export const action = (name, word, onclick, kind = "") =>
-  h("button", { type: "button", class: `action ${kind}`, title: kind === "minor" ? word : null, onclick }, icon(name), h("span", {}, word));
+/** A button with an icon and a word. One with a title is minor: on phones its icon stands alone. */
+export const action = (name, word, onclick, { kind = "", title } = {}) =>
+  h("button", { type: "button", class: `action ${title ? "minor" : kind}`, title, onclick }, icon(name), h("span", {}, word));
 
 /** A button with an icon only. */
 export const iconButton = (name, label, onclick) =>
@@ -89,14 +89,14 @@ export function fill(select, rows) {
   if (rows.some(([value]) => value === before)) select.value = before;
 }
 
-/** A field that takes files by dragging, too. */
-export function droppable(area, take) {
+/** A field for files that takes what is dropped anywhere in `area`, too. */
+export function droppable(field, area, take) {
   for (const name of ["dragenter", "dragover"])
-    area.addEventListener(name, (event) => { event.preventDefault(); area.classList.add("over"); });
-  for (const name of ["dragleave", "drop"]) area.addEventListener(name, () => area.classList.remove("over"));
+    area.addEventListener(name, (event) => { event.preventDefault(); field.classList.add("over"); });
+  for (const name of ["dragleave", "drop"]) area.addEventListener(name, () => field.classList.remove("over"));
   area.addEventListener("drop", (event) => { event.preventDefault(); take([...event.dataTransfer.files]); });
-  const input = $("input", area);
-  input?.addEventListener("change", () => { take([...input.files]); input.value = ""; });
+  const input = $("input", field);
+  input.addEventListener("change", () => { take([...input.files]); input.value = ""; });
 }
 
 /** What a form held is kept in this browser, so that a reload loses nothing. */

@@ -1,8 +1,9 @@
 // The section Pictures: a prompt or a label, a model, and what came of it.
 
-import { know, request, submit } from "./api.js";
+import { know, submit } from "./api.js";
 import { card, list } from "./cards.js";
-import { $, $$, announce, droppable, fill, form, h, memory, problem } from "./dom.js";
+import { $, $$, droppable, fill, form, h, memory } from "./dom.js";
+import { restore, restores } from "./restore.js";
 
 const NAMES = ["model", "prompt", "negative", "label", "size", "count", "sampler", "steps", "guidance", "seed"];
 const SHAPES = "Shapes knows circle, square, triangle, star, cross and ring, in colours and places: “a red circle on a blue ground”.";
@@ -56,27 +57,10 @@ export function use(values, of) {
   keep();
 }
 
-async function read(files) {
-  const region = $(".problem", element);
-  problem(region, null);
-  if (!files.length) return;
-  try {
-    const found = await request("POST", "/api/settings", files[0]);
-    if (found.kind === "speech") {
-      document.dispatchEvent(new CustomEvent("speech-settings", { detail: found.settings }));
-      return;
-    }
-    use(found.settings, found.kind);
-    announce(`The settings of ${files[0].name} are in the form.`);
-  } catch (error) {
-    problem(region, error);
-  }
-}
-
 function learned(state) {
   models = state.models;
   const group = (label, prefix, rows) =>
-    rows.length ? h("optgroup", { label }, rows.map((row) => h("option", { value: `${prefix}:${row.name}` }, row.title ?? row.name))) : null;
+    rows.length ? h("optgroup", { label }, rows.map((row) => h("option", { value: `${prefix}:${row.name}` }, row.title ?? (row.kind === "sounds" ? `${row.name}, sounds` : row.name)))) : null;
   const before = fields.model.value;
   fields.model.replaceChildren(...[group("From a prompt", "txt2img", models.txt2img), group("Trained models", "sample", models.sample)].filter(Boolean));
   if (before) fields.model.value = before;
@@ -97,12 +81,11 @@ export function start() {
   fields.model.addEventListener("change", adapt);
   element.addEventListener("input", keep);
   element.addEventListener("change", (event) => { if (event.target.name) keep(); });
-  droppable($("#settings-drop"), read);
-  const page = $("#pictures");
-  for (const event of ["dragover", "drop"]) page.addEventListener(event, (drag) => drag.preventDefault()); // a near miss shall not leave the page
+  restores(["pictures", "sample"], "pictures", use);
+  droppable($("#pictures .drop"), $("#pictures"), (files) => restore(files, $(".problem", element)));
   form(element, async () => {
     const job = await submit(kind(), settings());
-    $(`#pictures-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    $(`#pictures-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest" });
   });
   const another = (job) => submit(job.kind, { ...job.settings, seed: Number(job.settings.seed ?? 0) + Number(job.settings.count ?? 1) });
   list($("#pictures-jobs"), {

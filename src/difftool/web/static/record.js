@@ -10,8 +10,8 @@ const TAP = 350; // milliseconds up to which a press is a tap, which starts a ta
 const ENOUGH = [15, 90]; // seconds of speech for the worst and for the best grade
 const HELP = "Hold the button, or Space, while you read. A short press starts a take and another one ends it; Escape discards it.";
 const OBSTACLES = {
-  insecure: ["The browser offers no microphone here.", "Microphones exist on secure pages only. Start the studio with ", "difftool studio --tls", ", open it on its own machine, or upload a recording."],
-  unsupported: ["This browser offers no microphone.", "Open the page in a current browser, or upload a recording.", "", ""],
+  insecure: ["The browser offers no microphone here.", "Microphones exist on secure pages only. Start the studio with ", ", open it on its own machine, or upload a recording."],
+  unsupported: ["This browser offers no microphone.", "Open the page in a current browser, or upload a recording."],
 };
 
 const button = $("#record-button");
@@ -21,6 +21,7 @@ const takes = new Map(); // id or key of a take that is on its way -> take
 const recordings = new Map();
 let sentences = [];
 let consents = [];
+let secured = "difftool studio --tls"; // the command for a page that has a microphone
 let current = 0;
 let phase = "off"; // off, ready, recording, ending
 let timer = null;
@@ -34,7 +35,7 @@ function graded(index) {
 function turn(to) {
   if (!sentences.length) return;
   current = (to + sentences.length) % sentences.length;
-  $("#sentence").textContent = sentences[current];
+  if ($("#sentence").textContent !== sentences[current]) $("#sentence").textContent = sentences[current]; // it is read aloud
   const done = graded(current) ? ", recorded" : "";
   $("#which-sentence").textContent = `Sentence ${current + 1} of ${sentences.length}${done}`;
 }
@@ -71,6 +72,7 @@ function set(to) {
   $("span", button).textContent = words[phase];
   booth.classList.toggle("recording", phase === "recording");
   button.classList.toggle("off", phase === "off");
+  $("#microphone-off").hidden = phase !== "ready";
   button.setAttribute("aria-pressed", phase === "recording");
   $("#record-help").textContent = phase === "off" ? "Your voice stays on this machine." : HELP;
   $("#sentence-back").disabled = $("#sentence-on").disabled = phase === "recording";
@@ -108,11 +110,11 @@ function problemOfMicrophone(error) {
   const denied = error?.name === "NotAllowedError";
   const missing = ["NotFoundError", "OverconstrainedError"].includes(error?.name);
   const told = kind ? OBSTACLES[kind]
-    : denied ? ["The microphone is blocked for this page.", "Allow it in the browser's settings for this page, beside its address, and press the button again. Or upload a recording.", "", ""]
-    : missing ? ["No microphone was found.", "Plug one in and press the button again, or upload a recording.", "", ""]
-    : ["The microphone does not start.", `The browser says: ${error.message || error.name}. Another program may be using it. You can also upload a recording.`, "", ""];
-  const [head, text, code, rest] = told;
-  notice.replaceChildren(h("p", {}, h("b", {}, head)), h("p", {}, text, code && h("code", {}, code), rest));
+    : denied ? ["The microphone is blocked for this page.", "Allow it in the browser's settings for this page, beside its address, and press the button again. Or upload a recording."]
+    : missing ? ["No microphone was found.", "Plug one in and press the button again, or upload a recording."]
+    : ["The microphone does not start.", `The browser says: ${error.message || error.name}. Another program may be using it. You can also upload a recording.`];
+  const [head, text, rest = ""] = told;
+  notice.replaceChildren(h("p", {}, h("b", {}, head)), h("p", {}, text, kind === "insecure" && h("code", {}, secured), rest));
   if (!kind) notice.setAttribute("role", "alert");
 }
 
@@ -211,7 +213,10 @@ function put(map, item, replaced) {
 function drop(map, id) {
   map.delete(id);
   const root = map === takes ? $("#takes") : $("#uploads");
-  [...root.children].find((child) => child.dataset.id === String(id))?.remove();
+  const element = [...root.children].find((child) => child.dataset.id === String(id));
+  const neighbour = element?.nextElementSibling ?? element?.previousElementSibling;
+  if (element?.contains(document.activeElement)) (neighbour?.querySelector("button") ?? button).focus();
+  element?.remove();
   counted();
 }
 
@@ -226,6 +231,7 @@ function counted() {
   const good = usable();
   const seconds = good.reduce((sum, take) => sum + take.seconds, 0);
   $("#takes-empty").hidden = takes.size > 0;
+  $("#takes-clear").hidden = !takes.size;
   const more = ENOUGH.find((bound) => seconds < bound);
   const advice = !more ? "enough for the best grade" : `${duration(more - seconds)} more for ${more === ENOUGH[0] ? "a voice" : "the best grade"}`;
   $("#takes-sum").textContent = good.length ? `${duration(seconds)} of speech · ${advice}` : "";
@@ -245,9 +251,29 @@ function takeItem(take) {
     h("span", { class: `grade ${take.grade}`, "aria-label": `Grade ${take.grade}` }, take.grade),
     h("div", {}, words, h("p", { class: "advice" }, advice)),
     h("div", { class: "tools" },
-      iconButton("mic", "Read this sentence again", () => { turn(take.sentence); button.focus(); booth.scrollIntoView({ block: "nearest", behavior: "smooth" }); }),
+      iconButton("mic", "Read this sentence again", () => { turn(take.sentence); button.focus(); booth.scrollIntoView({ block: "nearest" }); }),
       iconButton("trash", "Delete the take", () => forget("takes", takes, take))),
     player(take.url, { seconds: take.seconds, label: `take of sentence ${take.sentence + 1}`, small: true }));
+}
+
+/** Deletes all takes, at the second press within some seconds. */
+async function clear() {
+  const all = $("#takes-clear");
+  if (!all.dataset.sure) {
+    all.dataset.sure = "yes";
+    all.textContent = `Delete ${plural(takes.size, "take")}?`;
+    setTimeout(unsure, 4000);
+    return;
+  }
+  unsure();
+  for (const take of [...takes.values()]) await (take.waiting || take.error ? drop(takes, take.id) : forget("takes", takes, take));
+  turn(0);
+  button.focus();
+}
+
+function unsure() {
+  delete $("#takes-clear").dataset.sure;
+  $("#takes-clear").textContent = "Delete all";
 }
 
 // recordings
@@ -313,7 +339,7 @@ async function build() {
     throw Object.assign(new Error("there is nothing to build a voice from"), { hint: "record some sentences, or upload a recording" });
   const job = await submit("voice", { ...settings, consent: await consent() });
   memory.write("record", { name: settings.name });
-  $(`#voice-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  $(`#voice-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest" });
 }
 
 function built(job) {
@@ -332,6 +358,7 @@ export async function start() {
   set("off");
   know((state) => {
     ({ sentences, consents } = state);
+    secured = state.secure_hint ?? secured;
     consentFields();
     turn(current);
   });
@@ -347,7 +374,9 @@ export async function start() {
   $("#sentence-on").addEventListener("click", () => turn(current + 1));
   $("#device").addEventListener("change", () => open($("#device").value));
   element.addEventListener("change", consentNeeds);
-  droppable($("#upload-drop"), upload);
+  droppable($("#upload-drop"), $("#record"), upload);
+  $("#microphone-off").addEventListener("click", () => { off(); button.focus(); });
+  $("#takes-clear").addEventListener("click", clear);
   form(element, build);
   list($("#voice-jobs"), { keep: (job) => job.kind === "voice", make: (job) => card(job, { results: built, first: speakIn }) });
   subscribe((job) => {

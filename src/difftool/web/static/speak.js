@@ -2,7 +2,8 @@
 
 import { know, submit } from "./api.js";
 import { card, list } from "./cards.js";
-import { $, duration, fill, form, memory, plural } from "./dom.js";
+import { $, droppable, duration, fill, form, memory, plural } from "./dom.js";
+import { restore, restores } from "./restore.js";
 
 const WORDS_A_SECOND = 2.6;
 const element = $("#speak-form");
@@ -80,9 +81,11 @@ export function start() {
   fields.engine.addEventListener("change", presets);
   element.addEventListener("input", noted);
   element.addEventListener("change", noted);
+  restores(["speech"], "speak", use);
+  droppable($("#speak .drop"), $("#speak"), (files) => restore(files, $(".problem", element)));
   form(element, async () => {
     const job = await submit("speech", settings());
-    $(`#speak-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    $(`#speak-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest" });
   });
   const another = (job) => submit("speech", { ...job.settings, seed: Number(job.settings.seed ?? 0) + 1 });
   list($("#speak-jobs"), {
