@@ -12,7 +12,7 @@ export function title(job) {
   const { text, prompt, model, label, name } = job.settings;
   if (job.kind === "speech") return text;
   if (job.kind === "pictures") return prompt;
-  if (job.kind === "voice") return `Build the voice ${name}`;
+  if (job.kind === "voice") return `Voice “${name}”`;
   return label ? `${model}: ${label}` : model;
 }
 

@@ -51,6 +51,7 @@ export function problem(region, error) {
 
 /** A message of the command line as a sentence. */
 export const sentence = (text) => {
+  if (!text) return "";
   const whole = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?:]$/.test(whole) ? whole : `${whole}.`;
 };

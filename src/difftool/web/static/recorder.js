@@ -19,12 +19,8 @@ export class Recorder {
     this.recording = false;
   }
 
-  get open() {
-    return Boolean(this.stream?.active);
-  }
-
-  /** Turns the microphone on. Raises what the browser raises, such as NotAllowedError. */
-  async start(device) {
+  /** Turns the microphone on; `lost` is called when it is unplugged. Raises what the browser raises. */
+  async start(device, lost) {
     this.close();
     // the cleaning that browsers do for calls changes voices
     const constraints = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -36,7 +32,9 @@ export class Recorder {
     const tap = new AudioWorkletNode(this.context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     tap.port.onmessage = ({ data }) => this.take(data);
     this.context.createMediaStreamSource(this.stream).connect(tap);
-    this.device = this.stream.getAudioTracks()[0].getSettings().deviceId;
+    const [track] = this.stream.getAudioTracks();
+    track.addEventListener("ended", lost);
+    this.device = track.getSettings().deviceId;
   }
 
   close() {
@@ -64,12 +62,12 @@ export class Recorder {
     this.began = performance.now();
   }
 
-  /** Ends a take: a WAV file as a Blob. */
+  /** Ends a take: a WAV file as a Blob, or null if the microphone was closed meanwhile. */
   async end() {
     await new Promise((done) => setTimeout(done, AFTER * 1000));
-    this.recording = false;
+    if (!this.recording) return null;
     const blocks = this.blocks;
-    this.blocks = [];
+    this.cancel();
     return wav(blocks, this.context.sampleRate);
   }
 
