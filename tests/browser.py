@@ -193,12 +193,11 @@ class Browser:
 
     def choose(self, selector: str, value: str) -> None:
         """Chooses a value of a select."""
-        chosen = self.evaluate(
-            f"(() => {{ const field = document.querySelector({json.dumps(selector)}); field.value = {json.dumps(value)};"
-            " field.dispatchEvent(new Event('input', {bubbles: true}));"
-            " field.dispatchEvent(new Event('change', {bubbles: true})); return field.value; })()"
-        )
-        assert chosen == value, f"{selector} has no {value}"
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.evaluate(f"{found}.value = {json.dumps(value)}")
+        assert self.evaluate(f"{found}.value") == value, f"{selector} has no {value}"
+        for event in ("input", "change"):
+            self.evaluate(f"{found}.dispatchEvent(new Event('{event}', {{bubbles: true}}))")
 
     def attach(self, selector: str, *files: Path) -> None:
         """Puts files into a field for files."""

@@ -33,7 +33,9 @@ def studio(folder: Path) -> Iterator[str]:
     """A studio that works in a folder; its address."""
     command = [sys.executable, "-m", "difftool", "studio", "--port", "0", "--json"]
     settings = os.environ | {"XDG_DATA_HOME": str(folder / "data"), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=folder, env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        command, cwd=folder, env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
         assert server.stdout is not None
         try:
             yield json.loads(server.stdout.readline())["data"]["url"].rstrip("/")
@@ -67,7 +69,10 @@ def spoken(address: str) -> bytes:
 def clean(page: Browser, address: str) -> None:
     """The page reported no error, and asked nobody but the studio."""
     assert page.errors == []
-    assert {asked.split("/api")[0].split("/static")[0].rstrip("/") for asked in page.addresses} <= {address, "about:blank"}
+    assert {asked.split("/api")[0].split("/static")[0].rstrip("/") for asked in page.addresses} <= {
+        address,
+        "about:blank",
+    }
 
 
 def test_page_is_small_and_self_contained() -> None:

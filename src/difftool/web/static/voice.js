@@ -78,7 +78,7 @@ function built(job) {
     h("div", {}, h("p", { class: "words" }, "The voice is ready."), advice.length ? h("ul", { class: "advice" }, advice) : null))];
 }
 
-const speakIn = (job) =>
+const toSpeak = (job) =>
   h("a", { class: "action first", href: `#speak?voice=${encodeURIComponent(job.settings.name)}` }, icon("right"), h("span", {}, "Speak in this voice"));
 
 export async function start() {
@@ -91,7 +91,7 @@ export async function start() {
   element.addEventListener("change", ask);
   droppable($("#upload-panel .drop"), $("#record"), upload);
   form(element, build);
-  list($("#voice-jobs"), { keep: (job) => job.kind === "voice", make: (job) => card(job, { results: built, first: speakIn }) });
+  list($("#voice-jobs"), { keep: (job) => job.kind === "voice", make: (job) => card(job, { results: built, first: toSpeak }) });
   let started = false;
   subscribe((job, gone) => {
     if (started && !gone && job.kind === "voice" && job.state === "done") learn(); // of the new voice
