@@ -68,6 +68,7 @@ async function start() {
     return null;
   }
   $("#lost").hidden = true;
+  if (/Mac|iPhone|iPad/.test(navigator.platform)) for (const keys of $$("kbd")) keys.textContent = "⌘ Enter";
   know((state) => {
     $("#machine").textContent = [state.device, `difftool ${state.version}`].filter(Boolean).join(" · ");
     for (const folder of $$(".folder")) folder.textContent = "outputs";
