@@ -22,7 +22,7 @@ STATIC = Path(difftool.web.__file__).parent / "static"
 SENTENCE = "The morning train was late again, so we walked along the river."
 needs_browser = pytest.mark.skipif(binary() is None, reason="needs Chromium")
 
-NAMELESS = ("button", "textbox", "combobox", "slider", "link", "spinbutton", "radio", "meter", "progressbar", "image")
+NAMED = ("button", "textbox", "combobox", "slider", "link", "spinbutton", "radio", "meter", "progressbar", "image")
 """Roles whose elements have to have a name, which screen readers say."""
 WIDTHS = (400, 700, 1000, 1400)
 SECTIONS = ("speak", "record", "pictures", "queue")
@@ -86,35 +86,46 @@ def test_page_is_small_and_self_contained() -> None:
     assert not re.search(r"\s(style|on\w+)=|<style|<script(?! type=\"module\" src=\"/static/)", page)
 
 
-@needs_browser
-def test_page_fits_and_every_control_has_a_name(tmp_path: Path) -> None:
-    with studio(tmp_path) as address, Browser(tmp_path) as page:
-        page.open(address)
-        page.wait("!document.querySelector('#speak').hidden")
-        for section in SECTIONS:
-            page.evaluate(f"location.hash = '{section}'")
-            page.wait(f"!document.querySelector('#{section}').hidden")
-            nodes = page.send("Accessibility.getFullAXTree")["nodes"]
-            shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in NAMELESS]
-            assert [node for node in shown if not node["name"]["value"]] == []
-            for width in WIDTHS:
-                page.size(width, dark=width % 400 == 0)
-                assert page.evaluate("document.documentElement.scrollWidth") <= width, (section, width)
-        assert page.evaluate("document.activeElement.id") == "queue-title"
-        clean(page, address)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, str]]:
+    """A browser without a microphone, and the address of a studio that it may open."""
+    folder = tmp_path_factory.mktemp("studio")
+    with studio(folder) as address, Browser(folder) as page:
+        yield page, address
 
 
 @needs_browser
-def test_page_without_a_microphone_offers_the_upload(tmp_path: Path) -> None:
-    with studio(tmp_path) as address, Browser(tmp_path) as page:
-        http = "Object.defineProperty(window, 'isSecureContext', {value: false})"
-        page.send("Page.addScriptToEvaluateOnNewDocument", source=http)
-        page.open(f"{address}/#record")
-        page.wait("!document.querySelector('#record').hidden")
-        assert "difftool studio --tls" in page.text("#no-microphone")
-        assert not page.evaluate("document.querySelector('#booth').checkVisibility()")
-        assert page.evaluate("document.querySelector('#upload-panel').checkVisibility()")
-        clean(page, address)
+def test_page_fits_and_every_control_has_a_name(opened: tuple[Browser, str]) -> None:
+    page, address = opened
+    page.open(address)
+    page.wait("!document.querySelector('#speak').hidden")
+    for section in SECTIONS:
+        page.evaluate(f"location.hash = '{section}'")
+        page.wait(f"document.activeElement.id === '{section}-title'")
+        nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+        shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in NAMED]
+        assert [node for node in shown if not node["name"]["value"]] == []
+        for width in WIDTHS:
+            page.size(width, dark=width % 400 == 0)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (section, width)
+    clean(page, address)
+
+
+@needs_browser
+def test_page_without_a_microphone_offers_the_upload(opened: tuple[Browser, str]) -> None:
+    page, address = opened
+    page.open(f"{address}/#record")
+    page.click("#record-button")
+    page.wait("document.querySelector('#no-microphone').innerText.includes('No microphone was found.')")
+    http = "Object.defineProperty(window, 'isSecureContext', {value: false})"  # as from another machine, without TLS
+    page.send("Page.addScriptToEvaluateOnNewDocument", source=http)
+    page.open("about:blank")
+    page.open(f"{address}/#record")
+    page.wait("!document.querySelector('#record').hidden")
+    assert "difftool studio --tls" in page.text("#no-microphone")
+    assert not page.evaluate("document.querySelector('#booth').checkVisibility()")
+    assert page.evaluate("document.querySelector('#upload-panel').checkVisibility()")
+    clean(page, address)
 
 
 @pytest.mark.slow
