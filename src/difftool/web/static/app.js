@@ -74,7 +74,7 @@ async function start() {
     for (const folder of $$(".folder")) folder.textContent = "outputs";
     for (const folder of $$(".folder")) folder.title = state.folder ?? "";
   });
-  if (!$("#machine").textContent.includes("·")) setTimeout(() => learn().catch(() => {}), 5000); // the device is known once PyTorch is loaded
+  if (!$("#machine").textContent.includes("·")) setTimeout(() => learn().catch(() => {}), 5000); // when PyTorch is loaded
   await refresh();
   speak.start();
   pictures.start();

@@ -10,35 +10,44 @@ const KINDS = { speech: "Speech", pictures: "Pictures", sample: "Samples", voice
 
 export function title(job) {
   const { text, prompt, model, label, name } = job.settings;
-  if (job.kind === "speech") return text;
-  if (job.kind === "pictures") return prompt;
+  if (job.kind === "speech") return text ?? "";
+  if (job.kind === "pictures") return prompt ?? "";
   if (job.kind === "voice") return `Voice “${name}”`;
-  return label ? `${model}: ${label}` : model;
+  return label ? `${model}: ${label}` : model ?? "";
 }
 
 /** The settings worth a glance, in short words. */
 function facts(job) {
   const s = job.settings;
   const given = (name, word = name) => (s[name] || s[name] === 0 ? `${word} ${s[name]}` : null);
+  const some = (list, noun) => (list?.length ? plural(list.length, noun) : null);
+  const drawn = [s.sampler, s.steps && plural(s.steps, "step"), given("guidance"), given("seed")];
   const list = {
-    speech: () => [s.voice, s.engine === "auto" ? null : s.engine, s.preset, given("seed"), given("speed", "rate")],
-    pictures: () => [s.model, s.size, s.sampler, s.steps && plural(s.steps, "step"), given("guidance"), given("seed"), s.negative && `without ${s.negative}`],
-    sample: () => [s.sampler, s.steps && plural(s.steps, "step"), given("guidance"), given("seed")],
-    voice: () => [s.takes?.length && plural(s.takes.length, "take"), s.uploads?.length && plural(s.uploads.length, "recording"), s.consent && `consent: ${s.consent.split(":")[0]}`],
+    speech: [s.voice, s.engine === "auto" ? null : s.engine, s.preset, given("seed"), given("speed", "rate")],
+    pictures: [s.model, s.size, ...drawn, s.negative && `without ${s.negative}`],
+    sample: drawn,
+    voice: [some(s.takes, "take"), some(s.uploads, "recording"), s.consent && `consent: ${s.consent.split(":")[0]}`],
   }[job.kind];
-  return (list?.() ?? []).filter(Boolean).map(String);
+  return (list ?? []).filter(Boolean).map(String);
 }
 
-const took = (job) => (job.started && job.ended ? (moment(job.ended) - moment(job.started)) / 1000 : null);
-const moment = (value) => (typeof value === "number" ? value * 1000 : Date.parse(value));
+const took = (job) => (job.started && job.ended ? (Date.parse(job.ended) - Date.parse(job.started)) / 1000 : null);
+
+/** The title of a job and the facts below it. */
+const heading = (job, told) =>
+  h("div", {},
+    h("h3", { class: "job-title" }, title(job)),
+    h("p", { class: "facts" }, told.filter(Boolean).map((fact) => h("span", {}, fact))));
 
 /** The line below the bar: what is being done, and for how much longer. */
 export function outlook(job) {
   if (job.state === "queued") return job.position > 1 ? `${plural(job.position - 1, "job")} before it` : "Starts next";
   const { label, done, total, seconds_left: left } = job.progress ?? {};
-  const parts = [job.kind === "voice" && label ? sentence(label).slice(0, -1) : null, total ? `${Math.floor((100 * done) / total)} %` : null];
+  const parts = [];
+  if (job.kind === "voice" && label) parts.push(sentence(label).slice(0, -1));
+  if (total) parts.push(`${Math.floor((100 * done) / total)} %`);
   if (left || left === 0) parts.push(`about ${duration(Math.max(1, Math.round(left)))} left`);
-  return parts.filter(Boolean).join(" · ") || "Starting";
+  return parts.join(" · ") || "Starting";
 }
 
 function progressOf(job) {
@@ -79,8 +88,8 @@ function command(job) {
   return h("details", { class: "command" }, h("summary", {}, "Command line"), h("div", {}, code, copy));
 }
 
-const download = (output, word) =>
-  h("a", { class: "action", href: `${output.url}?download=1`, download: output.name }, icon("download"), h("span", {}, word));
+const download = (output, word, kind = "action") =>
+  h("a", { class: kind, href: `${output.url}?download=1`, download: output.name, title: word }, icon("download"), h("span", {}, word));
 
 /** The pictures of a job, without their grid. */
 function pictures(job) {
@@ -104,8 +113,7 @@ function results(job) {
   const parts = sounds.map((output) => {
     const sound = player(output.url, { seconds: output.seconds ?? 0, label: title(job).slice(0, 60) });
     if (sounds.length === 1) return sound;
-    const link = h("a", { class: "icon", href: `${output.url}?download=1`, download: output.name, "aria-label": `Download ${output.name}`, title: "Download" }, icon("download"));
-    return h("div", { class: "sound" }, sound, link);
+    return h("div", { class: "sound" }, sound, download(output, `Download ${output.name}`, "icon"));
   });
   if (pictures(job).length) parts.push(grid(job));
   return parts;
@@ -137,9 +145,14 @@ const forget = (job) => action("trash", "Forget", () => attempt(job, remove), { 
 
 /** The buttons below a job. `use` puts its settings into the form, `another` makes the next seed. */
 function buttons(job, { use, another, first }) {
-  const list = first && job.state === "done" ? [first(job)] : [];
-  if (another && job.state === "done") list.push(action("next", job.kind === "speech" ? "Another take" : `Another ${job.settings.count > 1 ? job.settings.count : "one"}`, () => attempt(job, another), { kind: "first" }));
-  if (job.state === "done") list.push(...downloads(job));
+  const list = [];
+  const { count } = job.settings;
+  const word = job.kind === "speech" ? "Another take" : `Another ${count > 1 ? count : "one"}`;
+  if (job.state === "done") {
+    if (first) list.push(first(job));
+    if (another) list.push(action("next", word, () => attempt(job, another), { kind: "first" }));
+    list.push(...downloads(job));
+  }
   if (use) list.push(action("edit", "Edit", () => use(job), { title: "Put these settings into the form" }));
   if (ended(job) && job.kind !== "voice") list.push(again(job));
   if (ended(job)) list.push(forget(job));
@@ -162,11 +175,9 @@ function preview(job) {
 /** A card with results. */
 export function card(job, handlers = {}) {
   const seconds = took(job);
-  const told = [...facts(job), seconds !== null && job.state === "done" ? `made in ${duration(seconds)}` : null].filter(Boolean);
-  const head = h("div", { class: "job-head" },
-    h("div", {}, h("h3", { class: "job-title" }, title(job)), h("p", { class: "facts" }, told.map((fact) => h("span", {}, fact)))),
-    status(job));
-  const root = h("article", { class: "job", "data-job": job.id, "aria-label": `${KINDS[job.kind] ?? job.kind}: ${title(job).slice(0, 80)}` }, head);
+  const told = [...facts(job), seconds !== null && job.state === "done" && `made in ${duration(seconds)}`];
+  const head = h("div", { class: "job-head" }, heading(job, told), status(job));
+  const root = h("article", { class: "job", "data-job": job.id, "aria-label": `${KINDS[job.kind]}: ${title(job).slice(0, 80)}` }, head);
   if (!ended(job)) {
     const bar = progressOf(job);
     root.append(...[preview(job), bar].filter(Boolean));
@@ -187,14 +198,14 @@ export function card(job, handlers = {}) {
 /** A line of the queue. `open` leads to the job's section. */
 export function row(job, { open }) {
   const seconds = took(job);
-  const told = [KINDS[job.kind] ?? job.kind, when(job.created), seconds !== null ? `took ${duration(seconds)}` : null, ...facts(job)].filter(Boolean);
+  const told = [KINDS[job.kind], when(job.created), seconds !== null && `took ${duration(seconds)}`, ...facts(job)];
   const list = [];
   if (job.state === "done") list.push(action("right", "Show", () => open(job)));
   if (ended(job) && job.kind !== "voice") list.push(again(job));
   if (ended(job)) list.push(forget(job));
   const root = h("article", { class: "row", "data-job": job.id, "aria-label": `${STATES[job.state]}: ${title(job).slice(0, 80)}` },
     identical(job) ?? h("span", { class: `badge ${job.state}` }, STATES[job.state]),
-    h("div", {}, h("h3", { class: "job-title" }, title(job)), h("p", { class: "facts" }, told.map((fact) => h("span", {}, fact)))),
+    heading(job, told),
     h("div", { class: "actions" }, list));
   if (!ended(job)) {
     const bar = progressOf(job);
@@ -237,7 +248,7 @@ export function narrate() {
   const before = new Map([...jobs.values()].map((job) => [job.id, job.state]));
   subscribe((job, gone) => {
     if (!gone && before.get(job.id) !== job.state) {
-      const subject = `${KINDS[job.kind] ?? job.kind} “${title(job).slice(0, 60)}”`;
+      const subject = `${KINDS[job.kind]} “${title(job).slice(0, 60)}”`;
       const known = before.has(job.id);
       if (job.state === "queued" && !known) announce(`${subject}: queued.`);
       else if (job.state === "failed") announce(`${subject}: failed. ${sentence(job.error?.message ?? "")}`);

@@ -75,8 +75,7 @@ export function duration(seconds) {
 
 /** When something happened, in the manner of the reader's language. */
 export function when(moment) {
-  const date = new Date(typeof moment === "number" ? moment * 1000 : moment);
-  if (Number.isNaN(date.getTime())) return "";
+  const date = new Date(moment);
   const today = date.toDateString() === new Date().toDateString();
   return date.toLocaleString([], today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
 }

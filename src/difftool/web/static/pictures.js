@@ -14,7 +14,6 @@ let models = { txt2img: [], sample: [] };
 const kind = () => (fields.model.value.startsWith("sample:") ? "sample" : "pictures");
 const name = () => fields.model.value.slice(fields.model.value.indexOf(":") + 1);
 const model = () => models[kind() === "sample" ? "sample" : "txt2img"].find((row) => row.name === name());
-const number = (value) => (value === "" ? undefined : Number(value));
 
 /** Shows the fields that the model has, with its own defaults in them. */
 function adapt() {
@@ -36,9 +35,12 @@ function keep() {
 }
 
 function settings() {
-  const common = { model: name(), sampler: fields.sampler.value || undefined, steps: number(fields.steps.value), guidance: number(fields.guidance.value), seed: number(fields.seed.value), count: number(fields.count.value) };
-  if (kind() === "sample") return { ...common, label: fields.label.value || undefined };
-  return { ...common, prompt: fields.prompt.value.trim(), negative: fields.negative.value.trim() || undefined, size: fields.size.value || undefined };
+  const text = (field) => fields[field].value.trim() || undefined; // left out of what is sent
+  const number = (field) => (text(field) === undefined ? undefined : Number(text(field)));
+  const settings = { model: name(), sampler: text("sampler") };
+  for (const field of ["steps", "guidance", "seed", "count"]) settings[field] = number(field);
+  for (const field of kind() === "sample" ? ["label"] : ["prompt", "negative", "size"]) settings[field] = text(field);
+  return settings;
 }
 
 /** Puts settings into the form. */
@@ -59,13 +61,19 @@ export function use(values, of) {
 
 function learned(state) {
   models = state.models;
+  const named = (row) => row.title ?? (row.kind === "sounds" ? `${row.name}, sounds` : row.name);
   const group = (label, prefix, rows) =>
-    rows.length ? h("optgroup", { label }, rows.map((row) => h("option", { value: `${prefix}:${row.name}` }, row.title ?? (row.kind === "sounds" ? `${row.name}, sounds` : row.name)))) : null;
+    h("optgroup", { label, hidden: !rows.length }, rows.map((row) => h("option", { value: `${prefix}:${row.name}` }, named(row))));
   const before = fields.model.value;
-  fields.model.replaceChildren(...[group("From a prompt", "txt2img", models.txt2img), group("Trained models", "sample", models.sample)].filter(Boolean));
+  fields.model.replaceChildren(group("From a prompt", "txt2img", models.txt2img), group("Trained models", "sample", models.sample));
   if (before) fields.model.value = before;
   fill(fields.sampler, [["", "default"], ...state.samplers.map((row) => [row.name, row.title ?? row.name])]);
   adapt();
+}
+
+function edit(job) {
+  use(job.settings, job.kind);
+  (fields.prompt.required ? fields.prompt : fields.model).focus();
 }
 
 export function start() {
@@ -87,10 +95,10 @@ export function start() {
     const job = await submit(kind(), settings());
     $(`#pictures-jobs [data-job="${job.id}"]`)?.scrollIntoView({ block: "nearest" });
   });
-  const another = (job) => submit(job.kind, { ...job.settings, seed: Number(job.settings.seed ?? 0) + Number(job.settings.count ?? 1) });
+  const another = ({ kind: of, settings: { seed = 0, count = 1, ...others } }) => submit(of, { ...others, count, seed: seed + count });
   list($("#pictures-jobs"), {
     keep: (job) => job.kind === "pictures" || job.kind === "sample",
-    make: (job) => card(job, { use: (old) => { use(old.settings, old.kind); (fields.prompt.required ? fields.prompt : fields.model).focus(); }, another }),
+    make: (job) => card(job, { use: edit, another }),
     empty: $("#pictures-empty"),
   });
 }

@@ -5,6 +5,7 @@ import { card, list } from "./cards.js";
 import { $, droppable, duration, fill, form, memory, plural } from "./dom.js";
 import { restore, restores } from "./restore.js";
 
+const NAMES = ["text", "voice", "engine", "preset", "seed", "speed"];
 const WORDS_A_SECOND = 2.6;
 const element = $("#speak-form");
 const fields = element.elements;
@@ -53,13 +54,19 @@ function presets() {
 /** The notes below text and voice, and what is kept for the next visit. */
 function noted() {
   const words = fields.text.value.trim().split(/\s+/).filter(Boolean).length;
-  $("#tally").textContent = words ? `${plural(words, "word")}, about ${duration(words / WORDS_A_SECOND / (Number(fields.speed.value) || 1))} of speech` : "";
+  const seconds = words / WORDS_A_SECOND / (Number(fields.speed.value) || 1);
   const voice = voices.find((row) => row.name === fields.voice.value);
+  $("#tally").textContent = words ? `${plural(words, "word")}, about ${duration(seconds)} of speech` : "";
   const parts = voice
-    ? [voice.source === "package" ? "Comes with difftool" : "Your voice", voice.grade && `grade ${voice.grade}`, voice.consent && `consent: ${voice.consent}`, voice.trained && "trained"]
+    ? [
+        voice.source === "package" ? "Comes with difftool" : "Your voice",
+        voice.grade && `grade ${voice.grade}`,
+        voice.consent && `consent: ${voice.consent}`,
+        voice.trained && "trained",
+      ]
     : ["A different voice for each seed"];
   $("#voice-note").textContent = parts.filter(Boolean).join(" · ");
-  memory.write("speak", Object.fromEntries(["text", "voice", "engine", "preset", "seed", "speed"].map((name) => [name, fields[name].value])));
+  memory.write("speak", Object.fromEntries(NAMES.map((name) => [name, fields[name].value])));
 }
 
 export function start() {
