@@ -23,6 +23,7 @@ from difftool.web.commands import CommandLine
 from difftool.web.guard import access
 from difftool.web.server import Server, listening, server_for
 
+PRELOAD = ("difftool.cli.app", "difftool.web.server", "difftool.audio.media", "torchaudio.functional")
 SECONDS = 120.0
 """Until a test gives up."""
 
@@ -134,7 +135,7 @@ def runs(job: Mapping[str, Any]) -> bool:
 def serving(root: Path, token: str | None = None, host: str = "127.0.0.1", tls: Any = None) -> Iterator[Client]:
     """A studio in a folder, whose commands only pretend."""
     taken = listening("127.0.0.1", 0)
-    line = CommandLine(pretended, check, machine, ("difftool.cli.app", "difftool.web.server"))
+    line = CommandLine(pretended, check, machine, PRELOAD)
     studio = Studio(root, line, access(host, token, is_tls=tls is not None))
     server: Server = server_for(studio, tls)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([taken])))

@@ -21,6 +21,7 @@ from difftool.runs import find
 CHEAP = {"count": 1, "steps": 1, "threads": 1}
 
 
+@pytest.mark.slow
 def test_two_studios_do_not_share_a_folder(tmp_path: Path) -> None:
     with command(tmp_path):
         again = subprocess.run(
@@ -29,11 +30,12 @@ def test_two_studios_do_not_share_a_folder(tmp_path: Path) -> None:
     assert again.returncode == 75 and "is in use by another run" in again.stderr
 
 
-def test_ctrl_c_is_how_it_ends(tmp_path: Path) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with command(tmp_path) as (process, _):
-            process.send_signal(number)
-            assert process.wait(60) == 0
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_ctrl_c_is_how_it_ends(tmp_path: Path, number: signal.Signals) -> None:
+    with command(tmp_path) as (process, client):
+        assert client("GET", "/api/jobs").json == []
+        process.send_signal(number)
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,7 @@ def test_wrong_options(tmp_path: Path, options: list[str], code: int) -> None:
     assert done.returncode == code and done.stderr.startswith("error: ") and not done.stdout
 
 
+@pytest.mark.slow
 def test_other_machines_need_the_token(tmp_path: Path) -> None:
     with command(tmp_path, "--host", "0.0.0.0") as (_, client):
         assert client.token and client("GET", "/api/jobs").status == 200

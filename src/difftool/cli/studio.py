@@ -30,7 +30,10 @@ PRELOAD = (
     *("difftool.cli.app", "difftool.cli.sample", "difftool.cli.txt2img", "difftool.cli.voice_clone"),
     *("difftool.cli.rerun", "difftool.pixels.draw", "difftool.pixels.write", "difftool.voice.speak"),
     *("difftool.voice.prep.audition", "difftool.voice.output"),
-    *("difftool.voice.engines.mini.synthesis", "difftool.voice.engines.mini.networks"),
+    *("difftool.text2img.draw", "difftool.text2img.batch", "difftool.text2img.loading", "difftool.text2img.lora"),
+    *("diffusers.models.unets.unet_2d_condition", "diffusers.models.autoencoders.autoencoder_kl"),
+    *("transformers.models.clip.modeling_clip", "difftool.voice.engines.mini.work", "ffmpeg"),
+    *("difftool.voice.engines.mini.synthesis", "difftool.voice.engines.mini.networks", "torch._dynamo"),
 )
 """Modules that most jobs import, which are imported once for all."""
 
@@ -106,10 +109,20 @@ def studio(
             webbrowser.open(address)
         with open_until, suppress(KeyboardInterrupt):  # which is how it ends
             serve(served, taken, files)
+        _end_all()
         console.note("stopped; jobs that are waiting go on when the studio is started here again")
 
     data = {"url": address, "host": host, "port": taken.getsockname()[1], "tls": tls}
     return Result(data, [f"the studio is open at {address}; Ctrl-C ends it"], [address], after=run)
+
+
+def _end_all() -> None:
+    """Ends the processes that are left, such as the one that imports for later jobs."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def _certificate(folder: Path, host: str) -> tuple[Path, Path]:

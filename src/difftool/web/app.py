@@ -77,17 +77,16 @@ class Studio:
                 task.cancel()
             self.queue.close()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.nursery.close()
 
     async def _look(self) -> None:
         """Finds the device, in a process that imports torch."""
         self.device = await self.nursery.call(LONGEST_LOOK, device, self.commands.device)
 
-    def submit(self, kind: str, settings: dict[str, Any]) -> Job:
+    async def submit(self, kind: str, settings: dict[str, Any]) -> Job:
         """Adds a job to the queue. Raises DifftoolError and Refused for settings that are wrong."""
         warnings: list[str] = []
         if kind == "voice":
-            line, warnings = voice_line(settings, self.takes, self.uploads, self.root)
+            line, warnings = await voice_line(settings, self)
         else:
             line = line_of(kind, settings, state.models(self.root).get(kind, {}))
         if kind == "speech" and "voice" in settings:
@@ -125,7 +124,7 @@ async def submit(request: Request) -> Response:
     kind, settings = body.get("kind"), body.get("settings")
     if not isinstance(kind, str) or not isinstance(settings, dict) or {*body} != {"kind", "settings"}:
         raise Refused(400, "a job has a kind and settings", 'send {"kind": "speech", "settings": {"text": "Hello."}}')
-    job = studio.submit(kind, settings)
+    job = await studio.submit(kind, settings)
     return JSONResponse(studio.queue.shown(job), 202)
 
 

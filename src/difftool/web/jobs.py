@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class Job:
         if self.state == FAILED and error is None:
             self.error = {"code": outcome["code"], "message": "it failed without a message", "hint": "try it again"}
         self.warnings += map(shareable, result.get("warnings", []))
-        self.outputs = [*_outputs(data, self)]
+        self.outputs = outcome.get("outputs", [])
         if self.rerun is not None and "identical" in data:
             self.rerun["identical"] = bool(data["identical"])
         if "grade" in data:
@@ -104,18 +105,25 @@ class Job:
         self.progress = self.preview = None
 
 
-def _outputs(data: Mapping[str, Any], job: Job) -> Iterator[dict[str, Any]]:
-    """The files in the result of a command, the grid last."""
-    if job.folder is None:
-        return
-    listed = [dict(output) for output in data.get("outputs", ())]
+def outputs_of(data: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """The files in the result of the command of a job, the grid last. Called in the folder of the studio."""
+    listed = [dict(output) for output in data.get("outputs", ()) if Path(output["path"]).is_file()]
     if data.get("grid"):
         listed.append({"path": data["grid"], "seed": None})
     for output in listed:
-        name = Path(output["path"]).name
-        kind = "sound" if name.endswith(SOUNDS) else "picture"
+        path = Path(output["path"])
+        kind = "sound" if path.suffix in SOUNDS else "picture"
+        if path.suffix == ".png":
+            output |= _size(path)
         shown = {key: output[key] for key in ("seed", "seconds", "width", "height", "label") if key in output}
-        yield {"name": name, "url": f"/api/jobs/{job.id}/files/{name}", "kind": kind, **shown}
+        yield {"name": path.name, "url": f"/api/jobs/{name}/files/{path.name}", "kind": kind, **shown}
+
+
+def _size(path: Path) -> dict[str, int]:
+    """The width and height of a PNG, from its first bytes."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">16xII", file.read(24).ljust(24, b"\0"))
+    return {"width": width, "height": height}
 
 
 def now() -> str:

@@ -135,7 +135,7 @@ async def _done(request: Request, kind: str, settings: dict[str, Any]) -> Job:
     """A job, when it is done. It is cancelled if the client goes away. Raises Refused if it fails."""
     studio = of(request)
     settings = {name: value for name, value in settings.items() if value is not None}
-    queue, job = studio.queue, studio.submit(kind, settings)
+    queue, job = studio.queue, await studio.submit(kind, settings)
     tasks = [asyncio.create_task(queue.ended(job)), asyncio.create_task(_gone(request))]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
@@ -28,12 +27,11 @@ class Nursery:
     def __init__(self, preload: Sequence[str]) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*preload])
-        self._threads = ThreadPoolExecutor(8, "child")
         ensure_running()  # it imports in the background
 
     def child(self, function: Callable[..., Any], *args: Any) -> Child:
         """A process that will call `function(report, *args)`; both can be pickled."""
-        return Child(self._context, self._threads, function, args)
+        return Child(self._context, function, args)
 
     async def call(self, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
         """What a function returns in a process. Raises its DifftoolError, and TimeoutError after so many seconds."""
@@ -44,15 +42,11 @@ class Nursery:
         finally:
             child.stop(signal.SIGKILL)
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
 
 class Child:
     """A process that calls one function."""
 
-    def __init__(self, context: Any, threads: ThreadPoolExecutor, function: Callable[..., Any], args: Any) -> None:
-        self._threads = threads
+    def __init__(self, context: Any, function: Callable[..., Any], args: Any) -> None:
         self._receiver, self._sender = context.Pipe(duplex=False)
         self._process = context.Process(target=_called, args=(self._sender, function, args))
         self._stopped: signal.Signals | None = None
@@ -61,12 +55,24 @@ class Child:
         """What the function returns; `heard` is called with what it reports. Raises its DifftoolError, or one of code 1
         if the process ends without a result."""
         loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
 
-        def hear(value: Any) -> None:
+        def settle(function: Callable[[Any], None], value: Any) -> None:
+            if not future.done():
+                function(value)
+
+        def call(function: Callable[..., None], *values: Any) -> None:
             with suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(heard, value)
+                loop.call_soon_threadsafe(function, *values)
 
-        return await loop.run_in_executor(self._threads, self._follow, hear)
+        def follow() -> None:
+            try:
+                call(settle, future.set_result, self._follow(lambda value: call(heard, value)))
+            except Exception as error:
+                call(settle, future.set_exception, error)
+
+        threading.Thread(target=follow, daemon=True).start()  # the end of the server does not wait for it
+        return await future
 
     def _follow(self, heard: Report) -> Any:
         self._process.start()  # waits until the modules are imported

@@ -14,7 +14,7 @@ from ..errors import DifftoolError, Exit
 from ..files import write_json
 from .commands import CommandLine, Line, Run
 from .events import Events
-from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now
+from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now, outputs_of
 from .processes import GRACE, Child, Nursery
 
 MOST_WAITING = 200
@@ -155,7 +155,9 @@ def perform(
         fcntl.flock(lock, fcntl.LOCK_EX)
         for descriptor in (1, 2):
             os.dup2(log.fileno(), descriptor)
-        outcome = run(argv, name, report)
+        outcome = dict(run(argv, name, report))
+        if outcome["result"] and argv[:2] != ["voice", "prep"]:
+            outcome["outputs"] = [*outputs_of(outcome["result"]["data"] or {}, name)]
         if outcome["code"] not in (Exit.INTERRUPTED, Exit.TERMINATED):
             write_json(records.outcome(name), outcome)
         return outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ MOST_BYTES, MOST_SECONDS, MOST_TAKES = 20 * 2**20, 60.0, 200
 """Of takes."""
 MOST_UPLOADED, MOST_UPLOADS = 200 * 2**20, 50
 """Bytes of an uploaded file, and their number."""
+REFUSED = "F"
+"""The grade of a take that no voice is made of."""
 HEARD = 60.0
 """Seconds that the grading of a take may need; the first one waits for torch."""
 READ = 300.0
@@ -60,6 +62,15 @@ class Shelf:
         path = self.path(self.note(name))
         (self.folder / f"{name}.json").unlink()
         path.unlink(missing_ok=True)
+        for words in self.passages.glob("*.json"):
+            if name in read_json(words)["takes"]:
+                words.with_suffix(".wav").unlink(missing_ok=True)
+                words.unlink()
+
+    @property
+    def passages(self) -> Path:
+        """The folder of sounds that were made of several takes."""
+        return self.folder / "passages"
 
     async def receive(self, pieces: AsyncIterator[bytes]) -> tuple[str, Path, bytes]:
         """(ID, path, first bytes) of a new file. Raises Refused 409 if there are too many."""
@@ -143,8 +154,14 @@ def manifest_in(report: Callable[[Any], None], path: Path) -> Mapping[str, Any] 
         return None
 
 
-def transcript(note: Mapping[str, Any]) -> dict[str, Any]:
-    """The sentence of a take, in the format of Whisper: no transcriber is needed."""
-    start, end = note["span"] or (0.0, note["seconds"])
-    segment = {"start": start, "end": end, "text": note["text"]}
-    return {"language": "en", "segments": [segment]}
+def passage(report: Callable[[Any], None], takes: Sequence[tuple[Path, Mapping[str, Any]]], to: Path) -> None:
+    """In a process of its own: writes takes into one sound, and beside it their sentences in the format of Whisper, so
+    that no transcriber is needed."""
+    from ..voice.prep.audition import write_passage
+
+    spans = write_passage([(path, note["span"]) for path, note in takes], to)
+    segments = []
+    for (start, end), (_, note) in zip(spans, takes, strict=True):
+        segments.append({"start": start, "end": end, "text": note["text"]})
+    names = [note["id"] for _, note in takes]
+    write_json(to.with_suffix(".json"), {"language": "en", "segments": segments, "takes": names})

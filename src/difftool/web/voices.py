@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import store
 from ..errors import DifftoolError, Exit, unknown
-from ..files import write_json
+from ..limits import counted
 from ..voice import library
 from ..voice.prep.settings import WHISPER
 from .commands import Line, prep_line
-from .takes import Shelf, transcript
+from .takes import READ, REFUSED, Shelf, passage
+
+if TYPE_CHECKING:
+    from .app import Studio
 
 SETTINGS = ("name", "consent", "takes", "uploads")
 LONGEST_LICENSE = 200
@@ -21,7 +25,7 @@ CUT = "cut at pauses, without words, since Whisper is not installed; difftool mo
 HEARD = f"cut by the words of Whisper {WHISPER}"
 
 
-def voice_line(settings: Mapping[str, Any], takes: Shelf, uploads: Shelf, root: Path) -> tuple[Line, list[str]]:
+async def voice_line(settings: Mapping[str, Any], studio: Studio) -> tuple[Line, list[str]]:
     """The command line that makes a voice, and what the user should know of it. Raises DifftoolError 2 for settings
     that are missing or malformed, Refused 404 for recordings that are not there."""
     if other := next((name for name in settings if name not in SETTINGS), None):
@@ -29,27 +33,37 @@ def voice_line(settings: Mapping[str, Any], takes: Shelf, uploads: Shelf, root: 
     name = settings.get("name")
     if not isinstance(name, str) or not name:
         raise DifftoolError(Exit.USAGE, "the voice has no name", "give it a name")
+    takes, uploads, root = studio.takes, studio.uploads, studio.root
     spoken = [takes.note(each) for each in _list(settings, "takes")]
     sent = [uploads.note(each) for each in _list(settings, "uploads")]
-    if not spoken and not sent:
-        raise DifftoolError(Exit.USAGE, "there are no recordings", "record some sentences, or upload a recording")
     options = [f"--voice={library.named(name)}", f"--consent={_consent(settings.get('consent'), uploads, root)}"]
-    recordings = [takes.path(note) for note in spoken] + [uploads.path(note) for note in sent]
-    transcripts, warnings = [], []
+    good = [note for note in spoken if note["grade"] != REFUSED]
+    if not good and not sent:
+        raise DifftoolError(Exit.USAGE, "there are no good recordings", "record some sentences, or upload a recording")
+    warnings = [f"{counted(len(spoken) - len(good), 'take')} of grade {REFUSED} left out"] if spoken != good else []
+    recordings, transcripts = [uploads.path(note) for note in sent], []
+    if good:
+        recordings.insert(0, await _passage(good, studio))
     if sent:
-        has_whisper = all(
-            file.state in ("whole", "unchecked") for file in store.held(store.entry(f"whisper-{WHISPER}"))
-        )
+        whisper = store.held(store.entry(f"whisper-{WHISPER}"))
+        has_whisper = all(file.state in ("whole", "unchecked") for file in whisper)
         options += [] if has_whisper else ["--slice=vad"]
-        warnings = [HEARD if has_whisper else CUT]
+        warnings.append(HEARD if has_whisper else CUT)
     else:
-        words = takes.folder / "words"
-        words.mkdir(exist_ok=True)
-        for note in spoken:
-            transcripts.append(words / f"{note['id']}.json")
-            write_json(transcripts[-1], transcript(note))
+        transcripts = [recordings[0].with_suffix(".json")]
     recordings, transcripts = ([path.relative_to(root) for path in paths] for paths in (recordings, transcripts))
     return prep_line(recordings, transcripts, options), warnings
+
+
+async def _passage(notes: Sequence[Mapping[str, Any]], studio: Studio) -> Path:
+    """The sound of several takes: a sentence alone is too short for a reference of an engine."""
+    key = hashlib.sha256(" ".join(note["id"] for note in notes).encode()).hexdigest()[:32]
+    path = studio.takes.passages / f"{key}.wav"
+    if not path.with_suffix(".json").exists():
+        path.parent.mkdir(exist_ok=True)
+        takes = [(studio.takes.path(note), note) for note in notes]
+        await studio.nursery.call(READ, passage, takes, path)
+    return path
 
 
 def _list(settings: Mapping[str, Any], name: str) -> list[Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ...audio.files import RATE, write_short
 from . import activity
 from .cut import PAD
 from .decode import decode
@@ -18,6 +21,8 @@ from .words import guessed
 
 FIGURES = ("snr", "decay", "treble")
 """Figures of a grade that a single clip has."""
+SILENCE = 0.15
+"""Seconds before and after a take that are kept in a passage."""
 REFUSED = "F"
 """The grade of a recording that is left out."""
 
@@ -60,3 +65,20 @@ def audition(path: Path, text: str | None = None) -> Audition:
     advice = [GATES[reason].advice for reason in failed] + [ROWS[name][1] for name in worse]
     grade = REFUSED if failed else max(letters.values())
     return Audition(total, grade, [*dict.fromkeys(advice)], failed, values, (start, end))
+
+
+def write_passage(takes: Sequence[tuple[Path, tuple[float, float]]], to: Path) -> list[tuple[float, float]]:
+    """Writes recordings, and where speech begins and ends in each, one after the other into a WAV, with a little of
+    their own silence between: sentences become passages. Returns where each begins and ends there. Raises DifftoolError
+    4 where one cannot be read."""
+    parts, spans, at = [], [], 0.0
+    for path, (start, end) in takes:
+        with tempfile.TemporaryDirectory() as folder:
+            recording = decode(path, Path(folder) / "decoded.f32")
+            first = round(max(0.0, start - SILENCE) * RATE)
+            parts.append(recording.samples[first : round((end + SILENCE) * RATE)])
+        begin = at + start - first / RATE
+        spans.append((round(begin, 3), round(begin + end - start, 3)))
+        at += len(parts[-1]) / RATE
+    write_short(to, np.concatenate(parts).clip(-1, 1), RATE, subtype="PCM_16")
+    return spans
