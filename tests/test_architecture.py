@@ -26,6 +26,6 @@ def test_a_name_exists(name: str) -> None:
         found = getattr(found, attribute)
 
 
-def test_there_are_four_walks() -> None:
-    assert len(re.findall(r"^## ", GUIDE, re.MULTILINE)) == 4
+def test_there_are_five_walks() -> None:
+    assert len(re.findall(r"^## ", GUIDE, re.MULTILINE)) == 5
     assert len(NAMES) > 60

@@ -8,10 +8,10 @@ import shlex
 import socket
 import time
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from ..progress import Step
 from ..settings import OUTPUT
 from .app import check, main
 from .console import Console, Result
+
+if TYPE_CHECKING:
+    from ..web.shapes import News, Outcome, Progress
 
 LEAST_TOKEN = 16
 """Characters."""
@@ -149,7 +152,7 @@ def device() -> str:
     return "CPU" if chosen.type == "cpu" else torch.cuda.get_device_name(chosen)
 
 
-def run_line(argv: Sequence[str], run_id: str, report: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+def run_line(argv: Sequence[str], run_id: str, report: Callable[[News], None]) -> Outcome:
     """Runs a command line as the console script does; returns its exit code and the JSON object that it printed."""
     console = JobConsole(run_id, report)
     with redirect_stdout(io.StringIO()) as out:
@@ -161,7 +164,7 @@ def run_line(argv: Sequence[str], run_id: str, report: Callable[[Mapping[str, An
 class JobConsole(Console):
     """The console of a job, which reports progress to the page."""
 
-    def __init__(self, run_id: str, report: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, run_id: str, report: Callable[[News], None]) -> None:
         super().__init__(json=True)
         self.run_id, self.report = run_id, report
 
@@ -175,7 +178,7 @@ class JobConsole(Console):
                 continue
             told = now
             left = round((now - began) / done * (total - done), 1)
-            progress = {"done": done, "total": total, "label": what or self.command, "seconds_left": left}
+            progress: Progress = {"done": done, "total": total, "label": what or self.command, "seconds_left": left}
             draw = item.preview if isinstance(item, Step) else None
             self.report({"progress": progress, "preview": None if draw is None else _png(draw())})
 

@@ -27,6 +27,7 @@ from .guard import COOKIE, Access, Guard
 from .jobs import DONE, Job, Records
 from .processes import Nursery
 from .queue import Queue
+from .shapes import Settings
 from .takes import MOST_TAKES, MOST_UPLOADS, Shelf
 from .voices import voice_line
 
@@ -82,7 +83,7 @@ class Studio:
         """Finds the device, in a process that imports torch."""
         self.device = await self.nursery.call(LONGEST_LOOK, device, self.commands.device)
 
-    async def submit(self, kind: str, settings: dict[str, Any]) -> Job:
+    async def submit(self, kind: str, settings: Settings) -> Job:
         """Adds a job to the queue. Raises DifftoolError and Refused for settings that are wrong."""
         warnings: list[str] = []
         if kind == "voice":

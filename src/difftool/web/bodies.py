@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Message
@@ -55,7 +54,7 @@ def too_large(most: int) -> Refused:
     return Refused(413, f"the body is larger than {most:,} bytes", "send less at once")
 
 
-async def json_of(request: Request) -> dict[str, Any]:
+async def json_of(request: Request) -> dict[str, object]:
     """The JSON object in a body. Raises Refused 415 for another type, 400 for anything else."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "the body is not application/json", "send JSON, and say so in Content-Type")

@@ -7,10 +7,11 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import DifftoolError, Exit, pick, unknown
 from ..settings import plain
+from .shapes import News, Outcome, Settings
 
 GUIDING = ("guidance", "guidance_mode", "guidance_interval", "guidance_rescale")
 SAMPLER = ("sampler", "steps", "schedule", "eta")
@@ -69,9 +70,7 @@ class Run(Protocol):
     """Runs a command line, as the console script does: its words, the ID of the run, and a function that is told of
     progress. Returns the exit code, and the JSON object that it printed."""
 
-    def __call__(
-        self, argv: Sequence[str], run_id: str, report: Callable[[Mapping[str, Any]], None], /
-    ) -> Mapping[str, Any]: ...
+    def __call__(self, argv: Sequence[str], run_id: str, report: Callable[[News], None], /) -> Outcome: ...
 
 
 class CommandLine(NamedTuple):
@@ -104,7 +103,7 @@ class Line(NamedTuple):
         return [*self.command, *more, *self.options, *tail]
 
 
-def line_of(kind: str, settings: Mapping[str, Any], models: Mapping[str, str]) -> Line:
+def line_of(kind: str, settings: Settings, models: Mapping[str, str]) -> Line:
     """The command line of a job; `models` are the names of models for it, and what the command calls them. Raises
     DifftoolError 2 for a setting that the page cannot give, or a value that no command line has."""
     row = pick("kind", kind, KINDS)
@@ -145,7 +144,7 @@ def _text(name: str, value: object) -> str:
     return text
 
 
-def settings_in(note: Mapping[str, Any], models: Mapping[str, Mapping[str, str]]) -> tuple[str, dict[str, Any]] | None:
+def settings_in(note: Mapping[str, object], models: Mapping[str, Mapping[str, str]]) -> tuple[str, Settings] | None:
     """The kind of job that made a result, and its settings for the form, from its manifest; None where the page has no
     such jobs. Settings of the machine are left out, and models that are not here."""
     kind = next((name for name, row in KINDS.items() if row.command == note.get("command")), None)
@@ -153,7 +152,7 @@ def settings_in(note: Mapping[str, Any], models: Mapping[str, Mapping[str, str]]
     if kind is None or not isinstance(stored, Mapping):
         return None
     item = note.get("item")
-    settings = {}
+    settings: dict[str, object] = {}
     for name in KINDS[kind].settings:
         value = stored.get(name)
         if name == "size" and isinstance(value, list):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
-from typing import Any
+
+from .shapes import ShownJob
 
 HEARTBEAT = 15.0
 """Seconds without events after which a comment is sent."""
@@ -17,7 +18,7 @@ MOST = 32
 class Listener:
     """What one listener has not heard yet: the newest state of each job, however slowly it reads."""
 
-    def __init__(self, jobs: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, jobs: Iterable[ShownJob]) -> None:
         self.news = {job["id"]: job for job in jobs}
         self.has_news = asyncio.Event()
         self.has_news.set()
@@ -34,13 +35,13 @@ class Events:
     def is_full(self) -> bool:
         return len(self._listeners) >= MOST
 
-    def publish(self, job: Mapping[str, Any]) -> None:
+    def publish(self, job: ShownJob) -> None:
         for listener in self._listeners:
             listener.news.pop(job["id"], None)
             listener.news[job["id"]] = job
             listener.has_news.set()
 
-    async def stream(self, jobs: Iterable[Mapping[str, Any]]) -> AsyncIterator[str]:
+    async def stream(self, jobs: Iterable[ShownJob]) -> AsyncIterator[str]:
         """The events for a new listener, which begin with these jobs."""
         listener = Listener(jobs)
         self._listeners.add(listener)

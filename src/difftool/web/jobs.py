@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from ..errors import DifftoolError, Exit
 from ..files import TEMPORARY, default_dir, read_json, write_json
 from .commands import Line
 from .errors import shareable
+from .shapes import Again, Failure, MadeVoice, Outcome, Output, Progress, Settings, ShownJob
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Job:
 
     id: str
     kind: str
-    settings: dict[str, Any]
+    settings: Settings
     line: Line
     created: str
     state: str = QUEUED
@@ -42,13 +43,13 @@ class Job:
     ended: str | None = None
     tries: int = 0
     """How often it was started."""
-    outputs: list[dict[str, Any]] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    error: dict[str, Any] | None = None
-    rerun: dict[str, Any] | None = None
+    error: Failure | None = None
+    rerun: Again | None = None
     """Of a job that repeats another one: its ID, and when it is done, whether the results are identical."""
-    voice: dict[str, Any] | None = None
-    progress: dict[str, Any] | None = None
+    voice: MadeVoice | None = None
+    progress: Progress | None = None
     preview: str | None = None
     """Where the picture is that is being drawn."""
 
@@ -76,28 +77,43 @@ class Job:
         is_own = path.is_file() and path.resolve().parent == path.parent.resolve()  # no link to another place
         return path if is_own else None
 
-    def shown(self, position: int | None = None) -> dict[str, Any]:
+    def shown(self, position: int | None = None) -> ShownJob:
         """As the API shows it."""
-        fields = dataclasses.asdict(self)
-        line = fields.pop("line")
-        del fields["tries"]
-        return {**fields, "position": position, "command": Line(*map(tuple, line)).typed}
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "settings": self.settings,
+            "created": self.created,
+            "state": self.state,
+            "started": self.started,
+            "ended": self.ended,
+            "position": position,
+            "progress": self.progress,
+            "preview": self.preview,
+            "outputs": self.outputs,
+            "warnings": self.warnings,
+            "error": self.error,
+            "rerun": self.rerun,
+            "voice": self.voice,
+            "command": self.line.typed,
+        }
 
-    def finish(self, outcome: Mapping[str, Any]) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """Takes over what its command returned: the exit code, and the JSON object that it printed."""
-        result = outcome.get("result") or {}
-        error, data = result.get("error"), result.get("data") or {}
-        self.state = FAILED if error or outcome["code"] else DONE
-        self.error = error and {**error, "message": shareable(error["message"]), "hint": shareable(error["hint"])}
-        if self.state == FAILED and error is None:
-            self.error = {"code": outcome["code"], "message": "it failed without a message", "hint": "try it again"}
-        self.warnings += map(shareable, result.get("warnings", []))
+        result = outcome["result"] or {"data": None, "warnings": [], "error": None}
+        data = result["data"] or {}
+        self.state = FAILED if result["error"] or outcome["code"] else DONE
+        if self.state == FAILED:
+            error = result["error"] or {"code": outcome["code"], "message": SILENT, "hint": "try it again"}
+            message, hint = shareable(error["message"]), shareable(error["hint"])
+            self.error = {"code": error["code"], "message": message, "hint": hint}
+        self.warnings += map(shareable, result["warnings"])
         self.outputs = outcome.get("outputs", [])
         if self.rerun is not None and "identical" in data:
             self.rerun["identical"] = bool(data["identical"])
-        if "grade" in data:
-            grade = data["grade"]
-            self.voice = {"name": data["voice"], "grade": grade["letter"], "reasons": grade["actions"]}
+        grade = data.get("grade")
+        if isinstance(grade, Mapping):
+            self.voice = {"name": str(data["voice"]), "grade": grade["letter"], "reasons": grade["actions"]}
         self.end()
 
     def end(self, state: str | None = None) -> None:
@@ -105,18 +121,22 @@ class Job:
         self.progress = self.preview = None
 
 
-def outputs_of(data: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
+def outputs_of(data: Mapping[str, object], name: str) -> Iterator[Output]:
     """The files in the result of the command of a job, the grid last. Called in the folder of the studio."""
-    listed = [dict(output) for output in data.get("outputs", ()) if Path(output["path"]).is_file()]
+    rows = data.get("outputs")
+    listed = [dict(row) for row in rows if Path(row["path"]).is_file()] if isinstance(rows, list) else []
     if data.get("grid"):
         listed.append({"path": data["grid"], "seed": None})
-    for output in listed:
-        path = Path(output["path"])
+    for row in listed:
+        path = Path(row["path"])
         kind = "sound" if path.suffix in SOUNDS else "picture"
+        output: Output = {"name": path.name, "url": f"/api/jobs/{name}/files/{path.name}", "kind": kind}
         if path.suffix == ".png":
-            output |= _size(path)
-        shown = {key: output[key] for key in ("seed", "seconds", "width", "height", "label") if key in output}
-        yield {"name": path.name, "url": f"/api/jobs/{name}/files/{path.name}", "kind": kind, **shown}
+            row |= _size(path)
+        for key in ("seed", "seconds", "width", "height", "label"):
+            if key in row:
+                output[key] = row[key]
+        yield output
 
 
 def _size(path: Path) -> dict[str, int]:
@@ -188,7 +208,7 @@ class Records:
         for job in jobs:
             outcome = self.outcome(job.id)
             if outcome.exists():
-                job.finish(read_json(outcome))
+                job.finish(cast(Outcome, read_json(outcome)))
             elif job.tries >= MOST_TRIES:
                 job.error = {"code": int(Exit.FAILED), "message": ENDED, "hint": "try it on a machine with more memory"}
                 job.end(FAILED)
@@ -212,4 +232,5 @@ class Records:
 
 
 MOST_TRIES = 3
+SILENT = "it failed without a message"
 ENDED = f"the studio ended {MOST_TRIES} times while this job ran"

@@ -8,7 +8,7 @@ import base64
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -22,6 +22,7 @@ from .bodies import Refused, json_of
 from .commands import KINDS
 from .errors import STATUS
 from .jobs import DONE, Job
+from .shapes import Settings
 
 if TYPE_CHECKING:
     from .app import Studio
@@ -116,22 +117,22 @@ async def models(request: Request) -> Response:
     return JSONResponse(row)
 
 
-def _own(body: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _own(body: Settings, kind: str) -> dict[str, object]:
     """The settings of a job among the fields of a request."""
     return {name: value for name, value in body.items() if name in KINDS[kind].settings and value is not None}
 
 
-def _model(body: Mapping[str, Any], known: list[str]) -> str | None:
+def _model(body: Settings, known: list[str]) -> str | None:
     """The model of a request; None for the default. Raises Refused 404 for an unknown one."""
     name = body.get("model")
-    if name in known:
+    if isinstance(name, str) and name in known:
         return name
     if name is None or (isinstance(name, str) and name.startswith(THEIRS)):
         return None
     raise Refused(404, f"unknown model {name!r}", f"known: {', '.join(known)}", param="model")
 
 
-async def _done(request: Request, kind: str, settings: dict[str, Any]) -> Job:
+async def _done(request: Request, kind: str, settings: Settings) -> Job:
     """A job, when it is done. It is cancelled if the client goes away. Raises Refused if it fails."""
     studio = of(request)
     settings = {name: value for name, value in settings.items() if value is not None}

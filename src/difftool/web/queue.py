@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from .commands import CommandLine, Line, Run
 from .events import Events
 from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now, outputs_of
 from .processes import GRACE, Child, Nursery
+from .shapes import Failure, News, Outcome, Settings, ShownJob
 
 MOST_WAITING = 200
 
@@ -38,7 +39,7 @@ class Queue:
         self._running: Child | None = None
         self.preview: Preview | None = None
 
-    def submit(self, kind: str, settings: Mapping[str, Any], line: Line, **more: Any) -> Job:
+    def submit(self, kind: str, settings: Settings, line: Line, **more: Any) -> Job:
         """Adds a job. Raises DifftoolError 2 for a command line that cannot be read, 75 if too many wait."""
         if len(self._jobs) >= MOST_WAITING:
             raise DifftoolError(Exit.LATER, f"{MOST_WAITING} jobs are waiting", "wait until some are done")
@@ -53,7 +54,7 @@ class Queue:
     def find(self, name: str) -> Job | None:
         return self._jobs.get(name) or self.records.load(name)
 
-    def shown(self, job: Job) -> dict[str, Any]:
+    def shown(self, job: Job) -> ShownJob:
         """A job for the API, with its place in the queue."""
         return job.shown(self._waiting().index(job) + 1 if job.state == QUEUED and job.id in self._jobs else None)
 
@@ -97,7 +98,7 @@ class Queue:
             self.events.publish(self.shown(other))
         self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
 
-        def heard(news: Mapping[str, Any]) -> None:
+        def heard(news: News) -> None:
             if job.state == RUNNING:
                 job.progress = news["progress"]
                 if news["preview"] is not None:
@@ -108,7 +109,7 @@ class Queue:
         try:
             outcome = await self._running.result(heard)
         except DifftoolError as error:
-            outcome = {"code": int(error.code), "result": {"error": described(error)}}
+            outcome = failed(error)
         finally:
             self._running = self.preview = None
         if job.state == RUNNING:  # not cancelled
@@ -141,13 +142,15 @@ class Queue:
             self._running.stop(signal.SIGKILL)
 
 
-def described(error: DifftoolError) -> dict[str, Any]:
-    return {"code": int(error.code), "message": error.message, "hint": error.hint}
+def failed(error: DifftoolError) -> Outcome:
+    """The outcome of a command that could not report its end."""
+    described: Failure = {"code": int(error.code), "message": error.message, "hint": error.hint}
+    return {"code": int(error.code), "result": {"data": None, "warnings": [], "error": described}}
 
 
 def perform(
     report: Callable[[Any], None], run: Run, argv: Sequence[str], name: str, root: Path, records: Records
-) -> Mapping[str, Any]:
+) -> Outcome:
     """Runs a job in this process, which is its own, and stores the outcome before anybody hears of it. After the server
     was killed, the process of the job before may live for a moment: this one waits for it."""
     os.chdir(root)
@@ -155,7 +158,7 @@ def perform(
         fcntl.flock(lock, fcntl.LOCK_EX)
         for descriptor in (1, 2):
             os.dup2(log.fileno(), descriptor)
-        outcome = dict(run(argv, name, report))
+        outcome = run(argv, name, report)
         if outcome["result"] and argv[:2] != ["voice", "prep"]:
             outcome["outputs"] = [*outputs_of(outcome["result"]["data"] or {}, name)]
         if outcome["code"] not in (Exit.INTERRUPTED, Exit.TERMINATED):

@@ -42,8 +42,8 @@ async def add_take(request: Request) -> Response:
         if grade["seconds"] > takes.MOST_SECONDS:
             hint = "stop after each sentence"
             raise Refused(413, f"the take is longer than {takes.MOST_SECONDS:.0f} seconds", hint)
-        note = {"sentence": SENTENCES.index(text), "text": text, **grade}
-        kept = studio.takes.keep(name, part, kind, note)
+        sentence = {"sentence": SENTENCES.index(text), "text": text}
+        kept = studio.takes.keep(name, part, kind, {**sentence, **grade})
     finally:
         part.unlink(missing_ok=True)
     return JSONResponse(studio.takes.shown(kept), 201)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from .. import store
 from ..core.solve import SAMPLERS
@@ -17,6 +16,7 @@ from ..text2img.settings import BUNDLED as PIPELINES
 from ..voice import engines, library
 from ..voice.settings import Settings as SpeechSettings
 from .sentences import SENTENCES
+from .shapes import OfferedVoice
 
 BUNDLED = ("digits", "tones")
 """Models of `sample` in the package."""
@@ -53,7 +53,7 @@ def _runs(root: Path) -> list[Path]:
     return [path.parent for path in sorted(weights) if not path.parent.is_symlink()]
 
 
-def described(root: Path, secure_hint: str | None, device: str | None) -> dict[str, Any]:
+def described(root: Path, secure_hint: str | None, device: str | None) -> Mapping[str, object]:
     """What `GET /api/state` returns."""
     known = models(root)
     usual = SpeechSettings()
@@ -82,34 +82,34 @@ def _engines() -> list[str]:
     return [name for name in engines.ENGINES if engines.engine(name).AUTOMATIC and engines.engine(name).installed(None)]
 
 
-def voices() -> list[dict[str, Any]]:
+def voices() -> list[OfferedVoice]:
     """The voices that can be used, those of the user first."""
     folder = library.home(None)
     own = set(library.names(None))
-    rows = []
+    rows: list[OfferedVoice] = []
     for name in library.usable(None):
         try:
             about = library.about(name, folder)
         except DifftoolError:  # damaged
             continue
-        row = {"name": name, "source": "yours" if name in own else "package"}
-        row |= {"grade": about["grade"], "consent": about["consent"]}
-        trained = Path(about["path"]) / library.TRAINED
-        rows.append({**row, "trained": any(trained.glob(f"*/{library.WEIGHTS}"))})
+        trained = any((Path(about["path"]) / library.TRAINED).glob(f"*/{library.WEIGHTS}"))
+        source = "yours" if name in own else "package"
+        grade, consent = about["grade"], about["consent"]
+        rows.append({"name": name, "source": source, "grade": grade, "consent": consent, "trained": trained})
     return rows
 
 
-def _pipeline(name: str) -> dict[str, Any]:
+def _pipeline(name: str) -> Mapping[str, object]:
     preset = name if name in family("txt2img") else next((PRESETS[start] for start in PRESETS if start in name), None)
     for fast in ("turbo", "lcm", "schnell"):
         preset = fast if fast in name else preset
-    row: Mapping[str, Any] = family("txt2img").get(preset or "", {})
+    row: Mapping[str, object] = family("txt2img").get(preset or "", {})
     title = store.entries()[name].about if name in store.entries() else f"{name}, in the package"
     sizes = SIZES.get(preset or "", LARGE)
     return {"name": name, "title": title, "sizes": sizes, "steps": row.get("steps"), "guidance": row.get("guidance")}
 
 
-def _model(name: str, folder: Path) -> dict[str, Any]:
+def _model(name: str, folder: Path) -> Mapping[str, object]:
     try:
         config = read_json((ASSETS / name if name in BUNDLED else folder) / "config.json")
     except DifftoolError:

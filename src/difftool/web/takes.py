@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import DifftoolError, Exit
 from ..files import read_json, run_id, write_json
@@ -12,6 +12,7 @@ from .bodies import Refused
 from .jobs import ID
 from .media import HEAD, Kind, kind_of
 from .sentences import SENTENCES
+from .shapes import Heard, Recording, Take
 
 MOST_BYTES, MOST_SECONDS, MOST_TAKES = 20 * 2**20, 60.0, 200
 """Of takes."""
@@ -36,26 +37,26 @@ class Shelf:
         for part in self.folder.glob("*.part*"):
             part.unlink()
 
-    def notes(self) -> list[dict[str, Any]]:
+    def notes(self) -> list[Recording]:
         """What is known of each recording, the oldest first."""
         return [note for path in sorted(self.folder.glob("*.json")) if (note := self.find(path.stem))]
 
-    def find(self, name: object) -> dict[str, Any] | None:
+    def find(self, name: object) -> Recording | None:
         """What is known of a recording; None where there is none of that ID."""
         if not isinstance(name, str) or not ID.fullmatch(name):
             return None
         try:
-            return read_json(self.folder / f"{name}.json")
+            return cast(Recording, read_json(self.folder / f"{name}.json"))
         except DifftoolError:
             return None
 
-    def note(self, name: object) -> dict[str, Any]:
+    def note(self, name: object) -> Recording:
         """The same. Raises Refused 404."""
         if (note := self.find(name)) is None:
             raise Refused(404, "there is no such recording", "it may have been removed")
         return note
 
-    def path(self, note: Mapping[str, Any]) -> Path:
+    def path(self, note: Recording | Take) -> Path:
         return self.folder / f"{note['id']}{note['suffix']}"
 
     def remove(self, name: str) -> None:
@@ -89,15 +90,16 @@ class Shelf:
             raise
         return name, path, head
 
-    def keep(self, name: str, part: Path, kind: Kind | None, note: Mapping[str, Any]) -> dict[str, Any]:
+    def keep(self, name: str, part: Path, kind: Kind | None, note: Mapping[str, object]) -> Recording:
         """Keeps a file that was received, and what is known of it."""
         suffix = kind.suffix if kind else ".bin"
         part.replace(self.folder / f"{name}{suffix}")
-        whole = {"id": name, "suffix": suffix, "type": kind.type if kind else "application/octet-stream", **note}
+        media_type = kind.type if kind else "application/octet-stream"
+        whole = {"id": name, "suffix": suffix, "type": media_type, **note}
         write_json(self.folder / f"{name}.json", whole)
-        return whole
+        return cast(Recording, whole)
 
-    def shown(self, note: Mapping[str, Any]) -> dict[str, Any]:
+    def shown(self, note: Recording) -> Mapping[str, object]:
         """As the API shows it."""
         hidden = ("suffix", "type", "span")
         return {key: value for key, value in note.items() if key not in hidden} | {"url": f"{self.url}/{note['id']}"}
@@ -119,7 +121,7 @@ def sentence_of(text: str | None) -> int:
     return int(text[:9])
 
 
-def heard(report: Callable[[Any], None], path: Path, text: str) -> dict[str, Any]:
+def heard(report: Callable[[Any], None], path: Path, text: str) -> Heard:
     """In a process of its own: the grade of a recording of a text, and what to do about it."""
     from ..voice.prep.audition import audition
 
@@ -143,7 +145,7 @@ def length(report: Callable[[Any], None], path: Path) -> float:
         return round(sum(len(block) for block in source.blocks) / source.rate, 3)
 
 
-def manifest_in(report: Callable[[Any], None], path: Path) -> Mapping[str, Any] | None:
+def manifest_in(report: Callable[[Any], None], path: Path) -> Mapping[str, object] | None:
     """In a process of its own: the manifest in a picture or sound; None where there is none."""
     from ..audio import notes
     from ..pictures.png import read_manifest
@@ -154,12 +156,12 @@ def manifest_in(report: Callable[[Any], None], path: Path) -> Mapping[str, Any] 
         return None
 
 
-def passage(report: Callable[[Any], None], takes: Sequence[tuple[Path, Mapping[str, Any]]], to: Path) -> None:
+def passage(report: Callable[[Any], None], takes: Sequence[tuple[Path, Take]], to: Path) -> None:
     """In a process of its own: writes takes into one sound, and beside it their sentences in the format of Whisper, so
     that no transcriber is needed."""
     from ..voice.prep.audition import write_passage
 
-    spans = write_passage([(path, note["span"]) for path, note in takes], to)
+    spans = write_passage([(path, note["span"] or (0.0, note["seconds"])) for path, note in takes], to)
     segments = []
     for (start, end), (_, note) in zip(spans, takes, strict=True):
         segments.append({"start": start, "end": end, "text": note["text"]})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from .. import store
 from ..errors import DifftoolError, Exit, unknown
@@ -13,6 +13,7 @@ from ..limits import counted
 from ..voice import library
 from ..voice.prep.settings import WHISPER
 from .commands import Line, prep_line
+from .shapes import Settings, Take
 from .takes import READ, REFUSED, Shelf, passage
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ CUT = "cut at pauses, without words, since Whisper is not installed; difftool mo
 HEARD = f"cut by the words of Whisper {WHISPER}"
 
 
-async def voice_line(settings: Mapping[str, Any], studio: Studio) -> tuple[Line, list[str]]:
+async def voice_line(settings: Settings, studio: Studio) -> tuple[Line, list[str]]:
     """The command line that makes a voice, and what the user should know of it. Raises DifftoolError 2 for settings
     that are missing or malformed, Refused 404 for recordings that are not there."""
     if other := next((name for name in settings if name not in SETTINGS), None):
@@ -34,7 +35,7 @@ async def voice_line(settings: Mapping[str, Any], studio: Studio) -> tuple[Line,
     if not isinstance(name, str) or not name:
         raise DifftoolError(Exit.USAGE, "the voice has no name", "give it a name")
     takes, uploads, root = studio.takes, studio.uploads, studio.root
-    spoken = [takes.note(each) for each in _list(settings, "takes")]
+    spoken = [cast(Take, takes.note(each)) for each in _list(settings, "takes")]
     sent = [uploads.note(each) for each in _list(settings, "uploads")]
     options = [f"--voice={library.named(name)}", f"--consent={_consent(settings.get('consent'), uploads, root)}"]
     good = [note for note in spoken if note["grade"] != REFUSED]
@@ -55,7 +56,7 @@ async def voice_line(settings: Mapping[str, Any], studio: Studio) -> tuple[Line,
     return prep_line(recordings, transcripts, options), warnings
 
 
-async def _passage(notes: Sequence[Mapping[str, Any]], studio: Studio) -> Path:
+async def _passage(notes: Sequence[Take], studio: Studio) -> Path:
     """The sound of several takes: a sentence alone is too short for a reference of an engine."""
     key = hashlib.sha256(" ".join(note["id"] for note in notes).encode()).hexdigest()[:32]
     path = studio.takes.passages / f"{key}.wav"
@@ -66,7 +67,7 @@ async def _passage(notes: Sequence[Mapping[str, Any]], studio: Studio) -> Path:
     return path
 
 
-def _list(settings: Mapping[str, Any], name: str) -> list[Any]:
+def _list(settings: Settings, name: str) -> list[str]:
     value = settings.get(name) or []
     if not isinstance(value, list):
         raise DifftoolError(Exit.USAGE, f"{name} must be a list of IDs", "send those that the studio returned")
