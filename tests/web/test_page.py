@@ -55,9 +55,9 @@ def ask(address: str, body: Any = None) -> Any:
     return json.loads(read(address, body))
 
 
-def spoken(address: str) -> bytes:
-    """A sentence in a voice of the package, by the studio."""
-    settings = {"text": SENTENCE, "voice": "clara", "engine": "mini", "preset": "draft"}
+def spoken(address: str, text: str = SENTENCE) -> bytes:
+    """A text in a voice of the package, by the studio."""
+    settings = {"text": text, "voice": "clara", "engine": "mini", "preset": "draft"}
     job = ask(f"{address}/api/jobs", {"kind": "speech", "settings": settings})
     with urllib.request.urlopen(f"{address}/api/events") as events:
         for line in events:
