@@ -20,6 +20,7 @@ import difftool.web
 
 STATIC = Path(difftool.web.__file__).parent / "static"
 SENTENCE = "The morning train was late again, so we walked along the river."
+TOKEN = "an-example-of-a-token"
 needs_browser = pytest.mark.skipif(binary() is None, reason="needs Chromium")
 
 NAMED = ("button", "textbox", "combobox", "slider", "link", "spinbutton", "radio", "meter", "progressbar", "image")
@@ -29,9 +30,9 @@ SECTIONS = ("speak", "record", "pictures", "queue")
 
 
 @contextmanager
-def studio(folder: Path) -> Iterator[str]:
+def studio(folder: Path, *options: str) -> Iterator[str]:
     """A studio that works in a folder; its address."""
-    command = [sys.executable, "-m", "difftool", "studio", "--port", "0", "--json"]
+    command = [sys.executable, "-m", "difftool", "studio", "--port", "0", "--json", *options]
     settings = os.environ | {"XDG_DATA_HOME": str(folder / "data"), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=folder, env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -126,6 +127,23 @@ def test_page_without_a_microphone_offers_the_upload(opened: tuple[Browser, str]
     assert not page.evaluate("document.querySelector('#booth').checkVisibility()")
     assert page.evaluate("document.querySelector('#upload-panel').checkVisibility()")
     clean(page, address)
+
+
+@needs_browser
+def test_page_takes_the_token_from_its_address_or_asks_for_it(opened: tuple[Browser, str], tmp_path: Path) -> None:
+    page, _ = opened
+    with studio(tmp_path, "--token", TOKEN) as printed:
+        address = printed.partition("/#")[0]
+        page.open(address)
+        page.fill("#login [name=token]", "a wrong one")
+        page.click("#login .primary")
+        page.wait("document.querySelector('#login .problem').innerText.includes('The token is wrong.')")
+        page.open("about:blank")
+        page.open(f"{address}/#token={TOKEN}")
+        page.wait("!document.querySelector('#speak').hidden")
+        assert page.evaluate("location.href") == f"{address}/"
+    page.errors.clear()  # the refusals, which were wanted
+    page.addresses.clear()
 
 
 @pytest.mark.slow

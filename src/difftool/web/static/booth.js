@@ -7,13 +7,19 @@ import { graded, send, sentences } from "./takes.js";
 
 const TAP = 350; // milliseconds up to which a press is a tap, which starts a take that the next press ends
 const HELP = "Hold the button, or Space, while you read. A short press starts a take and another one ends it; Escape discards it.";
-const WORDS = { off: "Turn on the microphone", ready: "Press and hold to record", recording: "Release to stop", ending: "Release to stop" };
+const WORDS = {
+  off: ["Turn on the microphone", "Your voice stays on this machine."],
+  opening: ["Waiting for the browser", "The browser asks whether this page may use the microphone."],
+  ready: ["Press and hold to record", HELP],
+  recording: ["Release to stop", HELP],
+  ending: ["Release to stop", HELP],
+};
 
 const button = $("#record-button");
 const booth = $("#booth");
 const recorder = new Recorder(level);
 let current = 0;
-let phase = "off"; // off, ready, recording, ending
+let phase = "off"; // a row of WORDS
 let timer = null;
 let secured = "difftool studio --tls"; // the command for a page that has a microphone
 
@@ -55,36 +61,38 @@ function level(peak) {
     meter.setAttribute("aria-valuenow", Math.round(decibels));
   }
   const length = phase === "recording" ? ` · ${clock((performance.now() - recorder.began) / 1000)}` : "";
-  const text = phase === "off" ? "The microphone is off." : `Input level: ${word}${length}`;
+  const text = phase === "off" || phase === "opening" ? "The microphone is off." : `Input level: ${word}${length}`;
   if ($("#level").textContent !== text) $("#level").textContent = text;
 }
 
 function set(to) {
   phase = to;
-  $("span", button).textContent = WORDS[phase];
+  $("span", button).textContent = WORDS[phase][0];
+  $("#record-help").textContent = WORDS[phase][1];
   button.setAttribute("aria-pressed", phase === "recording");
-  button.classList.toggle("off", phase === "off");
+  button.classList.toggle("off", phase === "off" || phase === "opening");
   booth.classList.toggle("recording", phase === "recording");
   $("#microphone-off").hidden = phase !== "ready";
-  $("#record-help").textContent = phase === "off" ? "Your voice stays on this machine." : HELP;
   $("#sentence-back").disabled = $("#sentence-on").disabled = phase === "recording";
 }
 
 async function open(device) {
   explain(null);
+  set("opening");
   try {
     await recorder.start(device, off);
+    if (phase !== "opening") return recorder.close(); // the reader left the section meanwhile
   } catch (error) {
     off();
     explain(error);
-    return;
+    return null;
   }
   set("ready");
   const devices = (await navigator.mediaDevices.enumerateDevices()).filter((entry) => entry.kind === "audioinput");
   fill($("#device"), devices.map((entry, i) => [entry.deviceId, entry.label || `Microphone ${i + 1}`]));
   $("#device").value = recorder.device;
   $("#device-field").hidden = devices.length < 2;
-  announce("The microphone is on.");
+  return announce("The microphone is on.");
 }
 
 function off() {
