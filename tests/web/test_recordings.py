@@ -10,6 +10,7 @@ import pytest
 from studios import SOUND, serving
 
 from difftool.audio.files import RATE, read_sound, write_short
+from difftool.files import write_json
 from difftool.voice.library import PACKAGE, opened
 from difftool.voice.prep.audition import audition, write_passage
 from difftool.web.media import kind_of
@@ -97,7 +98,9 @@ def test_uploads_are_kept_listed_and_removed(tmp_path: Path) -> None:
         assert job["command"].endswith(f"-- {folder}/{sent['id']}.wav") and "--slice=vad" in job["command"]
 
 
-def test_a_voice_is_made_of_the_good_takes(tmp_path: Path) -> None:
+def test_a_voice_is_made_of_the_good_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFTOOL_VOICES_DIR", str(tmp_path / "voices"))
+    (tmp_path / "voices/me").mkdir(parents=True)
     folder = tmp_path / "outputs/.studio/takes"
     folder.mkdir(parents=True)
     for k, grade in enumerate("AFB"):
@@ -120,4 +123,11 @@ def test_a_voice_is_made_of_the_good_takes(tmp_path: Path) -> None:
         segments = json.loads(words.read_text())["segments"]
         assert [segment["text"] for segment in segments] == [SENTENCES[0], SENTENCES[2]]
         assert job["command"].endswith(f"-- outputs/.studio/takes/passages/{words.stem}.wav")
+        note = {"sources": [{"path": str(words.with_suffix(".wav"))}]}
+        write_json(tmp_path / "voices" / "me" / "voice.json", note)
+        again = client.job("voice", name="me", consent="self", takes=takes)
+        assert "--overwrite" not in job["command"] and "--overwrite" in again["command"]
+        fewer = client.job("voice", name="me", consent="self", takes=takes[:1])
+        assert "--overwrite" not in fewer["command"]  # the others are not lost
+        client("DELETE", f"/api/takes/{takes[2]}")
         assert client("DELETE", f"/api/takes/{takes[0]}").status == 204 and not [*(folder / "passages").iterdir()]

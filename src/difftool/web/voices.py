@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from .. import store
 from ..errors import DifftoolError, Exit, unknown
+from ..files import read_json
 from ..limits import counted
 from ..voice import library
 from ..voice.prep.settings import WHISPER
@@ -39,6 +40,8 @@ async def voice_line(settings: Settings, studio: Studio) -> tuple[Line, list[str
     sent = [uploads.note(each) for each in _list(settings, "uploads")]
     options = [f"--voice={library.named(name)}", f"--consent={_consent(settings.get('consent'), uploads, root)}"]
     good = [note for note in spoken if note["grade"] != REFUSED]
+    if not sent and _is_within(name, {note["id"] for note in good}, studio):
+        options.append("--overwrite")
     if not good and not sent:
         raise DifftoolError(Exit.USAGE, "there are no good recordings", "record some sentences, or upload a recording")
     warnings = [f"{counted(len(spoken) - len(good), 'take')} of grade {REFUSED} left out"] if spoken != good else []
@@ -54,6 +57,19 @@ async def voice_line(settings: Settings, studio: Studio) -> tuple[Line, list[str
         transcripts = [recordings[0].with_suffix(".json")]
     recordings, transcripts = ([path.relative_to(root) for path in paths] for paths in (recordings, transcripts))
     return prep_line(recordings, transcripts, options), warnings
+
+
+def _is_within(name: str, takes: set[str], studio: Studio) -> bool:
+    """Whether a voice was made of some of these takes and of nothing else, so that it can be made anew of all."""
+    sources = library.note_of(library.home(None) / name).get("sources")
+    before: set[str] = set()
+    for source in sources if isinstance(sources, list) else []:
+        path = Path(source["path"])
+        words = path.with_suffix(".json")
+        if path.parent != studio.takes.passages or not words.exists():
+            return False
+        before |= {*read_json(words)["takes"]}
+    return bool(before) and before <= takes
 
 
 async def _passage(notes: Sequence[Take], studio: Studio) -> Path:
