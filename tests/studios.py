@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from difftool.cli.app import check
-from difftool.web.app import Studio
 from difftool.web.commands import CommandLine
 from difftool.web.guard import access
 from difftool.web.server import Server, listening, server_for
+from difftool.web.studio import Studio
 
 PRELOAD = ("difftool.cli.app", "difftool.web.server", "difftool.audio.media", "torchaudio.functional")
 SECONDS = 120.0
@@ -49,7 +49,10 @@ def pretended(argv: Sequence[str], run_id: str, report: Callable[[Mapping[str, A
     path.write_bytes(SOUND if "clone" in argv else json.dumps(argv).encode())
     with Path("ran.txt").open("a") as file:
         file.write(f"{run_id}\n")
-    data = {"outputs": [{"path": str(path), "seed": 0, "seconds": 0.1}], "grid": None}
+    data: dict[str, Any] = {"outputs": [{"path": str(path), "seed": 0, "seconds": 0.1}], "grid": None}
+    if "--count=2" in argv:
+        data["grid"] = str(folder / "grid.png")
+        (folder / "grid.png").write_bytes(b"")
     if argv[0] == "rerun":
         data["identical"] = True
     return {"code": 0, "result": {"data": data, "warnings": ["see /tmp/x/y"], "error": None}}

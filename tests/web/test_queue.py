@@ -9,6 +9,7 @@ import pytest
 from studios import gate, open_gate, runs, serving
 
 from difftool.files import write_json
+from difftool.web import queue
 from difftool.web.commands import Line
 from difftool.web.jobs import DONE, FAILED, MOST_TRIES, QUEUED, RUNNING, Job, Records
 
@@ -88,6 +89,11 @@ def test_a_job_is_run_again(tmp_path: Path) -> None:
         done = client.wait(again.json)
         assert done["rerun"] == {"of": first["id"], "identical": True} and done["settings"] == first["settings"]
         assert done["command"] == f"difftool rerun -- outputs/sample/{first['id']}/00000-0.png"
+        several = client.wait(client.job("sample", label="1", count=2))
+        assert [output["name"] for output in several["outputs"]] == ["00000-0.png", "grid.png"]
+        assert several["outputs"][1]["seed"] is None
+        again = client("POST", f"/api/jobs/{several['id']}/rerun").json
+        assert again["command"].endswith("/grid.png")
         failed = client.wait(client.job("sample", label="fail"))
         assert client("POST", f"/api/jobs/{failed['id']}/rerun").status == 409
 
@@ -104,6 +110,17 @@ def test_jobs_go_on_in_the_next_server(tmp_path: Path) -> None:
         argv = json.loads(client("GET", f"/api/jobs/{jobs[0]['id']}/files/00000-0.png").body)
     assert "--overwrite" in argv
     assert (tmp_path / "ran.txt").read_text().split() == [job["id"] for job in jobs]
+
+
+def test_a_queue_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MOST_WAITING", 1)
+    with serving(tmp_path) as client:
+        first = client.job("sample", label=gate(tmp_path))
+        more = client("POST", "/api/jobs", {"kind": "sample", "settings": {"label": "1"}})
+        assert more.status == 429 and more.json["error"]["code"] == 75
+        client.wait(first, runs)
+        open_gate(tmp_path, "gate")
+        client.wait(first)
 
 
 def recorded(records: Records, **changes: object) -> Job:

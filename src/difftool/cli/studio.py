@@ -85,10 +85,10 @@ def studio(
 
     difftool studio --host 0.0.0.0 --tls
     """
-    from ..web.app import FOLDER, Studio
     from ..web.commands import CommandLine
     from ..web.guard import access, is_loopback
     from ..web.server import listening, serve
+    from ..web.studio import FOLDER, Studio
 
     if token is not None and (len(token) < LEAST_TOKEN or not re.fullmatch(r"[A-Za-z0-9._~-]+", token)):
         message = f"--token must have at least {LEAST_TOKEN} letters, digits or any of . _ ~ -"
@@ -136,7 +136,9 @@ def _certificate(folder: Path, host: str) -> tuple[Path, Path]:
 
 def address_of(host: str, port: int, token: str | None, *, is_tls: bool) -> str:
     """The address of the page; the token is behind the #, which browsers do not send."""
-    name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    from ..web.tls import own_address
+
+    name = own_address() or socket.gethostname() if host in ("0.0.0.0", "::") else host
     if ":" in name:
         name = f"[{name.strip('[]')}]"
     return f"{'https' if is_tls else 'http'}://{name}:{port}/{f'#token={token}' if token else ''}"

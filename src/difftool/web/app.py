@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,97 +15,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..errors import DifftoolError
-from ..voice import library
 from . import openai, recordings, state
 from .bodies import Refused, json_of, number_of
-from .commands import CommandLine, Line, line_of
+from .commands import Line
 from .errors import refused
-from .events import Events
-from .guard import COOKIE, Access, Guard
-from .jobs import DONE, Job, Records
-from .processes import Nursery
-from .queue import Queue
-from .shapes import Settings
-from .takes import MOST_TAKES, MOST_UPLOADS, Shelf
-from .voices import voice_line
+from .guard import COOKIE, Guard
+from .jobs import DONE
+from .studio import Studio, of
 
-FOLDER = Path("outputs") / ".studio"
-"""The state of the studio, in the folder where it was started."""
 STATIC = Path(__file__).parent / "static"
-LONGEST_LOOK = 300.0
-"""Seconds until the device is given up."""
 SHOWN = 50
 """Jobs in a list, unless `limit` says otherwise."""
-
-
-class Studio:
-    """What all routes share."""
-
-    queue: Queue
-
-    def __init__(
-        self,
-        root: Path,
-        commands: CommandLine,
-        access: Access,
-        secure_hint: str | None = None,
-    ) -> None:
-        self.root, self.commands, self.access, self.secure_hint = root, commands, access, secure_hint
-        self.folder = root / FOLDER
-        self.events = Events()
-        self.takes = Shelf(self.folder / "takes", MOST_TAKES, "/api/takes")
-        self.uploads = Shelf(self.folder / "uploads", MOST_UPLOADS, "/api/uploads")
-        self.scratch = Shelf(self.folder / "scratch", MOST_TAKES, "")
-        self.reading = asyncio.Semaphore(2)
-        """Recordings that are read at once."""
-        self.nursery = Nursery(commands.preload)
-        self.device: str | None = None
-
-    @contextlib.asynccontextmanager
-    async def life(self, app: Starlette) -> AsyncIterator[None]:
-        """The queue works as long as the server runs."""
-        for shelf in (self.takes, self.uploads, self.scratch):
-            shelf.clear()
-        records = Records(self.folder / "jobs")
-        self.queue = Queue(self.root, records, self.commands, self.nursery, self.events)
-        tasks = [asyncio.create_task(self.queue.work()), asyncio.create_task(self._look())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            self.queue.close()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _look(self) -> None:
-        """Finds the device, in a process that imports torch."""
-        self.device = await self.nursery.call(LONGEST_LOOK, device, self.commands.device)
-
-    async def submit(self, kind: str, settings: Settings) -> Job:
-        """Adds a job to the queue. Raises DifftoolError and Refused for settings that are wrong."""
-        warnings: list[str] = []
-        if kind == "voice":
-            line, warnings = await voice_line(settings, self)
-        else:
-            line = line_of(kind, settings, state.models(self.root).get(kind, {}))
-        if kind == "speech" and "voice" in settings:
-            library.find(str(settings["voice"]))
-        return self.queue.submit(kind, settings, line, warnings=warnings)
-
-    def job(self, request: Request) -> Job:
-        job = self.queue.find(request.path_params["id"])
-        if job is None:
-            raise Refused(404, "there is no such job", "it may have been forgotten")
-        return job
-
-
-def device(report: Any, name: Callable[[], str]) -> str:
-    """In a process of its own: the device that jobs use, in words."""
-    return name()
-
-
-def of(request: Request) -> Studio:
-    return request.app.state.studio
 
 
 async def page(request: Request) -> Response:
@@ -145,10 +63,12 @@ async def job(request: Request) -> Response:
 
 
 async def rerun(request: Request) -> Response:
-    """Makes the first file of a job again, with all others if it is a grid."""
+    """Makes the first sound of a job again, or its last picture: the grid, with all pictures in it."""
     studio = of(request)
     first = studio.job(request)
-    source = first.file(studio.root, first.outputs[0]["name"]) if first.outputs else None
+    ends = [*first.outputs[:1], *first.outputs[-1:]]
+    names = [output["name"] for output in ends if output["kind"] == ends[0]["kind"]]
+    source = first.file(studio.root, names[0 if ends[0]["kind"] == "sound" else -1]) if names else None
     if first.state != DONE or source is None:
         raise Refused(409, "only a job whose files are there can be run again", "wait until it is done")
     line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..errors import DifftoolError, Exit
+from ..errors import DifftoolError, Exit, is_disk_full
 from .bodies import Refused
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ async def refused(request: Request, error: Exception) -> Response:
     elif isinstance(error, HTTPException):
         status, code, headers = error.status_code, int(Exit.USAGE), dict(error.headers or {})
         message, hint = error.detail.lower(), "see docs/studio.md"
+    elif is_disk_full(error):
+        status, message, hint = 507, "the disk is full", "free some space, and try it again"
     else:
         log.error("%s: %s", request.url.path, error, exc_info=error)
     return answer(request.url.path, status, code, message, hint, headers, param)

@@ -8,7 +8,6 @@ import base64
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -23,9 +22,7 @@ from .commands import KINDS
 from .errors import STATUS
 from .jobs import DONE, Job
 from .shapes import Settings
-
-if TYPE_CHECKING:
-    from .app import Studio
+from .studio import of
 
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mp3": ("audio/mpeg", ("-f", "mp3")),
@@ -41,10 +38,6 @@ THEIRS = ("tts-", "gpt-", "dall-e", "difftool")
 MOST_PICTURES = 10
 SLOWEST = 120.0
 """Seconds of a conversion."""
-
-
-def of(request: Request) -> Studio:
-    return request.app.state.studio
 
 
 async def speech(request: Request) -> Response:

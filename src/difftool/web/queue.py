@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from .events import Events
 from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now, outputs_of
 from .processes import GRACE, Child, Nursery
 from .shapes import Failure, News, Outcome, Settings, ShownJob
+
+log = logging.getLogger(__name__)
 
 MOST_WAITING = 200
 
@@ -119,7 +122,7 @@ class Queue:
     def _end(self, job: Job, state: str) -> None:
         if job.ended is None:
             job.end(state)
-        self.records.save(job)
+        self._keep(job)
         self.records.outcome(job.id).unlink(missing_ok=True)
         if state != FAILED:
             self.records.log(job.id).unlink(missing_ok=True)
@@ -130,8 +133,15 @@ class Queue:
         self._ended = asyncio.Event()
 
     def _changed(self, job: Job) -> None:
-        self.records.save(job)
+        self._keep(job)
         self.events.publish(self.shown(job))
+
+    def _keep(self, job: Job) -> None:
+        """Writes a job to disk; the queue goes on where that is full."""
+        try:
+            self.records.save(job)
+        except OSError as error:
+            log.error("the job %s cannot be saved: %s", job.id, error.strerror)
 
     def _waiting(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state == QUEUED]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
@@ -17,18 +17,12 @@ from .bodies import Refused, capped
 from .commands import settings_in
 from .media import kind_of
 from .sentences import SENTENCES
+from .studio import Studio, of
 from .takes import Shelf
-
-if TYPE_CHECKING:
-    from .app import Studio
 
 MOST_PICTURE = 50 * 2**20
 PNG = b"\x89PNG\r\n\x1a\n"
 PIECE = 2**20
-
-
-def of(request: Request) -> Studio:
-    return request.app.state.studio
 
 
 async def add_take(request: Request) -> Response:

@@ -11,8 +11,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import DifftoolError, Exit
-from .app import Studio, application
+from .app import application
 from .guard import LARGEST_HEAD
+from .studio import Studio
 
 MOST_CONNECTIONS = 100
 SLOWEST_HEAD = 20.0

@@ -39,10 +39,17 @@ def names_of(host: str) -> list[str]:
     names |= {machine, f"{machine.partition('.')[0]}.local"}
     with suppress(OSError):
         names |= {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(machine, None)}
+    if (address := own_address()) is not None:
+        names.add(address)
+    return sorted(names)
+
+
+def own_address() -> str | None:
+    """The address of this machine in its network; None without one."""
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # nothing is sent; the address of the way out becomes known
-        names.add(probe.getsockname()[0])
-    return sorted(names)
+        return probe.getsockname()[0]
+    return None
 
 
 def _fits(certificate: Path, key: Path, names: list[str]) -> bool:

@@ -18,7 +18,7 @@ from .shapes import Settings, Take
 from .takes import READ, REFUSED, Shelf, passage
 
 if TYPE_CHECKING:
-    from .app import Studio
+    from .studio import Studio
 
 SETTINGS = ("name", "consent", "takes", "uploads")
 LONGEST_LICENSE = 200
