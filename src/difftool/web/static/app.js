@@ -57,6 +57,15 @@ function login(error) {
   element.elements.token.focus();
 }
 
+/** The studio knows its device once PyTorch is loaded, some seconds after its start. */
+function awaitDevice(tries = 6) {
+  if (!tries || $("#machine").textContent.includes("·")) return;
+  setTimeout(async () => {
+    await learn().catch(() => {});
+    awaitDevice(tries - 1);
+  }, 5000);
+}
+
 async function start() {
   try {
     await token();
@@ -74,7 +83,7 @@ async function start() {
     for (const folder of $$(".folder")) folder.textContent = "outputs";
     for (const folder of $$(".folder")) folder.title = state.folder ?? "";
   });
-  if (!$("#machine").textContent.includes("·")) setTimeout(() => learn().catch(() => {}), 5000); // when PyTorch is loaded
+  awaitDevice();
   await refresh();
   speak.start();
   pictures.start();
