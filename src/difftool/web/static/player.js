@@ -4,6 +4,7 @@ import { clock, h, icon } from "./dom.js";
 
 const BAR = 3; // pixels of a bar and the gap after it
 const MOST = 40e6; // bytes above which a file is not decoded for its waveform
+const waiting = []; // waveforms to be drawn, one at a time, the last that came into view first
 const drawn = new Set();
 
 const seen = new IntersectionObserver((entries) => {
@@ -29,6 +30,14 @@ async function peaks(url, count) {
   }
   const loudest = Math.max(...values, 1e-4);
   return values.map((value) => value / loudest);
+}
+
+let working = false;
+
+async function work() {
+  working = true;
+  while (waiting.length) await waiting.pop()();
+  working = false;
 }
 
 /** The player of a sound. `seconds` is its length where it is known. */
@@ -123,12 +132,16 @@ export function player(url, { seconds = 0, label = "sound", small = false } = {}
     show();
   });
   canvas.addEventListener("sized", draw);
-  root.addEventListener("seen", async () => {
+  root.addEventListener("seen", () => {
     audio.preload = "metadata";
     drawn.add(draw);
     sized.observe(canvas);
-    try { values = await peaks(url, 240); } catch { values = null; }
-    show();
+    waiting.push(async () => {
+      if (!canvas.isConnected) return;
+      values = await peaks(url, 240).catch(() => null);
+      show();
+    });
+    if (!working) work();
   });
   seen.observe(root);
   show();
