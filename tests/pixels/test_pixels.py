@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +197,16 @@ def test_a_grid_of_two_classes_is_near_to_a_square(tiny_model: Make, count: int,
 
 def test_a_grid_of_ten_classes_has_a_column_for_each() -> None:
     assert draw.columns(difftool.sample(count=30, steps=1)) == 10
+
+
+def test_a_step_shows_the_first_picture_as_it_is_estimated() -> None:
+    shown: list[np.ndarray] = []
+
+    def track(items: Iterable[Any], total: int, label: str = "") -> Iterator[Any]:
+        for step in items:
+            shown.append(step.preview())
+            yield step
+
+    drawn = draw.sample(count=2, steps=3, label="3", track=track)
+    assert len(shown) == 3 and shown[0].shape == (8, 8, 1)
+    assert (shown[-1] == drawn.pixels[0]).all()  # the last estimate is the picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from shape_reader import read, right
 
 from difftool.core.noise import START, Noise
 from difftool.models import ASSETS
-from difftool.text2img.draw import txt2img
+from difftool.text2img.draw import draw_pictures, txt2img
 from difftool.text2img.session import Session, plan_prompt_with
 from difftool.text2img.vocabulary import vocabulary
 from difftool.train.data.shapes import Scene, draw_set, drawn, is_held_out
@@ -129,3 +129,16 @@ def test_help_names_every_word(difftool: Callable[..., Any]) -> None:
     assert {word for part in vocabulary().values() for phrase in part for word in phrase.split()} <= {
         *re.findall(r"\w+", told[1])
     }
+
+
+def test_a_step_shows_the_first_picture_as_it_is_estimated(session: Session) -> None:
+    shown = []
+
+    def track(items: Iterable[Any], total: int, label: str = "") -> Iterator[Any]:
+        for step in items:
+            shown.append(step.preview and step.preview())
+            yield step
+
+    ((_, picture),) = draw_pictures(plan_prompt_with(session, CAPTION, steps=6), track=track)
+    assert [pixels.shape for pixels in shown[:-1]] == [(64, 64, 3)] * 5 and shown[-1] is None
+    assert np.corrcoef(shown[-2].ravel(), picture.ravel())[0, 1] > 0.8

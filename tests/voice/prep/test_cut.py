@@ -240,3 +240,18 @@ def test_a_clip_is_split_at_its_longest_pause(recording: Recording, told: list[S
     gaps = [b.start - a.end for a, b in itertools.pairwise(units)]
     assert len(halves[0].units) == gaps.index(max(gaps)) + 1
     assert split(recording.samples, piece._replace(units=units[:1])) == []
+
+
+def test_a_short_sound_is_heard_no_longer_than_it_is() -> None:
+    net, calls = network(), []
+
+    class Counted:
+        reset_states = net.reset_states
+
+        def __call__(self, *args: object) -> object:
+            calls.append(args)
+            return net(*args)
+
+    sound = np.sin(np.arange(2 * RATE) / 20).astype(np.float32)
+    assert len(speech(sound, Counted())) == 63
+    assert len(calls) == 128 + 63  # after the context
