@@ -149,15 +149,21 @@ class Browser:
             time.sleep(0.05)
 
     def _middle(self, selector: str) -> dict[str, float]:
-        """The middle of an element that is visible and not covered, after scrolling to it."""
+        """The middle of an element that is visible and not covered, after scrolling to it, once it rests."""
         found = f"document.querySelector({json.dumps(selector)})"
         self.wait(f"{found}?.checkVisibility()")
         self.evaluate(f"{found}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        box = self.evaluate(f"{found}.getBoundingClientRect().toJSON()")
+        box, before = self._box(found), None
+        while box != before:
+            self.evaluate("new Promise(requestAnimationFrame)")
+            box, before = self._box(found), box
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         hit = f"document.elementFromPoint({x}, {y})"
-        assert self.evaluate(f"{found}.contains({hit}) || {hit}?.contains({found})"), f"{selector} is covered"
+        assert self.evaluate(f"{found}.contains({hit})"), f"{selector} is covered"
         return {"x": x, "y": y}
+
+    def _box(self, found: str) -> dict[str, float]:
+        return self.evaluate(f"{found}.getBoundingClientRect().toJSON()")
 
     def click(self, selector: str) -> None:
         self.hold(selector, 0)

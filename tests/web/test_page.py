@@ -25,7 +25,7 @@ needs_browser = pytest.mark.skipif(binary() is None, reason="needs Chromium")
 
 NAMED = ("button", "textbox", "combobox", "slider", "link", "spinbutton", "radio", "meter", "progressbar", "image")
 """Roles whose elements have to have a name, which screen readers say."""
-WIDTHS = (400, 700, 1000, 1400)
+WIDTHS = (320, 400, 700, 1000, 1400)
 SECTIONS = ("speak", "record", "pictures", "queue")
 
 
