@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_uploads_are_kept_listed_and_removed(tmp_path: Path) -> None:
         folder = "outputs/.studio/uploads"
         assert f"--consent=written:{folder}/{paper['id']}.bin" in job["command"]
         assert job["command"].endswith(f"-- {folder}/{sent['id']}.wav") and "--slice=vad" in job["command"]
+
+
+def test_nothing_is_left_of_an_upload_that_is_cut_off(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        with socket.create_connection(("127.0.0.1", client.port)) as connection:
+            head = b"POST /api/uploads?name=x HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/wav\r\n"
+            connection.sendall(head + b"Content-Length: 100000\r\n\r\n" + SOUND)
+            folder = tmp_path / "outputs/.studio/uploads"
+            while not folder.exists() or not [*folder.iterdir()]:
+                pass
+        while [*folder.iterdir()]:
+            pass
+        assert client("GET", "/api/uploads").json == []
 
 
 def test_a_voice_is_made_of_the_good_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import secrets
 import shlex
@@ -95,6 +96,8 @@ def studio(
         raise DifftoolError(Exit.USAGE, message, "leave it out for a new one")
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
+    # libraries ask for a GPU when they are imported; CUDA itself, once asked, cannot be used after a fork
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     root = Path.cwd()
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -132,7 +132,7 @@ ROUTES: list[BaseRoute] = [
 
 def application(studio: Studio) -> ASGIApp:
     """The page and its API, guarded."""
-    handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, HTTPException), refused)
+    handlers: dict[Any, Any] = dict.fromkeys((DifftoolError, Refused, HTTPException, ClientDisconnect), refused)
     app = Starlette(
         routes=ROUTES,
         exception_handlers={**handlers, Exception: refused},

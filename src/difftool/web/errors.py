@@ -6,7 +6,7 @@ import logging
 import re
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import DifftoolError, Exit, is_disk_full
@@ -39,6 +39,8 @@ async def refused(request: Request, error: Exception) -> Response:
     elif isinstance(error, HTTPException):
         status, code, headers = error.status_code, int(Exit.USAGE), dict(error.headers or {})
         message, hint = error.detail.lower(), "see docs/studio.md"
+    elif isinstance(error, ClientDisconnect):
+        status, message, hint = 408, "the request was cut off", "send it again"  # nobody hears it
     elif is_disk_full(error):
         status, message, hint = 507, "the disk is full", "free some space, and try it again"
     else:
