@@ -38,6 +38,7 @@ PICTURES = {
     "--grid-only --overwrite",
     "bell.wav": "difftool sample tones --label bell-A4 --count 1 -o docs/bell.wav --overwrite",
     "bell.png": "difftool sample tones --label bell-A4 --count 1 -o docs/bell.wav --overwrite",
+    "studio.png": "python docs/studio_page.py docs/studio.png",
     "voice-report.png": "python docs/voice_report.py docs/voice-report.png",
     "three.png": "difftool sample --label 3 --count 1 -o docs/three.png --overwrite",
     "forward.png": "difftool sample digits --forward docs/three.png --steps 20 -o docs/forward.png --overwrite",
