@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -326,3 +328,9 @@ class TestDiffusers:
         file.write_text(json.dumps({**config, "_class_name": "Transformer2DModel"}))
         with fails("Transformer2DModel"):
             open_model(folder)
+
+
+def test_opening_does_not_import_the_compiler_of_pytorch() -> None:
+    """It takes a second."""
+    code = "import sys; from difftool.models import open_model; open_model('digits'); print('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -53,8 +53,11 @@ class Linear(nn.Linear):
 
 
 def embedding(tokens: int, dim: int) -> nn.Embedding:
-    """An uninitialised embedding: initialising one on the meta device imports PyTorch's compiler, which takes 1 s."""
-    return nn.Embedding.from_pretrained(torch.empty(tokens, dim))
+    """As nn.Embedding, but uninitialised on the meta device, where that would import PyTorch's compiler: 1 s."""
+    weight = torch.empty(tokens, dim)
+    if not weight.is_meta:
+        nn.init.normal_(weight)
+    return nn.Embedding.from_pretrained(weight, freeze=False)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import embedding
 from .unet import labels_or_any, time_embedding
 
 
@@ -22,7 +23,7 @@ class MLP(nn.Module):
         if min(channels, layers) < 1 or width < 2 or width % 2:
             raise ValueError(f"invalid network of {channels} channels, {layers} layers and width {width}")
         self.width, self.classes = width, classes
-        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.label = embedding(classes + 1, width) if classes else None
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         waves = 2 * len(FREQUENCIES)
         self.stem = nn.Linear(channels * (1 + waves), width)

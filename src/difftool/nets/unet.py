@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import recomputed
+from .layers import embedding, recomputed
 
 GROUPS = 8
 
@@ -156,7 +156,7 @@ class UNet(nn.Module):
         attending = frozenset(attention)
         emb = 4 * width
         self.time = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
-        self.label = nn.Embedding(classes + 1, emb) if classes else None
+        self.label = embedding(classes + 1, emb) if classes else None
         self.stem = nn.Conv2d(channels, width, 3, padding=1)
         padded = rows + -rows % self.multiple
         self.rows = nn.Parameter(torch.zeros(width, padded, 1)) if rows else None

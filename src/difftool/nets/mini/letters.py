@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..layers import embedding
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz'"
 SLOTS = 3
 """Phonemes, stress marks and blanks that one letter can become."""
@@ -40,7 +42,7 @@ class LetterNet(nn.Module):
     def __init__(self, sounds: str, width: int = 96, blocks: int = 6) -> None:
         super().__init__()
         self.sounds = sounds
-        self.letter = nn.Embedding(len(LETTERS) + 1, width)
+        self.letter = embedding(len(LETTERS) + 1, width)
         self.blocks = nn.ModuleList(Block(width, 4 if k % 3 == 1 else 0) for k in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, SLOTS * (len(sounds) + 1))

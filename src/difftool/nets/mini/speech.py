@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvNeXt
+from ..layers import ConvNeXt, embedding
 from ..spectrum import MELS
 from .vocoder import HIGHEST, LOWEST
 
@@ -91,7 +91,7 @@ class TextEncoder(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         width = sizes.text
-        self.embed = nn.Embedding(sizes.symbols, width)
+        self.embed = embedding(sizes.symbols, width)
         self.blocks = nn.ModuleList(ConvNeXt(width, 2 * width, 5) for _ in range(sizes.text_blocks))
         self.attention = nn.ModuleList(Attention(width) for _ in range(sizes.text_blocks // 2))
 
