@@ -52,6 +52,7 @@ EACH, SECONDS = 5, 5
 HEARD = 1e-5
 """Magnitudes below are equal to the ear: of log mels that are compared."""
 CALLS = (4, 6, 8, 10, 12, 16, 24, 32)
+DISTANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 WAYS = {
     "euler": ("euler", None),
     "euler, EPSS": ("euler", "epss"),
@@ -200,7 +201,7 @@ def calls(folder: str, size: str, path: str) -> None:
         return finished(spectrograms(nets, settings, phonemes(items[k][1]), voices[k], [k]))[0]
 
     exact = [spectrogram(k, choose_sampler(Flow(), "dpmpp_2m", 200)) for k in range(len(items))]
-    curves: dict[str, list[tuple[int, float, float]]] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
     for way, (sampler, schedule) in WAYS.items():
         for most in EPSS if schedule == "epss" else CALLS:
             choice = choose_sampler(Flow(), sampler, most // 2 if sampler in TWICE else most, schedule)
@@ -211,27 +212,24 @@ def calls(folder: str, size: str, path: str) -> None:
                 distances.append(distance(mels, exact[k]))
                 heard(text, sound_of(nets, mels, k).numpy())
             error = 100 * heard.errors / heard.words
-            curves.setdefault(way, []).append((count, float(np.mean(distances)), error))
+            curves.setdefault(way, []).append((count, float(np.mean(distances))))
             print(f"{way:15} {count:3} calls: distance {np.mean(distances):.3f}, words {error:.1f} %", flush=True)
     _draw(curves, Path(path))
 
 
-def _draw(curves: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
+def _draw(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     from difftool.pictures.plots import COLOURS
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
     for colour, (way, rows) in zip(COLOURS, curves.items(), strict=False):
-        counts, distances, errors = zip(*rows, strict=True)
-        axes[0].plot(counts, distances, color=colour, label=way, marker=".")
-        axes[1].plot(counts, errors, color=colour, label=way, marker=".")
-    for axis, label in zip(axes, ("distance of log mels to 200 calls", "words not heard, %"), strict=True):
-        axis.set(xlabel="calls of the flow", ylabel=label, xscale="log", xticks=CALLS, xticklabels=CALLS)
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    axes[0].set_yscale("log")
-    axes[0].legend()
+        axis.plot(*zip(*rows, strict=True), color=colour, label=way, marker=".")
+    axis.set(xlabel="calls of the flow", ylabel="distance of log mels to 200 calls", xscale="log", yscale="log")
+    axis.set(xticks=CALLS, xticklabels=CALLS, yticks=DISTANCES, yticklabels=DISTANCES)
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend()
     figure.savefig(path, dpi=120)
 
 

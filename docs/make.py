@@ -33,6 +33,7 @@ PICTURES = {
     "guidance.png": "python bench/shapes.py guidance",
     "identity.png": "python bench/identity.py docs/identity.png",
     "mini-mels.png": "python bench/mini.py mels outputs/mini-voice/held docs/mini-mels.png",
+    "mini-calls.png": "python bench/mini.py calls outputs/mini-voice/held tiny.en.pt docs/mini-calls.png",
     "tortoise-training.png": "python bench/tortoise_recipes.py docs/tortoise-training.png",
     "tones.png": "difftool sample tones --label pluck-A4,bell-A4,flute-A4,drum-A4 --count 4 -o docs/tones.png "
     "--grid-only --overwrite",
