@@ -15,7 +15,7 @@ from ..errors import DifftoolError, Exit
 from ..files import write_json
 from .commands import CommandLine, Line, Run
 from .events import Events
-from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now, outputs_of
+from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, Job, Records, now, outputs_of
 from .processes import GRACE, Child, Nursery
 from .shapes import Failure, News, Outcome, Settings, ShownJob
 
@@ -69,14 +69,14 @@ class Queue:
 
     def cancel(self, job: Job) -> None:
         """Cancels a job that has not ended, and forgets one that has; its files stay."""
-        if job.state not in UNFINISHED:
+        if job.id not in self._jobs:
             self.records.remove(job.id)
         elif job.state == RUNNING and self._running is not None:
             child, job.state = self._running, CANCELLED
             self._changed(job)
             child.stop(signal.SIGINT)
             asyncio.get_running_loop().call_later(GRACE, child.stop, signal.SIGKILL)
-        else:
+        elif job.state == QUEUED:
             self._end(job, CANCELLED)
 
     async def ended(self, job: Job) -> Job:
