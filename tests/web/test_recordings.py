@@ -87,6 +87,7 @@ def test_uploads_are_kept_listed_and_removed(tmp_path: Path) -> None:
             "POST", "/api/uploads?name=letter.pdf&paper=1", b"%PDF", {"Content-Type": "application/pdf"}
         ).json
         assert paper["seconds"] is None
+        assert client("POST", "/api/uploads?name=letter.pdf", b"%PDF", {"Content-Type": "application/pdf"}).status == 415
         assert client("GET", raw["url"]).body == SOUND
         assert [note["id"] for note in client("GET", "/api/uploads").json] == sorted(
             [raw["id"], sent["id"], paper["id"]]

@@ -15,13 +15,13 @@ from ..errors import DifftoolError, Exit
 from . import state, takes
 from .bodies import Refused, capped
 from .commands import settings_in
-from .media import kind_of
+from .media import Kind, kind_of
 from .sentences import SENTENCES
 from .studio import Studio, of
 from .takes import Shelf
 
 MOST_PICTURE = 50 * 2**20
-PNG = b"\x89PNG\r\n\x1a\n"
+MARK, PNG = b"\x89PNG\r\n\x1a\n", Kind(".png", "image/png")
 PIECE = 2**20
 
 
@@ -44,7 +44,7 @@ async def add_take(request: Request) -> Response:
 
 
 async def add_upload(request: Request) -> Response:
-    """Keeps a file in the place of takes; one that is no sound can be an agreement."""
+    """Keeps a sound in the place of takes; or, with `paper`, an agreement of any type."""
     studio = of(request)
     limited = capped(request, takes.MOST_UPLOADED)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -60,7 +60,7 @@ async def add_upload(request: Request) -> Response:
         title, pieces = request.query_params.get("name"), limited.stream()
     name, part, head = await studio.uploads.receive(pieces)
     try:
-        kind = None if request.query_params.get("paper") else kind_of(head)
+        kind = None if request.query_params.get("paper") else takes.sound_kind(head)
         seconds = await _read(studio, takes.READ, takes.length, part) if kind else None
         shown = title if title and state.is_name(title) else "recording"
         kept = studio.uploads.keep(name, part, kind, {"name": shown, "seconds": seconds})
@@ -115,8 +115,10 @@ async def read_settings(request: Request) -> Response:
     _, part, head = await studio.scratch.receive(capped(request, MOST_PICTURE).stream())
     path = part
     try:
-        suffix = ".png" if head.startswith(PNG) else takes.sound_kind(head).suffix
-        path = part.rename(part.with_suffix(f".part{suffix}"))
+        kind = PNG if head.startswith(MARK) else kind_of(head)
+        if kind is None:
+            raise Refused(415, "this is no picture or sound that difftool made", "use a PNG, or a sound", Exit.FILE)
+        path = part.rename(part.with_suffix(f".part{kind.suffix}"))
         note = await _read(studio, takes.HEARD, takes.manifest_in, path)
     finally:
         path.unlink()

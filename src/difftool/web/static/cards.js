@@ -1,6 +1,6 @@
 // What the page shows of a job: its title, facts, progress, results and buttons.
 
-import { ended, jobs, remove, rerun, subscribe } from "./api.js";
+import { ended, jobs, remove, rerun, submit, subscribe } from "./api.js";
 import { action, announce, duration, h, icon, plural, problem, sentence, when } from "./dom.js";
 import { show } from "./lightbox.js";
 import { player } from "./player.js";
@@ -140,7 +140,12 @@ function downloads(job) {
   return grid && !sounds.length ? [download(grid, "Download grid")] : [];
 }
 
-const again = (job) => action("rerun", "Rerun", () => attempt(job, rerun), { title: "Make it again from its settings and compare" });
+/** A job that is done is made again and compared; any other one is tried again. */
+function again(job) {
+  if (job.state !== "done") return action("rerun", "Try again", () => attempt(job, ({ kind, settings }) => submit(kind, settings)), { title: "Add it to the queue again" });
+  return job.kind === "voice" ? null : action("rerun", "Rerun", () => attempt(job, rerun), { title: "Make it again from its settings and compare" });
+}
+
 const forget = (job) => action("trash", "Forget", () => attempt(job, remove), { title: "Remove it from the list; its files stay" });
 
 /** The buttons below a job. `use` puts its settings into the form, `another` makes the next seed. */
@@ -154,8 +159,7 @@ function buttons(job, { use, another, first }) {
     list.push(...downloads(job));
   }
   if (use) list.push(action("edit", "Edit", () => use(job), { title: "Put these settings into the form" }));
-  if (ended(job) && job.kind !== "voice") list.push(again(job));
-  if (ended(job)) list.push(forget(job));
+  if (ended(job)) list.push(again(job), forget(job));
   return h("div", { class: "actions" }, list);
 }
 
@@ -201,8 +205,7 @@ export function row(job, { open }) {
   const told = [KINDS[job.kind], when(job.created), seconds !== null && `took ${duration(seconds)}`, ...facts(job)];
   const list = [];
   if (job.state === "done") list.push(action("right", "Show", () => open(job)));
-  if (ended(job) && job.kind !== "voice") list.push(again(job));
-  if (ended(job)) list.push(forget(job));
+  if (ended(job)) list.push(again(job), forget(job));
   const root = h("article", { class: "row", "data-job": job.id, "aria-label": `${STATES[job.state]}: ${title(job).slice(0, 80)}` },
     identical(job) ?? h("span", { class: `badge ${job.state}` }, STATES[job.state]),
     heading(job, told),
