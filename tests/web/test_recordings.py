@@ -83,11 +83,10 @@ def test_uploads_are_kept_listed_and_removed(tmp_path: Path) -> None:
         )
         sent = client("POST", "/api/uploads", form, {"Content-Type": "multipart/form-data; boundary=x"}).json
         assert sent["name"] == "recording"
-        paper = client(
-            "POST", "/api/uploads?name=letter.pdf&paper=1", b"%PDF", {"Content-Type": "application/pdf"}
-        ).json
+        pdf = b"%PDF", {"Content-Type": "application/pdf"}
+        paper = client("POST", "/api/uploads?name=letter.pdf&paper=1", *pdf).json
         assert paper["seconds"] is None
-        assert client("POST", "/api/uploads?name=letter.pdf", b"%PDF", {"Content-Type": "application/pdf"}).status == 415
+        assert client("POST", "/api/uploads?name=letter.pdf", *pdf).status == 415
         assert client("GET", raw["url"]).body == SOUND
         assert [note["id"] for note in client("GET", "/api/uploads").json] == sorted(
             [raw["id"], sent["id"], paper["id"]]
