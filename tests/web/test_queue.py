@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,23 @@ def test_the_queue_goes_on_after_a_process_that_did_not_start_or_died_while_it_t
             failed = client.wait(client.job("sample", label="2"))
         assert failed["state"] == "failed" and failed["error"]["code"] == 1
         assert client.wait(client.job("sample", label="3"))["state"] == "done"
+
+
+def test_the_places_behind_a_cancelled_job_are_told(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client.wait(client.job("sample", label=gate(tmp_path)), runs)
+        first, second = (client.job("sample", label=label) for label in "12")
+        connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
+        connection.request("GET", "/api/events")
+        answer, places = connection.getresponse(), []
+        while places != [2, 1]:
+            line = answer.readline().decode()
+            if line.startswith("data: ") and (job := json.loads(line[6:]))["id"] == second["id"]:
+                places.append(job["position"])
+                if len(places) == 1:
+                    client("DELETE", f"/api/jobs/{first['id']}")
+        connection.close()
+        open_gate(tmp_path, "gate")
 
 
 def test_a_running_job_is_cancelled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

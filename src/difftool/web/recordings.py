@@ -100,6 +100,8 @@ async def one(request: Request) -> Response:
     """The sound of a recording, or with DELETE its end."""
     recordings, name = shelf(request), request.path_params["id"]
     if request.method == "DELETE":
+        if of(request).queue.needs(name):
+            raise Refused(409, "a voice is being made of this recording", "wait until it is done, or cancel it")
         recordings.remove(name)
         return Response(status_code=204)
     note = recordings.note(name)
