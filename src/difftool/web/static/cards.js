@@ -34,10 +34,10 @@ function facts(job) {
 const took = (job) => (job.started && job.ended ? (Date.parse(job.ended) - Date.parse(job.started)) / 1000 : null);
 
 /** The title of a job and the facts below it. */
-const heading = (job, told) =>
+const heading = (job, details) =>
   h("div", {},
     h("h3", { class: "job-title" }, title(job)),
-    h("p", { class: "facts" }, told.filter(Boolean).map((fact) => h("span", {}, fact))));
+    h("p", { class: "facts" }, details.filter(Boolean).map((fact) => h("span", {}, fact))));
 
 /** The line below the bar: what is being done, and for how much longer. */
 export function outlook(job) {
@@ -179,8 +179,8 @@ function preview(job) {
 /** A card with results. */
 export function card(job, handlers = {}) {
   const seconds = took(job);
-  const told = [...facts(job), seconds !== null && job.state === "done" && `made in ${duration(seconds)}`];
-  const head = h("div", { class: "job-head" }, heading(job, told), status(job));
+  const details = [...facts(job), seconds !== null && job.state === "done" && `made in ${duration(seconds)}`];
+  const head = h("div", { class: "job-head" }, heading(job, details), status(job));
   const root = h("article", { class: "job", "data-job": job.id, "aria-label": `${KINDS[job.kind]}: ${title(job).slice(0, 80)}` }, head);
   if (!ended(job)) {
     const bar = progressOf(job);
@@ -202,13 +202,13 @@ export function card(job, handlers = {}) {
 /** A line of the queue. `open` leads to the job's section. */
 export function row(job, { open }) {
   const seconds = took(job);
-  const told = [KINDS[job.kind], when(job.created), seconds !== null && `took ${duration(seconds)}`, ...facts(job)];
+  const details = [KINDS[job.kind], when(job.created), seconds !== null && `took ${duration(seconds)}`, ...facts(job)];
   const list = [];
   if (job.state === "done") list.push(action("right", "Show", () => open(job)));
   if (ended(job)) list.push(again(job), forget(job));
   const root = h("article", { class: "row", "data-job": job.id, "aria-label": `${STATES[job.state]}: ${title(job).slice(0, 80)}` },
     identical(job) ?? h("span", { class: `badge ${job.state}` }, STATES[job.state]),
-    heading(job, told),
+    heading(job, details),
     h("div", { class: "actions" }, list));
   if (!ended(job)) {
     const bar = progressOf(job);
