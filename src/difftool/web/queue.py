@@ -15,7 +15,7 @@ from ..errors import DifftoolError, Exit
 from ..files import write_json
 from .commands import CommandLine, Line, Run
 from .events import Events
-from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now, outputs_of
+from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, Job, Records, now, outputs_of
 from .processes import GRACE, Child, Nursery
 from .shapes import Failure, News, Outcome, Settings, ShownJob
 
@@ -67,17 +67,23 @@ class Queue:
     def unfinished(self) -> list[Job]:
         return [*self._jobs.values()]
 
+    def needs(self, recording: str) -> bool:
+        """Whether a voice is to be made of a recording."""
+        named = (job.settings.get(place) or [] for job in self._jobs.values() for place in ("takes", "uploads"))
+        return any(recording in names for names in named if isinstance(names, list))
+
     def cancel(self, job: Job) -> None:
         """Cancels a job that has not ended, and forgets one that has; its files stay."""
-        if job.state not in UNFINISHED:
+        if job.id not in self._jobs:
             self.records.remove(job.id)
         elif job.state == RUNNING and self._running is not None:
             child, job.state = self._running, CANCELLED
             self._changed(job)
             child.stop(signal.SIGINT)
             asyncio.get_running_loop().call_later(GRACE, child.stop, signal.SIGKILL)
-        else:
+        elif job.state == QUEUED:
             self._end(job, CANCELLED)
+            self._moved()
 
     async def ended(self, job: Job) -> Job:
         """The job, when it has ended."""
@@ -97,8 +103,7 @@ class Queue:
     async def _carry_out(self, job: Job) -> None:
         job.state, job.started, job.tries = RUNNING, now(), job.tries + 1
         self._changed(job)
-        for other in self._waiting():
-            self.events.publish(self.shown(other))
+        self._moved()
         self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
 
         def heard(news: News) -> None:
@@ -135,6 +140,11 @@ class Queue:
     def _changed(self, job: Job) -> None:
         self._keep(job)
         self.events.publish(self.shown(job))
+
+    def _moved(self) -> None:
+        """Tells of the new places of jobs that wait."""
+        for job in self._waiting():
+            self.events.publish(self.shown(job))
 
     def _keep(self, job: Job) -> None:
         """Writes a job to disk; the queue goes on where that is full."""
