@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 from studios import gate, open_gate, runs, serving
@@ -12,6 +17,7 @@ from difftool.files import write_json
 from difftool.web import queue
 from difftool.web.commands import Line
 from difftool.web.jobs import DONE, FAILED, MOST_TRIES, QUEUED, RUNNING, Job, Records
+from difftool.web.processes import Child, Nursery
 
 
 def test_jobs_run_in_order_one_at_a_time(tmp_path: Path) -> None:
@@ -73,12 +79,43 @@ def test_jobs_are_cancelled_and_forgotten(tmp_path: Path) -> None:
         client.wait(running, runs)
         for job in (waiting, running):
             assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
+            if job is running:  # once more while it ends does not forget it
+                assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
             assert client.wait(job)["state"] == "cancelled"
         last = client.wait(client.job("sample", label="2"))
         assert (tmp_path / "ran.txt").read_text().split() == [last["id"]]
         assert client("DELETE", f"/api/jobs/{last['id']}").status == 204
         assert client("GET", f"/api/jobs/{last['id']}").status == 404
         assert (tmp_path / f"outputs/sample/{last['id']}/00000-0.png").is_file()
+
+
+def test_the_queue_goes_on_after_a_job_that_could_not_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Nursery.child
+    with serving(tmp_path) as client:
+
+        def exhausted(*args: Any) -> Child:
+            if args[1] is not queue.perform:
+                return started(*args)
+            monkeypatch.setattr(Nursery, "child", started)
+            raise OSError(errno.EMFILE, "Too many open files", "/dev/null")
+
+        monkeypatch.setattr(Nursery, "child", exhausted)
+        first, second = (client.wait(client.job("sample", label=name)) for name in ("1", "2"))
+        assert first["error"] == {"code": 1, "message": "the job could not be started", "hint": "try it again"}
+        assert second["state"] == "done"
+
+
+def test_a_job_is_cancelled_whose_forkserver_was_killed(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        job = client.job("sample", label=gate(tmp_path))
+        client.wait(job, runs)
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
+        assert client.wait(job)["state"] == "cancelled"
+        assert client.wait(client.job("sample", label="2"))["state"] == "done"
+        assert (tmp_path / "ran.txt").read_text().count("\n") == 1
 
 
 def test_a_job_is_run_again(tmp_path: Path) -> None:
@@ -138,12 +175,16 @@ def test_what_a_killed_server_left(tmp_path: Path) -> None:
         records.outcome(ended.id), {"code": 0, "result": {"data": {"outputs": []}, "warnings": [], "error": None}}
     )
     cut = recorded(records, state=RUNNING, tries=1)
+    damaged = recorded(records, state=RUNNING, tries=1)
+    records.outcome(damaged.id).write_text("")
     waiting = recorded(records)
     deadly = recorded(records, state=RUNNING, tries=MOST_TRIES)
     recorded(records, state=DONE)
     (tmp_path / "20260101T000000Z-000000.json").write_text("{broken")
     records = Records(tmp_path)
-    assert [(job.id, job.state) for job in records.unfinished()] == [(cut.id, QUEUED), (waiting.id, QUEUED)]
+    assert [(job.id, job.state) for job in records.unfinished()] == [
+        (job.id, QUEUED) for job in (cut, damaged, waiting)
+    ]
     states = [loaded.state for job in (ended, deadly) if (loaded := records.load(job.id))]
     assert states == [DONE, FAILED]
     assert not records.outcome(ended.id).exists()

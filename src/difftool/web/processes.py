@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import resource
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +20,8 @@ from ..errors import DifftoolError, Exit
 
 GRACE = 10.0
 """Seconds from Ctrl-C to the kill."""
+MOST_WRITTEN = 2**30
+"""Bytes of a file that a short call writes."""
 Report = Callable[[Any], None]
 
 
@@ -35,12 +39,14 @@ class Nursery:
 
     async def call(self, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
         """What a function returns in a process. Raises its DifftoolError, and TimeoutError after so many seconds."""
-        child = self.child(function, *args)
-        try:
-            async with asyncio.timeout(seconds):
-                return await child.result()
-        finally:
-            child.stop(signal.SIGKILL)
+        # what is killed leaves its temporary files
+        with tempfile.TemporaryDirectory(prefix="difftool-", ignore_cleanup_errors=True) as scratch:
+            child = self.child(_confined, scratch, function, *args)
+            try:
+                async with asyncio.timeout(seconds):
+                    return await child.result()
+            finally:
+                child.stop(signal.SIGKILL)
 
 
 class Child:
@@ -99,7 +105,7 @@ class Child:
         """Sends a signal to the process and to what it has started."""
         self._stopped = number
         pid = self._process.pid
-        if pid is None or not self._process.is_alive():
+        if pid is None or self._receiver.closed:  # it has not begun, or has ended
             return
         with suppress(ProcessLookupError, PermissionError):
             try:
@@ -117,6 +123,13 @@ def _called(sender: Connection, function: Callable[..., Any], args: tuple[Any, .
     except DifftoolError as error:
         answer = ("error", error)
     sender.send(answer)
+
+
+def _confined(report: Report, scratch: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What a function returns whose temporary files lie in a folder, and are not endless."""
+    tempfile.tempdir = scratch
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return function(report, *args)
 
 
 def _end_with_parent() -> None:

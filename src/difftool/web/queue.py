@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ..errors import DifftoolError, Exit
 from ..files import write_json
 from .commands import CommandLine, Line, Run
 from .events import Events
-from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, UNFINISHED, Job, Records, now, outputs_of
+from .jobs import CANCELLED, FAILED, QUEUED, RUNNING, Job, Records, now, outputs_of
 from .processes import GRACE, Child, Nursery
 from .shapes import Failure, News, Outcome, Settings, ShownJob
 
@@ -69,14 +70,14 @@ class Queue:
 
     def cancel(self, job: Job) -> None:
         """Cancels a job that has not ended, and forgets one that has; its files stay."""
-        if job.state not in UNFINISHED:
+        if job.id not in self._jobs:
             self.records.remove(job.id)
         elif job.state == RUNNING and self._running is not None:
             child, job.state = self._running, CANCELLED
             self._changed(job)
             child.stop(signal.SIGINT)
             asyncio.get_running_loop().call_later(GRACE, child.stop, signal.SIGKILL)
-        else:
+        elif job.state == QUEUED:
             self._end(job, CANCELLED)
 
     async def ended(self, job: Job) -> Job:
@@ -99,7 +100,6 @@ class Queue:
         self._changed(job)
         for other in self._waiting():
             self.events.publish(self.shown(other))
-        self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
 
         def heard(news: News) -> None:
             if job.state == RUNNING:
@@ -110,9 +110,13 @@ class Queue:
                 self.events.publish(self.shown(job))
 
         try:
+            self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
             outcome = await self._running.result(heard)
         except DifftoolError as error:
             outcome = failed(error)
+        except Exception as error:  # such as too many open files; the queue goes on
+            log.error("the job %s could not be started: %s", job.id, error, exc_info=error)
+            outcome = failed(DifftoolError(Exit.FAILED, "the job could not be started", "try it again"))
         finally:
             self._running = self.preview = None
         if job.state == RUNNING:  # not cancelled
@@ -123,10 +127,11 @@ class Queue:
         if job.ended is None:
             job.end(state)
         self._keep(job)
-        self.records.outcome(job.id).unlink(missing_ok=True)
-        if state != FAILED:
-            self.records.log(job.id).unlink(missing_ok=True)
-        self.records.forget_old()
+        with suppress(OSError):  # the folder may be read-only by now
+            self.records.outcome(job.id).unlink(missing_ok=True)
+            if state != FAILED:
+                self.records.log(job.id).unlink(missing_ok=True)
+            self.records.forget_old()
         del self._jobs[job.id]
         self.events.publish(self.shown(job))
         self._ended.set()

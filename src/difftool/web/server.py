@@ -15,7 +15,8 @@ from .app import application
 from .guard import LARGEST_HEAD
 from .studio import Studio
 
-MOST_CONNECTIONS = 100
+MOST_CONNECTIONS, MOST_OF_ONE = 100, 60
+"""At once: of all clients, and of one address, so that one cannot keep out the others."""
 SLOWEST_HEAD = 20.0
 """Seconds."""
 
@@ -37,10 +38,15 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 class Connection(H11Protocol):
-    """A connection that is closed where the head of a request does not come in time."""
+    """A connection that is closed where the head of a request does not come in time, or there are too many."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        clients = [getattr(other, "client", None) or ("", 0) for other in self.connections]
+        of_one = sum(address == (self.client or clients[0])[0] for address, _ in clients)
+        if of_one > MOST_OF_ONE or len(clients) > MOST_CONNECTIONS:
+            transport.abort()
+            return
         self._watch(self)
 
     def _watch(self, before: object) -> None:
