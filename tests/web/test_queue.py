@@ -107,6 +107,25 @@ def test_the_queue_goes_on_after_a_job_that_could_not_be_started(
         assert second["state"] == "done"
 
 
+def test_jobs_that_end_on_a_full_disk_are_known_and_saved_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path) as client:
+        job = client.job("sample", label=gate(tmp_path))
+        client.wait(job, runs)
+        with monkeypatch.context() as disk:
+
+            def full(*_: object) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            disk.setattr(Records, "save", full)
+            open_gate(tmp_path, "gate")
+            assert client.wait(job)["state"] == "done"
+        client.wait(client.job("sample", label="2"))
+    saved = Records(tmp_path / "outputs/.studio/jobs").load(job["id"])
+    assert saved is not None and saved.state == DONE
+
+
 def test_a_job_is_cancelled_whose_forkserver_was_killed(tmp_path: Path) -> None:
     with serving(tmp_path) as client:
         job = client.job("sample", label=gate(tmp_path))
@@ -146,6 +165,7 @@ def test_jobs_go_on_in_the_next_server(tmp_path: Path) -> None:
         assert [client.wait(job)["state"] for job in jobs] == ["done"] * 3
         argv = json.loads(client("GET", f"/api/jobs/{jobs[0]['id']}/files/00000-0.png").body)
     assert "--overwrite" in argv
+    assert json.loads((tmp_path / f"outputs/.studio/jobs/{jobs[0]['id']}.json").read_text())["tries"] == 2
     assert (tmp_path / "ran.txt").read_text().split() == [job["id"] for job in jobs]
 
 
@@ -195,6 +215,9 @@ def test_ids_rise_also_when_the_clock_is_set_back(tmp_path: Path) -> None:
     records = Records(tmp_path)
     ids = [records.new_id() for _ in range(50)]
     assert ids == sorted(set(ids)) and ids[0] > "29991231T235959Z-f423f0"
+    (tmp_path / "99999999T999999Z-000000.json").write_text("{}")
+    records = Records(tmp_path)
+    assert records.new_id() < records.new_id()
 
 
 @pytest.mark.parametrize("name", ["../jobs", "x", "20260101T000000Z-00000g", "20260101T000000Z-000000/.."])

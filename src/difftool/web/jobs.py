@@ -163,7 +163,7 @@ class Records:
     def new_id(self) -> str:
         """An ID after all others, also if the clock was set back."""
         when = datetime.now(UTC)
-        if self._last:
+        with suppress(ValueError, OverflowError):  # no ID yet, or one that is no time
             seconds, _, micros = self._last.partition("-")
             last = datetime.strptime(seconds, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             last += timedelta(microseconds=min(int(micros[:5], 16), 999_999) + 1)
