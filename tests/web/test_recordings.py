@@ -105,6 +105,17 @@ def test_uploads_are_kept_listed_and_removed(tmp_path: Path) -> None:
         assert job["command"].endswith(f"-- {folder}/{sent['id']}.wav") and "--slice=vad" in job["command"]
 
 
+def test_what_a_killed_server_left_is_removed(tmp_path: Path) -> None:
+    scratch = tmp_path / "outputs/.studio/scratch"
+    (scratch / "x.part").mkdir(parents=True)
+    (scratch / "x.part/decoded.f32").touch()
+    (scratch / "y.part.png").touch()
+    with serving(tmp_path) as client:
+        assert client("POST", "/api/uploads?name=a", SOUND, WAV).status == 201
+        assert not (scratch / "x.part").exists() and not (scratch / "y.part.png").exists()
+    assert [*scratch.iterdir()] == []
+
+
 def test_a_take_that_is_too_long_is_not_graded(tmp_path: Path) -> None:
     path = tmp_path / "days.wav"
     write_short(path, np.zeros(90 * RATE, np.float32), RATE)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
+from pathlib import Path
 from typing import Any
 
 from ..errors import DifftoolError, Exit
@@ -26,9 +27,10 @@ Report = Callable[[Any], None]
 
 
 class Nursery:
-    """Where processes are forked."""
+    """Where processes are forked; `scratch` is the folder of their temporary files."""
 
-    def __init__(self, preload: Sequence[str]) -> None:
+    def __init__(self, preload: Sequence[str], scratch: Path) -> None:
+        self._scratch = scratch
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*preload])
         ensure_running()  # it imports in the background
@@ -40,7 +42,8 @@ class Nursery:
     async def call(self, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
         """What a function returns in a process. Raises its DifftoolError, and TimeoutError after so many seconds."""
         # what is killed leaves its temporary files
-        with tempfile.TemporaryDirectory(prefix="difftool-", ignore_cleanup_errors=True) as scratch:
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(suffix=".part", dir=self._scratch, ignore_cleanup_errors=True) as scratch:
             child = self.child(_confined, scratch, function, *args)
             try:
                 async with asyncio.timeout(seconds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +37,10 @@ class Shelf:
     def clear(self) -> None:
         """Removes what was left by a server that was killed."""
         for part in self.folder.glob("*.part*"):
-            part.unlink()
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
 
     def notes(self) -> list[Recording]:
         """What is known of each recording, the oldest first."""
