@@ -59,13 +59,14 @@ def test_pictures_are_those_of_a_job(studio: tuple[Path, Client], api: openai.Op
     assert drawn.data is not None and drawn.data[0].b64_json is not None
     argv = json.loads(base64.b64decode(drawn.data[0].b64_json))
     assert argv[0] == "txt2img" and {"--seed=2", "--count=1"} < {*argv} and argv[-1] == "a circle"
-    drawn = api.images.generate(prompt="a circle", response_format="url")
+    drawn = api.images.generate(model="gpt-image-1", prompt="a circle", size="1024x1024", response_format="url")
+    assert "size" not in newest(studio[1])["settings"]  # type: ignore[operator]
     assert drawn.data is not None and drawn.data[0].url is not None
     assert studio[1]("GET", drawn.data[0].url.partition(str(studio[1].port))[2]).status == 200
 
 
 def test_models_and_voices_are_listed(studio: tuple[Path, Client], api: openai.OpenAI) -> None:
-    assert {"mini", "shapes"} <= {model.id for model in api.models.list()}
+    assert {"mini", "shapes"} <= {model.id for model in api.models.list()} <= {"mini", "shapes", "tortoise", "f5"}
     assert api.models.retrieve("mini").owned_by == "difftool"
     assert {"id": "alma", "name": "alma"} in studio[1]("GET", "/v1/audio/voices").json["voices"]
 

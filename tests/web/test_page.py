@@ -130,6 +130,15 @@ def test_page_without_a_microphone_offers_the_upload(opened: tuple[Browser, str]
 
 
 @needs_browser
+def test_page_sends_agreements_of_any_type(opened: tuple[Browser, str]) -> None:
+    page, address = opened
+    page.open(f"{address}/#record")
+    letter = "'POST', '/api/uploads?paper=1&name=letter.txt', new Blob(['I agree.'], {type: 'text/plain'})"
+    assert page.evaluate(f"import('/static/api.js').then(api => api.request({letter}))")["name"] == "letter.txt"
+    clean(page, address)
+
+
+@needs_browser
 def test_page_takes_the_token_from_its_address_or_asks_for_it(opened: tuple[Browser, str], tmp_path: Path) -> None:
     page, _ = opened
     with studio(tmp_path, "--token", TOKEN) as printed:
@@ -215,6 +224,9 @@ def cancel(page: Browser) -> None:
     page.click("#speak-form .primary")
     page.click("#speak-jobs .progress .action")
     page.wait("document.querySelector('#speak-jobs .job:first-child .badge')?.innerText === 'Cancelled'")
+    page.click("#speak-jobs .job:first-child .action:has([href='#icon-rerun'])")  # tries it again
+    page.click("#speak-jobs .progress .action")
+    page.wait("document.querySelectorAll('#speak-jobs .badge.cancelled').length === 2")
 
 
 def draw(page: Browser, folder: Path) -> None:

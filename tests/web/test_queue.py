@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import json
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,61 @@ def test_failures_and_crashes_are_told_without_folders(tmp_path: Path) -> None:
         assert failed["error"] == {"code": 4, "message": "no fail", "hint": "see hint.txt"}
         assert crashed["state"] == "failed" and "unexpectedly (code 9)" in crashed["error"]["message"]
         assert client.wait(client.job("sample", label="2"))["state"] == "done"
+
+
+def killed(*_: object) -> None:
+    raise EOFError
+
+
+def half(*_: object) -> None:
+    raise OSError("got end of file during message")
+
+
+@pytest.mark.parametrize(
+    ("function", "does"),
+    [("multiprocessing.popen_forkserver.Popen", killed), ("multiprocessing.connection.Connection.recv", half)],
+)
+def test_the_queue_goes_on_after_a_process_that_did_not_start_or_died_while_it_told_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, does: Callable[..., None]
+) -> None:
+    with serving(tmp_path) as client:
+        client.wait(client.job("sample", label="1"))
+        with monkeypatch.context() as patch:
+            patch.setattr(function, does)
+            failed = client.wait(client.job("sample", label="2"))
+        assert failed["state"] == "failed" and failed["error"]["code"] == 1
+        assert client.wait(client.job("sample", label="3"))["state"] == "done"
+
+
+def test_the_places_behind_a_cancelled_job_are_told(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client.wait(client.job("sample", label=gate(tmp_path)), runs)
+        first, second = (client.job("sample", label=label) for label in "12")
+        connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
+        connection.request("GET", "/api/events")
+        answer, places = connection.getresponse(), []
+        while places != [2, 1]:
+            line = answer.readline().decode()
+            if line.startswith("data: ") and (job := json.loads(line[6:]))["id"] == second["id"]:
+                places.append(job["position"])
+                if len(places) == 1:
+                    client("DELETE", f"/api/jobs/{first['id']}")
+        connection.close()
+        open_gate(tmp_path, "gate")
+
+
+def test_a_running_job_is_cancelled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Child, "stop", lambda self, number: None)  # as long as a job takes to save what it has
+    with serving(tmp_path) as client:
+        job = client.job("sample", label=gate(tmp_path))
+        client.wait(job, runs)
+        for _ in range(2):
+            assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
+        assert client("GET", f"/api/jobs/{job['id']}").json["state"] == "cancelled"
+        assert [path.stem for path in tmp_path.glob("outputs/.studio/jobs/*.json")] == [job["id"]]
+        open_gate(tmp_path, "gate")
+        assert client.wait(job)["state"] == "cancelled"
+        monkeypatch.undo()
 
 
 def test_jobs_are_cancelled_and_forgotten(tmp_path: Path) -> None:

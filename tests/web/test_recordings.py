@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studios import SOUND, serving
+from studios import SOUND, gate, open_gate, serving
 
 from difftool.audio.files import RATE, read_sound, write_short
 from difftool.files import write_json
@@ -89,10 +89,10 @@ def test_uploads_are_kept_listed_and_removed(tmp_path: Path) -> None:
         )
         sent = client("POST", "/api/uploads", form, {"Content-Type": "multipart/form-data; boundary=x"}).json
         assert sent["name"] == "recording"
-        paper = client(
-            "POST", "/api/uploads?name=letter.pdf&paper=1", b"%PDF", {"Content-Type": "application/pdf"}
-        ).json
+        pdf = b"%PDF", {"Content-Type": "application/pdf"}
+        paper = client("POST", "/api/uploads?name=letter.pdf&paper=1", *pdf).json
         assert paper["seconds"] is None
+        assert client("POST", "/api/uploads?name=letter.pdf", *pdf).status == 415
         assert client("GET", raw["url"]).body == SOUND
         assert [note["id"] for note in client("GET", "/api/uploads").json] == sorted(
             [raw["id"], sent["id"], paper["id"]]
@@ -155,6 +155,7 @@ def test_a_voice_is_made_of_the_good_takes(tmp_path: Path, monkeypatch: pytest.M
         (folder / f"{name}.json").write_text(json.dumps(note))
     with serving(tmp_path) as client:
         takes = [note["id"] for note in client("GET", "/api/takes").json]
+        client.job("sample", label=gate(tmp_path))
         job = client.job("voice", name="me", consent="self", takes=takes)
         assert job["warnings"] == ["1 take of grade F left out"]
         (words,) = (folder / "passages").glob("*.json")
@@ -167,5 +168,8 @@ def test_a_voice_is_made_of_the_good_takes(tmp_path: Path, monkeypatch: pytest.M
         assert "--overwrite" not in job["command"] and "--overwrite" in again["command"]
         fewer = client.job("voice", name="me", consent="self", takes=takes[:1])
         assert "--overwrite" not in fewer["command"]  # the others are not lost
+        assert client("DELETE", f"/api/takes/{takes[0]}").status == 409  # a voice is being made of it
+        open_gate(tmp_path, "gate")
+        client.wait(fewer)
         client("DELETE", f"/api/takes/{takes[2]}")
         assert client("DELETE", f"/api/takes/{takes[0]}").status == 204 and not [*(folder / "passages").iterdir()]

@@ -175,13 +175,13 @@ class JobConsole(Console):
 
     def track(self, items: Iterable[Any], total: int, what: str = "") -> Iterator[Any]:
         began = time.monotonic()
-        told = 0.0
+        reported = 0.0
         for done, item in enumerate(items, 1):
             yield item
             now = time.monotonic()
-            if now - told < EVERY and done < total:
+            if now - reported < EVERY and done < total:
                 continue
-            told = now
+            reported = now
             left = round((now - began) / done * (total - done), 1)
             progress: Progress = {"done": done, "total": total, "label": what or self.command, "seconds_left": left}
             draw = item.preview if isinstance(item, Step) else None

@@ -70,7 +70,7 @@ async def rerun(request: Request) -> Response:
     names = [output["name"] for output in ends if output["kind"] == ends[0]["kind"]]
     source = first.file(studio.root, names[0 if ends[0]["kind"] == "sound" else -1]) if names else None
     if first.state != DONE or source is None:
-        raise Refused(409, "only a job whose files are there can be run again", "wait until it is done")
+        raise Refused(409, "only a job whose files are there can be run again", "add a job with its settings")
     line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))
     again = studio.queue.submit(first.kind, first.settings, line, rerun={"of": first.id, "identical": None})
     return ASCIIResponse(studio.queue.shown(again), 202)

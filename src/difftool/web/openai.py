@@ -35,6 +35,8 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Formats of speech: the type, and what ffmpeg is told."""
 THEIRS = ("tts-", "gpt-", "dall-e", "difftool")
 """Beginnings of names of models that stand for the default."""
+SIZES = ("256x256", "512x512", "1024x1024", "1024x1536", "1536x1024", "1024x1792", "1792x1024")
+"""Sizes that stand for that of the default model."""
 MOST_PICTURES = 10
 SLOWEST = 120.0
 """Seconds of a conversion."""
@@ -76,11 +78,11 @@ async def pictures(request: Request) -> Response:
         raise Refused(400, f"n must be from 1 to {MOST_PICTURES}", "leave it out for one picture", param="n")
     settings = _own(body, "pictures") | {"count": count}
     settings.pop("model", None)
-    if settings.get("size") == "auto":
-        del settings["size"]
     model = _model(body, [*state.models(studio.root)["pictures"]])
     if model is not None:
         settings["model"] = model
+    if settings.get("size") in ("auto", *(SIZES if model is None else ())):
+        del settings["size"]
     job = await _done(request, "pictures", settings)
     singles = [output for output in job.outputs if output["name"] != "grid.png"]
     data = []
@@ -98,8 +100,8 @@ async def voices(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """The engines of speech, and the models of pictures."""
-    names = [*engines.ENGINES, *state.models(of(request).root)["pictures"]]
+    """The engines that can speak here, and the models of pictures."""
+    names = [*state.speaking(), *state.models(of(request).root)["pictures"]]
     rows = [{"id": name, "object": "model", "created": 0, "owned_by": "difftool"} for name in names]
     wanted = request.path_params.get("id")
     if wanted is None:

@@ -84,8 +84,12 @@ class Child:
         return await future
 
     def _follow(self, heard: Report) -> Any:
-        self._process.start()  # waits until the modules are imported
-        self._sender.close()
+        try:
+            self._process.start()  # waits until the modules are imported
+        except (OSError, EOFError) as error:  # the process that forks was killed; the next start makes a new one
+            raise DifftoolError(Exit.FAILED, "the process of the job could not be started", "try it again") from error
+        finally:
+            self._sender.close()
         if self._stopped:
             self.stop(self._stopped)
         try:
@@ -96,7 +100,7 @@ class Child:
                 if kind == "result":
                     return value
                 heard(value)
-        except EOFError as error:
+        except (EOFError, OSError) as error:  # OSError: killed in the middle of a report
             self._process.join()
             message = f"the process ended unexpectedly (code {self._process.exitcode})"
             raise DifftoolError(Exit.FAILED, message, "try it again, or with a smaller job") from error

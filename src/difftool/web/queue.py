@@ -69,6 +69,11 @@ class Queue:
     def unfinished(self) -> list[Job]:
         return [*self._jobs.values()]
 
+    def needs(self, recording: str) -> bool:
+        """Whether a voice is to be made of a recording."""
+        named = (job.settings.get(place) or [] for job in self._jobs.values() for place in ("takes", "uploads"))
+        return any(recording in names for names in named if isinstance(names, list))
+
     def cancel(self, job: Job) -> None:
         """Cancels a job that has not ended, and forgets one that has; its files stay."""
         if job.id not in self._jobs:
@@ -81,6 +86,7 @@ class Queue:
             asyncio.get_running_loop().call_later(GRACE, child.stop, signal.SIGKILL)
         elif job.state == QUEUED:
             self._end(job, CANCELLED)
+            self._moved()
 
     async def ended(self, job: Job) -> Job:
         """The job, when it has ended."""
@@ -100,8 +106,7 @@ class Queue:
     async def _carry_out(self, job: Job) -> None:
         job.state, job.started, job.tries = RUNNING, now(), job.tries + 1
         self._changed(job)
-        for other in self._waiting():
-            self.events.publish(self.shown(other))
+        self._moved()
 
         def heard(news: News) -> None:
             if job.state == RUNNING:
@@ -142,6 +147,11 @@ class Queue:
     def _changed(self, job: Job) -> None:
         self._keep(job)
         self.events.publish(self.shown(job))
+
+    def _moved(self) -> None:
+        """Tells of the new places of jobs that wait."""
+        for job in self._waiting():
+            self.events.publish(self.shown(job))
 
     def _keep(self, job: Job) -> None:
         """Writes a job to disk, and those for which there was no room before; the queue goes on where that is full."""

@@ -16,13 +16,13 @@ from ..errors import DifftoolError, Exit
 from . import state, takes
 from .bodies import ASCIIResponse, Refused, capped
 from .commands import settings_in
-from .media import kind_of
+from .media import Kind, kind_of
 from .sentences import SENTENCES
 from .studio import Studio, of
 from .takes import Shelf
 
 MOST_PICTURE = 50 * 2**20
-PNG = b"\x89PNG\r\n\x1a\n"
+MARK, PNG = b"\x89PNG\r\n\x1a\n", Kind(".png", "image/png")
 PIECE = 2**20
 
 
@@ -33,7 +33,7 @@ async def add_take(request: Request) -> Response:
     name, part = await studio.takes.receive(capped(request, takes.MOST_BYTES).stream())
     try:
         kind = takes.sound_kind(part)
-        grade = await _read(studio, takes.HEARD, takes.heard, part, text)
+        grade = await _read(studio, takes.LONGEST_GRADING, takes.heard, part, text)
         if grade is None or grade["seconds"] > takes.MOST_SECONDS:
             hint = "stop after each sentence"
             raise Refused(413, f"the take is longer than {takes.MOST_SECONDS:.0f} seconds", hint)
@@ -45,7 +45,7 @@ async def add_take(request: Request) -> Response:
 
 
 async def add_upload(request: Request) -> Response:
-    """Keeps a file in the place of takes; one that is no sound can be an agreement."""
+    """Keeps a sound in the place of takes; or, with `paper`, an agreement of any type."""
     studio = of(request)
     limited = capped(request, takes.MOST_UPLOADED)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -61,8 +61,8 @@ async def add_upload(request: Request) -> Response:
         title, pieces = request.query_params.get("name"), limited.stream()
     name, part = await studio.uploads.receive(pieces)
     try:
-        kind = None if request.query_params.get("paper") else kind_of(part)
-        seconds = await _read(studio, takes.READ, takes.length, part) if kind else None
+        kind = None if request.query_params.get("paper") else takes.sound_kind(part)
+        seconds = await _read(studio, takes.LONGEST_READ, takes.length, part) if kind else None
         shown = title if title and state.is_name(title) else "recording"
         kept = studio.uploads.keep(name, part, kind, {"name": shown, "seconds": seconds})
     finally:
@@ -97,10 +97,12 @@ async def listed(request: Request) -> Response:
     return ASCIIResponse([recordings.shown(note) for note in recordings.notes()])
 
 
-async def one(request: Request) -> Response:
+async def recording(request: Request) -> Response:
     """The sound of a recording, or with DELETE its end."""
     recordings, name = shelf(request), request.path_params["id"]
     if request.method == "DELETE":
+        if of(request).queue.needs(name):
+            raise Refused(409, "a voice is being made of this recording", "wait until it is done, or cancel it")
         recordings.remove(name)
         return Response(status_code=204)
     note = recordings.note(name)
@@ -112,7 +114,7 @@ async def one(request: Request) -> Response:
 
 def _is_png(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(len(PNG)) == PNG
+        return file.read(len(MARK)) == MARK
 
 
 async def read_settings(request: Request) -> Response:
@@ -121,23 +123,25 @@ async def read_settings(request: Request) -> Response:
     _, part = await studio.scratch.receive(capped(request, MOST_PICTURE).stream())
     path = part
     try:
-        suffix = ".png" if _is_png(part) else takes.sound_kind(part).suffix
-        path = part.rename(part.with_suffix(f".part{suffix}"))
-        note = await _read(studio, takes.HEARD, takes.manifest_in, path)
+        kind = PNG if _is_png(part) else kind_of(part)
+        if kind is None:
+            raise Refused(415, "this is no picture or sound that difftool made", "use a PNG, or a sound", Exit.FILE)
+        path = part.rename(part.with_suffix(f".part{kind.suffix}"))
+        note = await _read(studio, takes.LONGEST_GRADING, takes.manifest_in, path)
     finally:
         path.unlink()
-    found = settings_in(note or {}, state.models(studio.root))
-    if found is None:
+    restored = settings_in(note or {}, state.models(studio.root))
+    if restored is None:
         raise Refused(400, "there are no settings of the page in this file", "use what difftool drew or spoke")
-    return ASCIIResponse({"kind": found[0], "settings": found[1]})
+    return ASCIIResponse({"kind": restored[0], "settings": restored[1]})
 
 
 ROUTES = [
     Route("/api/takes", add_take, methods=["POST"]),
     Route("/api/takes", listed),
-    Route("/api/takes/{id}", one, methods=["GET", "DELETE"]),
+    Route("/api/takes/{id}", recording, methods=["GET", "DELETE"]),
     Route("/api/uploads", add_upload, methods=["POST"]),
     Route("/api/uploads", listed),
-    Route("/api/uploads/{id}", one, methods=["GET", "DELETE"]),
+    Route("/api/uploads/{id}", recording, methods=["GET", "DELETE"]),
     Route("/api/settings", read_settings, methods=["POST"]),
 ]

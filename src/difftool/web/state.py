@@ -57,7 +57,7 @@ def described(root: Path, secure_hint: str | None, device: str | None) -> Mappin
     """What `GET /api/state` returns."""
     known = models(root)
     usual = SpeechSettings()
-    names = [{"name": name, "presets": [*engines.engine(name).presets()]} for name in (engines.AUTO, *_engines())[1:]]
+    names = [{"name": name, "presets": [*engines.engine(name).presets()]} for name in (engines.AUTO, *speaking())[1:]]
     auto = {"name": engines.AUTO, "presets": [*engines.PRESETS]}
     return {
         "version": version("difftool"),
@@ -77,7 +77,7 @@ def described(root: Path, secure_hint: str | None, device: str | None) -> Mappin
     }
 
 
-def _engines() -> list[str]:
+def speaking() -> list[str]:
     """The engines that can speak here."""
     return [name for name in engines.ENGINES if engines.engine(name).AUTOMATIC and engines.engine(name).installed(None)]
 

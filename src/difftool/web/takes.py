@@ -22,9 +22,9 @@ MOST_UPLOADED, MOST_UPLOADS = 200 * 2**20, 50
 """Bytes of an uploaded file, and their number."""
 REFUSED = "F"
 """The grade of a take that no voice is made of."""
-HEARD = 60.0
+LONGEST_GRADING = 60.0
 """Seconds that the grading of a take may need; the first one waits for torch."""
-READ = 300.0
+LONGEST_READ = 300.0
 """Seconds that reading an uploaded file may need."""
 
 

@@ -15,7 +15,7 @@ from ..voice import library
 from ..voice.prep.settings import WHISPER
 from .commands import Line, prep_line
 from .shapes import Settings, Take
-from .takes import READ, REFUSED, Shelf, passage
+from .takes import LONGEST_READ, REFUSED, Shelf, passage
 
 if TYPE_CHECKING:
     from .studio import Studio
@@ -80,7 +80,7 @@ async def _passage(notes: Sequence[Take], studio: Studio) -> Path:
         path.parent.mkdir(exist_ok=True)
         takes = [(studio.takes.path(note), note) for note in notes]
         async with studio.reading:
-            await studio.nursery.call(READ, passage, takes, path)
+            await studio.nursery.call(LONGEST_READ, passage, takes, path)
     return path
 
 

@@ -13,7 +13,7 @@ export async function request(method, path, body) {
   const options = { method, headers: { Accept: "application/json" } };
   if (body instanceof Blob) {
     options.body = body;
-    options.headers["Content-Type"] = body.type || "application/octet-stream";
+    options.headers["Content-Type"] = "application/octet-stream"; // the studio looks at the bytes
   } else if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";

@@ -1,6 +1,6 @@
 // What the page shows of a job: its title, facts, progress, results and buttons.
 
-import { ended, jobs, remove, rerun, subscribe } from "./api.js";
+import { ended, jobs, remove, rerun, submit, subscribe } from "./api.js";
 import { action, announce, duration, h, icon, plural, problem, sentence, when } from "./dom.js";
 import { show } from "./lightbox.js";
 import { player } from "./player.js";
@@ -34,10 +34,10 @@ function facts(job) {
 const took = (job) => (job.started && job.ended ? (Date.parse(job.ended) - Date.parse(job.started)) / 1000 : null);
 
 /** The title of a job and the facts below it. */
-const heading = (job, told) =>
+const heading = (job, details) =>
   h("div", {},
     h("h3", { class: "job-title" }, title(job)),
-    h("p", { class: "facts" }, told.filter(Boolean).map((fact) => h("span", {}, fact))));
+    h("p", { class: "facts" }, details.filter(Boolean).map((fact) => h("span", {}, fact))));
 
 /** The line below the bar: what is being done, and for how much longer. */
 export function outlook(job) {
@@ -140,7 +140,12 @@ function downloads(job) {
   return grid && !sounds.length ? [download(grid, "Download grid")] : [];
 }
 
-const again = (job) => action("rerun", "Rerun", () => attempt(job, rerun), { title: "Make it again from its settings and compare" });
+/** A job that is done is made again and compared; any other one is tried again. */
+function again(job) {
+  if (job.state !== "done") return action("rerun", "Try again", () => attempt(job, ({ kind, settings }) => submit(kind, settings)), { title: "Add it to the queue again" });
+  return job.kind === "voice" ? null : action("rerun", "Rerun", () => attempt(job, rerun), { title: "Make it again from its settings and compare" });
+}
+
 const forget = (job) => action("trash", "Forget", () => attempt(job, remove), { title: "Remove it from the list; its files stay" });
 
 /** The buttons below a job. `use` puts its settings into the form, `another` makes the next seed. */
@@ -154,8 +159,7 @@ function buttons(job, { use, another, first }) {
     list.push(...downloads(job));
   }
   if (use) list.push(action("edit", "Edit", () => use(job), { title: "Put these settings into the form" }));
-  if (ended(job) && job.kind !== "voice") list.push(again(job));
-  if (ended(job)) list.push(forget(job));
+  if (ended(job)) list.push(again(job), forget(job));
   return h("div", { class: "actions" }, list);
 }
 
@@ -175,8 +179,8 @@ function preview(job) {
 /** A card with results. */
 export function card(job, handlers = {}) {
   const seconds = took(job);
-  const told = [...facts(job), seconds !== null && job.state === "done" && `made in ${duration(seconds)}`];
-  const head = h("div", { class: "job-head" }, heading(job, told), status(job));
+  const details = [...facts(job), seconds !== null && job.state === "done" && `made in ${duration(seconds)}`];
+  const head = h("div", { class: "job-head" }, heading(job, details), status(job));
   const root = h("article", { class: "job", "data-job": job.id, "aria-label": `${KINDS[job.kind]}: ${title(job).slice(0, 80)}` }, head);
   if (!ended(job)) {
     const bar = progressOf(job);
@@ -198,14 +202,13 @@ export function card(job, handlers = {}) {
 /** A line of the queue. `open` leads to the job's section. */
 export function row(job, { open }) {
   const seconds = took(job);
-  const told = [KINDS[job.kind], when(job.created), seconds !== null && `took ${duration(seconds)}`, ...facts(job)];
+  const details = [KINDS[job.kind], when(job.created), seconds !== null && `took ${duration(seconds)}`, ...facts(job)];
   const list = [];
   if (job.state === "done") list.push(action("right", "Show", () => open(job)));
-  if (ended(job) && job.kind !== "voice") list.push(again(job));
-  if (ended(job)) list.push(forget(job));
+  if (ended(job)) list.push(again(job), forget(job));
   const root = h("article", { class: "row", "data-job": job.id, "aria-label": `${STATES[job.state]}: ${title(job).slice(0, 80)}` },
     identical(job) ?? h("span", { class: `badge ${job.state}` }, STATES[job.state]),
-    heading(job, told),
+    heading(job, details),
     h("div", { class: "actions" }, list));
   if (!ended(job)) {
     const bar = progressOf(job);

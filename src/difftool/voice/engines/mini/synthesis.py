@@ -50,8 +50,8 @@ def voiced(nets: Networks, voice: Voice) -> Tensor:
 
 
 def timed(nets: Networks, signs: str, voice: Tensor, speed: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The symbols (1, L) of a text, their vectors (1, L, C), and the frames (1, L) that each lasts. `voice`: its vectors
-    (1, K, C), with the pitch."""
+    """The symbols (1, L) of a text, their vectors (1, L, C), and the frames (1, L) that each lasts. `voice`: its
+    vectors (1, K, C), with the pitch."""
     symbols = torch.tensor([symbols_of(signs)], device=nets.device)
     mask = torch.ones_like(symbols, dtype=torch.bool)
     text = nets.speech.text(symbols, mask)
