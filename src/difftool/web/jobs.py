@@ -206,9 +206,11 @@ class Records:
         jobs = [job for name in reversed(self.ids()) if (job := self.load(name)) and job.state in UNFINISHED]
         left = []
         for job in jobs:
-            outcome = self.outcome(job.id)
-            if outcome.exists():
-                job.finish(cast(Outcome, read_json(outcome)))
+            outcome = None
+            with suppress(DifftoolError):  # there is none, or it is damaged
+                outcome = cast(Outcome, read_json(self.outcome(job.id)))
+            if outcome is not None:
+                job.finish(outcome)
             elif job.tries >= MOST_TRIES:
                 job.error = {"code": int(Exit.FAILED), "message": ENDED, "hint": "try it on a machine with more memory"}
                 job.end(FAILED)
@@ -216,7 +218,7 @@ class Records:
                 job.state = QUEUED
                 left.append(job)
             self.save(job)
-            outcome.unlink(missing_ok=True)
+            self.outcome(job.id).unlink(missing_ok=True)
         return left
 
     def outcome(self, name: str) -> Path:
