@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studios import gate, open_gate, runs, serving
+from studios import PRELOAD, gate, machine, open_gate, pretended, runs, serving
 
+from difftool.cli.app import check
+from difftool.errors import DifftoolError
 from difftool.files import write_json
 from difftool.web import queue
-from difftool.web.commands import Line
+from difftool.web.commands import CommandLine, Line
+from difftool.web.guard import access
 from difftool.web.jobs import DONE, FAILED, MOST_TRIES, QUEUED, RUNNING, Job, Records
 from difftool.web.processes import Child, Nursery
+from difftool.web.server import listening, serve
+from difftool.web.studio import Studio
 
 
 def test_jobs_run_in_order_one_at_a_time(tmp_path: Path) -> None:
@@ -265,6 +270,15 @@ def test_what_a_killed_server_left(tmp_path: Path) -> None:
     states = [loaded.state for job in (ended, deadly) if (loaded := records.load(job.id))]
     assert states == [DONE, FAILED]
     assert not records.outcome(ended.id).exists()
+
+
+def test_a_state_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "outputs/.studio").mkdir(parents=True)
+    (tmp_path / "outputs/.studio/jobs").touch()
+    line = CommandLine(pretended, check, machine, PRELOAD)
+    studio = Studio(tmp_path, line, access("127.0.0.1", None, is_tls=False))
+    with pytest.raises(DifftoolError, match="cannot start"):
+        serve(studio, listening("127.0.0.1", 0))
 
 
 def test_ids_rise_also_when_the_clock_is_set_back(tmp_path: Path) -> None:

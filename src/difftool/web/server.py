@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -70,8 +71,13 @@ class Server(uvicorn.Server):
 
 
 def serve(studio: Studio, taken: socket.socket, tls: tuple[Path, Path] | None = None) -> None:
-    """Serves the page until Ctrl-C or SIGTERM; `tls` are the files of a certificate and its key."""
-    server_for(studio, tls).run([taken])
+    """Serves the page until Ctrl-C or SIGTERM; `tls` are the files of a certificate and its key. Raises DifftoolError 1
+    if its state cannot be read."""
+    server = server_for(studio, tls)
+    with suppress(SystemExit):  # of uvicorn, which does not say why
+        server.run([taken])
+    if not server.started:
+        raise DifftoolError(Exit.FAILED, "the studio cannot start", f"move {studio.folder} out of the way")
 
 
 def server_for(studio: Studio, tls: tuple[Path, Path] | None = None) -> Server:
