@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from studios import Client, serving
+
+from difftool.web.server import MOST_OF_ONE
 
 TOKEN = "correct-horse-battery-staple"
 GOOD = {"kind": "sample", "settings": {"label": "1"}}
@@ -136,6 +141,10 @@ VALUES = [
     job("list as a value", prompt=["x", "--output=/tmp/x"]),
     job("object as a value", negative={"a": 1}),
     job("control characters", prompt="x\x1b[2J"),
+    job("flag that takes the end of options", negative=True, prompt="--prompts=/etc/passwd"),
+    job("flag in the place of a number", "speech", seed=True, text="--textfile=/etc/passwd"),
+    job("number in the place of a flag", low_vram=1),
+    job("number beyond any float", count=10**400),
     job("null byte", "speech", text="x\0y"),
     job("empty text", "speech", text="  "),
     job("text of megabytes", "speech", (400, 413), text="x" * 900_000),
@@ -161,6 +170,7 @@ VALUES = [
             "playlist": PLAYLIST,
             "list of files": b"ffconcat version 1.0\nfile /etc/passwd\n",
             "playlist behind a tag": b"ID3\x04\0\0\0\0\0\x04abcd" + PLAYLIST,
+            "playlist behind a long tag": b"ID3\x04\0\0\0\0\x28\0" + bytes(5120) + PLAYLIST,
             "page": b"<script>alert(1)</script>",
             "drawing": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
             "nothing": b"",
@@ -192,6 +202,7 @@ TOKENS = [
     post("login with a wrong token", 401, "/api/login", {"token": "wrong"}),
     post("login without a token", 401, "/api/login", {}),
     post("login with a list", 401, "/api/login", {"token": [TOKEN]}),
+    post("login with a lone surrogate", 401, "/api/login", {"token": "\ud800"}),
     post("login as a form", 415, "/api/login", b"token=x", Content_Type="application/x-www-form-urlencoded"),
     Attack("job without a token", 401),
 ]
@@ -299,6 +310,34 @@ def test_malformed_requests_are_refused(target: Target, name: str) -> None:
         answer = connection.recv(65536)
     assert answer.split()[1][:1] == b"4" or not answer, answer
     assert target.client("GET", "/api/jobs").status == 200
+
+
+def test_one_address_does_not_take_all_connections(target: Target) -> None:
+    held = [socket.create_connection(("127.0.0.1", target.client.port)) for _ in range(MOST_OF_ONE + 5)]
+    try:
+        held[-1].settimeout(60)
+        with suppress(ConnectionError):
+            assert not held[-1].recv(1)
+        held[0].sendall(b"GET /api/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert held[0].recv(65536).startswith(b"HTTP/1.1 200")
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_folders_of_any_name_and_content_are_listed(target: Target) -> None:
+    folder = target.root / "outputs/train"
+    for name, classes in ((b"\xff", ["\ud800", 1]), (b"<img src=x>", 5), (b"--help", ["a"])):
+        run = Path(os.fsdecode(os.fsencode(folder / "x").removesuffix(b"x") + name))
+        run.mkdir(parents=True)
+        (run / "model.safetensors").touch()
+        (run / "config.json").write_text(json.dumps({"classes": classes}))
+    offered = target.client("GET", "/api/state")
+    assert offered.status == 200 and offered.headers["content-type"] == "application/json"
+    labels = {row["name"]: row["labels"] for row in offered.json["models"]["sample"]}
+    assert labels["\udcff"] == ["\ud800", "1"] and labels["<img src=x>"] == [] and labels["--help"] == ["a"]
+    refused(target.client, job("model that is no Unicode", "sample", model="\udcff"))
+    shutil.rmtree(folder)
 
 
 def test_there_are_at_least_sixty() -> None:

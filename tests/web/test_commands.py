@@ -30,6 +30,11 @@ def test_a_value_is_one_word() -> None:
     assert line.typed == "difftool voice clone '--voice=a b' --seed=-3 --speed=1.5 -- --output=x"
 
 
+def test_only_what_a_job_may_have_is_taken_from_a_file() -> None:
+    stored = {"text": "\ud800", "voice": "x" * 300_000, "speed": float("nan"), "seed": True, "steps": [3], "top_k": 5}
+    assert settings_in({"command": "voice clone", "settings": stored}, {}) == ("speech", {"top_k": 5})
+
+
 def test_a_model_is_called_by_its_name() -> None:
     assert line_of("sample", {"model": "mine"}, {"mine": "outputs/train/mine"}).arguments == ("outputs/train/mine",)
     with pytest.raises(DifftoolError, match="did you mean 'mine'"):

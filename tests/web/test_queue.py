@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
+import os
+import signal
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
-from studios import gate, open_gate, runs, serving
+from studios import PRELOAD, gate, machine, open_gate, pretended, runs, serving
 
+from difftool.cli.app import check
+from difftool.errors import DifftoolError
 from difftool.files import write_json
 from difftool.web import queue
-from difftool.web.commands import Line
+from difftool.web.commands import CommandLine, Line
+from difftool.web.guard import access
 from difftool.web.jobs import DONE, FAILED, MOST_TRIES, QUEUED, RUNNING, Job, Records
-from difftool.web.processes import Child
+from difftool.web.processes import Child, Nursery
+from difftool.web.server import listening, serve
+from difftool.web.studio import Studio
 
 
 def test_jobs_run_in_order_one_at_a_time(tmp_path: Path) -> None:
@@ -131,12 +141,62 @@ def test_jobs_are_cancelled_and_forgotten(tmp_path: Path) -> None:
         client.wait(running, runs)
         for job in (waiting, running):
             assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
+            if job is running:  # once more while it ends does not forget it
+                assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
             assert client.wait(job)["state"] == "cancelled"
         last = client.wait(client.job("sample", label="2"))
         assert (tmp_path / "ran.txt").read_text().split() == [last["id"]]
         assert client("DELETE", f"/api/jobs/{last['id']}").status == 204
         assert client("GET", f"/api/jobs/{last['id']}").status == 404
         assert (tmp_path / f"outputs/sample/{last['id']}/00000-0.png").is_file()
+
+
+def test_the_queue_goes_on_after_a_job_that_could_not_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Nursery.child
+    with serving(tmp_path) as client:
+
+        def exhausted(*args: Any) -> Child:
+            if args[1] is not queue.perform:
+                return started(*args)
+            monkeypatch.setattr(Nursery, "child", started)
+            raise OSError(errno.EMFILE, "Too many open files", "/dev/null")
+
+        monkeypatch.setattr(Nursery, "child", exhausted)
+        first, second = (client.wait(client.job("sample", label=name)) for name in ("1", "2"))
+        assert first["error"] == {"code": 1, "message": "the job could not be started", "hint": "try it again"}
+        assert second["state"] == "done"
+
+
+def test_jobs_that_end_on_a_full_disk_are_known_and_saved_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path) as client:
+        job = client.job("sample", label=gate(tmp_path))
+        client.wait(job, runs)
+        with monkeypatch.context() as disk:
+
+            def full(*_: object) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            disk.setattr(Records, "save", full)
+            open_gate(tmp_path, "gate")
+            assert client.wait(job)["state"] == "done"
+        client.wait(client.job("sample", label="2"))
+    saved = Records(tmp_path / "outputs/.studio/jobs").load(job["id"])
+    assert saved is not None and saved.state == DONE
+
+
+def test_a_job_is_cancelled_whose_forkserver_was_killed(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        job = client.job("sample", label=gate(tmp_path))
+        client.wait(job, runs)
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        assert client("DELETE", f"/api/jobs/{job['id']}").status == 204
+        assert client.wait(job)["state"] == "cancelled"
+        assert client.wait(client.job("sample", label="2"))["state"] == "done"
+        assert (tmp_path / "ran.txt").read_text().count("\n") == 1
 
 
 def test_a_job_is_run_again(tmp_path: Path) -> None:
@@ -167,6 +227,7 @@ def test_jobs_go_on_in_the_next_server(tmp_path: Path) -> None:
         assert [client.wait(job)["state"] for job in jobs] == ["done"] * 3
         argv = json.loads(client("GET", f"/api/jobs/{jobs[0]['id']}/files/00000-0.png").body)
     assert "--overwrite" in argv
+    assert json.loads((tmp_path / f"outputs/.studio/jobs/{jobs[0]['id']}.json").read_text())["tries"] == 2
     assert (tmp_path / "ran.txt").read_text().split() == [job["id"] for job in jobs]
 
 
@@ -196,15 +257,28 @@ def test_what_a_killed_server_left(tmp_path: Path) -> None:
         records.outcome(ended.id), {"code": 0, "result": {"data": {"outputs": []}, "warnings": [], "error": None}}
     )
     cut = recorded(records, state=RUNNING, tries=1)
+    damaged = recorded(records, state=RUNNING, tries=1)
+    records.outcome(damaged.id).write_text("")
     waiting = recorded(records)
     deadly = recorded(records, state=RUNNING, tries=MOST_TRIES)
     recorded(records, state=DONE)
     (tmp_path / "20260101T000000Z-000000.json").write_text("{broken")
     records = Records(tmp_path)
-    assert [(job.id, job.state) for job in records.unfinished()] == [(cut.id, QUEUED), (waiting.id, QUEUED)]
+    assert [(job.id, job.state) for job in records.unfinished()] == [
+        (job.id, QUEUED) for job in (cut, damaged, waiting)
+    ]
     states = [loaded.state for job in (ended, deadly) if (loaded := records.load(job.id))]
     assert states == [DONE, FAILED]
     assert not records.outcome(ended.id).exists()
+
+
+def test_a_state_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "outputs/.studio").mkdir(parents=True)
+    (tmp_path / "outputs/.studio/jobs").touch()
+    line = CommandLine(pretended, check, machine, PRELOAD)
+    studio = Studio(tmp_path, line, access("127.0.0.1", None, is_tls=False))
+    with pytest.raises(DifftoolError, match="cannot start"):
+        serve(studio, listening("127.0.0.1", 0))
 
 
 def test_ids_rise_also_when_the_clock_is_set_back(tmp_path: Path) -> None:
@@ -212,6 +286,9 @@ def test_ids_rise_also_when_the_clock_is_set_back(tmp_path: Path) -> None:
     records = Records(tmp_path)
     ids = [records.new_id() for _ in range(50)]
     assert ids == sorted(set(ids)) and ids[0] > "29991231T235959Z-f423f0"
+    (tmp_path / "99999999T999999Z-000000.json").write_text("{}")
+    records = Records(tmp_path)
+    assert records.new_id() < records.new_id()
 
 
 @pytest.mark.parametrize("name", ["../jobs", "x", "20260101T000000Z-00000g", "20260101T000000Z-000000/.."])

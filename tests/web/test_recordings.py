@@ -16,6 +16,7 @@ from difftool.voice.library import PACKAGE, opened
 from difftool.voice.prep.audition import audition, write_passage
 from difftool.web.media import kind_of
 from difftool.web.sentences import SENTENCES
+from difftool.web.takes import heard, length
 
 WAV = {"Content-Type": "audio/wav"}
 
@@ -30,15 +31,20 @@ WAV = {"Content-Type": "audio/wav"}
         (b"\0\0\0\x20ftypM4A ", ".m4a"),
         (b"ID3\x04\0\0\0\0\0\x01x\xff\xfb\x90", ".mp3"),
         (b"\xff\xf3\x40", ".mp3"),
+        (b"ID3\x04\0\0\0\0\x28\0" + bytes(5120) + b"\0\xff\xfb\x90", ".mp3"),
         (b"ID3\x04\0\0\0\0\0\x01x#EXTM3U", None),
+        (b"ID3\x04\0\0\0\0\x28\0" + bytes(5120) + b"#EXTM3U", None),
+        (b"ID3\x04\0\0\0\0\x28\0", None),
         (b"#EXTM3U\n", None),
         (b"ffconcat version 1.0", None),
         (b"<html>", None),
         (b"", None),
     ],
 )
-def test_kinds_of_files(head: bytes, suffix: str | None) -> None:
-    kind = kind_of(head)
+def test_kinds_of_files(head: bytes, suffix: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(head)
+    kind = kind_of(path)
     assert (kind.suffix if kind else None) == suffix
 
 
@@ -97,6 +103,24 @@ def test_uploads_are_kept_listed_and_removed(tmp_path: Path) -> None:
         folder = "outputs/.studio/uploads"
         assert f"--consent=written:{folder}/{paper['id']}.bin" in job["command"]
         assert job["command"].endswith(f"-- {folder}/{sent['id']}.wav") and "--slice=vad" in job["command"]
+
+
+def test_what_a_killed_server_left_is_removed(tmp_path: Path) -> None:
+    scratch = tmp_path / "outputs/.studio/scratch"
+    (scratch / "x.part").mkdir(parents=True)
+    (scratch / "x.part/decoded.f32").touch()
+    (scratch / "y.part.png").touch()
+    with serving(tmp_path) as client:
+        assert client("POST", "/api/uploads?name=a", SOUND, WAV).status == 201
+        assert not (scratch / "x.part").exists() and not (scratch / "y.part.png").exists()
+    assert [*scratch.iterdir()] == []
+
+
+def test_a_take_that_is_too_long_is_not_graded(tmp_path: Path) -> None:
+    path = tmp_path / "days.wav"
+    write_short(path, np.zeros(90 * RATE, np.float32), RATE)
+    assert 60.0 < length(print, path, 60.0) < 91.0 and length(print, path) == 90.0
+    assert heard(print, path, "x") is None
 
 
 def test_nothing_is_left_of_an_upload_that_is_cut_off(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ..errors import DifftoolError
 from . import openai, recordings, state
-from .bodies import Refused, json_of, number_of
+from .bodies import ASCIIResponse, Refused, json_of, number_of
 from .commands import Line
 from .errors import refused
 from .guard import COOKIE, Guard
@@ -35,7 +35,7 @@ async def page(request: Request) -> Response:
 async def show_state(request: Request) -> Response:
     studio = of(request)
     offered = await asyncio.to_thread(state.described, studio.root, studio.secure_hint, studio.device)
-    return JSONResponse(offered)
+    return ASCIIResponse(offered)
 
 
 async def submit(request: Request) -> Response:
@@ -44,13 +44,13 @@ async def submit(request: Request) -> Response:
     if not isinstance(kind, str) or not isinstance(settings, dict) or {*body} != {"kind", "settings"}:
         raise Refused(400, "a job has a kind and settings", 'send {"kind": "speech", "settings": {"text": "Hello."}}')
     job = await studio.submit(kind, settings)
-    return JSONResponse(studio.queue.shown(job), 202)
+    return ASCIIResponse(studio.queue.shown(job), 202)
 
 
 async def jobs(request: Request) -> Response:
     queue = of(request).queue
     limit = number_of(request, "limit", SHOWN, 1, 1000)
-    return JSONResponse([queue.shown(job) for job in queue.newest(limit)])
+    return ASCIIResponse([queue.shown(job) for job in queue.newest(limit)])
 
 
 async def job(request: Request) -> Response:
@@ -59,7 +59,7 @@ async def job(request: Request) -> Response:
     if request.method == "DELETE":
         studio.queue.cancel(job)
         return Response(status_code=204)
-    return JSONResponse(studio.queue.shown(job))
+    return ASCIIResponse(studio.queue.shown(job))
 
 
 async def rerun(request: Request) -> Response:
@@ -73,7 +73,7 @@ async def rerun(request: Request) -> Response:
         raise Refused(409, "only a job whose files are there can be run again", "add a job with its settings")
     line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))
     again = studio.queue.submit(first.kind, first.settings, line, rerun={"of": first.id, "identical": None})
-    return JSONResponse(studio.queue.shown(again), 202)
+    return ASCIIResponse(studio.queue.shown(again), 202)
 
 
 async def file(request: Request) -> Response:

@@ -7,6 +7,7 @@ import json
 import time
 
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.types import Message
 
 from ..errors import Exit
@@ -52,6 +53,13 @@ def capped(request: Request, most: int) -> Request:
 
 def too_large(most: int) -> Refused:
     return Refused(413, f"the body is larger than {most:,} bytes", "send less at once")
+
+
+class ASCIIResponse(JSONResponse):
+    """JSON in ASCII, since names of files may be no Unicode."""
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 async def json_of(request: Request) -> dict[str, object]:

@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,6 +17,8 @@ from .shapes import News, Outcome, Settings
 GUIDING = ("guidance", "guidance_mode", "guidance_interval", "guidance_rescale")
 SAMPLER = ("sampler", "steps", "schedule", "eta")
 MACHINE = ("device", "dtype", "threads", "batch_size")
+FLAGS = ("low_vram",)
+"""Settings that are true or false. A flag in the place of another option would take the next word as its value."""
 LONGEST = 200_000
 """Characters of a value."""
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -126,15 +129,24 @@ def line_of(kind: str, settings: Settings, models: Mapping[str, str]) -> Line:
 
 def _option(name: str, value: object) -> str:
     spelled = f"--{name.replace('_', '-')}"
-    if isinstance(value, bool):
-        return spelled if value else spelled.replace("--", "--no-", 1)
-    return f"{spelled}={_text(name, value)}"
+    if name not in FLAGS:
+        return f"{spelled}={_text(name, value)}"
+    if not isinstance(value, bool):
+        raise DifftoolError(Exit.USAGE, f"{name} must be true or false", f"leave out {name} for its default")
+    return spelled if value else spelled.replace("--", "--no-", 1)
+
+
+def _is_given(name: str, value: object) -> bool:
+    """Whether a job may have a setting of a file that anybody may have made."""
+    with suppress(DifftoolError):
+        return bool(_option(name, value))
+    return False
 
 
 def _text(name: str, value: object) -> str:
     """A value as it is typed. Raises DifftoolError 2 for one that cannot be."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number and not isinstance(value, str):
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not is_finite:
         message = f"{name} must be a text or a number"
         raise DifftoolError(Exit.USAGE, message, f"leave out {name} for its default")
     text = str(value)
@@ -157,7 +169,7 @@ def settings_in(note: Mapping[str, object], models: Mapping[str, Mapping[str, st
         value = stored.get(name)
         if name == "size" and isinstance(value, list):
             value = "x".join(map(str, value))
-        if name in MACHINE or not isinstance(value, (str, int, float)):
+        if name in MACHINE or not _is_given(name, value):
             continue
         if name != "model" or plain(str(value)) in {plain(known) for known in models.get(kind, {})}:
             settings[name] = value

@@ -7,10 +7,10 @@ import re
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ..errors import DifftoolError, Exit, is_disk_full
-from .bodies import Refused
+from .bodies import ASCIIResponse, Refused
 
 log = logging.getLogger(__name__)
 
@@ -63,4 +63,4 @@ def answer(
     if path.startswith("/v1/"):
         kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
         shown = {"message": f"{message}; {hint}", "type": kind, "param": param, "code": None}
-    return JSONResponse({"error": shown}, status, headers)
+    return ASCIIResponse({"error": shown}, status, headers)

@@ -53,7 +53,9 @@ class Access(NamedTuple):
 
     def is_token(self, given: str) -> bool:
         """Whether a text is the token, in constant time."""
-        return self.token is not None and secrets.compare_digest(given.encode(), self.token.encode())
+        if self.token is None:
+            return False
+        return secrets.compare_digest(given.encode(errors="surrogatepass"), self.token.encode())
 
 
 def access(host: str, token: str | None, *, is_tls: bool) -> Access:

@@ -163,7 +163,7 @@ class Records:
     def new_id(self) -> str:
         """An ID after all others, also if the clock was set back."""
         when = datetime.now(UTC)
-        if self._last:
+        with suppress(ValueError, OverflowError):  # no ID yet, or one that is no time
             seconds, _, micros = self._last.partition("-")
             last = datetime.strptime(seconds, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             last += timedelta(microseconds=min(int(micros[:5], 16), 999_999) + 1)
@@ -206,18 +206,23 @@ class Records:
         jobs = [job for name in reversed(self.ids()) if (job := self.load(name)) and job.state in UNFINISHED]
         left = []
         for job in jobs:
-            outcome = self.outcome(job.id)
-            if outcome.exists():
-                job.finish(cast(Outcome, read_json(outcome)))
-            elif job.tries >= MOST_TRIES:
-                job.error = {"code": int(Exit.FAILED), "message": ENDED, "hint": "try it on a machine with more memory"}
-                job.end(FAILED)
-            else:
-                job.state = QUEUED
+            try:
+                job.finish(cast(Outcome, read_json(self.outcome(job.id))))
+            except (DifftoolError, KeyError, TypeError):  # there is none, or it is damaged
+                self._resume(job)
+            if job.state == QUEUED:
                 left.append(job)
             self.save(job)
-            outcome.unlink(missing_ok=True)
+            self.outcome(job.id).unlink(missing_ok=True)
         return left
+
+    def _resume(self, job: Job) -> None:
+        """Puts a job into the queue again, unless it was started often enough."""
+        if job.tries >= MOST_TRIES:
+            job.error = {"code": int(Exit.FAILED), "message": ENDED, "hint": "try it on a machine with more memory"}
+            job.end(FAILED)
+        else:
+            job.state = QUEUED
 
     def outcome(self, name: str) -> Path:
         """The file in which the process of a job leaves what its command returned."""

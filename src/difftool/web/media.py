@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -13,7 +14,7 @@ class Kind(NamedTuple):
 
 
 HEAD = 4096
-"""Bytes that are looked at."""
+"""Bytes that are looked at, at the beginning and behind the tags."""
 MARKS = (
     (0, b"RIFF", Kind(".wav", "audio/wav")),
     (0, b"RF64", Kind(".wav", "audio/wav")),
@@ -25,19 +26,16 @@ MARKS = (
 """Containers of sound. Playlists are not among them: they may name other files of this machine."""
 
 
-def kind_of(head: bytes) -> Kind | None:
-    """The kind of a file that begins with these bytes; None for anything but sound."""
-    for at, mark, kind in MARKS:
-        if head[at : at + len(mark)] == mark:
-            return kind
-    is_mp3 = _is_frame(head)
-    if head[:3] == b"ID3" and len(head) >= 10:
-        # the text may be followed by anything, which ffmpeg would open
-        size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        is_mp3 = size + 12 > len(head) or _is_frame(head[size + 10 :])
-    return Kind(".mp3", "audio/mpeg") if is_mp3 else None
-
-
-def _is_frame(data: bytes) -> bool:
-    """Whether data begins with the head of an MPEG frame."""
-    return len(data) >= 2 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
+def kind_of(path: Path) -> Kind | None:
+    """The kind of a file by its content; None for anything but sound."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+        for at, mark, kind in MARKS:
+            if head[at : at + len(mark)] == mark:
+                return kind
+        if head[:3] == b"ID3" and len(head) >= 10:
+            # the tags, of any length, may be followed by anything, which ffmpeg would open
+            size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+            file.seek(size + 10 * (2 if head[5] & 0x10 else 1))
+            head = file.read(HEAD).lstrip(b"\0")
+    return Kind(".mp3", "audio/mpeg") if head[:1] == b"\xff" and head[1:2] >= b"\xe0" else None

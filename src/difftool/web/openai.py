@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ..audio.files import RATE, ffmpeg
 from ..errors import Exit
 from ..voice import engines
 from . import state
-from .bodies import Refused, json_of
+from .bodies import ASCIIResponse, Refused, json_of
 from .commands import KINDS
 from .errors import STATUS
 from .jobs import DONE, Job
@@ -92,11 +92,11 @@ async def pictures(request: Request) -> Response:
             data.append({"url": f"{request.url.scheme}://{request.headers['host']}{output['url']}"})
         elif path is not None:
             data.append({"b64_json": base64.b64encode(path.read_bytes()).decode()})
-    return JSONResponse({"created": int(time.time()), "data": data})
+    return ASCIIResponse({"created": int(time.time()), "data": data})
 
 
 async def voices(request: Request) -> Response:
-    return JSONResponse({"voices": [{"id": row["name"], "name": row["name"]} for row in state.voices()]})
+    return ASCIIResponse({"voices": [{"id": row["name"], "name": row["name"]} for row in state.voices()]})
 
 
 async def models(request: Request) -> Response:
@@ -105,11 +105,11 @@ async def models(request: Request) -> Response:
     rows = [{"id": name, "object": "model", "created": 0, "owned_by": "difftool"} for name in names]
     wanted = request.path_params.get("id")
     if wanted is None:
-        return JSONResponse({"object": "list", "data": rows})
+        return ASCIIResponse({"object": "list", "data": rows})
     row = next((row for row in rows if row["id"] == wanted), None)
     if row is None:
         raise Refused(404, "there is no such model", "see /v1/models")
-    return JSONResponse(row)
+    return ASCIIResponse(row)
 
 
 def _own(body: Settings, kind: str) -> dict[str, object]:

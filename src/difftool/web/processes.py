@@ -6,25 +6,31 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import resource
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
+from pathlib import Path
 from typing import Any
 
 from ..errors import DifftoolError, Exit
 
 GRACE = 10.0
 """Seconds from Ctrl-C to the kill."""
+MOST_WRITTEN = 2**30
+"""Bytes of a file that a short call writes."""
 Report = Callable[[Any], None]
 
 
 class Nursery:
-    """Where processes are forked."""
+    """Where processes are forked; `scratch` is the folder of their temporary files."""
 
-    def __init__(self, preload: Sequence[str]) -> None:
+    def __init__(self, preload: Sequence[str], scratch: Path) -> None:
+        self._scratch = scratch
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*preload])
         ensure_running()  # it imports in the background
@@ -35,12 +41,15 @@ class Nursery:
 
     async def call(self, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
         """What a function returns in a process. Raises its DifftoolError, and TimeoutError after so many seconds."""
-        child = self.child(function, *args)
-        try:
-            async with asyncio.timeout(seconds):
-                return await child.result()
-        finally:
-            child.stop(signal.SIGKILL)
+        # what is killed leaves its temporary files
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(suffix=".part", dir=self._scratch, ignore_cleanup_errors=True) as scratch:
+            child = self.child(_confined, scratch, function, *args)
+            try:
+                async with asyncio.timeout(seconds):
+                    return await child.result()
+            finally:
+                child.stop(signal.SIGKILL)
 
 
 class Child:
@@ -103,7 +112,7 @@ class Child:
         """Sends a signal to the process and to what it has started."""
         self._stopped = number
         pid = self._process.pid
-        if pid is None or not self._process.is_alive():
+        if pid is None or self._receiver.closed:  # it has not begun, or has ended
             return
         with suppress(ProcessLookupError, PermissionError):
             try:
@@ -121,6 +130,13 @@ def _called(sender: Connection, function: Callable[..., Any], args: tuple[Any, .
     except DifftoolError as error:
         answer = ("error", error)
     sender.send(answer)
+
+
+def _confined(report: Report, scratch: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What a function returns whose temporary files lie in a folder, and are not endless."""
+    tempfile.tempdir = scratch
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return function(report, *args)
 
 
 def _end_with_parent() -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ class Queue:
         self.root, self.records, self.events = root, records, events
         self._commands, self._nursery = commands, nursery
         self._jobs = {job.id: job for job in records.unfinished()}
+        self._unsaved: dict[str, Job] = {}
         self._wake, self._ended = asyncio.Event(), asyncio.Event()
         self._running: Child | None = None
         self.preview: Preview | None = None
@@ -55,7 +57,7 @@ class Queue:
         return job
 
     def find(self, name: str) -> Job | None:
-        return self._jobs.get(name) or self.records.load(name)
+        return self._jobs.get(name) or self._unsaved.get(name) or self.records.load(name)
 
     def shown(self, job: Job) -> ShownJob:
         """A job for the API, with its place in the queue."""
@@ -75,6 +77,7 @@ class Queue:
     def cancel(self, job: Job) -> None:
         """Cancels a job that has not ended, and forgets one that has; its files stay."""
         if job.id not in self._jobs:
+            self._unsaved.pop(job.id, None)
             self.records.remove(job.id)
         elif job.state == RUNNING and self._running is not None:
             child, job.state = self._running, CANCELLED
@@ -104,7 +107,6 @@ class Queue:
         job.state, job.started, job.tries = RUNNING, now(), job.tries + 1
         self._changed(job)
         self._moved()
-        self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
 
         def heard(news: News) -> None:
             if job.state == RUNNING:
@@ -115,9 +117,13 @@ class Queue:
                 self.events.publish(self.shown(job))
 
         try:
+            self._running = self._nursery.child(perform, self._commands.run, job.argv, job.id, self.root, self.records)
             outcome = await self._running.result(heard)
         except DifftoolError as error:
             outcome = failed(error)
+        except Exception as error:  # such as too many open files; the queue goes on
+            log.error("the job %s could not be started: %s", job.id, error, exc_info=error)
+            outcome = failed(DifftoolError(Exit.FAILED, "the job could not be started", "try it again"))
         finally:
             self._running = self.preview = None
         if job.state == RUNNING:  # not cancelled
@@ -128,10 +134,11 @@ class Queue:
         if job.ended is None:
             job.end(state)
         self._keep(job)
-        self.records.outcome(job.id).unlink(missing_ok=True)
-        if state != FAILED:
-            self.records.log(job.id).unlink(missing_ok=True)
-        self.records.forget_old()
+        with suppress(OSError):  # the folder may be read-only by now
+            self.records.outcome(job.id).unlink(missing_ok=True)
+            if state != FAILED:
+                self.records.log(job.id).unlink(missing_ok=True)
+            self.records.forget_old()
         del self._jobs[job.id]
         self.events.publish(self.shown(job))
         self._ended.set()
@@ -147,9 +154,12 @@ class Queue:
             self.events.publish(self.shown(job))
 
     def _keep(self, job: Job) -> None:
-        """Writes a job to disk; the queue goes on where that is full."""
+        """Writes a job to disk, and those for which there was no room before; the queue goes on where that is full."""
+        self._unsaved[job.id] = job
         try:
-            self.records.save(job)
+            for name, unsaved in [*self._unsaved.items()]:
+                self.records.save(unsaved)
+                del self._unsaved[name]
         except OSError as error:
             log.error("the job %s cannot be saved: %s", job.id, error.strerror)
 
@@ -157,7 +167,11 @@ class Queue:
         return [job for job in self._jobs.values() if job.state == QUEUED]
 
     def close(self) -> None:
-        """Stops the job that runs; it is run again when the studio starts again."""
+        """Stops the job that runs; it is run again when the studio starts again, however often."""
+        for job in self._jobs.values():
+            if job.state == RUNNING:
+                job.tries = max(1, job.tries - 1)
+                self._keep(job)
         if self._running is not None:
             self._running.stop(signal.SIGKILL)
 

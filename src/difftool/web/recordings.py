@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ..errors import DifftoolError, Exit
 from . import state, takes
-from .bodies import Refused, capped
+from .bodies import ASCIIResponse, Refused, capped
 from .commands import settings_in
 from .media import Kind, kind_of
 from .sentences import SENTENCES
@@ -29,18 +30,18 @@ async def add_take(request: Request) -> Response:
     """Grades a take at once; it is kept if it can be read."""
     studio = of(request)
     text = SENTENCES[takes.sentence_of(request.query_params.get("sentence"))]
-    name, part, head = await studio.takes.receive(capped(request, takes.MOST_BYTES).stream())
+    name, part = await studio.takes.receive(capped(request, takes.MOST_BYTES).stream())
     try:
-        kind = takes.sound_kind(head)
+        kind = takes.sound_kind(part)
         grade = await _read(studio, takes.LONGEST_GRADING, takes.heard, part, text)
-        if grade["seconds"] > takes.MOST_SECONDS:
+        if grade is None or grade["seconds"] > takes.MOST_SECONDS:
             hint = "stop after each sentence"
             raise Refused(413, f"the take is longer than {takes.MOST_SECONDS:.0f} seconds", hint)
         sentence = {"sentence": SENTENCES.index(text), "text": text}
         kept = studio.takes.keep(name, part, kind, {**sentence, **grade})
     finally:
         part.unlink(missing_ok=True)
-    return JSONResponse(studio.takes.shown(kept), 201)
+    return ASCIIResponse(studio.takes.shown(kept), 201)
 
 
 async def add_upload(request: Request) -> Response:
@@ -58,15 +59,15 @@ async def add_upload(request: Request) -> Response:
         title, pieces = file.filename, _pieces(file)
     else:
         title, pieces = request.query_params.get("name"), limited.stream()
-    name, part, head = await studio.uploads.receive(pieces)
+    name, part = await studio.uploads.receive(pieces)
     try:
-        kind = None if request.query_params.get("paper") else takes.sound_kind(head)
+        kind = None if request.query_params.get("paper") else takes.sound_kind(part)
         seconds = await _read(studio, takes.LONGEST_READ, takes.length, part) if kind else None
         shown = title if title and state.is_name(title) else "recording"
         kept = studio.uploads.keep(name, part, kind, {"name": shown, "seconds": seconds})
     finally:
         part.unlink(missing_ok=True)
-    return JSONResponse(studio.uploads.shown(kept), 201)
+    return ASCIIResponse(studio.uploads.shown(kept), 201)
 
 
 async def _read(studio: Studio, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
@@ -93,7 +94,7 @@ def shelf(request: Request) -> Shelf:
 
 async def listed(request: Request) -> Response:
     recordings = shelf(request)
-    return JSONResponse([recordings.shown(note) for note in recordings.notes()])
+    return ASCIIResponse([recordings.shown(note) for note in recordings.notes()])
 
 
 async def recording(request: Request) -> Response:
@@ -111,13 +112,18 @@ async def recording(request: Request) -> Response:
     return FileResponse(path, media_type=note["type"])
 
 
+def _is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(MARK)) == MARK
+
+
 async def read_settings(request: Request) -> Response:
     """The settings in a picture or a sound that difftool made."""
     studio = of(request)
-    _, part, head = await studio.scratch.receive(capped(request, MOST_PICTURE).stream())
+    _, part = await studio.scratch.receive(capped(request, MOST_PICTURE).stream())
     path = part
     try:
-        kind = PNG if head.startswith(MARK) else kind_of(head)
+        kind = PNG if _is_png(part) else kind_of(part)
         if kind is None:
             raise Refused(415, "this is no picture or sound that difftool made", "use a PNG, or a sound", Exit.FILE)
         path = part.rename(part.with_suffix(f".part{kind.suffix}"))
@@ -127,7 +133,7 @@ async def read_settings(request: Request) -> Response:
     restored = settings_in(note or {}, state.models(studio.root))
     if restored is None:
         raise Refused(400, "there are no settings of the page in this file", "use what difftool drew or spoke")
-    return JSONResponse({"kind": restored[0], "settings": restored[1]})
+    return ASCIIResponse({"kind": restored[0], "settings": restored[1]})
 
 
 ROUTES = [

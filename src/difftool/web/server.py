@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -15,7 +16,8 @@ from .app import application
 from .guard import LARGEST_HEAD
 from .studio import Studio
 
-MOST_CONNECTIONS = 100
+MOST_CONNECTIONS, MOST_OF_ONE = 100, 60
+"""At once: of all clients, and of one address, so that one cannot keep out the others."""
 SLOWEST_HEAD = 20.0
 """Seconds."""
 
@@ -37,10 +39,15 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 class Connection(H11Protocol):
-    """A connection that is closed where the head of a request does not come in time."""
+    """A connection that is closed where the head of a request does not come in time, or there are too many."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        clients = [getattr(other, "client", None) or ("", 0) for other in self.connections]
+        of_one = sum(address == (self.client or clients[0])[0] for address, _ in clients)
+        if of_one > MOST_OF_ONE or len(clients) > MOST_CONNECTIONS:
+            transport.abort()
+            return
         self._watch(self)
 
     def _watch(self, before: object) -> None:
@@ -64,8 +71,13 @@ class Server(uvicorn.Server):
 
 
 def serve(studio: Studio, taken: socket.socket, tls: tuple[Path, Path] | None = None) -> None:
-    """Serves the page until Ctrl-C or SIGTERM; `tls` are the files of a certificate and its key."""
-    server_for(studio, tls).run([taken])
+    """Serves the page until Ctrl-C or SIGTERM; `tls` are the files of a certificate and its key. Raises DifftoolError 1
+    if its state cannot be read."""
+    server = server_for(studio, tls)
+    with suppress(SystemExit):  # of uvicorn, which does not say why
+        server.run([taken])
+    if not server.started:
+        raise DifftoolError(Exit.FAILED, "the studio cannot start", f"move {studio.folder} out of the way")
 
 
 def server_for(studio: Studio, tls: tuple[Path, Path] | None = None) -> Server:

@@ -114,7 +114,8 @@ def _model(name: str, folder: Path) -> Mapping[str, object]:
         config = read_json((ASSETS / name if name in BUNDLED else folder) / "config.json")
     except DifftoolError:
         config = {}
-    labels = [str(label) for label in config.get("classes") or ()]
+    classes = config.get("classes")
+    labels = [str(label) for label in classes] if isinstance(classes, list) else []
     return {"name": name, "labels": labels, "kind": "sounds" if config.get("sound") else "pictures"}
 
 

@@ -50,7 +50,7 @@ class Studio:
         self.scratch = Shelf(self.folder / "scratch", MOST_TAKES, "")
         self.reading = asyncio.Semaphore(2)
         """Recordings that are read at once."""
-        self.nursery = Nursery(commands.preload)
+        self.nursery = Nursery(commands.preload, self.scratch.folder)
         self.device: str | None = None
 
     @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,7 @@ from ..errors import DifftoolError, Exit
 from ..files import read_json, run_id, write_json
 from .bodies import Refused
 from .jobs import ID
-from .media import HEAD, Kind, kind_of
+from .media import Kind, kind_of
 from .sentences import SENTENCES
 from .shapes import Heard, Recording, Take
 
@@ -35,7 +37,10 @@ class Shelf:
     def clear(self) -> None:
         """Removes what was left by a server that was killed."""
         for part in self.folder.glob("*.part*"):
-            part.unlink()
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
 
     def notes(self) -> list[Recording]:
         """What is known of each recording, the oldest first."""
@@ -73,22 +78,21 @@ class Shelf:
         """The folder of sounds that were made of several takes."""
         return self.folder / "passages"
 
-    async def receive(self, pieces: AsyncIterator[bytes]) -> tuple[str, Path, bytes]:
-        """(ID, path, first bytes) of a new file. Raises Refused 409 if there are too many."""
+    async def receive(self, pieces: AsyncIterator[bytes]) -> tuple[str, Path]:
+        """(ID, path) of a new file. Raises Refused 409 if there are too many."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if len([*self.folder.glob("*.json")]) >= self.most:
             raise Refused(409, f"there are {self.most} recordings already", "remove some of them")
         name = run_id()
-        path, head = self.folder / f"{name}.part", b""
+        path = self.folder / f"{name}.part"
         try:
             with path.open("wb") as file:
                 async for piece in pieces:
-                    head += piece[: HEAD - len(head)]
                     file.write(piece)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        return name, path, head
+        return name, path
 
     def keep(self, name: str, part: Path, kind: Kind | None, note: Mapping[str, object]) -> Recording:
         """Keeps a file that was received, and what is known of it."""
@@ -105,9 +109,9 @@ class Shelf:
         return {key: value for key, value in note.items() if key not in hidden} | {"url": f"{self.url}/{note['id']}"}
 
 
-def sound_kind(head: bytes) -> Kind:
+def sound_kind(path: Path) -> Kind:
     """The kind of a sound. Raises Refused 415 for anything else."""
-    if (kind := kind_of(head)) is None:
+    if (kind := kind_of(path)) is None:
         raise Refused(415, "this is no sound that can be read", "send WAV, FLAC, MP3, Ogg, WebM or MP4", Exit.FILE)
     return kind
 
@@ -121,10 +125,12 @@ def sentence_of(text: str | None) -> int:
     return int(text[:9])
 
 
-def heard(report: Callable[[Any], None], path: Path, text: str) -> Heard:
-    """In a process of its own: the grade of a recording of a text, and what to do about it."""
+def heard(report: Callable[[Any], None], path: Path, text: str) -> Heard | None:
+    """In a process of its own: the grade of a recording of a text, and what to do about it; None if it is too long."""
     from ..voice.prep.audition import audition
 
+    if length(report, path, MOST_SECONDS) > MOST_SECONDS:  # a small file may hold days of silence
+        return None
     grade = audition(path, text)
     advice = [f"{line[0].upper()}{line[1:]}." for line in grade.advice]
     return {
@@ -137,12 +143,17 @@ def heard(report: Callable[[Any], None], path: Path, text: str) -> Heard:
     }
 
 
-def length(report: Callable[[Any], None], path: Path) -> float:
-    """In a process of its own: the seconds of a sound."""
+def length(report: Callable[[Any], None], path: Path, most: float = math.inf) -> float:
+    """In a process of its own: the seconds of a sound; of a longer one than `most`, more than that."""
     from ..audio import media
 
+    seconds = 0.0
     with media.opened(path, media.track_of(path)) as source:
-        return round(sum(len(block) for block in source.blocks) / source.rate, 3)
+        for block in source.blocks:
+            seconds += len(block) / source.rate
+            if seconds > most:
+                break
+    return round(seconds, 3)
 
 
 def manifest_in(report: Callable[[Any], None], path: Path) -> Mapping[str, object] | None:

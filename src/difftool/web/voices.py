@@ -79,7 +79,8 @@ async def _passage(notes: Sequence[Take], studio: Studio) -> Path:
     if not path.with_suffix(".json").exists():
         path.parent.mkdir(exist_ok=True)
         takes = [(studio.takes.path(note), note) for note in notes]
-        await studio.nursery.call(LONGEST_READ, passage, takes, path)
+        async with studio.reading:
+            await studio.nursery.call(LONGEST_READ, passage, takes, path)
     return path
 
 
