@@ -30,6 +30,14 @@ def test_a_value_is_one_word() -> None:
     assert line.typed == "difftool voice clone '--voice=a b' --seed=-3 --speed=1.5 -- --output=x"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"), [("a\x1b[2J", "control characters"), ("a" * 200_001, "more than 200,000")]
+)
+def test_a_text_that_cannot_be_spoken_is_refused(text: str, message: str) -> None:
+    with pytest.raises(DifftoolError, match=f"text has {message}"):
+        line_of("speech", {"text": text}, {})
+
+
 def test_a_model_is_called_by_its_name() -> None:
     assert line_of("sample", {"model": "mine"}, {"mine": "outputs/train/mine"}).arguments == ("outputs/train/mine",)
     with pytest.raises(DifftoolError, match="did you mean 'mine'"):
