@@ -35,6 +35,14 @@ def test_only_what_a_job_may_have_is_taken_from_a_file() -> None:
     assert settings_in({"command": "voice clone", "settings": stored}, {}) == ("speech", {"top_k": 5})
 
 
+@pytest.mark.parametrize(
+    ("text", "message"), [("a\x1b[2J", "control characters"), ("a" * 200_001, "more than 200,000")]
+)
+def test_a_text_that_cannot_be_spoken_is_refused(text: str, message: str) -> None:
+    with pytest.raises(DifftoolError, match=f"text has {message}"):
+        line_of("speech", {"text": text}, {})
+
+
 def test_a_model_is_called_by_its_name() -> None:
     assert line_of("sample", {"model": "mine"}, {"mine": "outputs/train/mine"}).arguments == ("outputs/train/mine",)
     with pytest.raises(DifftoolError, match="did you mean 'mine'"):

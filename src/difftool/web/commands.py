@@ -150,9 +150,10 @@ def _text(name: str, value: object) -> str:
         message = f"{name} must be a text or a number"
         raise DifftoolError(Exit.USAGE, message, f"leave out {name} for its default")
     text = str(value)
-    if FORBIDDEN.search(text) or len(text) > LONGEST:
-        message = f"{name} has control characters, or more than {LONGEST:,} characters"
-        raise DifftoolError(Exit.USAGE, message, f"change {name}")
+    if FORBIDDEN.search(text):
+        raise DifftoolError(Exit.USAGE, f"{name} has control characters", "remove them")
+    if len(text) > LONGEST:
+        raise DifftoolError(Exit.USAGE, f"{name} has more than {LONGEST:,} characters", "split it into several jobs")
     return text
 
 
