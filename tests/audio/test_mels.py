@@ -121,8 +121,8 @@ def test_a_model_knows_its_sound_format(tmp_path) -> None:
     ("sound", "says"),
     [
         ({"format": "mel25", "frames": 16}, "unknown sound format 'mel25'"),
-        ({"format": "mel16", "frames": 16}, "are not 16 frames"),
-        ({"format": "mel24", "frames": 15}, "are not 15 frames"),
+        ({"format": "mel16", "frames": 16}, "is not that of 16 frames"),
+        ({"format": "mel24", "frames": 15}, "is not that of 15 frames"),
         ({"format": ["mel24"], "frames": 16}, "is invalid"),
         ({"frames": 16}, "lacks 'format'"),
         ("mel24", "is invalid"),

@@ -600,7 +600,10 @@ def test_80_columns_are_mostly_text(difftool: Callable) -> None:
     [
         ("voice clone", "--threads Number of CPU threads (1 to 1,024)."),
         ("voice clone", "--eta Amount of noise added at each step (0 to 1): 0 is none, 1 is full."),
-        ("train", "--save-every N Save a checkpoint every N training pictures (at least 1); default: one per minute."),
+        (
+            "train",
+            "--save-every N Save a checkpoint every N training pictures or windows (at least 1); default: one per minute.",
+        ),
         ("train", "--minutes Duration of the whole command in minutes (above 0)."),
         ("voice clone", "-q, --[no-]quiet Print only the paths of the results."),
         ("voice clone", "--save-stages FILE.npz Also write"),

@@ -40,11 +40,9 @@ class Attention(nn.Module):
         """`cos` and `sin` of the angles, (T, ROTARY / 2)."""
         qkv = self.to_qkv(self.norm(x))
         qkv = qkv.unflatten(2, (3, self.heads, HEAD)).permute(2, 0, 3, 1, 4)
-        half = ROTARY // 2
-        a, b, rest = qkv.split((half, half, HEAD - ROTARY), dim=-1)
+        a, b, rest = qkv.split((ROTARY // 2, ROTARY // 2, HEAD - ROTARY), dim=-1)
         turned = _turned(a, b, cos, sin).to(qkv.dtype)
-        q, k, v = torch.cat([turned, rest], dim=-1).unbind(0)
-        h = attention(q, k, v)
+        h = attention(*torch.cat([turned, rest], dim=-1).unbind(0))
         return x + self.to_out(h.transpose(1, 2).flatten(2))
 
 
