@@ -602,7 +602,8 @@ def test_80_columns_are_mostly_text(difftool: Callable) -> None:
         ("voice clone", "--eta Amount of noise added at each step (0 to 1): 0 is none, 1 is full."),
         (
             "train",
-            "--save-every N Save a checkpoint every N training pictures or windows (at least 1); default: one per minute.",
+            "--save-every N Save a checkpoint every N training pictures or windows (at least 1); "
+            "default: one per minute.",
         ),
         ("train", "--minutes Duration of the whole command in minutes (above 0)."),
         ("voice clone", "-q, --[no-]quiet Print only the paths of the results."),
