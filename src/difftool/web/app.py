@@ -66,9 +66,11 @@ async def rerun(request: Request) -> Response:
     """Makes the first sound of a job again, or its last picture: the grid, with all pictures in it."""
     studio = of(request)
     first = studio.job(request)
-    ends = [*first.outputs[:1], *first.outputs[-1:]]
-    names = [output["name"] for output in ends if output["kind"] == ends[0]["kind"]]
-    source = first.file(studio.root, names[0 if ends[0]["kind"] == "sound" else -1]) if names else None
+    source = None
+    if first.outputs:
+        is_sound = first.outputs[0]["kind"] == "sound"
+        output = first.outputs[0] if is_sound else first.outputs[-1]
+        source = first.file(studio.root, output["name"])
     if first.state != DONE or source is None:
         raise Refused(409, "only a job whose files are there can be run again", "add a job with its settings")
     line = Line(("rerun",), (), (str(source.relative_to(studio.root)),))

@@ -16,9 +16,8 @@ log = logging.getLogger(__name__)
 
 STATUS = {Exit.USAGE: 400, Exit.FILE: 404, Exit.REFUSED: 403, Exit.LATER: 429, Exit.MEMORY: 503}
 """HTTP statuses of exit codes; others are 500."""
-KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-
-
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+"""OpenAI's types of errors by HTTP status."""
 PLACE = re.compile(r"(?<![\w.~/:-])/(?:[^\s/'\"]+/)*(?=[^\s/'\"]+)")
 """The folders before the name of a file, in a message."""
 
@@ -61,6 +60,6 @@ def answer(
     message, hint = shareable(message), shareable(hint)
     shown: dict[str, object] = {"code": code, "message": message, "hint": hint}
     if path.startswith("/v1/"):
-        kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+        kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         shown = {"message": f"{message}; {hint}", "type": kind, "param": param, "code": None}
     return ASCIIResponse({"error": shown}, status, headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -13,20 +12,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+from ..audio.files import FORMATS
 from ..errors import DifftoolError, Exit
 from ..files import TEMPORARY, default_dir, read_json, write_json
 from .commands import Line
 from .errors import shareable
 from .shapes import Again, Failure, MadeVoice, Outcome, Output, Progress, Settings, ShownJob
 
-log = logging.getLogger(__name__)
-
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 UNFINISHED = (QUEUED, RUNNING)
 ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 MOST_KEPT = 1000
 """Ended jobs that are remembered."""
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
+MOST_TRIES = 3
+"""How often a job is started that ends the studio each time."""
+SILENT = "it failed without a message"
+ENDED = f"the studio ended {MOST_TRIES} times while this job ran"
 
 
 @dataclass
@@ -129,7 +130,7 @@ def outputs_of(data: Mapping[str, object], name: str) -> Iterator[Output]:
         listed.append({"path": data["grid"], "seed": None})
     for row in listed:
         path = Path(row["path"])
-        kind = "sound" if path.suffix in SOUNDS else "picture"
+        kind = "sound" if path.suffix in FORMATS else "picture"
         output: Output = {"name": path.name, "url": f"/api/jobs/{name}/files/{path.name}", "kind": kind}
         if path.suffix == ".png":
             row |= _size(path)
@@ -234,8 +235,3 @@ class Records:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
-
-
-MOST_TRIES = 3
-SILENT = "it failed without a message"
-ENDED = f"the studio ended {MOST_TRIES} times while this job ran"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Kind(NamedTuple):
-    """A kind of media file."""
+class MediaType(NamedTuple):
+    """How a kind of media file is named and sent."""
 
     suffix: str
     type: str
@@ -16,17 +16,17 @@ class Kind(NamedTuple):
 HEAD = 4096
 """Bytes that are looked at, at the beginning and behind the tags."""
 MARKS = (
-    (0, b"RIFF", Kind(".wav", "audio/wav")),
-    (0, b"RF64", Kind(".wav", "audio/wav")),
-    (0, b"OggS", Kind(".ogg", "audio/ogg")),
-    (0, b"fLaC", Kind(".flac", "audio/flac")),
-    (0, b"\x1a\x45\xdf\xa3", Kind(".webm", "audio/webm")),
-    (4, b"ftyp", Kind(".m4a", "audio/mp4")),
+    (0, b"RIFF", MediaType(".wav", "audio/wav")),
+    (0, b"RF64", MediaType(".wav", "audio/wav")),
+    (0, b"OggS", MediaType(".ogg", "audio/ogg")),
+    (0, b"fLaC", MediaType(".flac", "audio/flac")),
+    (0, b"\x1a\x45\xdf\xa3", MediaType(".webm", "audio/webm")),
+    (4, b"ftyp", MediaType(".m4a", "audio/mp4")),
 )
 """Containers of sound. Playlists are not among them: they may name other files of this machine."""
 
 
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: Path) -> MediaType | None:
     """The kind of a file by its content; None for anything but sound."""
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -38,4 +38,4 @@ def kind_of(path: Path) -> Kind | None:
             size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
             file.seek(size + 10 * (2 if head[5] & 0x10 else 1))
             head = file.read(HEAD).lstrip(b"\0")
-    return Kind(".mp3", "audio/mpeg") if head[:1] == b"\xff" and head[1:2] >= b"\xe0" else None
+    return MediaType(".mp3", "audio/mpeg") if head[:1] == b"\xff" and head[1:2] >= b"\xe0" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,21 @@ from ..errors import DifftoolError, Exit
 from . import state, takes
 from .bodies import ASCIIResponse, Refused, capped
 from .commands import settings_in
-from .media import Kind, kind_of
+from .media import MediaType, kind_of
 from .sentences import SENTENCES
 from .studio import Studio, of
 from .takes import Shelf
 
 MOST_PICTURE = 50 * 2**20
-MARK, PNG = b"\x89PNG\r\n\x1a\n", Kind(".png", "image/png")
+MARK, PNG = b"\x89PNG\r\n\x1a\n", MediaType(".png", "image/png")
 PIECE = 2**20
 
 
 async def add_take(request: Request) -> Response:
     """Grades a take at once; it is kept if it can be read."""
     studio = of(request)
-    text = SENTENCES[takes.sentence_of(request.query_params.get("sentence"))]
+    number = takes.sentence_of(request.query_params.get("sentence"))
+    text = SENTENCES[number]
     name, part = await studio.takes.receive(capped(request, takes.MOST_BYTES).stream())
     try:
         kind = takes.sound_kind(part)
@@ -37,8 +39,7 @@ async def add_take(request: Request) -> Response:
         if grade is None or grade["seconds"] > takes.MOST_SECONDS:
             hint = "stop after each sentence"
             raise Refused(413, f"the take is longer than {takes.MOST_SECONDS:.0f} seconds", hint)
-        sentence = {"sentence": SENTENCES.index(text), "text": text}
-        kept = studio.takes.keep(name, part, kind, {**sentence, **grade})
+        kept = studio.takes.keep(name, part, kind, {"sentence": number, "text": text, **grade})
     finally:
         part.unlink(missing_ok=True)
     return ASCIIResponse(studio.takes.shown(kept), 201)
@@ -63,11 +64,16 @@ async def add_upload(request: Request) -> Response:
     try:
         kind = None if request.query_params.get("paper") else takes.sound_kind(part)
         seconds = await _read(studio, takes.LONGEST_READ, takes.length, part) if kind else None
-        shown = title if title and state.is_name(title) else "recording"
+        shown = title if title and _is_name(title) else "recording"
         kept = studio.uploads.keep(name, part, kind, {"name": shown, "seconds": seconds})
     finally:
         part.unlink(missing_ok=True)
     return ASCIIResponse(studio.uploads.shown(kept), 201)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text may be the name of a file that is shown."""
+    return bool(re.fullmatch(r"[^\x00-\x1f/\\]{1,100}", text))
 
 
 async def _read(studio: Studio, seconds: float, function: Callable[..., Any], *args: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -117,8 +116,3 @@ def _model(name: str, folder: Path) -> Mapping[str, object]:
     classes = config.get("classes")
     labels = [str(label) for label in classes] if isinstance(classes, list) else []
     return {"name": name, "labels": labels, "kind": "sounds" if config.get("sound") else "pictures"}
-
-
-def is_name(text: str) -> bool:
-    """Whether a text may be the name of a voice or a file that is shown."""
-    return bool(re.fullmatch(r"[^\x00-\x1f/\\]{1,100}", text))

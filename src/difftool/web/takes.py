@@ -12,7 +12,7 @@ from ..errors import DifftoolError, Exit
 from ..files import read_json, run_id, write_json
 from .bodies import Refused
 from .jobs import ID
-from .media import Kind, kind_of
+from .media import MediaType, kind_of
 from .sentences import SENTENCES
 from .shapes import Heard, Recording, Take
 
@@ -94,7 +94,7 @@ class Shelf:
             raise
         return name, path
 
-    def keep(self, name: str, part: Path, kind: Kind | None, note: Mapping[str, object]) -> Recording:
+    def keep(self, name: str, part: Path, kind: MediaType | None, note: Mapping[str, object]) -> Recording:
         """Keeps a file that was received, and what is known of it."""
         suffix = kind.suffix if kind else ".bin"
         part.replace(self.folder / f"{name}{suffix}")
@@ -109,7 +109,7 @@ class Shelf:
         return {key: value for key, value in note.items() if key not in hidden} | {"url": f"{self.url}/{note['id']}"}
 
 
-def sound_kind(path: Path) -> Kind:
+def sound_kind(path: Path) -> MediaType:
     """The kind of a sound. Raises Refused 415 for anything else."""
     if (kind := kind_of(path)) is None:
         raise Refused(415, "this is no sound that can be read", "send WAV, FLAC, MP3, Ogg, WebM or MP4", Exit.FILE)
@@ -133,14 +133,7 @@ def heard(report: Callable[[Any], None], path: Path, text: str) -> Heard | None:
         return None
     grade = audition(path, text)
     advice = [f"{line[0].upper()}{line[1:]}." for line in grade.advice]
-    return {
-        "seconds": round(grade.seconds, 3),
-        "grade": grade.grade,
-        "advice": advice,
-        "reasons": grade.reasons,
-        "figures": dict(grade.figures),
-        "span": grade.span,
-    }
+    return cast(Heard, {**grade._asdict(), "seconds": round(grade.seconds, 3), "advice": advice})
 
 
 def length(report: Callable[[Any], None], path: Path, most: float = math.inf) -> float:

@@ -16,6 +16,7 @@ from .phonemes import MARKS
 from .synthesis import SILENCE, SpeechSettings, spectrograms, timed, voiced
 
 SAMPLER, STEPS, GUIDANCE = "dpmpp_2m", 10, 2.0
+"""What `LOST` in learning.py was chosen with, whatever the presets are."""
 FIRST_SOUND = SILENCE + len(MARKS) + 2
 """The symbols before it are silence, punctuation and the space."""
 

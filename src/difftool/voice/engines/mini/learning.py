@@ -76,7 +76,7 @@ class Learner(nn.Module):
         self.speech = speech.float().requires_grad_(False)
         for part in (speech.flow, speech.durations):
             part.requires_grad_(True)
-        self.vectors = nn.Parameter(vectors)
+        self.vectors, self.pitch = nn.Parameter(vectors), nn.Buffer(pitch)
         self.height = nn.Buffer(speech.voice.height(pitch).detach())
 
     def forward(self, batch: Batch, level: Level, eps: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def _write(path: Path, weights: Mapping[str, Tensor], share: float) -> None:
     learner = _untrained(open_networks(torch.device("cpu"), torch.float32), path.parent)
     blended = blend(dict(learner.named_parameters()), weights, share)
     halves = {name.removeprefix("speech."): value.detach().half() for name, value in blended.items()}
-    pitch = metadata_of(path.with_name(ALIGNED))["pitch"]
+    pitch = repr(learner.pitch.item())
     save_tensors(path, halves, {"schema": LEARNED, "base": base_of(), "pitch": pitch})
 
 
@@ -221,11 +221,10 @@ def clear_share(folder: Path, weights: Mapping[str, Tensor], texts: Sequence[str
     nets = open_networks(torch.device("cpu"), torch.float32)
     learner = _untrained(nets, folder)
     start = {name: value.clone() for name, value in learner.named_parameters()}
-    pitch = torch.tensor([float(metadata_of(folder / ALIGNED)["pitch"])])
 
     def clear(share: float) -> float:
         learner.load_state_dict(blend(start, weights, share), strict=False)
-        return clarity(nets, Voice(learner.vectors, pitch, torch.zeros(MELS, 1)), texts)
+        return clarity(nets, Voice(learner.vectors, learner.pitch, torch.zeros(MELS, 1)), texts)
 
     least = clear(0.0) - LOST
     return next((share for share in SHARES[:-1] if clear(share) >= least), SHARES[-1])

@@ -50,7 +50,7 @@ class Networks(NamedTuple):
 def open_networks(device: torch.device, dtype: torch.dtype, trained: Path | None = None) -> Networks:
     """The networks in the package, with what was learned of a voice. Raises DifftoolError 4 where a file is missing or
     damaged, or something was learned with other networks."""
-    speech, vocoder = Speech(), Vocoder()  # on the meta device, an embedding would import half of the compiler
+    speech, vocoder = Speech(), Vocoder()
     with reading():
         weights, vocoder_weights = (
             {name: value.float() for name, value in load_tensors(FOLDER / file).tensors.items()} for file in FILES
