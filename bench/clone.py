@@ -27,11 +27,11 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests"), str(ROOT / "tests" / "stock")]
 
 import torch  # noqa: E402
-from networks import DTYPES, SAMPLES, random_checkpoints, seconds, stages_of_stock, stock  # noqa: E402
+from networks import DTYPES, FORMATS, SAMPLES, random_checkpoints, seconds, stages_of_stock, stock  # noqa: E402
 
 TEXT = "This is a test recording to make AI clone my voice."
-CODES, CLIPS, FEW, ROUNDS = 140, 3, 20, 3
-SIDES = ("stock", "fp32", "bf16")
+CODES, CLIPS, FEW, ROUNDS = 140, 3, 20, 5
+SIDES = ("stock", *FORMATS)
 STAGES = {
     "conditioning": ("a voice of 3 clips", 1),
     "autoregressive": ("a code of 16 samples", CODES),
@@ -66,17 +66,18 @@ def main(folder: Path) -> None:
         line = f"{stage:15}"
         for side in SIDES:
             spent = taken[side].get(stage, 0.0)
-            share = told[unit] * times / spent / peaks["bf16" if side == "bf16" else "fp32"] if spent else 0.0
+            peak = peaks["fp32"] if side in ("stock", "fp32") else peaks.get("bf16", peaks["fp32"])
+            share = told[unit] * times / spent / peak if spent else 0.0
             line += f"   {side} {spent:6.2f} s ({share:4.0%}){faster(stage, side)}" if spent else f"   {side} none"
         print(line)
     for what in ("speaking", "load", "total", "memory"):
         unit = "GB" if what == "memory" else "s"
         line = f"{what:15}" + "".join(f"   {side} {taken[side][what]:6.2f} {unit}" for side in SIDES)
-        line += "".join(f"   {dtype}{faster(what, dtype)}" for dtype in DTYPES)
+        line += "".join(f"   {dtype}{faster(what, dtype)}" for dtype in FORMATS)
         print(line)
     speech = run("speech", folder)["few"] * SAMPLES * CODES / FEW
     stages = sum(taken["stock"][stage] for stage in STAGES if stage != "autoregressive")
-    for dtype in DTYPES:
+    for dtype in FORMATS:
         factor = (speech + stages) / taken[dtype]["speaking"]
         print(f"do_tts.py: {speech:.0f} s for the codes, one sample at a time; {dtype} is {factor:.1f} times as fast")
 

@@ -2,6 +2,7 @@
 random weights of full size, on the CPU.
 
     make bench-stock        # that is .venv-stock/bin/python bench/networks.py; it needs 8 GB in a temporary folder
+    .venv-stock/bin/python bench/networks.py busy      # a code, while another process takes one core
 
 The sentence is 140 codes (6.5 s of sound) of 40 tokens, in 16 samples, with the voice's latents given. Rounds
 alternate; a figure is the median of the ratios of neighbouring rounds. The share is that of the peak of a product of
@@ -10,6 +11,7 @@ matrices, measured in the same rounds, and of the multiplications that the origi
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -26,8 +28,14 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "stock")]
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-CODES, TOKENS, SAMPLES, ROUNDS = 140, 40, 16, 3
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from difftool.device import cpu_computes_bf16  # noqa: E402
+
+CODES, TOKENS, SAMPLES, ROUNDS = 140, 40, 16, 5
+DTYPES = {"fp32": torch.float32}
+if cpu_computes_bf16():
+    DTYPES["bf16"] = torch.bfloat16
+FORMATS = DTYPES | {"int8": torch.int8}
+"""What the decoder can run in."""
 
 
 def main(folder: Path) -> None:
@@ -138,6 +146,7 @@ def speed(folder: Path) -> None:
             taken[name].append(round_)
     for dtype in DTYPES:
         print(f"peak {dtype}: {statistics.median(p[dtype] for p in peaks) / 1e9:.0f} GFLOP/s")
+    codes(folder, theirs["a code of 16 samples"], statistics.median(p["fp32"] for p in peaks))
     for name, rounds in taken.items():
         line = f"{name:28} stock {statistics.median(r['stock'] for r in rounds) * 1e3:6.0f} ms"
         share = [work[name] / r["stock"] / p["fp32"] for r, p in zip(rounds, peaks, strict=True)]
@@ -148,6 +157,84 @@ def speed(folder: Path) -> None:
             line += f"   {dtype} {statistics.median(r[dtype] for r in rounds) * 1e3:5.0f} ms"
             line += f" ({statistics.median(share):4.0%}), {faster:4.2f} times as fast"
         print(line, flush=True)
+
+
+def codes(folder: Path, theirs: Callable[[], object], peak: float) -> None:
+    """A code of 16 samples in every number format, with the shares of the peak of a product of matrices in float32
+    (FLOP/s) and of the speed at which memory is read."""
+    sides = {"stock": theirs} | {name: code(open_decoder(folder, dtype)) for name, dtype in FORMATS.items()}
+    large = torch.zeros(1 << 28)
+    size = 30 * 12 * 1024**2 + 8194 * 1024
+    taken: dict[str, list[float]] = {name: [] for name in (*sides, "memory")}
+    for _ in range(ROUNDS):
+        for name, side in sides.items():
+            taken[name].append(seconds(side))
+        taken["memory"].append(large.nbytes / seconds(large.sum))
+    memory = statistics.median(taken["memory"])
+    print(f"memory is read at {memory / 1e9:.1f} GB/s")
+    for name in sides:
+        one = statistics.median(taken[name])
+        line = f"a code, {name:5} {one * 1e3:5.0f} ms, {2 * size * SAMPLES / one / peak:4.0%} of the peak"
+        width = FORMATS.get(name, torch.float32).itemsize
+        line += f", {size * width / one / memory:4.0%} of the speed of memory"
+        faster = statistics.median(a / b for a, b in zip(taken["stock"], taken[name], strict=True))
+        print(f"{line}, {faster:4.2f} times as fast", flush=True)
+
+
+def busy(folder: Path) -> None:
+    """How much longer a code of 16 samples takes while another process takes one core, with idle threads asleep, as
+    `voice clone` lets them."""
+    for side in ("stock", *FORMATS):
+        for policy in ("ACTIVE", "PASSIVE"):
+            if side == "stock" and policy == "PASSIVE":
+                continue
+            told = []
+            for neighbours in (0, 1):
+                spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
+                command = [sys.executable, "-W", "ignore", __file__, "one", side, str(folder)]
+                env = {**os.environ, "OMP_WAIT_POLICY": policy} if side != "stock" else None
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
+                told.append(float(done.stdout.split()[-1]))
+                for process in spinning:
+                    process.kill()
+            alone, beside = told
+            print(f"{side:6} {policy if side != 'stock' else '':8} {alone:5.0f} ms, {beside:5.0f} ms beside another")
+
+
+def one(side: str, folder: Path) -> None:
+    """Prints the milliseconds of a code of 16 samples."""
+    if side == "stock":
+        stage = stages_of_stock(stock(folder))["a code of 16 samples"]
+    else:
+        stage = code(open_decoder(folder, FORMATS[side]))
+    stage()
+    taken = []
+    for _ in range(15):
+        began = time.perf_counter()
+        stage()
+        taken.append(time.perf_counter() - began)
+    print(statistics.median(taken) * 1e3)
+
+
+def open_decoder(folder: Path, dtype: torch.dtype) -> Any:
+    from difftool.voice.engines.tortoise.networks import open_network
+
+    return open_network("autoregressive", folder, dtype=dtype)
+
+
+def code(decoder: Any) -> Callable[[], torch.Tensor]:
+    """The next code of 16 samples, in the middle of a sentence."""
+    g, half, prefix = given(), CODES // 2, TOKENS + 4
+    cache = decoder.new_cache(SAMPLES, prefix + CODES)
+    decoder(torch.randn(1, prefix, 1024).expand(SAMPLES, -1, -1), cache)
+    for m in range(half):
+        decoder(decoder.embed(g["codes"][:, m : m + 1], m), cache, prefix + m, shared=prefix)
+
+    def step() -> torch.Tensor:
+        said = decoder.embed(g["codes"][:, half : half + 1], half)
+        return decoder.logits(decoder(said, cache, prefix + half, shared=prefix))
+
+    return step
 
 
 def seconds(stage: Callable[[], object], times: int = 3) -> float:
@@ -207,15 +294,8 @@ def stages(folder: Path, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
 
     net = {name: open_network(name, folder, dtype=dtype) for name in FILES if not name.startswith("random")}
     g, t = given(), torch.tensor([500.0])
-    decoder, diffusion, half = net["autoregressive"], net["diffusion"], CODES // 2
+    decoder, diffusion = net["autoregressive"], net["diffusion"]
     condition, nothing = diffusion.condition(g["latents"], g["tone"], 609), diffusion.unconditional(1, 609)
-    prefix = TOKENS + 4
-    cache = decoder.new_cache(SAMPLES, prefix + CODES)
-    decoder(torch.randn(SAMPLES, prefix + half, 1024), cache)
-
-    def code() -> torch.Tensor:
-        said = decoder.embed(g["codes"][:, half : half + 1], half)
-        return decoder.logits(decoder(said, cache, prefix + half))
 
     def voice() -> tuple[torch.Tensor, torch.Tensor]:
         sound = torchaudio.functional.resample(g["clips"], 22_050, 24_000)[:, :102_400]
@@ -224,7 +304,7 @@ def stages(folder: Path, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         )
 
     return {
-        "a code of 16 samples": code,
+        "a code of 16 samples": code(decoder),
         "latents of the winner": lambda: decoder.latents(g["voice"], g["text"], g["codes"][:1]),
         "CLVP of 16 samples": lambda: net["clvp"](g["text"], g["codes"]),
         "a step of diffusion": lambda: diffusion(g["x"], t, condition),
@@ -235,33 +315,45 @@ def stages(folder: Path, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
 
 
 def half(folder: Path) -> None:
-    """What bf16 changes: the spectrogram after 30 steps from the same latents and noise, and the distribution of the
-    next code. Random logits are almost flat: what sharper ones, of a standard deviation of 4, lose is told too."""
+    """What fewer bits change: the distribution of the next code, and the spectrogram after 30 steps from the same
+    latents and noise. Random logits are almost flat: what sharper ones, of a standard deviation of 4, lose is told
+    too."""
     from tiny_tortoise import chain, off
 
     from difftool.voice.engines.tortoise.networks import open_network
 
     g = given()
-    logits, mels = [], []
-    for dtype in DTYPES.values():
-        decoder = open_network("autoregressive", folder, dtype=dtype)
-        logits.append(decoder.logits(decoder.latents(g["voice"], g["text"], g["codes"][:1])))
+    logits = {}
+    for name, dtype in FORMATS.items():
+        decoder = open_decoder(folder, dtype)
+        logits[name] = decoder.logits(decoder.latents(g["voice"], g["text"], g["codes"][:1]))
         del decoder
+    full = logits.pop("fp32")
+    for name, reduced in logits.items():
+        for what, sharper in (("as they are", 1.0), ("made sharper", 4 / float(full.std()))):
+            p, q = ((side * sharper).log_softmax(-1) for side in (full, reduced))
+            entropy = float(-(p.exp() * p).sum(-1).mean())
+            lost = float((p.exp() * (p - q)).sum(-1).mean())
+            print(f"{name}: logits {what} (entropy {entropy:.1f}): mean KL {lost:.1e}", flush=True)
+    mels = {}
+    for name, dtype in DTYPES.items():
         diffusion = open_network("diffusion", folder, dtype=dtype)
-        mels.append(chain(diffusion, diffusion.condition(g["latents"], g["tone"], 609), None, 30))
+        mels[name] = chain(diffusion, diffusion.condition(g["latents"], g["tone"], 609), None, 30)
         del diffusion
-    print(f"bf16: the mel after 30 steps differs by {off(mels[1], mels[0]):.2%} (L2)")
-    for what, sharper in (("as they are", 1.0), ("made sharper", 4 / float(logits[0].std()))):
-        p, q = ((side * sharper).log_softmax(-1) for side in logits)
-        entropy = float(-(p.exp() * p).sum(-1).mean())
-        print(f"bf16: logits {what} (entropy {entropy:.1f}): mean KL {float((p.exp() * (p - q)).sum(-1).mean()):.1e}")
+    if "bf16" in mels:
+        print(f"bf16: the mel after 30 steps differs by {off(mels['bf16'], mels['fp32']):.2%} (L2)")
 
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
     if len(sys.argv) > 3:
         what, side, place = sys.argv[1:]
-        {"load": lambda at: load(side, at), "speed": speed, "half": half}[what](Path(place))
+        parts = {"load": lambda at: load(side, at), "one": lambda at: one(side, at), "speed": speed, "half": half}
+        parts[what](Path(place))
     else:
         with tempfile.TemporaryDirectory() as made:
-            main(Path(made))
+            if sys.argv[1:] == ["busy"]:
+                random_checkpoints(Path(made))
+                busy(Path(made))
+            else:
+                main(Path(made))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +22,12 @@ from difftool.core import EPS, START, DiscreteVP, Noise, betas, cfg, clip, denoi
 from difftool.core.noise import keys, normal
 from difftool.nets.layers import Linear, prepare
 from difftool.nets.official import ours, shapes
+from difftool.nets.small_batch import quantisable
 from difftool.nets.tortoise.diffusion import Condition, frames
 from difftool.nets.tortoise.official import CHECKPOINTS
 
 T = TypeVar("T")
+NEEDS_KERNEL = pytest.mark.skipif(not quantisable(), reason="PyTorch has no kernel for 8-bit weights on this CPU")
 SIZES: dict[str, dict[str, Any]] = {
     "autoregressive": {"layers": 2, "dim": 64, "heads": 4, "text_positions": 104, "code_positions": 68},
     "conditioning_encoder": {"dim": 64, "heads": 4},

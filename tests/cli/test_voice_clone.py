@@ -19,6 +19,7 @@ import pytest
 import soundfile
 from conftest import ANY_ENGINE, EVERY_ENGINE
 from dying import dies
+from tiny_tortoise import NEEDS_KERNEL
 
 from difftool.audio.files import tags_of
 
@@ -358,6 +359,17 @@ def test_a_sound_of_yesterday_is_made_again(clone: Run, difftool: Run, tmp_path:
     files.write_sound(tmp_path / "a.flac", pieces, {"title": "Synthetic speech", "comment": json.dumps(brief)})
     (tmp_path / "a.flac.json").rename(tmp_path / "a.json")
     assert difftool("rerun", "a.flac", "-o", "again.flac", "--json").json["data"]["identical"] is True
+
+
+@NEEDS_KERNEL
+@pytest.mark.parametrize("engine", ["tortoise"])
+def test_weights_of_8_bits_are_noted_and_made_again(clone: Run, difftool: Run, tmp_path: Path) -> None:
+    for dtype in ("fp32", "int8"):
+        ended = clone("Hello there.", "--dtype", dtype, "-o", f"{dtype}.wav")
+        assert ended.code == 0, ended
+        assert json.loads((tmp_path / f"{dtype}.json").read_text())["settings"]["dtype"] == dtype
+    assert (tmp_path / "int8.wav").read_bytes() != (tmp_path / "fp32.wav").read_bytes()
+    assert difftool("rerun", "int8.wav", "-o", "again.wav", "--json").json["data"]["identical"] is True
 
 
 def test_a_dry_rerun_writes_and_converts_nothing(clone: Run, difftool: Run, tortoise: Path, tmp_path: Path) -> None:

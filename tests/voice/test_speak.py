@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_tortoise import chain, finished, integers, network, noise, off, thinned
+from tiny_tortoise import NEEDS_KERNEL, chain, finished, integers, network, noise, off, thinned
 
 import difftool
 from difftool.audio.files import read_sound
@@ -85,7 +85,7 @@ def test_it_says_what_the_original_says(case: str, tortoise: Path) -> None:
         assert off(thinned(torch.from_numpy(sound)), wanted[f"sound_{k}"]) < 1e-3
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", pytest.param("int8", marks=NEEDS_KERNEL)])
 def test_blocks_and_candidates_change_no_sound(tortoise: Path, dtype: str) -> None:
     """Identical samples for one seed, also where candidates of one length share a batch of the diffusion."""
     whole = said(tortoise, candidates=8, dtype=dtype, guidance=2.0)

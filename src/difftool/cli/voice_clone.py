@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import processes
+from ..device import rest_idle_threads
 from ..errors import DifftoolError, Exit
 from ..files import expanded, read_text
 from ..settings import OUTPUT, TEXT
-from ..voice.engines import united
+from ..voice.engines import BUNDLED, choose_engine, united
 from ..voice.settings import Settings
 from .console import Console, Result
 from .options import DryRun, OutputDir, Overwrite, one_of_each
@@ -98,6 +99,7 @@ def clone(
     to = places(replace(destination, standing=False), settings.candidates, settings.seed, save_stages)
     if to.default and max_minutes is not None:
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
+    _rest_idle_threads(settings, options)
     from ..voice.long_text import spans
     from ..voice.plan import plan_speech
 
@@ -116,6 +118,14 @@ def clone(
             Exit.USAGE, "--redo needs a text of several parts, and this text has only one", "use another --seed"
         )
     return processes.agreed(lambda: carry_out(console, plan, to, overwrite=overwrite))
+
+
+def _rest_idle_threads(settings: Settings, options: object) -> None:
+    """Before PyTorch is loaded: the products of the large engines take longer than waking a thread up."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
+    if choose_engine(settings.engine, given, models_dir) != BUNDLED:
+        rest_idle_threads()
 
 
 def _given(

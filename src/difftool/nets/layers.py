@@ -62,17 +62,10 @@ def embedding(tokens: int, dim: int) -> nn.Embedding:
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v of (B, H, T, D), with a bias that broadcasts to (B, H, T, T)."""
-    on_cpu = q.device.type == "cpu"
-    full, single = q.dtype == torch.float32, q.shape[2] == 1
-    scale = q.shape[3] ** -0.5
-    if on_cpu and full and single and bias is None:
-        # of a single query the bits of PyTorch's kernel hang, on some CPUs, on how many rows there are
-        scores = q * scale @ k.transpose(2, 3)
-        return scores.softmax(-1) @ v
-    if not on_cpu or full or single:
+    if q.device.type != "cpu" or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    # of many queries PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
-    q = q * scale
+    # PyTorch's kernel for the CPU gains nothing from half precision, its products of matrices do
+    q = q * q.shape[3] ** -0.5
     if bias is not None:
         bias = bias.expand(-1, q.shape[1], -1, -1)
     parts = []
@@ -111,11 +104,22 @@ class Packable(Protocol):
     def pack(self) -> None: ...
 
 
+@runtime_checkable
+class Quantisable(Protocol):
+    """A layer whose weights can be rounded to 8 bits once they are final."""
+
+    def quantise(self) -> None: ...
+
+
 def prepare(layer: nn.Module, dtype: torch.dtype) -> None:
     """Converts a layer with a matrix product to `dtype`, once its weights are on their device, and packs the weights
-    where oneDNN supports it: results agree up to rounding, and the layer can no longer be saved or moved. Norms and
-    embeddings stay in float32."""
-    if isinstance(layer, Packable):
+    where oneDNN supports it: results agree up to rounding, and the layer can no longer be saved or moved. With int8,
+    weights are rounded where a layer is Quantisable, and the others stay as they are. Norms and embeddings stay in
+    float32."""
+    if dtype == torch.int8:
+        if isinstance(layer, Quantisable):
+            layer.quantise()
+    elif isinstance(layer, Packable):
         layer.to(dtype)
         if packable(layer.weight):
             layer.pack()

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..audio.files import Samples, read_sound
-from ..device import machine_used
 from ..errors import DifftoolError, Exit, pick
 from ..files import expanded
 from ..settings import checked, from_call, manifest_of
@@ -100,11 +99,14 @@ def plan_speech(
     is_automatic = settings.engine == engines.AUTO
     engine = engines.engine(name)
     pick("preset", settings.preset, {preset: preset for preset in engine.presets()})
+    if settings.quantised and not engine.QUANTISABLE:
+        able = " or ".join(row for row in engines.ENGINES if engines.engine(row).QUANTISABLE)
+        raise DifftoolError(Exit.USAGE, f"the engine {name} has no int8", f"use --engine {able}, or leave out --dtype")
     if clips and settings.voice != RANDOM:
         raise DifftoolError(Exit.USAGE, "clips cannot be combined with a voice", "pass either clips or a voice")
     settings, own = engine.filled(replace(settings, engine=name), checked(engine.Options(**given)))
     voices = find(settings.voice, settings.voices_dir, engine.REFERENCES, latents=engine.LATENTS)
-    settings = replace(settings, **machine_used(*settings.machine()))
+    settings = replace(settings, **settings.machine_used())
     learned = trained(voices[0], name) if settings.trained and len(voices) == 1 else None
     work = engine.plan(settings, own, Reference(voices, [_clip(clip) for clip in clips], learned))
     work.check_files()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from ..device import MachineSettings
+from ..device import DTYPES, MachineSettings, cpu_computes_bf16, known_dtype, machine_used
+from ..errors import DifftoolError, Exit
 from ..presets import family
-from ..settings import MACHINE, SAMPLING, TEXT, Given, setting
+from ..settings import MACHINE, SAMPLING, TEXT, Given, knows, setting
 from . import engines
 from .prep.settings import WHISPER, known_size
 
+if TYPE_CHECKING:
+    import torch
+
 MOST_CANDIDATES = 4096
+INT8 = "int8"
+"""The number format with 8-bit weights, for engines that are QUANTISABLE."""
 
 
 def known_voices(params: Given) -> list[str]:
@@ -29,9 +35,17 @@ def usable_voices(params: Given) -> list[str]:
     return usable(cast(Path | None, params.get("voices_dir")))
 
 
+@knows(lambda: ("auto", *DTYPES, INT8))
+def known_dtype_of_speech(name: str) -> str:
+    """The canonical name of a number format, auto or INT8. Raises DifftoolError 2 for any other name."""
+    return INT8 if name.strip().lower() == INT8 else known_dtype(name)
+
+
 @dataclass(frozen=True)
 class Settings(MachineSettings):
     """Settings of `voice clone`: text, voice, engine and preset."""
+
+    dtype: str = setting("auto", "Precision: auto, fp32, bf16, fp16, int8.", panel=MACHINE, check=known_dtype_of_speech)
 
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
@@ -80,3 +94,28 @@ class Settings(MachineSettings):
 
     exclusive: ClassVar = (*MachineSettings.exclusive, ("batch_size", "low_vram"))
     requires: ClassVar = {"tries": "verify", "whisper": "verify"}
+
+    @property
+    def quantised(self) -> bool:
+        """Whether weights are rounded to 8 bits where the engine can."""
+        return self.dtype == INT8
+
+    def machine(self) -> tuple[torch.device, torch.dtype]:
+        """(device, dtype), from `choose`; with INT8 the number format is that of all other networks, bf16 on CPUs that
+        compute in it. Raises DifftoolError 2 for INT8 on a GPU, 3 for a CPU without a kernel for it."""
+        if not self.quantised:
+            return super().machine()
+        device, dtype = replace(self, dtype="bf16" if cpu_computes_bf16() else "fp32").machine()
+        if device.type != "cpu":
+            raise DifftoolError(Exit.USAGE, "int8 is for CPUs", "use --device cpu, or leave out --dtype")
+        from ..nets.small_batch import quantisable
+
+        if not quantisable():
+            message = "PyTorch has no kernel for 8-bit weights on this CPU"
+            raise DifftoolError(Exit.MACHINE, message, "leave out --dtype")
+        return device, dtype
+
+    def machine_used(self) -> dict[str, object]:
+        """The settings that select this machine again."""
+        used = machine_used(*self.machine())
+        return used | {"dtype": INT8} if self.quantised else used

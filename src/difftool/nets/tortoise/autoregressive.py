@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import Linear, attention, embedding, recomputed
+from ..layers import Linear, embedding, recomputed
+from ..small_batch import SmallBatchLinear
 from .layers import AttentionBlock
 
 STOP_TEXT = 0
@@ -21,32 +22,53 @@ class Block(nn.Module):
             raise ValueError(f"{dim} channels cannot be divided among {heads} heads")
         self.heads = heads
         self.ln_1 = nn.LayerNorm(dim)
-        self.attn = _pair("c_attn", Linear(dim, 3 * dim), "c_proj", Linear(dim, dim))
+        self.attn = _pair("c_attn", SmallBatchLinear(dim, 3 * dim), "c_proj", SmallBatchLinear(dim, dim))
         self.ln_2 = nn.LayerNorm(dim)
-        self.mlp = _pair("c_fc", Linear(dim, 4 * dim), "c_proj", Linear(4 * dim, dim))
+        self.mlp = _pair("c_fc", SmallBatchLinear(dim, 4 * dim), "c_proj", SmallBatchLinear(4 * dim, dim))
 
-    def forward(self, x: Tensor, cache: Tensor | None, start: int) -> Tensor:
+    def forward(self, x: Tensor, cache: Tensor | None, start: int, shared: int) -> Tensor:
         b, t = x.shape[:2]
         live = b if cache is None else cache.shape[1]
-        qkv = self.attn["c_attn"](self.ln_1(x))
-        if live < b:
-            qkv = qkv[:live]
-        qkv = qkv.unflatten(2, (3, self.heads, -1))
+        qkv = self.attn["c_attn"](self.ln_1(x)).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if cache is not None:
             end = start + t
-            cache[0, :, :, start:end] = k
-            cache[1, :, :, start:end] = v
+            cache[0, :, :, start:end] = k[:live]
+            cache[1, :, :, start:end] = v[:live]
             k, v = cache[:, :, :, :end]
         if t > 1 and start:
             raise ValueError("several positions at once are allowed only at the start")
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=True) if t > 1 else attention(q, k, v)
+        if t > 1:
+            h = F.scaled_dot_product_attention(q[:live], k, v, is_causal=True)
+        else:
+            h = attention_of_step(q, k, v, shared)
         h = h.transpose(1, 2).flatten(2)
         if live < b:
             h = F.pad(h, (0, 0, 0, 0, 0, b - live))
         x = x + self.attn["c_proj"](h)
         h = self.mlp["c_fc"](self.ln_2(x))
         return x + self.mlp["c_proj"](F.gelu(h, approximate="tanh"))
+
+
+def attention_of_step(q: Tensor, k: Tensor, v: Tensor, shared: int) -> Tensor:
+    """Attention of one position a row, q (R, H, 1, D), to keys and values (B, H, T, D) of the first B rows, as
+    (B, H, 1, D). The first `shared` positions are the same in all rows: on a CPU in float32 they are read once for all
+    of them."""
+    live = len(k)
+    if q.device.type != "cpu" or q.dtype != torch.float32:
+        return F.scaled_dot_product_attention(q[:live], k, v)
+    # of PyTorch's kernel the bits of a row hang, on some CPUs, on how many rows there are
+    q = q * q.shape[3] ** -0.5
+    own = q[:live] @ k[:, :, shared:].transpose(2, 3)
+    if not shared:
+        return own.softmax(3) @ v
+    by_head = q[:, :, 0].transpose(0, 1)  # (H, R, D)
+    common = by_head @ k[0, :, :shared].transpose(1, 2)
+    common = common[:, :live].transpose(0, 1)[:, :, None]
+    weights = torch.cat([common, own], dim=3).softmax(3)
+    by_head = F.pad(weights[:, :, 0, :shared], (0, 0, 0, 0, 0, len(q) - live)).transpose(0, 1)
+    common = (by_head @ v[0, :, :shared])[:, :live].transpose(0, 1)[:, :, None]
+    return common + weights[:, :, :, shared:] @ v[:, :, shared:]
 
 
 def _pair(first: str, one: nn.Module, second: str, other: nn.Module) -> nn.ModuleDict:
@@ -82,7 +104,7 @@ class UnifiedVoice(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
         self.ln_f = nn.LayerNorm(dim)
         self.final_norm = nn.LayerNorm(dim)
-        self.code_head = Linear(dim, codes)
+        self.code_head = SmallBatchLinear(dim, codes)
 
     def prefix(self, voice: Tensor, text: Tensor) -> Tensor:
         """The embedded sequence before the codes, (B, N + 4, dim): a voice (B, dim) from `ConditioningEncoder`, then
@@ -104,14 +126,15 @@ class UnifiedVoice(nn.Module):
         shape = (len(self.blocks), 2, batch, self.heads, room, channels)
         return torch.empty(shape, dtype=weight.dtype, device=weight.device)
 
-    def forward(self, x: Tensor, cache: Tensor | None = None, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, cache: Tensor | None = None, start: int = 0, shared: int = 0) -> Tensor:
         """Hidden states (B, T, dim) of embedded positions (B, T, dim), each from itself and those before it. With a
         `cache` the positions are kept in it from `start` on, and those before `start` are taken from there; one
-        position at a time unless start is 0. Rows beyond those of the cache are padding: with
-        a constant B all matrix products have the same size, so each row has the same bits in every batch."""
+        position at a time unless start is 0. The first `shared` positions in the cache are the same in all rows. Rows
+        beyond those of the cache are padding: with a constant B all matrix products have the same size, so each row
+        has the same bits in every batch."""
         for i, block in enumerate(self.blocks):
             own = None if cache is None else cache[i]
-            x = recomputed(block, x, own, start) if self.checkpointing else block(x, own, start)
+            x = recomputed(block, x, own, start, shared) if self.checkpointing else block(x, own, start, shared)
         return self.final_norm(self.ln_f(x))
 
     def logits(self, hidden: Tensor) -> Tensor:

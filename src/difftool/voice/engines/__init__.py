@@ -198,6 +198,8 @@ class Engine(Protocol):
     """The folder below refs/ of a voice with clips for this engine."""
     LATENTS: bool
     """Whether it can use voices that have only Tortoise's latents."""
+    QUANTISABLE: bool
+    """Whether it can round weights to 8 bits (--dtype int8)."""
 
     def presets(self) -> Collection[str]:
         """The names of its presets, those of `PRESETS` among them."""

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .tortoise.work import TortoiseWork
 
-__all__ = ["AUTOMATIC", "LATENTS", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
+__all__ = ["AUTOMATIC", "LATENTS", "QUANTISABLE", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
 
 AUTOMATIC, REFERENCES, LATENTS = False, "tortoise", True
+QUANTISABLE = False
 
 
 def installed(models_dir: str | Path | None) -> bool:

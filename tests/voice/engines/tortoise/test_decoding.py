@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_tortoise import finished, integers, network, noise, off
+import torch.nn.functional as F
+from tiny_tortoise import NEEDS_KERNEL, finished, integers, network, noise, off
 from torch import Tensor
 
 from difftool.core.noise import keys, uniform
 from difftool.errors import DifftoolError, Exit
+from difftool.nets.tortoise.autoregressive import attention_of_step
 from difftool.voice.engines.tortoise.decoding import (
     BREATH,
     CALM,
@@ -45,7 +47,7 @@ def same(one: SampledCodes, other: SampledCodes) -> bool:
     return torch.equal(one.codes, other.codes) and all(map(torch.equal, one.latents, other.latents))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, pytest.param(torch.int8, marks=NEEDS_KERNEL)])
 def test_a_sample_hangs_on_its_seed_only(dtype: torch.dtype) -> None:
     """To the last bit: whatever the block, the order, and which others there are."""
     net = decoder(dtype)
@@ -56,6 +58,31 @@ def test_a_sample_hangs_on_its_seed_only(dtype: torch.dtype) -> None:
     assert torch.equal(turned.codes.flip(0), whole.codes)
     alone = drawn(net, SEEDS[5:6])
     assert torch.equal(alone.latents[0], whole.latents[5])
+
+
+@NEEDS_KERNEL
+def test_weights_of_8_bits_change_the_odds_little() -> None:
+    """Of codes that are given, at logits as sharp as trained ones: a standard deviation of 4."""
+    text, codes = integers(5, 3, 255, 1, 20), integers(6, 0, 8192, 8, 40)
+    logits = [net.logits(net.latents(VOICE.expand(8, -1), text.expand(8, -1), codes)) for net in both()]
+    p, q = (side * (4 / float(logits[0].std())) for side in logits)
+    p, q = p.log_softmax(-1), q.log_softmax(-1)
+    divergence = float((p.exp() * (p - q)).sum(-1).mean())
+    assert 1e-6 < divergence < 0.01
+
+
+def both() -> list[Any]:
+    return [network("autoregressive", dtype) for dtype in (torch.float32, torch.int8)]
+
+
+def test_what_all_rows_share_is_read_once() -> None:
+    q, k, v = noise(7, 16, 4, 1, 64), noise(8, 5, 4, 30, 64), noise(9, 5, 4, 30, 64)
+    k[:, :, :20], v[:, :, :20] = k[:1, :, :20], v[:1, :, :20]
+    wanted = F.scaled_dot_product_attention(q[:5].double(), k.double(), v.double())
+    for shared in (0, 1, 20):
+        assert off(attention_of_step(q, k, v, shared), wanted) < 1e-6
+    alone = attention_of_step(torch.cat([q[2:3], q[1:]]), k[2:3], v[2:3], 20)
+    assert torch.equal(alone[0], attention_of_step(q, k, v, 20)[2])
 
 
 def test_latents_are_those_that_a_second_pass_would_give() -> None:

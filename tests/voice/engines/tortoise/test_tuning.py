@@ -223,8 +223,13 @@ def test_training_resumes_exactly() -> None:
         pass
     wanted, found = whole.state()[0], second.state()[0]
     assert {*wanted} == {*found}
+    params = [name for name, param in whole.net.named_parameters() if param.requires_grad]
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
+        mine = found[name]
+        if params[int(name.split(".")[1])].endswith("c_attn.bias") and tensor.ndim:
+            # a bias of the keys changes no attention: its gradient is nothing but rounding
+            tensor, mine = (torch.cat(bias.chunk(3)[::2]) for bias in (tensor, mine))
+        torch.testing.assert_close(mine, tensor, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from ...settings import Settings
     from .work import F5Work
 
-__all__ = ["AUTOMATIC", "LATENTS", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
+__all__ = ["AUTOMATIC", "LATENTS", "QUANTISABLE", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
 
 AUTOMATIC, REFERENCES, LATENTS = True, "f5", False
+QUANTISABLE = False
 
 
 def presets() -> Collection[str]:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from ...settings import Settings
     from .work import MiniWork
 
-__all__ = ["AUTOMATIC", "LATENTS", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
+__all__ = ["AUTOMATIC", "LATENTS", "QUANTISABLE", "REFERENCES", "Options", "filled", "installed", "plan", "presets"]
 
 AUTOMATIC, REFERENCES, LATENTS = True, "mini", False
+QUANTISABLE = False
 
 
 def presets() -> Collection[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ....core.noise import keys, uniform
 from ....device import finite, halved
 from ....errors import DifftoolError, Exit
+from ....nets.small_batch import ROWS as CPU_ROWS
 from ....nets.tortoise.autoregressive import UnifiedVoice
 from .. import Steps
 
@@ -19,7 +20,7 @@ CALM, STOP = 83, 8193
 """The code of silence, and the one that stops."""
 BREATH = 8
 """Codes of silence after the stop that the diffusion gets, so that the speech ends naturally."""
-ROWS = {"cpu": 16, "cuda": 128}
+ROWS = {"cpu": CPU_ROWS, "cuda": 128}
 """Rows of every matrix product, whatever the number of samples: the rounding of a row depends on the size of the
 product, and a code on its rounding."""
 
@@ -41,9 +42,10 @@ class TokenSampling(NamedTuple):
         scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
         best, codes = scores.topk(min(self.top_k or count, count))
         share = (best / max(self.temperature, 1e-5)).softmax(1)
-        nucleus = share.cumsum(1) - share < self.top_p
-        nucleus[:, 0] = True
-        share = share * nucleus
+        if self.top_p < 1:  # the sum of all may round to 1 before the last
+            nucleus = share.cumsum(1) - share < self.top_p
+            nucleus[:, 0] = True
+            share = share * nucleus
         return share / share.sum(1, keepdim=True), codes
 
 
@@ -82,11 +84,12 @@ def sample_codes(
 ) -> Steps[SampledCodes]:
     """A sample for each of `seeds`, of at most `most` codes, for a voice (1, dim) and the tokens of a text (1, N).
 
-    The text is encoded once for all of them. They run `block` at a time, half as many when out of memory, and each
-    depends on its own seed only. A sample that has stopped gets CALM for BREATH steps, and is then removed from the
-    batch. Raises DifftoolError 1 where scores are not finite, 6 where not even one sample fits in memory.
+    The text is encoded once for all of them. They run `block` at a time, at most ROWS, half as many when out of memory,
+    and each depends on its own seed only. A sample that has stopped gets CALM for BREATH steps, and is then removed
+    from the batch. Raises DifftoolError 1 where scores are not finite, 6 where not even one sample fits in memory.
     """
     cache, first = prefill(decoder, voice, text)
+    block = min(block, ROWS[voice.device.type])
     drawn: list[tuple[Tensor, Tensor]] = []
     while len(drawn) < len(seeds):
         try:
@@ -114,7 +117,7 @@ def _block(
     ends = [most] * live
     talks = torch.ones(live, dtype=torch.bool, device=device)
     place = torch.arange(live, device=device)
-    rows = max(ROWS[device.type], live)
+    rows = ROWS[device.type]
     hidden, m = first.expand(rows, -1, -1), 0
     for m in range(most + BREATH):
         latents[place, m] = hidden[: len(place), 0]
@@ -140,7 +143,7 @@ def _block(
             cache[:, :, i], place[i], current[i] = cache[:, :, last], place[last], current[last]
         place, current = place[: len(going)], current[: len(going)]
         fed = F.pad(current, (0, rows - len(current)))[:, None]
-        hidden = decoder(decoder.embed(fed, m + 1), cache[:, :, : len(current)], start + m)
+        hidden = decoder(decoder.embed(fed, m + 1), cache[:, :, : len(current)], start + m, shared=start)
     for _ in range(m + 1, most):
         yield
     lengths = ((codes != decoder.stop_code).sum(1) + 1).tolist()

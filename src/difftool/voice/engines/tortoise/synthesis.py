@@ -94,10 +94,13 @@ class Networks:
         device: torch.device,
         dtype: torch.dtype,
         learned: Path | None = None,
+        *,
+        quantised: bool = False,
     ) -> None:
-        """`checkpoint` replaces the folder's autoregressive.pth; `learned` is what its decoder learned of a voice."""
+        """`checkpoint` replaces the folder's autoregressive.pth; `learned` is what its decoder learned of a voice;
+        `quantised` rounds the weights of the decoder to 8 bits."""
         self.folder, self.checkpoint, self.device, self.dtype = folder, checkpoint, device, dtype
-        self.learned = learned
+        self.learned, self.quantised = learned, quantised
         self.keep = False
         self.seconds: dict[str, float] = {}
         """Time of each stage."""
@@ -112,14 +115,16 @@ class Networks:
         """Loads a network, timed as "load", and yields it for the time of a stage."""
         net = self._open.pop(name, None)
         if net is None:
+            is_decoder = name == "autoregressive"
+            dtype = torch.int8 if is_decoder and self.quantised else dtype or self.dtype
             with self.timed("load"):
                 net = open_network(
                     name,
                     self.folder,
                     checkpoint=self.source(name),
-                    learned=self.learned if name == "autoregressive" else None,
+                    learned=self.learned if is_decoder else None,
                     device=self.device,
-                    dtype=dtype or self.dtype,
+                    dtype=dtype,
                 )
         with self.timed(stage):
             yield net
@@ -200,7 +205,10 @@ def synthesise(
     # 1. mel spectrograms from the diffusion
     mels: dict[int, Tensor] = {}
     with nets.using("diffusion", "diffusion") as diffusion:
-        for rows in _alike(chosen, [len(latents) for latents in drawn.latents]):
+        lengths = [len(latents) for latents in drawn.latents]
+        # on a CPU a batch is no faster, and the bits of an item may hang on the others
+        batches = [[k] for k in chosen] if nets.device.type == "cpu" else _alike(chosen, lengths)
+        for rows in batches:
             latents = torch.stack([drawn.latents[k] for k in rows])
             shape = (diffusion.mels, frames(latents.shape[1]))
             noise = Noise([derived(seed, "diffusion", k) for k in rows], shape, nets.device)

@@ -139,7 +139,9 @@ class TortoiseSpeaker(Speaker):
     def __init__(self, work: TortoiseWork) -> None:
         super().__init__()
         self.work = work
-        self.nets = Networks(work.folder, work.checkpoint, *work.settings.machine(), work.reference.trained)
+        settings, learned = work.settings, work.reference.trained
+        machine = settings.machine()
+        self.nets = Networks(work.folder, work.checkpoint, *machine, learned, quantised=settings.quantised)
         self.seconds = self.nets.seconds
 
     def prepare(self, reference: Reference) -> Steps[None]:
