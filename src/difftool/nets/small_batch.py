@@ -108,7 +108,7 @@ def _integers(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]
 def _fbgemm(rounded: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
     """Digits (rows, inp) from -BASE / 2 to BASE / 2 to their products with scaled 8-bit weights (out, inp)."""
     zeros = torch.zeros(len(scale), dtype=torch.long)
-    weights = torch._make_per_channel_quantized_tensor(rounded, scale.double(), zeros, 0)
+    weights = torch.ops.aten._make_per_channel_quantized_tensor(rounded, scale.double(), zeros, 0)
     with _engine("fbgemm"):
         blocks = torch.ops.quantized.linear_prepack(weights, None)
     product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
