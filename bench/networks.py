@@ -40,7 +40,7 @@ FORMATS = DTYPES | {"int8": torch.int8}
 
 def main(folder: Path) -> None:
     random_checkpoints(folder)
-    loads = [("load", side) for side in ("stock", "ours fp32", "ours bf16")]
+    loads = [("load", side) for side in ("stock", *(f"ours {name}" for name in DTYPES))]
     for what, side in (*loads, *loads, ("speed", ""), ("half", "")):  # the first time converts, and warms the cache
         subprocess.run([sys.executable, "-W", "ignore", __file__, what, side, str(folder)], check=True)
 
@@ -182,23 +182,29 @@ def codes(folder: Path, theirs: Callable[[], object], peak: float) -> None:
 
 
 def busy(folder: Path) -> None:
-    """How much longer a code of 16 samples takes while another process takes one core, with idle threads asleep, as
-    `voice clone` lets them."""
-    for side in ("stock", *FORMATS):
-        for policy in ("ACTIVE", "PASSIVE"):
-            if side == "stock" and policy == "PASSIVE":
-                continue
-            told = []
-            for neighbours in (0, 1):
-                spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
-                command = [sys.executable, "-W", "ignore", __file__, "one", side, str(folder)]
-                env = {**os.environ, "OMP_WAIT_POLICY": policy} if side != "stock" else None
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
-                told.append(float(done.stdout.split()[-1]))
-                for process in spinning:
-                    process.kill()
-            alone, beside = told
-            print(f"{side:6} {policy if side != 'stock' else '':8} {alone:5.0f} ms, {beside:5.0f} ms beside another")
+    """How much longer a code of 16 samples takes while another process takes one core, with idle threads as PyTorch
+    lets them spin, and asleep as in `voice clone`."""
+    default = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    asleep = default | {"OMP_WAIT_POLICY": "PASSIVE"}
+    for side, how, env in (
+        ("stock", "", default),
+        *((name, "spinning", default) for name in FORMATS),
+        *((name, "asleep", asleep) for name in FORMATS),
+    ):
+        command = [sys.executable, "-W", "ignore", __file__, "one", side, str(folder)]
+
+        def timed(command: list[str] = command, env: dict[str, str] = env) -> float:
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
+            return float(done.stdout.split()[-1])
+
+        alone = timed()
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            beside = timed()
+        finally:
+            other.kill()
+            other.wait()
+        print(f"{side:6} {how:8} {alone:5.0f} ms, {beside:5.0f} ms beside another", flush=True)
 
 
 def one(side: str, folder: Path) -> None:

@@ -93,3 +93,18 @@ def test_both_kernels_multiply_integers_exactly() -> None:
     for kernel in kernels:
         made: Tensor = kernel(digits)
         assert torch.equal(made.double(), wanted)
+
+
+@NEEDS_KERNEL
+@pytest.mark.parametrize("amx", [False, True])
+def test_input_is_rounded_and_not_cut_off(monkeypatch: pytest.MonkeyPatch, amx: bool) -> None:
+    """Weights of one sign, with which cut off digits would add up."""
+    if amx and not torch.backends.mkldnn.is_available():
+        pytest.skip("PyTorch is built without oneDNN")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    x, net = noise(3, 20, 1024), layer(1024, 50, bias=False)
+    net.weight.abs_()
+    scale = net.weight.double().amax(1, keepdim=True) / 127
+    wanted = F.linear(x.double(), (net.weight / scale).round() * scale)
+    net.quantise()
+    assert off(net(x), wanted) < 5e-4

@@ -98,7 +98,7 @@ def _integers(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]
         high, low = digits.unbind()
         x = x / step
         torch.round(x, out=high)
-        torch.sub(x, high, out=low).mul_(BASE)  # rounded by the kernel
+        torch.sub(x, high, out=low).mul_(BASE).round_()
         upper, lower = integers(digits.flatten(0, 1)).chunk(2)
         return torch.addcmul(offset, upper.add_(lower, alpha=1 / BASE), step)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from ..device import DTYPES, MachineSettings, cpu_computes_bf16, known_dtype, machine_used
-from ..errors import DifftoolError, Exit
+from ..device import DTYPES, MachineSettings, cpu_computes_bf16, machine_used
+from ..errors import DifftoolError, Exit, pick
 from ..presets import family
 from ..settings import MACHINE, SAMPLING, TEXT, Given, knows, setting
 from . import engines
@@ -38,7 +38,7 @@ def usable_voices(params: Given) -> list[str]:
 @knows(lambda: ("auto", *DTYPES, INT8))
 def known_dtype_of_speech(name: str) -> str:
     """The canonical name of a number format, auto or INT8. Raises DifftoolError 2 for any other name."""
-    return INT8 if name.strip().lower() == INT8 else known_dtype(name)
+    return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES, INT8)})
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
         block = _original_block(options.samples, settings.batch_size)
         settings = replace(settings, batch_size=block)
     else:
-        fitting = _fitting(decoder, most, device, dtype)
+        fitting = _fitting(decoder, most, device, torch.float32 if settings.quantised else dtype)
         requested = settings.batch_size or options.samples
         block = max(1, min(requested, options.samples, fitting, ROWS[device.type]))
     sampling = TokenSampling(options.temperature, options.top_p, options.top_k, options.repetition_penalty)
