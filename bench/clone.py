@@ -27,14 +27,14 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests"), str(ROOT / "tests" / "stock")]
 
 import torch  # noqa: E402
-from networks import DTYPES, FORMATS, SAMPLES, random_checkpoints, seconds, stages_of_stock, stock  # noqa: E402
+from networks import CODE, DTYPES, FORMATS, SAMPLES, random_checkpoints, seconds, stages_of_stock, stock  # noqa: E402
 
 TEXT = "This is a test recording to make AI clone my voice."
 CODES, CLIPS, FEW, ROUNDS = 140, 3, 20, 5
 SIDES = ("stock", *FORMATS)
 STAGES = {
     "conditioning": ("a voice of 3 clips", 1),
-    "autoregressive": ("a code of 16 samples", CODES),
+    "autoregressive": (CODE, CODES),
     "clvp": ("CLVP of 16 samples", 1),
     "latents": ("latents of the winner", 1),
     "diffusion": ("a step of diffusion", 30),

@@ -29,13 +29,17 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from difftool.device import cpu_computes_bf16  # noqa: E402
+from difftool.nets.small_batch import quantisable  # noqa: E402
 
 CODES, TOKENS, SAMPLES, ROUNDS = 140, 40, 16, 5
 DTYPES = {"fp32": torch.float32}
 if cpu_computes_bf16():
     DTYPES["bf16"] = torch.bfloat16
-FORMATS = DTYPES | {"int8": torch.int8}
+FORMATS = dict(DTYPES)
 """What the decoder can run in."""
+if quantisable():
+    FORMATS["int8"] = torch.int8
+CODE = "a code of 16 samples"
 
 
 def main(folder: Path) -> None:
@@ -123,8 +127,8 @@ def speed(folder: Path) -> None:
 
     from difftool.nets.layers import packed, product
 
-    tts = stock(folder)
-    theirs = stages_of_stock(tts)
+    theirs = stages_of_stock(stock(folder))
+    stock_code = theirs.pop(CODE)
     work = {}
     for name, stage in theirs.items():
         with FlopCounterMode(display=False) as counter:
@@ -146,7 +150,8 @@ def speed(folder: Path) -> None:
             taken[name].append(round_)
     for dtype in DTYPES:
         print(f"peak {dtype}: {statistics.median(p[dtype] for p in peaks) / 1e9:.0f} GFLOP/s")
-    codes(folder, theirs["a code of 16 samples"], statistics.median(p["fp32"] for p in peaks))
+    del mine
+    codes(folder, stock_code, statistics.median(p["fp32"] for p in peaks))
     for name, rounds in taken.items():
         line = f"{name:28} stock {statistics.median(r['stock'] for r in rounds) * 1e3:6.0f} ms"
         share = [work[name] / r["stock"] / p["fp32"] for r, p in zip(rounds, peaks, strict=True)]
@@ -164,7 +169,7 @@ def codes(folder: Path, theirs: Callable[[], object], peak: float) -> None:
     (FLOP/s) and of the speed at which memory is read."""
     sides = {"stock": theirs} | {name: code(open_decoder(folder, dtype)) for name, dtype in FORMATS.items()}
     large = torch.zeros(1 << 28)
-    size = 30 * 12 * 1024**2 + 8194 * 1024
+    size = 30 * 12 * 1024**2 + 8194 * 1024  # weights that a code passes through
     taken: dict[str, list[float]] = {name: [] for name in (*sides, "memory")}
     for _ in range(ROUNDS):
         for name, side in sides.items():
@@ -173,10 +178,10 @@ def codes(folder: Path, theirs: Callable[[], object], peak: float) -> None:
     memory = statistics.median(taken["memory"])
     print(f"memory is read at {memory / 1e9:.1f} GB/s")
     for name in sides:
-        one = statistics.median(taken[name])
-        line = f"a code, {name:5} {one * 1e3:5.0f} ms, {2 * size * SAMPLES / one / peak:4.0%} of the peak"
+        spent = statistics.median(taken[name])
+        line = f"{CODE}, {name:5} {spent * 1e3:5.0f} ms, {2 * size * SAMPLES / spent / peak:4.0%} of the peak"
         width = FORMATS.get(name, torch.float32).itemsize
-        line += f", {size * width / one / memory:4.0%} of the speed of memory"
+        line += f", {size * width / spent / memory:4.0%} of the speed of memory"
         faster = statistics.median(a / b for a, b in zip(taken["stock"], taken[name], strict=True))
         print(f"{line}, {faster:4.2f} times as fast", flush=True)
 
@@ -209,10 +214,7 @@ def busy(folder: Path) -> None:
 
 def one(side: str, folder: Path) -> None:
     """Prints the milliseconds of a code of 16 samples."""
-    if side == "stock":
-        stage = stages_of_stock(stock(folder))["a code of 16 samples"]
-    else:
-        stage = code(open_decoder(folder, FORMATS[side]))
+    stage = stages_of_stock(stock(folder))[CODE] if side == "stock" else code(open_decoder(folder, FORMATS[side]))
     stage()
     taken = []
     for _ in range(15):
@@ -280,9 +282,7 @@ def stages_of_stock(tts: Any) -> dict[str, Callable[[], object]]:
     past = decoder(ids[:, :-1], use_cache=True, return_dict=True).past_key_values
     mask = torch.ones_like(ids)
     return {
-        "a code of 16 samples": lambda: decoder(
-            ids[:, -1:], past_key_values=past, attention_mask=mask, use_cache=True, return_dict=True
-        ),
+        CODE: lambda: decoder(ids[:, -1:], past_key_values=past, attention_mask=mask, use_cache=True, return_dict=True),
         "latents of the winner": lambda: stock_latents(tts.autoregressive, g["voice"], g["text"], g["codes"][:1]),
         "CLVP of 16 samples": lambda: tts.clvp(text, g["codes"]),
         "a step of diffusion": lambda: tts.diffusion(g["x"], t, **told),
@@ -310,7 +310,6 @@ def stages(folder: Path, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         )
 
     return {
-        "a code of 16 samples": code(decoder),
         "latents of the winner": lambda: decoder.latents(g["voice"], g["text"], g["codes"][:1]),
         "CLVP of 16 samples": lambda: net["clvp"](g["text"], g["codes"]),
         "a step of diffusion": lambda: diffusion(g["x"], t, condition),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,8 @@ from tiny_tortoise import NEEDS_KERNEL, noise, off
 from torch import Tensor
 
 from difftool.nets.small_batch import ROWS, SmallBatchLinear, _amx, _convolution, _fbgemm
+
+NEEDS_ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch is built without oneDNN")
 
 
 def layer(inp: int = 96, out: int = 72, bias: bool = True) -> SmallBatchLinear:
@@ -80,27 +84,21 @@ def test_zeros_stay_zeros() -> None:
 
 
 @NEEDS_KERNEL
-def test_both_kernels_multiply_integers_exactly() -> None:
+@pytest.mark.parametrize("kernel", [_fbgemm, pytest.param(_amx, marks=NEEDS_ONEDNN)])
+def test_integers_are_multiplied_exactly(kernel: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]) -> None:
     """The largest digits of one sign, which overflow 16 bits where a kernel adds more than two of their products."""
     weights = (noise(4, 50, 256) * 60).round().clamp(-127, 127).to(torch.int8)
     weights[0], scale = 127, torch.ones(50)
     digits = (noise(5, 2 * ROWS, 256) * 40).round().clamp(-64, 64)
     digits[0], digits[1] = 64, -64
     wanted = digits.double() @ weights.double().T
-    kernels = [_fbgemm(weights, scale)]
-    if torch.backends.mkldnn.is_available():
-        kernels.append(_amx(weights, scale))
-    for kernel in kernels:
-        made: Tensor = kernel(digits)
-        assert torch.equal(made.double(), wanted)
+    assert torch.equal(kernel(weights, scale)(digits).double(), wanted)
 
 
 @NEEDS_KERNEL
-@pytest.mark.parametrize("amx", [False, True])
+@pytest.mark.parametrize("amx", [False, pytest.param(True, marks=NEEDS_ONEDNN)])
 def test_input_is_rounded_and_not_cut_off(monkeypatch: pytest.MonkeyPatch, amx: bool) -> None:
     """Weights of one sign, with which cut off digits would add up."""
-    if amx and not torch.backends.mkldnn.is_available():
-        pytest.skip("PyTorch is built without oneDNN")
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     x, net = noise(3, 20, 1024), layer(1024, 50, bias=False)
     net.weight.abs_()

@@ -121,7 +121,7 @@ def clone(
 
 
 def _rest_idle_threads(settings: Settings, options: object) -> None:
-    """Before PyTorch is loaded: the products of the large engines take longer than waking a thread up."""
+    """For the large engines, whose products take longer than waking a thread up. Called before PyTorch is loaded."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
     if choose_engine(settings.engine, given, models_dir) != BUNDLED:

@@ -3,8 +3,7 @@ only, and the layout of the weights decides how fast."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,7 @@ from torch import Tensor
 from .layers import Linear, nothing
 
 ROWS = 16
-"""Rows of every product on a CPU. Fewer are padded and more are divided: the bits of a row depend on the size of the
-product."""
+"""Rows of a decoder's step on a CPU, padding included: the bits of a row depend on the size of a product."""
 LEVELS = 127
 """An 8-bit weight is a whole number from -LEVELS to LEVELS, times the scale of its row."""
 BASE, LARGEST = 128, 63
@@ -26,8 +24,8 @@ TINY = 1e-30
 class SmallBatchLinear(Linear):
     """A linear layer that is fast for a small batch of rows.
 
-    Packed it differs from `Linear` on CPUs without AVX-512 only. oneDNN has no blocked layout for a linear layer there,
-    but one for a convolution of width 1, which is the same product.
+    Packed it differs from `Linear` in float32 on CPUs with AVX2 and without AVX-512 only. oneDNN has no blocked layout
+    for a linear layer there, but one for a convolution of width 1, which is the same product.
     """
 
     kernel: Callable[[Tensor], Tensor] | None = None
@@ -59,7 +57,7 @@ def quantisable() -> bool:
 
 def _convolution(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     """x (R, inp) to x W^T + bias by convolutions of width 1 over ROWS positions, with the weights in oneDNN's blocked
-    layout."""
+    layout. Fewer rows are padded, and more are divided."""
     ops, inp = torch.ops.mkldnn, weight.shape[1]
     padding, stride, dilation = [0, 0], [1, 1], [1, 1]
     kernel = weight[:, :, None, None].contiguous(memory_format=torch.channels_last)
@@ -109,8 +107,12 @@ def _fbgemm(rounded: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
     """Digits (rows, inp) from -BASE / 2 to BASE / 2 to their products with scaled 8-bit weights (out, inp)."""
     zeros = torch.zeros(len(scale), dtype=torch.long)
     weights = torch.ops.aten._make_per_channel_quantized_tensor(rounded, scale.double(), zeros, 0)
-    with _engine("fbgemm"):
+    usual = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"
+    try:
         blocks = torch.ops.quantized.linear_prepack(weights, None)
+    finally:
+        torch.backends.quantized.engine = usual
     product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
     return lambda digits: product(digits, 1.0, BASE // 2, blocks)
 
@@ -127,14 +129,3 @@ def _amx(rounded: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
         )
 
     return product
-
-
-@contextmanager
-def _engine(name: str) -> Iterator[None]:
-    """PyTorch's engine for integers, while weights are packed."""
-    usual = torch.backends.quantized.engine
-    torch.backends.quantized.engine = name
-    try:
-        yield
-    finally:
-        torch.backends.quantized.engine = usual

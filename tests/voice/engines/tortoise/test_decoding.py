@@ -64,15 +64,12 @@ def test_a_sample_hangs_on_its_seed_only(dtype: torch.dtype) -> None:
 def test_weights_of_8_bits_change_the_odds_little() -> None:
     """Of codes that are given, at logits as sharp as trained ones: a standard deviation of 4."""
     text, codes = integers(5, 3, 255, 1, 20), integers(6, 0, 8192, 8, 40)
-    logits = [net.logits(net.latents(VOICE.expand(8, -1), text.expand(8, -1), codes)) for net in both()]
+    nets = [network("autoregressive", dtype) for dtype in (torch.float32, torch.int8)]
+    logits = [net.logits(net.latents(VOICE.expand(8, -1), text.expand(8, -1), codes)) for net in nets]
     p, q = (side * (4 / float(logits[0].std())) for side in logits)
     p, q = p.log_softmax(-1), q.log_softmax(-1)
     divergence = float((p.exp() * (p - q)).sum(-1).mean())
     assert 1e-6 < divergence < 0.01
-
-
-def both() -> list[Any]:
-    return [network("autoregressive", dtype) for dtype in (torch.float32, torch.int8)]
 
 
 def test_what_all_rows_share_is_read_once() -> None:
