@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "stock")]
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-from difftool.device import cpu_computes_bf16  # noqa: E402
+from difftool.device import IDLE_SPINS, cpu_computes_bf16  # noqa: E402
 from difftool.nets.small_batch import quantisable  # noqa: E402
 
 CODES, TOKENS, SAMPLES, ROUNDS = 140, 40, 16, 5
@@ -189,8 +189,8 @@ def codes(folder: Path, theirs: Callable[[], object], peak: float) -> None:
 def busy(folder: Path) -> None:
     """How much longer a code of 16 samples takes while another process takes one core, with idle threads as PyTorch
     lets them spin, and asleep as in `voice clone`."""
-    default = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    asleep = default | {"OMP_WAIT_POLICY": "PASSIVE"}
+    default = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    asleep = default | {"GOMP_SPINCOUNT": IDLE_SPINS}
     for side, how, env in (
         ("stock", "", default),
         *((name, "spinning", default) for name in FORMATS),

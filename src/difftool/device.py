@@ -27,6 +27,8 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MOST_THREADS = 1024
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Of malloc.h."""
+IDLE_SPINS = "1000"
+"""Checks of a waiting thread before it sleeps: those of GNU OpenMP where it has more threads than cores."""
 ROCM_BF16 = r"gfx(908|90a|9[45]|1[12])"
 """AMD architectures with native bf16: CDNA, and RDNA 3 and newer. Older ones emulate it."""
 
@@ -172,10 +174,11 @@ def _computes_bf16(gpu: torch.device) -> bool:
 
 
 def rest_idle_threads() -> None:
-    """Makes threads of OpenMP that wait for others sleep, if PyTorch is not loaded yet and OMP_WAIT_POLICY is not set.
-    By default they spin, which keeps other processes, and then their own, from the cores. For networks with large
-    products only: waking up takes longer than a small product."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """Makes threads of GNU OpenMP that wait for others sleep soon, if PyTorch is not loaded yet and the environment
+    does not say otherwise. By default they spin for milliseconds, which keeps other processes, and then their own, from
+    the cores. For networks with large products only: waking up takes longer than a small product."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", IDLE_SPINS)
 
 
 def keep_memory() -> None:

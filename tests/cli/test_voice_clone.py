@@ -26,6 +26,18 @@ from difftool.audio.files import tags_of
 Run = Callable[..., Any]
 SENTENCE = "This is a test recording to make AI clone my voice."
 STREAMS = ("stdin", "stdout", "stderr")
+WATCHED = """
+import os, runpy, sys
+
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"), file=sys.stderr)
+
+sys.meta_path.insert(0, Watch())
+runpy.run_module("difftool", run_name="__main__", alter_sys=True)
+"""
+"""difftool, which says what idle threads do when PyTorch is loaded."""
 PARTS = "\n\n".join(f"This is part number {k}." for k in range(1, 11))
 
 
@@ -619,3 +631,24 @@ def test_consent(difftool: Run, refused: Run, clone: Run, voices: Path) -> None:
     refused(4, "voice", "consent", "nobody", "self", says="no voice")
     refused(4, "voice", "consent", "plain", "written:gone.pdf", says="gone.pdf")
     refused(2, "voice", "consent", "plain", says="KIND")
+
+
+@pytest.mark.parametrize(
+    ("engine", "env", "spins"),
+    [
+        ("tortoise", {}, "1000"),
+        ("tortoise", {"GOMP_SPINCOUNT": "7"}, "7"),
+        ("tortoise", {"OMP_WAIT_POLICY": "active"}, "None"),
+        ("mini", {}, "None"),
+    ],
+)
+def test_idle_threads_are_settled_before_pytorch_is_loaded(
+    engine: str, env: dict[str, str], spins: str, tortoise: Path, tmp_path: Path
+) -> None:
+    usual = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    command = [sys.executable, "-c", WATCHED, "voice", "clone", "Hello.", "--engine", engine, "--dry-run"]
+    if engine == "tortoise":
+        command += ["--models-dir", str(tortoise)]
+    done = subprocess.run(command, cwd=tmp_path, env=usual | env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split()[0] == spins

@@ -99,7 +99,8 @@ def clone(
     to = places(replace(destination, standing=False), settings.candidates, settings.seed, save_stages)
     if to.default and max_minutes is not None:
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
-    _rest_idle_threads(settings, options)
+    if processes.count() == 1:  # several have loaded PyTorch to connect
+        _rest_idle_threads(settings, options)
     from ..voice.long_text import spans
     from ..voice.plan import plan_speech
 

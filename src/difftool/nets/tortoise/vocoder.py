@@ -14,7 +14,7 @@ SILENCE, TAIL = -11.5129, 10
 
 
 class KernelPredictor(nn.Module):
-    """Kernels (B, layers, inp, out, 3, T) and biases (B, layers, out, T), one for each frame of mels (B, mels, T)."""
+    """Kernels (B, T, layers, out, inp * 3) and biases (B, T, layers, out), one for each frame of mels (B, mels, T)."""
 
     def __init__(self, mels: int, inp: int, out: int, layers: int, hidden: int) -> None:
         super().__init__()
@@ -32,9 +32,13 @@ class KernelPredictor(nn.Module):
             change = F.leaky_relu(first(h), SLOPE)
             change = F.leaky_relu(second(change), SLOPE)
             h = h + change
-        layers, _, out, _ = self.sizes
-        kernels = self.kernel_conv(h).unflatten(1, self.sizes)
-        biases = self.bias_conv(h).unflatten(1, (layers, out))
+        layers, inp, out, width = self.sizes
+        # as one product of matrices, which leaves each kernel as a matrix where it is used
+        weight = self.kernel_conv.weight.unflatten(0, self.sizes).transpose(1, 2).flatten(0, 3).flatten(1)
+        offsets = self.kernel_conv.bias.view(self.sizes).transpose(1, 2).flatten()
+        around = F.pad(h, (1, 1)).unfold(2, 3, 1).transpose(1, 2).flatten(2)
+        kernels = F.linear(around, weight, offsets).unflatten(2, (layers, out, inp * width))
+        biases = self.bias_conv(h).transpose(1, 2).unflatten(2, (layers, out))
         return kernels, biases
 
 
@@ -63,25 +67,23 @@ class LVCBlock(nn.Module):
         for i, conv in enumerate(self.conv_blocks):
             h = conv(F.leaky_relu(x, SLOPE))
             h = F.leaky_relu(h, SLOPE)
-            h = local_convolution(h, kernels[:, i], biases[:, i])
+            h = local_convolution(h, kernels[:, :, i], biases[:, :, i])
             gate, signal = h.chunk(2, dim=1)
-            x = x + torch.sigmoid(gate) * torch.tanh(signal)
+            by_frame = x.unflatten(2, gate.shape[2:])
+            x = torch.addcmul(by_frame, torch.sigmoid(gate), torch.tanh(signal)).flatten(2)
         return x
 
 
 def local_convolution(x: Tensor, kernels: Tensor, biases: Tensor) -> Tensor:
     """Convolves each of T equal pieces of x (B, inp, T * hop), and a neighbour on either side, with its own
-    kernel: kernels (B, inp, out, 3, T), biases (B, out, T), result (B, out, T * hop)."""
-    b, inp, out, _, t = kernels.shape
+    kernel: kernels (B, T, out, inp * 3), biases (B, T, out), result (B, out, T, hop)."""
+    b, t, out, _ = kernels.shape
     hop = x.shape[2] // t
-    rows = b * t
     pieces = F.pad(x, (1, 1)).unfold(2, hop + 2, hop)
     pieces = pieces.unfold(3, 3, 1)  # (B, inp, T, hop, 3)
-    pieces = pieces.permute(0, 2, 1, 4, 3).reshape(rows, inp * 3, hop)
-    matrices = kernels.permute(0, 4, 2, 1, 3).reshape(rows, out, inp * 3)
-    offsets = biases.transpose(1, 2).reshape(rows, out, 1)
-    convolved = torch.baddbmm(offsets, matrices, pieces).view(b, t, out, hop)
-    return convolved.transpose(1, 2).reshape(b, out, t * hop)
+    pieces = pieces.permute(0, 2, 1, 4, 3).reshape(b * t, -1, hop)
+    convolved = torch.baddbmm(biases.flatten(0, 1)[:, :, None], kernels.flatten(0, 1), pieces)
+    return convolved.view(b, t, out, hop).transpose(1, 2)
 
 
 class UnivNet(nn.Module):
