@@ -188,13 +188,13 @@ def codes(folder: Path, theirs: Callable[[], object], peak: float) -> None:
 
 def busy(folder: Path) -> None:
     """How much longer a code of 16 samples takes while another process takes one core, with idle threads as PyTorch
-    lets them spin, and asleep as in `voice clone`."""
+    lets them spin, and as they rest in `voice clone`."""
     default = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    asleep = default | {"GOMP_SPINCOUNT": IDLE_SPINS}
+    resting = default | {"GOMP_SPINCOUNT": IDLE_SPINS}
     for side, how, env in (
         ("stock", "", default),
         *((name, "spinning", default) for name in FORMATS),
-        *((name, "asleep", asleep) for name in FORMATS),
+        *((name, "resting", resting) for name in FORMATS),
     ):
         command = [sys.executable, "-W", "ignore", __file__, "one", side, str(folder)]
 

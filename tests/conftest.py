@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import hypothesis
 import psutil
@@ -119,7 +120,7 @@ class Ended(NamedTuple):
 @pytest.fixture
 def difftool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Ended]:
+) -> Iterator[Callable[..., Ended]]:
     """Runs a command line in this process, in an empty folder and with an empty home."""
     from difftool.cli.app import main
 
@@ -133,7 +134,8 @@ def difftool(
         code = main([str(arg) for arg in args])
         return Ended(code, *capfd.readouterr())
 
-    return run
+    with patch.dict(os.environ):  # which a command may change
+        yield run
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import torch
 
 from difftool.device import choose, finite, halved, machine_name
 from difftool.errors import DifftoolError, Exit
+from difftool.nets import small_batch
+from difftool.voice.settings import Settings
 
 Built = Callable[..., None]
 
@@ -89,6 +91,20 @@ def test_a_command_on_rocm_warns_once(built: Built, difftool: Callable[..., Any]
     assert done.code == 0, done.err
     (warning,) = done.json["warnings"]
     assert "ROCm" in warning and done.err.count(warning) == 1
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int8_fp32", "int8_bf16"])
+def test_weights_of_8_bits_are_for_cpus_with_a_kernel(
+    built: Built, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    built(cuda="13.0", gpu="H200", capability=(9, 0))
+    with pytest.raises(DifftoolError, match=f"{dtype} is for CPUs") as refused:
+        Settings(dtype=dtype, device="cuda").machine()
+    assert refused.value.code == Exit.USAGE
+    monkeypatch.setattr(small_batch, "quantisable", lambda: False)
+    with pytest.raises(DifftoolError, match="no kernel") as lacking:
+        Settings(dtype=dtype, device="cpu").machine()
+    assert lacking.value.code == Exit.MACHINE
 
 
 def test_memory_that_ended_halves_a_batch() -> None:

@@ -28,7 +28,7 @@ MOST_THREADS = 1024
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Of malloc.h."""
 IDLE_SPINS = "1000"
-"""Checks of a waiting thread before it sleeps: those of GNU OpenMP where it has more threads than cores."""
+"""Checks of a waiting thread before it sleeps. GNU OpenMP itself makes so few where it has more threads than cores."""
 ROCM_BF16 = r"gfx(908|90a|9[45]|1[12])"
 """AMD architectures with native bf16: CDNA, and RDNA 3 and newer. Older ones emulate it."""
 

@@ -631,6 +631,7 @@ def test_a_range_is_checked_before_anything_is_read(refused: Callable) -> None:
         ["voice", "clone", "--engine", "mini", "--dtype", "int8", "Hello."],
         ["voice", "clone", "--engine", "stock", "--dtype", "int8", "Hello."],
         ["voice", "clone", "--engine", "tortoise", "--dtype", "int8", "--half", "Hello."],
+        ["voice", "clone", "--dtype", "int8", "--sway", "0", "Hello."],
         ["sample", "--dtype", "int8"],
         ["voice", "export", "nobody", "--format", "joined", "-o", "a.txt"],
         ["voice", "export", "nobody", "--format", "xtts"],

@@ -21,7 +21,8 @@ from conftest import ANY_ENGINE, EVERY_ENGINE
 from dying import dies
 from tiny_tortoise import NEEDS_KERNEL
 
-from difftool.audio.files import tags_of
+from difftool.audio.files import samples_of, tags_of
+from difftool.device import cpu_computes_bf16
 
 Run = Callable[..., Any]
 SENTENCE = "This is a test recording to make AI clone my voice."
@@ -376,11 +377,14 @@ def test_a_sound_of_yesterday_is_made_again(clone: Run, difftool: Run, tmp_path:
 @NEEDS_KERNEL
 @pytest.mark.parametrize("engine", ["tortoise"])
 def test_weights_of_8_bits_are_noted_and_made_again(clone: Run, difftool: Run, tmp_path: Path) -> None:
-    for dtype in ("fp32", "int8"):
+    usual = "int8_bf16" if cpu_computes_bf16() else "int8_fp32"
+    noted = {"fp32": "fp32", "int8": usual, "int8_fp32": "int8_fp32", "int8_bf16": "int8_bf16"}
+    for dtype, used in noted.items():
         ended = clone("Hello there.", "--dtype", dtype, "-o", f"{dtype}.wav")
         assert ended.code == 0, ended
-        assert json.loads((tmp_path / f"{dtype}.json").read_text())["settings"]["dtype"] == dtype
-    assert (tmp_path / "int8.wav").read_bytes() != (tmp_path / "fp32.wav").read_bytes()
+        assert json.loads((tmp_path / f"{dtype}.json").read_text())["settings"]["dtype"] == used
+    sounds = {dtype: samples_of(tmp_path / f"{dtype}.wav") for dtype in noted}
+    assert sounds["int8"] == sounds[usual] and len({*sounds.values()}) == 3
     assert difftool("rerun", "int8.wav", "-o", "again.wav", "--json").json["data"]["identical"] is True
 
 
@@ -640,15 +644,27 @@ def test_consent(difftool: Run, refused: Run, clone: Run, voices: Path) -> None:
         ("tortoise", {"GOMP_SPINCOUNT": "7"}, "7"),
         ("tortoise", {"OMP_WAIT_POLICY": "active"}, "None"),
         ("mini", {}, "None"),
+        ("auto", {}, "1000"),
     ],
 )
 def test_idle_threads_are_settled_before_pytorch_is_loaded(
     engine: str, env: dict[str, str], spins: str, tortoise: Path, tmp_path: Path
 ) -> None:
     usual = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    command = [sys.executable, "-c", WATCHED, "voice", "clone", "Hello.", "--engine", engine, "--dry-run"]
-    if engine == "tortoise":
-        command += ["--models-dir", str(tortoise)]
+    (tmp_path / "book.md").write_text("# First\n\nHello.\n\n# Second\n\nHello again.\n")
+    command = [
+        sys.executable,
+        "-c",
+        WATCHED,
+        "voice",
+        "clone",
+        "--engine",
+        engine,
+        "--dry-run",
+        "--models-dir",
+        tortoise,
+    ]
+    command += ["--textfile", "book.md", "--chapters", "2"]  # which are chosen before the networks
     done = subprocess.run(command, cwd=tmp_path, env=usual | env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.split()[0] == spins

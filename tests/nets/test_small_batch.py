@@ -23,6 +23,7 @@ def layer(inp: int = 96, out: int = 72, bias: bool = True) -> SmallBatchLinear:
     return made
 
 
+@NEEDS_ONEDNN
 @pytest.mark.parametrize("shape", [(1,), (15,), (16,), (17,), (33,), (2, 3), (1, 40), (4, 1, 5)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_packed_it_is_the_same_product(shape: tuple[int, ...], bias: bool) -> None:
@@ -36,6 +37,7 @@ def test_packed_it_is_the_same_product(shape: tuple[int, ...], bias: bool) -> No
     assert off(_convolution(net.weight, net.bias)(rows), wanted.flatten(0, -2)) < 1e-6
 
 
+@NEEDS_ONEDNN
 def test_a_row_of_the_convolution_has_the_same_bits_in_every_batch() -> None:
     x, net = noise(3, 37, 96), layer()
     product = _convolution(net.weight, net.bias)

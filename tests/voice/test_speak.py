@@ -29,6 +29,7 @@ from difftool.voice.engines.tortoise.synthesis import (
     Networks,
     SpeechSettings,
     Timbre,
+    _alike,
     clvp_input,
     derived,
     ramp,
@@ -87,7 +88,7 @@ def test_it_says_what_the_original_says(case: str, tortoise: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", pytest.param("int8", marks=NEEDS_KERNEL)])
 def test_blocks_and_candidates_change_no_sound(tortoise: Path, dtype: str) -> None:
-    """Identical samples for one seed, also where candidates of one length share a batch of the diffusion."""
+    """Identical samples for one seed, also where several candidates have one length."""
     whole = said(tortoise, candidates=8, dtype=dtype, guidance=2.0)
     for settings in ({"batch_size": 1}, {"batch_size": 4}, {"batch_size": 16}, {"low_vram": True}):
         for one, other in zip(said(tortoise, candidates=8, dtype=dtype, guidance=2.0, **settings), whole, strict=True):
@@ -95,7 +96,11 @@ def test_blocks_and_candidates_change_no_sound(tortoise: Path, dtype: str) -> No
     for count in (1, 3):
         found = said(tortoise, candidates=count, dtype=dtype, guidance=2.0)
         assert all(map(np.array_equal, found, whole))
-    assert len({len(sound) for sound in whole}) < 8  # some do share
+    assert len({len(sound) for sound in whole}) < 8
+
+
+def test_samples_of_one_length_share_a_batch_on_a_gpu() -> None:
+    assert _alike([3, 0, 1], [5, 6, 5, 5]) == [[3, 0], [1]]
 
 
 def test_more_samples_keep_those_that_were_there(tortoise: Path) -> None:

@@ -84,6 +84,14 @@ def test_errors_have_their_shape(api: openai.OpenAI) -> None:
         api.with_options(api_key="wrong").models.list()
 
 
+def test_streams_are_refused(api: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as speech:
+        api.audio.speech.create(model="tts-1", voice="alma", input="Hello.", stream_format="sse")
+    with pytest.raises(openai.BadRequestError) as pictures:
+        api.images.generate(model="gpt-image-1", prompt="a circle", stream=True)
+    assert (speech.value.param, pictures.value.param) == ("stream_format", "stream")
+
+
 def test_a_client_that_goes_away_cancels_its_job(studio: tuple[Path, Client]) -> None:
     root, client = studio
     connection = http.client.HTTPConnection("127.0.0.1", client.port)

@@ -92,6 +92,8 @@ def clone(
         message = f"--max-minutes must be at least 0, not {max_minutes}"
         raise DifftoolError(Exit.USAGE, message, "leave it out for no limit")
     settings.connect()
+    if processes.count() == 1:  # several have loaded PyTorch to connect
+        _rest_idle_threads(settings, options)
     document, text = processes.agreed(lambda: _given(console, settings.text, textfile, chapters))
     settings = replace(settings, text=text)
     destination = processes.agreed(lambda: console.destination(output, output_dir, overwrite=overwrite))
@@ -99,8 +101,6 @@ def clone(
     to = places(replace(destination, standing=False), settings.candidates, settings.seed, save_stages)
     if to.default and max_minutes is not None:
         raise DifftoolError(Exit.USAGE, SEVERAL_RUNS, "add -o FILE")
-    if processes.count() == 1:  # several have loaded PyTorch to connect
-        _rest_idle_threads(settings, options)
     from ..voice.long_text import spans
     from ..voice.plan import plan_speech
 
@@ -125,7 +125,7 @@ def _rest_idle_threads(settings: Settings, options: object) -> None:
     """For the large engines, whose products take longer than waking a thread up. Called before PyTorch is loaded."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     models_dir = None if settings.models_dir is None else expanded(settings.models_dir)
-    if choose_engine(settings.engine, given, models_dir) != BUNDLED:
+    if choose_engine(settings.engine, given, models_dir, quantised=settings.quantised) != BUNDLED:
         rest_idle_threads()
 
 

@@ -95,13 +95,10 @@ def plan_speech(
         voices_dir=None if voices_dir is None else expanded(voices_dir),
         models_dir=None if models_dir is None else expanded(models_dir),
     )
-    name = engines.choose_engine(settings.engine, given, settings.models_dir)
+    name = engines.choose_engine(settings.engine, given, settings.models_dir, quantised=settings.quantised)
     is_automatic = settings.engine == engines.AUTO
     engine = engines.engine(name)
     pick("preset", settings.preset, {preset: preset for preset in engine.presets()})
-    if settings.quantised and not engine.QUANTISABLE:
-        able = " or ".join(row for row in engines.ENGINES if engines.engine(row).QUANTISABLE)
-        raise DifftoolError(Exit.USAGE, f"the engine {name} has no int8", f"use --engine {able}, or leave out --dtype")
     if clips and settings.voice != RANDOM:
         raise DifftoolError(Exit.USAGE, "clips cannot be combined with a voice", "pass either clips or a voice")
     settings, own = engine.filled(replace(settings, engine=name), checked(engine.Options(**given)))

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 MOST_CANDIDATES = 4096
 INT8 = "int8"
-"""The number format with 8-bit weights, for engines that are QUANTISABLE."""
+"""8-bit weights, for engines that are QUANTISABLE: the one of OTHERS that is faster on this CPU."""
+OTHERS = {f"{INT8}_{name}": name for name in ("fp32", "bf16")}
+"""Number formats with 8-bit weights, to that of the networks without."""
 
 
 def known_voices(params: Given) -> list[str]:
@@ -35,17 +37,20 @@ def usable_voices(params: Given) -> list[str]:
     return usable(cast(Path | None, params.get("voices_dir")))
 
 
-@knows(lambda: ("auto", *DTYPES, INT8))
+@knows(lambda: ("auto", *DTYPES, INT8, *OTHERS))
 def known_dtype_of_speech(name: str) -> str:
-    """The canonical name of a number format, auto or INT8. Raises DifftoolError 2 for any other name."""
-    return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES, INT8)})
+    """The canonical name of a number format, also with 8-bit weights, or auto. Raises DifftoolError 2 for any other
+    name."""
+    return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES, INT8, *OTHERS)})
 
 
 @dataclass(frozen=True)
 class Settings(MachineSettings):
     """Settings of `voice clone`: text, voice, engine and preset."""
 
-    dtype: str = setting("auto", "Precision: auto, fp32, bf16, fp16, int8.", panel=MACHINE, check=known_dtype_of_speech)
+    dtype: str = setting(
+        "auto", "Number format: auto, fp32, bf16, fp16 or int8.", panel=MACHINE, check=known_dtype_of_speech
+    )
 
     text: str | None = setting(
         None, "Text to speak; default: standard input, or a test sentence.", argument=True, metavar="TEXT", filled=True
@@ -97,17 +102,18 @@ class Settings(MachineSettings):
 
     @property
     def quantised(self) -> bool:
-        """Whether weights are rounded to 8 bits where the engine can."""
-        return self.dtype == INT8
+        """Whether weights are rounded to 8 bits."""
+        return self.dtype == INT8 or self.dtype in OTHERS
 
     def machine(self) -> tuple[torch.device, torch.dtype]:
-        """(device, dtype), from `choose`; with INT8 the number format is that of all other networks, bf16 on CPUs that
-        compute in it. Raises DifftoolError 2 for INT8 on a GPU, 3 for a CPU without a kernel for it."""
+        """(device, dtype), from `choose`; with 8-bit weights the number format is that of the networks without. Raises
+        DifftoolError 2 for 8-bit weights on a GPU, 3 for a CPU without a kernel for them."""
         if not self.quantised:
             return super().machine()
-        device, dtype = replace(self, dtype="bf16" if cpu_computes_bf16() else "fp32").machine()
+        usual = "bf16" if cpu_computes_bf16() else "fp32"
+        device, dtype = replace(self, dtype=OTHERS.get(self.dtype, usual)).machine()
         if device.type != "cpu":
-            raise DifftoolError(Exit.USAGE, "int8 is for CPUs", "use --device cpu, or leave out --dtype")
+            raise DifftoolError(Exit.USAGE, f"{self.dtype} is for CPUs", "use --device cpu, or leave out --dtype")
         from ..nets.small_batch import quantisable
 
         if not quantisable():
@@ -118,4 +124,4 @@ class Settings(MachineSettings):
     def machine_used(self) -> dict[str, object]:
         """The settings that select this machine again."""
         used = machine_used(*self.machine())
-        return used | {"dtype": INT8} if self.quantised else used
+        return used | {"dtype": f"{INT8}_{used['dtype']}"} if self.quantised else used

@@ -1,5 +1,6 @@
 """Speech and pictures in the shapes of OpenAI's API, by the same queue. What difftool has more, such as `seed`, can be
-added to a request; what it has not, such as `instructions` and `quality`, is ignored."""
+added to a request. Streaming is refused; other fields that difftool has not, such as `instructions` and `quality`, are
+ignored."""
 
 from __future__ import annotations
 
@@ -47,6 +48,8 @@ async def speech(request: Request) -> Response:
     kind = str(body.get("response_format") or "mp3")
     if kind not in FORMATS:
         raise Refused(400, f"unknown response_format {kind!r}", f"known: {', '.join(FORMATS)}", param="response_format")
+    if body.get("stream_format") not in (None, "audio"):
+        raise Refused(400, "stream_format must be audio", "leave it out", param="stream_format")
     voice = body.get("voice")
     name = voice.get("id") if isinstance(voice, Mapping) else voice
     known = [row["name"] for row in state.voices()]
@@ -73,6 +76,8 @@ async def pictures(request: Request) -> Response:
     shape = str(body.get("response_format") or "b64_json")
     if shape not in ("b64_json", "url"):
         raise Refused(400, f"unknown response_format {shape!r}", "known: b64_json, url", param="response_format")
+    if body.get("stream"):
+        raise Refused(400, "pictures are not streamed", "leave out stream", param="stream")
     count = body.get("n") or 1
     if type(count) is not int or not 1 <= count <= MOST_PICTURES:
         raise Refused(400, f"n must be from 1 to {MOST_PICTURES}", "leave it out for one picture", param="n")

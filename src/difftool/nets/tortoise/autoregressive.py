@@ -57,7 +57,7 @@ def attention_of_step(q: Tensor, k: Tensor, v: Tensor, shared: int) -> Tensor:
     live = len(k)
     if q.device.type != "cpu" or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q[:live], k, v)
-    # of PyTorch's kernel the bits of a row hang, on some CPUs, on how many rows there are
+    # with PyTorch's kernel the bits of a row depend, on some CPUs, on how many rows there are
     q = q * q.shape[3] ** -0.5
     own = q[:live] @ k[:, :, shared:].transpose(2, 3)
     if not shared:

@@ -198,6 +198,7 @@ class TestFiles:
 
     def test_auto_takes_it_before_the_voice_in_the_package(self, f5: Path, tortoise: Path, tmp_path: Path) -> None:
         assert engines.choose_engine("auto", {}, f5) == "f5"
+        assert engines.choose_engine("auto", {}, f5, quantised=True) == "tortoise"
         assert engines.choose_engine("auto", {}, tmp_path) == "mini"
         assert engines.choose_engine("auto", {}, tortoise) == "tortoise"
         assert engines.choose_engine("auto", {"speed": 1.0}, f5) == "f5"

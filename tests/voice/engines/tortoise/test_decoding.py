@@ -72,12 +72,20 @@ def test_weights_of_8_bits_change_the_odds_little() -> None:
     assert 1e-6 < divergence < 0.01
 
 
+def test_a_nucleus_of_1_keeps_every_code() -> None:
+    """Also those after a probability that rounds to 1."""
+    chances, _ = TokenSampling(1.0, 1.0, 0, 1.0)(torch.tensor([[0.0, -18.0, -18.0]]), torch.zeros(1, 3).bool())
+    assert chances[0, 0] == 1 and (chances > 0).all()
+
+
 def test_what_all_rows_share_is_read_once() -> None:
     q, k, v = noise(7, 16, 4, 1, 64), noise(8, 5, 4, 30, 64), noise(9, 5, 4, 30, 64)
     k[:, :, :20], v[:, :, :20] = k[:1, :, :20], v[:1, :, :20]
     wanted = F.scaled_dot_product_attention(q[:5].double(), k.double(), v.double())
     for shared in (0, 1, 20):
+        k[1:, :, :shared], v[1:, :, :shared] = torch.nan, torch.nan
         assert off(attention_of_step(q, k, v, shared), wanted) < 1e-6
+    k[2:, :, :20], v[2:, :, :20] = k[:1, :, :20], v[:1, :, :20]
     alone = attention_of_step(torch.cat([q[2:3], q[1:]]), k[2:3], v[2:3], 20)
     assert torch.equal(alone[0], attention_of_step(q, k, v, 20)[2])
 

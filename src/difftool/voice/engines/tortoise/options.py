@@ -31,7 +31,7 @@ class Options(SpeechOptions):
 
     samples: int | None = setting(
         None,
-        "Samples, of which CLVP picks the best.",
+        "Samples; CLVP picks the best.",
         panel=SAMPLING,
         least=1,
         most=MOST_CANDIDATES,

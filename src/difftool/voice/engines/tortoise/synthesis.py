@@ -206,7 +206,7 @@ def synthesise(
     mels: dict[int, Tensor] = {}
     with nets.using("diffusion", "diffusion") as diffusion:
         lengths = [len(latents) for latents in drawn.latents]
-        # on a CPU a batch is no faster, and the bits of an item may hang on the others
+        # on a CPU a batch is no faster, and the bits of an item may depend on the others
         batches = [[k] for k in chosen] if nets.device.type == "cpu" else _alike(chosen, lengths)
         for rows in batches:
             latents = torch.stack([drawn.latents[k] for k in rows])
