@@ -11,7 +11,7 @@ from difftool.voice.engines import Reference, Speaker, Spoken, Steps, Work
 from difftool.voice.settings import Settings
 from difftool.voice.text import parts
 
-AUTOMATIC, REFERENCES, LATENTS = False, "beep", False
+AUTOMATIC, REFERENCES, LATENTS, QUANTISABLE = False, "beep", False, False
 RATE = 24_000
 SECONDS = {"draft": 0.12, "ultra_fast": 0.14, "fast": 0.16, "standard": 0.18, "high_quality": 0.2}
 """Seconds of a beep, by preset."""

@@ -255,7 +255,7 @@ def choose_engine(
 ) -> str:
     """The engine of that name; for auto, the first installed one that takes all options in `given`, and 8-bit weights
     if `quantised`. Raises DifftoolError 2 for an option that the engine lacks."""
-    having_int8 = [row for row in ENGINES if engine(row).QUANTISABLE or not quantised]
+    having_int8 = [row for row in ENGINES if not quantised or engine(row).QUANTISABLE]
     owners = {option: _owners(option) for option in given}
     if name != AUTO:
         lacking = next((option for option, names in owners.items() if name not in names), None)
