@@ -35,7 +35,7 @@ class KernelPredictor(nn.Module):
         layers, inp, out, width = self.sizes
         # as one product of matrices, which leaves each kernel as a matrix where it is used
         weight = self.kernel_conv.weight.unflatten(0, self.sizes).transpose(1, 2).flatten(0, 3).flatten(1)
-        offsets = self.kernel_conv.bias.view(self.sizes).transpose(1, 2).flatten()
+        offsets = self.kernel_conv.get_parameter("bias").view(self.sizes).transpose(1, 2).flatten()
         around = F.pad(h, (1, 1)).unfold(2, 3, 1).transpose(1, 2).flatten(2)
         kernels = F.linear(around, weight, offsets).unflatten(2, (layers, out, inp * width))
         biases = self.bias_conv(h).transpose(1, 2).unflatten(2, (layers, out))
