@@ -40,6 +40,7 @@ FORMATS = dict(DTYPES)
 if quantisable():
     FORMATS["int8"] = torch.int8
 CODE = "a code of 16 samples"
+"""The stage that is measured in each of FORMATS; the others are in DTYPES."""
 
 
 def main(folder: Path) -> None:
@@ -196,20 +197,21 @@ def busy(folder: Path) -> None:
         *((name, "spinning", default) for name in FORMATS),
         *((name, "resting", resting) for name in FORMATS),
     ):
-        command = [sys.executable, "-W", "ignore", __file__, "one", side, str(folder)]
-
-        def timed(command: list[str] = command, env: dict[str, str] = env) -> float:
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
-            return float(done.stdout.split()[-1])
-
-        alone = timed()
+        alone = milliseconds(side, folder, env)
         other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         try:
-            beside = timed()
+            beside = milliseconds(side, folder, env)
         finally:
             other.kill()
             other.wait()
         print(f"{side:6} {how:8} {alone:5.0f} ms, {beside:5.0f} ms beside another", flush=True)
+
+
+def milliseconds(side: str, folder: Path, env: dict[str, str]) -> float:
+    """The milliseconds of a code of 16 samples in a process of its own."""
+    command = [sys.executable, "-W", "ignore", __file__, "one", side, str(folder)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
+    return float(done.stdout.split()[-1])
 
 
 def one(side: str, folder: Path) -> None:

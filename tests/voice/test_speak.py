@@ -96,7 +96,7 @@ def test_blocks_and_candidates_change_no_sound(tortoise: Path, dtype: str) -> No
     for count in (1, 3):
         found = said(tortoise, candidates=count, dtype=dtype, guidance=2.0)
         assert all(map(np.array_equal, found, whole))
-    assert len({len(sound) for sound in whole}) < 8
+    assert len({len(sound) for sound in whole}) < 8  # so several have
 
 
 def test_samples_of_one_length_share_a_batch_on_a_gpu() -> None:

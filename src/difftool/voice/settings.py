@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 MOST_CANDIDATES = 4096
 INT8 = "int8"
-"""8-bit weights, for engines that are QUANTISABLE: the one of OTHERS that is faster on this CPU."""
-OTHERS = {f"{INT8}_{name}": name for name in ("fp32", "bf16")}
+"""8-bit weights, for engines that are QUANTISABLE: the one of QUANTISED that is faster on this CPU."""
+QUANTISED = {f"{INT8}_{name}": name for name in ("fp32", "bf16")}
 """Number formats with 8-bit weights, to that of the networks without."""
+FORMATS = ("auto", *DTYPES, INT8, *QUANTISED)
 
 
 def known_voices(params: Given) -> list[str]:
@@ -37,11 +38,11 @@ def usable_voices(params: Given) -> list[str]:
     return usable(cast(Path | None, params.get("voices_dir")))
 
 
-@knows(lambda: ("auto", *DTYPES, INT8, *OTHERS))
+@knows(lambda: FORMATS)
 def known_dtype_of_speech(name: str) -> str:
     """The canonical name of a number format, also with 8-bit weights, or auto. Raises DifftoolError 2 for any other
     name."""
-    return pick("dtype", name.strip().lower(), {known: known for known in ("auto", *DTYPES, INT8, *OTHERS)})
+    return pick("dtype", name.strip().lower(), {known: known for known in FORMATS})
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Settings(MachineSettings):
     @property
     def quantised(self) -> bool:
         """Whether weights are rounded to 8 bits."""
-        return self.dtype == INT8 or self.dtype in OTHERS
+        return self.dtype in (INT8, *QUANTISED)
 
     def machine(self) -> tuple[torch.device, torch.dtype]:
         """(device, dtype), from `choose`; with 8-bit weights the number format is that of the networks without. Raises
@@ -111,7 +112,7 @@ class Settings(MachineSettings):
         if not self.quantised:
             return super().machine()
         usual = "bf16" if cpu_computes_bf16() else "fp32"
-        device, dtype = replace(self, dtype=OTHERS.get(self.dtype, usual)).machine()
+        device, dtype = replace(self, dtype=QUANTISED.get(self.dtype, usual)).machine()
         if device.type != "cpu":
             raise DifftoolError(Exit.USAGE, f"{self.dtype} is for CPUs", "use --device cpu, or leave out --dtype")
         from ..nets.small_batch import quantisable

@@ -255,7 +255,7 @@ def choose_engine(
 ) -> str:
     """The engine of that name; for auto, the first installed one that takes all options in `given`, and 8-bit weights
     if `quantised`. Raises DifftoolError 2 for an option that the engine lacks."""
-    having_int8 = [row for row in ENGINES if not quantised or engine(row).QUANTISABLE]
+    suitable = [row for row in ENGINES if not quantised or engine(row).QUANTISABLE]
     owners = {option: _owners(option) for option in given}
     if name != AUTO:
         lacking = next((option for option, names in owners.items() if name not in names), None)
@@ -263,16 +263,16 @@ def choose_engine(
             having = owners[lacking]
             message = f"the engine {name} has no {_typed(lacking, having)}"
             raise DifftoolError(Exit.USAGE, message, f"leave it out, or use --engine {' or '.join(having)}")
-        if name not in having_int8:
-            hint = f"use --engine {' or '.join(having_int8)}, or leave out --dtype"
+        if name not in suitable:
+            hint = f"use --engine {' or '.join(suitable)}, or leave out --dtype"
             raise DifftoolError(Exit.USAGE, f"the engine {name} has no int8", hint)
         return name
     able = _able(given) or [row for row in ENGINES if all(row in names for names in owners.values())]
-    able = [row for row in able if row in having_int8]
+    able = [row for row in able if row in suitable]
     if not able:
         pairs = [f"{_typed(option, names)} ({' or '.join(names)})" for option, names in owners.items()]
         if quantised:
-            pairs.append(f"--dtype int8 ({' or '.join(having_int8)})")
+            pairs.append(f"--dtype int8 ({' or '.join(suitable)})")
         message = f"no engine has all of these options: {', '.join(pairs)}"
         raise DifftoolError(Exit.USAGE, message, "use options of one engine only")
     automatic = (row for row in able if engine(row).AUTOMATIC and engine(row).installed(models_dir))

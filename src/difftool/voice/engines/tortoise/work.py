@@ -198,9 +198,9 @@ def plan_work(settings: Settings, options: Options, reference: Reference) -> Tor
     plain = is_plain(settings, options)
     assert options.samples is not None and options.sampler is not None and options.guidance is not None
     parts = token_parts(settings.text or "", decoder.most_text, plain=plain)
-    if plain and settings.quantised:
-        raise DifftoolError(Exit.USAGE, "tortoise-tts has no int8", "leave out --dtype or --compat")
     if plain:
+        if settings.quantised:
+            raise DifftoolError(Exit.USAGE, "tortoise-tts has no int8", "leave out --dtype or --compat")
         block = _original_block(options.samples, settings.batch_size)
         settings = replace(settings, batch_size=block)
     else:
